@@ -1,0 +1,1 @@
+"""Published checkpoints to predictions and reports. Imports neither torch nor MediaPipe."""

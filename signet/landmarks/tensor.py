@@ -1,0 +1,175 @@
+"""The landmark tensor v1: one clip's landmarks as safetensors bytes. docs/landmarks-v1.md is its normative spec."""
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from signet.errors import InvalidLandmarks
+
+SCHEMA = "signet.landmarks/1"
+
+POSE_JOINTS = 33
+HAND_JOINTS = 21
+JOINTS = POSE_JOINTS + 2 * HAND_JOINTS
+
+# Where each part's joints lie. Left and right are the signer's own.
+POSE = slice(0, POSE_JOINTS)
+LEFT_HAND = slice(POSE_JOINTS, POSE_JOINTS + HAND_JOINTS)
+RIGHT_HAND = slice(POSE_JOINTS + HAND_JOINTS, JOINTS)
+PARTS = {"pose": POSE, "left": LEFT_HAND, "right": RIGHT_HAND}
+
+# Ten minutes at 60 fps. An isolated sign takes seconds; more is a film, or an attack.
+MAX_FRAMES = 36_000
+
+# A range read of this many bytes from the front of a stored clip always holds its record.
+HEADER_BYTES = 4096
+
+_METADATA_KEY = "signet"
+
+
+class ClipRecord(BaseModel):
+    """What is known of a clip besides its landmarks. Kept in the tensor's own header, so that the two cannot part."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal["signet.landmarks/1"] = Field(default=SCHEMA, alias="schema")
+    clip_id: str = Field(min_length=1, max_length=200)
+    corpus: str = ""
+    gloss: str = ""
+    split: str = ""
+    signer: str = ""
+    fps: float = Field(gt=0, le=1000)
+    width: int = Field(gt=0, le=16384)
+    height: int = Field(gt=0, le=16384)
+    source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    # Frames of the source that the clip is, 1-based and inclusive, as WLASL counts.
+    frame_start: int = Field(default=1, ge=1)
+    frame_end: int = Field(ge=1)
+    extractor: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """One clip's landmarks.
+
+    Attributes:
+        landmarks: float16 [T, 75, 3]; 33 pose, 21 left hand, 21 right hand; x, y, z in units of frame height, origin
+            top left, z relative to the hips (pose) or the wrist (hands). Joints of an absent part are NaN.
+        presence: uint8 [T, 3]; 1 where pose, left hand, right hand were found.
+        visibility: float16 [T, 33]; MediaPipe's visibility of each pose joint, 0 to 1, NaN where the pose is absent.
+        timestamps: float32 [T]; seconds since the clip's first frame, strictly increasing.
+        record: what is known of the clip.
+    """
+
+    landmarks: npt.NDArray[np.float16]
+    presence: npt.NDArray[np.uint8]
+    visibility: npt.NDArray[np.float16]
+    timestamps: npt.NDArray[np.float32]
+    record: ClipRecord
+
+    @property
+    def frames(self) -> int:
+        """T, the number of frames."""
+        return len(self.timestamps)
+
+
+def dump(clip: Landmarks) -> bytes:
+    """Encode a clip. Equal clips give equal bytes: one metadata key, so that no hash order can show."""
+    tensors = {
+        "landmarks": clip.landmarks,
+        "presence": clip.presence,
+        "visibility": clip.visibility,
+        "timestamps": clip.timestamps,
+    }
+    _check(tensors, clip.record.clip_id)
+    record = json.dumps(clip.record.model_dump(by_alias=True), sort_keys=True, separators=(",", ":"))
+    return save_safetensors(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_METADATA_KEY: record}
+    )
+
+
+def load(data: bytes, name: str = "landmarks") -> Landmarks:
+    """Decode and check a clip.
+
+    Args:
+        data: safetensors bytes.
+        name: what to call the input in an error.
+
+    Raises:
+        InvalidLandmarks: the bytes are not a landmark tensor v1.
+    """
+    record = read_record(data, name)
+    try:
+        tensors = load_safetensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        _refuse(name, f"not readable as safetensors ({error})")
+    _check(tensors, name)
+    # Tensors beyond these four are parts that a later version knows; a reader of v1 passes over them.
+    return Landmarks(
+        tensors["landmarks"], tensors["presence"], tensors["visibility"], tensors["timestamps"], record
+    )
+
+
+def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
+    """Read a clip's record from its first `HEADER_BYTES` bytes, without its tensors."""
+    if len(head) < 8:
+        _refuse(name, f"{len(head)} bytes are too few for a safetensors header")
+    (length,) = struct.unpack("<Q", head[:8])
+    if length > HEADER_BYTES - 8 or length > len(head) - 8:
+        _refuse(name, f"its header claims {length} bytes")
+    try:
+        metadata = json.loads(head[8 : 8 + length])["__metadata__"][_METADATA_KEY]
+        return ClipRecord.model_validate_json(metadata)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        _refuse(name, f"its record is not of {SCHEMA}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        _refuse(name, f"it carries no {SCHEMA} record")
+
+
+def _check(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> None:
+    """Refuse tensors that break the spec, naming the first rule that they break."""
+    frames = len(tensors["timestamps"]) if "timestamps" in tensors and tensors["timestamps"].ndim == 1 else -1
+    expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+        "landmarks": (np.float16, (frames, JOINTS, 3)),
+        "presence": (np.uint8, (frames, len(PARTS))),
+        "visibility": (np.float16, (frames, POSE_JOINTS)),
+        "timestamps": (np.float32, (frames,)),
+    }
+    for key, (dtype, shape) in expected.items():
+        if key not in tensors:
+            _refuse(name, f"the tensor {key!r} is missing")
+        if tensors[key].dtype != dtype or tensors[key].shape != shape:
+            found = f"{tensors[key].dtype} {list(tensors[key].shape)}"
+            _refuse(name, f"{key!r} must be {np.dtype(dtype)} {list(shape)}, not {found}")
+    if not 1 <= frames <= MAX_FRAMES:
+        _refuse(name, f"it has {frames} frames; 1 to {MAX_FRAMES} are allowed")
+
+    times = tensors["timestamps"].astype(np.float64)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        _refuse(name, "'timestamps' must be finite and strictly increasing")
+    presence = tensors["presence"].astype(np.uint8)
+    if (presence > 1).any():
+        _refuse(name, "'presence' must hold 0 and 1 only")
+    joints = tensors["landmarks"].astype(np.float32)
+    for index, (part, where) in enumerate(PARTS.items()):
+        present = presence[:, index].astype(bool)
+        if not np.isfinite(joints[present, where]).all():
+            _refuse(name, f"a frame says that {part!r} is present, but some of its joints are not finite")
+        if not np.isnan(joints[~present, where]).all():
+            _refuse(name, f"a frame says that {part!r} is absent, but its joints are not NaN")
+
+
+def _refuse(name: str, fault: str) -> NoReturn:
+    raise InvalidLandmarks(
+        f"{name}: not a landmark tensor v1: {fault}. Make one with `signet extract` or Extractor.ExtractClip; "
+        "docs/landmarks-v1.md is the format."
+    )

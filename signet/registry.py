@@ -1,0 +1,185 @@
+"""Published models: immutable versions, and aliases that move between them with their history kept."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from signet import layout
+from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
+from signet.store import ObjectStore
+
+SCHEMA = "signet.model/1"
+CARD = "model.json"
+LATEST = "latest"
+
+# A writer that loses this often against others has found a fault, not a crowd.
+_ALIAS_ATTEMPTS = 10
+
+
+class Metrics(BaseModel):
+    """What a model reached on its val split when it was published. Chosen on that split, so not to be quoted alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    val_clips: int
+    val_correct: int
+    val_greedy_correct: int
+    blank_ratio: float
+    epoch: int
+
+
+class ModelCard(BaseModel):
+    """model.json: everything that a server or a reader must know of a version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: str = Field(default=SCHEMA, alias="schema")
+    name: str
+    version: str
+    created: str
+    run_id: str
+    dataset_name: str
+    dataset_version: str
+    # Class c is vocabulary[c - 1]; class 0 is the blank.
+    vocabulary: tuple[str, ...]
+    frame_rate: float
+    # Nats taken from the blank when decoding; part of the model, so that every reader decodes alike.
+    blank_penalty: float
+    parameters: int
+    config: dict[str, str | int | float | bool | None]
+    metrics: Metrics
+    # Largest absolute difference of ONNX and torch log-probabilities on real clips at export.
+    onnx_difference: float
+    # sha256 of the other files of this version, by name.
+    files: dict[str, str]
+
+
+class AliasMove(BaseModel):
+    """One entry of an alias's history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    moved: str
+
+
+class Alias(BaseModel):
+    """aliases/<alias>.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    history: tuple[AliasMove, ...] = ()
+
+
+def new_version(content: bytes) -> str:
+    """A version that sorts by time and cannot collide: UTC time and the hash of what it holds."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias: str = LATEST) -> None:
+    """Store a version, its card last, and move an alias to it.
+
+    Raises:
+        AlreadyExists: the version is taken.
+    """
+    for name, data in files.items():
+        store.create(layout.model(card.name, card.version, name), data)
+    store.create(layout.model(card.name, card.version, CARD), card.model_dump_json(by_alias=True, indent=1).encode())
+    move_alias(store, card.name, alias, card.version)
+
+
+def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
+    """Let an alias name another version, by compare-and-swap.
+
+    Raises:
+        NotFound: there is no such version.
+        Conflict: others moved it at every attempt.
+    """
+    read_card(store, name, version)
+    key = layout.alias(name, alias)
+    move = AliasMove(version=version, moved=datetime.now(UTC).isoformat(timespec="seconds"))
+    for _ in range(_ALIAS_ATTEMPTS):
+        try:
+            data, etag = store.get_versioned(key)
+        except NotFound:
+            fresh = Alias(version=version, history=(move,))
+            try:
+                return store.create(key, fresh.model_dump_json(indent=1).encode())
+            except AlreadyExists:
+                continue
+        moved = Alias(version=version, history=(*_parse_alias(data, key).history, move))
+        try:
+            return store.replace(key, moved.model_dump_json(indent=1).encode(), etag)
+        except Conflict:
+            continue
+    raise Conflict(f"{key}: others moved it {_ALIAS_ATTEMPTS} times while we tried. Try again.")
+
+
+def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
+    """The version that a version or an alias names.
+
+    Raises:
+        NotFound: there is neither.
+    """
+    try:
+        key = layout.alias(name, version_or_alias)
+        return _parse_alias(store.get(key), key).version
+    except NotFound:
+        pass
+    if store.stat(layout.model(name, version_or_alias, CARD)):
+        return version_or_alias
+    raise NotFound(
+        f"{store.url}: model {name!r} has no version or alias {version_or_alias!r}. `signet models` lists what there "
+        "is; `signet train` publishes one."
+    )
+
+
+def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
+    """A version's card.
+
+    Raises:
+        NotFound: there is no such version.
+        DataLoss: the card cannot be read.
+    """
+    key = layout.model(name, version, CARD)
+    try:
+        return ModelCard.model_validate_json(store.get(key))
+    except NotFound:
+        raise NotFound(f"{store.url}: model {name!r} has no version {version!r}. `signet models` lists them.") from None
+    except ValidationError as error:
+        raise DataLoss(f"{store.url}/{key}: not a model card ({error.error_count()} faults).") from error
+
+
+def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
+    """One of a version's files, checked against its card.
+
+    Raises:
+        NotFound: the card names no such file.
+        DataLoss: the file is damaged or gone.
+    """
+    if file not in card.files:
+        raise NotFound(f"model {card.name}/{card.version} has no file {file!r}; it has {', '.join(card.files)}.")
+    key = layout.model(card.name, card.version, file)
+    try:
+        data = store.get(key)
+    except NotFound:
+        raise DataLoss(f"{store.url}/{key} is gone. Publish the model again.") from None
+    if hashlib.sha256(data).hexdigest() != card.files[file]:
+        raise DataLoss(f"{store.url}/{key} is damaged: its sha256 is not the card's. Publish the model again.")
+    return data
+
+
+def versions(store: ObjectStore, name: str) -> list[str]:
+    """All complete versions of a model, oldest first."""
+    prefix = layout.models(name)
+    keys = (info.key.removeprefix(prefix) for info in store.list(prefix))
+    return [key.removesuffix(f"/{CARD}") for key in keys if key.endswith(f"/{CARD}")]
+
+
+def _parse_alias(data: bytes, key: str) -> Alias:
+    try:
+        return Alias.model_validate_json(data)
+    except ValidationError as error:
+        raise DataLoss(f"{key}: not an alias ({error.error_count()} faults). Delete it and publish again.") from error

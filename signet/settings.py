@@ -1,0 +1,25 @@
+"""What every service can be told through its environment or its flags, and how it says so."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from signet.store import StoreSettings
+
+# An encoded clip, or a ten-minute landmark tensor, and some. gRPC's own default of 4 MiB is less than one phone video.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class ServiceSettings(StoreSettings):
+    """Settings that all three services share. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNET_", extra="ignore", cli_parse_args=True, cli_kebab_case=True, cli_implicit_flags=True
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 inside a container")
+    port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus /metrics port; 0 takes a free one")
+    drain_seconds: float = Field(
+        default=8.0, ge=0, description="After SIGTERM, how long running calls may go on before they are cancelled"
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")

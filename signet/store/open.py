@@ -1,0 +1,52 @@
+"""From settings to a store."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from signet.errors import InvalidSetting
+from signet.store.base import ObjectStore
+from signet.store.directory import DirectoryStore
+from signet.store.s3 import S3Store
+
+
+class StoreSettings(BaseSettings):
+    """Where the store is, and who asks."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGNET_", extra="ignore")
+
+    store: str = Field(
+        default="file:data/store",
+        description="The store: http(s)://host:port/bucket for S3, file:<directory> for a directory",
+    )
+    s3_access_key: str = Field(default="", description="S3 user")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 user's secret")
+
+
+def open_store(settings: StoreSettings) -> ObjectStore:
+    """Connect to the store that the settings name.
+
+    Raises:
+        InvalidSetting: the URL is not one that Signet knows.
+        Unavailable: the store cannot be reached.
+    """
+    parts = urlsplit(settings.store)
+    if parts.scheme == "file":
+        return DirectoryStore(Path(unquote(parts.path)))
+    bucket = parts.path.strip("/")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not bucket or "/" in bucket:
+        raise InvalidSetting(
+            f"SIGNET_STORE={settings.store!r} names no store. Write http://host:port/bucket, https://host:port/bucket "
+            "or file:<directory>."
+        )
+    if not settings.s3_access_key or not settings.s3_secret_key.get_secret_value():
+        raise InvalidSetting(f"{settings.store}: set SIGNET_S3_ACCESS_KEY and SIGNET_S3_SECRET_KEY.")
+    return S3Store(
+        parts.netloc,
+        bucket,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=parts.scheme == "https",
+    )

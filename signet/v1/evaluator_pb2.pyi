@@ -1,0 +1,124 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RecognizeRequest(_message.Message):
+    __slots__ = ("landmarks", "video", "top_k")
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    landmarks: bytes
+    video: bytes
+    top_k: int
+    def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ...) -> None: ...
+
+class RecognizeResponse(_message.Message):
+    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing")
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    GREEDY_GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    model_name: str
+    model_version: str
+    greedy_glosses: _containers.RepeatedScalarFieldContainer[str]
+    blank_ratio: float
+    frames: int
+    timing: Timing
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("gloss", "probability")
+    GLOSS_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    gloss: str
+    probability: float
+    def __init__(self, gloss: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class Timing(_message.Message):
+    __slots__ = ("extract_seconds", "prepare_seconds", "model_seconds", "decode_seconds", "total_seconds")
+    EXTRACT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    extract_seconds: float
+    prepare_seconds: float
+    model_seconds: float
+    decode_seconds: float
+    total_seconds: float
+    def __init__(self, extract_seconds: _Optional[float] = ..., prepare_seconds: _Optional[float] = ..., model_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ...) -> None: ...
+
+class RunEvaluationRequest(_message.Message):
+    __slots__ = ("model_name", "model_version", "split")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    split: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., split: _Optional[str] = ...) -> None: ...
+
+class RunEvaluationResponse(_message.Message):
+    __slots__ = ("summary",)
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    summary: ReportSummary
+    def __init__(self, summary: _Optional[_Union[ReportSummary, _Mapping]] = ...) -> None: ...
+
+class ReportSummary(_message.Message):
+    __slots__ = ("report_id", "model_name", "model_version", "split", "clips", "top1", "top1_low", "top1_high", "top5", "greedy_top1", "blank_ratio", "glosses_predicted")
+    REPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    CLIPS_FIELD_NUMBER: _ClassVar[int]
+    TOP1_FIELD_NUMBER: _ClassVar[int]
+    TOP1_LOW_FIELD_NUMBER: _ClassVar[int]
+    TOP1_HIGH_FIELD_NUMBER: _ClassVar[int]
+    TOP5_FIELD_NUMBER: _ClassVar[int]
+    GREEDY_TOP1_FIELD_NUMBER: _ClassVar[int]
+    BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    GLOSSES_PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    report_id: str
+    model_name: str
+    model_version: str
+    split: str
+    clips: int
+    top1: float
+    top1_low: float
+    top1_high: float
+    top5: float
+    greedy_top1: float
+    blank_ratio: float
+    glosses_predicted: int
+    def __init__(self, report_id: _Optional[str] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., split: _Optional[str] = ..., clips: _Optional[int] = ..., top1: _Optional[float] = ..., top1_low: _Optional[float] = ..., top1_high: _Optional[float] = ..., top5: _Optional[float] = ..., greedy_top1: _Optional[float] = ..., blank_ratio: _Optional[float] = ..., glosses_predicted: _Optional[int] = ...) -> None: ...
+
+class GetReportRequest(_message.Message):
+    __slots__ = ("report_id",)
+    REPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    report_id: str
+    def __init__(self, report_id: _Optional[str] = ...) -> None: ...
+
+class GetReportResponse(_message.Message):
+    __slots__ = ("json", "html")
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    HTML_FIELD_NUMBER: _ClassVar[int]
+    json: str
+    html: str
+    def __init__(self, json: _Optional[str] = ..., html: _Optional[str] = ...) -> None: ...
+
+class ListReportsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListReportsResponse(_message.Message):
+    __slots__ = ("reports",)
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    reports: _containers.RepeatedCompositeFieldContainer[ReportSummary]
+    def __init__(self, reports: _Optional[_Iterable[_Union[ReportSummary, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,124 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ExtractionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXTRACTION_STATE_UNSPECIFIED: _ClassVar[ExtractionState]
+    EXTRACTION_STATE_SELECTING: _ClassVar[ExtractionState]
+    EXTRACTION_STATE_RUNNING: _ClassVar[ExtractionState]
+    EXTRACTION_STATE_SUCCEEDED: _ClassVar[ExtractionState]
+    EXTRACTION_STATE_CANCELLED: _ClassVar[ExtractionState]
+    EXTRACTION_STATE_FAILED: _ClassVar[ExtractionState]
+EXTRACTION_STATE_UNSPECIFIED: ExtractionState
+EXTRACTION_STATE_SELECTING: ExtractionState
+EXTRACTION_STATE_RUNNING: ExtractionState
+EXTRACTION_STATE_SUCCEEDED: ExtractionState
+EXTRACTION_STATE_CANCELLED: ExtractionState
+EXTRACTION_STATE_FAILED: ExtractionState
+
+class StartExtractionRequest(_message.Message):
+    __slots__ = ("corpus", "max_glosses", "samples_per_gloss", "splits", "glosses")
+    CORPUS_FIELD_NUMBER: _ClassVar[int]
+    MAX_GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_PER_GLOSS_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    corpus: str
+    max_glosses: int
+    samples_per_gloss: int
+    splits: _containers.RepeatedScalarFieldContainer[str]
+    glosses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, corpus: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., splits: _Optional[_Iterable[str]] = ..., glosses: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StartExtractionResponse(_message.Message):
+    __slots__ = ("extraction_id",)
+    EXTRACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    extraction_id: str
+    def __init__(self, extraction_id: _Optional[str] = ...) -> None: ...
+
+class WatchExtractionRequest(_message.Message):
+    __slots__ = ("extraction_id",)
+    EXTRACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    extraction_id: str
+    def __init__(self, extraction_id: _Optional[str] = ...) -> None: ...
+
+class WatchExtractionResponse(_message.Message):
+    __slots__ = ("progress",)
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    progress: ExtractionProgress
+    def __init__(self, progress: _Optional[_Union[ExtractionProgress, _Mapping]] = ...) -> None: ...
+
+class CancelExtractionRequest(_message.Message):
+    __slots__ = ("extraction_id",)
+    EXTRACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    extraction_id: str
+    def __init__(self, extraction_id: _Optional[str] = ...) -> None: ...
+
+class CancelExtractionResponse(_message.Message):
+    __slots__ = ("progress",)
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    progress: ExtractionProgress
+    def __init__(self, progress: _Optional[_Union[ExtractionProgress, _Mapping]] = ...) -> None: ...
+
+class ExtractionProgress(_message.Message):
+    __slots__ = ("extraction_id", "corpus", "state", "total", "extracted", "present", "broken", "missing", "frames", "glosses", "failures", "elapsed_seconds", "error")
+    EXTRACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CORPUS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    EXTRACTED_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    BROKEN_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    extraction_id: str
+    corpus: str
+    state: ExtractionState
+    total: int
+    extracted: int
+    present: int
+    broken: int
+    missing: int
+    frames: int
+    glosses: _containers.RepeatedScalarFieldContainer[str]
+    failures: _containers.RepeatedCompositeFieldContainer[ClipFailure]
+    elapsed_seconds: float
+    error: str
+    def __init__(self, extraction_id: _Optional[str] = ..., corpus: _Optional[str] = ..., state: _Optional[_Union[ExtractionState, str]] = ..., total: _Optional[int] = ..., extracted: _Optional[int] = ..., present: _Optional[int] = ..., broken: _Optional[int] = ..., missing: _Optional[int] = ..., frames: _Optional[int] = ..., glosses: _Optional[_Iterable[str]] = ..., failures: _Optional[_Iterable[_Union[ClipFailure, _Mapping]]] = ..., elapsed_seconds: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ClipFailure(_message.Message):
+    __slots__ = ("clip_id", "reason", "message")
+    CLIP_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    clip_id: str
+    reason: str
+    message: str
+    def __init__(self, clip_id: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ExtractClipRequest(_message.Message):
+    __slots__ = ("video", "clip_id")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    CLIP_ID_FIELD_NUMBER: _ClassVar[int]
+    video: bytes
+    clip_id: str
+    def __init__(self, video: _Optional[bytes] = ..., clip_id: _Optional[str] = ...) -> None: ...
+
+class ExtractClipResponse(_message.Message):
+    __slots__ = ("landmarks", "decode_seconds", "landmark_seconds")
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LANDMARK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    landmarks: bytes
+    decode_seconds: float
+    landmark_seconds: float
+    def __init__(self, landmarks: _Optional[bytes] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...
