@@ -1,7 +1,7 @@
 """Dataset snapshots: an immutable, hashed choice of clips with their labels, and all their frames in one file.
 
-A snapshot's version is the hash of what it holds, so the same choice of the same clips is the same version, and a report
-that names a version names its data exactly.
+A snapshot's version is the hash of what it holds, so the same choice of the same clips is the same version, and a
+report that names a version names its data exactly.
 """
 
 import hashlib

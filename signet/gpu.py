@@ -1,8 +1,9 @@
 """GPU telemetry through NVML: absent series, and one log line, where there is no GPU."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml
 from prometheus_client.core import GaugeMetricFamily
@@ -76,7 +77,7 @@ def _temperature(device: object) -> float | None:
         return None if reading is None else float(reading)
 
 
-def _ask(question, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+def _ask(question: Callable[..., Any], *arguments: object) -> Any:
     """NVML's answer, or None where this GPU has no such sensor."""
     try:
         return question(*arguments)

@@ -43,7 +43,9 @@ def new_registry() -> CollectorRegistry:
 
 def set_up_logging(level: str) -> None:
     """One line per event on standard error, time first."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
 
 
 class ServiceServer:
@@ -80,7 +82,9 @@ class ServiceServer:
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise Unavailable(f"{address}: cannot listen there. Is the port taken? Choose another with --port.") from error
+            raise Unavailable(
+                f"{address}: cannot listen there. Is the port taken? Choose another with --port."
+            ) from error
         try:
             metrics, _ = start_http_server(self._settings.metrics_port, self._settings.host, registry=self._registry)
         except OSError as error:
@@ -132,7 +136,7 @@ def run_service(main: Awaitable[None]) -> None:
     try:
         asyncio.run(_run())
     except SignetError as error:
-        _log.error("%s", error)  # noqa: TRY400
+        _log.error("%s", error)
         raise SystemExit(1) from error
 
 

@@ -42,7 +42,7 @@ def _resample(
     left = np.maximum(right - 1, 0)
     gap = times[right] - times[left]
     weight = np.clip((grid - times[left]) / np.where(gap > 0, gap, 1.0), 0.0, 1.0).astype(np.float32)[:, None, None]
-    result = (1 - weight) * values[left] + weight * values[right]
+    result: npt.NDArray[np.float32] = (1 - weight) * values[left] + weight * values[right]
 
     bridged = (gap <= MAX_GAP_SECONDS) & (times[left] <= grid) & (grid <= times[right])
     nearest = np.where(np.abs(grid - times[left]) <= np.abs(times[right] - grid), left, right)

@@ -40,7 +40,7 @@ class ClipRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: Literal["signet.landmarks/1"] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal["signet.landmarks/1"] = Field(default="signet.landmarks/1", alias="schema")
     clip_id: str = Field(min_length=1, max_length=200)
     corpus: str = ""
     gloss: str = ""
@@ -83,7 +83,7 @@ class Landmarks:
 
 def dump(clip: Landmarks) -> bytes:
     """Encode a clip. Equal clips give equal bytes: one metadata key, so that no hash order can show."""
-    tensors = {
+    tensors: dict[str, npt.NDArray[np.generic]] = {
         "landmarks": clip.landmarks,
         "presence": clip.presence,
         "visibility": clip.visibility,
@@ -91,9 +91,12 @@ def dump(clip: Landmarks) -> bytes:
     }
     _check(tensors, clip.record.clip_id)
     record = json.dumps(clip.record.model_dump(by_alias=True), sort_keys=True, separators=(",", ":"))
-    return save_safetensors(
+    data = save_safetensors(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_METADATA_KEY: record}
     )
+    # A record too long for a range read of its header is refused here, by whoever wrote it, not later by every reader.
+    read_record(data[:HEADER_BYTES], clip.record.clip_id)
+    return data
 
 
 def load(data: bytes, name: str = "landmarks") -> Landmarks:
@@ -113,9 +116,7 @@ def load(data: bytes, name: str = "landmarks") -> Landmarks:
         _refuse(name, f"not readable as safetensors ({error})")
     _check(tensors, name)
     # Tensors beyond these four are parts that a later version knows; a reader of v1 passes over them.
-    return Landmarks(
-        tensors["landmarks"], tensors["presence"], tensors["visibility"], tensors["timestamps"], record
-    )
+    return Landmarks(tensors["landmarks"], tensors["presence"], tensors["visibility"], tensors["timestamps"], record)
 
 
 def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
