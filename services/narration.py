@@ -1,0 +1,100 @@
+"""What a person sees while something long runs: bars on a terminal, a line every few seconds elsewhere."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+# Without a terminal: a changed state is said at most this often, and an unchanged one at least this often.
+_LINE_SECONDS = 5.0
+_STILL_SECONDS = 20.0
+
+
+class Step:
+    """One step under way; `show` says how far it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def show(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Say where the step stands: `done` of `total`, where there is such a count."""
+        raise NotImplementedError
+
+
+class Narrator:
+    """Shows steps one after the other.
+
+    Args:
+        console: where to; bars if it is a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """A step that is under way as long as the context is open."""
+        if self.console.is_terminal:
+            with Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.fields[name]:<9}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+                console=self.console,
+            ) as progress:
+                yield _Bar(name, progress)
+        else:
+            lines = _Lines(name, self)
+            try:
+                yield lines
+            finally:
+                lines.close()
+
+    def say(self, name: str, text: str) -> None:
+        """One line that stays."""
+        if self.console.is_terminal:
+            self.console.print(f"  [bold]{name:<9}[/bold] {text}", highlight=False)
+        else:
+            self.console.print(f"{time.strftime('%H:%M:%S')} {name}: {text}", highlight=False, soft_wrap=True)
+
+
+class _Bar(Step):
+    def __init__(self, name: str, progress: Progress) -> None:
+        super().__init__(name)
+        self._progress = progress
+        self._task = progress.add_task("", name=name, total=None)
+
+    def show(self, text: str, done: int = 0, total: int = 0) -> None:
+        self._progress.update(self._task, description=text, completed=done, total=total or None)
+
+
+class _Lines(Step):
+    def __init__(self, name: str, narrator: Narrator) -> None:
+        super().__init__(name)
+        self._narrator = narrator
+        self._text = "begins"
+        self._said, self._said_at = "", time.monotonic()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._speak, name=f"narrate {name}", daemon=True)
+        self._thread.start()
+
+    def show(self, text: str, done: int = 0, total: int = 0) -> None:
+        self._text = f"{done}/{total} {text}" if total else text
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _speak(self) -> None:
+        wait = 0.5
+        while not self._closed.wait(wait):
+            changed = self._text != self._said
+            if changed or time.monotonic() - self._said_at > _STILL_SECONDS:
+                self._said, self._said_at = self._text, time.monotonic()
+                self._narrator.say(self.name, self._said if changed else f"{self._said} (still at it)")
+                wait = _LINE_SECONDS
