@@ -1,0 +1,60 @@
+# Signet in two commands: `make demo` runs the main job on real clips, `make test` proves that everything works.
+
+# The directory with WLASL_v0.3.json and clips/<video_id>.mp4. Empty: ../shared/wlasl if it is there, else data/wlasl.
+WLASL ?=
+export WLASL
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'import sys; sys.version_info[:2] == (3, 11) and print(sys.executable)' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format proto clean system
+
+help:
+	@echo 'make demo    extract, train, evaluate and serve on real clips: the main job, end to end'
+	@echo 'make test    every check and test'
+	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
+	@echo 'make format  let ruff format and fix what it can'
+	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
+	@echo 'make clean   remove the environment and caches; data/ stays'
+	@echo
+	@echo 'WLASL=<dir>  where WLASL_v0.3.json and clips/ are (default: ../shared/wlasl if there, else data/wlasl)'
+
+demo: $(STAMP) system
+	@$(BIN)/signet demo
+
+test: $(STAMP) system
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/signet/v1/*.proto
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made once, and again when what it is made from changes.
+$(STAMP): pyproject.toml requirements.lock
+	@test -n '$(PYTHON)' || { echo 'Signet needs Python 3.11 and found none. Install it (Debian 12: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=<path>'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh deploy/debian-packages python3.11-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+# OpenCV in MediaPipe needs these two; what is there already is not installed again.
+system: $(STAMP)
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libGL.so.1")' 2>/dev/null || sh deploy/debian-packages libgl1
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libgthread-2.0.so.0")' 2>/dev/null || sh deploy/debian-packages libglib2.0-0
