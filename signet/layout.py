@@ -62,6 +62,11 @@ def alias(name: str, alias: str) -> str:
     return f"{models(name)}aliases/{check_name('alias', alias)}.json"
 
 
+def reports() -> str:
+    """The prefix of all reports."""
+    return "reports/"
+
+
 def report(report_id: str, file: str) -> str:
     """One of a report's files."""
-    return f"reports/{check_name('report', report_id)}/{file}"
+    return f"{reports()}{check_name('report', report_id)}/{file}"

@@ -1,0 +1,65 @@
+"""The evaluator's process: `python -m services.evaluator --help`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.recognition import Recognizer
+from services.evaluator.service import EvaluationServicer, RecognizerServicer
+from services.evaluator.serving import ServedModel
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.video import VideoExtractor
+from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names, set_up_logging
+from signet.store import open_store
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
+
+
+@asynccontextmanager
+async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]:
+    """A wired evaluator that follows its model, ready to be started.
+
+    Raises:
+        InvalidSetting: the settings name no store.
+        Unavailable: the store cannot be reached.
+    """
+    store = await asyncio.to_thread(open_store, settings)
+    registry = new_registry()
+    metrics = EvaluatorMetrics(registry)
+    served = ServedModel(store, settings.model_name, settings.alias, metrics, threads=settings.threads)
+    await asyncio.to_thread(served.refresh)  # a server that listens has its model already, if there is one
+    async with VideoExtractor(settings.extractor) as video:
+        server = ServiceServer(settings, registry)
+        recognizer, evaluation = service_names(evaluator_pb2)
+        server.add(
+            recognizer,
+            evaluator_pb2_grpc.add_RecognizerServicer_to_server,
+            RecognizerServicer(Recognizer(served, video, metrics)),
+        )
+        server.add(
+            evaluation,
+            evaluator_pb2_grpc.add_EvaluationServicer_to_server,
+            EvaluationServicer(store, settings, metrics),
+        )
+        follower = asyncio.create_task(served.follow(settings.refresh_seconds))
+        try:
+            yield server
+        finally:
+            follower.cancel()
+
+
+async def serve(settings: EvaluatorSettings) -> None:
+    """Serve until told to stop."""
+    async with evaluator(settings) as server:
+        await serve_until_stopped(server)
+
+
+def main() -> None:
+    """Process entry."""
+    settings = EvaluatorSettings()
+    set_up_logging(settings.log_level)
+    run_service(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The evaluator's own Prometheus metrics. Calls and their latency by method and code are counted in signet.server."""
+
+from collections import deque
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from signet.registry import ModelCard
+
+# From a short clip through the model (1 ms) to a long video through the extractor (30 s).
+_STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
+
+# Accuracies of more reports than these are for the reports themselves; a label set must not grow for ever.
+_REPORTS_SHOWN = 5
+
+STAGES = ("extract", "prepare", "model", "decode")
+
+
+class EvaluatorMetrics:
+    """Everything that the evaluator counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._predictions = Counter(
+            "signet_evaluator_predictions", "Best glosses returned by Recognize", ("gloss",), registry=registry
+        )
+        self._model = Gauge(
+            "signet_evaluator_model_info", "1 for the version that is served", ("name", "version"), registry=registry
+        )
+        self._accuracy = Gauge(
+            "signet_evaluator_report_accuracy",
+            "Top-1 accuracy, 0 to 1, of the newest reports of this process",
+            ("name", "version", "split"),
+            registry=registry,
+        )
+        self.load_failures = Counter(
+            "signet_evaluator_model_load_failures", "Published versions that could not be served", registry=registry
+        )
+        self.batch_clips = Histogram(
+            "signet_evaluator_batch_clips", "Clips per model run", buckets=_BATCH_BUCKETS, registry=registry
+        )
+        self._stages = Histogram(
+            "signet_evaluator_recognise_seconds",
+            "Seconds that Recognize spends in each stage",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        for stage in STAGES:
+            self._stages.labels(stage)
+        self._served: ModelCard | None = None
+        self._reports: deque[tuple[str, str, str]] = deque()
+
+    def serve(self, card: ModelCard) -> None:
+        """Show this version, and no other, as the served one; count predictions of its vocabulary only."""
+        old, self._served = self._served, card
+        if old is not None:
+            self._model.remove(old.name, old.version)
+            for gloss in set(old.vocabulary) - set(card.vocabulary):
+                self._predictions.remove(gloss)
+        self._model.labels(card.name, card.version).set(1)
+        for gloss in card.vocabulary:
+            self._predictions.labels(gloss)  # a rate needs the zero before the first one
+
+    def predicted(self, gloss: str) -> None:
+        """Count one answered call. A gloss of a version replaced while the call ran is let go."""
+        if self._served is not None and gloss in self._served.vocabulary:
+            self._predictions.labels(gloss).inc()
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """Observe one stage of one call."""
+        self._stages.labels(stage).observe(seconds)
+
+    def reported(self, name: str, version: str, split: str, accuracy: float) -> None:
+        """Show a report's accuracy, and let the oldest shown one go."""
+        labels = (name, version, split)
+        if labels in self._reports:
+            self._reports.remove(labels)
+        self._reports.append(labels)
+        if len(self._reports) > _REPORTS_SHOWN:
+            self._accuracy.remove(*self._reports.popleft())
+        self._accuracy.labels(*labels).set(accuracy)

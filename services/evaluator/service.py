@@ -1,0 +1,128 @@
+"""The gRPC servicers: messages in, domain calls, messages out."""
+
+import asyncio
+import threading
+from typing import Any
+
+from services.evaluator import report as reports
+from services.evaluator.evaluation import DEFAULT_SPLIT, Progress, evaluate
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.recognition import Recognition, Recognizer
+from services.evaluator.settings import EvaluatorSettings
+from signet.errors import DeadlineExceeded, InvalidInput
+from signet.registry import LATEST
+from signet.store import ObjectStore
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
+
+
+class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
+    """signet.v1.Recognizer."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
+
+    async def Recognize(  # noqa: N802
+        self, request: evaluator_pb2.RecognizeRequest, context: Any
+    ) -> evaluator_pb2.RecognizeResponse:
+        """Rank the vocabulary for landmarks or a video."""
+        match request.WhichOneof("input"):
+            case "landmarks":
+                recognition = await self._recognizer.recognise(request.landmarks, request.top_k)
+            case "video":
+                recognition = await self._recognizer.recognise_video(
+                    request.video, request.top_k, context.time_remaining()
+                )
+            case _:
+                raise InvalidInput("the request holds neither landmarks nor a video. Set one of the two.")
+        return _recognize_response(recognition)
+
+
+class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
+    """signet.v1.Evaluation. Evaluations run one after the other: each takes all the cores that it is given."""
+
+    def __init__(self, store: ObjectStore, settings: EvaluatorSettings, metrics: EvaluatorMetrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._turn = asyncio.Lock()
+
+    async def RunEvaluation(  # noqa: N802
+        self, request: evaluator_pb2.RunEvaluationRequest, _context: Any
+    ) -> evaluator_pb2.RunEvaluationResponse:
+        """Evaluate and store; waits for its turn."""
+        gone = threading.Event()
+
+        def watch(_: Progress) -> None:
+            if gone.is_set():
+                raise DeadlineExceeded("the caller is gone, or its time ran out; nothing was stored.")
+
+        async with self._turn:
+            try:
+                report, _ = await asyncio.to_thread(
+                    evaluate,
+                    self._store,
+                    request.model_name or self._settings.model_name,
+                    request.model_version or LATEST,
+                    request.split or DEFAULT_SPLIT,
+                    commit=self._settings.commit,
+                    threads=self._settings.threads,
+                    watch=watch,
+                    metrics=self._metrics,
+                )
+            finally:
+                gone.set()  # a cancelled call leaves its thread behind: it ends before its next batch
+        return evaluator_pb2.RunEvaluationResponse(summary=_summary(report))
+
+    async def GetReport(  # noqa: N802
+        self, request: evaluator_pb2.GetReportRequest, _context: Any
+    ) -> evaluator_pb2.GetReportResponse:
+        """Read one report, figures and page."""
+        data = await asyncio.to_thread(reports.read_json, self._store, request.report_id)
+        html = await asyncio.to_thread(reports.read_html, self._store, request.report_id)
+        return evaluator_pb2.GetReportResponse(json=data.decode(), html=html)
+
+    async def ListReports(  # noqa: N802
+        self, _request: evaluator_pb2.ListReportsRequest, _context: Any
+    ) -> evaluator_pb2.ListReportsResponse:
+        """Read every report's summary, newest first."""
+        found = await asyncio.to_thread(reports.list_reports, self._store)
+        return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in found])
+
+
+def _recognize_response(recognition: Recognition) -> evaluator_pb2.RecognizeResponse:
+    seconds = recognition.seconds
+    return evaluator_pb2.RecognizeResponse(
+        predictions=[
+            evaluator_pb2.Prediction(gloss=ranked.gloss, probability=ranked.probability)
+            for ranked in recognition.ranked
+        ],
+        model_name=recognition.model_name,
+        model_version=recognition.model_version,
+        greedy_glosses=recognition.greedy,
+        blank_ratio=recognition.blank_ratio,
+        frames=recognition.frames,
+        timing=evaluator_pb2.Timing(
+            extract_seconds=seconds.get("extract", 0.0),
+            prepare_seconds=seconds["prepare"],
+            model_seconds=seconds["model"],
+            decode_seconds=seconds["decode"],
+            total_seconds=seconds["total"],
+        ),
+    )
+
+
+def _summary(report: reports.Report) -> evaluator_pb2.ReportSummary:
+    return evaluator_pb2.ReportSummary(
+        report_id=report.report_id,
+        model_name=report.provenance.model_name,
+        model_version=report.provenance.model_version,
+        split=report.provenance.split,
+        clips=report.top1.n,
+        top1=report.top1.value,
+        top1_low=report.top1.low,
+        top1_high=report.top1.high,
+        top5=report.top5.value,
+        greedy_top1=report.greedy.value,
+        blank_ratio=report.blank.frame_ratio,
+        glosses_predicted=report.glosses_predicted,
+    )

@@ -1,0 +1,204 @@
+"""A small world to evaluate: signs that are places, a graph that knows the places, and everything published for real."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from services.evaluator.settings import EvaluatorSettings
+from signet import dataset, landmarks, registry
+from signet.dataset import Dataset, SourceClip
+from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, ClipRecord, Landmarks
+from signet.registry import Metrics, ModelCard
+from signet.store import DirectoryStore
+
+GLOSSES = ("book", "chair", "drink", "go", "help", "who")
+
+# How sharply the graph tells places apart.
+SHARPNESS = 60.0
+# What the graph answers beyond a clip's length. A reader that looks there will notice.
+POISON = 777.0
+
+
+def place_of(index: int, count: int) -> float:
+    """Where the left hand is held for a gloss: its x."""
+    return 0.5 + index / count
+
+
+def make_clip(
+    clip_id: str,
+    gloss: str,
+    place: float | None,
+    split: str = "val",
+    signer: str = "1",
+    frames: int = 30,
+    source: str = "",
+) -> Landmarks:
+    """A clip whose signer rests, holds the left hand at `place` (None: never), and rests. 30 frames a second."""
+    noise = np.random.default_rng(int(hashlib.sha256(clip_id.encode()).hexdigest()[:8], 16))
+    joints = np.full((frames, JOINTS, 3), np.nan, np.float16)
+    joints[:, POSE] = 0.5 + 0.01 * noise.standard_normal((frames, 33, 3))
+    presence = np.zeros((frames, 3), np.uint8)
+    presence[:, 0] = 1
+    if place is not None:
+        signing = slice(frames // 3, max(frames // 3 + 1, 2 * frames // 3))
+        held = joints[signing, LEFT_HAND]
+        held[:] = place + 0.01 * noise.standard_normal(held.shape)
+        presence[signing, 1] = 1
+    return Landmarks(
+        landmarks=joints,
+        presence=presence,
+        visibility=np.ones((frames, 33), np.float16),
+        timestamps=(np.arange(frames) / 30).astype(np.float32),
+        record=ClipRecord(
+            clip_id=clip_id, corpus="made", gloss=gloss, split=split, signer=signer, fps=30, width=640, height=480,
+            source_sha256=hashlib.sha256((source or clip_id).encode()).hexdigest(), frame_end=frames, extractor="made/1",
+        ),
+    )  # fmt: skip
+
+
+def make_graph(places: Sequence[float], blank_bias: float = 6.0) -> bytes:
+    """An ONNX graph of the published signature: class c where the left wrist is at places[c - 1], else blank.
+
+    The logit of a place m is -k (x - m)², up to what all classes share: linear in x. An absent hand counts as x = 0,
+    where the blank's bias wins; with a large bias it wins everywhere.
+    """
+    count = len(places)
+    weights = np.zeros((JOINTS * 3, count + 1), np.float32)
+    weights[LEFT_HAND.start * 3, 1:] = [2 * SHARPNESS * place for place in places]
+    bias = np.array([blank_bias, *(-SHARPNESS * place**2 for place in places)], np.float32)
+
+    def constant(name: str, value: object) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.asarray(value), name)
+
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("IsNaN", ["landmarks"], ["absent"]),
+            node("Where", ["absent", "zero", "landmarks"], ["filled"]),
+            node("Reshape", ["filled", "flat_shape"], ["flat"]),
+            node("MatMul", ["flat", "weights"], ["scores"]),
+            node("Add", ["scores", "bias"], ["logits"]),
+            node("LogSoftmax", ["logits"], ["honest"], axis=-1),
+            node("Shape", ["landmarks"], ["t"], start=1, end=2),
+            node("Squeeze", ["t"], ["t_scalar"]),
+            node("Range", ["first", "t_scalar", "step"], ["instants"]),
+            node("Unsqueeze", ["lengths", "one"], ["ends"]),
+            node("Less", ["instants", "ends"], ["within"]),
+            node("Unsqueeze", ["within", "two"], ["mask"]),
+            node("Where", ["mask", "honest", "poison"], ["log_probs"]),
+        ],
+        "places",
+        [
+            helper.make_tensor_value_info("landmarks", TensorProto.FLOAT, ["B", "T", JOINTS, 3]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["B"]),
+        ],
+        [helper.make_tensor_value_info("log_probs", TensorProto.FLOAT, ["B", "T", count + 1])],
+        [
+            constant("zero", np.float32(0)),
+            constant("flat_shape", np.array([0, 0, JOINTS * 3], np.int64)),
+            constant("weights", weights),
+            constant("bias", bias),
+            constant("first", np.int64(0)),
+            constant("step", np.int64(1)),
+            constant("one", np.array([1], np.int64)),
+            constant("two", np.array([2], np.int64)),
+            constant("poison", np.float32(POISON)),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+class World:
+    """A store in which things are published as the extractor and the trainer do."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = DirectoryStore(root)
+        self._published = 0
+
+    def snapshot(self, clips: Sequence[Landmarks]) -> Dataset:
+        """Publish a dataset snapshot."""
+        sources = [SourceClip(clip, hashlib.sha256(landmarks.dump(clip)).hexdigest()) for clip in clips]
+        made = dataset.build("made", sources)
+        dataset.publish(self.store, made)
+        return made
+
+    def card(self, snapshot: Dataset, graph: bytes, **changes: object) -> ModelCard:
+        """A card that goes with a snapshot and a graph; each is newer than the one before."""
+        self._published += 1
+        fields: dict[str, object] = {
+            "name": "signet",
+            "version": f"20260101T0000{self._published:02d}Z-{hashlib.sha256(graph).hexdigest()[:8]}",
+            "created": "2026-01-01T00:00:00+00:00",
+            "run_id": "run-1",
+            "dataset_name": snapshot.manifest.name,
+            "dataset_version": snapshot.manifest.version,
+            "vocabulary": snapshot.manifest.vocabulary,
+            "frame_rate": FRAME_RATE,
+            "blank_penalty": 1.5,
+            "parameters": 1234,
+            "config": {},
+            "metrics": Metrics(val_clips=10, val_correct=8, val_greedy_correct=7, blank_ratio=0.6, epoch=9),
+            "onnx_difference": 1e-7,
+            "files": {"model.onnx": hashlib.sha256(graph).hexdigest()},
+        }
+        return ModelCard.model_validate({**fields, **changes})
+
+    def publish(self, snapshot: Dataset, graph: bytes | None = None, **changes: object) -> ModelCard:
+        """Publish a model of a snapshot, and move `latest` to it."""
+        vocabulary = snapshot.manifest.vocabulary
+        graph = graph or make_graph([place_of(index, len(vocabulary)) for index in range(len(vocabulary))])
+        card = self.card(snapshot, graph, **changes)
+        registry.publish(self.store, card, {"model.onnx": graph})
+        return card
+
+    def settings(self, **changes: object) -> EvaluatorSettings:
+        """Settings of an evaluator on this store that looks for a new model ten times a second."""
+        fields: dict[str, object] = {"store": self.store.url, "refresh_seconds": 0.1, "threads": 1, **changes}
+        return EvaluatorSettings(_cli_parse_args=False, **fields)  # type: ignore[arg-type]
+
+
+def everyday_clips(glosses: Sequence[str] = GLOSSES) -> list[Landmarks]:
+    """Two train and two val clips of each gloss. In val, one `chair` is signed where `go` is, one `who` not at all."""
+    clips = []
+    for index, gloss in enumerate(sorted(glosses)):
+        place = place_of(index, len(glosses))
+        for number in range(4):
+            split = "train" if number < 2 else "val"
+            clips.append(
+                make_clip(f"{index:03d}{number}", gloss, place, split, f"signer{number % 3}", frames=24 + 7 * number)
+            )
+    where_go = place_of(sorted(glosses).index("go"), len(glosses))
+    clips.append(make_clip("9001", "chair", where_go))
+    clips.append(make_clip("9002", "who", None, signer="stranger"))
+    return clips
+
+
+@pytest.fixture(name="make_clip")
+def _make_clip() -> Callable[..., Landmarks]:
+    """The maker of clips, for tests that need one of their own."""
+    return make_clip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An empty store."""
+    return World(tmp_path / "store")
+
+
+@pytest.fixture
+def snapshot(world: World) -> Dataset:
+    """The everyday clips, published."""
+    return world.snapshot(everyday_clips())
+
+
+@pytest.fixture
+def card(world: World, snapshot: Dataset) -> ModelCard:
+    """A model of the everyday clips, published as `latest`."""
+    return world.publish(snapshot)

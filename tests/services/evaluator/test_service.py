@@ -1,0 +1,333 @@
+"""The evaluator over a real gRPC channel."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.evaluator.__main__ import evaluator
+from services.evaluator.model import LoadedModel
+from services.evaluator.settings import EvaluatorSettings
+from signet import landmarks, layout
+from signet.dataset import Dataset
+from signet.landmarks import to_model_input
+from signet.registry import ModelCard
+from signet.server import CHANNEL_OPTIONS
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+Request = evaluator_pb2.RecognizeRequest
+
+
+class Calls:
+    """Stubs of a running evaluator."""
+
+    def __init__(self, channel: Any, metrics_port: int) -> None:
+        self.recognizer = evaluator_pb2_grpc.RecognizerStub(channel)
+        self.evaluation = evaluator_pb2_grpc.EvaluationStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self._metrics_port = metrics_port
+
+    async def metrics(self) -> str:
+        def read() -> str:
+            with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics") as page:
+                return str(page.read().decode())
+
+        return await asyncio.to_thread(read)
+
+
+@asynccontextmanager
+async def running(settings: EvaluatorSettings) -> AsyncIterator[Calls]:
+    async with evaluator(settings) as server:
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:
+                yield Calls(channel, server.metrics_port)
+        finally:
+            await server.stop()
+
+
+def run(settings: EvaluatorSettings, scenario: Callable[[Calls], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with running(settings) as calls:
+            await scenario(calls)
+
+    asyncio.run(main())
+
+
+async def refused(call: Awaitable[Any]) -> tuple[str, str]:
+    """The status code and message that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code().name, str(caught.value.details())
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def clip(world: "World", make_clip: Any) -> bytes:
+    """A clip of `drink` that was never published."""
+    return landmarks.dump(make_clip("new", "", 0.5 + 2 / 6, frames=40))
+
+
+def test_a_clip_is_answered_with_ranked_signs(world: "World", card: ModelCard, clip: bytes) -> None:
+    async def scenario(calls: Calls) -> None:
+        answer = await calls.recognizer.Recognize(Request(landmarks=clip))
+        glosses = [prediction.gloss for prediction in answer.predictions]
+        probabilities = [prediction.probability for prediction in answer.predictions]
+        assert glosses[0] == "drink"
+        assert len(glosses) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert 0.5 < probabilities[0] <= sum(probabilities) <= 1 + 1e-9
+        assert answer.model_version == card.version
+        assert list(answer.greedy_glosses) == ["drink"]
+        assert 0 < answer.blank_ratio < 1
+        assert answer.frames == len(to_model_input(landmarks.load(clip)))
+        timing = answer.timing
+        assert timing.extract_seconds == 0
+        parts = timing.prepare_seconds + timing.model_seconds + timing.decode_seconds
+        assert 0 < parts <= timing.total_seconds < 5
+
+    run(world.settings(), scenario)
+
+
+def test_probabilities_over_the_whole_vocabulary_are_those_of_the_library(
+    world: "World", card: ModelCard, clip: bytes
+) -> None:
+    model = LoadedModel.load(world.store, "signet", card.version)
+    (log_probs,) = model.log_probs([to_model_input(landmarks.load(clip))])
+    expected = dict(zip(model.vocabulary, model.read(log_probs).posterior, strict=True))
+
+    async def scenario(calls: Calls) -> None:
+        answer = await calls.recognizer.Recognize(Request(landmarks=clip, top_k=6))
+        got = {prediction.gloss: prediction.probability for prediction in answer.predictions}
+        assert got.keys() == expected.keys()
+        assert sum(got.values()) == pytest.approx(1)
+        assert all(got[gloss] == pytest.approx(expected[gloss], abs=1e-9) for gloss in got)
+
+    run(world.settings(), scenario)
+
+
+def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes, make_clip: Any) -> None:
+    nobody = make_clip("empty room", "", None)
+    joints = np.full_like(nobody.landmarks, np.nan)
+    empty = landmarks.dump(
+        landmarks.Landmarks(joints, np.zeros_like(nobody.presence), nobody.visibility, nobody.timestamps, nobody.record)
+    )
+
+    async def scenario(calls: Calls) -> None:
+        for request, words in (
+            (Request(), "neither landmarks nor a video"),
+            (Request(landmarks=b""), "too few"),
+            (Request(landmarks=b"<html>404</html>"), "docs/landmarks-v1.md"),
+            (Request(landmarks=clip[:-10]), "not readable as safetensors"),
+            (Request(landmarks=empty), "no body and no hand"),
+            (Request(landmarks=clip, top_k=7), "knows 6 glosses"),
+            (Request(video=b""), "video is empty"),
+        ):
+            code, message = await refused(calls.recognizer.Recognize(request))
+            assert (code, words in message) == ("INVALID_ARGUMENT", True), message
+
+    run(world.settings(), scenario)
+
+
+def test_without_a_model_the_server_is_healthy_says_what_to_do_and_recovers_by_itself(
+    world: "World", snapshot: Dataset, clip: bytes
+) -> None:
+    async def scenario(calls: Calls) -> None:
+        code, message = await refused(calls.recognizer.Recognize(Request(landmarks=clip)))
+        assert code == "FAILED_PRECONDITION"
+        assert "signet train" in message
+        health = await calls.health.Check(health_pb2.HealthCheckRequest(service="signet.v1.Recognizer"))
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+        world.publish(snapshot)
+
+        async def answered() -> bool:
+            try:
+                await calls.recognizer.Recognize(Request(landmarks=clip))
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await until(answered)
+
+    run(world.settings(), scenario)
+
+
+def test_a_new_version_takes_over_while_calls_run_and_none_fails(
+    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
+) -> None:
+    async def scenario(calls: Calls) -> None:
+        seen: list[str] = []
+        stop = asyncio.Event()
+
+        async def caller() -> None:
+            while not stop.is_set():
+                seen.append((await calls.recognizer.Recognize(Request(landmarks=clip))).model_version)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(caller())
+            while len(seen) < 20:
+                await asyncio.sleep(0.01)
+            newer = world.publish(snapshot, blank_penalty=0.5)
+
+            async def took_over() -> bool:
+                return newer.version in seen
+
+            await until(took_over)
+            stop.set()
+        assert set(seen) == {card.version, newer.version}
+        metrics = await calls.metrics()
+        assert f'signet_evaluator_model_info{{name="signet",version="{newer.version}"}} 1.0' in metrics
+        assert card.version not in metrics
+        assert f'signet_evaluator_predictions_total{{gloss="drink"}} {len(seen)}.0' in metrics
+        assert 'signet_evaluator_predictions_total{gloss="book"} 0.0' in metrics
+
+    run(world.settings(), scenario)
+
+
+def test_a_damaged_new_version_is_counted_and_the_old_one_goes_on(
+    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
+) -> None:
+    async def scenario(calls: Calls) -> None:
+        world.publish(snapshot, files={"model.onnx": "0" * 64})
+
+        async def counted() -> bool:
+            return "signet_evaluator_model_load_failures_total 1.0" in await calls.metrics()
+
+        await until(counted)
+        await asyncio.sleep(0.3)  # three more looks
+        assert await counted()
+        assert (await calls.recognizer.Recognize(Request(landmarks=clip))).model_version == card.version
+
+        good = world.publish(snapshot)
+
+        async def recovered() -> bool:
+            return bool((await calls.recognizer.Recognize(Request(landmarks=clip))).model_version == good.version)
+
+        await until(recovered)
+
+    run(world.settings(), scenario)
+
+
+class StandIn(extractor_pb2_grpc.ExtractorServicer):
+    """Speaks the extractor's contract, without MediaPipe. The end-to-end tests run the real one."""
+
+    def __init__(self, landmarks: bytes) -> None:
+        self._landmarks = landmarks
+        self.remaining: list[float] = []
+
+    async def ExtractClip(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.remaining.append(context.time_remaining())
+        if request.video == b"slow":
+            await asyncio.sleep(30)
+        if request.video == b"broken":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "video: truncated. Download it again.")
+        return extractor_pb2.ExtractClipResponse(landmarks=self._landmarks)
+
+
+@asynccontextmanager
+async def stand_in(servicer: StandIn) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    extractor_pb2_grpc.add_ExtractorServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+def test_a_video_goes_through_the_extractor_within_the_callers_deadline(
+    world: "World", card: ModelCard, clip: bytes
+) -> None:
+    async def main() -> None:
+        servicer = StandIn(clip)
+        async with stand_in(servicer) as address, running(world.settings(extractor=address)) as calls:
+            answer = await calls.recognizer.Recognize(Request(video=b"fine"), timeout=20)
+            assert answer.predictions[0].gloss == "drink"
+            assert answer.timing.extract_seconds > 0
+            assert 15 < servicer.remaining[0] <= 20
+
+            code, message = await refused(calls.recognizer.Recognize(Request(video=b"broken")))
+            assert (code, message) == ("INVALID_ARGUMENT", "video: truncated. Download it again.")
+
+            code, _ = await refused(calls.recognizer.Recognize(Request(video=b"slow"), timeout=0.3))
+            assert code == "DEADLINE_EXCEEDED"
+            answer = await calls.recognizer.Recognize(Request(landmarks=clip), timeout=5)
+            assert answer.predictions[0].gloss == "drink"
+
+    asyncio.run(main())
+
+
+def test_a_video_without_an_extractor_is_refused_with_the_way_out(world: "World", card: ModelCard, clip: bytes) -> None:
+    async def main() -> None:
+        async with stand_in(StandIn(clip)) as address:
+            pass  # nothing listens there any more
+        for extractor, words in (("", "--extractor"), (address, f"the extractor at {address} cannot be used")):
+            async with running(world.settings(extractor=extractor)) as calls:
+                code, message = await refused(calls.recognizer.Recognize(Request(video=b"fine"), timeout=10))
+                assert code == "UNAVAILABLE"
+                assert words in message
+                assert (await calls.recognizer.Recognize(Request(landmarks=clip))).predictions[0].gloss == "drink"
+
+    asyncio.run(main())
+
+
+def test_an_evaluation_is_run_listed_and_read_over_the_wire(world: "World", card: ModelCard) -> None:
+    async def scenario(calls: Calls) -> None:
+        first = (await calls.evaluation.RunEvaluation(evaluator_pb2.RunEvaluationRequest())).summary
+        assert (first.model_name, first.model_version, first.split) == ("signet", card.version, "val")
+        assert first.clips == 14
+        assert first.top1 == pytest.approx(12 / 14)
+        assert first.top1_low < first.top1 < first.top1_high
+        assert first.greedy_top1 == pytest.approx(12 / 14)
+        second = (
+            await calls.evaluation.RunEvaluation(
+                evaluator_pb2.RunEvaluationRequest(model_version=card.version, split="train")
+            )
+        ).summary
+        listed = (await calls.evaluation.ListReports(evaluator_pb2.ListReportsRequest())).reports
+        assert list(listed) == [second, first]
+        read = await calls.evaluation.GetReport(evaluator_pb2.GetReportRequest(report_id=first.report_id))
+        assert read.json.encode() == world.store.get(layout.report(first.report_id, "report.json"))
+        assert read.html.startswith("<!DOCTYPE html>")
+        accuracy = f'signet_evaluator_report_accuracy{{name="signet",split="val",version="{card.version}"}} 0.857'
+        assert accuracy in await calls.metrics()
+
+    run(world.settings(), scenario)
+
+
+def test_evaluations_that_cannot_be_are_refused_by_name(world: "World", card: ModelCard) -> None:
+    Run = evaluator_pb2.RunEvaluationRequest
+
+    async def scenario(calls: Calls) -> None:
+        for call, code, words in (
+            (calls.evaluation.RunEvaluation(Run(split="tset")), "INVALID_ARGUMENT", "train (12 clips), val (14 clips)"),
+            (calls.evaluation.RunEvaluation(Run(model_version="1999")), "NOT_FOUND", "signet models"),
+            (calls.evaluation.RunEvaluation(Run(model_name="../x")), "INVALID_ARGUMENT", "cannot name a model"),
+            (
+                calls.evaluation.GetReport(evaluator_pb2.GetReportRequest(report_id="none")),
+                "NOT_FOUND",
+                "signet reports",
+            ),
+            (calls.evaluation.GetReport(evaluator_pb2.GetReportRequest()), "INVALID_ARGUMENT", "cannot name a report"),
+        ):
+            found, message = await refused(call)
+            assert (found, words in message) == (code, True), message
+
+    run(world.settings(), scenario)
