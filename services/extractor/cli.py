@@ -1,0 +1,219 @@
+"""`signet extract`: the extractor for people."""
+
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from services.extractor import extraction
+from services.extractor.extraction import Extraction, State
+from services.extractor.metrics import ExtractorMetrics
+from services.extractor.selection import Choice
+from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS
+from services.extractor.statistics import clip_statistics
+from services.extractor.wlasl import SPLITS, read_wlasl
+from services.extractor.workers import Workers
+from signet import layout
+from signet.errors import SignetError
+from signet.landmarks import PARTS, load
+from signet.server import set_up_logging
+from signet.store import ObjectStore, StoreSettings, open_store
+
+app = typer.Typer(help="Video to landmark tensors.")
+
+# Without a terminal, a line this often.
+_LINE_SECONDS = 10.0
+
+EXIT_BROKEN = 3
+_EXIT_SIGNAL = 128
+
+
+@app.callback()
+def _group() -> None:
+    """Video to landmark tensors."""
+
+
+@app.command(
+    epilog="Exit status: 0 all chosen clips are in the store; 1 could not be done; 3 done, but some clips were broken "
+    "(they are named); 130 interrupted (run it again to resume)."
+)
+def extract(
+    *,
+    wlasl: Annotated[
+        Path, typer.Option(envvar="SIGNET_WLASL", help="Directory with WLASL_v0.3.json and the clips, or that file")
+    ] = Path("data/wlasl"),
+    clips: Annotated[
+        Path | None, typer.Option(envvar="SIGNET_WLASL_CLIPS", help="Directory of <video_id>.mp4, if it is elsewhere")
+    ] = None,
+    max_glosses: Annotated[
+        int, typer.Option(min=0, help="Take the glosses with the most clips that decode, this many; 0 takes all")
+    ] = 20,
+    samples_per_gloss: Annotated[int, typer.Option(min=0, help="At most this many clips of each; 0 takes all")] = 0,
+    split: Annotated[
+        list[str] | None, typer.Option(help=f"Only this split ({', '.join(SPLITS)}); repeat for more")
+    ] = None,
+    gloss: Annotated[
+        list[str] | None, typer.Option(help="Only this gloss, instead of --max-glosses; repeat for more")
+    ] = None,
+    corpus: Annotated[str, typer.Option(help="Name for these landmarks in the store")] = "wlasl",
+    workers: Annotated[
+        int, typer.Option(min=0, envvar="SIGNET_WORKERS", help="Worker processes; 0 takes one per core")
+    ] = 0,
+    clip_timeout_seconds: Annotated[
+        float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this long")
+    ] = DEFAULT_CLIP_TIMEOUT_SECONDS,
+    store: Annotated[
+        str | None, typer.Option(help="http(s)://host:port/bucket or file:<directory>; default: SIGNET_STORE")
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print each clip's shape, mean, std and share of frames with each part")
+    ] = False,
+) -> None:
+    """Turn the clips of WLASL into landmark tensors in the store.
+
+    What is in the store already is not done again, so an interrupted extraction is resumed by the same command. Broken
+    clips are named and never stop the rest.
+    """
+    set_up_logging("WARNING")
+    console = Console()
+    choice = Choice(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
+    target = open_store(StoreSettings() if store is None else StoreSettings(store=store))
+    source = read_wlasl(wlasl, clips)
+    with Workers(workers, clip_timeout_seconds) as pool, _Display(console) as display:
+        job = Extraction(
+            name=corpus,
+            corpus=source,
+            choice=choice,
+            store=target,
+            workers=pool,
+            metrics=ExtractorMetrics(CollectorRegistry()),
+            on_change=display.show,
+        )
+        with _Interrupt(job.cancel, console) as interrupt:
+            result = job.run()
+    if result.state is State.FAILED:
+        raise SignetError(result.error)
+    if stats:
+        console.print(_statistics(target, corpus, result))
+    _summarise(console, result)
+    if result.state is State.CANCELLED:
+        console.print("Interrupted. What is done is kept; the same command resumes.")
+        raise typer.Exit(_EXIT_SIGNAL + interrupt.number)
+    if result.broken:
+        raise typer.Exit(EXIT_BROKEN)
+
+
+class _Display:
+    """Progress as a bar on a terminal, as lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spoke = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("choosing", total=None, rate="")
+        self._began = 0.0
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, state: extraction.Progress) -> None:
+        """Show a new state."""
+        choosing = state.state is State.SELECTING
+        if not choosing and not self._began:
+            self._began = time.monotonic()
+        seconds = time.monotonic() - self._began
+        rate = f"{state.frames / seconds:.1f} frames/s" if state.frames and seconds else ""
+        if choosing:
+            self._bar.update(self._task, completed=state.verified, rate="clips verified")
+        else:
+            self._bar.update(self._task, description="extracting", completed=state.done, total=state.total, rate=rate)
+        if self._console.is_terminal or time.monotonic() - self._spoke < _LINE_SECONDS:
+            return
+        self._spoke = time.monotonic()
+        done = f"choosing: {state.verified} clips verified" if choosing else f"{state.done}/{state.total} clips {rate}"
+        self._console.print(done, highlight=False)
+
+
+class _Interrupt:
+    """The first Ctrl-C or SIGTERM ends the extraction after the clips under way, a second one at once."""
+
+    def __init__(self, cancel: Callable[[], None], console: Console) -> None:
+        self._cancel = cancel
+        self._console = console
+        self.number = signal.SIGINT.value
+
+    def __enter__(self) -> "_Interrupt":
+        self._before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self._cancel()
+        self._console.print("Finishing the clips under way; once more stops at once.")
+        for known in self._before:
+            signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
+
+
+def _summarise(console: Console, result: extraction.Progress) -> None:
+    table = Table(title="Extraction", title_justify="left")
+    table.add_column("outcome")
+    table.add_column("clips", justify="right")
+    reasons = Counter(failure.reason for failure in result.failures)
+    rows = {"extracted": result.extracted, "present already": result.present, "broken": result.broken}
+    rows |= {f"  {reason}": count for reason, count in reasons.most_common()}
+    rows |= {"not done": result.total - result.done, "without a file": result.missing}
+    for name, count in rows.items():
+        if count or name == "extracted":
+            table.add_row(name, str(count))
+    console.print(table)
+    for failure in result.failures:
+        _say(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
+    for note in result.notes:
+        _say(console, f"note {note}")
+    _say(console, f"{len(result.glosses)} glosses: {', '.join(result.glosses)}")
+    rate = f", {result.frames / result.elapsed_seconds:.1f} frames/s" if result.frames else ""
+    _say(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
+
+
+def _say(console: Console, line: str) -> None:
+    """One line as it is, however long: names and paths are not markup, and logs are searched by line."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _statistics(store: ObjectStore, corpus: str, result: extraction.Progress) -> Table:
+    table = Table(title="Landmarks (x and y in frame heights)", title_justify="left")
+    for column in ("clip", "gloss", "shape", "seconds", "mean", "std", *PARTS):
+        table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")
+    broken = {failure.clip_id for failure in result.failures}
+    for clip_id in result.clips:
+        key = layout.clip(corpus, clip_id)
+        if clip_id in broken or (result.state is State.CANCELLED and store.stat(key) is None):
+            continue
+        clip = load(store.get(key), key)
+        figures = clip_statistics(clip)
+        table.add_row(
+            clip_id, clip.record.gloss, "x".join(map(str, figures.shape)), f"{figures.seconds:.2f}",
+            f"{figures.mean:.3f}", f"{figures.std:.3f}", *(f"{share:.0%}" for share in figures.shares.values()),
+        )  # fmt: skip
+    return table

@@ -1,0 +1,157 @@
+"""What a file is, by its own bytes: a video container that we read, or one of the things that downloads leave."""
+
+import re
+from collections.abc import Iterator
+
+from signet.errors import ClipError
+
+# Demuxers that we let FFmpeg use, by what their files begin with. The format is always forced: left to guess, FFmpeg
+# would also take playlists and concat lists, which open other files and URLs.
+MP4 = "mp4"
+MATROSKA = "matroska"
+AVI = "avi"
+
+_MP4_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"}
+_STILL_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"msf1"}
+_IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+_OTHERS = {
+    b"FLV": "Flash video", b"OggS": "Ogg", b"0&\xb2u": "Windows Media", b"\x00\x00\x01\xba": "MPEG program stream",
+    b"CWS": "Flash", b"FWS": "Flash", b"PK\x03\x04": "ZIP archive", b"%PDF": "PDF", b"\x1f\x8b": "gzip",
+    b"#EXTM3U": "playlist", b"ID3": "MP3", b"fLaC": "FLAC",
+}  # fmt: skip
+
+# Enough of a file to tell text from video. Real video is never valid UTF-8 for so long.
+_HEAD_BYTES = 65_536
+_REPLACEMENT = "\ufffd"
+_HTML = re.compile(r"<!doctype\s+html|<html|<head|<body|<script", re.IGNORECASE)
+
+_EBML = b"\x1a\x45\xdf\xa3"
+_SEGMENT = b"\x18\x53\x80\x67"
+
+
+def identify(data: bytes, name: str) -> str:
+    """The demuxer for these bytes.
+
+    Args:
+        data: a whole file.
+        name: what to call it in an error.
+
+    Raises:
+        ClipError: it is empty, an HTML page, mangled by a text encoding, an image, cut off, or nothing that we read.
+    """
+    if not data:
+        raise ClipError("empty", f"{name}: the file is empty. Download it again.")
+    _refuse_text(data, name)
+    found = _demuxer(data, name)
+    if found == MP4:
+        _check_boxes(data, name)
+    elif found == MATROSKA:
+        _check_length(_matroska_bytes(data), data, name)
+    else:
+        _check_length(8 + int.from_bytes(data[4:8], "little"), data, name)
+    return found
+
+
+def _demuxer(data: bytes, name: str) -> str:
+    for magic, kind in _IMAGES.items():
+        if data.startswith(magic):
+            _refuse_image(kind, name)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        _refuse_image("WebP", name)
+    if data[4:8] == b"ftyp" and data[8:12] in _STILL_BRANDS:
+        _refuse_image("HEIF", name)
+    if data[4:8] in _MP4_FIRST_BOXES:
+        return MP4
+    if data.startswith(_EBML):
+        return MATROSKA
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return AVI
+    kind = next((kind for magic, kind in _OTHERS.items() if data.startswith(magic)), "")
+    what = f"it is a {kind} file" if kind else f"it begins with {data[:8].hex(' ')}"
+    raise ClipError(
+        "unsupported",
+        f"{name}: not MP4, MOV, WebM, MKV or AVI ({what}). Convert it to MP4, for example with ffmpeg, or download it "
+        "again.",
+    )
+
+
+def _refuse_image(kind: str, name: str) -> None:
+    raise ClipError("image", f"{name}: a {kind} image, not a video. Download the video itself.")
+
+
+def _refuse_text(data: bytes, name: str) -> None:
+    """Refuse what is text all through: web pages, and video that was read as text and written again."""
+    try:
+        head = data[:_HEAD_BYTES].decode()
+    except UnicodeDecodeError as error:
+        if error.start < min(len(data), _HEAD_BYTES) - 3:  # not just a character cut in two by our own limit
+            return
+        head = data[: error.start].decode()
+    if _REPLACEMENT in head:
+        raise ClipError(
+            "text_mangled",
+            f"{name}: its bytes went through a text encoding ({data.count(_REPLACEMENT.encode())} characters became "
+            "U+FFFD) and cannot be restored. Download it again in binary mode.",
+        )
+    if _HTML.search(head):
+        raise ClipError(
+            "html", f"{name}: a web page, not a video: the link is dead or wants a login. Download it again by hand."
+        )
+
+
+def _check_boxes(data: bytes, name: str) -> None:
+    """Refuse an MP4 whose media runs past the end of the file, or whose index never came."""
+    indexed = False
+    for kind, end in _boxes(data):
+        indexed |= kind == b"moov"
+        if kind in {b"moov", b"mdat", b"moof"}:
+            _check_length(end, data, name)
+    if not indexed:
+        raise ClipError(
+            "truncated",
+            f"{name}: cut off: its index (the 'moov' box) is missing. Download it again, or finish the recording.",
+        )
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Kind and end of each top-level box (ISO/IEC 14496-12, 4.2)."""
+    position = 0
+    while position + 8 <= len(data):
+        size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        elif size == 0:
+            size = len(data) - position
+        if size < 8:
+            return
+        position += size
+        yield kind, position
+
+
+def _matroska_bytes(data: bytes) -> int:
+    """Bytes that a Matroska file says it has; 0 if it does not say (RFC 8794, 6 and 8)."""
+    position, size = _element_size(data, 4)
+    header_end = position + size
+    if data[header_end : header_end + 4] != _SEGMENT:
+        return 0
+    position, size = _element_size(data, header_end + 4)
+    return position + size if size else 0
+
+
+def _element_size(data: bytes, position: int) -> tuple[int, int]:
+    """Where an EBML element's content begins, and its length: 0 if unknown."""
+    first = data[position] if position < len(data) else 0
+    width = 9 - first.bit_length()
+    if width > 8:
+        return position, 0
+    value = int.from_bytes(data[position : position + width], "big") & ((1 << 7 * width) - 1)
+    unknown = value == (1 << 7 * width) - 1
+    return position + width, 0 if unknown else value
+
+
+def _check_length(declared: int, data: bytes, name: str) -> None:
+    if declared > len(data):
+        raise ClipError(
+            "truncated",
+            f"{name}: cut off: it says it has {declared} bytes, but {len(data)} are there. Download it again.",
+        )

@@ -1,0 +1,31 @@
+"""What the extractor counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+# From reading a short clip (ms) to the landmarks of a ten-minute one.
+_STAGE_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class ExtractorMetrics:
+    """The extractor's own series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.clips = Counter(
+            "signet_extractor_clips",
+            "Clips by outcome (extracted, present, broken, missing) and, where broken, by reason",
+            ("outcome", "reason"),
+            registry=registry,
+        )
+        self.frames = Counter("signet_extractor_frames", "Frames turned into landmarks", registry=registry)
+        self.stage_seconds = Histogram(
+            "signet_extractor_stage_seconds",
+            "Seconds per clip and stage (decode, landmarks, store)",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+
+    def count(self, outcome: str, reason: str = "", amount: int = 1) -> None:
+        """Count clips that ended this way."""
+        if amount:
+            self.clips.labels(outcome, reason).inc(amount)

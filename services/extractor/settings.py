@@ -1,0 +1,27 @@
+"""What the extractor can be told."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from signet.settings import ServiceSettings
+
+DEFAULT_CLIP_TIMEOUT_SECONDS = 300.0
+
+
+class ExtractorSettings(ServiceSettings):
+    """Turns sign-language video into landmark tensors, over gRPC."""
+
+    wlasl: Path = Field(
+        default=Path("data/wlasl"),
+        description="Directory that holds WLASL_v0.3.json and the clips (clips/, videos/ or beside it), or that file",
+    )
+    wlasl_clips: Path | None = Field(
+        default=None, description="Directory of <video_id>.mp4, if it is not found from --wlasl"
+    )
+    workers: int = Field(default=0, ge=0, le=256, description="Worker processes; 0 takes one per core")
+    clip_timeout_seconds: float = Field(
+        default=DEFAULT_CLIP_TIMEOUT_SECONDS,
+        gt=0,
+        description="After this long a clip is given up and its worker replaced; raise it for clips of many minutes",
+    )
