@@ -12,6 +12,10 @@ FRAME_RATE = 15.0
 # sign's hold is longer than that.
 MAX_GAP_SECONDS = 0.3
 
+# Stored times are float32. At 30 fps a gap of exactly 0.3 s and a distance of exactly half a step are everyday: neither
+# must be decided by rounding.
+_TIME_TOLERANCE = 1e-4
+
 
 def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
     """Resample a clip to `FRAME_RATE` and fill its short gaps.
@@ -44,9 +48,9 @@ def _resample(
     weight = np.clip((grid - times[left]) / np.where(gap > 0, gap, 1.0), 0.0, 1.0).astype(np.float32)[:, None, None]
     result: npt.NDArray[np.float32] = (1 - weight) * values[left] + weight * values[right]
 
-    bridged = (gap <= MAX_GAP_SECONDS) & (times[left] <= grid) & (grid <= times[right])
+    bridged = (gap <= MAX_GAP_SECONDS + _TIME_TOLERANCE) & (times[left] <= grid) & (grid <= times[right])
     nearest = np.where(np.abs(grid - times[left]) <= np.abs(times[right] - grid), left, right)
-    close = np.abs(times[nearest] - grid) <= step / 2
+    close = np.abs(times[nearest] - grid) <= step / 2 + _TIME_TOLERANCE
     result[~bridged] = values[nearest][~bridged]
     result[~bridged & ~close] = np.nan
     return result

@@ -92,8 +92,11 @@ class DirectoryStore:
     @contextmanager
     def _written(self, path: Path, data: bytes) -> Iterator[Path]:
         """A synced temporary file beside `path`, gone afterwards."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+        except OSError as error:
+            raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}).") from error
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

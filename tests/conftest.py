@@ -1,0 +1,110 @@
+"""What tests share: the real clips, a real S3 server, both kinds of store, and landmarks made by hand."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.seaweedfs import LocalStore
+from signet.landmarks import JOINTS, PARTS, POSE_JOINTS, ClipRecord, Landmarks
+from signet.store import DirectoryStore, ObjectStore, S3Store
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def wlasl() -> Path:
+    """The directory with WLASL_v0.3.json and clips/."""
+    given = os.environ.get("WLASL", "")
+    for folder in [Path(given)] if given else [ROOT.parent / "shared/wlasl", ROOT / "data/wlasl"]:
+        if (folder / "WLASL_v0.3.json").is_file() and any((folder / "clips").glob("*.mp4")):
+            return folder.absolute()
+    pytest.skip("no WLASL clips here: set WLASL=<directory with WLASL_v0.3.json and clips/>")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    """A SeaweedFS server for the whole session."""
+    with LocalStore(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def new_bucket(s3_server: LocalStore, request: pytest.FixtureRequest) -> Callable[..., S3Store]:
+    """Opens an S3 store in this test's own bucket; `secret` replaces the right one."""
+    count = abs(hash(request.node.nodeid)) % 10**12
+
+    def connect(secret: str = "") -> S3Store:
+        environment = s3_server.environment
+        endpoint = environment["SIGNET_STORE"].split("/")[2]
+        return S3Store(
+            endpoint,
+            f"test-{count}",
+            environment["SIGNET_S3_ACCESS_KEY"],
+            secret or environment["SIGNET_S3_SECRET_KEY"],
+            secure=False,
+        )
+
+    return connect
+
+
+@pytest.fixture(params=["directory", "s3"])
+def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store, once as a directory and once as an S3 bucket."""
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "store")
+    connect: Callable[..., S3Store] = request.getfixturevalue("new_bucket")
+    return connect()
+
+
+@pytest.fixture
+def directory_store(tmp_path: Path) -> DirectoryStore:
+    """An empty directory store, for tests that are not about stores."""
+    return DirectoryStore(tmp_path / "store")
+
+
+MakeClip = Callable[..., Landmarks]
+
+
+@pytest.fixture
+def make_clip() -> MakeClip:
+    """Makes a clip whose joints are a straight line in time; `presence` and `timestamps` can be given."""
+
+    def make(
+        clip_id: str = "c1",
+        gloss: str = "book",
+        split: str = "train",
+        *,
+        frames: int = 30,
+        fps: float = 30.0,
+        presence: object = None,
+        timestamps: object = None,
+        signer: str = "1",
+        source_sha256: str = "",
+        slope: float = 0.25,
+    ) -> Landmarks:
+        times = np.asarray(np.arange(frames) / fps if timestamps is None else timestamps, np.float32)
+        found = np.ones((len(times), len(PARTS)), np.uint8) if presence is None else np.asarray(presence, np.uint8)
+        joints = np.broadcast_to((slope * times)[:, None, None], (len(times), JOINTS, 3)).astype(np.float16)
+        visibility = np.ones((len(times), POSE_JOINTS), np.float16)
+        for index, where in enumerate(PARTS.values()):
+            joints[found[:, index] == 0, where] = np.nan
+        visibility[found[:, 0] == 0] = np.nan
+        record = ClipRecord(
+            clip_id=clip_id,
+            corpus="wlasl",
+            gloss=gloss,
+            split=split,
+            signer=signer,
+            fps=fps,
+            width=640,
+            height=480,
+            source_sha256=source_sha256,
+            frame_end=len(times),
+            extractor="test",
+        )
+        return Landmarks(joints, found, visibility, times, record)
+
+    return make

@@ -1,0 +1,128 @@
+"""From stored frames to the model's: what stands still stays, what moves evenly moves evenly, what is lost is lost."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signet.landmarks import (
+    FRAME_RATE,
+    LEFT_HAND,
+    MAX_GAP_SECONDS,
+    PARTS,
+    POSE,
+    RIGHT_HAND,
+    ClipRecord,
+    Landmarks,
+    to_model_input,
+)
+from tests.conftest import MakeClip
+
+# float16 keeps 11 bits: a value below 1 is off by at most this.
+_HALF = 5e-4
+
+
+def _on_line(sampled: npt.NDArray[np.float32], slope: float) -> bool:
+    expected = slope * np.arange(len(sampled)) / FRAME_RATE
+    return bool(np.allclose(sampled, expected[:, None, None], atol=_HALF))
+
+
+@pytest.mark.parametrize("fps", [10.0, 15.0, 23.976, 25.0, 29.97, 30.0, 60.0])
+def test_a_clip_of_any_rate_becomes_frames_at_the_models_rate(make_clip: MakeClip, fps: float) -> None:
+    clip = make_clip(frames=round(2 * fps), fps=fps)
+    sampled = to_model_input(clip)
+    duration = float(clip.timestamps[-1])
+    assert sampled.dtype == np.float32
+    assert sampled.shape == (int(np.ceil(duration * FRAME_RATE)), 75, 3)
+    assert _on_line(sampled, 0.25)
+
+
+def test_what_stands_still_stays_exactly_still(make_clip: MakeClip) -> None:
+    clip = make_clip(slope=0.0, fps=29.97)
+    clip.landmarks[:] = np.float16(0.3)
+    assert (to_model_input(clip) == np.float32(np.float16(0.3))).all()
+
+
+@given(st.lists(st.floats(0.005, 0.25), min_size=1, max_size=40), st.floats(-0.3, 0.3))
+@settings(max_examples=80, deadline=None)
+def test_even_motion_stays_even_however_irregular_the_frames_are(steps: list[float], slope: float) -> None:
+    times = np.concatenate([[0.0], np.cumsum(steps)]).astype(np.float32)
+    joints = np.broadcast_to((slope * times)[:, None, None], (len(times), 75, 3)).astype(np.float16)
+    clip = Landmarks(
+        joints,
+        np.ones((len(times), 3), np.uint8),
+        np.ones((len(times), 33), np.float16),
+        times,
+        _record(len(times)),
+    )
+    sampled = to_model_input(clip)
+    expected = slope * np.arange(len(sampled)) / FRAME_RATE
+    # float16 again: up to 3 in size, off by at most 1e-3.
+    assert np.allclose(sampled, expected[:, None, None], atol=2e-3)
+
+
+def _record(frames: int) -> ClipRecord:
+    return ClipRecord(clip_id="c", fps=30, width=640, height=480, frame_end=frames)
+
+
+def _lost(clip: Landmarks, part: str, first: int, last: int) -> Landmarks:
+    """The clip with one part absent in frames `first` to `last`, both included."""
+    index = list(PARTS).index(part)
+    clip.presence[first : last + 1, index] = 0
+    clip.landmarks[first : last + 1, PARTS[part]] = np.nan
+    return clip
+
+
+@pytest.mark.parametrize("first", range(10, 40))
+def test_a_gap_up_to_the_limit_is_bridged_wherever_it_begins(make_clip: MakeClip, first: int) -> None:
+    lost_frames = int(MAX_GAP_SECONDS * 30) - 1
+    clip = _lost(make_clip(frames=60), "left", first, first + lost_frames - 1)
+    assert _on_line(to_model_input(clip), 0.25)
+
+
+def test_a_longer_gap_stays_a_gap(make_clip: MakeClip) -> None:
+    lost_frames = int(MAX_GAP_SECONDS * 30) + 1
+    clip = _lost(make_clip(frames=60), "left", 20, 20 + lost_frames - 1)
+    sampled = to_model_input(clip)
+    times = np.arange(len(sampled)) / FRAME_RATE
+    inside = (times > 20 / 30) & (times < (20 + lost_frames - 1) / 30)
+    assert inside.sum() >= 3
+    assert np.isnan(sampled[inside][:, LEFT_HAND]).all()
+    outside = (times < 19 / 30) | (times > (20 + lost_frames) / 30)
+    assert np.isfinite(sampled[outside]).all()
+    assert np.isfinite(sampled[:, POSE]).all()
+    assert np.isfinite(sampled[:, RIGHT_HAND]).all()
+
+
+def test_nothing_is_invented_before_the_first_or_after_the_last_sighting(make_clip: MakeClip) -> None:
+    clip = _lost(_lost(make_clip(frames=60), "right", 0, 19), "right", 40, 59)
+    sampled = to_model_input(clip)
+    times = np.arange(len(sampled)) / FRAME_RATE
+    half = 0.5 / FRAME_RATE
+    seen = np.isfinite(sampled[:, RIGHT_HAND]).all(axis=(1, 2))
+    assert (seen == ((times > 20 / 30 - half - 1e-3) & (times < 39 / 30 + half + 1e-3))).all()
+
+
+def test_a_part_that_is_never_there_is_never_there(make_clip: MakeClip) -> None:
+    clip = _lost(make_clip(frames=30), "left", 0, 29)
+    assert np.isnan(to_model_input(clip)[:, LEFT_HAND]).all()
+
+
+def test_a_part_is_whole_or_absent_in_every_frame(make_clip: MakeClip) -> None:
+    presence = np.random.default_rng(0).integers(0, 2, (90, 3))
+    sampled = to_model_input(make_clip(frames=90, presence=presence))
+    for where in PARTS.values():
+        absent = np.isnan(sampled[:, where])
+        assert (absent.all(axis=(1, 2)) | ~absent.any(axis=(1, 2))).all()
+
+
+def test_a_clip_of_one_frame_is_one_frame(make_clip: MakeClip) -> None:
+    assert to_model_input(make_clip(frames=1)).shape == (1, 75, 3)
+
+
+def test_a_clip_that_begins_late_is_sampled_from_its_first_frame(make_clip: MakeClip) -> None:
+    clip = make_clip(timestamps=5 + np.arange(30) / 30)
+    sampled = to_model_input(clip)
+    assert len(sampled) == 15
+    assert np.allclose(sampled[0], 1.25, atol=1e-3)
