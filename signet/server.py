@@ -30,6 +30,9 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 ]
 
+# gRPC would share a port with another server of ours without a word, and split the calls between the two.
+_SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
+
 
 def new_registry() -> CollectorRegistry:
     """A metrics registry with the process's own figures and, where there is one, the GPU's."""
@@ -60,7 +63,7 @@ class ServiceServer:
         self._settings = settings
         self._registry = registry
         self._names: list[str] = []
-        self._server = grpc.aio.server(interceptors=[_Boundary(registry)], options=CHANNEL_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[_Boundary(registry)], options=_SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0

@@ -1,0 +1,130 @@
+"""Published models: whole or absent, immutable, and found by alias."""
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from signet import layout, registry
+from signet.errors import AlreadyExists, DataLoss, NotFound
+from signet.registry import Alias, Metrics, ModelCard
+from signet.store import DirectoryStore, ObjectStore
+
+FILES = {"model.onnx": b"onnx bytes", "model.safetensors": b"weights"}
+
+
+def _card(version: str = "v1", name: str = "signet") -> ModelCard:
+    return ModelCard(
+        name=name,
+        version=version,
+        created="2026-01-01T00:00:00+00:00",
+        run_id="r1",
+        dataset_name="wlasl",
+        dataset_version="0123",
+        vocabulary=("book", "drink"),
+        frame_rate=15.0,
+        blank_penalty=1.0,
+        parameters=50_000,
+        config={"lr": 0.01, "optimizer": "adamw"},
+        metrics=Metrics(val_clips=37, val_correct=32, val_greedy_correct=30, blank_ratio=0.3, epoch=100),
+        onnx_difference=1e-7,
+        files={name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()},
+    )
+
+
+def _alias(store: ObjectStore, alias: str = "latest") -> Alias:
+    return Alias.model_validate_json(store.get(layout.alias("signet", alias)))
+
+
+def test_a_published_model_is_found_by_alias_and_by_version(object_store: ObjectStore) -> None:
+    registry.publish(object_store, _card(), FILES)
+    assert registry.resolve(object_store, "signet", "latest") == "v1"
+    assert registry.resolve(object_store, "signet", "v1") == "v1"
+    card = registry.read_card(object_store, "signet", "v1")
+    assert card == _card()
+    assert {name: registry.read_file(object_store, card, name) for name in card.files} == FILES
+
+
+def test_a_version_is_immutable(object_store: ObjectStore) -> None:
+    registry.publish(object_store, _card(), FILES)
+    with pytest.raises(AlreadyExists):
+        registry.publish(object_store, _card(), {"model.onnx": b"other"})
+    assert registry.read_file(object_store, _card(), "model.onnx") == FILES["model.onnx"]
+
+
+def test_an_alias_moves_and_remembers_where_it_was(object_store: ObjectStore) -> None:
+    for version in ("v1", "v2", "v3"):
+        registry.publish(object_store, _card(version), FILES)
+    registry.move_alias(object_store, "signet", "latest", "v1")
+    assert registry.resolve(object_store, "signet", "latest") == "v1"
+    assert [move.version for move in _alias(object_store).history] == ["v1", "v2", "v3", "v1"]
+    assert registry.versions(object_store, "signet") == ["v1", "v2", "v3"]
+
+
+def test_moving_an_alias_to_nothing_is_refused(object_store: ObjectStore) -> None:
+    registry.publish(object_store, _card(), FILES)
+    with pytest.raises(NotFound, match="no version 'v9'"):
+        registry.move_alias(object_store, "signet", "latest", "v9")
+    assert registry.resolve(object_store, "signet", "latest") == "v1"
+
+
+def test_of_many_moves_at_once_none_is_lost(object_store: ObjectStore) -> None:
+    versions = [f"v{n}" for n in range(5)]
+    for version in versions:
+        registry.publish(object_store, _card(version), FILES, alias=f"own-{version}")
+    gate = threading.Barrier(len(versions))
+
+    def move(version: str) -> None:
+        gate.wait()
+        registry.move_alias(object_store, "signet", "production", version)
+
+    with ThreadPoolExecutor(len(versions)) as pool:
+        list(pool.map(move, versions))
+    alias = _alias(object_store, "production")
+    assert sorted(entry.version for entry in alias.history) == versions
+    assert alias.history[-1].version == alias.version
+
+
+def test_a_version_without_its_card_does_not_exist(object_store: ObjectStore) -> None:
+    object_store.create(layout.model("signet", "half", "model.onnx"), b"onnx bytes")
+    assert registry.versions(object_store, "signet") == []
+    with pytest.raises(NotFound, match="`signet train` publishes one"):
+        registry.resolve(object_store, "signet", "half")
+
+
+@pytest.mark.parametrize("wanted", ["latest", "v1"])
+def test_where_nothing_is_published_the_message_says_what_publishes(
+    directory_store: DirectoryStore, wanted: str
+) -> None:
+    with pytest.raises(NotFound, match="`signet train` publishes one"):
+        registry.resolve(directory_store, "signet", wanted)
+
+
+def test_a_damaged_file_is_never_served(directory_store: DirectoryStore) -> None:
+    registry.publish(directory_store, _card(), FILES)
+    directory_store.put(layout.model("signet", "v1", "model.onnx"), b"onnx bytez")
+    with pytest.raises(DataLoss, match="damaged"):
+        registry.read_file(directory_store, _card(), "model.onnx")
+    directory_store.delete(layout.model("signet", "v1", "model.onnx"))
+    with pytest.raises(DataLoss, match="is gone"):
+        registry.read_file(directory_store, _card(), "model.onnx")
+    with pytest.raises(NotFound, match=r"it has model\.onnx, model\.safetensors"):
+        registry.read_file(directory_store, _card(), "model.pkl")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b'{"schema": "signet.model/1", "name": "signet"}'])
+def test_a_damaged_card_or_alias_is_data_loss(directory_store: DirectoryStore, damage: bytes) -> None:
+    directory_store.put(layout.model("signet", "v1", "model.json"), damage)
+    with pytest.raises(DataLoss, match="not a model card"):
+        registry.read_card(directory_store, "signet", "v1")
+    directory_store.put(layout.alias("signet", "latest"), damage)
+    with pytest.raises(DataLoss, match="not an alias"):
+        registry.resolve(directory_store, "signet", "latest")
+
+
+def test_versions_sort_by_time_and_carry_their_content() -> None:
+    first, second = registry.new_version(b"a"), registry.new_version(b"b")
+    assert first[:-9] <= second[:-9]
+    assert first[-8:] == hashlib.sha256(b"a").hexdigest()[:8]
+    assert layout.check_name("model version", first) == first
