@@ -57,9 +57,14 @@ def model(name: str, version: str, file: str) -> str:
     return f"{models(name)}{check_name('model version', version)}/{file}"
 
 
+def aliases(name: str) -> str:
+    """The prefix of a model's aliases."""
+    return f"{models(name)}aliases/"
+
+
 def alias(name: str, alias: str) -> str:
     """An alias: a name that moves from version to version."""
-    return f"{models(name)}aliases/{check_name('alias', alias)}.json"
+    return f"{aliases(name)}{check_name('alias', alias)}.json"
 
 
 def reports() -> str:

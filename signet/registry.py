@@ -18,7 +18,7 @@ _ALIAS_ATTEMPTS = 10
 
 
 class Metrics(BaseModel):
-    """What a model reached on its val split when it was published. Chosen on that split, so not to be quoted alone."""
+    """What a model reached on its val split when it was published, counted by the trainer."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +49,8 @@ class ModelCard(BaseModel):
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
+    # The split by which this checkpoint was chosen among others; empty if none had a say. Its accuracy there is optimistic.
+    selected_on: str = ""
     # Largest absolute difference of ONNX and torch log-probabilities on real clips at export.
     onnx_difference: float
     # sha256 of the other files of this version, by name.
@@ -176,6 +178,13 @@ def versions(store: ObjectStore, name: str) -> list[str]:
     prefix = layout.models(name)
     keys = (info.key.removeprefix(prefix) for info in store.list(prefix))
     return [key.removesuffix(f"/{CARD}") for key in keys if key.endswith(f"/{CARD}")]
+
+
+def aliases(store: ObjectStore, name: str) -> dict[str, str]:
+    """The version that each alias of a model names."""
+    prefix = layout.aliases(name)
+    keys = [info.key for info in store.list(prefix)]
+    return {key.removeprefix(prefix).removesuffix(".json"): _parse_alias(store.get(key), key).version for key in keys}
 
 
 def _parse_alias(data: bytes, key: str) -> Alias:

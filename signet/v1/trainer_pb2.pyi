@@ -14,12 +14,14 @@ class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_STATE_SUCCEEDED: _ClassVar[RunState]
     RUN_STATE_STOPPED: _ClassVar[RunState]
     RUN_STATE_FAILED: _ClassVar[RunState]
+    RUN_STATE_INTERRUPTED: _ClassVar[RunState]
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_QUEUED: RunState
 RUN_STATE_RUNNING: RunState
 RUN_STATE_SUCCEEDED: RunState
 RUN_STATE_STOPPED: RunState
 RUN_STATE_FAILED: RunState
+RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
     __slots__ = ("corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "blank_penalty", "target_accuracy", "train_past_target", "seed")
@@ -118,7 +120,7 @@ class RunStarted(_message.Message):
     def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
-    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best")
+    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
     VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +130,7 @@ class EpochFinished(_message.Message):
     BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     BEST_FIELD_NUMBER: _ClassVar[int]
+    VAL_EMPTY_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     train_loss: float
     val_loss: float
@@ -137,7 +140,8 @@ class EpochFinished(_message.Message):
     blank_ratio: float
     seconds: float
     best: bool
-    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ...) -> None: ...
+    val_empty: int
+    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ...) -> None: ...
 
 class RunFinished(_message.Message):
     __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error")
@@ -186,15 +190,15 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunSummary, _Mapping]]] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "state", "epochs", "best_val_accuracy", "model_version")
+    __slots__ = ("run_id", "state", "epochs", "val_accuracy", "model_version")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
-    BEST_VAL_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    VAL_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     state: RunState
     epochs: int
-    best_val_accuracy: float
+    val_accuracy: float
     model_version: str
-    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., best_val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ...) -> None: ...

@@ -56,7 +56,7 @@ class TrainerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopRun(self, request, context):
-        """Ends a run after the present epoch; the best weights so far are published.
+        """Ends a run after the present epoch; its weights are published as they are then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,113 @@
+"""Augmentation of landmarks on the device, a whole batch at a time: other signers, cameras, speeds and losses."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from services.trainer.features import ELBOWS, LEFT_HAND, NOSE, POSE, RIGHT_HAND, SHOULDERS, WRISTS
+
+# A mirrored left elbow is a right elbow.
+_MIRRORED = [NOSE, *SHOULDERS[::-1], *ELBOWS[::-1], *WRISTS[::-1]]
+_MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far augmentation goes. Each figure is the largest change, drawn uniformly up to it.
+
+    Attributes:
+        mirror: share of clips mirrored, hands exchanged: left-handed signers.
+        rotation: of the picture, radians.
+        shear: of the picture: cameras that do not face the signer.
+        stretch: of height against width: other proportions.
+        hand_rotation: of each hand about its wrist, radians.
+        hand_scale: of each hand about its wrist.
+        jitter: standard deviation of each joint, frame heights.
+        speed: how much faster or slower, as a factor less one.
+        warp: how unevenly, as a share of the clip.
+        crop: share cut from either end.
+        hand_loss: share of clips in which a hand is lost for a while.
+    """
+
+    mirror: float = 0.5
+    rotation: float = 0.2
+    shear: float = 0.15
+    stretch: float = 0.15
+    hand_rotation: float = 0.2
+    hand_scale: float = 0.15
+    jitter: float = 0.003
+    speed: float = 0.3
+    warp: float = 0.1
+    crop: float = 0.1
+    hand_loss: float = 0.3
+
+
+def warped_lengths(lengths: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """New lengths after a change of speed: [M], at least 2 frames."""
+    speed = 1 + augmentation.speed * _uniform(lengths.shape, generator, lengths.device)
+    return (lengths / speed).round().long().clamp(min=2)
+
+
+def sample_times(lengths: Tensor, warped: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Where in its clip each new frame is taken from: float [M, T'], in frames, for T' = warped.max()."""
+    device = lengths.device
+    count = (len(lengths), 1)
+    steps = torch.arange(int(warped.max()), device=device)[None, :]
+    u = (steps / (warped[:, None] - 1)).clamp(max=1)
+    # A monotonic bend: the derivative 1 + warp·π·cos(πu + φ) stays positive for warp < 1/π.
+    phase = torch.pi * _uniform(count, generator, device)
+    bend = augmentation.warp * _uniform(count, generator, device)
+    u = u + bend * (torch.sin(torch.pi * u + phase) - (1 - u) * torch.sin(phase) - u * torch.sin(torch.pi + phase))
+    first = augmentation.crop * torch.rand(count, generator=generator, device=device)
+    last = 1 - augmentation.crop * torch.rand(count, generator=generator, device=device)
+    return (first + (last - first) * u.clamp(0, 1)) * (lengths[:, None] - 1)
+
+
+def distort(landmarks: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Bend the picture and the hands of each clip: [M, T, J, 3]. Absent parts stay absent."""
+    device, count = landmarks.device, len(landmarks)
+
+    def draw(limit: float, *shape: int) -> Tensor:
+        return limit * _uniform((count, *shape), generator, device)
+
+    mirrored = torch.rand(count, generator=generator, device=device) < augmentation.mirror
+    flipped = landmarks[:, :, _MIRRORED] * torch.tensor([-1.0, 1.0, 1.0], device=device)
+    landmarks = torch.where(mirrored[:, None, None, None], flipped, landmarks)
+
+    angle, shear, stretch = draw(augmentation.rotation), draw(augmentation.shear), 1 + draw(augmentation.stretch)
+    cos, sin = angle.cos(), angle.sin()
+    matrix = torch.stack([torch.stack([cos, shear - sin], -1), torch.stack([sin, cos * stretch], -1)], -2)
+    plane = torch.einsum("mij,mtkj->mtki", matrix, landmarks[..., :2])
+    landmarks = torch.cat([plane, landmarks[..., 2:]], dim=-1)
+
+    parts = [landmarks[:, :, POSE]]
+    for where in (LEFT_HAND, RIGHT_HAND):
+        hand = landmarks[:, :, where]
+        wrist = hand[:, :, :1]
+        turn, size = draw(augmentation.hand_rotation), 1 + draw(augmentation.hand_scale)
+        cos, sin = turn.cos() * size, turn.sin() * size
+        spin = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+        plane = torch.einsum("mij,mtkj->mtki", spin, (hand - wrist)[..., :2]) + wrist[..., :2]
+        parts.append(
+            _lose(torch.cat([plane, hand[..., 2:] * size[:, None, None, None]], dim=-1), augmentation, generator)
+        )
+    landmarks = torch.cat(parts, dim=2)
+    noise = torch.randn(landmarks.shape, generator=generator, device=device)
+    return landmarks + augmentation.jitter * noise
+
+
+def _lose(hand: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Let some clips lose this hand for up to a third of their frames, as the tracker does."""
+    count, frames = hand.shape[:2]
+    chosen = torch.rand((count, 1), generator=generator, device=hand.device) < augmentation.hand_loss
+    start = torch.rand((count, 1), generator=generator, device=hand.device) * frames
+    span = torch.rand((count, 1), generator=generator, device=hand.device) * frames / 3
+    steps = torch.arange(frames, device=hand.device)[None, :]
+    lost = chosen & (steps >= start) & (steps < start + span)
+    return hand.masked_fill(lost[..., None, None], torch.nan)
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Between -1 and 1."""
+    return 2 * torch.rand(shape, generator=generator, device=device) - 1

@@ -1,0 +1,206 @@
+"""The runs of one trainer: one at a time, in the order they were asked for; their events, for whoever watches."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ValidationError
+
+from services.trainer.config import TrainConfig
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.run import Result, Started, new_run_id, run
+from services.trainer.training import Epoch
+from signet import layout
+from signet.errors import Busy, DataLoss, NotFound, SignetError
+from signet.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+# More waiting runs than this are a client's loop, not a plan.
+MAX_QUEUED = 100
+
+# Finished runs whose events stay in memory for late watchers; the store keeps the results of all.
+_REMEMBERED = 20
+
+State = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not come to a result, and why."""
+
+    message: str
+    stopped: bool = False
+
+
+Event = Started | Epoch | Result | Failure
+
+
+@dataclass
+class Run:
+    """One run in this process.
+
+    Attributes:
+        run_id: its name.
+        config: what it was told.
+        events: all so far; the last is a Result or a Failure once it has ended.
+        stop: set to end it after the present epoch.
+    """
+
+    run_id: str
+    config: TrainConfig
+    events: list[Event] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no more events."""
+        return bool(self.events) and isinstance(self.events[-1], Result | Failure)
+
+    @property
+    def state(self) -> State:
+        """What the run is doing."""
+        last = self.events[-1] if self.events else None
+        if isinstance(last, Result):
+            return last.state
+        if isinstance(last, Failure):
+            return "stopped" if last.stopped else "failed"
+        return "running" if self.events else "queued"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run as the store knows it."""
+
+    run_id: str
+    state: State
+    epochs: int
+    val_accuracy: float
+    model_version: str
+
+
+class Runs:
+    """Starts, watches, stops and lists runs.
+
+    Args:
+        store: holds landmarks, runs and models.
+        metrics: told of everything.
+    """
+
+    def __init__(self, store: ObjectStore, metrics: TrainerMetrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        # One thread: two trainings at once would each take more than twice as long on the same device.
+        self._executor = ThreadPoolExecutor(1, "training")
+
+    def start(self, config: TrainConfig) -> Run:
+        """Queue a run.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        new = Run(new_run_id(), config)
+        with self._lock:
+            if self._waiting() >= MAX_QUEUED:
+                raise Busy(f"{MAX_QUEUED} runs wait already. Stop some, or come back when they are done.")
+            self._runs[new.run_id] = new
+            for old in [one.run_id for one in self._runs.values() if one.ended][:-_REMEMBERED]:
+                del self._runs[old]
+        self._executor.submit(self._run, new)
+        self._metrics.queued(self._waiting())
+        return new
+
+    def find(self, run_id: str) -> Run:
+        """A run of this process.
+
+        Raises:
+            NotFound: it has none of this id.
+        """
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise NotFound(
+                f"run {run_id!r} is not one that this trainer is doing or has just done. Trainer.ListRuns and "
+                "`signet runs` list those in the store."
+            ) from None
+
+    def ahead(self, of: Run) -> int:
+        """How many runs have to end before this one begins."""
+        count = 0
+        for one in list(self._runs.values()):
+            if one is of:
+                break
+            count += not one.ended
+        return count
+
+    def stop(self, run_id: str) -> Run:
+        """End a run after its present epoch; a queued one ends at once when its turn comes."""
+        found = self.find(run_id)
+        found.stop.set()
+        return found
+
+    def list(self) -> Iterator[Summary]:
+        """All runs that the store knows, newest first."""
+        return summaries(self._store, {one.run_id: one.state for one in list(self._runs.values())})
+
+    def close(self) -> None:
+        """Stop the present run after its epoch, drop those that wait, and return when that is done."""
+        for one in list(self._runs.values()):
+            one.stop.set()
+        self._executor.shutdown(wait=True)
+
+    def _waiting(self) -> int:
+        return sum(one.state == "queued" for one in self._runs.values())
+
+    def _run(self, this: Run) -> None:
+        if this.stop.is_set():
+            this.events.append(Failure("stopped before it began", stopped=True))
+            self._metrics.ended("stopped")
+            return
+
+        def started(event: Started) -> None:
+            self._metrics.started(event)
+            this.events.append(event)
+            self._metrics.queued(self._waiting())
+
+        def epoch(event: Epoch) -> None:
+            self._metrics.epoch(event)
+            this.events.append(event)
+
+        try:
+            result = run(
+                self._store, this.config, this.run_id, on_start=started, on_epoch=epoch, stopped=this.stop.is_set
+            )
+            this.events.append(result)
+        except SignetError as error:
+            _log.error("run %s failed: %s", this.run_id, error)
+            this.events.append(Failure(str(error)))
+        except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
+            _log.exception("run %s failed", this.run_id)
+            this.events.append(Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log."))
+        self._metrics.ended(this.state)
+
+
+def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
+    """All runs in the store, newest first; one without a result that is not live was interrupted."""
+    found: dict[str, set[str]] = {}
+    for info in store.list("runs/"):
+        _, run_id, name = info.key.split("/", 2)
+        found.setdefault(run_id, set()).add(name)
+    for run_id in sorted(found.keys() | live.keys(), reverse=True):
+        if "result.json" not in found.get(run_id, ()):
+            yield Summary(run_id, live.get(run_id, "interrupted"), 0, 0.0, "")
+            continue
+        key = layout.run(run_id, "result.json")
+        try:
+            result = Result.model_validate_json(store.get(key))
+        except ValidationError as error:
+            raise DataLoss(
+                f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it."
+            ) from error
+        yield Summary(run_id, result.state, result.epochs, result.val_accuracy, result.model_version)
