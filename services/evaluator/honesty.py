@@ -10,30 +10,30 @@ _FEW_CLIPS = 30
 
 def notes(report: Report, manifest: Manifest, card: ModelCard) -> tuple[Note, ...]:
     """Every reservation that applies to a report."""
-    found = [_selection(report), _size(report), *_twins(report, manifest), *_signers(report, manifest)]
+    found = [_selection(report, card), _size(report), *_twins(report, manifest), *_signers(report, manifest)]
     found += [*_card(report, card), *_commit(report)]
     return tuple(found)
 
 
-def _selection(report: Report) -> Note:
+def _selection(report: Report, card: ModelCard) -> Note:
     split = report.provenance.split
-    if split == "val":
-        return Note(
-            title="Selected on this split",
-            text="The checkpoint was chosen among its epochs by its accuracy on this very split, so the figures are "
-            "optimistic. To judge the model, evaluate it on a split that no choice has looked at (the official test "
-            "split), or cross-validate by signer and quote the mean over seeds.",
-        )
     if split == "train":
         return Note(
             title="Trained on this split",
             text="The model has seen these very clips: the figures say how well it remembers, not how well it "
-            "recognises. To judge the model, evaluate it on a split that it was not trained on.",
+            "recognises. To judge it, evaluate it on a split that it was not trained on.",
+        )
+    if split == card.selected_on:
+        return Note(
+            title="Selected on this split",
+            text="The checkpoint was chosen among others by its accuracy on this very split, so the figures are "
+            "optimistic. To judge it, evaluate it on a split that no choice has looked at, or cross-validate by signer "
+            "and quote the mean over seeds.",
         )
     return Note(
-        title="Not used in training or selection",
-        text=f"Neither the weights nor the choice of the epoch depend on the split {split!r}. That holds only as long "
-        "as nobody tunes anything by these figures.",
+        title="Not trained and not selected on this split",
+        text=f"No weight and no choice of a checkpoint depends on the split {split!r}. That holds only as long as "
+        "nobody tunes a setting by these figures; a training is judged by the mean over at least three seeds.",
     )
 
 
@@ -62,8 +62,9 @@ def _twins(report: Report, manifest: Manifest) -> list[Note]:
     return [
         Note(
             title="The same video on both sides",
-            text=f"{here} of the {report.top1.n} clips are bit-identical to clips of another split: {named}{more}. "
-            "Under the same gloss they are free points; under another they cannot be right by anything but chance.",
+            text=f"{here} of the {report.top1.n} clips {_is(here)} bit-identical to clips of another split: "
+            f"{named}{more}. Under the same gloss they are free points; under another they cannot be right by anything "
+            "but chance.",
         )
     ]
 
@@ -79,8 +80,8 @@ def _signers(report: Report, manifest: Manifest) -> list[Note]:
     return [
         Note(
             title="Known signers",
-            text=f"{seen} of the {report.top1.n} clips are by signers who are also in train. The figures do not say "
-            "how well the model recognises people whom it has never seen; grouped cross-validation by signer does.",
+            text=f"{seen} of the {report.top1.n} clips {_is(seen)} by signers who are also in train. The figures do "
+            "not say how well the model recognises people whom it has never seen; cross-validation by signer does.",
         )
     ]
 
@@ -108,3 +109,7 @@ def _commit(report: Report) -> list[Note]:
             text="This evaluator was not told which commit it is. Set SIGNET_COMMIT, and the report names it.",
         )
     ]
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

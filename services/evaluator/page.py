@@ -1,5 +1,6 @@
 """A report as one HTML page that needs nothing else: no script, no font, no picture from outside."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ _NARROW = "\u202f"
 # Beyond this a drawn matrix is a grey mist, and the list of confusions says more.
 _MATRIX_GLOSSES = 160
 # Cell side in pixels by the number of glosses: large enough for a figure inside, then for a finger, then for the eye.
-_CELL_SIDES = ((26, 26), (50, 15), (_MATRIX_GLOSSES, 9))
+_CELL_SIDES = ((26, 26), (50, 15), (_MATRIX_GLOSSES, 10))
 _FIGURE_SIDE = 20
 # Mean width of a letter in units of the font's size, with some to spare.
 _LETTER = 0.56
@@ -91,7 +92,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, interval=_interval, points=_points)
+    environment.filters.update(percent=_percent, interval=_interval, points=_points, typeset=_typeset)
     return environment
 
 
@@ -148,6 +149,11 @@ def _points(share: float) -> str:
     """A difference of two shares, in percentage points."""
     points = round(100 * share)
     return f"{'−' if points < 0 else ''}{abs(points)} {'point' if abs(points) == 1 else 'points'}"
+
+
+def _typeset(text: str) -> str:
+    """Plain prose with its units tied to their figures."""
+    return re.sub(r"(?<=\d) (?=%)", _NARROW, text)
 
 
 def _interval(proportion: Proportion) -> str:

@@ -1,4 +1,4 @@
-"""A small world to evaluate: signs that are places, a graph that knows the places, and everything published for real."""
+"""A small world to evaluate: signs are places, a graph knows the places, and everything is published for real."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from signet import dataset, landmarks, registry
 from signet.dataset import Dataset, SourceClip
 from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, ClipRecord, Landmarks
 from signet.registry import Metrics, ModelCard
-from signet.store import DirectoryStore
+from signet.store import DirectoryStore, ObjectStore
 
 GLOSSES = ("book", "chair", "drink", "go", "help", "who")
 
@@ -33,6 +33,7 @@ def make_clip(
     clip_id: str,
     gloss: str,
     place: float | None,
+    *,
     split: str = "val",
     signer: str = "1",
     frames: int = 30,
@@ -55,10 +56,19 @@ def make_clip(
         visibility=np.ones((frames, 33), np.float16),
         timestamps=(np.arange(frames) / 30).astype(np.float32),
         record=ClipRecord(
-            clip_id=clip_id, corpus="made", gloss=gloss, split=split, signer=signer, fps=30, width=640, height=480,
-            source_sha256=hashlib.sha256((source or clip_id).encode()).hexdigest(), frame_end=frames, extractor="made/1",
+            clip_id=clip_id,
+            corpus="made",
+            gloss=gloss,
+            split=split,
+            signer=signer,
+            fps=30,
+            width=640,
+            height=480,
+            source_sha256=hashlib.sha256((source or clip_id).encode()).hexdigest(),
+            frame_end=frames,
+            extractor="made/1",
         ),
-    )  # fmt: skip
+    )
 
 
 def make_graph(places: Sequence[float], blank_bias: float = 6.0) -> bytes:
@@ -119,7 +129,7 @@ class World:
     """A store in which things are published as the extractor and the trainer do."""
 
     def __init__(self, root: Path) -> None:
-        self.store = DirectoryStore(root)
+        self.store: ObjectStore = DirectoryStore(root)
         self._published = 0
 
     def snapshot(self, clips: Sequence[Landmarks]) -> Dataset:
@@ -158,6 +168,10 @@ class World:
         registry.publish(self.store, card, {"model.onnx": graph})
         return card
 
+    def everyday_clips(self, glosses: Sequence[str] = GLOSSES) -> list[Landmarks]:
+        """Clips of other glosses than the usual ones."""
+        return everyday_clips(glosses)
+
     def settings(self, **changes: object) -> EvaluatorSettings:
         """Settings of an evaluator on this store that looks for a new model ten times a second."""
         fields: dict[str, object] = {"store": self.store.url, "refresh_seconds": 0.1, "threads": 1, **changes}
@@ -172,7 +186,14 @@ def everyday_clips(glosses: Sequence[str] = GLOSSES) -> list[Landmarks]:
         for number in range(4):
             split = "train" if number < 2 else "val"
             clips.append(
-                make_clip(f"{index:03d}{number}", gloss, place, split, f"signer{number % 3}", frames=24 + 7 * number)
+                make_clip(
+                    f"{index:03d}{number}",
+                    gloss,
+                    place,
+                    split=split,
+                    signer=f"signer{number % 3}",
+                    frames=24 + 7 * number,
+                )
             )
     where_go = place_of(sorted(glosses).index("go"), len(glosses))
     clips.append(make_clip("9001", "chair", where_go))
@@ -180,8 +201,8 @@ def everyday_clips(glosses: Sequence[str] = GLOSSES) -> list[Landmarks]:
     return clips
 
 
-@pytest.fixture(name="make_clip")
-def _make_clip() -> Callable[..., Landmarks]:
+@pytest.fixture(name="sign")
+def _sign() -> Callable[..., Landmarks]:
     """The maker of clips, for tests that need one of their own."""
     return make_clip
 
@@ -202,3 +223,15 @@ def snapshot(world: World) -> Dataset:
 def card(world: World, snapshot: Dataset) -> ModelCard:
     """A model of the everyday clips, published as `latest`."""
     return world.publish(snapshot)
+
+
+@pytest.fixture
+def graph() -> bytes:
+    """The graph that goes with the everyday clips."""
+    return make_graph([place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))])
+
+
+@pytest.fixture
+def collapsed_graph() -> bytes:
+    """The same, but its blank wins in every frame."""
+    return make_graph([place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))], blank_bias=400.0)

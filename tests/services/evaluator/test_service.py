@@ -1,6 +1,7 @@
 """The evaluator over a real gRPC channel."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -77,9 +78,9 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0)
 
 
 @pytest.fixture
-def clip(world: "World", make_clip: Any) -> bytes:
+def clip(world: "World", sign: Any) -> bytes:
     """A clip of `drink` that was never published."""
-    return landmarks.dump(make_clip("new", "", 0.5 + 2 / 6, frames=40))
+    return landmarks.dump(sign("new", "", 0.5 + 2 / 6, frames=40))
 
 
 def test_a_clip_is_answered_with_ranked_signs(world: "World", card: ModelCard, clip: bytes) -> None:
@@ -120,8 +121,8 @@ def test_probabilities_over_the_whole_vocabulary_are_those_of_the_library(
     run(world.settings(), scenario)
 
 
-def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes, make_clip: Any) -> None:
-    nobody = make_clip("empty room", "", None)
+def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes, sign: Any) -> None:
+    nobody = sign("empty room", "", None)
     joints = np.full_like(nobody.landmarks, np.nan)
     empty = landmarks.dump(
         landmarks.Landmarks(joints, np.zeros_like(nobody.presence), nobody.visibility, nobody.timestamps, nobody.record)
@@ -196,6 +197,39 @@ def test_a_new_version_takes_over_while_calls_run_and_none_fails(
         assert card.version not in metrics
         assert f'signet_evaluator_predictions_total{{gloss="drink"}} {len(seen)}.0' in metrics
         assert 'signet_evaluator_predictions_total{gloss="book"} 0.0' in metrics
+
+    run(world.settings(), scenario)
+
+
+def test_calls_that_come_together_are_answered_each_with_its_own_sign_in_few_runs(
+    world: "World", card: ModelCard, sign: Any
+) -> None:
+    clips = [landmarks.dump(sign(f"c{number}", "", 0.5 + (number % 6) / 6, frames=20 + number)) for number in range(48)]
+
+    async def scenario(calls: Calls) -> None:
+        answers = await asyncio.gather(*(calls.recognizer.Recognize(Request(landmarks=clip)) for clip in clips))
+        for number, answer in enumerate(answers):
+            assert answer.predictions[0].gloss == card.vocabulary[number % 6]
+        metrics = await calls.metrics()
+        assert "signet_evaluator_batch_clips_sum 48.0" in metrics
+        runs = re.search(r"signet_evaluator_batch_clips_count (\d+)", metrics)
+        assert runs is not None
+        assert int(runs.group(1)) < 48
+        assert 'signet_evaluator_recognise_seconds_count{stage="model"} 48.0' in metrics
+        assert 'signet_rpc_requests_total{code="OK",method="signet.v1.Recognizer/Recognize"} 48.0' in metrics
+
+    run(world.settings(), scenario)
+
+
+def test_a_caller_whose_time_is_up_hears_it_and_the_next_one_is_served(
+    world: "World", card: ModelCard, clip: bytes
+) -> None:
+    async def scenario(calls: Calls) -> None:
+        code, _ = await refused(calls.recognizer.Recognize(Request(landmarks=clip), timeout=0.0001))
+        assert code == "DEADLINE_EXCEEDED"
+        code, _ = await refused(calls.evaluation.RunEvaluation(evaluator_pb2.RunEvaluationRequest(), timeout=0.001))
+        assert code == "DEADLINE_EXCEEDED"
+        assert (await calls.recognizer.Recognize(Request(landmarks=clip))).predictions
 
     run(world.settings(), scenario)
 

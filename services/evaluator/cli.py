@@ -1,0 +1,305 @@
+"""The evaluator's commands: evaluate, predict, models, reports."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from services.evaluator import evaluation, report
+from services.evaluator.recognition import DEFAULT_TOP_K
+from services.evaluator.report import GlossResult, Proportion, Report
+from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.tables import Column, bar, print_table, say
+from signet import registry
+from signet.client import signet_errors
+from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
+from signet.server import CHANNEL_OPTIONS
+from signet.settings import MAX_MESSAGE_BYTES
+from signet.store import ObjectStore, open_store
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+_SHOWN_GLOSSES = 5
+# To tell a server that is not there from one that is slow.
+_CONNECT_SECONDS = 5.0
+
+StoreOption = Annotated[str, typer.Option("--store", help="The store's URL. Default: SIGNET_STORE")]
+ModelNameOption = Annotated[str, typer.Option(help="The model. Default: SIGNET_MODEL_NAME, or signet")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Save the report's page here", dir_okay=False)]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Save the report's figures here", dir_okay=False)]
+
+
+@app.command()
+def evaluate(
+    *,
+    model_name: ModelNameOption = "",
+    model_version: Annotated[str, typer.Option(help="A version or an alias")] = registry.LATEST,
+    split: Annotated[str, typer.Option(help="Split of the model's own dataset snapshot")] = evaluation.DEFAULT_SPLIT,
+    store: StoreOption = "",
+    html: HtmlOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Measure a published model on a split of its dataset, and store the report."""
+    settings = _settings(store)
+    opened = open_store(settings)
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, disable=not errors.is_terminal, transient=True,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("evaluating", total=None)
+        made, page = evaluation.evaluate(
+            opened,
+            model_name or settings.model_name,
+            model_version,
+            split,
+            commit=settings.commit,
+            threads=settings.threads,
+            watch=lambda now: progress.update(task, completed=now.done, total=now.total),
+        )
+    console = Console()
+    _show(console, made)
+    say(console, f"report {made.report_id} in {opened.url}")
+    _save(console, html, page.encode())
+    _save(console, json, made.to_json())
+
+
+@app.command()
+def predict(
+    clip: Annotated[Path, typer.Argument(help="A video, or a landmark tensor (.safetensors)", show_default=False)],
+    *,
+    server: Annotated[
+        str, typer.Option(help="host:port of a running evaluator", envvar="SIGNET_EVALUATOR", show_default=False)
+    ],
+    top_k: Annotated[int, typer.Option(min=1, help="How many signs to show")] = DEFAULT_TOP_K,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer")] = 60.0,
+) -> None:
+    """Ask a running evaluator which sign a clip shows."""
+    try:
+        data = clip.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{clip}: cannot be read ({error.strerror}).") from error
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise InvalidInput(f"{clip}: {len(data)} bytes are more than a call can carry ({MAX_MESSAGE_BYTES}). Cut it.")
+    kind = "landmarks" if clip.suffix == ".safetensors" else "video"
+    request = evaluator_pb2.RecognizeRequest(**{kind: data}, top_k=top_k)
+    with grpc.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=min(_CONNECT_SECONDS, timeout))
+        except grpc.FutureTimeoutError as error:
+            raise Unavailable(
+                f"{server}: no evaluator answers there. Start one (`signet up`), or name another with --server."
+            ) from error
+        with signet_errors():
+            answer = evaluator_pb2_grpc.RecognizerStub(channel).Recognize(request, timeout=timeout)
+    _show_prediction(Console(), answer)
+
+
+@app.command()
+def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None:
+    """List a model's versions, newest first, and what they reached on val when they were published."""
+    settings = _settings(store)
+    opened = open_store(settings)
+    name = model_name or settings.model_name
+    versions = registry.versions(opened, name)
+    if not versions:
+        raise NotFound(f"{opened.url}: no model {name!r} is published. `signet train` publishes one.")
+    named: dict[str, list[str]] = {}
+    for alias, version in registry.aliases(opened, name).items():
+        named.setdefault(version, []).append(alias)
+    rows = [_model_row(opened, name, version, named.get(version, [])) for version in reversed(versions)]
+    columns = [
+        Column("version", style="bold", whole=True),
+        Column("aliases", style="green"),
+        Column("published"),
+        Column("val", "right"),
+        Column("best path", "right", optional=True),
+        Column("glosses", "right", optional=True),
+        Column("parameters", "right", optional=True),
+        Column("dataset", style="dim", optional=True),
+    ]
+    print_table(Console(), columns, rows)
+
+
+@app.command()
+def reports(
+    report_id: Annotated[str, typer.Argument(help="Show this one", show_default=False)] = "",
+    *,
+    store: StoreOption = "",
+    html: HtmlOption = None,
+    json: JsonOption = None,
+) -> None:
+    """List all reports, newest first, or show one."""
+    opened = open_store(_settings(store))
+    console = Console()
+    if report_id:
+        _show(console, report.read_report(opened, report_id))
+        if html is not None:
+            _save(console, html, report.read_html(opened, report_id).encode())
+        if json is not None:
+            _save(console, json, report.read_json(opened, report_id))
+        return
+    if html is not None or json is not None:
+        raise InvalidInput("name the report that is to be saved: signet reports REPORT_ID --html FILE")
+    found = report.list_reports(opened)
+    if not found:
+        raise NotFound(f"{opened.url}: there are no reports yet. `signet evaluate` writes one.")
+    columns = [
+        Column("report", style="bold", whole=True),
+        Column("version"),
+        Column("split"),
+        Column("top-1", "right"),
+        Column("top-5", "right", optional=True),
+        Column("best path", "right", optional=True),
+        Column("model", optional=True),
+    ]
+    rows = [
+        [
+            made.report_id,
+            made.provenance.model_version,
+            made.provenance.split,
+            _figure(made.top1),
+            _percent(made.top5.value),
+            _percent(made.greedy.value),
+            made.provenance.model_name,
+        ]
+        for made in found
+    ]
+    print_table(console, columns, rows)
+
+
+def _settings(store: str) -> EvaluatorSettings:
+    """The environment's settings, with the store that the command line names."""
+    given: dict[str, Any] = {"store": store} if store else {}
+    try:
+        return EvaluatorSettings(_cli_parse_args=False, **given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        variable = "SIGNET_" + "_".join(map(str, fault["loc"])).upper()
+        raise InvalidSetting(f"{variable}={fault['input']!r}: {fault['msg']}.") from error
+
+
+def _show(console: Console, made: Report) -> None:
+    """The figures that a person wants first."""
+    p = made.provenance
+    say(console, f"{p.model_name} {p.model_version} on {p.split} of {p.dataset_name} {p.dataset_version}", "bold")
+    figures = [("top-1", made.top1), ("top-5", made.top5), ("best path", made.greedy)]
+    if made.synonym_aware:
+        figures.insert(2, ("top-1, synonyms alike", made.synonym_aware))
+    print_table(
+        console,
+        [
+            Column("figure"),
+            Column("share", "right", "bold"),
+            Column("95 % interval", "right"),
+            Column("clips", "right"),
+        ],
+        [[name, _percent(share.value), _interval(share), f"{share.correct} of {share.n}"] for name, share in figures],
+    )
+    ranked = sorted(
+        (result for result in made.per_gloss if result.recognised.n),
+        key=lambda result: (-result.recognised.value, -result.recognised.n, result.gloss),
+    )
+    best = ranked[:_SHOWN_GLOSSES]
+    _show_glosses(console, "best", best)
+    _show_glosses(console, "worst", [result for result in reversed(ranked) if result not in best][:_SHOWN_GLOSSES])
+    blank = made.blank
+    say(
+        console,
+        f"blank: best in {_percent(blank.frame_ratio)} of all frames; {blank.empty.correct} of {blank.empty.n} best "
+        f"paths empty ({_percent(blank.empty.value)}, {_interval(blank.empty)}); exact-greedy gap "
+        f"{100 * made.exact_greedy_gap:.0f} points; {'BLANK-COLLAPSED' if blank.collapsed else 'not collapsed'}",
+        "red" if blank.collapsed else "",
+    )
+    say(
+        console,
+        f"{made.glosses_predicted} of {p.glosses} glosses predicted; mean p(truth) {made.mean_truth_probability:.2f}; "
+        f"{made.seconds['total']:.1f} s",
+    )
+    for note in made.notes:
+        say(console, f"note: {note.title}. {note.text}", "dim")
+
+
+def _show_glosses(console: Console, title: str, results: list[GlossResult]) -> None:
+    if results:
+        columns = [Column(title), Column("share", "right", "bold"), Column("clips", "right"), Column("", style="cyan")]
+        print_table(
+            console,
+            columns,
+            [
+                [
+                    result.gloss,
+                    _percent(result.recognised.value),
+                    f"{result.recognised.correct} of {result.recognised.n}",
+                    bar(result.recognised.value),
+                ]
+                for result in results
+            ],
+        )
+
+
+def _show_prediction(console: Console, answer: evaluator_pb2.RecognizeResponse) -> None:
+    columns = [Column("", "right", "dim"), Column("sign", style="bold"), Column("p", "right"), Column("", style="cyan")]
+    print_table(
+        console,
+        columns,
+        [
+            [str(rank), guess.gloss, f"{guess.probability:.3f}", bar(guess.probability)]
+            for rank, guess in enumerate(answer.predictions, 1)
+        ],
+    )
+    timing = answer.timing
+    extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
+    say(
+        console,
+        f"{answer.model_name} {answer.model_version}; best path: {' '.join(answer.greedy_glosses) or '(empty)'}; blank "
+        f"in {_percent(answer.blank_ratio)} of {answer.frames} frames; {timing.total_seconds:.2f} s{extract}",
+        "dim",
+    )
+
+
+def _model_row(store: ObjectStore, name: str, version: str, aliases: list[str]) -> list[str]:
+    try:
+        card = registry.read_card(store, name, version)
+    except DataLoss:
+        return [version, " ".join(aliases), "its card is damaged: publish it again", "", "", "", "", ""]
+    reached = card.metrics
+    return [
+        version,
+        " ".join(sorted(aliases)),
+        f"{datetime.fromisoformat(card.created):%Y-%m-%d}",
+        _figure(Proportion(correct=reached.val_correct, n=reached.val_clips)),
+        _percent(Proportion(correct=reached.val_greedy_correct, n=reached.val_clips).value),
+        str(len(card.vocabulary)),
+        f"{card.parameters:,}",
+        f"{card.dataset_name}/{card.dataset_version}",
+    ]
+
+
+def _save(console: Console, path: Path | None, data: bytes) -> None:
+    if path is None:
+        return
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written ({error.strerror}).") from error
+    say(console, f"saved {path}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _interval(share: Proportion) -> str:
+    return f"{100 * share.low:.0f}–{100 * share.high:.0f} %"
+
+
+def _figure(share: Proportion) -> str:
+    """A share that is never quoted bare."""
+    return f"{_percent(share.value)} ({100 * share.low:.0f}–{100 * share.high:.0f}, n={share.n})"

@@ -1,0 +1,72 @@
+"""Tables for people: drawn on a terminal, aligned text where the output goes into a file or a pipe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_BAR_CELLS = 24
+# A width that no table needs, to ask how much one would like to have.
+_UNBOUNDED = 10_000
+# A block of eight widths in one cell.
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading, and how it is set."""
+
+    name: str
+    align: Literal["left", "right"] = "left"
+    style: str = ""
+    # For what people copy: never broken, however narrow the terminal.
+    whole: bool = False
+    # Left out, the last one first, where the terminal is too narrow for all.
+    optional: bool = False
+
+
+def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their headings. Cells are plain text: nothing in them is markup."""
+    if console.is_terminal:
+        shown = list(range(len(columns)))
+        unbounded = console.options.update(max_width=_UNBOUNDED)
+        while console.measure(table := _drawn(columns, rows, shown), options=unbounded).maximum > console.width:
+            optional = [index for index in shown if columns[index].optional]
+            if not optional:
+                break
+            shown.remove(optional[-1])
+        console.print(table)
+        return
+    cells = [[column.name for column in columns], *rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    for row in cells:
+        line = "  ".join(
+            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        say(console, line.rstrip())
+
+
+def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for index in shown:
+        column = columns[index]
+        table.add_column(column.name, justify=column.align, style=column.style, overflow="fold", no_wrap=column.whole)
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in shown))
+    return table
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print one paragraph as it is: no markup, and no line broken where the output is not a terminal."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def bar(share: float) -> str:
+    """A bar for a share, 0 to 1."""
+    eighths = round(max(0.0, min(1.0, share)) * _BAR_CELLS * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

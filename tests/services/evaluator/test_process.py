@@ -1,0 +1,199 @@
+"""The evaluator as a process, and the commands that people type, against it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.evaluator.cli import app
+from services.evaluator.settings import EvaluatorSettings
+from signet import landmarks
+from signet.dataset import Dataset
+from signet.errors import InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
+from signet.registry import ModelCard
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+COMMAND = [sys.executable, "-m", "services.evaluator"]
+ROOT = Path(__file__).parents[3]
+
+
+def environment(**added: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SIGNET_")}
+    return {**own, **added}
+
+
+@dataclass
+class Process:
+    process: subprocess.Popen[str]
+    address: str
+    log: list[str]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        self.log += (self.process.stderr or []) if self.process.stderr else []
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def process(world: "World", card: ModelCard) -> Iterator[Process]:
+    """A real evaluator process on free ports."""
+    added = {"SIGNET_STORE": world.store.url, "SIGNET_THREADS": "1", "SIGNET_REFRESH_SECONDS": "0.1"}
+    child = subprocess.Popen(COMMAND, env=environment(**added), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    log = []
+    for line in child.stderr:
+        log.append(line)
+        found = re.search(r"listening on (127\.0\.0\.1:\d+)", line)
+        if found:
+            break
+    else:
+        pytest.fail("".join(log))
+    yield Process(child, found.group(1), log)
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    child.stderr.close()
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def failed(*arguments: str) -> SignetError:
+    result = command(*arguments)
+    assert isinstance(result.exception, SignetError), result.output
+    return result.exception
+
+
+def test_the_process_serves_what_is_published_and_drains_when_told(
+    process: Process, card: ModelCard, sign: Any, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.safetensors"
+    clip.write_bytes(landmarks.dump(sign("c", "", 0.5 + 3 / 6)))
+    result = command("predict", str(clip), "--server", process.address, "--top-k", "3")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert re.fullmatch(r" *1 +go +[01]\.\d{3} +█+.?", lines[1])
+    assert len(lines) == 5
+    assert lines[4].startswith(f"signet {card.version}; best path: go; blank in ")
+
+    assert process.stop() == 0
+    text = "".join(process.log)
+    assert f"serving signet/{card.version}: 6 glosses" in text
+    assert text.rstrip().endswith("stopped")
+    assert "Traceback" not in text
+
+
+def test_predict_says_what_is_wrong_and_what_to_do(process: Process, sign: Any, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.safetensors"
+    clip.write_bytes(landmarks.dump(sign("c", "", 0.5)))
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"not looked at: this evaluator has no extractor")
+    error = failed("predict", str(video), "--server", process.address)
+    assert isinstance(error, Unavailable)
+    assert "--extractor" in str(error)
+    error = failed("predict", str(clip), "--server", process.address, "--top-k", "50")
+    assert isinstance(error, InvalidInput)
+    assert "knows 6 glosses" in str(error)
+    assert isinstance(failed("predict", str(tmp_path / "none.mp4"), "--server", process.address), InvalidInput)
+
+
+def test_predict_without_a_server_says_so_within_its_time(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"x")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        error = failed("predict", str(clip), "--server", address, "--timeout", "1")
+    assert isinstance(error, Unavailable)
+    assert f"{address}: no evaluator answers there" in str(error)
+    assert time.monotonic() - started < 5
+
+
+def test_evaluate_prints_the_figures_with_n_and_interval_and_saves_the_report(
+    world: "World", card: ModelCard, tmp_path: Path
+) -> None:
+    page, figures = tmp_path / "r.html", tmp_path / "r.json"
+    result = command("evaluate", "--store", world.store.url, "--html", str(page), "--json", str(figures))
+    assert result.exit_code == 0, result.output
+    assert re.search(r"top-1 +86 % +60–96 % +12 of 14", result.output)
+    assert re.search(r"top-5 +93 % +69–99 % +13 of 14", result.output)
+    assert re.search(r"book +100 % +2 of 2 +█{24}", result.output)
+    assert "1 of 14 best paths empty (7 %, 1–31 %)" in result.output
+    assert "note: Few clips" in result.output
+    report_id = re.search(r"report (\S+) in file:", result.output)
+    assert report_id is not None
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert report_id.group(1) in figures.read_text()
+
+    listed = command("reports", "--store", world.store.url).output.splitlines()
+    assert re.match(rf"{report_id.group(1)} +{card.version} +val +86 % \(60–96, n=14\)", listed[1])
+    again = tmp_path / "again.html"
+    shown = command("reports", report_id.group(1), "--store", world.store.url, "--html", str(again)).output
+    assert "12 of 14" in shown
+    assert again.read_text() == page.read_text()
+
+
+def test_models_are_listed_newest_first_with_their_aliases(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+    newer = world.publish(snapshot)
+    damaged = world.publish(snapshot)
+    world.store.put(f"models/signet/{damaged.version}/model.json", b"{}")
+    lines = command("models", "--store", world.store.url).output.splitlines()
+    assert lines[1].startswith(damaged.version)
+    assert "latest" in lines[1]
+    assert "damaged" in lines[1]
+    assert re.match(rf"{newer.version} +2026-01-01 +80 % \(49–94, n=10\) +70 % +6 +1,234 +made/", lines[2])
+    assert lines[3].startswith(card.version)
+
+
+def test_commands_on_an_empty_store_say_what_makes_things(world: "World") -> None:
+    store = ("--store", world.store.url)
+    for arguments, kind, words in (
+        (("models", *store), NotFound, "signet train"),
+        (("reports", *store), NotFound, "signet evaluate"),
+        (("reports", "none", *store), NotFound, "signet reports"),
+        (("reports", *store, "--html", "x"), InvalidInput, "REPORT_ID"),
+        (("evaluate", *store), NotFound, "signet train"),
+        (("evaluate", "--store", "ftp://x"), InvalidSetting, "http://host:port/bucket"),
+    ):
+        error = failed(*arguments)
+        assert isinstance(error, kind)
+        assert words in str(error)
+
+
+def test_an_unusable_setting_is_named(monkeypatch: pytest.MonkeyPatch, world: "World") -> None:
+    monkeypatch.setenv("SIGNET_THREADS", "many")
+    error = failed("models", "--store", world.store.url)
+    assert isinstance(error, InvalidSetting)
+    assert str(error).startswith("SIGNET_THREADS='many'")
+
+
+def test_help_names_every_setting() -> None:
+    shown = subprocess.run(
+        [*COMMAND, "--help"], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in EvaluatorSettings.model_fields:
+        assert f"--{name.replace('_', '-')}" in shown.stdout
+
+
+def test_a_process_that_cannot_start_says_why_in_one_line() -> None:
+    for added in ({"SIGNET_STORE": "ftp://nowhere"}, {"SIGNET_STORE": "http://127.0.0.1:1/signet"}):
+        ended = subprocess.run(
+            COMMAND, env=environment(**added), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert ended.returncode == 1
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert "ERROR" in ended.stderr
