@@ -16,7 +16,7 @@ from rich.console import Console
 from services.local import LocalStack
 from services.narration import Narrator
 from signet.client import Client, signet_errors
-from signet.errors import NotFound, SignetError
+from signet.errors import NotFound, NotReady, SignetError, Unavailable
 from signet.v1 import evaluator_pb2 as evaluator
 from signet.v1 import extractor_pb2 as extractor
 from signet.v1 import trainer_pb2 as trainer
@@ -34,6 +34,8 @@ _CLIPS_PLACES = (Path("../shared/wlasl"), Path("data/wlasl"))
 _CALL_SECONDS = 120.0
 _EXTRACTION_SECONDS = 3600.0
 _TRAINING_SECONDS = 3600.0
+_PICK_UP_SECONDS = 60.0
+_PICK_UP_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def run_demo(
             model_version = _train(client, narrator, max_glosses, samples_per_gloss, num_epochs)
             report = _evaluate(client, narrator, model_version)
             clip = unseen_clip(clips, extraction.glosses, [failure.clip_id for failure in extraction.failures])
-            best = _recognise(client, narrator, clip)
+            best = _recognise(client, narrator, clip, model_version)
     finally:
         with narrator.step("stop") as step:
             step.show("the services drain")
@@ -200,7 +202,7 @@ def _train(client: Client, narrator: Narrator, max_glosses: int, samples: int, n
         for response in client.trainer.WatchRun(trainer.WatchRunRequest(run_id=run_id), timeout=_TRAINING_SECONDS):
             match response.WhichOneof("event"):
                 case "queued":
-                    step.show(f"waiting for {response.queued.runs_ahead} runs")
+                    step.show(f"queued, {response.queued.runs_ahead} runs ahead")
                 case "started":
                     epochs = response.started.num_epochs
                     _say_started(narrator, response.started)
@@ -248,11 +250,21 @@ def _evaluate(client: Client, narrator: Narrator, version: str) -> evaluator.Rep
     return report
 
 
-def _recognise(client: Client, narrator: Narrator, clip: UnseenClip) -> evaluator.Prediction:
+def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: str) -> evaluator.Prediction:
     with narrator.step("recognise") as step:
         step.show(f"{clip.path.name}, never trained on")
-        request = evaluator.RecognizeRequest(video=clip.path.read_bytes(), top_k=5)
-        answer = client.recognizer.Recognize(request, timeout=_CALL_SECONDS)
+        request = evaluator.RecognizeRequest(video=clip.path.read_bytes())
+        answer = evaluator.RecognizeResponse()
+        deadline = time.monotonic() + _PICK_UP_SECONDS
+        # The evaluator looks for new models every few seconds; until then it has none, or the one of an earlier run.
+        while answer.model_version != version:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the evaluator does not serve {MODEL}/{version} after {_PICK_UP_SECONDS:.0f} s.")
+            try:
+                with signet_errors():
+                    answer = client.recognizer.Recognize(request, timeout=_CALL_SECONDS)
+            except NotReady:
+                time.sleep(_PICK_UP_POLL_SECONDS)
     if not answer.predictions:
         raise SignetError(f"{clip.path}: the evaluator returned no predictions.")
     narrator.say(

@@ -171,8 +171,9 @@ class LocalStack:
         return Client(**{name: service.address for name, service in self.services.items()})
 
     def _service_settings(self, name: str) -> dict[str, str]:
-        own = {
-            "extractor": {"SIGNET_WLASL": str(self._clips)},
-            "evaluator": {"SIGNET_EXTRACTOR": self.services["extractor"].address},
-        }
-        return self.store.environment | own.get(name, {}) | self._settings
+        own = {}
+        if name == "extractor":
+            own["SIGNET_WLASL"] = str(self._clips)
+        if name == "evaluator":
+            own["SIGNET_EXTRACTOR"] = self.services["extractor"].address
+        return self.store.environment | own | self._settings
