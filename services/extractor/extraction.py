@@ -8,7 +8,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -158,7 +159,6 @@ class Extraction:
         try:
             self._run()
         except SignetError as error:
-            _log.error("extraction of %s failed: %s", self.name, error)
             self._change(state=State.FAILED, error=str(error))
         except Exception as error:
             _log.exception("extraction of %s failed", self.name)
@@ -176,14 +176,15 @@ class Extraction:
         jobs = (
             (instance, (self._corpus.path(instance), usable, self._labels(instance))) for instance, usable in wanted
         )
-        outcomes: Iterator[tuple[Instance, Extracted | ClipError]] = self._workers.each(
+        outcomes: Generator[tuple[Instance, Extracted | ClipError], None, None] = self._workers.each(
             worker.extract_file, jobs, self._stop.is_set
         )
-        for instance, outcome in outcomes:
-            if isinstance(outcome, ClipError):
-                self._break(instance, outcome)
-            else:
-                self._keep(instance, outcome)
+        with closing(outcomes):  # a lost store ends it; what the workers are at is then of no use
+            for instance, outcome in outcomes:
+                if isinstance(outcome, ClipError):
+                    self._break(instance, outcome)
+                else:
+                    self._keep(instance, outcome)
         complete = self._progress.done == self._progress.total
         return self._change(state=State.SUCCEEDED if complete else State.CANCELLED)
 

@@ -162,9 +162,11 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
     def _ended(self, extraction_id: str) -> None:
         del self._running[extraction_id]
         progress = self._extractions[extraction_id].progress
-        _log.info(
-            "extraction %s: %s: %d extracted, %d present, %d broken, %d missing",
+        _log.log(
+            logging.ERROR if progress.error else logging.INFO,
+            "extraction %s: %s: %d extracted, %d present, %d broken, %d missing%s",
             extraction_id, progress.state, progress.extracted, progress.present, progress.broken, progress.missing,
+            f": {progress.error}" if progress.error else "",
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Video:
         self._check_count(frames)
         return frames
 
-    def frames(self, segment: Segment | None = None) -> Iterator[Frame]:
+    def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
         """Decode, one frame at a time, those of `segment` (all without one).
 
         Raises:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Workers:
         function: Callable[..., Result],
         jobs: Iterable[tuple[Job, tuple[Any, ...]]],
         stopped: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[Job, Result | ClipError]]:
+    ) -> Generator[tuple[Job, Result | ClipError], None, None]:
         """Run `function(*arguments)` for each (job, arguments), as many at a time as there are workers.
 
         Gives each job with its result as they come. Once `stopped()` is true no further job is begun, and those under
@@ -211,7 +211,7 @@ def _next_attempt(waiting: Iterator[tuple[Job, tuple[Any, ...]]]) -> _Attempt[Jo
 
 def _name(arguments: tuple[Any, ...]) -> str:
     """What to call a job: every worker function takes the file first, or its bytes."""
-    return arguments[0].name if isinstance(arguments[0], Path) else "the clip"
+    return arguments[0].name if arguments and isinstance(arguments[0], Path) else "the clip"
 
 
 class _Sieve:

@@ -1,0 +1,151 @@
+"""The extractor over gRPC: extractions, single clips, and errors as status codes."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from services.extractor.metrics import ExtractorMetrics
+from services.extractor.service import ExtractorServicer
+from services.extractor.settings import ExtractorSettings
+from services.extractor.workers import Workers
+from signet.client import Client
+from signet.landmarks import load
+from signet.server import ServiceServer, new_registry, service_names
+from signet.store import DirectoryStore
+from signet.v1 import extractor_pb2 as pb
+from signet.v1 import extractor_pb2_grpc
+
+from .conftest import SHORT, MakeCorpus, MakeVideo
+
+pytestmark = pytest.mark.clips
+
+
+class Served:
+    """The servicer behind a real server, in a thread with a loop of its own."""
+
+    def __init__(self, folder: Path, store: DirectoryStore, workers: Workers) -> None:
+        self._folder, self._store, self._workers = folder, store, workers
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self.registry = new_registry()
+        self.port = 0
+
+    async def _serve(self) -> None:
+        settings = ExtractorSettings(wlasl=self._folder, drain_seconds=1, _cli_parse_args=False)
+        servicer = ExtractorServicer(settings, self._store, self._workers, ExtractorMetrics(self.registry))
+        server = ServiceServer(settings, self.registry)
+        server.add(service_names(pb)[0], extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
+        await server.start()
+        self.port = server.port
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+        await servicer.drain()
+        await server.stop()
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def served(make_corpus: MakeCorpus, directory_store: DirectoryStore, workers: Workers) -> Iterator[Served]:
+    with Served(make_corpus(SHORT[:4]), directory_store, workers) as server:
+        yield server
+
+
+@pytest.fixture
+def extractor(served: Served) -> Iterator[Any]:
+    with Client(extractor=f"127.0.0.1:{served.port}") as client:
+        yield client.extractor
+
+
+def watch(extractor: Any, extraction_id: str) -> list[pb.ExtractionProgress]:
+    request = pb.WatchExtractionRequest(extraction_id=extraction_id)
+    return [response.progress for response in extractor.WatchExtraction(request, timeout=60)]
+
+
+def test_an_extraction_is_started_and_watched_to_its_end(extractor: Any, directory_store: DirectoryStore) -> None:
+    started = time.monotonic()
+    answer = extractor.StartExtraction(pb.StartExtractionRequest(max_glosses=2, splits=["train"]), timeout=10)
+    assert time.monotonic() - started < 2
+    seen = watch(extractor, answer.extraction_id)
+    assert seen[0].state in {pb.EXTRACTION_STATE_SELECTING, pb.EXTRACTION_STATE_RUNNING}
+    last = seen[-1]
+    assert last.state == pb.EXTRACTION_STATE_SUCCEEDED
+    assert (last.corpus, list(last.glosses)) == ("wlasl", ["bird", "thanksgiving"])
+    assert (last.total, last.extracted, last.missing, last.frames) == (2, 2, 2, 39)
+    assert last.elapsed_seconds > 0
+    assert len(list(directory_store.list("landmarks/v1/wlasl/"))) == 2
+    assert watch(extractor, answer.extraction_id) == [last]  # an ended one can still be asked for
+
+
+def test_one_corpus_is_extracted_once_at_a_time_and_can_be_cancelled(extractor: Any) -> None:
+    first = extractor.StartExtraction(pb.StartExtractionRequest(), timeout=10)
+    with pytest.raises(grpc.RpcError) as caught:
+        extractor.StartExtraction(pb.StartExtractionRequest(), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert first.extraction_id in caught.value.details()
+    stopped = extractor.CancelExtraction(pb.CancelExtractionRequest(extraction_id=first.extraction_id), timeout=60)
+    assert stopped.progress.state == pb.EXTRACTION_STATE_CANCELLED
+    assert watch(extractor, first.extraction_id)[-1].state == pb.EXTRACTION_STATE_CANCELLED
+    again = extractor.StartExtraction(pb.StartExtractionRequest(glosses=["bird"]), timeout=10)
+    assert watch(extractor, again.extraction_id)[-1].state == pb.EXTRACTION_STATE_SUCCEEDED
+
+
+def test_a_request_that_cannot_be_done_gets_its_status(extractor: Any) -> None:
+    for call, code in (
+        (lambda: extractor.StartExtraction(pb.StartExtractionRequest(glosses=["brd"])), "INVALID_ARGUMENT"),
+        (lambda: extractor.StartExtraction(pb.StartExtractionRequest(splits=["dev"])), "INVALID_ARGUMENT"),
+        (lambda: extractor.StartExtraction(pb.StartExtractionRequest(corpus="../x")), "INVALID_ARGUMENT"),
+        (lambda: extractor.CancelExtraction(pb.CancelExtractionRequest(extraction_id="x")), "NOT_FOUND"),
+        (lambda: list(extractor.WatchExtraction(pb.WatchExtractionRequest(extraction_id="x"))), "NOT_FOUND"),
+        (lambda: extractor.ExtractClip(pb.ExtractClipRequest()), "INVALID_ARGUMENT"),
+        (lambda: extractor.ExtractClip(pb.ExtractClipRequest(video=b"\xff\xd8\xff\xe0")), "INVALID_ARGUMENT"),
+        (lambda: extractor.ExtractClip(pb.ExtractClipRequest(video=b"x", clip_id="y" * 300)), "INVALID_ARGUMENT"),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code().name == code
+        assert len(caught.value.details()) > 20
+
+
+def test_a_single_clip_gives_the_tensor_that_an_extraction_stores(
+    extractor: Any, served: Served, wlasl: Path, directory_store: DirectoryStore
+) -> None:
+    video = (wlasl / f"clips/{SHORT[0]}.mp4").read_bytes()
+    answer = extractor.ExtractClip(pb.ExtractClipRequest(video=video, clip_id="mine"), timeout=60)
+    clip = load(answer.landmarks)
+    assert clip.record.clip_id == "mine"
+    assert answer.landmark_seconds > 0 < answer.decode_seconds
+    assert not list(directory_store.list(""))  # the store is not touched
+    assert served.registry.get_sample_value("signet_extractor_frames_total") == 19
+
+    started = extractor.StartExtraction(pb.StartExtractionRequest(glosses=["bird"]), timeout=10)
+    assert watch(extractor, started.extraction_id)[-1].extracted == 1
+    stored = load(directory_store.get(f"landmarks/v1/wlasl/{SHORT[0]}.safetensors"))
+    assert stored.landmarks.tobytes() == clip.landmarks.tobytes()
+
+
+def test_a_single_clip_keeps_the_callers_deadline(extractor: Any, make_video: MakeVideo) -> None:
+    video = make_video(frames=400).read_bytes()
+    started = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        extractor.ExtractClip(pb.ExtractClipRequest(video=video), timeout=1.0)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 3
+    # The worker was freed: the next one is answered.
+    short = make_video("short.mp4", frames=6).read_bytes()
+    assert load(extractor.ExtractClip(pb.ExtractClipRequest(video=short), timeout=60).landmarks).frames == 6
