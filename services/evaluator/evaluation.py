@@ -32,9 +32,6 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_SPLIT = "val"
 
-# A model is called blank-collapsed when nine in ten of its best paths hold no gloss: what is left is not decoding.
-COLLAPSED_SHARE = 0.9
-
 _TOP = 5
 
 
@@ -167,7 +164,7 @@ def summarise(
         blank=BlankStatistics(
             frame_ratio=sum(result.blank_ratio * result.frames for result in results) / frames,
             empty=empty,
-            collapsed=empty.value >= COLLAPSED_SHARE,
+            collapsed=empty.correct == n,
             penalty=card.blank_penalty,
         ),
         per_gloss=tuple(

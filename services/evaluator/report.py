@@ -77,7 +77,7 @@ class BlankStatistics(_Part):
     frame_ratio: float
     # Clips whose best path holds no gloss at all.
     empty: Proportion
-    # At least `services.evaluator.evaluation.COLLAPSED_SHARE` of the best paths are empty.
+    # Blank collapse: every best path is empty.
     collapsed: bool
     # Nats taken from the blank before decoding, by the model's card.
     penalty: float
