@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.extractor import extraction
-from services.extractor.extraction import Extraction, State
+from services.extractor import progress
+from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.progress import State
 from services.extractor.selection import Choice
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS
 from services.extractor.statistics import clip_statistics
@@ -133,7 +134,7 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, state: extraction.Progress) -> None:
+    def show(self, state: progress.Progress) -> None:
         """Show a new state."""
         choosing = state.state is State.SELECTING
         if not choosing and not self._began:
@@ -175,7 +176,7 @@ class _Interrupt:
             signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
-def _summarise(console: Console, result: extraction.Progress) -> None:
+def _summarise(console: Console, result: progress.Progress) -> None:
     table = Table(title="Extraction", title_justify="left")
     table.add_column("outcome")
     table.add_column("clips", justify="right")
@@ -201,7 +202,7 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _statistics(store: ObjectStore, corpus: str, result: extraction.Progress) -> Table:
+def _statistics(store: ObjectStore, corpus: str, result: progress.Progress) -> Table:
     table = Table(title="Landmarks (x and y in frame heights)", title_justify="left")
     for column in ("clip", "gloss", "shape", "seconds", "mean", "std", *PARTS):
         table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")

@@ -10,17 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from services.extractor import worker
 from services.extractor.holistic import fingerprint
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.progress import Failure, Progress, State
 from services.extractor.selection import Choice, Selection, Usable, Verdicts, select
 from services.extractor.video import Segment, read_file
 from services.extractor.wlasl import TO_THE_END, Instance, Wlasl
 from services.extractor.worker import Extracted, Labels
-from services.extractor.workers import Workers
+from services.extractor.workers import Workers, WorkersStopped
 from signet import layout
 from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks, SignetError, Unavailable
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
@@ -31,72 +31,6 @@ _log = logging.getLogger(__name__)
 # A conditional write is not retried by the store, since a lost answer would look like somebody else's object. Here that
 # object would be this very clip, so it may be. A store that restarts is back within these seconds.
 _STORE_PAUSES = (0.5, 1.0, 2.0, 4.0)
-
-
-class State(StrEnum):
-    """Where an extraction stands."""
-
-    SELECTING = "selecting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip that could not be used."""
-
-    clip_id: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an extraction is, in clips; done = extracted + present + broken.
-
-    Attributes:
-        state: where it stands.
-        verified: clips looked at while selecting.
-        total: clips of the chosen glosses whose file is there.
-        extracted: by this extraction.
-        present: in the store already.
-        broken: unusable; `failures` names them.
-        missing: in the metadata, but without a file.
-        frames: extracted by this extraction.
-        glosses: that were chosen.
-        clips: ids of the usable clips that were chosen.
-        failures: why clips could not be used.
-        notes: what else a person should know of a clip.
-        elapsed_seconds: since the start.
-        error: why it failed, when state is FAILED.
-    """
-
-    state: State = State.SELECTING
-    verified: int = 0
-    total: int = 0
-    extracted: int = 0
-    present: int = 0
-    broken: int = 0
-    missing: int = 0
-    frames: int = 0
-    glosses: tuple[str, ...] = ()
-    clips: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    notes: tuple[str, ...] = ()
-    elapsed_seconds: float = 0.0
-    error: str = ""
-
-    @property
-    def done(self) -> int:
-        """Clips that are dealt with."""
-        return self.extracted + self.present + self.broken
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will change."""
-        return self.state in {State.SUCCEEDED, State.CANCELLED, State.FAILED}
 
 
 class Extraction:
@@ -158,6 +92,8 @@ class Extraction:
         """
         try:
             self._run()
+        except WorkersStopped:
+            self._change(state=State.CANCELLED)
         except SignetError as error:
             self._change(state=State.FAILED, error=str(error))
         except Exception as error:

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from services.extractor import worker
-from services.extractor.extraction import Extraction, Progress, State
+from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.progress import Progress, State
 from services.extractor.selection import Choice, check_choice
 from services.extractor.settings import ExtractorSettings
 from services.extractor.wlasl import read_wlasl

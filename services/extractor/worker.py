@@ -21,8 +21,9 @@ from signet.landmarks import ClipRecord, Landmarks, dump
 _log = logging.getLogger(__name__)
 
 # A worker with its graph maps 0.9 GB; the largest frame that we take, and its copies, fit well into the rest. A file
-# that makes the decoder ask for more gets an error instead of the machine's memory.
-_ADDRESS_SPACE_BYTES = 6 * 1024**3
+# that makes the decoder ask for more gets an error instead of the machine's memory. MediaPipe starts threads by the
+# core, and each reserves a stack and an arena that it never fills.
+_ADDRESS_SPACE_BYTES = 6 * 1024**3 + (os.cpu_count() or 1) * 256 * 1024**2
 
 
 @dataclass(frozen=True)

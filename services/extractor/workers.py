@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import math
 import multiprocessing
 import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +33,15 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+_STOPPED = "the extractor was stopped while it worked on this. Start it again: what is in the store is not done twice."
+
+
+class WorkersStopped(SignetError):
+    """The pool was closed under a job."""
+
+    code = "UNAVAILABLE"
+
+
 class Workers:
     """Worker processes with one MediaPipe graph each. They end with this process, however it ends.
 
@@ -46,6 +57,7 @@ class Workers:
         self._processes = multiprocessing.get_context("spawn")
         self._lock = threading.Lock()
         self._pool: Any = None
+        self._closed = False
         self._scheduled: set[Future[Any]] = set()
         self._stderr = _Sieve(self._processes)
 
@@ -56,12 +68,10 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End all workers at once, whatever they do."""
+        """End all workers at once, whatever they do; jobs under way raise `WorkersStopped`."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.stop()
-                self._pool.join()
-                self._pool = None
+            self._closed = True
+            self._end_pool(WorkersStopped(_STOPPED))
         self._stderr.close()
 
     def each(
@@ -76,6 +86,7 @@ class Workers:
         way are still waited for. Leaving the iteration abandons them.
 
         Raises:
+            WorkersStopped: the pool was closed meanwhile.
             SignetError: other than a `ClipError`: no job can succeed.
         """
         waiting = iter(jobs)
@@ -87,7 +98,7 @@ class Workers:
                     attempt = again.pop() if again else _next_attempt(waiting)
                     if attempt is None:
                         break
-                    running[self._schedule(function, attempt.arguments, self._clip_timeout)] = attempt
+                    running[self._schedule(function, attempt.arguments)] = attempt
                 if not running:
                     return
                 # Short waits, so that a signal's handler gets its turn.
@@ -118,35 +129,37 @@ class Workers:
         Args:
             function: what to run in a worker.
             arguments: for it.
-            timeout: seconds until the caller gives up, waiting for a worker included; None waits for `clip_timeout`.
+            timeout: seconds until the caller gives up, waiting for a worker included; None waits on.
 
         Raises:
             ClipError: the clip is not usable.
             DeadlineExceeded: the time is over; the job is ended with it.
         """
-        seconds = self._clip_timeout if timeout is None else min(timeout, self._clip_timeout)
-        future = await asyncio.to_thread(self._schedule, function, arguments, seconds)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        future = await asyncio.to_thread(self._schedule, function, arguments)
+        settled = asyncio.wrap_future(future)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(future), seconds)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            future.cancel()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise DeadlineExceeded(
-                f"the clip was not done within {seconds:.1f} s. Allow more time, or send a shorter clip."
-            ) from error
-        except Exception as error:  # noqa: BLE001  (said again, in our words, by _result)
-            _log.debug("a single clip failed: %r", error)
-        try:
+            while not settled.done():
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise DeadlineExceeded(
+                        f"the clip was not done within {timeout:.1f} s. Allow more time, or send a shorter clip."
+                    )
+                await asyncio.wait([settled], timeout=min(left, 1.0))
+                await asyncio.to_thread(self._bury_broken_pool)
             return self._result(future, arguments)
         except BrokenProcessPool as error:
             raise ClipError("crashed", "the workers died over the clip. Convert it to H.264.") from error
+        finally:
+            future.cancel()  # nothing to a job that is done
+            if settled.done() and not settled.cancelled():
+                settled.exception()  # looked at above, through the future that it wraps
 
-    def _schedule(
-        self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float
-    ) -> "Future[Result]":
+    def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> "Future[Result]":
         self._bury_broken_pool()
         with self._lock:
+            if self._closed:
+                raise WorkersStopped(_STOPPED)
             if self._pool is None:
                 self._pool = ProcessPool(
                     max_workers=self.count,
@@ -154,7 +167,7 @@ class Workers:
                     initargs=(self._stderr.entrance,),
                     context=self._processes,
                 )
-            future: Future[Result] = self._pool.schedule(function, args=arguments, timeout=timeout)
+            future: Future[Result] = self._pool.schedule(function, args=arguments, timeout=self._clip_timeout)
             self._scheduled.add(future)
             future.add_done_callback(self._scheduled.discard)
             return future
@@ -165,13 +178,17 @@ class Workers:
             if self._pool is None or self._pool.active:
                 return
             _log.warning("the workers died; new ones will be started")
+            self._end_pool(BrokenProcessPool("the pool gave up"))
+
+    def _end_pool(self, error: Exception) -> None:
+        """End the pool, and give what it had accepted this error: nobody else would, and it would wait for ever."""
+        if self._pool is not None:
             self._pool.stop()
             self._pool.join()
             self._pool = None
-            # What it had accepted and not yet looked at would wait for ever.
-            for future in tuple(self._scheduled):
-                if not future.done():
-                    future.set_exception(BrokenProcessPool("the pool gave up"))
+        for future in tuple(self._scheduled):
+            if not future.done():
+                future.set_exception(error)
 
     def _result(self, future: "Future[Result]", arguments: tuple[Any, ...]) -> Result:
         """The finished job's result, with every way of dying said as a `ClipError`."""

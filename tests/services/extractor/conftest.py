@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,28 @@ SHORT = ("06334", "57632", "64283", "63207", "24639")
 
 MakeVideo = Callable[..., Path]
 MakeCorpus = Callable[..., Path]
+
+
+def wait_until_gone(group: int) -> None:
+    """Wait for the last process of a process group; a killed worker or resource tracker takes a moment."""
+    deadline = time.monotonic() + 10
+    while members := _members(group):
+        assert time.monotonic() < deadline, members
+        time.sleep(0.05)
+
+
+def _members(group: int) -> list[int]:
+    """Living processes of a process group, from /proc."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                members.append(int(entry.name))
+    return members
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.extractor import extraction as domain
-from services.extractor.extraction import Extraction, Progress, State
+from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.progress import Progress, State
 from services.extractor.selection import Choice
 from services.extractor.statistics import clip_statistics
 from services.extractor.wlasl import read_wlasl

@@ -18,7 +18,7 @@ from services.extractor.wlasl import read_wlasl
 from services.extractor.workers import Workers
 from signet.store import DirectoryStore
 
-from .conftest import SHORT, MakeCorpus
+from .conftest import SHORT, MakeCorpus, wait_until_gone
 
 pytestmark = pytest.mark.clips
 
@@ -50,20 +50,6 @@ def wait_for(store: Path, clips: int) -> None:
         time.sleep(0.02)
 
 
-def family(group: int) -> list[int]:
-    """Processes of a process group, from /proc."""
-    members = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                members.append(int(entry.name))
-    return members
-
-
 def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
     make_corpus: MakeCorpus, workers: Workers, tmp_path: Path
 ) -> None:
@@ -74,10 +60,7 @@ def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
     wait_for(disturbed, 1)
     process.kill()
     finish(process)
-    deadline = time.monotonic() + 10
-    while family(process.pid):  # the workers notice, whatever they were at
-        assert time.monotonic() < deadline, family(process.pid)
-        time.sleep(0.05)
+    wait_until_gone(process.pid)  # the workers notice, whatever they were at
     kept = {name: (path.stat().st_ino, path.stat().st_mtime_ns) for name, path in stored(disturbed).items()}
     assert 1 <= len(kept) < 3
 

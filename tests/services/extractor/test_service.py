@@ -1,6 +1,8 @@
 """The extractor over gRPC: extractions, single clips, and errors as status codes."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from signet.store import DirectoryStore
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc
 
-from .conftest import SHORT, MakeCorpus, MakeVideo
+from .conftest import SHORT, MakeCorpus, MakeVideo, wait_until_gone
 
 pytestmark = pytest.mark.clips
 
@@ -149,3 +151,36 @@ def test_a_single_clip_keeps_the_callers_deadline(extractor: Any, make_video: Ma
     # The worker was freed: the next one is answered.
     short = make_video("short.mp4", frames=6).read_bytes()
     assert load(extractor.ExtractClip(pb.ExtractClipRequest(video=short), timeout=60).landmarks).frames == 6
+
+
+def test_sigterm_ends_the_process_soon_and_leaves_a_store_to_resume_from(
+    make_corpus: MakeCorpus, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    long = make_video("long.mp4", frames=3000)  # minutes of MediaPipe: it will not be done in time
+    folder = make_corpus(SHORT[:1], {"long": long})
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "services.extractor", "--wlasl", str(folder), "--workers", "1"),
+            *("--store", f"file:{tmp_path / 'store'}", "--drain-seconds", "1"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    listening = next(line for line in process.stderr if "listening on" in line)
+    address = listening.split("listening on ")[1].split(",")[0]
+    with Client(extractor=address) as client:
+        client.extractor.StartExtraction(pb.StartExtractionRequest(), timeout=20)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("store/landmarks/**/*.safetensors")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        started = time.monotonic()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert "cancelled: 1 extracted" in err
+    assert time.monotonic() - started < 8
+    wait_until_gone(process.pid)
