@@ -83,10 +83,14 @@ def up(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.echo("starting ...")
     with module.LocalStack(data, clips) as stack:
-        typer.echo(f"{'store':<10} {stack.store.url}   secret: {data / 'store' / 'secret'}")
+        typer.echo(f"{'store':<10} {stack.store.url}")
         for name, service in stack.services.items():
             typer.echo(f"{name:<10} {service.address}   {service.metrics_url}")
-        typer.echo(f"logs in {stack.logs}; Ctrl-C stops everything")
+        typer.echo(f"logs in {stack.logs}; to use this from another terminal:")
+        secret = f"$(cat '{stack.store.secret_path}')"
+        for name, value in (stack.environment | {"SIGNET_S3_SECRET_KEY": secret}).items():
+            typer.echo(f"  export {name}={value}")
+        typer.echo("Ctrl-C stops everything")
         try:
             stack.watch()
         except KeyboardInterrupt:

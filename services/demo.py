@@ -273,7 +273,7 @@ def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: st
         f"{answer.timing.extract_seconds:.2f} s for landmarks:",
     )
     for rank, prediction in enumerate(answer.predictions, 1):
-        narrator.say("", f"{rank}. {prediction.gloss:<14} {prediction.probability:6.1%}")
+        narrator.say("recognise", f"{rank}. {prediction.gloss:<14} {prediction.probability:6.1%}")
     best: evaluator.Prediction = answer.predictions[0]
     return best
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from services.processes import Child, free_ports
 from services.seaweedfs import LocalStore
 from signet.client import Client
 from signet.errors import NotReady
+from signet.health import is_serving
 
 __all__ = ["SERVICES", "LocalService", "LocalStack", "LocalStore"]
 
@@ -27,6 +25,7 @@ _START_SECONDS = 120.0
 # A service drains for 8 s before it cancels what is left.
 _PATIENCE = 20.0
 _WATCH_SECONDS = 1.0
+_HEALTH_SECONDS = 2.0
 
 
 class LocalService:
@@ -78,17 +77,7 @@ class LocalService:
         """
         if self._child is None:
             raise NotReady(f"{self.name} was not started.")
-        with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-
-            def serving() -> bool:
-                try:
-                    status = stub.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True).status
-                except grpc.RpcError:
-                    return False
-                return bool(status == health_pb2.HealthCheckResponse.SERVING)
-
-            self._child.wait_until(serving, _START_SECONDS)
+        self._child.wait_until(lambda: is_serving(self.address, _HEALTH_SECONDS), _START_SECONDS)
 
     def check(self) -> None:
         """Raise `Unavailable`, with its log's last lines, if it was started and has ended by itself."""
@@ -165,6 +154,11 @@ class LocalStack:
     def pids(self) -> dict[str, int]:
         """Every process's id, by name."""
         return {"store": self.store.pid} | {name: service.pid for name, service in self.services.items()}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command line must be told to use this stack."""
+        return self.store.environment | {"SIGNET_EVALUATOR": self.services["evaluator"].address}
 
     def client(self) -> Client:
         """A client of all three services."""

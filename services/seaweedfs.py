@@ -65,6 +65,11 @@ class LocalStore:
         }
 
     @property
+    def secret_path(self) -> Path:
+        """The file that holds the secret; only its owner can read it."""
+        return self.folder / "secret"
+
+    @property
     def pid(self) -> int:
         """The server's process id; 0 if it was not started."""
         return self._child.pid if self._child else 0
@@ -151,12 +156,11 @@ class LocalStore:
         return True
 
     def _secret(self) -> str:
-        path = self.folder / "secret"
         try:
-            return path.read_text().strip()
+            return self.secret_path.read_text().strip()
         except FileNotFoundError:
             secret = secrets.token_urlsafe(24)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(self.secret_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secret)
             return secret
 

@@ -1,0 +1,78 @@
+"""The command line: quick to answer, and a fault is one line."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from services.cli import COMMANDS
+from signet import __version__
+from tests.conftest import ROOT
+
+# On an idle machine 0.2 s. Loading torch or MediaPipe would take several.
+HELP_SECONDS = 1.5
+
+
+def _signet(*arguments: str, program: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", f"{program}\nfrom services.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def _without(package: str) -> str:
+    """A program in which a package is not installed."""
+    return f"import sys; sys.modules[{package!r}] = None"
+
+
+def test_version_is_the_packages() -> None:
+    assert _signet("--version").stdout == f"signet {__version__}\n"
+
+
+def test_help_names_every_command_and_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = _signet("--help")
+        seconds.append(time.perf_counter() - began)
+    assert done.returncode == 0
+    for command in (*COMMANDS, "demo", "up"):
+        assert f" {command} " in done.stdout
+    assert min(seconds) < HELP_SECONDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_its_services_own_help(command: str) -> None:
+    done = _signet(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: signet {command}" in done.stdout
+    assert "--server" in done.stdout if command == "predict" else "--store" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [("extract", "pebble", "extractor"), ("train", "torch", "trainer"), ("evaluate", "onnxruntime", "evaluator")],
+)
+def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
+    command: str, package: str, extra: str, tmp_path: Path
+) -> None:
+    done = _signet(command, "--store", f"file:{tmp_path}", program=_without(package))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"pip install 'signet[{extra}]'" in done.stderr
+
+
+def test_a_signet_error_is_one_line_and_status_one(tmp_path: Path) -> None:
+    done = _signet("evaluate", "--store", f"file:{tmp_path}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "signet train" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["train", "--no-such-flag"], ["--nonsense"]])
+def test_a_wrong_command_or_flag_is_named_with_status_two(arguments: list[str]) -> None:
+    done = _signet(*arguments)
+    assert done.returncode == 2
+    assert arguments[-1] in done.stderr
+    assert "Traceback" not in done.stderr
