@@ -214,8 +214,8 @@ def _show(console: Console, made: Report) -> None:
         console,
         f"blank: best in {_percent(blank.frame_ratio)} of all frames; {blank.empty.correct} of {blank.empty.n} best "
         f"paths empty ({_percent(blank.empty.value)}, {_interval(blank.empty)}); exact-greedy gap "
-        f"{100 * made.exact_greedy_gap:.0f} points; {'BLANK-COLLAPSED' if blank.collapsed else 'not collapsed'}",
-        "red" if blank.collapsed else "",
+        f"{100 * made.exact_greedy_gap:.0f} points; {blank.verdict}",
+        "" if blank.verdict.startswith("not") else "red",
     )
     say(
         console,

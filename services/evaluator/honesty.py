@@ -20,12 +20,14 @@ def _selection(report: Report, card: ModelCard) -> Note:
     if split == "train":
         return Note(
             title="Trained on this split",
+            caution=True,
             text="The model has seen these very clips: the figures say how well it remembers, not how well it "
             "recognises. To judge it, evaluate it on a split that it was not trained on.",
         )
     if split == card.selected_on:
         return Note(
             title="Selected on this split",
+            caution=True,
             text="The checkpoint was chosen among others by its accuracy on this very split, so the figures are "
             "optimistic. To judge it, evaluate it on a split that no choice has looked at, or cross-validate by signer "
             "and quote the mean over seeds.",
@@ -62,6 +64,7 @@ def _twins(report: Report, manifest: Manifest) -> list[Note]:
     return [
         Note(
             title="The same video on both sides",
+            caution=True,
             text=f"{here} of the {report.top1.n} clips {_is(here)} bit-identical to clips of another split: "
             f"{named}{more}. Under the same gloss they are free points; under another they cannot be right by anything "
             "but chance.",
@@ -93,6 +96,7 @@ def _card(report: Report, card: ModelCard) -> list[Note]:
     return [
         Note(
             title="The card says something else",
+            caution=True,
             text=f"When the model was published, its trainer counted {claimed.val_correct} of {claimed.val_clips} on "
             f"val; this evaluation counts {found.correct} of {found.n}. Where the two disagree, the clips, the export "
             "or the decoding are not the same.",

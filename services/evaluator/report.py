@@ -20,6 +20,8 @@ JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 
 _READERS = 8
+# A model most of whose best paths are empty is not called sound because one of them is not.
+_NEARLY = 0.5
 
 
 class _Part(BaseModel):
@@ -82,6 +84,15 @@ class BlankStatistics(_Part):
     # Nats taken from the blank before decoding, by the model's card.
     penalty: float
 
+    @property
+    def verdict(self) -> str:
+        """Whether the model is blank-collapsed, in words."""
+        if self.collapsed:
+            return "blank-collapsed"
+        if self.empty.value > _NEARLY:
+            return "close to blank collapse"
+        return "not blank-collapsed"
+
 
 class GlossResult(_Part):
     """How one gloss fares."""
@@ -138,6 +149,8 @@ class Note(_Part):
 
     title: str
     text: str
+    # Makes the figures look better, or other, than they are.
+    caution: bool = False
 
 
 class Report(_Part):

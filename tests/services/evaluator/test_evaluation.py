@@ -61,6 +61,7 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_clips(
     assert stored["blank"]["frame_ratio"] == pytest.approx(blanks / frames)
     assert stored["blank"]["empty"]["correct"] == empty
     assert stored["blank"]["collapsed"] is False
+    assert report.blank.verdict == "not blank-collapsed"
     assert {(cell["truth"], cell["predicted"]): cell["clips"] for cell in stored["confusions"]} == cells
     assert stored["glosses_predicted"] == len({guess for _, guess in cells})
     for gloss in stored["per_gloss"]:
@@ -132,7 +133,7 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
     assert report.greedy.correct == 0
     assert report.top1.correct == 12
     assert report.exact_greedy_gap == pytest.approx(12 / 14)
-    assert "<em>blank-collapsed</em>" in page
+    assert "This model is <em>blank-collapsed</em>" in page
 
 
 def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:

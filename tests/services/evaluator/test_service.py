@@ -295,7 +295,7 @@ def test_a_video_goes_through_the_extractor_within_the_callers_deadline(
             answer = await calls.recognizer.Recognize(Request(video=b"fine"), timeout=20)
             assert answer.predictions[0].gloss == "drink"
             assert answer.timing.extract_seconds > 0
-            assert 15 < servicer.remaining[0] <= 20
+            assert 15 < servicer.remaining[0] < 21  # gRPC rounds up to 1 % on the way
 
             code, message = await refused(calls.recognizer.Recognize(Request(video=b"broken")))
             assert (code, message) == ("INVALID_ARGUMENT", "video: truncated. Download it again.")
