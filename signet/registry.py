@@ -49,9 +49,9 @@ class ModelCard(BaseModel):
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
-    # The split by which this checkpoint was chosen among others; empty if none had a say. Its accuracy there is optimistic.
+    # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if none was.
     selected_on: str = ""
-    # Largest absolute difference of ONNX and torch log-probabilities on real clips at export.
+    # Largest difference of ONNX and torch log-probabilities on real clips at export.
     onnx_difference: float
     # sha256 of the other files of this version, by name.
     files: dict[str, str]

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -18,7 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from signet.errors import DeadlineExceeded, SignetError, Unavailable
 from signet.gpu import GpuCollector, Nvml
-from signet.settings import MAX_MESSAGE_BYTES, ServiceSettings
+from signet.settings import MAX_MESSAGE_BYTES, ServiceSettings, Settings, read_settings
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +46,7 @@ def new_registry() -> CollectorRegistry:
 
 def set_up_logging(level: str) -> None:
     """One line per event on standard error, time first."""
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 class ServiceServer:
@@ -130,14 +128,13 @@ async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitab
     _log.info("stopped")
 
 
-def run_service(main: Awaitable[None]) -> None:
-    """Run a service's main coroutine; a `SignetError` at start is one line and exit status 1, not a traceback."""
-
-    async def _run() -> None:
-        await main
-
+def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Read a service's settings and serve; a `SignetError` at start is one line and exit status 1, not a traceback."""
+    set_up_logging("INFO")
     try:
-        asyncio.run(_run())
+        settings = read_settings(kind)
+        logging.getLogger().setLevel(settings.log_level)
+        asyncio.run(serve(settings))
     except SignetError as error:
         _log.error("%s", error)
         raise SystemExit(1) from error

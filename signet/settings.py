@@ -1,8 +1,11 @@
 """What every service can be told through its environment or its flags, and how it says so."""
 
-from pydantic import Field
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from signet.errors import InvalidSetting
 from signet.store import StoreSettings
 
 # An encoded clip, or a ten-minute landmark tensor, and some. gRPC's own default of 4 MiB is less than one phone video.
@@ -22,4 +25,20 @@ class ServiceSettings(StoreSettings):
     drain_seconds: float = Field(
         default=8.0, ge=0, description="After SIGTERM, how long running calls may go on before they are cancelled"
     )
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much is logged")
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def read_settings(kind: type[Settings]) -> Settings:
+    """A service's settings, from its flags and its environment.
+
+    Raises:
+        InvalidSetting: some have unusable values; the message names all of them.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}={one['input']!r}: {one['msg']}" for one in error.errors())
+        raise InvalidSetting(f"unusable settings: {faults}. --help lists them all.") from error

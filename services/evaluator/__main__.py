@@ -10,7 +10,7 @@ from services.evaluator.service import EvaluationServicer, RecognizerServicer
 from services.evaluator.serving import ServedModel
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.video import VideoExtractor
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names, set_up_logging
+from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
@@ -55,10 +55,8 @@ async def serve(settings: EvaluatorSettings) -> None:
 
 
 def main() -> None:
-    """Process entry."""
-    settings = EvaluatorSettings()
-    set_up_logging(settings.log_level)
-    run_service(serve(settings))
+    """Serve until told to stop."""
+    run_service(EvaluatorSettings, serve)
 
 
 if __name__ == "__main__":

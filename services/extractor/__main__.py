@@ -4,7 +4,7 @@ from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
 from services.extractor.workers import Workers
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names, set_up_logging
+from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
@@ -22,9 +22,7 @@ async def _main(settings: ExtractorSettings) -> None:
 
 def main() -> None:
     """Serve until told to stop."""
-    settings = ExtractorSettings()
-    set_up_logging(settings.log_level)
-    run_service(_main(settings))
+    run_service(ExtractorSettings, _main)
 
 
 if __name__ == "__main__":

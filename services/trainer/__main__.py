@@ -2,20 +2,18 @@
 
 import asyncio
 
-import torch
-
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.runs import Runs
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, set_up_logging
+from services.trainer.training import use_threads
+from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped
 from signet.store import open_store
 from signet.v1 import trainer_pb2_grpc
 
 
 async def _main(settings: TrainerSettings) -> None:
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     registry = new_registry()
     runs = Runs(open_store(settings), TrainerMetrics(registry))
     server = ServiceServer(settings, registry)
@@ -24,10 +22,8 @@ async def _main(settings: TrainerSettings) -> None:
 
 
 def main() -> None:
-    """Run the trainer."""
-    settings = TrainerSettings()
-    set_up_logging(settings.log_level)
-    run_service(_main(settings))
+    """Serve until told to stop."""
+    run_service(TrainerSettings, _main)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from services.trainer import narration
 from services.trainer.config import TrainConfig
 from services.trainer.run import Started, new_run_id, run
 from services.trainer.runs import summaries
-from services.trainer.training import Epoch
+from services.trainer.training import DEFAULT_THREADS, THREADS_HELP, Epoch, use_threads
 from signet import layout
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, StoreSettings, open_store
@@ -59,6 +59,7 @@ def train(
     target_accuracy: Annotated[float | None, _flag("target_accuracy")] = None,
     train_past_target: Annotated[bool, _flag("train_past_target")] = False,
     seed: Annotated[int, _flag("seed")] = TrainConfig().seed,
+    threads: Annotated[int, typer.Option(help=THREADS_HELP, min=0)] = DEFAULT_THREADS,
     store: StoreOption = None,
     plot: Annotated[Path | None, typer.Option(help="Also write the training curves here, as SVG")] = None,
 ) -> None:
@@ -77,6 +78,7 @@ def train(
         raise InvalidSetting(f"{flag} {fault['input']}: {fault['msg']}. `signet train --help` explains it.") from error
     console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
+    use_threads(threads)
     opened = _open(store)
     run_id = new_run_id()
     console.print(f"run         {run_id}")

@@ -19,19 +19,23 @@ class Score:
         loss: mean CTC loss per clip, nats.
         clips: how many.
         correct: recognised by exact decoding.
+        top5: whose sign is among the five best.
         greedy_correct: whose best path is exactly their one sign.
         empty: whose best path holds no sign.
         blank_ratio: share of frames whose best class is the blank.
         correct_by_class: of each class, how many of how many.
+        predicted: the classes that were predicted for any clip.
     """
 
     loss: float
     clips: int
     correct: int
+    top5: int
     greedy_correct: int
     empty: int
     blank_ratio: float
     correct_by_class: dict[int, tuple[int, int]]
+    predicted: frozenset[int]
 
     @property
     def collapsed(self) -> bool:
@@ -39,7 +43,7 @@ class Score:
         return self.clips > 0 and self.empty == self.clips
 
 
-NOTHING = Score(float("nan"), 0, 0, 0, 0, float("nan"), {})
+NOTHING = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"), {}, frozenset())
 
 
 @torch.no_grad()
@@ -55,15 +59,19 @@ def evaluate(model: Recogniser, clips: Clips, blank_penalty: float) -> Score:
     ones = torch.ones_like(clips.labels)
     loss = float(ctc(log_probs, clips.lengths, clips.labels[:, None], ones))
 
-    correct = greedy_correct = empty = blanks = 0
+    correct = top5 = greedy_correct = empty = blanks = 0
+    predicted: set[int] = set()
     right: Counter[int] = Counter()
     total: Counter[int] = Counter()
     lengths, labels = clips.lengths.tolist(), clips.labels.tolist()
     for frames, length, label in zip(log_probs.cpu().numpy(), lengths, labels, strict=True):
         penalised = decoding.penalise_blank(frames[:length], blank_penalty)
-        hit = int(decoding.single_sign_scores(penalised).argmax()) + 1 == label
+        ranking = (-decoding.single_sign_scores(penalised)).argsort() + 1
+        hit = int(ranking[0]) == label
         path = decoding.best_path(penalised)
         correct += hit
+        top5 += label in ranking[:5]
+        predicted.add(int(ranking[0]))
         greedy_correct += path == [label]
         empty += not path
         blanks += round(decoding.blank_ratio(penalised) * length)
@@ -73,8 +81,10 @@ def evaluate(model: Recogniser, clips: Clips, blank_penalty: float) -> Score:
         loss=loss,
         clips=len(labels),
         correct=correct,
+        top5=top5,
         greedy_correct=greedy_correct,
         empty=empty,
         blank_ratio=blanks / sum(lengths),
         correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
+        predicted=frozenset(predicted),
     )

@@ -69,8 +69,8 @@ class Features(nn.Module):
         location = wrist * mirror
         to_face = (wrist - pose[:, :, None, NOSE]) * mirror * posed[..., None]
         elbow = (pose[:, :, ELBOWS] - wrist) * mirror * posed[..., None]
-        velocity = _velocity(location)
-        shape = self._handshape(hands, mirror) * handed[..., None]
+        velocity = _velocity(location, inside)
+        shape = self._handshape(hands, scale, mirror) * handed[..., None]
         features = torch.cat([shape, location, to_face, elbow, velocity, handed[..., None].float()], dim=-1)
 
         apart = wrist[:, :, 1] - wrist[:, :, 0]
@@ -101,14 +101,17 @@ class Features(nn.Module):
         return origin[:, None], scale[:, None]
 
     @staticmethod
-    def _handshape(hands: Tensor, mirror: Tensor) -> Tensor:
-        """Joints about the wrist in units of the palm, and the distances that name a handshape: [B, T, 2, 55]."""
+    def _handshape(hands: Tensor, scale: Tensor, mirror: Tensor) -> Tensor:
+        """Joints about the wrist, and the distances that name a handshape: [B, T, 2, 55], in units of a palm's length.
+
+        That length is the body's, not the hand's own in this frame: a hand that points at the camera measures nearly
+        nothing, and would be blown up.
+        """
         joints = hands - hands[:, :, :, :1]
         plane = joints[..., :2] * mirror[:, None]
-        knuckles = plane[:, :, :, KNUCKLES]
-        size = torch.linalg.vector_norm(knuckles, dim=-1).mean(dim=-1)[..., None].clamp(min=_SMALLEST)
-        plane = plane / size[..., None]
-        solid = torch.cat([plane, joints[..., 2:] / size[..., None]], dim=-1)
+        palm = scale[:, None, None] / _SHOULDERS_PER_PALM
+        plane = plane / palm
+        solid = torch.cat([plane, joints[..., 2:] / palm], dim=-1)
 
         tips = solid[:, :, :, TIPS]
         reach = torch.linalg.vector_norm(tips, dim=-1)
@@ -118,8 +121,8 @@ class Features(nn.Module):
         index, little = solid[:, :, :, KNUCKLES[0]], solid[:, :, :, KNUCKLES[3]]
         facing = index[..., 0] * little[..., 1] - index[..., 1] * little[..., 0]
         towards = index[..., 2] - little[..., 2]
-        palm = torch.stack([facing, towards], dim=-1)
-        return torch.cat([plane[:, :, :, 1:].flatten(-2), reach, spread, pinch, palm], dim=-1)
+        facing = torch.stack([facing, towards], dim=-1)
+        return torch.cat([plane[:, :, :, 1:].flatten(-2), reach, spread, pinch, facing], dim=-1)
 
 
 def _mean(values: Tensor, present: Tensor) -> Tensor:
@@ -127,8 +130,9 @@ def _mean(values: Tensor, present: Tensor) -> Tensor:
     return (values * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
 
-def _velocity(location: Tensor) -> Tensor:
-    """Half the way from the frame before to the frame after: [B, T, 2, 2]."""
+def _velocity(location: Tensor, inside: Tensor) -> Tensor:
+    """Half the way from the frame before to the frame after, both within the clip: [B, T, 2, 2]."""
     before = torch.cat([location[:, :1], location[:, :-1]], dim=1)
     after = torch.cat([location[:, 1:], location[:, -1:]], dim=1)
-    return (after - before) / 2
+    followed = torch.cat([inside[:, 1:], torch.zeros_like(inside[:, :1])], dim=1)
+    return (torch.where(followed[..., None], after, location) - before) / 2

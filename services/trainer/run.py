@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from services.trainer import curves, snapshot
 from services.trainer.config import FIRST_GOAL, TrainConfig
 from services.trainer.evaluate import Score
-from services.trainer.export import export
+from services.trainer.export import export, weights
 from services.trainer.training import FLAT_START, Epoch, Training, find_device
 from signet import layout, registry
 from signet.dataset import Dataset
@@ -145,13 +145,15 @@ def run(
         if stopped():
             state = "stopped"
             break
-        if _target_met(epoch, config):
+        if target_met(epoch, config):
             break
     _write_history(store, run_id, epochs)
 
     goal = config.target_accuracy or FIRST_GOAL
     title = f"{config.model_name}, run {run_id}: {len(dataset.manifest.vocabulary)} glosses"
     store.put(layout.run(run_id, "curves.svg"), curves.draw(epochs, config.num_epochs, goal, title))
+    # Should the export fail, the weights are not lost with it.
+    store.put(layout.run(run_id, "state-final.safetensors"), weights(training.model))
     card = _publish(store, training, dataset, config, run_id, epochs[-1])
     val = epochs[-1].val
     result = Result(
@@ -173,7 +175,7 @@ def run(
     return result
 
 
-def _target_met(epoch: Epoch, config: TrainConfig) -> bool:
+def target_met(epoch: Epoch, config: TrainConfig) -> bool:
     """Whether to stop here. Not during the flat start: until CTC has spoken there is no timing to publish."""
     if config.target_accuracy is None or config.train_past_target or not epoch.val.clips:
         return False
@@ -226,7 +228,7 @@ def _publish(
 ) -> ModelCard:
     proof = [dataset.clip_frames(clip) for clip in dataset.split(snapshot.VAL) or dataset.split(snapshot.TRAIN)]
     files, difference = export(training.model, proof)
-    stopped_on_val = _target_met(last, config)
+    stopped_on_val = target_met(last, config)
     card = ModelCard(
         schema=registry.SCHEMA,
         name=config.model_name,

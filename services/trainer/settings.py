@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from services.trainer.training import DEFAULT_THREADS, THREADS_HELP
 from signet.settings import ServiceSettings
 
 
@@ -12,4 +13,4 @@ class TrainerSettings(ServiceSettings):
     rate, ...) comes with StartRun; `signet train --help` lists it.
     """
 
-    threads: int = Field(default=0, ge=0, description="Threads that torch computes with; 0 takes one per core")
+    threads: int = Field(default=DEFAULT_THREADS, ge=0, description=THREADS_HELP)

@@ -1,6 +1,7 @@
 """The training loop: a flat start, then CTC, one epoch at a time. Reads top to bottom."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from services.trainer.model import Architecture, Recogniser
 from services.trainer.snapshot import TRAIN, VAL
 from signet.dataset import Dataset
 from signet.errors import InvalidSetting, NotReady, SignetError
+
+# A small model's operations take microseconds: a second thread gains a tenth on idle cores, and on busy ones each waits
+# for the other's time slice, many times slower.
+DEFAULT_THREADS = 1
+THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays for models far larger than the default"
 
 # Share of the epochs with frame labels alone, and the share over which they then fade into CTC.
 FLAT_START = 0.4
@@ -149,6 +155,11 @@ class Training:
         faded = min(1.0, (progress - FLAT_START) / FADE)
         weight = 1 - (1 - FRAME_WEIGHT) * faded
         return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths) + weight * frames
+
+
+def use_threads(threads: int) -> None:
+    """Compute with so many CPU threads; 0 takes one per core."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
 
 
 def find_device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """The shell of every service, asked over a real channel: health, reflection, status codes, metrics, a drained stop."""
 
+import os
 import re
 import socket
 import subprocess
@@ -36,7 +37,7 @@ from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
 PROGRAM = """
 import asyncio, sys
 from signet import errors
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names, set_up_logging
+from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.settings import ServiceSettings
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
@@ -72,9 +73,7 @@ async def main(settings):
     await serve_until_stopped(server, drain)
 
 
-settings = ServiceSettings()
-set_up_logging(settings.log_level)
-run_service(main(settings))
+run_service(ServiceSettings, main)
 """
 
 DRAIN_SECONDS = 2.0
@@ -296,3 +295,21 @@ def test_sigterm_lets_calls_end_and_cuts_those_that_take_too_long(
         assert "signet.server: stopped" in log
     finally:
         served.child.stop(5)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SIGNET_PORT", "many"), ("SIGNET_LOG_LEVEL", "loud"), ("SIGNET_STORE", "ftp://x/y")]
+)
+def test_an_unusable_setting_is_one_line_that_names_it(tmp_path: Path, variable: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.evaluator"],
+        env={**os.environ, "SIGNET_STORE": tmp_path.as_uri(), variable: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert value in done.stderr
+    assert variable.removeprefix("SIGNET_").lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,58 @@
+"""Augmentation and batches: every clip once, every label in its place, nothing invented."""
+
+import torch
+
+from services.trainer.augment import Augmentation, sample_times, warped_lengths
+from services.trainer.batches import Clips, Sampler
+from signet.dataset import Dataset
+
+
+def sampler(dataset: Dataset, seed: int = 0, batch_size: int = 5) -> Sampler:
+    clips = Clips.of(dataset, dataset.split("train"), torch.device("cpu"))
+    return Sampler(clips, batch_size, 3, Augmentation(), torch.Generator().manual_seed(seed))
+
+
+def test_an_epoch_shows_every_training_clip_once(small_dataset: Dataset) -> None:
+    labels: list[int] = []
+    for batch in sampler(small_dataset).epoch():
+        for targets, count in zip(batch.targets, batch.target_lengths, strict=True):
+            labels += targets[:count].tolist()
+    assert sorted(labels) == sorted(small_dataset.label(clip) for clip in small_dataset.split("train"))
+
+
+def test_signs_stand_in_the_frames_in_the_order_of_the_targets(small_dataset: Dataset) -> None:
+    seen = set()
+    for seed in range(4):
+        for batch in sampler(small_dataset, seed).epoch():
+            assert torch.equal(batch.inside.sum(dim=1), batch.lengths)
+            for row, count in enumerate(batch.target_lengths):
+                path = torch.unique_consecutive(batch.frame_labels[row])
+                assert path[path > 0].tolist() == batch.targets[row, :count].tolist()
+                assert (batch.frame_labels[row, batch.lengths[row] :] == 0).all()
+                seen.add(int(count))
+    assert seen == {1, 2, 3}
+
+
+def test_equal_seeds_give_equal_batches_and_others_do_not(small_dataset: Dataset) -> None:
+    first, again, other = (next(sampler(small_dataset, seed).epoch()).hands for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_time_only_runs_forward_and_stays_within_the_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 120, (500,), generator=generator)
+    for _ in range(5):
+        warped = warped_lengths(lengths, Augmentation(), generator)
+        times = sample_times(lengths, warped, Augmentation(), generator)
+        steps = torch.arange(times.shape[1])[None, :]
+        inside = steps < warped[:, None]
+        assert (times[inside] >= 0).all()
+        assert (times <= lengths[:, None] - 1).all()
+        assert (times.diff(dim=1)[inside[:, 1:]] >= -1e-4).all()
+
+
+def test_every_augmented_frame_is_finite(small_dataset: Dataset) -> None:
+    for batch in sampler(small_dataset, batch_size=64).epoch():
+        assert torch.isfinite(batch.hands).all()
+        assert torch.isfinite(batch.both).all()

@@ -1,0 +1,47 @@
+"""The losses against what they are defined as."""
+
+import numpy as np
+import pytest
+import torch
+
+from services.trainer.loss import BLANK_FRAME_WEIGHT, ctc, frame_cross_entropy, single_sign_scores
+from signet import decoding
+
+
+@pytest.fixture
+def log_probs() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.log_softmax(3 * torch.randn(4, 11, 6), dim=-1)
+
+
+LENGTHS = torch.tensor([11, 7, 2, 1])
+
+
+def test_single_sign_scores_are_those_of_the_served_decoder(log_probs: torch.Tensor) -> None:
+    scores = single_sign_scores(log_probs, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        expected = decoding.single_sign_scores(log_probs[row, :length].numpy())
+        np.testing.assert_allclose(scores[row], expected, atol=1e-6)
+
+
+def test_ctc_of_one_sign_is_its_negative_score(log_probs: torch.Tensor) -> None:
+    targets = torch.tensor([[1], [3], [5], [2]])
+    scores = single_sign_scores(log_probs, LENGTHS)
+    loss = ctc(log_probs, LENGTHS, targets, torch.ones(4, dtype=torch.long))
+    torch.testing.assert_close(loss.double(), -scores.gather(1, targets - 1).mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_single_sign_scores_have_a_true_gradient() -> None:
+    logits = torch.randn(2, 5, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x: single_sign_scores(torch.log_softmax(x, dim=-1), torch.tensor([5, 3])), logits
+    )
+
+
+def test_frame_cross_entropy_weighs_blanks_less_and_padding_not_at_all(log_probs: torch.Tensor) -> None:
+    labels = torch.zeros(4, 11, dtype=torch.long)
+    labels[0, 0] = 2
+    inside = torch.zeros(4, 11, dtype=torch.bool)
+    inside[0, :2] = True
+    expected = -(log_probs[0, 0, 2] + BLANK_FRAME_WEIGHT * log_probs[0, 1, 0]) / (1 + BLANK_FRAME_WEIGHT)
+    torch.testing.assert_close(frame_cross_entropy(log_probs, labels, inside), expected)
