@@ -5,11 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from services.trainer.features import ELBOWS, LEFT_HAND, NOSE, POSE, RIGHT_HAND, SHOULDERS, WRISTS
-
-# A mirrored left elbow is a right elbow.
-_MIRRORED = [NOSE, *SHOULDERS[::-1], *ELBOWS[::-1], *WRISTS[::-1]]
-_MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
+from services.trainer.features import LEFT_HAND, POSE, RIGHT_HAND
 
 
 @dataclass(frozen=True)
@@ -17,7 +13,6 @@ class Augmentation:
     """How far augmentation goes. Each figure is the largest change, drawn uniformly up to it.
 
     Attributes:
-        mirror: share of clips mirrored, hands exchanged: left-handed signers.
         rotation: of the picture, radians.
         shear: of the picture: cameras that do not face the signer.
         stretch: of height against width: other proportions.
@@ -30,7 +25,6 @@ class Augmentation:
         hand_loss: share of clips in which a hand is lost for a while.
     """
 
-    mirror: float = 0.5
     rotation: float = 0.2
     shear: float = 0.15
     stretch: float = 0.15
@@ -70,10 +64,6 @@ def distort(landmarks: Tensor, augmentation: Augmentation, generator: torch.Gene
 
     def draw(limit: float, *shape: int) -> Tensor:
         return limit * _uniform((count, *shape), generator, device)
-
-    mirrored = torch.rand(count, generator=generator, device=device) < augmentation.mirror
-    flipped = landmarks[:, :, _MIRRORED] * torch.tensor([-1.0, 1.0, 1.0], device=device)
-    landmarks = torch.where(mirrored[:, None, None, None], flipped, landmarks)
 
     angle, shear, stretch = draw(augmentation.rotation), draw(augmentation.shear), 1 + draw(augmentation.stretch)
     cos, sin = angle.cos(), angle.sin()

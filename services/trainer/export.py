@@ -1,5 +1,6 @@
 """From trained weights to the files of a published model: safetensors, and an ONNX graph proven equal to them."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from services.trainer.model import Recogniser
 from signet.errors import SignetError
@@ -60,7 +62,7 @@ def _to_onnx(model: Recogniser) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            model,
+            _with_onnx_lstms(model),
             example,
             dynamo=True,
             dynamic_shapes=({0: batch, 1: time}, {0: batch}),
@@ -70,12 +72,46 @@ def _to_onnx(model: Recogniser) -> bytes:
         )
     if program is None:
         raise SignetError("torch.onnx.export returned nothing.")
-    proto = program.model_proto
-    # The exporter writes the example's length into the shapes behind an LSTM; onnxruntime would warn of any other.
-    del proto.graph.value_info[:]
-    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "time"
-    graph: bytes = proto.SerializeToString()
+    graph: bytes = program.model_proto.SerializeToString()
     return graph
+
+
+class _OnnxLstm(nn.Module):
+    """An LSTM that exports as the ONNX operator of that name, and does nothing else.
+
+    The exporter takes `nn.LSTM` apart into its steps and fixes their number at the example's, from the second export
+    in a process on without saying so.
+    """
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.hidden_size = lstm.hidden_size
+        # torch keeps its gates as input, forget, cell, output; ONNX as input, output, forget, cell.
+        order = torch.cat([torch.arange(lstm.hidden_size) + gate * lstm.hidden_size for gate in (0, 3, 1, 2)])
+        weight, recurrence, *biases = (parameter.detach()[order] for parameter in lstm.parameters())
+        self.weight, self.recurrence = nn.Buffer(weight[None]), nn.Buffer(recurrence[None])
+        self.bias = nn.Buffer(torch.cat(biases)[None])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """[B, T, D] to [B, T, H]."""
+        y = torch.onnx.ops.symbolic(
+            "LSTM",
+            (x.transpose(0, 1), self.weight, self.recurrence, self.bias),
+            attrs={"hidden_size": self.hidden_size},
+            dtype=x.dtype,
+            shape=(x.shape[1], 1, x.shape[0], self.hidden_size),
+        )
+        return y[:, 0].transpose(0, 1), None
+
+
+def _with_onnx_lstms(model: Recogniser) -> Recogniser:
+    """A copy whose LSTMs are ONNX operators."""
+    copied = copy.deepcopy(model)
+    for layers in (copied.encoder.forwards, copied.encoder.backwards):
+        for index, lstm in enumerate(layers):
+            assert isinstance(lstm, nn.LSTM)  # noqa: S101  (what was put in comes out)
+            layers[index] = _OnnxLstm(lstm)
+    return copied.eval()
 
 
 def _largest_difference(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:

@@ -20,6 +20,14 @@ POSE = slice(0, 7)
 LEFT_HAND = slice(7, 28)
 RIGHT_HAND = slice(28, 49)
 
+# A mirrored left elbow is a right elbow.
+MIRRORED = [NOSE, *SHOULDERS[::-1], *ELBOWS[::-1], *WRISTS[::-1]]
+MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
+
+# The left hand leads a clip if it is found in so many more of its frames than the right, as a share of the frames:
+# signers are mostly right-handed, and two hands that are found alike do not say otherwise.
+_LEFT_LEADS = 0.1
+
 # MediaPipe hand joints: each finger from its root to its tip.
 FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
 TIPS = tuple(finger[-1] for finger in FINGERS)
@@ -37,8 +45,10 @@ class Features(nn.Module):
     """Raw landmarks to one feature vector per hand and one for both.
 
     Input: float32 [B, T, 49, 3], `USED_JOINTS` of raw landmarks, NaN where a part is absent, and lengths int64 [B].
-    Output: hands float32 [B, T, 2, `HAND`], both float32 [B, T, `BOTH`]; zeros where there is nothing to measure. The
-    left hand is mirrored, so that one set of weights serves both.
+    Output: hands float32 [B, T, 2, `HAND`], both float32 [B, T, `BOTH`]; zeros where there is nothing to measure.
+
+    A clip led by the left hand is mirrored first: a left-handed signer measures exactly as a right-handed one. The
+    hand that follows comes first in the output, and is mirrored too, so that one set of weights serves both.
     """
 
     # 20 joints in the plane, 5 reaches, 4 spreads, 4 pinches, 2 palm; 2 location, 2 to the face, 2 elbow, 2 velocity, 1
@@ -51,6 +61,7 @@ class Features(nn.Module):
         """Measure every frame; see the class for shapes."""
         steps = torch.arange(landmarks.shape[1], device=landmarks.device)
         inside = (steps[None, :] < lengths[:, None])[..., None]
+        landmarks = _right_led(landmarks, inside)
         missing = torch.isnan(landmarks[..., 0])
         posed = ~missing[:, :, NOSE, None] & inside
         handed = torch.stack([~missing[:, :, LEFT_HAND.start], ~missing[:, :, RIGHT_HAND.start]], dim=2) & inside
@@ -123,6 +134,15 @@ class Features(nn.Module):
         towards = index[..., 2] - little[..., 2]
         facing = torch.stack([facing, towards], dim=-1)
         return torch.cat([plane[:, :, :, 1:].flatten(-2), reach, spread, pinch, facing], dim=-1)
+
+
+def _right_led(landmarks: Tensor, inside: Tensor) -> Tensor:
+    """Clips as a right-handed signer would sign them: [B, T, 49, 3]."""
+    found = ~torch.isnan(landmarks[:, :, (LEFT_HAND.start, RIGHT_HAND.start), 0]) & inside
+    left, right = found.sum(dim=1).unbind(dim=1)
+    left_leads = left - right > _LEFT_LEADS * inside.sum(dim=1)[:, 0]
+    flip = torch.tensor([-1.0, 1.0, 1.0], device=landmarks.device)
+    return torch.where(left_leads[:, None, None, None], landmarks[:, :, MIRRORED] * flip, landmarks)
 
 
 def _mean(values: Tensor, present: Tensor) -> Tensor:
