@@ -80,7 +80,7 @@ class Features(nn.Module):
         location = wrist * mirror
         to_face = (wrist - pose[:, :, None, NOSE]) * mirror * posed[..., None]
         elbow = (pose[:, :, ELBOWS] - wrist) * mirror * posed[..., None]
-        velocity = _velocity(location, inside)
+        velocity = _velocity(location, lengths)
         shape = self._handshape(hands, scale, mirror) * handed[..., None]
         features = torch.cat([shape, location, to_face, elbow, velocity, handed[..., None].float()], dim=-1)
 
@@ -150,9 +150,10 @@ def _mean(values: Tensor, present: Tensor) -> Tensor:
     return (values * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
 
-def _velocity(location: Tensor, inside: Tensor) -> Tensor:
+def _velocity(location: Tensor, lengths: Tensor) -> Tensor:
     """Half the way from the frame before to the frame after, both within the clip: [B, T, 2, 2]."""
-    before = torch.cat([location[:, :1], location[:, :-1]], dim=1)
-    after = torch.cat([location[:, 1:], location[:, -1:]], dim=1)
-    followed = torch.cat([inside[:, 1:], torch.zeros_like(inside[:, :1])], dim=1)
-    return (torch.where(followed[..., None], after, location) - before) / 2
+    steps = torch.arange(location.shape[1], device=location.device)
+    before = location[:, (steps - 1).clamp(min=0)]
+    last = (lengths[:, None] - 1).clamp(min=0)
+    after = torch.minimum(steps[None, :] + 1, last)[..., None, None].expand(-1, -1, *location.shape[2:])
+    return (torch.gather(location, 1, after) - before) / 2
