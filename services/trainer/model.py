@@ -21,15 +21,13 @@ class Architecture:
         hidden_dim: LSTM units in each direction.
         num_layers: bidirectional layers, one upon the other.
         hand_dim: what one hand's features are projected to, with weights that both hands share.
-        frame_dim: what both hands together are projected to: the LSTM's input, and most of what decides its size.
         dropout: share of the LSTM's inputs and outputs that training leaves out.
     """
 
     classes: int
     hidden_dim: int = 64
     num_layers: int = 1
-    hand_dim: int = 32
-    frame_dim: int = 32
+    hand_dim: int = 16
     dropout: float = 0.3
 
 
@@ -47,13 +45,7 @@ class Encoder(nn.Module):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_deviation", torch.ones(size))
         self.hand = nn.Sequential(nn.Linear(Features.HAND, architecture.hand_dim), nn.GELU())
-        together = 2 * architecture.hand_dim + Features.BOTH
-        self.frame = (
-            nn.Sequential(nn.Linear(together, architecture.frame_dim), nn.GELU())
-            if architecture.frame_dim
-            else nn.Identity()
-        )
-        sizes = [architecture.frame_dim or together]
+        sizes = [2 * architecture.hand_dim + Features.BOTH]
         sizes += [2 * architecture.hidden_dim] * (architecture.num_layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
@@ -64,7 +56,7 @@ class Encoder(nn.Module):
         """Hands [B, T, 2, HAND] and both [B, T, BOTH] to log-probabilities [B, T, C + 1]."""
         hands = (hands - self.hand_mean) / self.hand_deviation
         both = (both - self.both_mean) / self.both_deviation
-        x = self.frame(torch.cat([self.hand(hands).flatten(-2), both], dim=-1))
+        x = torch.cat([self.hand(hands).flatten(-2), both], dim=-1)
         backward = backward_order(lengths, x.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
