@@ -51,7 +51,7 @@ class ModelCard(BaseModel):
     metrics: Metrics
     # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if none was.
     selected_on: str = ""
-    # Largest difference of ONNX and torch log-probabilities on real clips at export.
+    # Largest difference of ONNX's and torch's probabilities on real clips at export.
     onnx_difference: float
     # sha256 of the other files of this version, by name.
     files: dict[str, str]

@@ -19,32 +19,30 @@ from signet.landmarks import JOINTS
 WEIGHTS = "model.safetensors"
 GRAPH = "model.onnx"
 
-# ONNX and torch sum in different orders; a real difference is larger than this by far. Relative to log-probabilities
-# below -1, absolute above: float32 holds seven digits of a number, whatever its size.
+# ONNX and torch sum in different orders; a real difference of probabilities is larger than this by far.
 TOLERANCE = 1e-5
+
+# A clip on which the model hangs on the last digit of a landmark cannot be told to `TOLERANCE` in float32 by anyone.
+# There, ONNX may differ by so many times what torch's own float32 differs from its float64.
+_ROUNDING = 10
 
 # Enough clips of all lengths to meet every branch of the graph, few enough to take a second.
 _PROOF_CLIPS = 32
 
 
 def export(model: Recogniser, clips: Sequence[npt.NDArray[np.float32]]) -> tuple[dict[str, bytes], float]:
-    """A model's files by name, and the largest difference of their log-probabilities on these clips.
+    """A model's files by name, and the largest difference of their probabilities on these clips.
 
     Args:
         model: trained.
         clips: model inputs float32 [T, 75, 3] of real clips, at least one.
 
     Raises:
-        SignetError: ONNX and torch differ by more than `TOLERANCE`; nothing should be published then.
+        SignetError: ONNX and torch differ by more than float32 explains; nothing should be published then.
     """
     model = model.cpu().eval()
     graph = _to_onnx(model)
-    difference = _largest_difference(model, graph, clips[:_PROOF_CLIPS])
-    if not difference <= TOLERANCE:
-        raise SignetError(
-            f"the exported ONNX graph differs from torch by {difference:.2g} (more than {TOLERANCE:g}) on "
-            f"{min(len(clips), _PROOF_CLIPS)} real clips. Nothing was published; this is a fault of the export."
-        )
+    difference = _prove(model, graph, clips[:_PROOF_CLIPS])
     return {WEIGHTS: weights(model), GRAPH: graph}, difference
 
 
@@ -114,9 +112,14 @@ def _with_onnx_lstms(model: Recogniser) -> Recogniser:
     return copied.eval()
 
 
-def _largest_difference(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
-    """Over the frames of all clips, each alone as it is served and all together as they are evaluated."""
+def _prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
+    """The largest difference of ONNX's and torch's probabilities, over all frames of each clip alone and of all together.
+
+    Raises:
+        SignetError: it is more than float32 explains, or not a number.
+    """
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    exact = copy.deepcopy(model).double()
     longest = max(len(clip) for clip in clips)
     together = np.full((len(clips), longest, JOINTS, 3), np.nan, np.float32)
     for row, clip in zip(together, clips, strict=True):
@@ -124,13 +127,19 @@ def _largest_difference(model: Recogniser, graph: bytes, clips: Sequence[npt.NDA
     lengths = np.array([len(clip) for clip in clips], np.int64)
     batches = [(together, lengths), *((clip[None], np.array([len(clip)], np.int64)) for clip in clips)]
 
-    differences = []
+    largest = 0.0
     for landmarks, sizes in batches:
         (graphed,) = session.run(["log_probs"], {"landmarks": landmarks, "lengths": sizes})
+        inputs, frames = torch.from_numpy(landmarks), torch.from_numpy(sizes)
         with torch.no_grad():
-            direct = model(torch.from_numpy(landmarks), torch.from_numpy(sizes)).numpy()
-        for one, other, size in zip(graphed, direct, sizes, strict=True):
-            apart = np.abs(one[:size] - other[:size]) / np.maximum(1, np.abs(other[:size]))
-            differences.append(apart.max())
-    # numpy's maximum is NaN if any is; Python's would pass over it.
-    return float(np.max(differences))
+            direct, reference = model(inputs, frames).exp().numpy(), exact(inputs.double(), frames).exp().numpy()
+        for one, other, true, size in zip(np.exp(graphed), direct, reference, sizes, strict=True):
+            difference = float(np.abs(one - other)[:size].max())
+            rounding = float(np.abs(other - true)[:size].max())
+            if not difference <= max(TOLERANCE, _ROUNDING * rounding):
+                raise SignetError(
+                    f"the exported ONNX graph's probabilities differ from torch's by {difference:.2g} on a real clip; "
+                    f"float32 explains {rounding:.2g} there. Nothing was published; this is a fault of the export."
+                )
+            largest = max(largest, difference)
+    return largest

@@ -75,14 +75,14 @@ class Features(nn.Module):
             handed[..., None], (hands[:, :, :, 0, :2] - origin[:, None]) / scale[:, None], pose[:, :, WRISTS]
         )
         wrist = wrist * (handed | posed)[..., None]
-        mirror = torch.tensor([[-1.0, 1.0], [1.0, 1.0]], device=landmarks.device)
+        mirror = landmarks.new_tensor([[-1.0, 1.0], [1.0, 1.0]])
 
         location = wrist * mirror
         to_face = (wrist - pose[:, :, None, NOSE]) * mirror * posed[..., None]
         elbow = (pose[:, :, ELBOWS] - wrist) * mirror * posed[..., None]
         velocity = _velocity(location, lengths)
         shape = self._handshape(hands, scale, mirror) * handed[..., None]
-        features = torch.cat([shape, location, to_face, elbow, velocity, handed[..., None].float()], dim=-1)
+        features = torch.cat([shape, location, to_face, elbow, velocity, handed[..., None].to(shape.dtype)], dim=-1)
 
         apart = wrist[:, :, 1] - wrist[:, :, 0]
         both = torch.cat([apart, torch.linalg.vector_norm(apart, dim=-1, keepdim=True)], dim=-1)
@@ -141,7 +141,7 @@ def _right_led(landmarks: Tensor, inside: Tensor) -> Tensor:
     found = ~torch.isnan(landmarks[:, :, (LEFT_HAND.start, RIGHT_HAND.start), 0]) & inside
     left, right = found.sum(dim=1).unbind(dim=1)
     left_leads = left - right > _LEFT_LEADS * inside.sum(dim=1)[:, 0]
-    flip = torch.tensor([-1.0, 1.0, 1.0], device=landmarks.device)
+    flip = landmarks.new_tensor([-1.0, 1.0, 1.0])
     return torch.where(left_leads[:, None, None, None], landmarks[:, :, MIRRORED] * flip, landmarks)
 
 
