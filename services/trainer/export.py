@@ -132,7 +132,8 @@ def _prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float
         (graphed,) = session.run(["log_probs"], {"landmarks": landmarks, "lengths": sizes})
         inputs, frames = torch.from_numpy(landmarks), torch.from_numpy(sizes)
         with torch.no_grad():
-            direct, reference = model(inputs, frames).exp().numpy(), exact(inputs.double(), frames).exp().numpy()
+            direct = model(inputs, frames).exp().numpy()
+            reference = exact(inputs.double(), frames).exp().numpy()
         for one, other, true, size in zip(np.exp(graphed), direct, reference, sizes, strict=True):
             difference = float(np.abs(one - other)[:size].max())
             rounding = float(np.abs(other - true)[:size].max())
