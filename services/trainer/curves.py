@@ -54,7 +54,9 @@ def draw(epochs: Sequence[Epoch], planned: int, target: float, title: str) -> by
         axes.set_xlim(1, max(2, numbers[-1]))
         axes.grid(visible=True, linewidth=0.4, alpha=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper right" if axes is loss else "lower right", fontsize=8, frameon=False)
+        # Where the curves of a run that goes well are not.
+        place = {loss: "upper right", accuracy: "lower right", blank: "upper right"}[axes]
+        axes.legend(loc=place, fontsize=8, frameon=False, ncols=2 if axes is blank else 1)
     loss.text(0.01, 0.03, "shaded: flat start", transform=loss.transAxes, fontsize=8, color="#666666")
 
     buffer = io.BytesIO()

@@ -113,7 +113,7 @@ def _with_onnx_lstms(model: Recogniser) -> Recogniser:
 
 
 def _prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
-    """The largest difference of ONNX's and torch's probabilities, over the frames of each clip alone and of all at once.
+    """The largest difference of ONNX's and torch's probabilities, over each clip's frames alone and over all at once.
 
     Raises:
         SignetError: it is more than float32 explains, or not a number.
