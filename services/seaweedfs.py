@@ -115,6 +115,7 @@ class LocalStore:
                 f"-ip.bind={_HOST}",
                 *flags,
                 "-master.telemetry=false",
+                "-volume.preStopSeconds=0",  # there is no other server to tell that this one goes
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-webdav=false",

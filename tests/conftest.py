@@ -1,10 +1,11 @@
 """What tests share: the real clips, a real S3 server, both kinds of store, and landmarks made by hand."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from services.seaweedfs import LocalStore
@@ -63,6 +64,18 @@ def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 def directory_store(tmp_path: Path) -> DirectoryStore:
     """An empty directory store, for tests that are not about stores."""
     return DirectoryStore(tmp_path / "store")
+
+
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. One that ended and was not yet reaped by init has ended."""
+    running = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return running
 
 
 MakeClip = Callable[..., Landmarks]

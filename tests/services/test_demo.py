@@ -13,7 +13,7 @@ import pytest
 
 from services.demo import NO_CLIPS, Outcome, find_clips, unseen_clip
 from signet.errors import NotFound
-from tests.conftest import ROOT
+from tests.conftest import ROOT, alive
 
 
 def _corpus(folder: Path, instances: dict[str, tuple[str, bytes]], *, end: int = -1) -> Path:
@@ -98,7 +98,7 @@ def test_a_demo_that_fails_says_where_and_leaves_nothing(tmp_path: Path) -> None
     assert "Traceback" not in complaint
     assert "demo: top1" not in output
     assert len(family) >= 4
-    assert [child for child in family if child.is_running()] == []
+    assert alive(family) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -115,4 +115,4 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaint.splitlines() == ["demo interrupted; what was extracted is kept."]
-    assert [child for child in family if child.is_running()] == []
+    assert alive(family) == []

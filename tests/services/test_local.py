@@ -13,6 +13,7 @@ import pytest
 from services.local import LocalService, LocalStack, LocalStore
 from services.processes import Child, free_ports
 from signet.errors import NotReady, Unavailable
+from tests.conftest import alive
 
 STORE_PROGRAM = """
 import sys, time
@@ -28,8 +29,8 @@ GONE_SECONDS = 20
 
 def _wait_gone(pid: int) -> None:
     deadline = time.monotonic() + GONE_SECONDS
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"{psutil.Process(pid)} is still there"
+    while psutil.pid_exists(pid) and alive([psutil.Process(pid)]):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.05)
 
 

@@ -50,6 +50,7 @@ def test_a_damaged_version_is_logged_once_and_taken_when_it_has_been_restored(
     key = layout.model(newer.name, newer.version, "model.onnx")
     whole = world.store.get(key)
     world.store.put(key, whole[:-1])
+    caplog.clear()
 
     with caplog.at_level(logging.INFO):
         for _ in range(5):
