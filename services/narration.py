@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,15 +14,15 @@ _LINE_SECONDS = 5.0
 _STILL_SECONDS = 20.0
 
 
-class Step:
+class Step(ABC):
     """One step under way; `show` says how far it is."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @abstractmethod
     def show(self, text: str, done: int = 0, total: int = 0) -> None:
         """Say where the step stands: `done` of `total`, where there is such a count."""
-        raise NotImplementedError
 
 
 class Narrator:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from signet.errors import from_code
-from signet.server import CHANNEL_OPTIONS
+from signet.limits import CHANNEL_OPTIONS
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
 
 

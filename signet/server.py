@@ -18,17 +18,13 @@ from prometheus_client.process_collector import ProcessCollector
 
 from signet.errors import DeadlineExceeded, SignetError, Unavailable
 from signet.gpu import GpuCollector, Nvml
-from signet.settings import MAX_MESSAGE_BYTES, ServiceSettings, Settings, read_settings
+from signet.limits import CHANNEL_OPTIONS
+from signet.settings import ServiceSettings, Settings, read_settings
 
 _log = logging.getLogger(__name__)
 
 # From a cached answer (1 ms) to an extraction of a long clip (30 s).
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-
-CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-]
 
 # gRPC would share a port with another server of ours without a word, and split the calls between the two.
 _SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]

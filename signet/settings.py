@@ -8,9 +8,6 @@ from pydantic_settings import SettingsConfigDict
 from signet.errors import InvalidSetting
 from signet.store import StoreSettings
 
-# An encoded clip, or a ten-minute landmark tensor, and some. gRPC's own default of 4 MiB is less than one phone video.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-
 
 class ServiceSettings(StoreSettings):
     """Settings that all three services share. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""

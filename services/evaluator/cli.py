@@ -18,8 +18,7 @@ from services.evaluator.tables import Column, bar, print_table, say
 from signet import registry
 from signet.client import signet_errors
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
-from signet.server import CHANNEL_OPTIONS
-from signet.settings import MAX_MESSAGE_BYTES
+from signet.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from signet.store import ObjectStore, open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 

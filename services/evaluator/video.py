@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from signet.errors import SignetError, Unavailable, from_code
-from signet.server import CHANNEL_OPTIONS
+from signet.limits import CHANNEL_OPTIONS
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
 # gRPC waits up to two minutes between attempts to connect; an extractor that is back should be used at once.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from services.extractor.container import AVI, MATROSKA, MP4, identify
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
-from signet.settings import MAX_MESSAGE_BYTES
+from signet.limits import MAX_MESSAGE_BYTES
 
 # Every reason for which a clip may be unusable; the label of a metric, so the set is fixed.
 REASONS = (

@@ -18,8 +18,8 @@ from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks, layout
 from signet.dataset import Dataset
 from signet.landmarks import to_model_input
+from signet.limits import CHANNEL_OPTIONS
 from signet.registry import ModelCard
-from signet.server import CHANNEL_OPTIONS
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 
 if TYPE_CHECKING:
