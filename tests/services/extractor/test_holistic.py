@@ -1,5 +1,7 @@
 """MediaPipe's landmarks as tensors: against stock MediaPipe, and free of what came before."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,36 @@ def test_hands_are_where_stock_mediapipe_finds_them(wlasl: Path, workers: Worker
     assert frames > 60
     assert np.median(np.concatenate([part.distances for part in parts])) <= MAX_MEDIAN_DISTANCE
     assert sum(part.found_frames for part in parts) >= MIN_FOUND_SHARE * frames
+
+
+# In a process of its own: MediaPipe's imports are not free of warnings.
+BOTH_GRAPHS = """
+import sys
+from pathlib import Path
+
+import numpy as np
+from mediapipe.python.solutions.holistic import Holistic
+
+from services.extractor.holistic import HolisticGraph, _joints
+from services.extractor.video import Video, read_file
+
+path = Path(sys.argv[1])
+ours = HolisticGraph().track(Video(read_file(path), path.name).frames()).landmarks
+stock = Holistic(static_image_mode=False, model_complexity=1)
+frames = list(Video(read_file(path), path.name).frames())
+aspect = frames[0].rgb.shape[1] / frames[0].rgb.shape[0]
+theirs = np.stack([_joints(stock.process(frame.rgb), aspect) for frame in frames]).astype(np.float16)
+assert np.isfinite(theirs).any()
+np.testing.assert_array_equal(ours, theirs)
+"""
+
+
+def test_leaving_out_the_face_changes_no_bit_of_pose_and_hands(wlasl: Path) -> None:
+    clip = wlasl / "clips" / f"{SHORT[0]}.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH_GRAPHS, str(clip)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_graph_that_saw_other_clips_gives_what_a_new_one_gives(wlasl: Path, workers: Workers) -> None:
