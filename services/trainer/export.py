@@ -42,7 +42,7 @@ def export(model: Recogniser, clips: Sequence[npt.NDArray[np.float32]]) -> tuple
     """
     model = model.cpu().eval()
     graph = _to_onnx(model)
-    difference = _prove(model, graph, clips[:_PROOF_CLIPS])
+    difference = prove(model, graph, clips[:_PROOF_CLIPS])
     return {WEIGHTS: weights(model), GRAPH: graph}, difference
 
 
@@ -55,8 +55,9 @@ def _to_onnx(model: Recogniser) -> bytes:
     """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1]."""
     example = torch.zeros(2, 8, JOINTS, 3), torch.tensor([8, 5])
     batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
-    # The exporter warns of its own internals, and of a torchvision that nobody here needs.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # The exporter tells of its own internals, and misses a torchvision that nobody here needs.
+    for talker in ("torch.onnx", "onnx_ir", "onnxscript"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -112,7 +113,7 @@ def _with_onnx_lstms(model: Recogniser) -> Recogniser:
     return copied.eval()
 
 
-def _prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
+def prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
     """The largest difference of ONNX's and torch's probabilities, over each clip's frames alone and over all at once.
 
     Raises:

@@ -6,7 +6,7 @@ import torch
 
 from services.trainer.batches import Clips
 from services.trainer.config import PARAMETER_TARGET, TrainConfig
-from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export
+from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export, prove
 from services.trainer.model import Architecture, Recogniser, backward_order, reordered
 from signet.dataset import Dataset
 from signet.decoding import BLANK
@@ -62,13 +62,15 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(model: Recogniser, small
     assert 1.5 < before - blank() < 2.0
 
 
-def test_the_onnx_graph_equals_torch(model: Recogniser, small_dataset: Dataset) -> None:
-    files, difference = export(model, [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips])
+def test_the_onnx_graph_equals_torch_and_one_that_does_not_is_refused(
+    model: Recogniser, small_dataset: Dataset
+) -> None:
+    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
+    files, difference = export(model, clips)
     assert 0 < difference <= TOLERANCE
     assert set(files) == {WEIGHTS, GRAPH}
 
-
-def test_a_graph_that_differs_is_not_published(model: Recogniser) -> None:
-    broken = np.full((5, 75, 3), np.inf, np.float32)
-    with pytest.raises(SignetError, match="Nothing was published"):
-        export(model, [broken])
+    other = Recogniser(Architecture(classes=21)).eval()
+    for mistaken, inputs in ((other, clips), (model, [np.full((5, 75, 3), np.inf, np.float32)])):
+        with pytest.raises(SignetError, match="Nothing was published"):
+            prove(mistaken, files[GRAPH], inputs)
