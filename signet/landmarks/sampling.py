@@ -5,8 +5,8 @@ import numpy.typing as npt
 
 from signet.landmarks.tensor import JOINTS, PARTS, Landmarks
 
-# Frames per second that every model sees. A sign's strokes last 0.2 s and more; at 10 Hz accuracy equals that of 15 Hz
-# within the noise of signer-grouped cross-validation over training clips, in two thirds of the time.
+# Frames per second that every model sees. A sign's strokes last 0.2 s and more, and 10 Hz trains in two thirds of the
+# time of 15 Hz. Whether 15 Hz would be more accurate has not been measured with enough clips to tell.
 FRAME_RATE = 10.0
 
 # A part that disappears for at most this long is interpolated: MediaPipe loses a fast hand for a few frames, and a
