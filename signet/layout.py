@@ -32,6 +32,21 @@ def clip(corpus: str, clip_id: str) -> str:
     return f"{clips(corpus)}{check_name('clip', clip_id)}.safetensors"
 
 
+def corpus_manifest(corpus: str) -> str:
+    """What a corpus holds, as of the last extraction that ended."""
+    return f"corpora/{check_name('corpus', corpus)}/manifest.json"
+
+
+def corpus_shards(corpus: str, selection: str) -> str:
+    """The prefix of the notes of one extraction's shards that have ended."""
+    return f"corpora/{check_name('corpus', corpus)}/shards/{check_name('selection', selection)}/"
+
+
+def corpus_shard(corpus: str, selection: str, shard: str) -> str:
+    """The note of one shard that has ended."""
+    return f"{corpus_shards(corpus, selection)}{check_name('shard', shard)}.json"
+
+
 def dataset_manifest(name: str, version: str) -> str:
     """A dataset snapshot's manifest, written last."""
     return f"datasets/{check_name('dataset', name)}/{check_name('dataset version', version)}/manifest.json"

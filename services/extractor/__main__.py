@@ -1,6 +1,11 @@
 """The extractor's process: settings, wiring, serve. `python -m services.extractor --help` lists the settings."""
 
+import asyncio
+
+from services.extractor.auto import AutoExtraction
+from services.extractor.extractions import Extractions
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.selection import Choice
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
 from services.extractor.workers import Workers
@@ -11,13 +16,33 @@ from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
 async def _main(settings: ExtractorSettings) -> None:
     registry = new_registry()
+    metrics = ExtractorMetrics(registry)
     store = open_store(settings)
     with Workers(settings.workers, settings.clip_timeout_seconds) as workers:
-        servicer = ExtractorServicer(settings, store, workers, ExtractorMetrics(registry))
+        extractions = Extractions(settings.wlasl, settings.wlasl_clips, store, workers, metrics)
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
+        servicer = ExtractorServicer(extractions, workers, metrics)
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
-        await serve_until_stopped(server, servicer.drain)
+        follower = asyncio.create_task(_auto(settings, extractions).follow()) if settings.auto_extract else None
+
+        async def drain() -> None:
+            if follower is not None:
+                follower.cancel()
+            await extractions.drain(settings.drain_seconds)
+
+        await serve_until_stopped(server, drain)
+
+
+def _auto(settings: ExtractorSettings, extractions: Extractions) -> AutoExtraction:
+    return AutoExtraction(
+        extractions,
+        settings.wlasl,
+        settings.wlasl_clips,
+        corpus=settings.corpus,
+        choice=Choice(settings.max_glosses, settings.samples_per_gloss),
+        seconds=settings.rescan_seconds,
+    )
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.progress import State
 from services.extractor.selection import Choice
-from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS
+from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
 from services.extractor.statistics import clip_statistics
 from services.extractor.wlasl import SPLITS, read_wlasl
 from services.extractor.workers import Workers
 from signet import layout
+from signet.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, load
 from signet.server import set_up_logging
@@ -58,7 +59,7 @@ def extract(
     ] = None,
     max_glosses: Annotated[
         int, typer.Option(min=0, help="Take the glosses with the most clips that decode, this many; 0 takes all")
-    ] = 20,
+    ] = DEFAULT_MAX_GLOSSES,
     samples_per_gloss: Annotated[int, typer.Option(min=0, help="At most this many clips of each; 0 takes all")] = 0,
     split: Annotated[
         list[str] | None, typer.Option(help=f"Only this split ({', '.join(SPLITS)}); repeat for more")
@@ -66,7 +67,14 @@ def extract(
     gloss: Annotated[
         list[str] | None, typer.Option(help="Only this gloss, instead of --max-glosses; repeat for more")
     ] = None,
-    corpus: Annotated[str, typer.Option(help="Name for these landmarks in the store")] = "wlasl",
+    corpus: Annotated[str, typer.Option(help="Name for these landmarks in the store")] = DEFAULT_CORPUS,
+    shard: Annotated[
+        str,
+        typer.Option(
+            envvar="SIGNET_SHARD",
+            help="Only part i of n, written i/n from 0/n on, of the chosen clips: for n machines that share a store",
+        ),
+    ] = "0/1",
     workers: Annotated[
         int, typer.Option(min=0, envvar="SIGNET_WORKERS", help="Worker processes; 0 takes one per core")
     ] = 0,
@@ -98,6 +106,7 @@ def extract(
             store=target,
             workers=pool,
             metrics=ExtractorMetrics(CollectorRegistry()),
+            shard=Shard.parse(shard),
             on_change=display.show,
         )
         with _Interrupt(job.cancel, console) as interrupt:

@@ -22,6 +22,7 @@ from services.extractor.wlasl import TO_THE_END, Instance, Wlasl
 from services.extractor.worker import Extracted, Labels
 from services.extractor.workers import Workers, WorkersStopped
 from signet import layout
+from signet.corpus import Shard, finish_extraction
 from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks, SignetError, Unavailable
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
 from signet.store import ObjectStore
@@ -43,6 +44,7 @@ class Extraction:
         store: where landmarks go.
         workers: who does it.
         metrics: where it is counted.
+        shard: which part of the chosen clips to do; the others are done elsewhere.
         on_change: called with every new state, in the thread of `run`.
 
     Raises:
@@ -58,6 +60,7 @@ class Extraction:
         store: ObjectStore,
         workers: Workers,
         metrics: ExtractorMetrics,
+        shard: Shard = Shard(),  # noqa: B008  (frozen)
         on_change: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         layout.clips(name)
@@ -67,6 +70,7 @@ class Extraction:
         self._store = store
         self._workers = workers
         self._metrics = metrics
+        self._shard = shard
         self._on_change = on_change
         self._stop = threading.Event()
         self._started = time.monotonic()
@@ -90,6 +94,7 @@ class Extraction:
         Returns:
             The final state: SUCCEEDED even if clips were broken, CANCELLED, or FAILED with its error.
         """
+        self._metrics.running.inc()
         try:
             self._run()
         except WorkersStopped:
@@ -100,6 +105,8 @@ class Extraction:
             _log.exception("extraction of %s failed", self.name)
             self._change(state=State.FAILED, error=f"unexpected {type(error).__name__}: {error}; see the log.")
             raise
+        finally:
+            self._metrics.running.dec()
         return self._progress
 
     def _run(self) -> None:
@@ -107,8 +114,13 @@ class Extraction:
         selection = select(self._corpus, self._choice, self._verify)
         if self._stop.is_set():
             return self._change(state=State.CANCELLED)
-        self._begin(selection)
-        wanted = [(instance, usable) for instance, usable in selection.clips if not usable.stored]
+        mine = replace(
+            selection,
+            clips=selection.clips[self._shard.index :: self._shard.count],
+            broken=selection.broken[self._shard.index :: self._shard.count],
+        )
+        self._begin(mine)
+        wanted = [(instance, usable) for instance, usable in mine.clips if not usable.stored]
         jobs = (
             (instance, (self._corpus.path(instance), usable, self._labels(instance))) for instance, usable in wanted
         )
@@ -121,8 +133,17 @@ class Extraction:
                     self._break(instance, outcome)
                 else:
                     self._keep(instance, outcome)
-        complete = self._progress.done == self._progress.total
-        return self._change(state=State.SUCCEEDED if complete else State.CANCELLED)
+        if self._progress.done < self._progress.total:
+            return self._change(state=State.CANCELLED)
+        self._finish(selection)
+        return self._change(state=State.SUCCEEDED)
+
+    def _finish(self, selection: Selection) -> None:
+        chosen = [fingerprint(), *(instance.video_id for instance, _ in selection.clips)]
+        digest = hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
+        manifest = finish_extraction(self._store, self.name, fingerprint(), self._shard, digest)
+        if manifest is not None:
+            _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))
 
     def _begin(self, selection: Selection) -> None:
         stored = sum(usable.stored for _, usable in selection.clips)
@@ -153,7 +174,7 @@ class Extraction:
         ):
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self._metrics.count("extracted")
-        self._metrics.frames.inc(outcome.frames)
+        self._metrics.extracted(outcome.frames, outcome.found)
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _create(self, key: str, data: bytes) -> bool:
@@ -252,6 +273,8 @@ class Extraction:
     def _change(self, **what: object) -> None:
         elapsed = time.monotonic() - self._started
         self._progress = replace(self._progress, elapsed_seconds=elapsed, **what)  # type: ignore[arg-type]
+        self._metrics.selected.set(self._progress.total)
+        self._metrics.done.set(self._progress.done)
         self._on_change(self._progress)
 
 

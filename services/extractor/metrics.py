@@ -1,6 +1,8 @@
 """What the extractor counts."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # From reading a short clip (ms) to the landmarks of a ten-minute one.
 _STAGE_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -17,6 +19,21 @@ class ExtractorMetrics:
             registry=registry,
         )
         self.frames = Counter("signet_extractor_frames", "Frames turned into landmarks", registry=registry)
+        self._found = Counter(
+            "signet_extractor_found_frames",
+            "Frames in which a part was found (pose, left_hand, right_hand; any_hand is either)",
+            ("part",),
+            registry=registry,
+        )
+        self.running = Gauge("signet_extractor_running", "1 while an extraction is under way", registry=registry)
+        self.selected = Gauge(
+            "signet_extractor_selected_clips", "Clips of the present or last extraction", registry=registry
+        )
+        self.done = Gauge(
+            "signet_extractor_done_clips",
+            "Clips of the present or last extraction that are stored or found broken",
+            registry=registry,
+        )
         self.stage_seconds = Histogram(
             "signet_extractor_stage_seconds",
             "Seconds per clip and stage (decode, landmarks, store)",
@@ -24,6 +41,12 @@ class ExtractorMetrics:
             buckets=_STAGE_BUCKETS,
             registry=registry,
         )
+
+    def extracted(self, frames: int, found: Mapping[str, int]) -> None:
+        """Count a clip's frames, and those of them in which each part was found."""
+        self.frames.inc(frames)
+        for part, number in found.items():
+            self._found.labels(part).inc(number)
 
     def count(self, outcome: str, reason: str = "", amount: int = 1) -> None:
         """Count clips that ended this way."""

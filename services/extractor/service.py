@@ -1,33 +1,23 @@
 """The gRPC servicer of the extractor."""
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from services.extractor import worker
-from services.extractor.extraction import Extraction
+from services.extractor.extractions import Extractions
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.progress import Progress, State
-from services.extractor.selection import Choice, check_choice
-from services.extractor.settings import ExtractorSettings
-from services.extractor.wlasl import read_wlasl
+from services.extractor.selection import Choice
+from services.extractor.settings import DEFAULT_CORPUS
 from services.extractor.worker import Labels
 from services.extractor.workers import Workers
-from signet.errors import ClipError, InvalidInput, NotFound, NotReady
-from signet.store import ObjectStore
+from signet.errors import ClipError, InvalidInput
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc
 
-_log = logging.getLogger(__name__)
-
-DEFAULT_CORPUS = "wlasl"
 # A watcher is told of changes at most this often.
 _WATCH_SECONDS = 0.25
-# Ended extractions that can still be watched; more are forgotten, oldest first.
-_REMEMBERED = 100
 _MAX_CLIP_ID = 200
 
 _STATES = {
@@ -40,19 +30,12 @@ _STATES = {
 
 
 class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
-    """Extractions in threads of their own, and single clips, through one pool of workers."""
+    """Extractions, and single clips, through one pool of workers."""
 
-    def __init__(
-        self, settings: ExtractorSettings, store: ObjectStore, workers: Workers, metrics: ExtractorMetrics
-    ) -> None:
-        self._settings = settings
-        self._store = store
+    def __init__(self, extractions: Extractions, workers: Workers, metrics: ExtractorMetrics) -> None:
+        self._extractions = extractions
         self._workers = workers
         self._metrics = metrics
-        self._extractions: dict[str, Extraction] = {}
-        self._running: dict[str, asyncio.Future[Progress]] = {}
-        self._threads = ThreadPoolExecutor(thread_name_prefix="extraction")
-        self._starting = asyncio.Lock()
 
     async def StartExtraction(self, request: pb.StartExtractionRequest, context: Any) -> pb.StartExtractionResponse:  # noqa: N802
         """See extractor.proto."""
@@ -63,35 +46,14 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
             glosses=tuple(request.glosses),
         )
         name = request.corpus or DEFAULT_CORPUS
-        async with self._starting:
-            corpus = await asyncio.to_thread(read_wlasl, self._settings.wlasl, self._settings.wlasl_clips)
-            check_choice(corpus, choice)
-            for key in self._running:
-                if self._extractions[key].name == name:
-                    raise NotReady(
-                        f"corpus {name!r} is being extracted already, as {key}. Watch that one, or cancel it first."
-                    )
-            extraction = Extraction(
-                name=name,
-                corpus=corpus,
-                choice=choice,
-                store=self._store,
-                workers=self._workers,
-                metrics=self._metrics,
-            )
-            extraction_id = uuid.uuid4().hex
-            self._remember(extraction_id, extraction)
-            future = asyncio.get_running_loop().run_in_executor(self._threads, extraction.run)
-            self._running[extraction_id] = future
-            future.add_done_callback(lambda _: self._ended(extraction_id))
-        _log.info("extraction %s of corpus %s: started", extraction_id, name)
+        extraction_id = await asyncio.to_thread(self._extractions.start, name, choice)
         return pb.StartExtractionResponse(extraction_id=extraction_id)
 
     async def WatchExtraction(  # noqa: N802
         self, request: pb.WatchExtractionRequest, context: Any
     ) -> AsyncIterator[pb.WatchExtractionResponse]:
         """See extractor.proto."""
-        extraction = self._find(request.extraction_id)
+        extraction = self._extractions.find(request.extraction_id)
         told: pb.ExtractionProgress | None = None
         while True:
             progress = extraction.progress
@@ -106,14 +68,10 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
 
     async def CancelExtraction(self, request: pb.CancelExtractionRequest, context: Any) -> pb.CancelExtractionResponse:  # noqa: N802
         """See extractor.proto. Answers when the clips under way are done; they go on if the caller leaves earlier."""
-        extraction = self._find(request.extraction_id)
+        extraction = self._extractions.find(request.extraction_id)
         extraction.cancel()
-        running = self._running.get(request.extraction_id)
-        if running is not None:
-            await asyncio.wait([running])
-        return pb.CancelExtractionResponse(
-            progress=_to_message(request.extraction_id, extraction.name, extraction.progress)
-        )
+        progress = await self._extractions.ended(request.extraction_id)
+        return pb.CancelExtractionResponse(progress=_to_message(request.extraction_id, extraction.name, progress))
 
     async def ExtractClip(self, request: pb.ExtractClipRequest, context: Any) -> pb.ExtractClipResponse:  # noqa: N802
         """See extractor.proto."""
@@ -128,7 +86,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
             self._metrics.count("broken", error.reason)
             raise
         self._metrics.count("extracted")
-        self._metrics.frames.inc(extracted.frames)
+        self._metrics.extracted(extracted.frames, extracted.found)
         self._metrics.stage_seconds.labels("decode").observe(extracted.decode_seconds)
         self._metrics.stage_seconds.labels("landmarks").observe(extracted.landmark_seconds)
         return pb.ExtractClipResponse(
@@ -136,39 +94,6 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
             decode_seconds=extracted.decode_seconds,
             landmark_seconds=extracted.landmark_seconds,
         )
-
-    async def drain(self) -> None:
-        """Stop every extraction so that it can be resumed: after its clips under way, or after the drain time."""
-        running = dict(self._running)
-        for extraction_id in running:
-            self._extractions[extraction_id].cancel()
-        if running:
-            await asyncio.wait(running.values(), timeout=self._settings.drain_seconds)
-
-    def _find(self, extraction_id: str) -> Extraction:
-        try:
-            return self._extractions[extraction_id]
-        except KeyError:
-            raise NotFound(
-                f"no extraction {extraction_id!r}: it was never started here, or before the last restart. Start it "
-                "again: what is in the store is not done twice."
-            ) from None
-
-    def _remember(self, extraction_id: str, extraction: Extraction) -> None:
-        self._extractions[extraction_id] = extraction
-        ended = [key for key, known in self._extractions.items() if known.progress.ended]
-        for key in ended[: max(0, len(self._extractions) - _REMEMBERED)]:
-            del self._extractions[key]
-
-    def _ended(self, extraction_id: str) -> None:
-        del self._running[extraction_id]
-        progress = self._extractions[extraction_id].progress
-        _log.log(
-            logging.ERROR if progress.error else logging.INFO,
-            "extraction %s: %s: %d extracted, %d present, %d broken, %d missing%s",
-            extraction_id, progress.state, progress.extracted, progress.present, progress.broken, progress.missing,
-            f": {progress.error}" if progress.error else "",
-        )  # fmt: skip
 
 
 def _to_message(extraction_id: str, corpus: str, progress: Progress) -> pb.ExtractionProgress:

@@ -7,6 +7,8 @@ from pydantic import Field
 from signet.settings import ServiceSettings
 
 DEFAULT_CLIP_TIMEOUT_SECONDS = 300.0
+DEFAULT_CORPUS = "wlasl"
+DEFAULT_MAX_GLOSSES = 20
 
 
 class ExtractorSettings(ServiceSettings):
@@ -25,3 +27,15 @@ class ExtractorSettings(ServiceSettings):
         gt=0,
         description="After this long a clip is given up and its worker replaced; raise it for clips of many minutes",
     )
+    auto_extract: bool = Field(
+        default=False,
+        description="Extract without being asked, whenever the clips are there and have changed",
+    )
+    corpus: str = Field(default=DEFAULT_CORPUS, description="Name of these landmarks in the store")
+    max_glosses: int = Field(
+        default=DEFAULT_MAX_GLOSSES,
+        ge=0,
+        description="Take the glosses with the most clips that decode, this many; 0 takes all",
+    )
+    samples_per_gloss: int = Field(default=0, ge=0, description="At most this many clips of each gloss; 0 takes all")
+    rescan_seconds: float = Field(default=60.0, gt=0, description="How often to look whether the clips have changed")

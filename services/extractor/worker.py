@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from services.extractor.holistic import HolisticGraph, fingerprint
 from services.extractor.selection import Usable
 from services.extractor.video import Segment, Video, read_file
@@ -39,10 +42,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class Extracted:
-    """A clip's landmark tensor, encoded, and where the time went."""
+    """A clip's landmark tensor, encoded, what was found in how many of its frames, and where the time went."""
 
     data: bytes
     frames: int
+    found: dict[str, int]
     decode_seconds: float
     landmark_seconds: float
 
@@ -125,7 +129,16 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
             extractor=fingerprint(),
         ),
     )
-    return Extracted(dump(clip), frames, read_seconds + tracks.decode_seconds, tracks.landmark_seconds)
+    return Extracted(
+        dump(clip), frames, _found(clip.presence), read_seconds + tracks.decode_seconds, tracks.landmark_seconds
+    )
+
+
+def _found(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """In how many frames each part was found; a signing hand is either one."""
+    pose, left, right = presence.astype(bool).T
+    parts = {"pose": pose, "left_hand": left, "right_hand": right, "any_hand": left | right}
+    return {part: int(found.sum()) for part, found in parts.items()}
 
 
 _state = threading.local()

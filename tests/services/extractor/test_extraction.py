@@ -19,6 +19,7 @@ from services.extractor.statistics import clip_statistics
 from services.extractor.wlasl import read_wlasl
 from services.extractor.workers import Workers
 from signet import layout
+from signet.corpus import Shard, read_manifest
 from signet.errors import InvalidInput, Unavailable
 from signet.landmarks import Landmarks, dump, load
 from signet.store import DirectoryStore, ObjectStore
@@ -44,6 +45,7 @@ class Run:
         folder: Path,
         choice: Choice = Choice(),  # noqa: B008  (frozen)
         name: str = "wlasl",
+        shard: Shard = Shard(),  # noqa: B008
         on_change: Callable[[Progress], None] = lambda _: None,
     ) -> Extraction:
         return Extraction(
@@ -53,6 +55,7 @@ class Run:
             store=self.store,
             workers=self.workers,
             metrics=self._metrics,
+            shard=shard,
             on_change=on_change,
         )
 
@@ -270,3 +273,23 @@ def test_progress_can_be_read_while_it_runs(make_corpus: MakeCorpus, run: Run) -
     elapsed = extraction.progress.elapsed_seconds
     time.sleep(0.05)
     assert extraction.progress.elapsed_seconds == elapsed
+
+
+def test_shards_divide_the_clips_and_the_last_completes_the_corpus(make_corpus: MakeCorpus, run: Run) -> None:
+    folder = make_corpus(SHORT[:4])
+    first = run.prepare(folder, shard=Shard(0, 2)).run()
+    assert (first.state, first.total, first.extracted) == (State.SUCCEEDED, 2, 2)
+    assert read_manifest(run.store, "wlasl") is None, "the other half is not there"
+    assert run.registry.get_sample_value("signet_extractor_selected_clips") == 2
+    assert run.registry.get_sample_value("signet_extractor_done_clips") == 2
+
+    second = run.prepare(folder, shard=Shard(1, 2)).run()
+    assert (second.total, second.extracted, second.present) == (2, 2, 0)
+    manifest = read_manifest(run.store, "wlasl")
+    assert manifest is not None
+    assert set(manifest.clips) == set(SHORT[:4])
+    assert run.registry.get_sample_value("signet_extractor_running") == 0
+
+    whole = run.prepare(folder).run()
+    assert (whole.present, whole.extracted) == (4, 0)
+    assert read_manifest(run.store, "wlasl") == manifest, "the same clips are the same version"

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from services.extractor.extractions import Extractions
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
@@ -39,16 +40,17 @@ class Served:
         self.port = 0
 
     async def _serve(self) -> None:
-        settings = ExtractorSettings(wlasl=self._folder, drain_seconds=1, _cli_parse_args=False)
-        servicer = ExtractorServicer(settings, self._store, self._workers, ExtractorMetrics(self.registry))
-        server = ServiceServer(settings, self.registry)
+        metrics = ExtractorMetrics(self.registry)
+        extractions = Extractions(self._folder, None, self._store, self._workers, metrics)
+        server = ServiceServer(ExtractorSettings(_cli_parse_args=False), self.registry)
+        servicer = ExtractorServicer(extractions, self._workers, metrics)
         server.add(service_names(pb)[0], extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         await server.start()
         self.port = server.port
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._ready.set()
         await self._stop.wait()
-        await servicer.drain()
+        await extractions.drain(1)
         await server.stop()
 
     def __enter__(self) -> "Served":
@@ -134,6 +136,12 @@ def test_a_single_clip_gives_the_tensor_that_an_extraction_stores(
     assert answer.landmark_seconds > 0 < answer.decode_seconds
     assert not list(directory_store.list(""))  # the store is not touched
     assert served.registry.get_sample_value("signet_extractor_frames_total") == 19
+    found = {
+        part: served.registry.get_sample_value("signet_extractor_found_frames_total", {"part": part})
+        for part in ("pose", "left_hand", "right_hand", "any_hand")
+    }
+    assert found["pose"] == 19
+    assert max(found["left_hand"], found["right_hand"]) <= found["any_hand"] <= 19
 
     started = extractor.StartExtraction(pb.StartExtractionRequest(glosses=["bird"]), timeout=10)
     assert watch(extractor, started.extraction_id)[-1].extracted == 1

@@ -1,0 +1,96 @@
+"""Extraction without being asked, through the process as a container starts it."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from signet.corpus import CorpusManifest, read_manifest
+from signet.store import DirectoryStore
+
+from .conftest import SHORT, MakeCorpus
+
+pytestmark = pytest.mark.clips
+
+
+@contextmanager
+def following(folder: Path, store: DirectoryStore, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "services.extractor", "--auto-extract", "--wlasl", str(folder)),
+                *("--store", store.url, "--workers", "1", "--rescan-seconds", "0.2", "--drain-seconds", "5"),
+            ],
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(what: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def test_clips_that_come_and_change_are_extracted_without_a_request(
+    make_corpus: MakeCorpus, directory_store: DirectoryStore, tmp_path: Path
+) -> None:
+    folder, log = make_corpus(SHORT[:3]), tmp_path / "log"
+    late = folder / f"clips/{SHORT[2]}.mp4"
+    shutil.move(late, tmp_path / "late.mp4")
+    shutil.move(folder, tmp_path / "later")
+
+    def manifest() -> CorpusManifest | None:
+        return read_manifest(directory_store, "wlasl")
+
+    with following(folder, directory_store, log):
+        wait_for(lambda: "no such file" in log.read_text(), log)
+        shutil.move(tmp_path / "later", folder)
+        wait_for(lambda: manifest() is not None, log)
+        first = manifest()
+        assert first is not None
+        assert set(first.clips) == set(SHORT[:2])
+        before = [(info.key, info.etag) for info in directory_store.list("landmarks/")]
+
+        shutil.copyfile(tmp_path / "late.mp4", late)
+        wait_for(lambda: manifest() != first, log)
+        second = manifest()
+        assert second is not None
+        assert set(second.clips) == set(SHORT[:3])
+        assert set(before) <= {(info.key, info.etag) for info in directory_store.list("landmarks/")}
+    text = log.read_text()
+    assert text.count("no such file") == 1, "said once, not at every look"
+    assert "Traceback" not in text
+
+    # Killed or stopped, and started again: nothing is done twice.
+    with following(folder, directory_store, log):
+        wait_for(lambda: "0 extracted, 3 present" in log.read_text(), log)
+    assert manifest() == second
+
+
+def test_landmarks_of_another_extractor_are_left_alone_and_said(
+    make_corpus: MakeCorpus, directory_store: DirectoryStore, tmp_path: Path
+) -> None:
+    folder, log = make_corpus(SHORT[:1]), tmp_path / "log"
+    with following(folder, directory_store, log):
+        wait_for(lambda: read_manifest(directory_store, "wlasl") is not None, log)
+    (key,) = (info.key for info in directory_store.list("landmarks/"))
+    data = directory_store.get(key)
+    record = json.dumps("signet-landmarks-1").encode()[1:-1]
+    assert record in data
+    foreign = data.replace(record, b"other-landmarks-12"[: len(record)])
+    directory_store.put(key, foreign)
+    with following(folder, directory_store, log):
+        wait_for(lambda: "made by" in log.read_text(), log)
+    assert directory_store.get(key) == foreign
