@@ -1,27 +1,35 @@
 # Published checkpoints to predictions and reports: onnxruntime, neither torch nor MediaPipe.
 FROM python:3.11-slim-bookworm AS build
-RUN python -m venv /opt/signet
-ENV PATH=/opt/signet/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv --without-pip /opt/signet
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 # What changes seldom first: the dependencies are installed for a package that is still empty.
-COPY pyproject.toml requirements.lock README.md LICENSE ./
-RUN mkdir signet services && touch signet/__init__.py services/__init__.py
+COPY pyproject.toml requirements.lock ./
+RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services/__init__.py
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip install --constraint requirements.lock '.[evaluator]'
+    pip --python /opt/signet/bin/python install --constraint requirements.lock '.[evaluator]'
 
 FROM python:3.11-slim-bookworm
-LABEL org.opencontainers.image.title="signet-evaluator" \
-      org.opencontainers.image.description="Signet's evaluator: predictions and accuracy reports" \
-      org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 --no-create-home signet
+RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
+COPY LICENSE /app/LICENSE
 COPY signet /app/signet
-COPY services/__init__.py /app/services/__init__.py
+COPY services/__init__.py services/cli.py /app/services/
 COPY services/evaluator /app/services/evaluator
 ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     SIGNET_HOST=0.0.0.0 SIGNET_PORT=50053 SIGNET_METRICS_PORT=9103
 WORKDIR /app
-USER signet
+USER 10001
 EXPOSE 50053 9103
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "signet.health", "127.0.0.1:50053"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-m", "signet.health", "127.0.0.1:50053"]
 ENTRYPOINT ["python", "-m", "services.evaluator"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ENV SIGNET_COMMIT=$REVISION
+LABEL org.opencontainers.image.title="signet-evaluator" \
+      org.opencontainers.image.description="Signet's evaluator: predictions and accuracy reports" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="python:3.11-slim-bookworm"

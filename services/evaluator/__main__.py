@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.evaluator.evaluations import Evaluations
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.recognition import Recognizer
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
@@ -27,7 +28,9 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     registry = new_registry()
     metrics = EvaluatorMetrics(registry)
     served = ServedModel(store, settings.model_name, settings.alias, metrics, threads=settings.threads)
+    evaluations = Evaluations(store, metrics, commit=settings.commit, threads=settings.threads)
     await asyncio.to_thread(served.refresh)  # a server that listens has its model already, if there is one
+    await asyncio.to_thread(evaluations.show_stored)
     async with VideoExtractor(settings.extractor) as video:
         server = ServiceServer(settings, registry)
         recognizer, evaluation = service_names(evaluator_pb2)
@@ -39,13 +42,16 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
         server.add(
             evaluation,
             evaluator_pb2_grpc.add_EvaluationServicer_to_server,
-            EvaluationServicer(store, settings, metrics),
+            EvaluationServicer(store, settings, evaluations),
         )
-        follower = asyncio.create_task(served.follow(settings.refresh_seconds))
+        followers = [asyncio.create_task(served.follow(settings.refresh_seconds))]
+        if settings.auto_evaluate:
+            followers.append(asyncio.create_task(evaluations.follow(served, settings.refresh_seconds)))
         try:
             yield server
         finally:
-            follower.cancel()
+            for follower in followers:
+                follower.cancel()
 
 
 async def serve(settings: EvaluatorSettings) -> None:

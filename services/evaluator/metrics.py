@@ -11,7 +11,7 @@ _STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 # Accuracies of more reports than these are for the reports themselves; a label set must not grow for ever.
-_REPORTS_SHOWN = 5
+REPORTS_SHOWN = 5
 
 STAGES = ("extract", "prepare", "model", "decode")
 
@@ -28,12 +28,15 @@ class EvaluatorMetrics:
         )
         self._accuracy = Gauge(
             "signet_evaluator_report_accuracy",
-            "Top-1 accuracy, 0 to 1, of the newest reports of this process",
+            "Top-1 accuracy, 0 to 1, of the newest reports",
             ("name", "version", "split"),
             registry=registry,
         )
         self.load_failures = Counter(
             "signet_evaluator_model_load_failures", "Published versions that could not be served", registry=registry
+        )
+        self.store_up = Gauge(
+            "signet_evaluator_store_up", "1 if the store answered at the last look for a newer model", registry=registry
         )
         self.batch_clips = Histogram(
             "signet_evaluator_batch_clips", "Clips per model run", buckets=_BATCH_BUCKETS, registry=registry
@@ -76,6 +79,6 @@ class EvaluatorMetrics:
         if labels in self._reports:
             self._reports.remove(labels)
         self._reports.append(labels)
-        if len(self._reports) > _REPORTS_SHOWN:
+        if len(self._reports) > REPORTS_SHOWN:
             self._accuracy.remove(*self._reports.popleft())
         self._accuracy.labels(*labels).set(accuracy)

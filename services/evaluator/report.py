@@ -228,8 +228,8 @@ def read_report(store: ObjectStore, report_id: str) -> Report:
         raise DataLoss(f"{store.url}: report {report_id!r} is damaged ({error.error_count()} faults).") from error
 
 
-def list_reports(store: ObjectStore) -> Sequence[Report]:
-    """All complete reports, newest first. One that cannot be read is logged and passed over."""
+def list_reports(store: ObjectStore, limit: int | None = None) -> Sequence[Report]:
+    """Complete reports, newest first, all or at most `limit`. One that cannot be read is logged and passed over."""
     prefix = layout.reports()
     keys = (info.key.removeprefix(prefix) for info in store.list(prefix))
     ids = sorted((key.removesuffix(f"/{JSON_FILE}") for key in keys if key.endswith(f"/{JSON_FILE}")), reverse=True)
@@ -242,4 +242,4 @@ def list_reports(store: ObjectStore) -> Sequence[Report]:
             return None
 
     with ThreadPoolExecutor(_READERS) as readers:
-        return [report for report in readers.map(read, ids) if report is not None]
+        return [report for report in readers.map(read, ids[:limit]) if report is not None]

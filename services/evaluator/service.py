@@ -1,15 +1,14 @@
 """The gRPC servicers: messages in, domain calls, messages out."""
 
 import asyncio
-import threading
 from typing import Any
 
 from services.evaluator import report as reports
-from services.evaluator.evaluation import DEFAULT_SPLIT, Progress, evaluate
-from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.evaluation import DEFAULT_SPLIT
+from services.evaluator.evaluations import Evaluations
 from services.evaluator.recognition import Recognition, Recognizer
 from services.evaluator.settings import EvaluatorSettings
-from signet.errors import DeadlineExceeded, InvalidInput
+from signet.errors import InvalidInput
 from signet.registry import LATEST
 from signet.store import ObjectStore
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
@@ -38,39 +37,22 @@ class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
 
 
 class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
-    """signet.v1.Evaluation. Evaluations run one after the other: each takes all the cores that it is given."""
+    """signet.v1.Evaluation."""
 
-    def __init__(self, store: ObjectStore, settings: EvaluatorSettings, metrics: EvaluatorMetrics) -> None:
+    def __init__(self, store: ObjectStore, settings: EvaluatorSettings, evaluations: Evaluations) -> None:
         self._store = store
         self._settings = settings
-        self._metrics = metrics
-        self._turn = asyncio.Lock()
+        self._evaluations = evaluations
 
     async def RunEvaluation(  # noqa: N802
         self, request: evaluator_pb2.RunEvaluationRequest, _context: Any
     ) -> evaluator_pb2.RunEvaluationResponse:
         """Evaluate and store; waits for its turn."""
-        gone = threading.Event()
-
-        def watch(_: Progress) -> None:
-            if gone.is_set():
-                raise DeadlineExceeded("the caller is gone, or its time ran out; nothing was stored.")
-
-        async with self._turn:
-            try:
-                report, _ = await asyncio.to_thread(
-                    evaluate,
-                    self._store,
-                    request.model_name or self._settings.model_name,
-                    request.model_version or LATEST,
-                    request.split or DEFAULT_SPLIT,
-                    commit=self._settings.commit,
-                    threads=self._settings.threads,
-                    watch=watch,
-                    metrics=self._metrics,
-                )
-            finally:
-                gone.set()  # a cancelled call leaves its thread behind: it ends before its next batch
+        report = await self._evaluations.run(
+            request.model_name or self._settings.model_name,
+            request.model_version or LATEST,
+            request.split or DEFAULT_SPLIT,
+        )
         return evaluator_pb2.RunEvaluationResponse(summary=_summary(report))
 
     async def GetReport(  # noqa: N802

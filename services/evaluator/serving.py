@@ -67,12 +67,15 @@ class ServedModel:
         """Look where the alias points, and serve that version. Blocks; never raises what a next look may cure."""
         try:
             version = registry.resolve(self._store, self._name, self._alias)
+            self._metrics.store_up.set(1)
         except NotFound as error:
+            self._metrics.store_up.set(1)
             self._keep(
                 f"no model to serve yet: {error} It is picked up within seconds of being published.", logging.INFO
             )
             return
         except SignetError as error:
+            self._metrics.store_up.set(not isinstance(error, Unavailable))
             self._keep(f"cannot look for a newer model: {error}")
             return
         if self._model is not None and self._model.card.version == version:

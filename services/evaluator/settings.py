@@ -19,3 +19,7 @@ class EvaluatorSettings(ServiceSettings):
     refresh_seconds: float = Field(default=2.0, gt=0, description="How often to look whether the alias has moved")
     threads: int = Field(default=0, ge=0, description="Threads inside one model run; 0 takes one per core")
     commit: str = Field(default="unknown", description="Git commit of this code, named in every report")
+    auto_evaluate: bool = Field(
+        default=False,
+        description="Measure each version on its val clips when it begins to be served, unless it was measured before",
+    )

@@ -23,6 +23,25 @@ class StoreSettings(BaseSettings):
     )
     s3_access_key: str = Field(default="", description="S3 user")
     s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 user's secret")
+    s3_secret_key_file: Path | None = Field(
+        default=None, description="File that holds the S3 user's secret, instead of --s3-secret-key"
+    )
+
+    def secret(self) -> str:
+        """The S3 user's secret, from wherever it is given; "" if it is not.
+
+        Raises:
+            InvalidSetting: the file cannot be read.
+        """
+        if self.s3_secret_key_file is None:
+            return self.s3_secret_key.get_secret_value()
+        try:
+            return self.s3_secret_key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSetting(
+                f"SIGNET_S3_SECRET_KEY_FILE={self.s3_secret_key_file}: cannot be read ({error}). It must hold the "
+                "secret as text, readable to the user that Signet runs as."
+            ) from error
 
 
 def open_store(settings: StoreSettings) -> ObjectStore:
@@ -41,12 +60,9 @@ def open_store(settings: StoreSettings) -> ObjectStore:
             f"SIGNET_STORE={settings.store!r} names no store. Write http://host:port/bucket, https://host:port/bucket "
             "or file:<directory>."
         )
-    if not settings.s3_access_key or not settings.s3_secret_key.get_secret_value():
-        raise InvalidSetting(f"{settings.store}: set SIGNET_S3_ACCESS_KEY and SIGNET_S3_SECRET_KEY.")
-    return S3Store(
-        parts.netloc,
-        bucket,
-        settings.s3_access_key,
-        settings.s3_secret_key.get_secret_value(),
-        secure=parts.scheme == "https",
-    )
+    secret = settings.secret()
+    if not settings.s3_access_key or not secret:
+        raise InvalidSetting(
+            f"{settings.store}: set SIGNET_S3_ACCESS_KEY, and SIGNET_S3_SECRET_KEY or SIGNET_S3_SECRET_KEY_FILE."
+        )
+    return S3Store(parts.netloc, bucket, settings.s3_access_key, secret, secure=parts.scheme == "https")

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from pydantic import SecretStr
 from services.seaweedfs import LocalStore
 from signet.errors import AlreadyExists, Conflict, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
 from signet.store import DirectoryStore, ObjectStore, S3Store, StoreSettings, open_store
+from signet.store.__main__ import wait_for_store
 
 WRITERS = 8
 
@@ -176,6 +179,39 @@ def test_settings_open_an_s3_store(s3_server: LocalStore) -> None:
     )
     assert isinstance(open_store(settings), S3Store)
     assert given["SIGNET_S3_SECRET_KEY"] not in repr(settings)
+
+
+def test_the_secret_may_lie_in_a_file(s3_server: LocalStore, tmp_path: Path) -> None:
+    given = s3_server.environment
+    file = tmp_path / "secret-key"
+    settings = StoreSettings(
+        store=given["SIGNET_STORE"], s3_access_key=given["SIGNET_S3_ACCESS_KEY"], s3_secret_key_file=file
+    )
+    with pytest.raises(InvalidSetting, match="SIGNET_S3_SECRET_KEY_FILE=.*secret-key: cannot be read"):
+        open_store(settings)
+    file.write_text(f"{given['SIGNET_S3_SECRET_KEY']}\n")
+    assert isinstance(open_store(settings), S3Store)
+
+
+def test_preparing_a_store_makes_its_bucket_and_leaves_no_trace(s3_server: LocalStore) -> None:
+    environment = s3_server.environment | {"SIGNET_STORE": s3_server.url.rpartition("/")[0] + "/fresh-bucket"}
+    command = [sys.executable, "-m", "signet.store"]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("/fresh-bucket is ready")
+    settings = {key.removeprefix("SIGNET_").lower(): value for key, value in environment.items()}
+    assert list(open_store(StoreSettings.model_validate(settings)).list("")) == []
+
+
+def test_preparing_a_store_gives_up_in_the_end_and_has_said_what_it_waits_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = StoreSettings(store="http://127.0.0.1:9/b", s3_access_key="a", s3_secret_key=SecretStr("s"))
+    with caplog.at_level("INFO"), pytest.raises(Unavailable, match="cannot be reached"):
+        wait_for_store(settings, seconds=2.5)
+    assert [record.message.startswith("waiting: ") for record in caplog.records if record.name == "signet.store"] == [
+        True
+    ], "once, not at every attempt"
 
 
 @pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/etc/outside"])

@@ -7,15 +7,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from services.evaluator.cli import app
+from services.evaluator.report import list_reports
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
 from signet.dataset import Dataset
@@ -38,7 +41,14 @@ def environment(**added: str) -> dict[str, str]:
 class Process:
     process: subprocess.Popen[str]
     address: str
+    metrics_port: int
     log: list[str]
+
+    def sample(self, series: str) -> float | None:
+        """The value of one series on /metrics; None if it is absent."""
+        with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{series} ")), None)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -46,25 +56,32 @@ class Process:
         return self.process.wait(20)
 
 
-@pytest.fixture
-def process(world: "World", card: ModelCard) -> Iterator[Process]:
+@contextmanager
+def started(world: "World", **added: str) -> Iterator[Process]:
     """A real evaluator process on free ports."""
-    added = {"SIGNET_STORE": world.store.url, "SIGNET_THREADS": "1", "SIGNET_REFRESH_SECONDS": "0.1"}
+    added = {"SIGNET_STORE": world.store.url, "SIGNET_THREADS": "1", "SIGNET_REFRESH_SECONDS": "0.1", **added}
     child = subprocess.Popen(COMMAND, env=environment(**added), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     log = []
     for line in child.stderr:
         log.append(line)
-        found = re.search(r"listening on (127\.0\.0\.1:\d+)", line)
+        found = re.search(r"listening on (127\.0\.0\.1:\d+), metrics on :(\d+)", line)
         if found:
             break
     else:
         pytest.fail("".join(log))
-    yield Process(child, found.group(1), log)
+    yield Process(child, found.group(1), int(found.group(2)), log)
     if child.poll() is None:
         child.kill()
         child.wait()
     child.stderr.close()
+
+
+@pytest.fixture
+def process(world: "World", card: ModelCard) -> Iterator[Process]:
+    """One that serves the published model."""
+    with started(world) as one:
+        yield one
 
 
 def command(*arguments: str) -> Result:
@@ -94,6 +111,35 @@ def test_the_process_serves_what_is_published_and_drains_when_told(
     assert f"serving signet/{card.version}: 6 glosses" in text
     assert text.rstrip().endswith("stopped")
     assert "Traceback" not in text
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_is_served_is_measured_once_without_a_request(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+    def accuracy(version: str) -> str:
+        return f'signet_evaluator_report_accuracy{{name="signet",split="val",version="{version}"}}'
+
+    with started(world, SIGNET_AUTO_EVALUATE="true") as first:
+        wait_for(lambda: len(list_reports(world.store)) == 1)
+        (report,) = list_reports(world.store)
+        assert report.provenance.model_version == card.version
+        newer = world.publish(snapshot, blank_penalty=0.0)
+        wait_for(lambda: len(list_reports(world.store)) == 2)
+        wait_for(lambda: first.sample(accuracy(newer.version)) is not None)
+        assert first.sample(accuracy(card.version)) == report.top1.value
+        assert first.sample("signet_evaluator_store_up") == 1
+        assert first.stop() == 0
+    with started(world, SIGNET_AUTO_EVALUATE="true") as second:
+        assert second.sample(accuracy(card.version)) == report.top1.value, "shown again after a restart"
+        time.sleep(0.5)  # several looks
+        assert len(list_reports(world.store)) == 2
+        assert second.stop() == 0
+    assert "Traceback" not in "".join(first.log + second.log)
 
 
 def test_predict_says_what_is_wrong_and_what_to_do(process: Process, sign: Any, tmp_path: Path) -> None:

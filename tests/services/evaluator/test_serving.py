@@ -126,8 +126,10 @@ def test_a_store_that_is_lost_takes_no_model_with_it(
         world.store = server.open()
         card = world.publish(snapshot)
         served, metrics = serving(world.store)
+        assert metrics.get_sample_value("signet_evaluator_store_up") == 1
     for _ in range(2):
         served.refresh()
+    assert metrics.get_sample_value("signet_evaluator_store_up") == 0
     assert served.current().card.version == card.version
     assert failures(metrics) == 0
     said = [record.message for record in caplog.records if "cannot look for a newer model" in record.message]
