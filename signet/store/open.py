@@ -65,4 +65,7 @@ def open_store(settings: StoreSettings) -> ObjectStore:
         raise InvalidSetting(
             f"{settings.store}: set SIGNET_S3_ACCESS_KEY, and SIGNET_S3_SECRET_KEY or SIGNET_S3_SECRET_KEY_FILE."
         )
-    return S3Store(parts.netloc, bucket, settings.s3_access_key, secret, secure=parts.scheme == "https")
+    try:
+        return S3Store(parts.netloc, bucket, settings.s3_access_key, secret, secure=parts.scheme == "https")
+    except ValueError as error:  # what the client thinks of names, before it asks anybody
+        raise InvalidSetting(f"SIGNET_STORE={settings.store!r}: {error}.") from error

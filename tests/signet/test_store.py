@@ -165,6 +165,8 @@ def test_a_setting_that_names_no_store_says_what_to_write(tmp_path: Path) -> Non
         open_store(StoreSettings(store="ftp://host/bucket"))
     with pytest.raises(InvalidSetting, match="names no store"):
         open_store(StoreSettings(store="http://host:1/bucket/and/more"))
+    with pytest.raises(InvalidSetting, match="bucket name"):
+        open_store(StoreSettings(store="http://host:1/b", s3_access_key="a", s3_secret_key=SecretStr("s")))
     with pytest.raises(InvalidSetting, match="SIGNET_S3_ACCESS_KEY"):
         open_store(StoreSettings(store="http://host:1/bucket"))
     assert isinstance(open_store(StoreSettings(store=f"file:{tmp_path}/new")), DirectoryStore)
@@ -187,7 +189,7 @@ def test_the_secret_may_lie_in_a_file(s3_server: LocalStore, tmp_path: Path) -> 
     settings = StoreSettings(
         store=given["SIGNET_STORE"], s3_access_key=given["SIGNET_S3_ACCESS_KEY"], s3_secret_key_file=file
     )
-    with pytest.raises(InvalidSetting, match="SIGNET_S3_SECRET_KEY_FILE=.*secret-key: cannot be read"):
+    with pytest.raises(InvalidSetting, match=r"SIGNET_S3_SECRET_KEY_FILE=.*secret-key: cannot be read"):
         open_store(settings)
     file.write_text(f"{given['SIGNET_S3_SECRET_KEY']}\n")
     assert isinstance(open_store(settings), S3Store)
@@ -206,7 +208,7 @@ def test_preparing_a_store_makes_its_bucket_and_leaves_no_trace(s3_server: Local
 def test_preparing_a_store_gives_up_in_the_end_and_has_said_what_it_waits_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = StoreSettings(store="http://127.0.0.1:9/b", s3_access_key="a", s3_secret_key=SecretStr("s"))
+    settings = StoreSettings(store="http://127.0.0.1:9/bucket", s3_access_key="a", s3_secret_key=SecretStr("s"))
     with caplog.at_level("INFO"), pytest.raises(Unavailable, match="cannot be reached"):
         wait_for_store(settings, seconds=2.5)
     assert [record.message.startswith("waiting: ") for record in caplog.records if record.name == "signet.store"] == [
