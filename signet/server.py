@@ -30,13 +30,17 @@ _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 _SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
 
 
-def new_registry() -> CollectorRegistry:
-    """A metrics registry with the process's own figures and, where there is one, the GPU's."""
+def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
+    """A metrics registry with the process's own figures and, where there is one, the GPU's.
+
+    Args:
+        nvml: the process's connection to NVML, if it has one for other ends too.
+    """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(GpuCollector(Nvml()))
+    registry.register(GpuCollector(nvml or Nvml()))
     return registry
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 
+from services.trainer.auto import AutoTraining
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.runs import Runs
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.training import use_threads
+from signet.gpu import Nvml
 from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped
 from signet.store import open_store
 from signet.v1 import trainer_pb2_grpc
@@ -14,11 +16,21 @@ from signet.v1 import trainer_pb2_grpc
 
 async def _main(settings: TrainerSettings) -> None:
     use_threads(settings.threads)
-    registry = new_registry()
-    runs = Runs(open_store(settings), TrainerMetrics(registry))
+    nvml = Nvml()
+    registry = new_registry(nvml)
+    store = open_store(settings)
+    runs = Runs(store, TrainerMetrics(registry), nvml)
     server = ServiceServer(settings, registry)
     server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
-    await serve_until_stopped(server, drain=lambda: asyncio.to_thread(runs.close))
+    auto = AutoTraining(store, runs, settings.train, settings.poll_seconds)
+    follower = asyncio.create_task(auto.follow()) if settings.auto_train else None
+
+    async def drain() -> None:
+        if follower is not None:
+            follower.cancel()
+        await asyncio.to_thread(runs.close)
+
+    await serve_until_stopped(server, drain)
 
 
 def main() -> None:

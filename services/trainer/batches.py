@@ -5,7 +5,7 @@ recogniser of continuous signing that never saw a sentence.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,17 @@ class Clips:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def parts(self, count: int) -> "list[Clips]":
+        """These clips in so many parts of like size; in fewer if there are fewer clips."""
+        count = min(count, len(self))
+        columns = (self.starts, self.lengths, self.labels)
+        parts = zip(*(torch.tensor_split(column, count) for column in columns), strict=True)
+        return [replace(self, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in parts]
+
+    def every(self, step: int) -> "Clips":
+        """Each `step`-th of these clips."""
+        return replace(self, starts=self.starts[::step], lengths=self.lengths[::step], labels=self.labels[::step])
+
     def padded(self) -> Tensor:
         """All clips as they are, padded with NaN: [M, T, J, 3]."""
         steps = torch.arange(int(self.lengths.max()), device=self.starts.device)[None, :]
@@ -79,6 +90,15 @@ class Batch:
     target_lengths: Tensor
     frame_labels: Tensor
     inside: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def parts(self, count: int) -> "list[Batch]":
+        """These sequences in so many parts of like size; in fewer if there are fewer sequences."""
+        count = min(count, len(self))
+        columns = (torch.tensor_split(getattr(self, column.name), count) for column in fields(self))
+        return [Batch(*part) for part in zip(*columns, strict=True)]
 
 
 class Sampler:

@@ -59,6 +59,7 @@ def train(
     target_accuracy: Annotated[float | None, _flag("target_accuracy")] = None,
     train_past_target: Annotated[bool, _flag("train_past_target")] = False,
     seed: Annotated[int, _flag("seed")] = TrainConfig().seed,
+    max_gpu_temperature: Annotated[float, _flag("max_gpu_temperature")] = TrainConfig().max_gpu_temperature,
     threads: Annotated[int, typer.Option(help=THREADS_HELP, min=0)] = DEFAULT_THREADS,
     store: StoreOption = None,
     plot: Annotated[Path | None, typer.Option(help="Also write the training curves here, as SVG")] = None,

@@ -2,13 +2,17 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 # The goal that the project began with: half of the val clips right, where chance is one in twenty.
 FIRST_GOAL = 0.5
 
 # What the default model is meant to weigh. More parameters than that have nothing to learn from eight clips a gloss.
 PARAMETER_TARGET = 50_000
+
+# An idle GPU in a warm room. A run that waits for it to be cooler waits for ever.
+COOLEST_LIMIT = 40.0
 
 
 class TrainConfig(BaseModel):
@@ -63,3 +67,19 @@ class TrainConfig(BaseModel):
     )
     train_past_target: bool = Field(False, description="Go on to the last epoch when the target is met")
     seed: int = Field(0, ge=0, lt=2**63, description="Of initial weights, order and augmentation")
+    max_gpu_temperature: float = Field(
+        70.0,
+        ge=0,
+        le=100,
+        description="Pause between batches while the GPU is hotter than this many degrees Celsius, 40 to 100; 0 never "
+        "pauses. Raise it if training pauses often on a GPU that is built for more",
+    )
+
+    @field_validator("max_gpu_temperature")
+    @classmethod
+    def _can_be_reached(cls, limit: float) -> float:
+        if 0 < limit < COOLEST_LIMIT:
+            raise PydanticCustomError(
+                "too_cool", f"No GPU in use is that cool. Give 0 to never pause, or at least {COOLEST_LIMIT:g}"
+            )
+        return limit

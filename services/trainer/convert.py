@@ -52,6 +52,8 @@ def event_to(event: Event) -> pb.WatchRunResponse:
                 seconds=event.seconds,
                 best=event.best,
                 val_empty=event.val.empty,
+                train_correct=event.train.correct if event.train else 0,
+                train_clips=event.train.clips if event.train else 0,
             )
         )
     return pb.WatchRunResponse(finished=_finished_to(event))
@@ -64,8 +66,7 @@ def queued_to(runs_ahead: int) -> pb.WatchRunResponse:
 
 def _finished_to(event: Result | Failure) -> pb.RunFinished:
     if isinstance(event, Failure):
-        state = pb.RUN_STATE_STOPPED if event.stopped else pb.RUN_STATE_FAILED
-        return pb.RunFinished(state=state, error=event.message)
+        return pb.RunFinished(state=STATES[event.state], error=event.message)
     return pb.RunFinished(
         state=STATES[event.state],
         model_name=event.model_name,

@@ -1,6 +1,7 @@
 """How a model does on clips that it was not trained on: exact and greedy decoding, blanks, loss."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,4 +88,29 @@ def evaluate(model: Recogniser, clips: Clips, blank_penalty: float) -> Score:
         blank_ratio=blanks / sum(lengths),
         correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
         predicted=frozenset(predicted),
+    )
+
+
+def together(judged: Sequence[tuple[Score, int]]) -> Score:
+    """The score of all clips from the scores, and numbers of frames, of their parts."""
+    if len(judged) == 1:
+        return judged[0][0]
+    scores = [score for score, _ in judged]
+    clips = sum(score.clips for score in scores)
+    right: Counter[int] = Counter()
+    total: Counter[int] = Counter()
+    for score in scores:
+        for label, (correct, count) in score.correct_by_class.items():
+            right[label] += correct
+            total[label] += count
+    return Score(
+        loss=sum(score.loss * score.clips for score in scores) / clips,
+        clips=clips,
+        correct=sum(score.correct for score in scores),
+        top5=sum(score.top5 for score in scores),
+        greedy_correct=sum(score.greedy_correct for score in scores),
+        empty=sum(score.empty for score in scores),
+        blank_ratio=sum(score.blank_ratio * frames for score, frames in judged) / sum(frames for _, frames in judged),
+        correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
+        predicted=frozenset().union(*(score.predicted for score in scores)),
     )

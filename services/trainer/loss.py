@@ -19,7 +19,9 @@ SIGN_SPAN = (0.3, 0.7)
 BLANK_FRAME_WEIGHT = 0.4
 
 
-def ctc(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+def ctc(
+    log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, signs: Tensor | None = None
+) -> Tensor:
     """Mean CTC loss per sign (Graves et al. 2006).
 
     Args:
@@ -27,24 +29,35 @@ def ctc(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Ten
         lengths: [B], frames.
         targets: [B, S], classes 1..C, padded with anything.
         target_lengths: [B], signs.
+        signs: how many signs the mean is over, if not over those here. The parts of a batch that are each given the
+            signs of the whole add up to the loss of the whole.
     """
     loss = F.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
-    return loss.sum() / target_lengths.sum()
+    return loss.sum() / (target_lengths.sum() if signs is None else signs)
 
 
-def frame_cross_entropy(log_probs: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
+def frame_weights(labels: Tensor, inside: Tensor) -> Tensor:
+    """How much each frame counts in `frame_cross_entropy`, whose arguments these are: [B, T]."""
+    return torch.where(labels == BLANK, BLANK_FRAME_WEIGHT, 1.0) * inside
+
+
+def frame_cross_entropy(
+    log_probs: Tensor, labels: Tensor, inside: Tensor, total_weight: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy of the frames against the crude labels of a flat start.
 
     Args:
         log_probs: [B, T, C + 1].
         labels: [B, T], class of each frame, 0 for blank.
         inside: [B, T], whether the frame belongs to a clip.
+        total_weight: what the mean is over, if not over the frames here: for a part of a batch, the sum of
+            `frame_weights` of the whole.
     """
-    weight = torch.where(labels == BLANK, BLANK_FRAME_WEIGHT, 1.0) * inside
+    weight = frame_weights(labels, inside)
     chosen = log_probs.gather(2, labels[..., None])[..., 0]
-    return -(chosen * weight).sum() / weight.sum()
+    return -(chosen * weight).sum() / (weight.sum() if total_weight is None else total_weight)
 
 
 def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the trainer tells Prometheus: the run under way, and how runs ended."""
+"""What the trainer tells Prometheus: the run under way, what stood in its way, and how runs ended."""
 
 import math
 
@@ -6,21 +6,36 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.trainer.run import Started
 from services.trainer.snapshot import TRAIN, VAL
-from services.trainer.training import Epoch
+from services.trainer.training import Epoch, Telemetry
 
 # A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
 _EPOCH_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
+# From here on an epoch counts as collapsed. A clip has some 25 frames at 10 Hz, so that a single frame of sign in each
+# keeps the ratio at 0.96: above 0.98 at least every second clip has come out empty.
+COLLAPSED_BLANK_RATIO = 0.98
 
-class TrainerMetrics:
-    """The trainer's series. Those of a run hold its last values until the next one begins."""
+_ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
+
+
+class TrainerMetrics(Telemetry):
+    """The trainer's series. Those of a run hold its last values until the next one begins.
+
+    What a run has not measured yet is absent, or NaN where a series has no labels: a zero would be a claim.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
             return Gauge(f"signet_trainer_{name}", text, labels, registry=registry)
 
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"signet_trainer_{name}", text, labels, registry=registry)
+
         self._running = gauge("running", "1 while a run is under way")
         self._queued = gauge("queued_runs", "Runs that wait for another to end")
+        self._info = gauge(
+            "run_info", "1 for the run whose values are shown", ("run_id", "model_name", "dataset_version", "device")
+        )
         self._epoch = gauge("epoch", "Last finished epoch of the run")
         self._planned = gauge("planned_epochs", "Epochs that the run is to have")
         self._clips = gauge("clips", "Clips of the run's dataset", ("split",))
@@ -30,23 +45,34 @@ class TrainerMetrics:
         self._blank = gauge("blank_ratio", "Share of val frames whose best class is the blank")
         self._empty = gauge("empty_ratio", "Share of val clips whose best path holds no sign")
         self._gap = gauge("exact_greedy_gap_ratio", "Exact less greedy accuracy on val: the measure of blank collapse")
+        self._collapsed = gauge(
+            "blank_epochs", f"Consecutive epochs, up to the last, with a blank ratio of {COLLAPSED_BLANK_RATIO} or more"
+        )
+        self._collapsed_epochs = 0
         self._seconds = Histogram(
             "signet_trainer_epoch_seconds", "Duration of an epoch", buckets=_EPOCH_BUCKETS, registry=registry
         )
-        # Counted by the thermal guard; there from the start, so that a rate over it is never absent.
-        self._throttled = Counter(
-            "signet_trainer_throttled_seconds", "Seconds paused because the GPU was too hot", registry=registry
-        )
-        self._runs = Counter("signet_trainer_runs", "Runs by how they ended", ("state",), registry=registry)
+        self._batches = counter("batches", "Batches learnt from")
+        self._throttled = counter("throttled_seconds", "Seconds paused because the GPU was too hot")
+        self._throttling = gauge("throttling", "1 while training pauses because the GPU is too hot")
+        self._nonfinite = counter("nonfinite_losses", "Runs that ended since their loss was not finite")
+        self._splits = counter("out_of_memory", "Times that a batch was split since GPU memory was full")
+        self._runs = counter("runs", "Runs by how they ended", ("state",))
+        # A rate needs the zero before the first one.
+        for state in _ENDINGS:
+            self._runs.labels(state)
+        self._forget_epochs()
 
     def queued(self, count: int) -> None:
         """So many runs wait."""
         self._queued.set(count)
 
-    def started(self, run: Started) -> None:
-        """A run begins."""
+    def started(self, run_id: str, model_name: str, run: Started) -> None:
+        """A run begins; the values of the one before it go."""
+        self._info.clear()
+        self._forget_epochs()
+        self._info.labels(run_id, model_name, run.dataset_version, run.device).set(1)
         self._running.set(1)
-        self._epoch.set(0)
         self._planned.set(run.num_epochs)
         self._parameters.set(run.parameters)
         self._clips.labels(TRAIN).set(run.train_clips)
@@ -57,6 +83,8 @@ class TrainerMetrics:
         self._epoch.set(epoch.number)
         self._seconds.observe(epoch.seconds)
         self._loss.labels(TRAIN).set(epoch.train_loss)
+        if epoch.train is not None and epoch.train.clips:
+            self._accuracy.labels(TRAIN).set(epoch.train.correct / epoch.train.clips)
         if not epoch.val.clips:
             return
         if math.isfinite(epoch.val.loss):
@@ -65,8 +93,39 @@ class TrainerMetrics:
         self._blank.set(epoch.val.blank_ratio)
         self._empty.set(epoch.val.empty / epoch.val.clips)
         self._gap.set((epoch.val.correct - epoch.val.greedy_correct) / epoch.val.clips)
+        self._collapsed_epochs = self._collapsed_epochs + 1 if epoch.val.blank_ratio >= COLLAPSED_BLANK_RATIO else 0
+        self._collapsed.set(self._collapsed_epochs)
 
     def ended(self, state: str) -> None:
-        """A run ended as succeeded, stopped or failed."""
+        """A run ended as succeeded, stopped, failed or interrupted."""
         self._running.set(0)
         self._runs.labels(state).inc()
+
+    def batch(self) -> None:
+        """A batch was learnt from."""
+        self._batches.inc()
+
+    def split(self) -> None:
+        """GPU memory was full."""
+        self._splits.inc()
+
+    def nonfinite_loss(self) -> None:
+        """A run ends since its loss is not finite."""
+        self._nonfinite.inc()
+
+    def throttling(self, paused: bool) -> None:
+        """A run pauses since the GPU is too hot, or goes on."""
+        self._throttling.set(paused)
+
+    def throttled(self, seconds: float) -> None:
+        """A run was paused for so many more seconds."""
+        self._throttled.inc(seconds)
+
+    def _forget_epochs(self) -> None:
+        self._epoch.set(0)
+        self._loss.clear()
+        self._accuracy.clear()
+        for measured in (self._blank, self._empty, self._gap):
+            measured.set(math.nan)
+        self._collapsed_epochs = 0
+        self._collapsed.set(0)

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from services.trainer.config import TrainConfig
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.run import Result, Started, new_run_id, run
+from services.trainer.run import Abandoned, Result, Started, new_run_id, run
 from services.trainer.training import Epoch
 from signet import layout
-from signet.errors import Busy, DataLoss, NotFound, SignetError
+from signet.errors import Busy, DataLoss, NotFound, SignetError, Unavailable
+from signet.gpu import Nvml
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ State = Literal["queued", "running", "succeeded", "stopped", "failed", "interrup
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that did not come to a result, and why."""
+    """A run that did not come to a result, and why: it failed, or was stopped or interrupted before it had one."""
 
     message: str
-    stopped: bool = False
+    state: Literal["stopped", "failed", "interrupted"] = "failed"
 
 
 Event = Started | Epoch | Result | Failure
@@ -46,12 +47,14 @@ class Run:
     Attributes:
         run_id: its name.
         config: what it was told.
+        corpus_version: what state of the corpus it trains on, if whoever started it knows.
         events: all so far; the last is a Result or a Failure once it has ended.
         stop: set to end it after the present epoch.
     """
 
     run_id: str
     config: TrainConfig
+    corpus_version: str = ""
     events: list[Event] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -64,10 +67,8 @@ class Run:
     def state(self) -> State:
         """What the run is doing."""
         last = self.events[-1] if self.events else None
-        if isinstance(last, Result):
+        if isinstance(last, Result | Failure):
             return last.state
-        if isinstance(last, Failure):
-            return "stopped" if last.stopped else "failed"
         return "running" if self.events else "queued"
 
 
@@ -88,30 +89,40 @@ class Runs:
     Args:
         store: holds landmarks, runs and models.
         metrics: told of everything.
+        nvml: the process's connection, for runs on a GPU; without it each makes its own.
     """
 
-    def __init__(self, store: ObjectStore, metrics: TrainerMetrics) -> None:
+    def __init__(self, store: ObjectStore, metrics: TrainerMetrics, nvml: Nvml | None = None) -> None:
         self._store = store
         self._metrics = metrics
+        self._nvml = nvml
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         # One thread: two trainings at once would each take more than twice as long on the same device.
         self._executor = ThreadPoolExecutor(1, "training")
+        self._closing = threading.Event()
 
-    def start(self, config: TrainConfig) -> Run:
+    def start(self, config: TrainConfig, corpus_version: str = "") -> Run:
         """Queue a run.
+
+        Args:
+            config: what it is told.
+            corpus_version: what state of the corpus it trains on, to be kept with its result.
 
         Raises:
             Busy: too many wait already.
+            Unavailable: this trainer is about to end.
         """
-        new = Run(new_run_id(), config)
+        new = Run(new_run_id(), config, corpus_version)
         with self._lock:
+            if self._closing.is_set():
+                raise Unavailable("this trainer was told to stop and begins no more runs. Start it when it is back.")
             if self._waiting() >= MAX_QUEUED:
                 raise Busy(f"{MAX_QUEUED} runs wait already. Stop some, or come back when they are done.")
             self._runs[new.run_id] = new
             for old in [one.run_id for one in self._runs.values() if one.ended][:-_REMEMBERED]:
                 del self._runs[old]
-        self._executor.submit(self._run, new)
+            self._executor.submit(self._run, new)
         self._metrics.queued(self._waiting())
         return new
 
@@ -149,22 +160,34 @@ class Runs:
         return summaries(self._store, {one.run_id: one.state for one in list(self._runs.values())})
 
     def close(self) -> None:
-        """Stop the present run after its epoch, drop those that wait, and return when that is done."""
-        for one in list(self._runs.values()):
-            one.stop.set()
+        """Give up the present run before its next batch, drop those that wait, and return when that is done.
+
+        A half-trained model must not become `latest` because a process was restarted. A model that is trained already,
+        and is only being exported, is published first.
+        """
+        with self._lock:
+            self._closing.set()
         self._executor.shutdown(wait=True)
 
     def _waiting(self) -> int:
-        return sum(one.state == "queued" for one in self._runs.values())
+        return sum(one.state == "queued" for one in list(self._runs.values()))
 
     def _run(self, this: Run) -> None:
+        ending = self._ending(this)
+        # Before the event: whoever has seen a run end finds it counted.
+        self._metrics.ended(ending.state)
+        this.events.append(ending)
+        self._metrics.queued(self._waiting())
+
+    def _ending(self, this: Run) -> Result | Failure:
+        """Do a run; how it ended."""
         if this.stop.is_set():
-            this.events.append(Failure("stopped before it began", stopped=True))
-            self._metrics.ended("stopped")
-            return
+            return Failure("stopped before it began", "stopped")
+        if self._closing.is_set():
+            return Failure("the trainer was told to stop before this run began. Start it again.", "interrupted")
 
         def started(event: Started) -> None:
-            self._metrics.started(event)
+            self._metrics.started(this.run_id, this.config.model_name, event)
             this.events.append(event)
             self._metrics.queued(self._waiting())
 
@@ -173,25 +196,53 @@ class Runs:
             this.events.append(event)
 
         try:
-            result = run(
-                self._store, this.config, this.run_id, on_start=started, on_epoch=epoch, stopped=this.stop.is_set
+            return run(
+                self._store,
+                this.config,
+                this.run_id,
+                on_start=started,
+                on_epoch=epoch,
+                stopped=this.stop.is_set,
+                abandoned=self._closing.is_set,
+                telemetry=self._metrics,
+                nvml=self._nvml,
+                corpus_version=this.corpus_version,
             )
-            this.events.append(result)
+        except Abandoned:
+            _log.warning("run %s interrupted: the trainer was told to stop. Nothing was published", this.run_id)
+            return Failure(
+                "the trainer was told to stop while this run was training. Nothing was published. Start it again.",
+                "interrupted",
+            )
         except SignetError as error:
             _log.error("run %s failed: %s", this.run_id, error)
-            this.events.append(Failure(str(error)))
+            return Failure(str(error))
         except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
             _log.exception("run %s failed", this.run_id)
-            this.events.append(Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log."))
-        self._metrics.ended(this.state)
+            return Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.")
+
+
+def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
+    """What every run in the store that was trained to its end was told, and what came of it; oldest first.
+
+    A run whose files this version cannot read is left out, and logged.
+    """
+    for run_id, names in sorted(_files(store).items()):
+        if "result.json" not in names:
+            continue
+        try:
+            result = Result.model_validate_json(store.get(layout.run(run_id, "result.json")))
+            config = TrainConfig.model_validate_json(store.get(layout.run(run_id, "config.json")))
+        except (ValidationError, NotFound) as error:
+            _log.warning("%s/runs/%s/: not a run of this version, and left out (%s)", store.url, run_id, error)
+            continue
+        if result.state == "succeeded":
+            yield config, result
 
 
 def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
     """All runs in the store, newest first; one without a result that is not live was interrupted."""
-    found: dict[str, set[str]] = {}
-    for info in store.list("runs/"):
-        _, run_id, name = info.key.split("/", 2)
-        found.setdefault(run_id, set()).add(name)
+    found = _files(store)
     for run_id in sorted(found.keys() | live.keys(), reverse=True):
         if "result.json" not in found.get(run_id, ()):
             yield Summary(run_id, live.get(run_id, "interrupted"), 0, 0.0, "")
@@ -204,3 +255,12 @@ def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
                 f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it."
             ) from error
         yield Summary(run_id, result.state, result.epochs, result.val_accuracy, result.model_version)
+
+
+def _files(store: ObjectStore) -> dict[str, set[str]]:
+    """The names of each run's files."""
+    found: dict[str, set[str]] = {}
+    for info in store.list("runs/"):
+        _, run_id, name = info.key.split("/", 2)
+        found.setdefault(run_id, set()).add(name)
+    return found

@@ -3,8 +3,9 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -12,8 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from services.trainer.augment import Augmentation
 from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.config import TrainConfig
-from services.trainer.evaluate import Score, evaluate
-from services.trainer.loss import ctc, frame_cross_entropy
+from services.trainer.evaluate import NOTHING, Score, evaluate, together
+from services.trainer.loss import ctc, frame_cross_entropy, frame_weights
+from services.trainer.memory import Parts, full_memory_named
 from services.trainer.model import Architecture, Recogniser
 from services.trainer.snapshot import TRAIN, VAL
 from signet.dataset import Dataset
@@ -45,6 +47,10 @@ WARM_UP = 0.2
 
 SGD_MOMENTUM = 0.9
 
+# Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as
+# long as an epoch.
+_JUDGED_TRAIN_CLIPS = 1000
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -54,8 +60,9 @@ class Epoch:
         number: 1 for the first.
         train_loss: mean over the batches, nats per sign.
         val: how the averaged weights do on the val clips.
-        seconds: how long it took, validation included.
+        seconds: how long it took, validation and pauses included.
         best: no epoch before it recognised as many val clips.
+        train: how the averaged weights do on training clips, where that was asked.
     """
 
     number: int
@@ -63,6 +70,30 @@ class Epoch:
     val: Score
     seconds: float
     best: bool
+    train: Score | None = None
+
+
+class Telemetry:
+    """Is told what happens within an epoch. This one keeps it to itself."""
+
+    def batch(self) -> None:
+        """A batch was learnt from."""
+
+    def split(self) -> None:
+        """GPU memory was full: from now on batches are taken in twice as many parts."""
+
+    def nonfinite_loss(self) -> None:
+        """The run ends since its loss is not finite."""
+
+    def throttling(self, paused: bool) -> None:
+        """The run pauses since the GPU is too hot, or goes on."""
+
+    def throttled(self, seconds: float) -> None:
+        """The run was paused for so many more seconds."""
+
+
+def nothing() -> None:
+    """What a hook does unless it is given."""
 
 
 class Training:
@@ -72,13 +103,26 @@ class Training:
         dataset: the snapshot.
         config: the run's configuration.
         device: where to train.
+        between_batches: called before each batch; what it raises ends the training there.
+        telemetry: told what happens within an epoch.
 
     Attributes:
         model: the averaged weights, which are what is judged and published.
     """
 
-    def __init__(self, dataset: Dataset, config: TrainConfig, device: torch.device) -> None:
+    @full_memory_named()
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        between_batches: Callable[[], None] = nothing,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._config = config
+        self._between_batches = between_batches
+        self._telemetry = telemetry or Telemetry()
         torch.manual_seed(config.seed)
         generator = torch.Generator(device).manual_seed(config.seed)
         architecture = Architecture(
@@ -102,6 +146,9 @@ class Training:
             pct_start=WARM_UP,
             cycle_momentum=False,
         )
+        self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
+        self._judging = Parts("validation", self._telemetry.split, release=nothing)
+        self._judged_train = train.every(-(-len(train) // _JUDGED_TRAIN_CLIPS))
 
     @property
     def model(self) -> Recogniser:
@@ -119,42 +166,67 @@ class Training:
         most = -1
         for number in range(1, self._config.num_epochs + 1):
             started = time.perf_counter()
-            try:
-                train_loss = self._epoch((number - 1) / self._config.num_epochs)
-            except torch.cuda.OutOfMemoryError as error:
-                raise SignetError(
-                    f"the GPU's memory is full at --batch-size {self._config.batch_size}. Train with a smaller one."
-                ) from error
-            val = evaluate(self.model, self._val, self._config.blank_penalty)
+            train_loss = self._epoch((number - 1) / self._config.num_epochs)
+            val = self._judge(self._val)
             yield Epoch(number, train_loss, val, time.perf_counter() - started, best=val.correct > most)
             most = max(most, val.correct)
 
+    def judge_train(self) -> Score:
+        """How the averaged weights do on the training clips as they are; on an even choice of them if they are many."""
+        return self._judge(self._judged_train)
+
+    def _judge(self, clips: Clips) -> Score:
+        def judge(parts: int) -> Score:
+            return together(
+                [
+                    (evaluate(self.model, part, self._config.blank_penalty), int(part.lengths.sum()))
+                    for part in clips.parts(parts)
+                ]
+            )
+
+        return self._judging.fit(len(clips), judge) if len(clips) else NOTHING
+
+    @full_memory_named()
     def _epoch(self, progress: float) -> float:
         """One pass over the training clips; the mean loss. `progress` is the share of the epochs gone before."""
         self._model.train()
         losses = []
         for batch in self._sampler.epoch():
-            loss = self._loss(batch, progress)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._between_batches()
+            loss = self._learning.fit(len(batch), partial(self._gradient, batch, progress))
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
             self._optimizer.step()
             self._schedule.step()
             self._averaged.update_parameters(self._model)
-            losses.append(loss.detach())
+            losses.append(loss)
+            self._telemetry.batch()
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
+            self._telemetry.nonfinite_loss()
             raise SignetError(f"the training loss is not finite ({mean}). Lower --lr (now {self._config.lr:g}).")
         return mean
 
-    def _loss(self, batch: Batch, progress: float) -> torch.Tensor:
+    def _gradient(self, batch: Batch, progress: float, parts: int) -> torch.Tensor:
+        """Leave the batch's gradient in the parameters, one part of it after the other; the batch's loss."""
+        signs = batch.target_lengths.sum()
+        weight = frame_weights(batch.frame_labels, batch.inside).sum()
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=signs.device)
+        for part in batch.parts(parts):
+            loss = self._loss(part, progress, signs, weight)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _loss(self, batch: Batch, progress: float, signs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """What these sequences add to the loss of a batch of so many signs, whose frames have this weight together."""
         log_probs = self._model.encoder(batch.hands, batch.both, batch.lengths)
-        frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside)
+        frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside, weight)
         if progress < FLAT_START:
             return frames
         faded = min(1.0, (progress - FLAT_START) / FADE)
-        weight = 1 - (1 - FRAME_WEIGHT) * faded
-        return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths) + weight * frames
+        frame_share = 1 - (1 - FRAME_WEIGHT) * faded
+        return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths, signs) + frame_share * frames
 
 
 def use_threads(threads: int) -> None:

@@ -14,43 +14,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17signet/v1/trainer.proto\x12\tsignet.v1\"\xb3\x05\n\x0bTrainConfig\x12\x13\n\x06\x63orpus\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nmodel_name\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0bmax_glosses\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x1e\n\x11samples_per_gloss\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x17\n\nnum_epochs\x18\x07 \x01(\rH\x06\x88\x01\x01\x12\x17\n\nhidden_dim\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x17\n\nnum_layers\x18\t \x01(\rH\x08\x88\x01\x01\x12\x14\n\x07\x64ropout\x18\n \x01(\x01H\t\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x0f\n\x02lr\x18\x0c \x01(\x01H\x0b\x88\x01\x01\x12\x16\n\toptimizer\x18\r \x01(\tH\x0c\x88\x01\x01\x12\x1a\n\rblank_penalty\x18\x0e \x01(\x01H\r\x88\x01\x01\x12\x1c\n\x0ftarget_accuracy\x18\x0f \x01(\x01H\x0e\x88\x01\x01\x12\x1e\n\x11train_past_target\x18\x10 \x01(\x08H\x0f\x88\x01\x01\x12\x11\n\x04seed\x18\x11 \x01(\x04H\x10\x88\x01\x01\x42\t\n\x07_corpusB\r\n\x0b_model_nameB\x0e\n\x0c_max_glossesB\x14\n\x12_samples_per_glossB\t\n\x07_deviceB\r\n\x0b_batch_sizeB\r\n\x0b_num_epochsB\r\n\x0b_hidden_dimB\r\n\x0b_num_layersB\n\n\x08_dropoutB\x0f\n\r_weight_decayB\x05\n\x03_lrB\x0c\n\n_optimizerB\x10\n\x0e_blank_penaltyB\x12\n\x10_target_accuracyB\x14\n\x12_train_past_targetB\x07\n\x05_seed\"9\n\x0fStartRunRequest\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.signet.v1.TrainConfig\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xc4\x01\n\x10WatchRunResponse\x12(\n\x07started\x18\x01 \x01(\x0b\x32\x15.signet.v1.RunStartedH\x00\x12)\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x18.signet.v1.EpochFinishedH\x00\x12*\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.signet.v1.RunFinishedH\x00\x12&\n\x06queued\x18\x04 \x01(\x0b\x32\x14.signet.v1.RunQueuedH\x00\x42\x07\n\x05\x65vent\"\x1f\n\tRunQueued\x12\x12\n\nruns_ahead\x18\x01 \x01(\r\"\xc2\x01\n\nRunStarted\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x10\n\x08gpu_name\x18\x02 \x01(\t\x12\x18\n\x10gpu_memory_bytes\x18\x03 \x01(\x04\x12\x12\n\nparameters\x18\x04 \x01(\r\x12\x17\n\x0f\x64\x61taset_version\x18\x05 \x01(\t\x12\x0f\n\x07glosses\x18\x06 \x01(\r\x12\x13\n\x0btrain_clips\x18\x07 \x01(\r\x12\x11\n\tval_clips\x18\x08 \x01(\r\x12\x12\n\nnum_epochs\x18\t \x01(\r\"\xcf\x01\n\rEpochFinished\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x10\n\x08val_loss\x18\x03 \x01(\x01\x12\x13\n\x0bval_correct\x18\x04 \x01(\r\x12\x11\n\tval_clips\x18\x05 \x01(\r\x12\x1a\n\x12val_greedy_correct\x18\x06 \x01(\r\x12\x13\n\x0b\x62lank_ratio\x18\x07 \x01(\x01\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x62\x65st\x18\t \x01(\x08\x12\x11\n\tval_empty\x18\n \x01(\r\"\xe7\x01\n\x0bRunFinished\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.signet.v1.RunState\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x14\n\x0cval_accuracy\x18\x04 \x01(\x01\x12\x1b\n\x13val_greedy_accuracy\x18\x05 \x01(\x01\x12\x11\n\tval_clips\x18\x06 \x01(\r\x12\x10\n\x08goal_met\x18\x07 \x01(\x08\x12\x11\n\tcollapsed\x18\x08 \x01(\x08\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\r\n\x05\x65rror\x18\n \x01(\t\" \n\x0eStopRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x0fStopRunResponse\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.signet.v1.RunState\"\x11\n\x0fListRunsRequest\"7\n\x10ListRunsResponse\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.signet.v1.RunSummary\"}\n\nRunSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.signet.v1.RunState\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x14\n\x0cval_accuracy\x18\x04 \x01(\x01\x12\x15\n\rmodel_version\x18\x05 \x01(\t*\xb3\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11RUN_STATE_STOPPED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x06\x32\x9c\x02\n\x07Trainer\x12\x43\n\x08StartRun\x12\x1a.signet.v1.StartRunRequest\x1a\x1b.signet.v1.StartRunResponse\x12\x45\n\x08WatchRun\x12\x1a.signet.v1.WatchRunRequest\x1a\x1b.signet.v1.WatchRunResponse0\x01\x12@\n\x07StopRun\x12\x19.signet.v1.StopRunRequest\x1a\x1a.signet.v1.StopRunResponse\x12\x43\n\x08ListRuns\x12\x1a.signet.v1.ListRunsRequest\x1a\x1b.signet.v1.ListRunsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17signet/v1/trainer.proto\x12\tsignet.v1\"\xed\x05\n\x0bTrainConfig\x12\x13\n\x06\x63orpus\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nmodel_name\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0bmax_glosses\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x1e\n\x11samples_per_gloss\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x06\x64\x65vice\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x17\n\nnum_epochs\x18\x07 \x01(\rH\x06\x88\x01\x01\x12\x17\n\nhidden_dim\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x17\n\nnum_layers\x18\t \x01(\rH\x08\x88\x01\x01\x12\x14\n\x07\x64ropout\x18\n \x01(\x01H\t\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x0f\n\x02lr\x18\x0c \x01(\x01H\x0b\x88\x01\x01\x12\x16\n\toptimizer\x18\r \x01(\tH\x0c\x88\x01\x01\x12\x1a\n\rblank_penalty\x18\x0e \x01(\x01H\r\x88\x01\x01\x12\x1c\n\x0ftarget_accuracy\x18\x0f \x01(\x01H\x0e\x88\x01\x01\x12\x1e\n\x11train_past_target\x18\x10 \x01(\x08H\x0f\x88\x01\x01\x12\x11\n\x04seed\x18\x11 \x01(\x04H\x10\x88\x01\x01\x12 \n\x13max_gpu_temperature\x18\x12 \x01(\x01H\x11\x88\x01\x01\x42\t\n\x07_corpusB\r\n\x0b_model_nameB\x0e\n\x0c_max_glossesB\x14\n\x12_samples_per_glossB\t\n\x07_deviceB\r\n\x0b_batch_sizeB\r\n\x0b_num_epochsB\r\n\x0b_hidden_dimB\r\n\x0b_num_layersB\n\n\x08_dropoutB\x0f\n\r_weight_decayB\x05\n\x03_lrB\x0c\n\n_optimizerB\x10\n\x0e_blank_penaltyB\x12\n\x10_target_accuracyB\x14\n\x12_train_past_targetB\x07\n\x05_seedB\x16\n\x14_max_gpu_temperature\"9\n\x0fStartRunRequest\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.signet.v1.TrainConfig\"\"\n\x10StartRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xc4\x01\n\x10WatchRunResponse\x12(\n\x07started\x18\x01 \x01(\x0b\x32\x15.signet.v1.RunStartedH\x00\x12)\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x18.signet.v1.EpochFinishedH\x00\x12*\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.signet.v1.RunFinishedH\x00\x12&\n\x06queued\x18\x04 \x01(\x0b\x32\x14.signet.v1.RunQueuedH\x00\x42\x07\n\x05\x65vent\"\x1f\n\tRunQueued\x12\x12\n\nruns_ahead\x18\x01 \x01(\r\"\xc2\x01\n\nRunStarted\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x10\n\x08gpu_name\x18\x02 \x01(\t\x12\x18\n\x10gpu_memory_bytes\x18\x03 \x01(\x04\x12\x12\n\nparameters\x18\x04 \x01(\r\x12\x17\n\x0f\x64\x61taset_version\x18\x05 \x01(\t\x12\x0f\n\x07glosses\x18\x06 \x01(\r\x12\x13\n\x0btrain_clips\x18\x07 \x01(\r\x12\x11\n\tval_clips\x18\x08 \x01(\r\x12\x12\n\nnum_epochs\x18\t \x01(\r\"\xfb\x01\n\rEpochFinished\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x10\n\x08val_loss\x18\x03 \x01(\x01\x12\x13\n\x0bval_correct\x18\x04 \x01(\r\x12\x11\n\tval_clips\x18\x05 \x01(\r\x12\x1a\n\x12val_greedy_correct\x18\x06 \x01(\r\x12\x13\n\x0b\x62lank_ratio\x18\x07 \x01(\x01\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x0c\n\x04\x62\x65st\x18\t \x01(\x08\x12\x11\n\tval_empty\x18\n \x01(\r\x12\x15\n\rtrain_correct\x18\x0b \x01(\r\x12\x13\n\x0btrain_clips\x18\x0c \x01(\r\"\xe7\x01\n\x0bRunFinished\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.signet.v1.RunState\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x14\n\x0cval_accuracy\x18\x04 \x01(\x01\x12\x1b\n\x13val_greedy_accuracy\x18\x05 \x01(\x01\x12\x11\n\tval_clips\x18\x06 \x01(\r\x12\x10\n\x08goal_met\x18\x07 \x01(\x08\x12\x11\n\tcollapsed\x18\x08 \x01(\x08\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\r\n\x05\x65rror\x18\n \x01(\t\" \n\x0eStopRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x0fStopRunResponse\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.signet.v1.RunState\"\x11\n\x0fListRunsRequest\"7\n\x10ListRunsResponse\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.signet.v1.RunSummary\"}\n\nRunSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.signet.v1.RunState\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\r\x12\x14\n\x0cval_accuracy\x18\x04 \x01(\x01\x12\x15\n\rmodel_version\x18\x05 \x01(\t*\xb3\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11RUN_STATE_STOPPED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x06\x32\x9c\x02\n\x07Trainer\x12\x43\n\x08StartRun\x12\x1a.signet.v1.StartRunRequest\x1a\x1b.signet.v1.StartRunResponse\x12\x45\n\x08WatchRun\x12\x1a.signet.v1.WatchRunRequest\x1a\x1b.signet.v1.WatchRunResponse0\x01\x12@\n\x07StopRun\x12\x19.signet.v1.StopRunRequest\x1a\x1a.signet.v1.StopRunResponse\x12\x43\n\x08ListRuns\x12\x1a.signet.v1.ListRunsRequest\x1a\x1b.signet.v1.ListRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signet.v1.trainer_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_RUNSTATE']._serialized_start=2028
-  _globals['_RUNSTATE']._serialized_end=2207
+  _globals['_RUNSTATE']._serialized_start=2130
+  _globals['_RUNSTATE']._serialized_end=2309
   _globals['_TRAINCONFIG']._serialized_start=39
-  _globals['_TRAINCONFIG']._serialized_end=730
-  _globals['_STARTRUNREQUEST']._serialized_start=732
-  _globals['_STARTRUNREQUEST']._serialized_end=789
-  _globals['_STARTRUNRESPONSE']._serialized_start=791
-  _globals['_STARTRUNRESPONSE']._serialized_end=825
-  _globals['_WATCHRUNREQUEST']._serialized_start=827
-  _globals['_WATCHRUNREQUEST']._serialized_end=860
-  _globals['_WATCHRUNRESPONSE']._serialized_start=863
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1059
-  _globals['_RUNQUEUED']._serialized_start=1061
-  _globals['_RUNQUEUED']._serialized_end=1092
-  _globals['_RUNSTARTED']._serialized_start=1095
-  _globals['_RUNSTARTED']._serialized_end=1289
-  _globals['_EPOCHFINISHED']._serialized_start=1292
-  _globals['_EPOCHFINISHED']._serialized_end=1499
-  _globals['_RUNFINISHED']._serialized_start=1502
-  _globals['_RUNFINISHED']._serialized_end=1733
-  _globals['_STOPRUNREQUEST']._serialized_start=1735
-  _globals['_STOPRUNREQUEST']._serialized_end=1767
-  _globals['_STOPRUNRESPONSE']._serialized_start=1769
-  _globals['_STOPRUNRESPONSE']._serialized_end=1822
-  _globals['_LISTRUNSREQUEST']._serialized_start=1824
-  _globals['_LISTRUNSREQUEST']._serialized_end=1841
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1843
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1898
-  _globals['_RUNSUMMARY']._serialized_start=1900
-  _globals['_RUNSUMMARY']._serialized_end=2025
-  _globals['_TRAINER']._serialized_start=2210
-  _globals['_TRAINER']._serialized_end=2494
+  _globals['_TRAINCONFIG']._serialized_end=788
+  _globals['_STARTRUNREQUEST']._serialized_start=790
+  _globals['_STARTRUNREQUEST']._serialized_end=847
+  _globals['_STARTRUNRESPONSE']._serialized_start=849
+  _globals['_STARTRUNRESPONSE']._serialized_end=883
+  _globals['_WATCHRUNREQUEST']._serialized_start=885
+  _globals['_WATCHRUNREQUEST']._serialized_end=918
+  _globals['_WATCHRUNRESPONSE']._serialized_start=921
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1117
+  _globals['_RUNQUEUED']._serialized_start=1119
+  _globals['_RUNQUEUED']._serialized_end=1150
+  _globals['_RUNSTARTED']._serialized_start=1153
+  _globals['_RUNSTARTED']._serialized_end=1347
+  _globals['_EPOCHFINISHED']._serialized_start=1350
+  _globals['_EPOCHFINISHED']._serialized_end=1601
+  _globals['_RUNFINISHED']._serialized_start=1604
+  _globals['_RUNFINISHED']._serialized_end=1835
+  _globals['_STOPRUNREQUEST']._serialized_start=1837
+  _globals['_STOPRUNREQUEST']._serialized_end=1869
+  _globals['_STOPRUNRESPONSE']._serialized_start=1871
+  _globals['_STOPRUNRESPONSE']._serialized_end=1924
+  _globals['_LISTRUNSREQUEST']._serialized_start=1926
+  _globals['_LISTRUNSREQUEST']._serialized_end=1943
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1945
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2000
+  _globals['_RUNSUMMARY']._serialized_start=2002
+  _globals['_RUNSUMMARY']._serialized_end=2127
+  _globals['_TRAINER']._serialized_start=2312
+  _globals['_TRAINER']._serialized_end=2596
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "blank_penalty", "target_accuracy", "train_past_target", "seed")
+    __slots__ = ("corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "blank_penalty", "target_accuracy", "train_past_target", "seed", "max_gpu_temperature")
     CORPUS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_GLOSSES_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class TrainConfig(_message.Message):
     TARGET_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     TRAIN_PAST_TARGET_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_GPU_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     corpus: str
     model_name: str
     max_glosses: int
@@ -59,7 +60,8 @@ class TrainConfig(_message.Message):
     target_accuracy: float
     train_past_target: bool
     seed: int
-    def __init__(self, corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., blank_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ...) -> None: ...
+    max_gpu_temperature: float
+    def __init__(self, corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., blank_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("config",)
@@ -120,7 +122,7 @@ class RunStarted(_message.Message):
     def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
-    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty")
+    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
     VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +133,8 @@ class EpochFinished(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     BEST_FIELD_NUMBER: _ClassVar[int]
     VAL_EMPTY_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_CLIPS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     train_loss: float
     val_loss: float
@@ -141,7 +145,9 @@ class EpochFinished(_message.Message):
     seconds: float
     best: bool
     val_empty: int
-    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ...) -> None: ...
+    train_correct: int
+    train_clips: int
+    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ...) -> None: ...
 
 class RunFinished(_message.Message):
     __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error")

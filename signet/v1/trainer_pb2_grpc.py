@@ -49,7 +49,8 @@ class TrainerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Streams a run's events from its first, then live, until it ends.
+        """Streams a run's events from its first, then live, until it ends. A run that is under way or waits when the trainer
+        is told to stop ends as RUN_STATE_INTERRUPTED, and publishes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -137,7 +137,7 @@ def test_a_single_clip_gives_the_tensor_that_an_extraction_stores(
     assert not list(directory_store.list(""))  # the store is not touched
     assert served.registry.get_sample_value("signet_extractor_frames_total") == 19
     found = {
-        part: served.registry.get_sample_value("signet_extractor_found_frames_total", {"part": part})
+        part: served.registry.get_sample_value("signet_extractor_found_frames_total", {"part": part}) or 0
         for part in ("pose", "left_hand", "right_hand", "any_hand")
     }
     assert found["pose"] == 19

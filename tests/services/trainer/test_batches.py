@@ -56,3 +56,21 @@ def test_every_augmented_frame_is_finite(small_dataset: Dataset) -> None:
     for batch in sampler(small_dataset, batch_size=64).epoch():
         assert torch.isfinite(batch.hands).all()
         assert torch.isfinite(batch.both).all()
+
+
+def test_a_batch_s_parts_hold_each_of_its_sequences_once_and_in_order(small_dataset: Dataset) -> None:
+    batch = next(sampler(small_dataset, batch_size=7).epoch())
+    for count in (1, 2, 3, 100):
+        parts = batch.parts(count)
+        assert len(parts) == min(count, len(batch))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        for name, whole in vars(batch).items():
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole)
+
+
+def test_a_choice_of_clips_is_even_and_their_parts_are_all_of_them(small_dataset: Dataset) -> None:
+    clips = Clips.of(small_dataset, small_dataset.split("train"), torch.device("cpu"))
+    assert clips.every(5).starts.tolist() == clips.starts.tolist()[::5]
+    parts = clips.parts(4)
+    assert [len(part) for part in parts] == [5, 5, 4, 4]
+    assert torch.cat([part.labels for part in parts]).tolist() == clips.labels.tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.trainer.loss import BLANK_FRAME_WEIGHT, ctc, frame_cross_entropy, single_sign_scores
+from services.trainer.loss import BLANK_FRAME_WEIGHT, ctc, frame_cross_entropy, frame_weights, single_sign_scores
 from signet import decoding
 
 
@@ -45,3 +45,23 @@ def test_frame_cross_entropy_weighs_blanks_less_and_padding_not_at_all(log_probs
     inside[0, :2] = True
     expected = -(log_probs[0, 0, 2] + BLANK_FRAME_WEIGHT * log_probs[0, 1, 0]) / (1 + BLANK_FRAME_WEIGHT)
     torch.testing.assert_close(frame_cross_entropy(log_probs, labels, inside), expected)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_the_losses_of_a_batch_s_parts_add_up_to_its_own(log_probs: torch.Tensor, cut: int) -> None:
+    targets, target_lengths = torch.tensor([[1, 2], [3, 0], [5, 0], [2, 0]]), torch.tensor([2, 1, 1, 1])
+    labels = torch.randint(0, 6, (4, 11))
+    inside = torch.arange(11)[None, :] < LENGTHS[:, None]
+    parts = [slice(cut), slice(cut, None)]
+    torch.testing.assert_close(
+        sum(
+            ctc(log_probs[part], LENGTHS[part], targets[part], target_lengths[part], target_lengths.sum())
+            for part in parts
+        ),
+        ctc(log_probs, LENGTHS, targets, target_lengths),
+    )
+    weight = frame_weights(labels, inside).sum()
+    torch.testing.assert_close(
+        sum(frame_cross_entropy(log_probs[part], labels[part], inside[part], weight) for part in parts),
+        frame_cross_entropy(log_probs, labels, inside),
+    )

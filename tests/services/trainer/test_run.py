@@ -9,7 +9,7 @@ import torch
 from services.trainer import narration
 from services.trainer.config import TrainConfig
 from services.trainer.evaluate import Score
-from services.trainer.run import GlossResult, Result, Started, new_run_id, run, target_met
+from services.trainer.run import Abandoned, GlossResult, Result, Started, new_run_id, run, target_met
 from services.trainer.training import Epoch, Training, find_device
 from signet import layout, registry
 from signet.dataset import Dataset
@@ -35,6 +35,7 @@ class Watcher:
             on_start=self.started.append,
             on_epoch=self.epochs.append,
             stopped=lambda: False,
+            corpus_version="7",
         )
 
 
@@ -55,6 +56,12 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
         registry.read_file(directory_store, card, file)
     history = [json.loads(line) for line in directory_store.get(layout.run(run_id, "history.jsonl")).splitlines()]
     assert [entry["epoch"] for entry in history] == list(range(1, result.epochs + 1))
+    judged = {entry["epoch"]: entry["train_clips"] for entry in history if "train_correct" in entry}
+    assert judged == dict.fromkeys({*range(10, result.epochs, 10), result.epochs}, 18)
+    assert watcher.epochs[-1].train is not None
+    assert watcher.epochs[-1].train.correct >= 15, "what it saw a hundred times"
+    assert result.corpus_version == "7"
+    assert Result.model_validate_json(directory_store.get(layout.run(run_id, "result.json"))) == result
     assert directory_store.get(layout.run(run_id, "curves.svg")).startswith(b"<?xml")
 
 
@@ -92,6 +99,23 @@ def test_a_learning_rate_out_of_all_bounds_is_named(small_dataset: Dataset) -> N
     config = SHORT.model_copy(update={"lr": 1e30, "optimizer": "sgd"})
     with pytest.raises(SignetError, match="--lr"):
         list(Training(small_dataset, config, torch.device("cpu")).epochs())
+
+
+def test_a_run_that_is_given_up_leaves_no_result_and_no_model(directory_store: DirectoryStore, fill: Fill) -> None:
+    watcher, run_id = Watcher(), new_run_id()
+    with pytest.raises(Abandoned, match=run_id):
+        run(
+            fill(directory_store),
+            SHORT,
+            run_id,
+            on_start=watcher.started.append,
+            on_epoch=watcher.epochs.append,
+            stopped=lambda: False,
+            abandoned=lambda: len(watcher.epochs) == 2,
+        )
+    assert len(watcher.epochs) == 2
+    assert [info.key for info in directory_store.list(f"runs/{run_id}/")] == [layout.run(run_id, "config.json")]
+    assert not list(directory_store.list("models/"))
 
 
 def test_a_missing_gpu_is_named() -> None:

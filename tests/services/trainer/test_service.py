@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from services.trainer.cli import app
+from services.trainer.config import TrainConfig
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.runs import Runs
+from services.trainer.runs import Runs, summaries
 from services.trainer.service import TrainerServicer
 from signet.client import Client, signet_errors
-from signet.errors import InvalidInput, NotFound
+from signet.errors import InvalidInput, NotFound, Unavailable
 from signet.registry import read_card
 from signet.server import ServiceServer
 from signet.settings import ServiceSettings
@@ -29,8 +31,16 @@ from tests.services.trainer.conftest import Fill
 QUICK = {"num_epochs": 3, "hidden_dim": 8, "batch_size": 8}
 
 
+class Trainer(NamedTuple):
+    """What a test holds of a trainer: a client of it, its metrics, and what it closes when it is told to stop."""
+
+    client: Client
+    registry: CollectorRegistry
+    runs: Runs
+
+
 @contextmanager
-def serving(store: ObjectStore) -> Iterator[tuple[Client, CollectorRegistry]]:
+def serving(store: ObjectStore) -> Iterator[Trainer]:
     """A trainer on a free port of this machine."""
     registry = CollectorRegistry()
     runs = Runs(store, TrainerMetrics(registry))
@@ -51,7 +61,7 @@ def serving(store: ObjectStore) -> Iterator[tuple[Client, CollectorRegistry]]:
     assert ready.wait(20)
     try:
         with Client(trainer=f"127.0.0.1:{port[0]}") as client:
-            yield client, registry
+            yield Trainer(client, registry, runs)
     finally:
         done.set()
         thread.join(60)
@@ -66,14 +76,21 @@ def watch(client: Client, run_id: str) -> list[pb.WatchRunResponse]:
     return list(client.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), timeout=120))
 
 
-def test_a_run_is_watched_from_start_to_published_model(directory_store: DirectoryStore, fill: Fill) -> None:
-    with serving(fill(directory_store)) as (client, registry):
+def test_a_run_is_watched_from_start_to_published_model_though_the_trainer_is_then_told_to_stop(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    with serving(fill(directory_store)) as (client, registry, runs):
         run_id = start(client, **QUICK)
+        live = client.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), timeout=120)
+        assert any(event.epoch.epoch == QUICK["num_epochs"] for event in live)
+        # What is trained is published: here it is being exported.
+        runs.close()
         events = [event for event in watch(client, run_id) if event.WhichOneof("event") != "queued"]
         assert [event.WhichOneof("event") for event in events] == ["started", "epoch", "epoch", "epoch", "finished"]
         finished = events[-1].finished
         assert finished.state == pb.RUN_STATE_SUCCEEDED
         assert finished.model_version
+        assert events[3].epoch.train_clips == 18, "judged after the last epoch"
         assert watch(client, run_id)[-1] == events[-1], "a late watcher sees the same"
         card = read_card(directory_store, "signet", finished.model_version)
         assert card.selected_on == "", "val had no say"
@@ -90,7 +107,7 @@ def test_a_run_is_watched_from_start_to_published_model(directory_store: Directo
 
 
 def test_runs_wait_for_one_another_and_can_be_stopped(directory_store: DirectoryStore, fill: Fill) -> None:
-    with serving(fill(directory_store)) as (client, _):
+    with serving(fill(directory_store)) as (client, _, _):
         long = start(client, **QUICK | {"num_epochs": 100_000})
         waiting = start(client, **QUICK)
         live = client.trainer.WatchRun(pb.WatchRunRequest(run_id=long), timeout=120)
@@ -105,8 +122,32 @@ def test_runs_wait_for_one_another_and_can_be_stopped(directory_store: Directory
         assert watch(client, waiting)[-1].finished.state == pb.RUN_STATE_STOPPED
 
 
+def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    with serving(fill(directory_store)) as (client, registry, runs):
+        run_id = start(client, num_epochs=100_000)
+        waiting = start(client, **QUICK)
+        live = client.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), timeout=120)
+        assert any(event.WhichOneof("event") == "epoch" for event in live)
+        told = monotonic()
+        runs.close()
+        assert monotonic() - told < 3, "between two batches of the default size, on a busy machine"
+        finished = list(live)[-1].finished
+        assert finished.state == pb.RUN_STATE_INTERRUPTED
+        assert "told to stop" in finished.error
+        assert not finished.model_version
+        assert watch(client, waiting)[-1].finished.state == pb.RUN_STATE_INTERRUPTED
+        with signet_errors_raised(Unavailable, "told to stop"):
+            start(client, **QUICK)
+        assert 'signet_trainer_runs_total{state="interrupted"} 2.0' in generate_latest(registry).decode()
+    assert not list(directory_store.list("models/"))
+    (kept,) = summaries(directory_store, {})
+    assert (kept.run_id, kept.state) == (run_id, "interrupted")
+
+
 def test_a_run_that_cannot_begin_says_why(directory_store: DirectoryStore) -> None:
-    with serving(directory_store) as (client, _):
+    with serving(directory_store) as (client, _, _):
         finished = watch(client, start(client, **QUICK))[-1].finished
     assert finished.state == pb.RUN_STATE_FAILED
     assert "signet extract" in finished.error
@@ -114,17 +155,27 @@ def test_a_run_that_cannot_begin_says_why(directory_store: DirectoryStore) -> No
 
 @pytest.mark.parametrize(
     ("config", "named"),
-    [({"optimizer": "magic"}, "optimizer"), ({"dropout": 2.0}, "dropout"), ({"num_epochs": 0}, "num_epochs")],
+    [
+        ({"optimizer": "magic"}, "optimizer"),
+        ({"dropout": 2.0}, "dropout"),
+        ({"num_epochs": 0}, "num_epochs"),
+        ({"max_gpu_temperature": 20.0}, "max_gpu_temperature=20.0: No GPU in use is that cool"),
+        ({"max_gpu_temperature": 120.0}, "max_gpu_temperature"),
+    ],
 )
 def test_an_unusable_configuration_is_refused_by_name(
     directory_store: DirectoryStore, config: dict[str, object], named: str
 ) -> None:
-    with serving(directory_store) as (client, _), signet_errors_raised(InvalidInput, named):
+    with serving(directory_store) as (client, _, _), signet_errors_raised(InvalidInput, named):
         start(client, **config)
 
 
+def test_every_field_of_the_configuration_is_one_of_the_contract() -> None:
+    assert list(TrainConfig.model_fields) == [field.name for field in pb.TrainConfig.DESCRIPTOR.fields]
+
+
 def test_an_unknown_run_is_not_found(directory_store: DirectoryStore) -> None:
-    with serving(directory_store) as (client, _):
+    with serving(directory_store) as (client, _, _):
         with signet_errors_raised(NotFound, "'nope'"):
             watch(client, "nope")
         with signet_errors_raised(NotFound, "'nope'"):
@@ -162,6 +213,6 @@ def test_help_explains_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = CliRunner().invoke(app, ["train", "--help"]).output
     for flag in (
         "max-glosses", "device", "batch-size", "num-epochs", "hidden-dim", "num-layers", "dropout",
-        "weight-decay", "lr", "optimizer", "blank-penalty", "target-accuracy", "seed",
+        "weight-decay", "lr", "optimizer", "blank-penalty", "target-accuracy", "seed", "max-gpu-temperature",
     ):  # fmt: skip
         assert re.search(rf"--{flag}\b.*\w{{3}}", shown), flag

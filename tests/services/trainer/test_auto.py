@@ -1,0 +1,117 @@
+"""Training without being asked, through the process as a container starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from services.trainer.runs import summaries
+from signet import layout, registry
+from signet.corpus import Shard, finish_extraction
+from signet.errors import NotFound
+from signet.landmarks import dump
+from signet.registry import LATEST
+from signet.store import DirectoryStore
+from tests.services.trainer.conftest import Fill, moving_clip
+
+
+@contextmanager
+def following(store: DirectoryStore, log: Path, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    environment = {
+        "SIGNET_STORE": store.url, "SIGNET_AUTO_TRAIN": "true", "SIGNET_POLL_SECONDS": "0.1",
+        "SIGNET_TRAIN__NUM_EPOCHS": "3", "SIGNET_TRAIN__HIDDEN_DIM": "8", **settings,
+    }  # fmt: skip
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.trainer"], env={**os.environ, **environment}, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(30) in {0, -signal.SIGKILL}
+
+
+def wait_for(what: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while not what():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def complete(store: DirectoryStore) -> None:
+    """As the extractor does when an extraction has ended."""
+    finish_extraction(store, "wlasl", "test", Shard(), "all")
+
+
+def published(store: DirectoryStore) -> list[str]:
+    return registry.versions(store, "signet")
+
+
+def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
+    directory_store: DirectoryStore, fill: Fill, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    fill(directory_store)
+    with following(directory_store, log):
+        wait_for(lambda: "waiting for corpus 'wlasl' to be extracted" in log.read_text(), log)
+        assert not list(directory_store.list("runs/")), "clips alone are no complete corpus"
+        complete(directory_store)
+        wait_for(lambda: "published signet/" in log.read_text(), log)
+        wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"], log)
+        complete(directory_store)  # extracted again, nothing new
+        time.sleep(1)
+        assert len(published(directory_store)) == 1
+
+        directory_store.create(layout.clip("wlasl", "late"), dump(moving_clip("late", "book", "train", 77)))
+        complete(directory_store)
+        wait_for(lambda: len(published(directory_store)) == 2, log)
+        wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"] * 2, log)
+    text = log.read_text()
+    assert text.count("is new: run") == 2
+    assert "Traceback" not in text
+
+    with following(directory_store, log):
+        wait_for(lambda: "was trained on already" in log.read_text(), log)
+    assert len(published(directory_store)) == 2
+    with following(directory_store, log, SIGNET_TRAIN__NUM_EPOCHS="4"):
+        wait_for(lambda: len(published(directory_store)) == 3, log)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_cut_off_publishes_nothing_and_is_done_again(
+    directory_store: DirectoryStore, fill: Fill, tmp_path: Path, number: signal.Signals
+) -> None:
+    log = tmp_path / "log"
+    complete(fill(directory_store))  # type: ignore[arg-type]
+    with following(directory_store, log, SIGNET_TRAIN__NUM_EPOCHS="100000") as process:
+        wait_for(lambda: any("history" in info.key for info in directory_store.list("runs/")), log)
+        started = time.monotonic()
+        process.send_signal(number)
+        process.wait(30)
+        assert time.monotonic() - started < 5
+    with pytest.raises(NotFound):
+        registry.resolve(directory_store, "signet", LATEST)
+    with following(directory_store, log):
+        wait_for(lambda: len(published(directory_store)) == 1, log)
+        wait_for(lambda: "succeeded" in [one.state for one in summaries(directory_store, {})], log)
+    assert sorted(one.state for one in summaries(directory_store, {})) == ["interrupted", "succeeded"]
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_corpus_that_cannot_be_trained_on_is_not_tried_for_ever(
+    directory_store: DirectoryStore, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    complete(directory_store)  # of nothing
+    with following(directory_store, log):
+        wait_for(lambda: "runs on these clips failed" in log.read_text(), log)
+        time.sleep(1)
+    assert log.read_text().count("is new: run") == 3
+    assert "no labelled training clip" in log.read_text()
