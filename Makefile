@@ -10,14 +10,24 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format proto clean system
+.PHONY: help demo test lint format proto dashboards clean system up down logs ps stack-test
+
+# Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo.
+STORE ?= minio
+GPU ?= $(shell nvidia-smi --list-gpus 2>/dev/null | head -n 1)
+COMPOSE = docker compose -f docker-compose.yml $(if $(GPU),,-f deploy/compose.cpu.yaml) $(if $(filter seaweedfs,$(STORE)),-f deploy/compose.seaweedfs.yaml)
 
 help:
 	@echo 'make demo    extract, train, evaluate and serve on real clips: the main job, end to end'
 	@echo 'make test    every check and test'
+	@echo
+	@echo 'make up      build and start the whole stack in containers; make logs, ps, down go with it'
+	@echo 'make stack-test  build, run, kill and restart that stack with real clips on a real engine'
+	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
 	@echo 'make format  let ruff format and fix what it can'
 	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
+	@echo 'make dashboards  generate deploy/grafana/dashboards again'
 	@echo 'make clean   remove the environment and caches; data/ stays'
 	@echo
 	@echo 'WLASL=<dir>  where WLASL_v0.3.json and clips/ are (default: ../shared/wlasl if there, else data/wlasl)'
@@ -27,6 +37,28 @@ demo: $(STAMP) system
 
 test: $(STAMP) system
 	@$(BIN)/pytest $(PYTEST_ARGS)
+
+# Images carry the commit that they were built from.
+up:
+	@echo 'running $(COMPOSE) up'
+	@SIGNET_REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --build --detach --wait
+	@echo
+	@echo "Recognizer   127.0.0.1:$${SIGNET_PORT:-50053}"
+	@echo "Grafana      http://127.0.0.1:$${GRAFANA_PORT:-3000}"
+	@echo "the store    http://127.0.0.1:$${STORE_CONSOLE_PORT:-9001}"
+	@echo 'make logs shows what they do; make down stops them and keeps their data'
+
+down:
+	@$(COMPOSE) down
+
+logs:
+	@$(COMPOSE) logs --follow --tail 50
+
+ps:
+	@$(COMPOSE) ps
+
+stack-test: $(STAMP) system
+	@$(BIN)/pytest -m stack tests/stack -x -s $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -41,6 +73,9 @@ format: $(STAMP)
 
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/signet/v1/*.proto
+
+dashboards: $(STAMP)
+	$(BIN)/python -m deploy.grafana.dashboards
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
