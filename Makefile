@@ -75,7 +75,7 @@ proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/signet/v1/*.proto
 
 dashboards: $(STAMP)
-	$(BIN)/python -m deploy.grafana.dashboards
+	$(BIN)/python -m deploy.grafana.build
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -7,6 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 # From reading a short clip (ms) to the landmarks of a ten-minute one.
 _STAGE_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
+PARTS_COUNTED = ("pose", "left_hand", "right_hand", "any_hand")
+STAGES = ("decode", "landmarks", "store")
+
 
 class ExtractorMetrics:
     """The extractor's own series."""
@@ -41,6 +44,12 @@ class ExtractorMetrics:
             buckets=_STAGE_BUCKETS,
             registry=registry,
         )
+
+        # A rate needs the zero before the first one.
+        for part in PARTS_COUNTED:
+            self._found.labels(part)
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
 
     def extracted(self, frames: int, found: Mapping[str, int]) -> None:
         """Count a clip's frames, and those of them in which each part was found."""

@@ -1,0 +1,336 @@
+"""The Training dashboard: is the run learning, is it honest about blanks, and does the GPU keep up."""
+
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+from deploy.grafana.panels import (
+    BAD,
+    GOOD,
+    SOURCE,
+    WARN,
+    Ask,
+    Text,
+    alerts,
+    bars,
+    dashboard,
+    figure,
+    lines,
+    measured,
+    name,
+    states,
+)
+
+# The limits of the alerts GpuTooHot and BlankCollapse (deploy/prometheus/rules/alerts.yml).
+HOT_CELSIUS = 70
+COLLAPSED_BLANK_RATIO = 0.98
+COLLAPSED_GAP = 0.30
+
+_RUN = 'signet_trainer_run_info{run_id=~"$run"}'
+
+_NO_RUN = "no run in this time"
+_NO_GPU = "no GPU"
+
+
+def _of_run(expression: str) -> str:
+    """The expression where the trainer shows one of the picked runs, each run a series of its own."""
+    return f"{expression} * on (instance, job) group_left (run_id) {_RUN}"
+
+
+def _latest_run(expression: str) -> str:
+    """The same as one series, whichever of the picked runs it is about: its last value is the latest run's."""
+    return f"max({_of_run(expression)})"
+
+
+# The picked run that was shown last has the highest time; the value itself is not printed.
+_LATEST_NAME = f"topk(1, max_over_time(timestamp({_RUN})[$__range:]))"
+
+
+def training() -> Any:
+    """Build it."""
+    now = [
+        name(
+            Text(
+                "Run",
+                "The latest of the picked runs. Pick others at the top; a run is in the list if it was under way, or "
+                "was the last one, in the chosen time.",
+                _NO_RUN,
+            ),
+            Ask(_LATEST_NAME, "{{run_id}}"),
+            width=6,
+        ),
+        name(
+            Text(
+                "Device",
+                "What that run computes on. cpu on a machine with a GPU means that it was not found.",
+                _NO_RUN,
+            ),
+            Ask(_LATEST_NAME, "{{device}}"),
+            width=3,
+        ),
+        figure(
+            Text("Epoch", "Epochs that are finished, and epochs that were planned.", _NO_RUN),
+            "none",
+            Ask(_latest_run("signet_trainer_epoch"), "done"),
+            Ask(_latest_run("signet_trainer_planned_epochs"), "planned"),
+            width=4,
+            latest=True,
+        ),
+        figure(
+            Text(
+                "Validation accuracy",
+                "Share of val clips that exact decoding gets right after the latest epoch. Compare it with runs on the "
+                "same dataset only.",
+                _NO_RUN,
+            ),
+            "percentunit",
+            Ask(_latest_run('signet_trainer_accuracy_ratio{split="val"}')),
+            width=3,
+            latest=True,
+        ),
+        figure(
+            Text(
+                "Blank share",
+                "Share of val frames in which blank wins. 40 to 70 % is usual; from 98 % on the model says nothing.",
+                _NO_RUN,
+            ),
+            "percentunit",
+            Ask(_latest_run("signet_trainer_blank_ratio")),
+            width=3,
+            colours=((None, GOOD), (0.9, WARN), (COLLAPSED_BLANK_RATIO, BAD)),
+            latest=True,
+        ),
+        figure(
+            Text(
+                "GPU temperature now",
+                "The hottest GPU. Above its limit (70 °C unless changed) training pauses until it has cooled.",
+                _NO_GPU,
+            ),
+            "celsius",
+            Ask("max(signet_gpu_temperature_celsius)"),
+            width=3,
+            colours=((None, GOOD), (HOT_CELSIUS, BAD)),
+        ),
+        alerts(width=2),
+    ]
+    learning = [
+        lines(
+            Text(
+                "Loss",
+                "Nats per sign on the training and the val clips; both should fall. train far below val means that the "
+                "model learns the clips by heart. Both jump where CTC follows the flat start.",
+                _NO_RUN,
+            ),
+            "suffix: nats",
+            Ask(_of_run("signet_trainer_loss"), "{{split}} · {{run_id}}"),
+            width=12,
+        ),
+        lines(
+            Text(
+                "Accuracy",
+                "Share of clips recognised: by exact decoding on val, and on train every tenth epoch, and by greedy "
+                "decoding on val. All should rise, and greedy should end close to exact.",
+                _NO_RUN,
+            ),
+            "percentunit",
+            Ask(_of_run("signet_trainer_accuracy_ratio"), "{{split}} exact · {{run_id}}"),
+            Ask(
+                _of_run(
+                    '(signet_trainer_accuracy_ratio{split="val"} - ignoring (split) '
+                    "signet_trainer_exact_greedy_gap_ratio)"
+                ),
+                "val greedy · {{run_id}}",
+            ),
+            width=12,
+            top=1,
+        ),
+        lines(
+            Text(
+                "Blanks and empty outputs",
+                "Share of val frames in which blank wins, and of val clips for which greedy decoding says nothing. "
+                "Empty outputs should end near 0; blanks at the line (98 %) are a collapse.",
+                _NO_RUN,
+            ),
+            "percentunit",
+            Ask(_of_run("signet_trainer_blank_ratio"), "blank frames · {{run_id}}"),
+            Ask(_of_run("signet_trainer_empty_ratio"), "empty clips · {{run_id}}"),
+            width=8,
+            limit=COLLAPSED_BLANK_RATIO,
+            top=1,
+        ),
+        lines(
+            Text(
+                "Gap between exact and greedy",
+                "Exact less greedy accuracy on val: the measure of blank collapse. It may cross the line (30 %) in the "
+                "first 40 % of the epochs; a good run ends well below it.",
+                _NO_RUN,
+            ),
+            "percentunit",
+            Ask(_of_run("signet_trainer_exact_greedy_gap_ratio"), "{{run_id}}"),
+            width=8,
+            limit=COLLAPSED_GAP,
+        ),
+        lines(
+            Text(
+                "Time per epoch",
+                "Mean duration of an epoch, validation included. It should be level; a rise means that something else "
+                "takes the device, or that the thermal guard pauses.",
+                "no epoch ended in this time",
+            ),
+            "s",
+            Ask(
+                _of_run(
+                    "(rate(signet_trainer_epoch_seconds_sum[$__rate_interval]) "
+                    "/ (rate(signet_trainer_epoch_seconds_count[$__rate_interval]) > 0))"
+                ),
+                "{{run_id}}",
+            ),
+            width=8,
+            join=True,
+        ),
+    ]
+    gpu = [
+        lines(
+            Text(
+                "GPU temperature",
+                "Each GPU's core. Above its limit (the line, unless changed) training pauses until it has cooled.",
+                _NO_GPU,
+            ),
+            "celsius",
+            Ask(_by_gpu("signet_gpu_temperature_celsius"), "GPU {{gpu}}"),
+            width=8,
+            limit=HOT_CELSIUS,
+        ),
+        lines(
+            Text(
+                "GPU memory",
+                "Memory in use and memory there is. Where they meet, the trainer splits its batches, which costs time.",
+                _NO_GPU,
+            ),
+            "bytes",
+            Ask(_by_gpu("signet_gpu_memory_used_bytes"), "GPU {{gpu}} used"),
+            Ask(_by_gpu("signet_gpu_memory_total_bytes"), "GPU {{gpu}} total"),
+            width=8,
+        ),
+        lines(
+            Text(
+                "GPU utilisation",
+                "Share of the time in which the GPU computed. Low during a run: the model is small, or waits for data.",
+                _NO_GPU,
+            ),
+            "percentunit",
+            Ask(_by_gpu("signet_gpu_utilisation_ratio"), "GPU {{gpu}}"),
+            width=8,
+            top=1,
+        ),
+        lines(
+            Text("GPU power", "What each GPU draws. It falls with the clocks where a GPU slows itself down.", _NO_GPU),
+            "watt",
+            Ask(_by_gpu("signet_gpu_power_watts"), "GPU {{gpu}}"),
+            width=6,
+        ),
+        lines(
+            Text(
+                "GPU clocks",
+                "How fast each GPU runs. A drop under load means that it slows itself down; the bands on the right say "
+                "why.",
+                _NO_GPU,
+            ),
+            "hertz",
+            Ask(_by_gpu("signet_gpu_clock_hertz", "clock"), "GPU {{gpu}} {{clock}}"),
+            width=6,
+        ),
+        lines(
+            Text(
+                "Time paused by the thermal guard",
+                "Share of the time that training waited for the GPU to cool. 0 is good; above 50 % for 15 minutes "
+                "there is an alert.",
+            ),
+            "percentunit",
+            Ask("rate(signet_trainer_throttled_seconds_total[$__rate_interval])", "paused"),
+            width=6,
+            top=1,
+        ),
+        states(
+            Text(
+                "Why the GPU slows down",
+                "The driver's own reasons; orange while one holds. power_cap is usual under full load, the others mean "
+                "heat or a fault.",
+                _NO_GPU,
+            ),
+            Ask(_by_gpu("signet_gpu_throttle", "reason"), "GPU {{gpu}} {{reason}}"),
+            width=6,
+            words={"0": ("no", "transparent"), "1": ("yes", WARN)},
+        ),
+    ]
+    runs = [
+        lines(
+            Text(
+                "Queue",
+                "Runs that wait for another to end, and whether one is under way. A queue without a run under way is "
+                "wrong.",
+            ),
+            "none",
+            Ask("signet_trainer_queued_runs", "waiting"),
+            Ask("signet_trainer_running", "under way"),
+            width=8,
+        ),
+        bars(
+            Text(
+                "Runs by outcome",
+                "How runs ended since the trainer started. A failed one wants a look at the trainer's log; stopped and "
+                "interrupted ones were ended from outside.",
+            ),
+            "short",
+            Ask("sum by (state) (signet_trainer_runs_total)", "{{state}}"),
+            width=8,
+        ),
+        measured(
+            bars(
+                Text(
+                    "Trouble",
+                    "Since the trainer started: time paused by the thermal guard, runs that ended on a loss that was "
+                    "not finite, and batches split since GPU memory was full. All 0 is best.",
+                ),
+                "short",
+                Ask("sum(signet_trainer_throttled_seconds_total)", "paused"),
+                Ask("sum(signet_trainer_nonfinite_losses_total)", "losses not finite"),
+                Ask("sum(signet_trainer_out_of_memory_total)", "batches split"),
+                width=8,
+                colours=((None, GOOD), (1, WARN)),
+            ),
+            "paused",
+            "s",
+        ),
+    ]
+    return dashboard(
+        "signet-training",
+        "Signet: training",
+        "The runs of the trainer: learning, blanks, and the GPU.",
+        [("Now", now), ("Learning", learning), ("GPU", gpu), ("Runs", runs)],
+        [_run_picker()],
+    )
+
+
+def _by_gpu(metric: str, *labels: str) -> str:
+    """One series for each GPU, which every service on its machine reports."""
+    return f"max by ({', '.join(('gpu', 'uuid', *labels))}) ({metric})"
+
+
+def _run_picker() -> Any:
+    """Every run that was shown in the chosen time; all of them to begin with."""
+    everything = model.VariableOption(selected=True, text=["All"], value=["$__all"])
+    return (
+        build.QueryVariable("run")
+        .label("Run")
+        .description("Runs to show; the dashboard is about the latest of them.")
+        .datasource(SOURCE)
+        .query({"qryType": 1, "query": "label_values(signet_trainer_run_info, run_id)", "refId": "run"})
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_DESC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(everything)
+    )
