@@ -1,6 +1,7 @@
 """The composed stack on a real engine, in the order of its life: built, up, at work, restarted, killed, down."""
 
 import json
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ GPU, CPU, SEAWEEDFS = "docker-compose.yml", "deploy/compose.cpu.yaml", "deploy/c
 LARGEST_MEGABYTES = {"evaluator": 450, "extractor": 1200, "trainer": 1500}
 
 UP_SECONDS, DOWN_SECONDS = 30, 12
+
+SEED, RANDOM_KILLS, LONGEST_PEACE_SECONDS = 0, 6, 10
 # A training of 60 epochs on a dozen clips, its export, and the extraction before it.
 RUN_SECONDS = 240
 
@@ -288,6 +291,21 @@ def test_any_container_may_be_killed_at_any_point(stack: Stack, reference: dict[
     assert present >= 6, "what was stored before the last kill was not extracted again"
     assert extracted + present == len(reference)
     assert sum(int(again) for again, _ in ends[1:]) == 0
+
+
+def test_kills_at_random_moments_change_nothing(stack: Stack, reference: dict[str, bytes], video: bytes) -> None:
+    stack.down("--volumes")
+    stack.up()
+    dice = random.Random(SEED)  # noqa: S311
+    for _ in range(RANDOM_KILLS):
+        seconds, name = dice.uniform(0, LONGEST_PEACE_SECONDS), dice.choice(CONTAINERS)
+        time.sleep(seconds)
+        stack.kill(name)
+        stack.up()
+        print(f"killed {name} after {seconds:.1f} s")
+    wait_for(lambda: stack.serves(video), RUN_SECONDS, "a model is served", stack.explain)
+    store = stack.store()
+    assert {key: store.get(key) for key in stored_clips(store)} == reference
 
 
 def test_many_callers_at_once_are_served(stack: Stack, reference: dict[str, bytes], video: bytes) -> None:
