@@ -12,10 +12,12 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format proto dashboards clean system up down logs ps stack-test
 
-# Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo.
-STORE ?= minio
+# Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
+# environment or in .env, has the last word on both.
+STORE ?= silo
 GPU ?= $(shell nvidia-smi --list-gpus 2>/dev/null | head -n 1)
-COMPOSE = docker compose -f docker-compose.yml $(if $(GPU),,-f deploy/compose.cpu.yaml) $(if $(filter seaweedfs,$(STORE)),-f deploy/compose.seaweedfs.yaml)
+FILES = -f docker-compose.yml $(if $(GPU),,-f deploy/compose.cpu.yaml) $(if $(filter seaweedfs,$(STORE)),-f deploy/compose.seaweedfs.yaml)
+COMPOSE = docker compose $(if $(COMPOSE_FILE)$(shell grep -s '^COMPOSE_FILE=' .env),,$(strip $(FILES)))
 
 help:
 	@echo 'make demo    extract, train, evaluate and serve on real clips: the main job, end to end'
@@ -41,7 +43,8 @@ test: $(STAMP) system
 # Images carry the commit that they were built from.
 up:
 	@echo 'running $(COMPOSE) up'
-	@SIGNET_REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --build --detach --wait
+	@mkdir -p data/wlasl  # or Docker makes it, as root
+	@$(if $(WLASL),WLASL_DIR='$(WLASL)') SIGNET_REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(COMPOSE) up --build --detach --wait
 	@echo
 	@echo "Recognizer   127.0.0.1:$${SIGNET_PORT:-50053}"
 	@echo "Grafana      http://127.0.0.1:$${GRAFANA_PORT:-3000}"

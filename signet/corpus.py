@@ -75,11 +75,13 @@ def finish_extraction(
     Returns:
         The manifest, or None while other shards are at work.
     """
+    notes: list[str] = []
     if shard.count > 1:
         store.put(layout.corpus_shard(corpus, selection, str(shard)), b"{}")
-        notes = store.list(layout.corpus_shards(corpus, selection))
         # Written before it is counted: of shards that end together, each sees its own note, and the last one sees all.
-        if sum(info.key.endswith(f"-of-{shard.count}.json") for info in notes) < shard.count:
+        listed = [info.key for info in store.list(layout.corpus_shards(corpus, selection))]
+        notes = [key for key in listed if key.endswith(f"-of-{shard.count}.json")]
+        if len(notes) < shard.count:
             return None
     prefix = layout.clips(corpus)
     clips = tuple(info.key.removeprefix(prefix).removesuffix(".safetensors") for info in store.list(prefix))
@@ -88,6 +90,8 @@ def finish_extraction(
         corpus=corpus, version=hashlib.sha256(content).hexdigest()[:16], extractor=extractor, clips=clips
     )
     store.put(layout.corpus_manifest(corpus), manifest.model_dump_json(by_alias=True, indent=1).encode())
+    for key in notes:
+        store.delete(key)  # the next extraction of the same clips is another one
     return manifest
 
 

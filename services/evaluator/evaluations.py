@@ -9,9 +9,13 @@ from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
 from services.evaluator.report import Report, list_reports
 from services.evaluator.serving import ServedModel
 from signet.errors import DeadlineExceeded, NotReady, SignetError, Unavailable
+from signet.once import Once
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
+
+# A store that is away stays so for a while, and an evaluation takes all cores: it is tried ever more seldom.
+_LONGEST_PAUSE_SECONDS = 600.0
 
 
 class Evaluations:
@@ -31,7 +35,7 @@ class Evaluations:
         self._threads = threads
         self._turn = asyncio.Lock()
         self._measured = ""
-        self._said = ""
+        self._once = Once(_log)
 
     async def run(self, model_name: str, version: str, split: str) -> Report:
         """Evaluate when its turn has come; a caller that leaves ends it before its next batch.
@@ -70,35 +74,35 @@ class Evaluations:
 
     async def follow(self, served: ServedModel, seconds: float) -> None:
         """Measure each version that is served, once in its life, looking every so many seconds for ever."""
+        pause = seconds
         while True:
             try:
-                await self._measure(served)
+                done = await self._measure(served)
             except Exception:  # noqa: BLE001  (one failed look must not end the following)
                 _log.exception("an evaluation without request failed unexpectedly")
-            await asyncio.sleep(seconds)
+                done = False
+            pause = seconds if done else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
 
-    async def _measure(self, served: ServedModel) -> None:
+    async def _measure(self, served: ServedModel) -> bool:
+        """Measure what is served, if it was not; False if that has to be tried again."""
         try:
             card = served.current().card
         except NotReady:
-            return
+            return True
         if card.version == self._measured:
-            return
+            return True
         try:
             if not await asyncio.to_thread(self._is_reported, card.name, card.version):
                 await self.run(card.name, card.version, DEFAULT_SPLIT)
         except Unavailable as error:
-            self._say(f"cannot measure {card.name}/{card.version} now: {error}")
-            return  # the next look tries again
+            self._once.say(f"cannot measure {card.name}/{card.version} now: {error}")
+            return False
         except SignetError as error:
-            self._say(f"cannot measure {card.name}/{card.version}: {error}")
+            self._once.say(f"cannot measure {card.name}/{card.version}: {error}")
         self._measured = card.version
+        return True
 
     def _is_reported(self, name: str, version: str) -> bool:
         about = (report.provenance for report in list_reports(self._store))
         return any((one.model_name, one.model_version, one.split) == (name, version, DEFAULT_SPLIT) for one in about)
-
-    def _say(self, message: str) -> None:
-        if message != self._said:
-            _log.warning("%s", message)
-        self._said = message

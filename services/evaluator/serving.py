@@ -9,6 +9,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.model import LoadedModel
 from signet import registry
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
+from signet.once import Once
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class ServedModel:
         self._model: LoadedModel | None = None
         self._why_none = f"model {name!r}: not looked for yet. Try again in a moment."
         self._refused: tuple[str, float] | None = None
-        self._said = ""
+        self._once = Once(_log)
 
     def current(self) -> LoadedModel:
         """The served model.
@@ -80,7 +81,7 @@ class ServedModel:
             return
         if self._model is not None and self._model.card.version == version:
             self._refused = None
-            self._say("", logging.INFO)
+            self._once.forget()
         elif self._refused is None or self._refused[0] != version or self._clock() >= self._refused[1]:
             self._take(version)
 
@@ -107,7 +108,7 @@ class ServedModel:
             return
         self._model = model
         self._refused = None
-        self._said = ""
+        self._once.forget()
         self._metrics.serve(model.card)
         _log.info(
             "serving %s: %d glosses, %d parameters, loaded in %.2f s",
@@ -118,11 +119,6 @@ class ServedModel:
         """Go on with what there is, and say why, once."""
         if self._model is None:
             self._why_none = why
-            self._say(why, level)
+            self._once.say(why, level)
         else:
-            self._say(f"{why} Still serving {self._model.name}.", logging.ERROR)
-
-    def _say(self, message: str, level: int) -> None:
-        if message and message != self._said:
-            _log.log(level, "%s", message)
-        self._said = message
+            self._once.say(f"{why} Still serving {self._model.name}.", logging.ERROR)

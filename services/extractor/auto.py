@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 from services.extractor.extractions import Extractions
@@ -9,18 +10,21 @@ from services.extractor.progress import State
 from services.extractor.selection import Choice
 from services.extractor.wlasl import read_wlasl
 from signet.errors import SignetError
+from signet.once import Once
 
 _log = logging.getLogger(__name__)
 
 # What fails stays so for a while: a store that is away, landmarks of another extractor. It is tried ever more seldom.
 _LONGEST_PAUSE_SECONDS = 600.0
 
-# What a directory holds: names, sizes and times of change.
+# What there is to extract: names, sizes and times of change of the clips and of their metadata.
 Contents = frozenset[tuple[str, int, int]]
 
 
 class AutoExtraction:
     """Looks at the clips every so many seconds, and extracts them if they are not as the last extraction found them.
+
+    Clips that are still coming are waited for: what changed since the last look has to be the same at the next one.
 
     Args:
         extractions: who does it.
@@ -48,7 +52,8 @@ class AutoExtraction:
         self._choice = choice
         self._seconds = seconds
         self._extracted: Contents | None = None
-        self._said = ""
+        self._seen: Contents = frozenset()
+        self._once = Once(_log)
 
     async def follow(self) -> None:
         """Look for ever."""
@@ -57,7 +62,7 @@ class AutoExtraction:
             try:
                 done = await self._look()
             except SignetError as error:
-                self._say(f"{error} Looking again every {self._seconds:g} s.")
+                self._once.say(f"{error} Looking again every {self._seconds:g} s.")
                 done = True  # looking is cheap
             except Exception:  # noqa: BLE001  (one failed look must not end the following)
                 _log.exception("looking for clips failed unexpectedly")
@@ -68,10 +73,10 @@ class AutoExtraction:
     async def _look(self) -> bool:
         """Extract if there is something new; False if that failed."""
         found = await asyncio.to_thread(contents, self._wlasl, self._clips)
-        self._said = ""
-        if found == self._extracted:
+        if found == self._extracted or self._comes_still(found):
             return True
         extraction_id = await asyncio.to_thread(self._extractions.start, self._corpus, self._choice)
+        self._once.forget()
         progress = await self._extractions.ended(extraction_id)
         if progress.state is State.FAILED:
             return False
@@ -79,10 +84,11 @@ class AutoExtraction:
         self._extracted = found
         return True
 
-    def _say(self, message: str) -> None:
-        if message != self._said:
-            _log.warning("%s", message)
-        self._said = message
+    def _comes_still(self, found: Contents) -> bool:
+        """Whether something changed within the last interval, and is not yet as it was at the look before."""
+        before, self._seen = self._seen, found
+        newest = max(changed for _, _, changed in found) / 1e9
+        return found != before and newest > time.time() - self._seconds
 
 
 def contents(wlasl: Path, clips: Path | None) -> Contents:
@@ -94,10 +100,11 @@ def contents(wlasl: Path, clips: Path | None) -> Contents:
     """
     corpus = read_wlasl(wlasl, clips)
     found = set()
-    for name in corpus.files:
+    for path in (corpus.metadata, *(corpus.clips / name for name in corpus.files)):
         try:
-            status = (corpus.clips / name).stat()
+            status = path.stat()
         except FileNotFoundError:
             continue  # taken away since it was listed
-        found.add((name, status.st_size, status.st_mtime_ns))
+        # Not the time of modification: a copy may keep that of its original.
+        found.add((path.name, status.st_size, status.st_ctime_ns))
     return frozenset(found)

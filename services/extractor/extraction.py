@@ -135,12 +135,13 @@ class Extraction:
                     self._keep(instance, outcome)
         if self._progress.done < self._progress.total:
             return self._change(state=State.CANCELLED)
-        self._finish(selection)
+        self._finish()
         return self._change(state=State.SUCCEEDED)
 
-    def _finish(self, selection: Selection) -> None:
-        chosen = [fingerprint(), *(instance.video_id for instance, _ in selection.clips)]
-        digest = hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
+    def _finish(self) -> None:
+        # Of what was asked for and was there, which is the same on every machine, whatever became of it on one.
+        asked = [fingerprint(), repr(self._choice), *sorted(self._corpus.files)]
+        digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:16]
         manifest = finish_extraction(self._store, self.name, fingerprint(), self._shard, digest)
         if manifest is not None:
             _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))

@@ -61,11 +61,13 @@ class Wlasl:
 
     Attributes:
         instances: all of them, in the order of the metadata.
+        metadata: the file that lists them.
         clips: the directory.
         files: names of the files that are in it.
     """
 
     instances: tuple[Instance, ...]
+    metadata: Path
     clips: Path
     files: frozenset[str]
 
@@ -88,8 +90,18 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
 
     Raises:
         NotFound: the metadata or the directory is not there.
-        InvalidInput: the metadata is not WLASL's.
+        InvalidInput: the metadata is not WLASL's, or the directory cannot be read.
     """
+    try:
+        return _read_wlasl(path, clips)
+    except PermissionError as error:
+        raise InvalidInput(
+            f"{error.filename}: cannot be read ({error.strerror}). Make it readable to the user that Signet runs as: "
+            f"chmod -R a+rX {path}"
+        ) from error
+
+
+def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
     metadata = path / METADATA if path.is_dir() else path
     if not metadata.is_file():
         raise NotFound(
@@ -102,7 +114,7 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
     for directory in [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]:
         files = frozenset(file.name for file in directory.glob("*.mp4"))
         if files:
-            return Wlasl(instances, directory, files)
+            return Wlasl(instances, metadata, directory, files)
     raise NotFound(
         f"{clips or metadata.parent}: holds no <video_id>.mp4 file"
         + ("." if clips else f", and neither do {', '.join(_CLIP_DIRECTORIES[:-1])} in it.")

@@ -26,9 +26,11 @@ _log = logging.getLogger(__name__)
 # What MediaPipe and TensorFlow Lite say of every graph that starts. Everything else that a worker says is passed on.
 # TensorFlow Lite writes a line in pieces, and two workers' pieces meet.
 _CHATTER = re.compile(
-    rb"(INFO: )*(Created TensorFlow Lite XNNPACK delegate for CPU\.|\s*$)"
+    rb"(INFO: )*("
+    rb"Created TensorFlow Lite XNNPACK delegate for CPU\.|\s*$"
     rb"|WARNING: All log messages before absl::InitializeLog"
     rb"|[IW]\d{4} .*(inference_feedback_manager|landmark_projection_calculator|gl_context)"
+    rb")"
 )
 
 Job = TypeVar("Job")

@@ -4,15 +4,22 @@ import asyncio
 import logging
 
 from services.trainer.config import TrainConfig
-from services.trainer.runs import Run, Runs, succeeded
+from services.trainer.runs import Failure, Run, Runs, succeeded
 from signet.corpus import read_manifest
-from signet.errors import SignetError
+from signet.errors import SignetError, Unavailable
+from signet.once import Once
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# A run that fails may have met a store that was away; one that fails so often on the same clips will go on failing.
+# A run that fails so often on the same clips will go on failing. A store that was away does not count.
 _ATTEMPTS = 3
+
+# What fails is tried ever more seldom.
+_LONGEST_PAUSE_SECONDS = 600.0
+
+# Settings that say how a run is done, and not what is learnt.
+_OPERATIONAL = {"device", "max_gpu_temperature"}
 
 _WATCH_SECONDS = 0.2
 
@@ -20,8 +27,8 @@ _WATCH_SECONDS = 0.2
 class AutoTraining:
     """Looks at the corpus every so many seconds, and trains if it is new.
 
-    A corpus counts as trained on once a run with this very configuration came to its end on it: so one that was killed
-    or interrupted is done again by the next process, and a changed configuration trains anew.
+    A corpus counts as trained on once a run with this configuration came to its end on it: so one that was killed or
+    interrupted is done again by the next process, and a configuration that learns something else trains anew.
 
     Args:
         store: where the corpus and the runs are.
@@ -36,49 +43,63 @@ class AutoTraining:
         self._config = config
         self._seconds = seconds
         self._settled = ""
+        self._tried = ""
         self._failed = 0
-        self._said = ""
+        self._once = Once(_log)
 
     async def follow(self) -> None:
         """Look for ever."""
+        pause = self._seconds
         while True:
             try:
-                await self._look()
+                done = await self._look()
             except SignetError as error:
-                self._say(f"{error} Looking again every {self._seconds:g} s.", logging.WARNING)
+                self._once.say(f"{error} Looking again every {self._seconds:g} s.")
+                done = True  # looking is cheap
             except Exception:  # noqa: BLE001  (one failed look must not end the following)
                 _log.exception("looking for a corpus failed unexpectedly")
-            await asyncio.sleep(self._seconds)
+                done = False
+            pause = self._seconds if done else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Train if there is something new; False if that failed and is to be tried again."""
         corpus = self._config.corpus
         manifest = await asyncio.to_thread(read_manifest, self._store, corpus)
         if manifest is None:
-            return self._say(f"waiting for corpus {corpus!r} to be extracted")
-        if manifest.version == self._settled:
-            return None
-        if await asyncio.to_thread(self._is_trained, manifest.version):
-            self._settled = manifest.version
-            return self._say(f"corpus {corpus!r} of version {manifest.version} was trained on already")
-        run = await asyncio.to_thread(self._runs.start, self._config, manifest.version)
-        self._say(f"corpus {corpus!r} of version {manifest.version} is new: run {run.run_id}")
+            self._once.say(f"waiting for corpus {corpus!r} to be extracted", logging.INFO)
+            return True
+        version = manifest.version
+        if version == self._settled:
+            return True
+        if await asyncio.to_thread(self._is_trained, version):
+            self._settled = version
+            self._once.say(f"corpus {corpus!r} of version {version} was trained on already", logging.INFO)
+            return True
+        if version != self._tried:
+            self._tried, self._failed = version, 0
+        run = await asyncio.to_thread(self._runs.start, self._config, version)
+        _log.info("corpus %r of version %s is new: run %s", corpus, version, run.run_id)
         await _ended(run)
-        self._failed = self._failed + 1 if run.state == "failed" else 0
-        if self._failed == _ATTEMPTS:
-            self._say(f"{_ATTEMPTS} runs on these clips failed: waiting for others, or a restart", logging.ERROR)
-        if self._failed in {0, _ATTEMPTS}:
-            self._settled, self._failed = manifest.version, 0
-        return None
+        return self._judge(run, version)
+
+    def _judge(self, run: Run, version: str) -> bool:
+        """Whether this version is settled, now that a run on it has ended."""
+        if run.state == "failed":
+            last = run.events[-1]
+            self._failed += not (isinstance(last, Failure) and last.code == Unavailable.code)
+            if self._failed < _ATTEMPTS:
+                return False
+            _log.error("%d runs on these clips failed: waiting for others, or a restart", _ATTEMPTS)
+        self._settled = version
+        return True
 
     def _is_trained(self, version: str) -> bool:
+        told = self._config.model_dump(exclude=_OPERATIONAL)
         return any(
-            config == self._config and result.corpus_version == version for config, result in succeeded(self._store)
+            config.model_dump(exclude=_OPERATIONAL) == told and result.corpus_version == version
+            for config, result in succeeded(self._store)
         )
-
-    def _say(self, message: str, level: int = logging.INFO) -> None:
-        if message != self._said:
-            _log.log(level, "%s", message)
-        self._said = message
 
 
 async def _ended(run: Run) -> None:

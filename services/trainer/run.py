@@ -1,7 +1,8 @@
 """One training run from start to published model: snapshot, training, history in the store, export, alias.
 
 runs/<run_id>/ holds config.json from the first moment, history.jsonl while it goes on, curves.svg and result.json when
-it has ended. A run without a result was interrupted, and published nothing.
+it has ended. A run without a result was interrupted; it published nothing, unless it was killed in the instant between
+publishing and writing its result.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from services.trainer.export import export, weights
 from services.trainer.training import FLAT_START, Epoch, Telemetry, Training, find_device
 from signet import layout, registry
 from signet.dataset import Dataset
-from signet.errors import SignetError
+from signet.errors import SignetError, Unavailable
 from signet.gpu import Nvml
 from signet.registry import Metrics, ModelCard
 from signet.store import ObjectStore
@@ -180,7 +181,11 @@ def run(
         if last:
             break
         if time.monotonic() - written > _HISTORY_SECONDS:
-            _write_history(store, run_id, epochs)
+            try:
+                _write_history(store, run_id, epochs)
+            except Unavailable as error:
+                # It is written again, whole, in a moment; hours of training are not given up for it.
+                _log.warning("run %s: its history cannot be written now. %s", run_id, error)
             written = time.monotonic()
     _write_history(store, run_id, epochs)
 

@@ -35,6 +35,8 @@ class Failure:
 
     message: str
     state: Literal["stopped", "failed", "interrupted"] = "failed"
+    # Of the error, as in signet.errors; "" where nothing went wrong.
+    code: str = ""
 
 
 Event = Started | Epoch | Result | Failure
@@ -216,10 +218,10 @@ class Runs:
             )
         except SignetError as error:
             _log.error("run %s failed: %s", this.run_id, error)
-            return Failure(str(error))
+            return Failure(str(error), code=error.code)
         except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
             _log.exception("run %s failed", this.run_id)
-            return Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.")
+            return Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code)
 
 
 def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:

@@ -42,6 +42,8 @@ def test_the_last_shard_completes_the_corpus_whichever_it_is(object_store: Objec
     manifest = finish_extraction(object_store, "wlasl", "mediapipe", Shard(1, 3), "chosen")
     assert manifest is not None
     assert manifest.clips == ("clip-2",)
+    # Extracted once more from the start: what the shards of the last time noted counts no longer.
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(0, 3), "chosen") is None
 
 
 @pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "1/0", "a/b", "1/2/3"])

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -180,7 +182,22 @@ def test_a_container_that_is_restarted_goes_on(stack: Stack, reference: dict[str
         stack.up()
         wait_for(lambda: stack.serves(video), 60, f"served again after {name} was restarted", stack.explain)
     assert stored_clips(stack.store()) == before
-    assert published(stack.store()) == version, "nothing new, so nothing is trained again"
+    assert published(stack.store()) == version
+    assert stack.log("trainer").count("is new: run") == 1, "nothing new, so nothing is trained again"
+
+
+def test_the_stores_console_asks_who_is_there(stack: Stack, reference: dict[str, bytes]) -> None:
+    request = Request(
+        f"http://127.0.0.1:{stack.ports.console}/api/users",
+        data=json.dumps({"username": "me", "email": "", "actions": ["Admin"], "generate_key": True}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urlopen(request, timeout=30) as answer:
+            said = answer.read().decode()
+            assert "/login" in answer.url, said[:500]
+    except HTTPError as error:
+        assert error.code in {401, 403}
 
 
 def test_down_is_quick_and_everybody_drained(stack: Stack, reference: dict[str, bytes]) -> None:
@@ -202,6 +219,7 @@ def test_data_survive_down_and_a_restore_brings_back_what_was_saved(
     stack: Stack, reference: dict[str, bytes], ground: Path, video: bytes
 ) -> None:
     """By the commands of the operating guide."""
+    version = published(stack.store())
     saved = ground / "backup"
     saved.mkdir()
     volume = f"{PROJECT}_store"
@@ -235,6 +253,9 @@ def test_data_survive_down_and_a_restore_brings_back_what_was_saved(
     wait_for(lambda: stack.serves(video), 60, "the restored model is served", stack.explain)
     store = stack.store()
     assert {key: store.get(key) for key in stored_clips(store)} == reference
+    assert stack.recognise(video).model_version == version
+    wait_for(lambda: "was trained on already" in stack.log("trainer"), 30, "the trainer looks", stack.explain)
+    assert "is new: run" not in stack.log("trainer"), "the very model, not one that was trained again"
 
 
 def stop_at_work(stack: Stack) -> None:

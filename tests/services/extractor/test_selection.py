@@ -41,7 +41,7 @@ def corpus(**glosses: str) -> Wlasl:
             instances.append(Instance(clip_id, gloss, "val" if kind == "v" else "train", "1", 1, -1))
             if kind != "m":
                 files.add(f"{clip_id}.mp4")
-    return Wlasl(tuple(instances), Path("clips"), frozenset(files))
+    return Wlasl(tuple(instances), Path("metadata"), Path("clips"), frozenset(files))
 
 
 def chosen(selection: Selection) -> dict[str, int]:

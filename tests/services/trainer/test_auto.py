@@ -10,8 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from services.trainer.runs import summaries
+from services.trainer.auto import AutoTraining
+from services.trainer.config import TrainConfig
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.runs import Failure, Run, Runs, summaries
 from signet import layout, registry
 from signet.corpus import Shard, finish_extraction
 from signet.errors import NotFound
@@ -116,3 +120,15 @@ def test_a_corpus_that_cannot_be_trained_on_is_not_tried_for_ever(
         time.sleep(1)
     assert log.read_text().count("is new: run") == 3
     assert "no labelled training clip" in log.read_text()
+
+
+def test_a_store_that_was_away_is_no_fault_of_the_clips(directory_store: DirectoryStore) -> None:
+    runs = Runs(directory_store, TrainerMetrics(CollectorRegistry()))
+    auto = AutoTraining(directory_store, runs, TrainConfig(), seconds=1)
+
+    def failed(code: str) -> Run:
+        return Run("r", TrainConfig(), events=[Failure("no", code=code)])
+
+    assert not any(auto._judge(failed("UNAVAILABLE"), "v1") for _ in range(10))
+    assert [auto._judge(failed("INTERNAL"), "v1") for _ in range(3)] == [False, False, True]
+    runs.close()
