@@ -3,19 +3,17 @@
 import asyncio
 import logging
 import threading
+from functools import partial
 
 from services.evaluator.evaluation import DEFAULT_SPLIT, Progress, evaluate
 from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
 from services.evaluator.report import Report, list_reports
 from services.evaluator.serving import ServedModel
 from signet.errors import DeadlineExceeded, NotReady, SignetError, Unavailable
-from signet.once import Once
+from signet.following import Once, follow
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
-
-# A store that is away stays so for a while, and an evaluation takes all cores: it is tried ever more seldom.
-_LONGEST_PAUSE_SECONDS = 600.0
 
 
 class Evaluations:
@@ -74,15 +72,7 @@ class Evaluations:
 
     async def follow(self, served: ServedModel, seconds: float) -> None:
         """Measure each version that is served, once in its life, looking every so many seconds for ever."""
-        pause = seconds
-        while True:
-            try:
-                done = await self._measure(served)
-            except Exception:  # noqa: BLE001  (one failed look must not end the following)
-                _log.exception("an evaluation without request failed unexpectedly")
-                done = False
-            pause = seconds if done else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause)
+        await follow(partial(self._measure, served), seconds, self._once, _log)
 
     async def _measure(self, served: ServedModel) -> bool:
         """Measure what is served, if it was not; False if that has to be tried again."""

@@ -9,7 +9,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.model import LoadedModel
 from signet import registry
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
-from signet.once import Once
+from signet.following import Once
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)

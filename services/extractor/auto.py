@@ -9,13 +9,9 @@ from services.extractor.extractions import Extractions
 from services.extractor.progress import State
 from services.extractor.selection import Choice
 from services.extractor.wlasl import read_wlasl
-from signet.errors import SignetError
-from signet.once import Once
+from signet.following import Once, follow
 
 _log = logging.getLogger(__name__)
-
-# What fails stays so for a while: a store that is away, landmarks of another extractor. It is tried ever more seldom.
-_LONGEST_PAUSE_SECONDS = 600.0
 
 # What there is to extract: names, sizes and times of change of the clips and of their metadata.
 Contents = frozenset[tuple[str, int, int]]
@@ -57,18 +53,7 @@ class AutoExtraction:
 
     async def follow(self) -> None:
         """Look for ever."""
-        pause = self._seconds
-        while True:
-            try:
-                done = await self._look()
-            except SignetError as error:
-                self._once.say(f"{error} Looking again every {self._seconds:g} s.")
-                done = True  # looking is cheap
-            except Exception:  # noqa: BLE001  (one failed look must not end the following)
-                _log.exception("looking for clips failed unexpectedly")
-                done = False
-            pause = self._seconds if done else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause)
+        await follow(self._look, self._seconds, self._once, _log)
 
     async def _look(self) -> bool:
         """Extract if there is something new; False if that failed."""

@@ -6,17 +6,14 @@ import logging
 from services.trainer.config import TrainConfig
 from services.trainer.runs import Failure, Run, Runs, succeeded
 from signet.corpus import read_manifest
-from signet.errors import SignetError, Unavailable
-from signet.once import Once
+from signet.errors import Unavailable
+from signet.following import Once, follow
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 # A run that fails so often on the same clips will go on failing. A store that was away does not count.
 _ATTEMPTS = 3
-
-# What fails is tried ever more seldom.
-_LONGEST_PAUSE_SECONDS = 600.0
 
 # Settings that say how a run is done, and not what is learnt.
 _OPERATIONAL = {"device", "max_gpu_temperature"}
@@ -49,18 +46,7 @@ class AutoTraining:
 
     async def follow(self) -> None:
         """Look for ever."""
-        pause = self._seconds
-        while True:
-            try:
-                done = await self._look()
-            except SignetError as error:
-                self._once.say(f"{error} Looking again every {self._seconds:g} s.")
-                done = True  # looking is cheap
-            except Exception:  # noqa: BLE001  (one failed look must not end the following)
-                _log.exception("looking for a corpus failed unexpectedly")
-                done = False
-            pause = self._seconds if done else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause)
+        await follow(self._look, self._seconds, self._once, _log)
 
     async def _look(self) -> bool:
         """Train if there is something new; False if that failed and is to be tried again."""
