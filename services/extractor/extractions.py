@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import threading
+import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.progress import Progress
+from services.extractor.progress import Progress, State
 from services.extractor.selection import Choice, check_choice
 from services.extractor.wlasl import read_wlasl
 from services.extractor.workers import Workers
@@ -17,6 +18,9 @@ from signet.errors import NotFound, NotReady
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
+
+# How often an extraction says how far it is.
+_TELL_SECONDS = 15.0
 
 # Ended extractions that can still be watched; more are forgotten, oldest first.
 _REMEMBERED = 100
@@ -61,7 +65,13 @@ class Extractions:
         corpus = read_wlasl(self._wlasl, self._clips)
         check_choice(corpus, choice)
         extraction = Extraction(
-            name=name, corpus=corpus, choice=choice, store=self._store, workers=self._workers, metrics=self._metrics
+            name=name,
+            corpus=corpus,
+            choice=choice,
+            store=self._store,
+            workers=self._workers,
+            metrics=self._metrics,
+            on_change=_Teller(name).tell,
         )
         extraction_id = uuid.uuid4().hex
         with self._lock:
@@ -126,3 +136,27 @@ class Extractions:
             extraction_id, progress.state, progress.extracted, progress.present, progress.broken, progress.missing,
             f": {progress.error}" if progress.error else "",
         )  # fmt: skip
+
+
+class _Teller:
+    """Logs how far an extraction is, every so often."""
+
+    def __init__(self, corpus: str) -> None:
+        self._corpus = corpus
+        self._told = time.monotonic()
+
+    def tell(self, progress: Progress) -> None:
+        if progress.ended or time.monotonic() - self._told < _TELL_SECONDS:
+            return
+        self._told = time.monotonic()
+        if progress.state is State.SELECTING:
+            _log.info("corpus %s: choosing, %d clips verified", self._corpus, progress.verified)
+        else:
+            _log.info(
+                "corpus %s: %d of %d clips, %d of them broken, %.0f frames/s",
+                self._corpus,
+                progress.done,
+                progress.total,
+                progress.broken,
+                progress.frames / progress.elapsed_seconds,
+            )

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from services.trainer import narration
 from services.trainer.config import TrainConfig
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.run import Abandoned, Result, Started, new_run_id, run
@@ -19,6 +21,9 @@ from signet.gpu import Nvml
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
+
+# How often a run says how far it is.
+_TELL_SECONDS = 10.0
 
 # More waiting runs than this are a client's loop, not a plan.
 MAX_QUEUED = 100
@@ -176,6 +181,9 @@ class Runs:
 
     def _run(self, this: Run) -> None:
         ending = self._ending(this)
+        if isinstance(ending, Result):
+            for line in narration.closing(ending):
+                _log.info("run %s: %s", this.run_id, line)
         # Before the event: whoever has seen a run end finds it counted.
         self._metrics.ended(ending.state)
         this.events.append(ending)
@@ -188,12 +196,20 @@ class Runs:
         if self._closing.is_set():
             return Failure("the trainer was told to stop before this run began. Start it again.", "interrupted")
 
+        told = 0.0
+
         def started(event: Started) -> None:
+            for line in narration.opening(event):
+                _log.info("run %s: %s", this.run_id, line)
             self._metrics.started(this.run_id, this.config.model_name, event)
             this.events.append(event)
             self._metrics.queued(self._waiting())
 
         def epoch(event: Epoch) -> None:
+            nonlocal told
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                _log.info("run %s: %s", this.run_id, narration.epoch_line(event, this.config.num_epochs))
             self._metrics.epoch(event)
             this.events.append(event)
 

@@ -81,7 +81,10 @@ def watch(extractor: Any, extraction_id: str) -> list[pb.ExtractionProgress]:
     return [response.progress for response in extractor.WatchExtraction(request, timeout=60)]
 
 
-def test_an_extraction_is_started_and_watched_to_its_end(extractor: Any, directory_store: DirectoryStore) -> None:
+def test_an_extraction_is_started_and_watched_to_its_end(
+    extractor: Any, directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("services.extractor.extractions._TELL_SECONDS", 0.0)
     started = time.monotonic()
     answer = extractor.StartExtraction(pb.StartExtractionRequest(max_glosses=2, splits=["train"]), timeout=10)
     assert time.monotonic() - started < 2
@@ -94,6 +97,8 @@ def test_an_extraction_is_started_and_watched_to_its_end(extractor: Any, directo
     assert last.elapsed_seconds > 0
     assert len(list(directory_store.list("landmarks/v1/wlasl/"))) == 2
     assert watch(extractor, answer.extraction_id) == [last]  # an ended one can still be asked for
+    said = [record.message for record in caplog.records]
+    assert any(message.startswith("corpus wlasl: 1 of 2 clips, 0 of them broken, ") for message in said)
 
 
 def test_one_corpus_is_extracted_once_at_a_time_and_can_be_cancelled(extractor: Any) -> None:

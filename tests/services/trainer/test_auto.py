@@ -79,6 +79,8 @@ def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
         wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"] * 2, log)
     text = log.read_text()
     assert text.count("is new: run") == 2
+    for line in ("parameters ", "18 train and 6 val clips", "epoch 1/3", "published   models/signet/"):
+        assert line in text, "whoever reads the log sees the training"
     assert "Traceback" not in text
 
     with following(directory_store, log):
