@@ -219,7 +219,9 @@ def test_data_survive_down_and_a_restore_brings_back_what_was_saved(
     stack: Stack, reference: dict[str, bytes], ground: Path, video: bytes
 ) -> None:
     """By the commands of the operating guide."""
+    stack.up()
     version = published(stack.store())
+    stack.compose("stop")
     saved = ground / "backup"
     saved.mkdir()
     volume = f"{PROJECT}_store"
