@@ -200,8 +200,8 @@ def serving() -> Any:
         bars(
             Text(
                 "Accuracy by version",
-                "Top-1 of the newest reports since the evaluator started, by model version and split. A new version "
-                "should not be below the one before; the report has the interval that says whether it is.",
+                "Top-1 of the newest reports, by model version and split. A new version should not be below the one "
+                "before; the report has the interval that says whether it is.",
                 "no report yet",
             ),
             "percentunit",
