@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from services.trainer.training import FLAT_START, Epoch
+from services.trainer.objective import FLAT_START
+from services.trainer.training import Epoch
 
 _EXACT, _GREEDY, _TRAIN, _VAL, _BLANK = "#1b6ca8", "#d98324", "#8a8a8a", "#1b6ca8", "#5b4b8a"
 

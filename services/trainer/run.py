@@ -23,7 +23,8 @@ from services.trainer import curves, snapshot, thermal
 from services.trainer.config import FIRST_GOAL, TrainConfig
 from services.trainer.evaluate import Score
 from services.trainer.export import export, weights
-from services.trainer.training import FLAT_START, Epoch, Telemetry, Training, find_device
+from services.trainer.objective import FLAT_START
+from services.trainer.training import Epoch, Telemetry, Training, find_device
 from signet import layout, registry
 from signet.dataset import Dataset
 from signet.errors import SignetError, Unavailable

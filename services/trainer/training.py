@@ -14,9 +14,10 @@ from services.trainer.augment import Augmentation
 from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.config import TrainConfig
 from services.trainer.evaluate import NOTHING, Score, evaluate, together
-from services.trainer.loss import ctc, frame_cross_entropy, frame_weights
+from services.trainer.loss import frame_weights
 from services.trainer.memory import Parts, full_memory_named
 from services.trainer.model import Architecture, Recogniser
+from services.trainer.objective import loss as objective
 from services.trainer.snapshot import TRAIN, VAL
 from signet.dataset import Dataset
 from signet.errors import InvalidSetting, NotReady, SignetError
@@ -25,13 +26,6 @@ from signet.errors import InvalidSetting, NotReady, SignetError
 # for the other's time slice, many times slower.
 DEFAULT_THREADS = 1
 THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays for models far larger than the default"
-
-# Share of the epochs with frame labels alone, and the share over which they then fade into CTC.
-FLAT_START = 0.4
-FADE = 0.2
-
-# What remains of the frame term beside CTC: enough to keep a sign's moment from spreading out again.
-FRAME_WEIGHT = 0.15
 
 # Signs in the longest training sequence.
 LONGEST_SEQUENCE = 3
@@ -213,20 +207,11 @@ class Training:
         self._optimizer.zero_grad()
         total = torch.zeros((), device=signs.device)
         for part in batch.parts(parts):
-            loss = self._loss(part, progress, signs, weight)
+            log_probs = self._model.encoder(part.hands, part.both, part.lengths)
+            loss = objective(log_probs, part, progress, signs, weight)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
-
-    def _loss(self, batch: Batch, progress: float, signs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """What these sequences add to the loss of a batch of so many signs, whose frames have this weight together."""
-        log_probs = self._model.encoder(batch.hands, batch.both, batch.lengths)
-        frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside, weight)
-        if progress < FLAT_START:
-            return frames
-        faded = min(1.0, (progress - FLAT_START) / FADE)
-        frame_share = 1 - (1 - FRAME_WEIGHT) * faded
-        return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths, signs) + frame_share * frames
 
 
 def use_threads(threads: int) -> None:
