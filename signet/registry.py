@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet import layout
+from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
 from signet.store import ObjectStore
 
@@ -44,8 +45,11 @@ class ModelCard(BaseModel):
     # Class c is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
     frame_rate: float
-    # Nats taken from the blank when decoding; part of the model, so that every reader decodes alike.
-    blank_penalty: float
+    # How the model is decoded; part of it, so that every reader decodes alike. The blank's penalty holds for isolated
+    # signs too. Cards from before there was a beam search are read as if they had its defaults.
+    blank_penalty: float = Field(allow_inf_nan=False)
+    insertion_penalty: float = Field(0.0, allow_inf_nan=False)
+    beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1)
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
@@ -55,6 +59,11 @@ class ModelCard(BaseModel):
     onnx_difference: float
     # sha256 of the other files of this version, by name.
     files: dict[str, str]
+
+    @property
+    def decoder(self) -> ContinuousDecoder:
+        """The model's one decoder of continuous signing."""
+        return ContinuousDecoder(self.beam_width, self.blank_penalty, self.insertion_penalty)
 
 
 class AliasMove(BaseModel):

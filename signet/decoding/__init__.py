@@ -1,0 +1,30 @@
+"""From CTC log-probabilities to glosses, in numpy. Class 0 is the blank; classes 1..C are glosses.
+
+An isolated clip holds one sign, so its prediction is the exact posterior over single-sign hypotheses (`exact`).
+Continuous signing is decoded by prefix beam search (`beam`), with one fixed `ContinuousDecoder` for a model: the
+distance between the two on isolated clips measures blank collapse. Where in a clip a known sign is signed, says
+`alignment`. docs/recognition.md explains all of it.
+"""
+
+from signet.decoding.alignment import Alignment, Span, align, occupation
+from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis, beam_search
+from signet.decoding.exact import single_sign_posterior, single_sign_scores
+from signet.decoding.frames import BLANK, best_path, blank_ratio, log_softmax, penalise_blank
+
+__all__ = [
+    "BLANK",
+    "DEFAULT_BEAM_WIDTH",
+    "Alignment",
+    "ContinuousDecoder",
+    "Hypothesis",
+    "Span",
+    "align",
+    "beam_search",
+    "best_path",
+    "blank_ratio",
+    "log_softmax",
+    "occupation",
+    "penalise_blank",
+    "single_sign_posterior",
+    "single_sign_scores",
+]

@@ -1,0 +1,137 @@
+"""When in a clip its signs happen: forced alignment of known glosses over the CTC trellis.
+
+The trellis of n signs has 2n + 1 states: blank, sign, blank, sign, ..., blank (Graves et al. 2006, section 4.1). A path
+stays, goes on by one, or goes on by two, from one sign to a different one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from signet.decoding.frames import BLANK, Array, LogProbs
+from signet.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Span:
+    """The frames of one sign, the last one included.
+
+    A model emits a sign where it is sure of it, which may be less than the hands' whole movement.
+    """
+
+    sign: int
+    first: int
+    last: int
+
+    def seconds(self, frame_rate: float) -> tuple[float, float]:
+        """When it begins and ends, in seconds from the clip's first frame. A frame lasts until the next one."""
+        return self.first / frame_rate, (self.last + 1) / frame_rate
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The most probable alignment of known signs.
+
+    Attributes:
+        spans: of each sign, in order.
+        score: log-probability of this one path.
+    """
+
+    spans: tuple[Span, ...]
+    score: float
+
+
+def align(log_probs: LogProbs, signs: Sequence[int]) -> Alignment:
+    """The one most probable path that collapses to these signs (Viterbi), in O(T·n).
+
+    Args:
+        log_probs: [T, C + 1].
+        signs: classes 1..C, at least one.
+
+    Raises:
+        InvalidInput: no sign, a class that is none, or more signs than the frames can hold.
+    """
+    states, skips = _trellis(log_probs, signs)
+    emissions = log_probs[:, states].astype(np.float64)
+    score = np.full(len(states), -np.inf)
+    score[:2] = emissions[0, :2]
+    # How many states each step went forward.
+    steps = np.zeros(emissions.shape, np.int8)
+    for t in range(1, len(emissions)):
+        step = steps[t]
+        best = score.copy()
+        step[1:][score[:-1] > best[1:]] = 1
+        np.maximum(best[1:], score[:-1], out=best[1:])
+        jump = np.where(skips, score[:-2], -np.inf)
+        step[2:][jump > best[2:]] = 2
+        np.maximum(best[2:], jump, out=best[2:])
+        score = best + emissions[t]
+    state = len(states) - 1 if score[-1] > score[-2] else len(states) - 2
+    total = float(score[state])
+    path = np.empty(len(emissions), np.int64)
+    for t in range(len(emissions) - 1, -1, -1):
+        path[t] = state
+        state -= int(steps[t, state])
+    where = [np.flatnonzero(path == 2 * number + 1) for number in range(len(signs))]
+    return Alignment(
+        tuple(Span(int(sign), int(own[0]), int(own[-1])) for sign, own in zip(signs, where, strict=True)), total
+    )
+
+
+def occupation(log_probs: LogProbs, signs: Sequence[int]) -> Array:
+    """How probable it is that frame t belongs to the i-th sign, over all alignments of these signs: float64 [T, n].
+
+    Forward-backward (Graves et al. 2006, section 4.1); what is missing to 1 in a frame is its probability of being
+    between signs. It is also the derivative of log p(signs | x) by the frame's log-probability of that sign.
+
+    Args:
+        log_probs: [T, C + 1].
+        signs: classes 1..C, at least one.
+
+    Raises:
+        InvalidInput: no sign, a class that is none, or more signs than the frames can hold.
+    """
+    states, skips = _trellis(log_probs, signs)
+    emissions = log_probs[:, states].astype(np.float64)
+    ahead = _forward(emissions, skips)
+    # The trellis read from its end is a trellis of the same kind.
+    back = _forward(emissions[::-1, ::-1], skips[::-1])[::-1, ::-1]
+    both = ahead + back - emissions
+    most = both.max(axis=1, keepdims=True)
+    share = np.exp(both - most)
+    share /= share.sum(axis=1, keepdims=True)
+    return np.asarray(share[:, 1::2])
+
+
+def _trellis(log_probs: LogProbs, signs: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The classes of the states, [2n + 1], and whether one may get to each from two before, [2n - 1]."""
+    frames, classes = log_probs.shape
+    if not len(signs) or not all(0 < sign < classes for sign in signs):
+        raise InvalidInput(
+            f"signs {list(signs)} cannot be aligned: give at least one, of the classes 1 to {classes - 1}."
+        )
+    least = len(signs) + sum(sign == after for sign, after in pairwise(signs))
+    if frames < least:
+        raise InvalidInput(
+            f"{len(signs)} signs need {least} frames, one each and one between equal ones; the clip has {frames}. "
+            "Align fewer signs, or a longer clip."
+        )
+    states = np.full(2 * len(signs) + 1, BLANK, np.int64)
+    states[1::2] = signs
+    return states, (states[2:] != BLANK) & (states[2:] != states[:-2])
+
+
+def _forward(emissions: Array, skips: npt.NDArray[np.bool_]) -> Array:
+    """Log-probability of all paths up to each frame that are in each state there, this frame included: [T, S]."""
+    ahead = np.full(emissions.shape, -np.inf)
+    ahead[0, :2] = emissions[0, :2]
+    for t in range(1, len(emissions)):
+        before, now = ahead[t - 1], ahead[t]
+        now[:] = before
+        now[1:] = np.logaddexp(now[1:], before[:-1])
+        now[2:] = np.logaddexp(now[2:], np.where(skips, before[:-2], -np.inf))
+        now += emissions[t]
+    return ahead

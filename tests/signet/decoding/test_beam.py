@@ -1,0 +1,118 @@
+"""Continuous decoding against the definition, against the algorithm as it is printed, and as its users meet it."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signet.decoding import BLANK, ContinuousDecoder, beam_search, best_path, log_softmax, penalise_blank
+from signet.errors import InvalidInput, InvalidSetting
+from tests.signet.decoding.enumeration import Array, Path, padded_batch, posteriors, sequences, small
+
+# More prefixes than five frames of three signs can make.
+EVERYTHING = 400
+
+penalties = st.sampled_from([0.0, 0.7, 2.0])
+
+
+@given(small, penalties, st.sampled_from([0.0, 0.5, 2.0, -0.5]))
+@settings(max_examples=60, deadline=None)
+def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
+    log_probs: Array, blank_penalty: float, insertion_penalty: float
+) -> None:
+    (found,) = beam_search(
+        log_probs[None], width=EVERYTHING, blank_penalty=blank_penalty, insertion_penalty=insertion_penalty
+    )
+    expected = {
+        signs: score - insertion_penalty * len(signs)
+        for signs, score in sequences(penalise_blank(log_probs, blank_penalty)).items()
+    }
+    assert len(found) == len(expected)
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(expected[hypothesis.signs], abs=1e-9)
+    assert [hypothesis.score for hypothesis in found] == pytest.approx(sorted(expected.values(), reverse=True))
+
+
+def _as_printed(log_probs: Array, width: int, insertion_penalty: float) -> dict[Path, float]:
+    """Algorithm 1 of Hannun et al. 2014: one prefix and one class after the other."""
+    beam: dict[Path, tuple[float, float]] = {(): (1.0, 0.0)}
+    cost = math.exp(-insertion_penalty)
+    for frame in np.exp(log_probs):
+        after: dict[Path, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for prefix, (blank, sign) in beam.items():
+            after[prefix][0] += (blank + sign) * frame[BLANK]
+            if prefix:
+                after[prefix][1] += sign * frame[prefix[-1]]
+            for c in range(1, len(frame)):
+                before = blank if prefix and prefix[-1] == c else blank + sign
+                after[(*prefix, c)][1] += before * frame[c] * cost
+        kept = sorted(after, key=lambda prefix: -sum(after[prefix]))[:width]
+        beam = {prefix: (after[prefix][0], after[prefix][1]) for prefix in kept if sum(after[prefix])}
+    return {prefix: math.log(sum(both)) for prefix, both in beam.items()}
+
+
+@given(
+    st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 10_000), st.sampled_from([0.5, 2.0, 5.0]),
+    penalties,
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_a_narrow_beam_is_the_printed_algorithm_over_all_classes(
+    frames: int, classes: int, width: int, seed: int, scale: float, insertion_penalty: float
+) -> None:
+    log_probs = posteriors(frames, classes, seed, scale)
+    (found,) = beam_search(log_probs[None], width=width, insertion_penalty=insertion_penalty)
+    expected = _as_printed(log_probs, width, insertion_penalty)
+    assert {hypothesis.signs for hypothesis in found} == expected.keys()
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(expected[hypothesis.signs], abs=1e-9)
+
+
+def test_clips_of_all_lengths_together_are_decoded_as_each_alone() -> None:
+    clips = [posteriors(1 + (seed * 7) % 40, 30, seed, 2.0) for seed in range(150)]
+    decoder = ContinuousDecoder(beam_width=4, blank_penalty=1.0, insertion_penalty=0.5)
+    together = decoder.hypotheses(*padded_batch(clips), most=2)
+    for answer, clip in zip(together, clips, strict=True):
+        (alone,) = decoder.hypotheses(clip[None], most=2)
+        assert [one.signs for one in answer] == [one.signs for one in alone]
+        assert [one.score for one in answer] == pytest.approx([one.score for one in alone])
+
+
+def test_a_long_recording_is_decoded_sign_by_sign() -> None:
+    signs = np.random.default_rng(0).integers(1, 21, 300)
+    path = np.concatenate([[BLANK, sign, sign, BLANK] for sign in signs])
+    assert ContinuousDecoder().decode(log_softmax(6 * np.eye(21)[path])[None]) == [tuple(signs)]
+
+
+def test_alignments_add_up_where_the_best_path_sees_one_at_a_time() -> None:
+    """Blank is the best of every frame, and yet some sign is likelier than none: a spread-out model is not empty."""
+    log_probs = np.log(np.tile([0.6, 0.35, 0.05], (3, 1)))
+    assert best_path(log_probs) == []
+    assert ContinuousDecoder().decode(log_probs[None]) == [(1,)]
+
+
+def test_a_blank_penalty_brings_signs_out_and_an_insertion_penalty_takes_them_back() -> None:
+    log_probs = np.log(np.tile([0.9, 0.09, 0.01], (4, 1)))
+
+    def decoded(**penalties: float) -> Path:
+        return ContinuousDecoder(**penalties).decode(log_probs[None])[0]  # type: ignore[arg-type]
+
+    assert decoded() == ()
+    assert decoded(blank_penalty=2.0) == (1,)
+    assert decoded(blank_penalty=2.0, insertion_penalty=3.0) == ()
+
+
+def test_what_a_diverged_model_says_is_refused() -> None:
+    log_probs = posteriors(6, 3, 0)
+    log_probs[2] = np.nan
+    with pytest.raises(InvalidInput, match="not finite"):
+        ContinuousDecoder().decode(np.stack([posteriors(6, 3, 1), log_probs]))
+
+
+def test_a_decoder_that_could_not_decode_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InvalidSetting, match="width of 1 or more"):
+        ContinuousDecoder(beam_width=0)
+    with pytest.raises(InvalidSetting, match="insertion_penalty=nan: give a finite number of nats"):
+        ContinuousDecoder(insertion_penalty=float("nan"))

@@ -1,0 +1,45 @@
+"""Reading single frames: greedy decoding and the blank's penalty."""
+
+import numpy as np
+import pytest
+
+from signet.decoding import BLANK, best_path, blank_ratio, log_softmax, penalise_blank
+from tests.signet.decoding.enumeration import posteriors
+
+
+@pytest.mark.parametrize(
+    ("path", "signs"),
+    [
+        ([0, 0, 0], []),
+        ([1, 1, 1], [1]),
+        ([0, 2, 2, 0, 0], [2]),
+        ([2, 0, 2], [2, 2]),
+        ([1, 2, 2, 1], [1, 2, 1]),
+        ([3], [3]),
+    ],
+)
+def test_best_path_merges_repeats_and_drops_blanks(path: list[int], signs: list[int]) -> None:
+    log_probs = log_softmax(10 * np.eye(4)[path])
+    assert best_path(log_probs) == signs
+    assert blank_ratio(log_probs) == path.count(BLANK) / len(path)
+
+
+def test_a_penalty_moves_probability_from_the_blank_and_keeps_the_glosses_in_proportion() -> None:
+    log_probs = posteriors(12, 5, 3)
+    before = log_probs.copy()
+    penalised = penalise_blank(log_probs, 2.0)
+    assert np.allclose(np.exp(penalised).sum(axis=-1), 1)
+    assert (penalised[:, BLANK] < log_probs[:, BLANK]).all()
+    assert np.allclose(penalised[:, 1:] - penalised[:, 1:2], log_probs[:, 1:] - log_probs[:, 1:2])
+    assert np.allclose(penalised[:, BLANK] - penalised[:, 1], log_probs[:, BLANK] - log_probs[:, 1] - 2.0)
+    assert np.array_equal(log_probs, before)
+
+
+def test_no_penalty_changes_nothing_and_enough_of_it_ends_every_empty_output() -> None:
+    logits = np.zeros((30, 6))
+    logits[:, BLANK] = 4
+    logits[10:20, 3] = 3
+    log_probs = log_softmax(logits)
+    assert np.allclose(penalise_blank(log_probs, 0.0), log_probs)
+    assert best_path(log_probs) == []
+    assert 3 in best_path(penalise_blank(log_probs, 2.0))
