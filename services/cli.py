@@ -25,8 +25,11 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 # Command -> service and what it does. Kept here so that `signet --help` loads neither torch nor MediaPipe.
 COMMANDS = {
     "extract": ("extractor", "Turn video clips into landmark tensors."),
+    "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
     "train": ("trainer", "Train a model on extracted clips, and publish it."),
     "runs": ("trainer", "List the trainings that the store knows."),
+    "analyze": ("trainer", "Look at a training run, or compare several, on one page."),
+    "features": ("trainer", "Show a clip as the model sees it: skeleton, motion, features."),
     "evaluate": ("evaluator", "Measure a published model on a split, and write a report."),
     "predict": ("evaluator", "Say which sign a clip shows."),
     "models": ("evaluator", "List the published models."),

@@ -6,19 +6,19 @@ report that names a version names its data exactly.
 
 import hashlib
 import json
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from signet import layout
+from signet.audit import joined, near_identical
 from signet.errors import AlreadyExists, DataLoss, NotFound
-from signet.landmarks import FRAME_RATE, Landmarks, to_model_input
+from signet.landmarks import FRAME_RATE, JOINTS, ClipRecord, Landmarks, to_model_input
 from signet.store import ObjectStore
 
 SCHEMA = "signet.dataset/1"
@@ -50,10 +50,20 @@ class Audit(BaseModel):
 
     # Groups of clips made from bit-identical videos, by clip id.
     identical: tuple[tuple[str, ...], ...] = ()
-    # Those of them that stand on both sides of a split.
+    # Groups of clips that show the same recording by their landmarks (`signet.audit`), not all of them bit-identical.
+    # Empty in snapshots from before that was looked for; so is the next.
+    near_identical: tuple[tuple[str, ...], ...] = ()
+    # Groups of either kind whose clips have more than one gloss.
+    multi_label: tuple[tuple[str, ...], ...] = ()
+    # Groups of either kind that stand on both sides of a split.
     leaking: tuple[tuple[str, ...], ...] = ()
     # Signers that stand on both sides: WLASL's official split is not signer-independent.
     shared_signers: int = 0
+
+    @property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of clips that show the same recording, of either kind: what must not be parted."""
+        return joined((*self.identical, *self.near_identical))
 
 
 class Manifest(BaseModel):
@@ -77,11 +87,13 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A snapshot in memory.
+    """A snapshot in memory, or mapped into it from a file of this machine.
 
     Attributes:
         manifest: what it is.
-        frames: float32 [N, 75, 3]; all clips' model inputs, one after the other; NaN where a part is absent.
+        frames: float32 [N, 75, 3]; all clips' model inputs, one after the other; NaN where a part is absent. Of a
+            snapshot that was loaded, frames that nobody looks at take no memory, and those that somebody does are given
+            back when it is short.
     """
 
     manifest: Manifest
@@ -97,7 +109,11 @@ class Dataset:
 
     def label(self, clip: DatasetClip) -> int:
         """The clip's class, 1..C."""
-        return self.manifest.vocabulary.index(clip.gloss) + 1
+        return self._classes[clip.gloss]
+
+    @cached_property
+    def _classes(self) -> Mapping[str, int]:
+        return {gloss: index for index, gloss in enumerate(self.manifest.vocabulary, start=1)}
 
 
 @dataclass(frozen=True)
@@ -107,17 +123,32 @@ class SourceClip:
     landmarks: Landmarks
     sha256: str
 
+    def sampled(self) -> "SampledClip":
+        """What a snapshot keeps of it, a fraction of its size."""
+        return SampledClip(self.landmarks.record, self.sha256, to_model_input(self.landmarks))
 
-def build(name: str, sources: Sequence[SourceClip]) -> Dataset:
-    """Make a snapshot of these clips, in the order of their ids."""
-    ordered = sorted(sources, key=lambda source: source.landmarks.record.clip_id)
-    records = {source.landmarks.record.clip_id: source.landmarks.record for source in ordered}
-    inputs = {source.landmarks.record.clip_id: to_model_input(source.landmarks) for source in ordered}
 
+@dataclass(frozen=True, eq=False)
+class SampledClip:
+    """What a snapshot keeps of a clip: its record, the hash of its stored bytes, and its model input [T', 75, 3]."""
+
+    record: ClipRecord
+    sha256: str
+    frames: npt.NDArray[np.float32]
+
+
+def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
+    """Make a snapshot of these clips, in the order of their ids; at least one."""
+    return assemble(name, [source.sampled() for source in sources])
+
+
+def assemble(name: str, sampled: Iterable[SampledClip]) -> Dataset:
+    """Make a snapshot of these clips, in the order of their ids; at least one."""
+    ordered = sorted(sampled, key=lambda source: source.record.clip_id)
     clips, start = [], 0
     for source in ordered:
-        record = source.landmarks.record
-        frames = len(inputs[record.clip_id])
+        record = source.record
+        frames = len(source.frames)
         clips.append(
             DatasetClip(
                 clip_id=record.clip_id,
@@ -131,81 +162,139 @@ def build(name: str, sources: Sequence[SourceClip]) -> Dataset:
             )
         )
         start += frames
-    shard = np.concatenate([inputs[clip.clip_id] for clip in clips])
+    shard = np.concatenate([source.frames for source in ordered])
     vocabulary = tuple(sorted({clip.gloss for clip in clips}))
     content = {
         "schema": SCHEMA,
         "frame_rate": FRAME_RATE,
         "vocabulary": vocabulary,
         "clips": [[clip.clip_id, clip.gloss, clip.split, clip.signer, clip.sha256] for clip in clips],
-        "shard": hashlib.sha256(_encode(shard)).hexdigest(),
+        "shard": _digest(shard),
     }
     version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     manifest = Manifest(
         name=name,
         version=version,
-        corpus=next(iter(records.values())).corpus,
-        extractor=next(iter(records.values())).extractor,
+        corpus=ordered[0].record.corpus,
+        extractor=ordered[0].record.extractor,
         frame_rate=FRAME_RATE,
         vocabulary=vocabulary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
-        audit=_audit(clips),
+        audit=_audit(clips, shard),
     )
     return Dataset(manifest, shard)
 
 
-def publish(store: ObjectStore, dataset: Dataset) -> None:
-    """Store a snapshot: its frames first, its manifest last. One that is there already is left as it is."""
+def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
+    """Store a snapshot: its frames first, its manifest last.
+
+    Args:
+        store: where it goes.
+        dataset: the snapshot.
+        repair: write over one that is there already, because it is damaged; otherwise that is left as it is.
+    """
     name, version = dataset.manifest.name, dataset.manifest.version
-    if store.stat(layout.dataset_manifest(name, version)):
+    key = layout.dataset_manifest(name, version)
+    if not repair and store.stat(key):
         return
     store.put(layout.dataset_shard(name, version), _encode(dataset.frames))
+    manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
+    if repair:
+        return store.put(key, manifest)
     try:
-        store.create(
-            layout.dataset_manifest(name, version), dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
-        )
+        store.create(key, manifest)
     except AlreadyExists:
         return  # another run made the very same snapshot meanwhile
 
 
+def read_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
+    """What a snapshot is, without its frames.
+
+    Raises:
+        NotFound: there is none of this name and version.
+        DataLoss: its manifest cannot be read.
+    """
+    key = layout.dataset_manifest(name, version)
+    try:
+        return Manifest.model_validate_json(store.get(key))
+    except NotFound:
+        raise NotFound(f"{store.url}: no dataset {name!r} of version {version!r}. `signet train` makes one.") from None
+    except ValidationError as error:
+        raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({error.error_count()} faults).") from error
+
+
 def load(store: ObjectStore, name: str, version: str) -> Dataset:
-    """Read a snapshot back.
+    """Read a snapshot back; its frames are mapped from a file of this machine, which is fetched if it is not there.
 
     Raises:
         NotFound: there is none of this name and version.
         DataLoss: its frames are not those that its manifest names.
     """
-    key = layout.dataset_manifest(name, version)
+    manifest = read_manifest(store, name, version)
     try:
-        manifest = Manifest.model_validate_json(store.get(key))
-    except NotFound:
-        raise NotFound(f"{store.url}: no dataset {name!r} of version {version!r}. `signet train` makes one.") from None
-    except ValidationError as error:
-        raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({error.error_count()} faults).") from error
-    shard = store.get(layout.dataset_shard(name, version))
-    if hashlib.sha256(shard).hexdigest() != manifest.shard_sha256:
-        raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} are damaged. Delete it and train again.")
-    try:
-        return Dataset(manifest, load_safetensors(shard)["frames"])
-    except (SafetensorError, KeyError) as error:
+        return Dataset(manifest, _decode(store.get_mapped(layout.dataset_shard(name, version), manifest.shard_sha256)))
+    except (DataLoss, NotFound) as error:
+        raise DataLoss(
+            f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again: it makes them anew."
+        ) from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
         raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} cannot be read ({error}).") from error
 
 
+# A shard is safetensors with the one tensor "frames". It is written and read here without that library, which would
+# copy hundreds of megabytes several times and cannot read from a memory map of ours. A file is the header's length as
+# uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
+# https://huggingface.co/docs/safetensors.
+def _header(frames: npt.NDArray[np.float32]) -> bytes:
+    text = json.dumps(
+        {"frames": {"dtype": "F32", "shape": frames.shape, "data_offsets": [0, frames.nbytes]}}, separators=(",", ":")
+    )
+    text += " " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
 def _encode(frames: npt.NDArray[np.float32]) -> bytes:
-    return save_safetensors({"frames": np.ascontiguousarray(frames)})
+    return b"".join((_header(frames), _bytes(frames)))
 
 
-def _audit(clips: Sequence[DatasetClip]) -> Audit:
-    by_source: dict[str, list[DatasetClip]] = {}
+def _digest(frames: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(_header(frames))
+    digest.update(_bytes(frames))
+    return digest.hexdigest()
+
+
+def _bytes(frames: npt.NDArray[np.float32]) -> memoryview:
+    return np.ascontiguousarray(frames, "<f4").data.cast("B")
+
+
+def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
+    """The frames in a shard's own memory: float32 [N, 75, 3]."""
+    (length,) = struct.unpack("<Q", shard[:8])
+    entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
+    if entry["dtype"] != "F32" or entry["shape"][1:] != [JOINTS, 3]:
+        raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, {JOINTS}, 3]")
+    start, end = entry["data_offsets"]
+    return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(entry["shape"])
+
+
+def _audit(clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32]) -> Audit:
+    by_source: dict[str, list[str]] = {}
     for clip in clips:
-        by_source.setdefault(clip.source_sha256 or clip.sha256, []).append(clip)
-    twins = [group for group in by_source.values() if len(group) > 1]
+        by_source.setdefault(clip.source_sha256 or clip.sha256, []).append(clip.clip_id)
+    identical = tuple(tuple(group) for group in by_source.values() if len(group) > 1)
+    near = [
+        (clips[twin.first].clip_id, clips[twin.second].clip_id)
+        for twin in near_identical(frames, [clip.frames for clip in clips])
+    ]
+    known = {frozenset(group) for group in identical}
+    twins = joined((*identical, *near))
+    by_id = {clip.clip_id: clip for clip in clips}
     signers = {split: {clip.signer for clip in clips if clip.split == split} for split in ("train", "val", "test")}
     return Audit(
-        identical=tuple(tuple(clip.clip_id for clip in group) for group in twins),
-        leaking=tuple(
-            tuple(clip.clip_id for clip in group) for group in twins if len({clip.split for clip in group}) > 1
-        ),
+        identical=identical,
+        near_identical=tuple(group for group in twins if frozenset(group) not in known),
+        multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
+        leaking=tuple(group for group in twins if len({by_id[one].split for one in group}) > 1),
         shared_signers=len(signers["train"] & (signers["val"] | signers["test"])),
     )

@@ -62,6 +62,11 @@ def run(run_id: str, file: str) -> str:
     return f"runs/{check_name('run', run_id)}/{file}"
 
 
+def held_out(run_id: str) -> str:
+    """What a run's models say of clips that they were not trained on."""
+    return run(run_id, "heldout.safetensors")
+
+
 def models(name: str) -> str:
     """The prefix of a model's versions and aliases."""
     return f"models/{check_name('model', name)}/"

@@ -6,7 +6,7 @@ from math import sqrt
 _Z95 = 1.959963984540054
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: int) -> tuple[float, float]:
     """95 % Wilson score interval of a proportion (Wilson 1927). (0, 1) for no trials."""
     if trials == 0:
         return 0.0, 1.0

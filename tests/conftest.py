@@ -25,6 +25,14 @@ def wlasl() -> Path:
     pytest.skip("no WLASL clips here: set WLASL=<directory with WLASL_v0.3.json and clips/>")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever the tests start keeps its copies here, and not among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
     """A SeaweedFS server for the whole session."""

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,14 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.extractor import progress
+from services.extractor import importing, progress
+from services.extractor.archive import read_archive
 from services.extractor.extraction import Extraction
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.progress import State
 from services.extractor.selection import Choice
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
 from services.extractor.statistics import clip_statistics
-from services.extractor.wlasl import SPLITS, read_wlasl
+from services.extractor.wlasl import SPLITS, read_metadata, read_wlasl
 from services.extractor.workers import Workers
 from signet import layout
 from signet.corpus import Shard
@@ -39,10 +41,18 @@ _LINE_SECONDS = 10.0
 EXIT_BROKEN = 3
 _EXIT_SIGNAL = 128
 
+StoreOption = Annotated[
+    str | None, typer.Option(help="http(s)://host:port/bucket or file:<directory>; default: SIGNET_STORE")
+]
+
 
 @app.callback()
 def _group() -> None:
     """Video to landmark tensors."""
+
+
+# More names than this tell nobody anything.
+_NAMED_GLOSSES = 100
 
 
 @app.command(
@@ -81,9 +91,7 @@ def extract(
     clip_timeout_seconds: Annotated[
         float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this long")
     ] = DEFAULT_CLIP_TIMEOUT_SECONDS,
-    store: Annotated[
-        str | None, typer.Option(help="http(s)://host:port/bucket or file:<directory>; default: SIGNET_STORE")
-    ] = None,
+    store: StoreOption = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Print each clip's shape, mean, std and share of frames with each part")
     ] = False,
@@ -98,7 +106,7 @@ def extract(
     choice = Choice(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
     target = open_store(StoreSettings() if store is None else StoreSettings(store=store))
     source = read_wlasl(wlasl, clips)
-    with Workers(workers, clip_timeout_seconds) as pool, _Display(console) as display:
+    with Workers(workers, clip_timeout_seconds) as pool, _Display(console, "extracting") as display:
         job = Extraction(
             name=corpus,
             corpus=source,
@@ -115,18 +123,79 @@ def extract(
         raise SignetError(result.error)
     if stats:
         console.print(_statistics(target, corpus, result))
-    _summarise(console, result)
+    _summarise(console, result, "Extraction", "extracted")
+    _leave(console, result, interrupt.number)
+
+
+@app.command(
+    "import",
+    epilog="Exit status: 0 all clips of the archive are in the store; 1 could not be done; 3 done, but some clips "
+    "could not be used (they are named); 130 interrupted (run it again to resume).",
+)
+def import_(
+    archive: Annotated[Path, typer.Argument(help="Directory with frames.npz and index.csv")],
+    *,
+    wlasl: Annotated[
+        Path, typer.Option(envvar="SIGNET_WLASL", help="Directory with WLASL_v0.3.json, or that file")
+    ] = Path("data/wlasl"),
+    corpus: Annotated[
+        str | None, typer.Option(help="Name for these landmarks in the store; default: wlasl-hands or wlasl-holistic")
+    ] = None,
+    first_glosses: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Only the first so many glosses of the metadata: 100, 300 and 1000 are WLASL's own subsets"
+        ),
+    ] = 0,
+    store: StoreOption = None,
+) -> None:
+    """Turn an archive of landmarks that others made of WLASL's clips into landmark tensors in the store.
+
+    Known are archives of MediaPipe Hands (array frames [N, 2, 21, 3], left and right not told apart) and of MediaPipe
+    Holistic (arrays pose, left_hand and right_hand). What is in the store already is not written again, so an
+    interrupted import is resumed by the same command. Clips that cannot be used are named and never stop the rest.
+    """
+    set_up_logging("WARNING")
+    console = Console()
+    target = open_store(StoreSettings() if store is None else StoreSettings(store=store))
+    instances = read_metadata(wlasl)
+    source = read_archive(archive)
+    stop = threading.Event()
+    with _Display(console, "importing") as display, _Interrupt(stop.set, console) as interrupt:
+        name = corpus or importing.default_corpus(source)
+        result = importing.run_import(
+            source,
+            instances,
+            target,
+            name,
+            first_glosses=first_glosses,
+            on_change=display.show,
+            stopped=stop.is_set,
+        )
+    _summarise(console, result, "Import", "imported")
+    _leave(console, result, interrupt.number)
+
+
+def _leave(console: Console, result: progress.Progress, signal_number: int) -> None:
+    """End with the status that says how it went."""
     if result.state is State.CANCELLED:
         console.print("Interrupted. What is done is kept; the same command resumes.")
-        raise typer.Exit(_EXIT_SIGNAL + interrupt.number)
+        raise typer.Exit(_EXIT_SIGNAL + signal_number)
     if result.broken:
         raise typer.Exit(EXIT_BROKEN)
+
+
+def _named(glosses: tuple[str, ...]) -> str:
+    """These glosses, or the first of them if there are many."""
+    more = len(glosses) - _NAMED_GLOSSES
+    return ", ".join(glosses[:_NAMED_GLOSSES]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Display:
     """Progress as a bar on a terminal, as lines elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, doing: str) -> None:
+        self._doing = doing
         self._console = console
         self._spoke = time.monotonic()
         self._bar = Progress(
@@ -153,7 +222,7 @@ class _Display:
         if choosing:
             self._bar.update(self._task, completed=state.verified, rate="clips verified")
         else:
-            self._bar.update(self._task, description="extracting", completed=state.done, total=state.total, rate=rate)
+            self._bar.update(self._task, description=self._doing, completed=state.done, total=state.total, rate=rate)
         if self._console.is_terminal or time.monotonic() - self._spoke < _LINE_SECONDS:
             return
         self._spoke = time.monotonic()
@@ -185,23 +254,23 @@ class _Interrupt:
             signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
-def _summarise(console: Console, result: progress.Progress) -> None:
-    table = Table(title="Extraction", title_justify="left")
+def _summarise(console: Console, result: progress.Progress, title: str, done: str) -> None:
+    table = Table(title=title, title_justify="left")
     table.add_column("outcome")
     table.add_column("clips", justify="right")
     reasons = Counter(failure.reason for failure in result.failures)
-    rows = {"extracted": result.extracted, "present already": result.present, "broken": result.broken}
+    rows = {done: result.extracted, "present already": result.present, "broken": result.broken}
     rows |= {f"  {reason}": count for reason, count in reasons.most_common()}
     rows |= {"not done": result.total - result.done, "without a file": result.missing}
     for name, count in rows.items():
-        if count or name == "extracted":
+        if count or name == done:
             table.add_row(name, str(count))
     console.print(table)
     for failure in result.failures:
         _say(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
     for note in result.notes:
         _say(console, f"note {note}")
-    _say(console, f"{len(result.glosses)} glosses: {', '.join(result.glosses)}")
+    _say(console, f"{len(result.glosses)} glosses: {_named(result.glosses)}")
     rate = f", {result.frames / result.elapsed_seconds:.1f} frames/s" if result.frames else ""
     _say(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
 

@@ -1,6 +1,8 @@
 """WLASL as it is published: one JSON file, and a directory of <video_id>.mp4 of which many are missing."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,8 @@ SPLITS = ("train", "val", "test")
 _CLIP_DIRECTORIES = ("clips", "videos", ".")
 # "To the end", as WLASL writes it.
 TO_THE_END = -1
+# Where the metadata has no box.
+NO_BOX = (0, 0, 0, 0)
 # A trimmed mirror's clip is as long as the segment give or take re-encoding: this share of it, and some frames.
 _TRIM_TOLERANCE_SHARE = 0.1
 _TRIM_TOLERANCE_FRAMES = 3
@@ -31,6 +35,8 @@ class _Instance(BaseModel):
     signer_id: str = ""
     frame_start: int = 1
     frame_end: int = TO_THE_END
+    source: str = ""
+    bbox: tuple[int, ...] = NO_BOX
 
 
 class _Entry(BaseModel):
@@ -44,7 +50,8 @@ class _Entry(BaseModel):
 class Instance:
     """One performance of one gloss.
 
-    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video.
+    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. `source` is who
+    published it, and `box` the signer's bounding box there: left, top, right, bottom, in pixels.
     """
 
     video_id: str
@@ -53,6 +60,8 @@ class Instance:
     signer: str
     frame_start: int
     frame_end: int
+    source: str = ""
+    box: tuple[int, int, int, int] = NO_BOX
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,29 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
         NotFound: the metadata or the directory is not there.
         InvalidInput: the metadata is not WLASL's, or the directory cannot be read.
     """
-    try:
+    with _readable(path):
         return _read_wlasl(path, clips)
+
+
+def read_metadata(path: Path) -> tuple[Instance, ...]:
+    """Read the metadata alone.
+
+    Args:
+        path: the directory that holds `WLASL_v0.3.json`, or that file itself.
+
+    Raises:
+        NotFound: it is not there.
+        InvalidInput: it is not WLASL's, or cannot be read.
+    """
+    with _readable(path):
+        return _read_metadata(_find_metadata(path))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of what may not be read how it can be."""
+    try:
+        yield
     except PermissionError as error:
         raise InvalidInput(
             f"{error.filename}: cannot be read ({error.strerror}). Make it readable to the user that Signet runs as: "
@@ -101,13 +131,18 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
         ) from error
 
 
-def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
+def _find_metadata(path: Path) -> Path:
     metadata = path / METADATA if path.is_dir() else path
     if not metadata.is_file():
         raise NotFound(
             f"{metadata}: no such file. Name the directory that holds {METADATA} and the clips with --wlasl (or "
             "SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL."
         )
+    return metadata
+
+
+def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
+    metadata = _find_metadata(path)
     instances = _read_metadata(metadata)
     if clips is not None and not clips.is_dir():
         raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
@@ -179,6 +214,8 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
             signer=found.signer_id,
             frame_start=found.frame_start,
             frame_end=found.frame_end,
+            source=found.source,
+            box=_box(found.bbox),
         )
         for entry in entries
         for found in entry.instances
@@ -188,3 +225,11 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
         fault_text = f"video_id {twice!r} stands there {times} times" if instances else "it lists no instance"
         raise InvalidInput(f"{path}: not the metadata of WLASL: {fault_text}. Download {METADATA} again.")
     return instances
+
+
+def _box(numbers: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Only landmarks of others are in need of the box: metadata without one is good for everything else."""
+    if len(numbers) != len(NO_BOX):
+        return NO_BOX
+    left, top, right, bottom = numbers
+    return left, top, right, bottom

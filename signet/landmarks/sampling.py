@@ -30,12 +30,12 @@ def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
     times = clip.timestamps.astype(np.float64)
     step = 1.0 / FRAME_RATE
     grid = times[0] + step * np.arange(max(1, int(np.ceil((times[-1] - times[0]) * FRAME_RATE))))
-    joints = clip.landmarks.astype(np.float32)
     sampled = np.full((len(grid), JOINTS, 3), np.nan, np.float32)
     for index, where in enumerate(PARTS.values()):
         present = np.flatnonzero(clip.presence[:, index])
         if len(present):
-            sampled[:, where] = _resample(times[present], joints[present, where], grid, step)
+            joints = clip.landmarks[present, where].astype(np.float32)
+            sampled[:, where] = _resample(times[present], joints, grid, step)
     return sampled
 
 
@@ -52,6 +52,6 @@ def _resample(
     bridged = (gap <= MAX_GAP_SECONDS + _TIME_TOLERANCE) & (times[left] <= grid) & (grid <= times[right])
     nearest = np.where(np.abs(grid - times[left]) <= np.abs(times[right] - grid), left, right)
     close = np.abs(times[nearest] - grid) <= step / 2 + _TIME_TOLERANCE
-    result[~bridged] = values[nearest][~bridged]
+    result[~bridged] = values[nearest[~bridged]]
     result[~bridged & ~close] = np.nan
     return result

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from signet.store.cache import Cache
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -27,6 +29,8 @@ class ObjectStore(Protocol):
     """
 
     url: str
+    # What this machine keeps of the store.
+    cache: Cache
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises `NotFound`."""
@@ -34,6 +38,13 @@ class ObjectStore(Protocol):
 
     def get_head(self, key: str, length: int) -> bytes:
         """The object's first bytes, at most `length`. Raises `NotFound`."""
+        ...
+
+    def get_mapped(self, key: str, sha256: str) -> memoryview:
+        """The whole object as a memory map of a file on this machine, its sha256 checked: for large, immutable ones.
+
+        Raises `NotFound`, and `DataLoss` if it is not what its sha256 says.
+        """
         ...
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:

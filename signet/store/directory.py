@@ -3,14 +3,18 @@
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from signet.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unavailable
+from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable
 from signet.store.base import ObjectInfo
+from signet.store.cache import Cache, map_file
 
+# What begins like this is the store's own: files that are being written, a lock, a cache.
 _TEMPORARY = ".signet-"
 
 
@@ -24,6 +28,9 @@ class DirectoryStore:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"{self.url}: cannot be used as a store ({error.strerror}).") from error
+        self._resolved = self.root.resolve()
+        # Only for notes: its objects are files on this machine already.
+        self.cache = Cache(self.root / f"{_TEMPORARY}cache")
 
     def get(self, key: str) -> bytes:
         try:
@@ -38,9 +45,21 @@ class DirectoryStore:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound(f"{self.url}/{key}: no such object.") from None
 
+    def get_mapped(self, key: str, sha256: str) -> memoryview:
+        try:
+            data = map_file(self._path(key))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound(f"{self.url}/{key}: no such object.") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise DataLoss(f"{self.url}/{key}: is not what was stored: its sha256 is not {sha256}.")
+        return data
+
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        data = self.get(key)
-        return data, _etag(data)
+        try:
+            with self._path(key).open("rb") as file:
+                return file.read(), _etag(os.fstat(file.fileno()))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound(f"{self.url}/{key}: no such object.") from None
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
@@ -59,24 +78,25 @@ class DirectoryStore:
         path = self._path(key)
         with self._written(path, data) as temporary, (self.root / f"{_TEMPORARY}lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or _etag(path.read_bytes()) != etag:
+            if not path.exists() or _etag(path.stat()) != etag:
                 raise Conflict(f"{self.url}/{key}: was changed by somebody else. Read it again, then retry.")
             temporary.replace(path)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        path = self._path(key)
-        return ObjectInfo(key, path.stat().st_size, _etag(path.read_bytes())) if path.is_file() else None
+        return _info(key, str(self._path(key)))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         found = []
-        for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0] or ".")):
+        below = len(f"{self._resolved}{os.sep}")
+        for folder, folders, names in os.walk(self._path(prefix.rpartition("/")[0] or ".")):
+            folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
             for name in names:
-                path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
+                path = os.path.join(folder, name)  # noqa: PTH118  (ten thousand of them: a Path each takes seconds)
+                key = path[below:].replace(os.sep, "/")
                 if key.startswith(prefix) and not name.startswith(_TEMPORARY):
-                    found.append(key)
-        for key in sorted(found):
-            info = self.stat(key)
+                    found.append((key, path))
+        for key, path in sorted(found):
+            info = _info(key, path)
             if info is not None:
                 yield info
 
@@ -85,7 +105,7 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         path = (self.root / key).resolve()
-        if not path.is_relative_to(self.root.resolve()):
+        if not path.is_relative_to(self._resolved):
             raise InvalidInput(f"{key!r}: leads out of the store {self.url}.")
         return path
 
@@ -101,6 +121,8 @@ class DirectoryStore:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
+                # A file system's own clock ticks in milliseconds, too slow to tell two writes apart by it.
+                os.utime(file.fileno(), ns=(now := time.time_ns(), now))
                 os.fsync(file.fileno())
             yield Path(name)
         except OSError as error:
@@ -109,5 +131,15 @@ class DirectoryStore:
             Path(name).unlink(missing_ok=True)
 
 
-def _etag(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def _info(key: str, path: str) -> ObjectInfo | None:
+    """What is known of a file without reading it; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (as above)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return ObjectInfo(key, found.st_size, _etag(found)) if stat.S_ISREG(found.st_mode) else None
+
+
+def _etag(found: os.stat_result) -> str:
+    """Every write makes a new file, so a file's identity and its time tell one content from the next."""
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"

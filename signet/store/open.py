@@ -1,5 +1,6 @@
 """From settings to a store."""
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,15 @@ from signet.errors import InvalidSetting
 from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
 from signet.store.s3 import S3Store
+
+
+def _user_cache() -> Path | None:
+    """Where the user's caches are; None for a user without a home, as in many containers."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(home) if home else Path.home() / ".cache") / "signet"
+    except RuntimeError:
+        return None
 
 
 class StoreSettings(BaseSettings):
@@ -25,6 +35,12 @@ class StoreSettings(BaseSettings):
     s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 user's secret")
     s3_secret_key_file: Path | None = Field(
         default=None, description="File that holds the S3 user's secret, instead of --s3-secret-key"
+    )
+
+    cache: Path | None = Field(
+        default_factory=_user_cache,
+        description="Directory on this machine for copies of datasets that lie on S3; what is in it can be deleted at "
+        "any time",
     )
 
     def secret(self) -> str:
@@ -66,6 +82,13 @@ def open_store(settings: StoreSettings) -> ObjectStore:
             f"{settings.store}: set SIGNET_S3_ACCESS_KEY, and SIGNET_S3_SECRET_KEY or SIGNET_S3_SECRET_KEY_FILE."
         )
     try:
-        return S3Store(parts.netloc, bucket, settings.s3_access_key, secret, secure=parts.scheme == "https")
+        return S3Store(
+            parts.netloc,
+            bucket,
+            settings.s3_access_key,
+            secret,
+            secure=parts.scheme == "https",
+            cache=settings.cache,
+        )
     except ValueError as error:  # what the client thinks of names, before it asks anybody
         raise InvalidSetting(f"SIGNET_STORE={settings.store!r}: {error}.") from error

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import urllib3
@@ -12,6 +13,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from signet.store.base import ObjectInfo
+from signet.store.cache import Cache
 
 # A store on the same host answers in milliseconds; a lost one must be noticed before a caller's own deadline.
 _CONNECT_SECONDS = 3.0
@@ -31,12 +33,22 @@ class S3Store:
         secret_key: the user's secret.
         secure: TLS or not.
         region: fixed, so that the client need not ask for it.
+        cache: where copies of what is large and immutable are kept on this machine; None keeps none.
     """
 
     def __init__(
-        self, endpoint: str, bucket: str, access_key: str, secret_key: str, *, secure: bool, region: str = "us-east-1"
+        self,
+        endpoint: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        *,
+        secure: bool,
+        region: str = "us-east-1",
+        cache: Path | None = None,
     ) -> None:
         self.url = f"{'https' if secure else 'http'}://{endpoint}/{bucket}"
+        self.cache = Cache(cache)
         self._bucket = bucket
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         self._http = urllib3.PoolManager(timeout=timeout, retries=_RETRIES, maxsize=16)
@@ -61,6 +73,9 @@ class S3Store:
 
     def get_head(self, key: str, length: int) -> bytes:
         return self._read(key, length)[0]
+
+    def get_mapped(self, key: str, sha256: str) -> memoryview:
+        return self.cache.copy(sha256, lambda: self.get(key), f"{self.url}/{key}")
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         return self._read(key)

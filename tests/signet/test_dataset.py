@@ -3,10 +3,12 @@
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import safetensors.numpy
 
 from signet import dataset, layout
-from signet.dataset import SourceClip
+from signet.dataset import Audit, SourceClip
 from signet.errors import DataLoss, NotFound
 from signet.landmarks import dump, to_model_input
 from signet.store import DirectoryStore, ObjectStore
@@ -68,6 +70,51 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
     assert np.array_equal(back.frames, made.frames, equal_nan=True)
 
 
+def test_a_shard_is_what_safetensors_itself_would_write(
+    directory_store: DirectoryStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(directory_store, made)
+    shard = directory_store.get(layout.dataset_shard("wlasl", made.manifest.version))
+    assert shard == safetensors.numpy.save({"frames": made.frames})
+
+
+def test_an_older_shard_with_more_in_its_header_is_read(
+    directory_store: DirectoryStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": made.frames}, {"by": "somebody"})
+    manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
+    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    assert np.array_equal(dataset.load(directory_store, "wlasl", "v").frames, made.frames, equal_nan=True)
+
+
+def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
+    object_store: ObjectStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(object_store, made)
+    dataset.load(object_store, "wlasl", made.manifest.version).frames[:] = 0
+    again = dataset.load(object_store, "wlasl", made.manifest.version)
+    assert np.array_equal(again.frames, made.frames, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "tensors", [{"frames": np.zeros((4, 3), np.float32)}, {"frames": np.zeros((4, 75, 3), np.float16)}, {}]
+)
+def test_a_shard_of_something_else_is_data_loss(
+    directory_store: DirectoryStore, sources: list[SourceClip], tensors: dict[str, npt.NDArray[np.generic]]
+) -> None:
+    shard = safetensors.numpy.save(tensors)
+    manifest = dataset.build("wlasl", sources).manifest
+    manifest = manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
+    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    with pytest.raises(DataLoss, match="cannot be read"):
+        dataset.load(directory_store, "wlasl", "v")
+
+
 def test_a_snapshot_that_is_not_there_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no dataset 'wlasl' of version '0123'"):
         dataset.load(directory_store, "wlasl", "0123")
@@ -103,17 +150,29 @@ def test_a_snapshot_is_complete_only_with_its_manifest(
         dataset.load(directory_store, "wlasl", made.manifest.version)
 
 
-def test_the_audit_names_twins_leaks_and_shared_signers(make_clip: MakeClip) -> None:
+def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
     audit = dataset.build(
         "wlasl",
         [
-            _source(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"]),
-            _source(make_clip, "2", "later", "val", signer="1", source_sha256=SHA["a"]),
-            _source(make_clip, "3", "later", "train", signer="2", source_sha256=SHA["b"]),
-            _source(make_clip, "4", "before", "train", signer="3", source_sha256=SHA["b"]),
-            _source(make_clip, "5", "before", "train", signer="4", source_sha256=SHA["c"]),
+            _source(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _source(make_clip, "2", "later", "val", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _source(make_clip, "3", "later", "train", signer="2", source_sha256=SHA["b"], slope=0.2),
+            _source(make_clip, "4", "before", "train", signer="3", source_sha256=SHA["b"], slope=0.2),
+            _source(make_clip, "5", "before", "train", signer="4", source_sha256=SHA["c"], slope=0.3),
+            # The same landmarks of another file.
+            _source(make_clip, "6", "before", "val", signer="5", slope=0.3),
+            _source(make_clip, "7", "before", "val", signer="5", slope=0.4),
         ],
     ).manifest.audit
     assert audit.identical == (("1", "2"), ("3", "4"))
-    assert audit.leaking == (("1", "2"),)
+    assert audit.near_identical == (("5", "6"),)
+    assert audit.twins == (("1", "2"), ("3", "4"), ("5", "6"))
+    assert audit.multi_label == (("1", "2"), ("3", "4"))
+    assert audit.leaking == (("1", "2"), ("5", "6"))
     assert audit.shared_signers == 1
+
+
+def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
+    audit = Audit(identical=(("a", "b"), ("d", "e")), near_identical=(("a", "b", "c"),))
+    assert audit.twins == (("a", "b", "c"), ("d", "e"))
+    assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).twins == (("a", "b"),)

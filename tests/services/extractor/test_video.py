@@ -165,5 +165,7 @@ def test_frames_are_not_all_held_at_once(make_video: MakeVideo) -> None:
 def test_every_reason_in_use_is_in_the_fixed_set() -> None:
     used = set()
     for path in Path(str(video.__file__)).parent.glob("*.py"):
+        if path.name == "archive.py":
+            continue  # reads no video, and its reasons are no metric's
         used |= set(re.findall(r'ClipError\(\s*"(\w+)"', path.read_text()))
     assert used == set(REASONS)

@@ -1,0 +1,108 @@
+"""How long it takes until a snapshot that exists can be trained on: `python -m bench.loading [--corpus NAME]`.
+
+Without a corpus the snapshot is made up: 10,000 clips of 25 frames, 2,000 glosses, in a directory store. With one, its
+clips in the store are taken twice: the first time every clip is read, the second time their snapshot. Bar: 10,000
+clips in at most 1 s, by the best of five, with every frame looked at once.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from services.trainer import snapshot
+from signet import dataset
+from signet.dataset import Dataset, SampledClip
+from signet.landmarks import JOINTS, ClipRecord
+from signet.store import DirectoryStore, StoreSettings, open_store
+
+CLIPS = 10_000
+MAX_SECONDS = 1.0
+
+_GLOSSES = 2_000
+_FRAMES = 25
+_TIMES = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured: how many clips of how many frames, and the best and the median of the seconds."""
+
+    what: str
+    clips: int
+    frames: int
+    best: float
+    median: float
+
+
+def made_up(clips: int = CLIPS) -> Dataset:
+    """A snapshot of so many clips, of pose and hands."""
+    random = np.random.default_rng(0)
+    frames = random.normal(0.5, 0.1, size=(_FRAMES, JOINTS, 3)).astype(np.float32)
+    return dataset.assemble(
+        "made-up",
+        [
+            SampledClip(
+                ClipRecord(
+                    clip_id=f"{number:05}", corpus="made-up", gloss=f"gloss {number % _GLOSSES:04}",
+                    split="val" if number % 5 == 0 else "train", signer=str(number % 100), fps=25, width=640,
+                    height=480, frame_end=_FRAMES, source_sha256=f"{number:064x}", extractor="bench",
+                ),
+                f"{number:064x}",
+                frames,
+            )
+            for number in range(clips)
+        ],
+    )  # fmt: skip
+
+
+def loading(clips: int = CLIPS) -> Row:
+    """Load a snapshot that exists from a directory store: the row of the bar."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = DirectoryStore(Path(folder))
+        made = made_up(clips)
+        dataset.publish(store, made)
+        return _row("load a snapshot", lambda: dataset.load(store, made.manifest.name, made.manifest.version), _TIMES)
+
+
+def _row(what: str, load: Callable[[], Dataset], times: int) -> Row:
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        loaded = load()
+        # What is mapped has not been read yet: so it is here.
+        np.max(loaded.frames[..., 0])
+        seconds.append(time.perf_counter() - began)
+    return Row(what, len(loaded.manifest.clips), len(loaded.frames), min(seconds), float(np.median(seconds)))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--corpus", help="take the clips of this corpus of the store")
+    arguments = parser.parse_args()
+    rows = [loading()]
+    if arguments.corpus:
+        store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+
+        def take() -> Dataset:
+            return snapshot.take(store, arguments.corpus, 0, 0)
+
+        rows += [_row("take a corpus for the first time, or again", take, 1), _row("take it again", take, _TIMES)]
+    table = Table("", "clips", "frames", "best s", "median s")
+    for row in rows:
+        table.add_row(row.what, f"{row.clips:,}", f"{row.frames:,}", f"{row.best:.2f}", f"{row.median:.2f}")
+    Console(width=120).print(table)
+    if rows[0].best > MAX_SECONDS:
+        raise SystemExit(f"loading {rows[0].clips:,} clips took {rows[0].best:.2f} s; the bar is {MAX_SECONDS:g} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What a run leaves of its held-out clips is read back whole, or refused by name."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+
+from signet import heldout, layout
+from signet.errors import DataLoss, InvalidInput, NotFound
+from signet.heldout import GlossErrors, HeldOut, Member
+from signet.store import DirectoryStore, ObjectStore
+
+VOCABULARY = ("book", "chair", "drink")
+
+
+def _member(fold: int, seed: int, clip_ids: tuple[str, ...], glosses: int = 3) -> Member:
+    n = len(clip_ids)
+    noise = np.random.default_rng([fold, seed])
+    return Member(
+        fold=fold,
+        seed=seed,
+        clip_ids=clip_ids,
+        labels=noise.integers(1, glosses + 1, n).astype(np.int32),
+        scores=noise.normal(-5, 2, (n, glosses)).astype(np.float32),
+        continuous=tuple(("book",) * (index % 3) for index in range(n)),
+        greedy=tuple(() if index else ("drink", "chair") for index in range(n)),
+        blank_ratio=noise.random(n).astype(np.float32),
+        frames=noise.integers(5, 60, n).astype(np.int32),
+        gloss_errors=GlossErrors(7, 60) if fold == 0 else None,
+    )
+
+
+def _made(**changes: object) -> HeldOut:
+    fields: dict[str, object] = {
+        "run_id": "run-1",
+        "model_name": "signet",
+        "dataset_name": "wlasl",
+        "dataset_version": "0123",
+        "protocol": "cross-validation",
+        "folds": 2,
+        "vocabulary": VOCABULARY,
+        "parameters": 54_321,
+        "members": tuple(
+            _member(fold, seed, clips) for seed in (3, 1, 2) for fold, clips in enumerate((("a", "b"), ("c", "d", "e")))
+        ),
+        "config": {"hidden": 48, "rate": 0.008, "warm_start": None},
+        "selected_on": "",
+        "decoder": {"blank_penalty": 1.5, "beam": 8},
+    }
+    return HeldOut(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_it_is_read_back_whole(object_store: ObjectStore) -> None:
+    made = _made()
+    heldout.write(object_store, made)
+    heldout.write(object_store, made)
+    back = heldout.read(object_store, "run-1")
+    for field in dataclasses.fields(HeldOut):
+        if field.name != "members":
+            assert getattr(back, field.name) == getattr(made, field.name)
+    for found, due in zip(back.members, made.members, strict=True):
+        for field in dataclasses.fields(Member):
+            one, other = getattr(found, field.name), getattr(due, field.name)
+            assert np.array_equal(one, other) if isinstance(other, np.ndarray) else one == other, field.name
+    assert back.seeds == (1, 2, 3)
+    assert heldout.dump(back) == heldout.dump(made)
+
+
+def test_a_run_that_left_nothing_is_not_found(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match="run 'run-9' has left no held-out predictions"):
+        heldout.read(directory_store, "run-9")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"members": ()}, "no members"),
+        ({"vocabulary": ("book", "book", "chair")}, "names a gloss twice"),
+        ({"folds": 0}, "0 folds do not go with"),
+        ({"members": (_member(0, 1, ("a", "b")), _member(1, 1, ("b", "c")))}, "another fold of this seed"),
+        ({"members": (_member(0, 1, ()),)}, "holds no clip"),
+        ({"vocabulary": ("book", "chair")}, "scores of shape"),
+        ({"vocabulary": ("chair", "drink", "go")}, "not in the vocabulary"),
+        (
+            {"members": (dataclasses.replace(_member(0, 1, ("a",)), scores=np.full((1, 3), np.nan, np.float32)),)},
+            "not finite",
+        ),
+        (
+            {"members": (dataclasses.replace(_member(0, 1, ("a",)), labels=np.array([0], np.int32)),)},
+            "labels outside",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_by_whoever_writes_them(changes: dict[str, object], fault: str) -> None:
+    with pytest.raises(InvalidInput, match=fault):
+        heldout.dump(_made(**changes))
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -1])
+def test_damage_is_found(directory_store: DirectoryStore, cut: int) -> None:
+    data = heldout.dump(_made())
+    directory_store.put(layout.held_out("run-1"), data[:cut])
+    with pytest.raises(DataLoss, match=r"run-1/heldout.safetensors: not held-out predictions"):
+        heldout.read(directory_store, "run-1")
+    with pytest.raises(DataLoss, match="not held-out predictions"):
+        heldout.load(data.replace(b"signet.heldout/1", b"signet.heldout/9"))
+
+
+def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
+    vocabulary = ("book", "chair", "drink", *(f"gloss{index}" for index in range(1997)))
+    clips = tuple(f"{index:05d}" for index in range(2253))
+    members = tuple(_member(0, seed, clips, 2000) for seed in range(3))
+    made = _made(protocol="official", folds=0, vocabulary=vocabulary, members=members)
+    started = time.perf_counter()
+    data = heldout.dump(made)
+    back = heldout.load(data)
+    assert len(data) < 60e6
+    assert np.array_equal(back.members[2].scores, members[2].scores)
+    assert time.perf_counter() - started < 5
