@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format proto dashboards clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-train help demo test lint format proto dashboards clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -26,6 +26,9 @@ help:
 	@echo 'make up      build and start the whole stack in containers; make logs, ps, down go with it'
 	@echo 'make stack-test  build, run, kill and restart that stack with real clips on a real engine'
 	@echo
+	@echo 'make bench-accuracy  train every row of the accuracy table that has its landmarks in the store (hours), and print it'
+	@echo 'make bench-train     how fast training is, and the ratio to a plain loop'
+	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
 	@echo 'make format  let ruff format and fix what it can'
 	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
@@ -39,6 +42,12 @@ demo: $(STAMP) system
 
 test: $(STAMP) system
 	@$(BIN)/pytest $(PYTEST_ARGS)
+
+bench-accuracy: $(STAMP) system
+	@$(BIN)/python -m bench.accuracy $(ROWS)
+
+bench-train: $(STAMP) system
+	@$(BIN)/python -m bench.train
 
 # Images carry the commit that they were built from.
 up:

@@ -1,88 +1,191 @@
-"""How accurate the default model is on val, over several seeds: the figures that the README quotes.
+"""How accurate the presets are, and what keeps them from collapsing: the figures that the README quotes.
 
-    signet extract --max-glosses 20 --split train --split val
-    python -m bench.accuracy --seeds 3
+    signet extract --max-glosses 0 --split train --split val
+    for n in 100 300 1000 2000; do signet import <hands> --first-glosses $n --corpus wlasl$n-hands; done
+    python -m bench.accuracy                 # every row whose corpus is in the store
+    python -m bench.accuracy cv20 signs100   # these rows
 
-Trains on the landmarks that are in the store, with the defaults of `signet train`, and prints one row a seed and their
-mean. No figure of val has a say in any training: every seed trains to its last epoch.
+Each row is a run of `signet train` with several seeds, measured on clips that it was not trained on and that no choice
+of a weight or a checkpoint looked at. A row that is done is kept in bench/results/accuracy.json at once, and all that
+are kept are printed. Mean ± standard deviation over the seeds; the interval is Wilson's, of one such model.
 """
 
 import argparse
-import time
-from statistics import mean, stdev
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from services.trainer import snapshot
 from services.trainer.config import TrainConfig
-from services.trainer.evaluate import Score
-from services.trainer.training import DEFAULT_THREADS, Training, find_device, use_threads
+from services.trainer.result import Result, Tally, spread
+from services.trainer.run import Hooks, new_run_id, run
+from services.trainer.training import DEFAULT_THREADS, use_threads
+from signet.errors import NotFound, NotReady
 from signet.statistics import wilson
-from signet.store import StoreSettings, open_store
+from signet.store import ObjectStore, StoreSettings, open_store
 
-# A gloss counts as learnt above this share of its val clips.
-_LEARNT = 0.7
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Attributes:
+        what: what is measured, on what.
+        config: how it is trained, by the names of `TrainConfig`.
+        bars: what it is to reach, in percent, by the names of `FIGURES`.
+    """
+
+    what: str
+    config: Mapping[str, Any]
+    bars: Mapping[str, float] = field(default_factory=dict)
+
+
+def _hands(glosses: int, bar: float) -> Row:
+    config = {"preset": f"signs{glosses}", "corpus": f"wlasl{glosses}-hands", "seeds": 3}
+    return Row(f"WLASL{glosses}, hands alone, train to val", config, {"top-1": bar})
+
+
+def _collapse(lr: float, **config: Any) -> Row:
+    named = ", ".join(f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in config.items())
+    return Row(
+        f"collapse: {named or 'default'}, lr {lr:g}",
+        {"preset": "phase1", "seeds": 5, "lr": lr, **config},
+        {} if config else {"empty": 1.0},
+    )
+
+
+ROWS: Mapping[str, Row] = {
+    "cv20": Row(
+        "20 glosses, 5 folds by signer over train and val",
+        {"preset": "phase1", "folds": 5, "seeds": 3},
+        {"top-1": 84, "top-5": 97, "empty": 1, "gloss errors": 15},
+    ),
+    "signs100": Row(
+        "WLASL100, train to val",
+        {"preset": "signs100", "seeds": 3},
+        {"top-1": 77, "top-5": 93, "empty": 1, "ensemble": 81, "gloss errors": 24},
+    ),
+    **{f"hands{glosses}": _hands(glosses, bar) for glosses, bar in ((100, 70), (300, 55), (1000, 40), (2000, 32))},
+    **{f"collapse-lr{lr:g}": _collapse(lr) for lr in (0.004, 0.008, 0.016)},
+    "collapse-flat-start": _collapse(0.008, head="linear"),
+    "collapse-plain-ctc": _collapse(0.008, head="linear", flat_start=0.0),
+    **{
+        f"without-{group}": Row(
+            f"20 glosses, 5 folds, without {group}", {"preset": "phase1", "folds": 5, "seeds": 3, "without": group}
+        )
+        for group in ("handshape", "outline", "orientation", "location", "contact", "movement", "hands")
+    },
+}
+
+# What is counted of each seed: a share of the clips, or of the signs in sequences of three.
+FIGURES: Mapping[str, Callable[[Tally], float]] = {
+    "top-1": lambda tally: tally.correct / tally.clips,
+    "top-5": lambda tally: tally.top5 / tally.clips,
+    "continuous": lambda tally: tally.continuous_correct / tally.clips,
+    "greedy": lambda tally: tally.greedy_correct / tally.clips,
+    "empty": lambda tally: tally.empty / tally.clips,
+    "gloss errors": lambda tally: tally.gloss_errors / tally.concatenated if tally.concatenated else 0.0,
+    "gloss errors, one video": lambda tally: (
+        tally.stream_gloss_errors / tally.concatenated if tally.concatenated else 0.0
+    ),
+}
 
 
 def main() -> None:
-    """Train and print."""
+    """Train what is asked for, keep it, and print what is kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all; --print trains nothing")
     parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
-    parser.add_argument("--corpus", default="wlasl")
-    parser.add_argument("--max-glosses", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=DEFAULT_THREADS)
+    parser.add_argument("--jobs", type=int, default=1, help="members trained at a time")
+    parser.add_argument("--print", action="store_true", help="print what is kept, and train nothing")
     arguments = parser.parse_args()
 
-    use_threads(arguments.threads)
-    store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
-    dataset = snapshot.take(store, arguments.corpus, arguments.max_glosses, 0)
-    device = find_device("auto")
-    scores: list[Score] = []
-    seconds: list[float] = []
-    parameters = 0
-    for seed in range(arguments.seeds):
-        began = time.perf_counter()
-        training = Training(dataset, TrainConfig(seed=seed), device)
-        *_, last = training.epochs()
-        seconds.append(time.perf_counter() - began)
-        scores.append(last.val)
-        parameters = training.model.parameter_count
+    console = Console(width=190)
+    if not arguments.print:
+        use_threads(DEFAULT_THREADS)
+        store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+        for name in arguments.rows or ROWS:
+            _measure(store, name, ROWS[name], arguments.jobs, console)
+    console.print(table(_kept()))
 
-    manifest = dataset.manifest
-    table = Table(
-        "seed", "top-1 %", "top-5 %", "greedy %", "empty %", "blank", "glosses predicted", "glosses > 70 %", "seconds"
-    )
-    for seed, (score, took) in enumerate(zip(scores, seconds, strict=True)):
-        table.add_row(str(seed), *_figures(score), f"{took:.0f}")
-    console = Console(width=120)
-    console.print(
-        f"dataset {manifest.name}/{manifest.version}: {len(manifest.vocabulary)} glosses, "
-        f"{len(dataset.split('train'))} train, {len(dataset.split('val'))} val clips; {parameters:,} parameters; "
-        f"{device}, {torch.get_num_threads()} threads"
-    )
-    console.print(table)
-    for name, counts in (("top-1", [s.correct for s in scores]), ("greedy", [s.greedy_correct for s in scores])):
-        clips = scores[0].clips
-        low, high = wilson(round(mean(counts)), clips)
-        spread = 100 * stdev(counts) / clips if len(counts) > 1 else 0.0
-        console.print(
-            f"{name}: {100 * mean(counts) / clips:.1f} ± {spread:.1f} % (mean ± sd of {len(counts)} seeds); "
-            f"95 % interval of one such model on n = {clips}: {100 * low:.0f} to {100 * high:.0f} %"
+
+def _measure(store: ObjectStore, name: str, row: Row, jobs: int, console: Console) -> None:
+    config = TrainConfig.model_validate({**row.config, "publish": "none", "jobs": jobs})
+    console.print(f"{name}: {row.what}")
+    try:
+        result = run(store, config, new_run_id(), Hooks())
+    except (NotReady, NotFound) as error:
+        console.print(f"  left out: {error}")
+        return
+    kept = _kept() | {name: _record(row, config, result)}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+
+
+def _record(row: Row, config: TrainConfig, result: Result) -> dict[str, Any]:
+    """What is kept of a run."""
+    seeds = result.seeds
+    ensemble = result.ensemble
+    return {
+        "what": row.what,
+        "bars": dict(row.bars),
+        "command": " ".join(
+            ["signet train", *(f"--{key.replace('_', '-')} {value}" for key, value in row.config.items())]
+        ),
+        "clips": result.val_clips,
+        "seeds": {
+            str(seed): {what: round(count(tally), 4) for what, count in FIGURES.items()}
+            for seed, tally in seeds.items()
+        },
+        "ensemble": round(ensemble.correct / ensemble.clips, 4) if ensemble and ensemble.clips else None,
+        "spread": {what: spread(seeds.values(), count) for what, count in FIGURES.items()},
+        "seconds": round(result.seconds, 1),
+        "config": config.model_dump(exclude={"jobs", "publish", "device", "max_gpu_temperature"}),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip(),
+        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+
+
+def table(kept: Mapping[str, Mapping[str, Any]]) -> Table:
+    """All rows that are kept, in the order of `ROWS`."""
+    made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "commit")
+    for name in ROWS:
+        if name not in kept:
+            continue
+        row = kept[name]
+        top1 = row["spread"]["top-1"][0]
+        low, high = wilson(round(top1 * row["clips"]), row["clips"])
+        made.add_row(
+            name,
+            row["what"],
+            str(row["clips"]),
+            str(len(row["seeds"])),
+            *(_cell(row["spread"][what], row["bars"].get(what)) for what in FIGURES),
+            _cell((row["ensemble"], None), row["bars"].get("ensemble")) if row["ensemble"] is not None else "",
+            f"{100 * low:.0f} to {100 * high:.0f}",
+            row["commit"],
         )
+    return made
 
 
-def _figures(score: Score) -> list[str]:
-    learnt = sum(correct > _LEARNT * clips for correct, clips in score.correct_by_class.values())
-    shares = (score.correct, score.top5, score.greedy_correct, score.empty)
-    return [
-        *(f"{100 * count / score.clips:.1f}" for count in shares),
-        f"{score.blank_ratio:.2f}",
-        str(len(score.predicted)),
-        f"{learnt} of {len(score.correct_by_class)}",
-    ]
+def _cell(figure: tuple[float, float | None], bar: float | None) -> str:
+    mean, deviation = figure
+    text = f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
+    return text if bar is None else f"{text} (bar {bar:g})"
+
+
+def _kept() -> dict[str, dict[str, Any]]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.evaluator import evaluation, report
 from services.evaluator.recognition import DEFAULT_TOP_K
-from services.evaluator.report import GlossResult, Proportion, Report
+from services.evaluator.report import AcrossSeeds, GlossResult, Proportion, Report, Spread
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.tables import Column, bar, print_table, say
 from signet import registry
@@ -39,14 +39,36 @@ def evaluate(
     *,
     model_name: ModelNameOption = "",
     model_version: Annotated[str, typer.Option(help="A version or an alias")] = registry.LATEST,
-    split: Annotated[str, typer.Option(help="Split of the model's own dataset snapshot")] = evaluation.DEFAULT_SPLIT,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split of the model's own dataset snapshot; of its corpus, where the snapshot has none, such as test "
+            "clips that were extracted later"
+        ),
+    ] = evaluation.DEFAULT_SPLIT,
+    run: Annotated[
+        str,
+        typer.Option(
+            help="Instead of a published model: all seeds, and all folds, of this training run, on what each was not "
+            "trained on"
+        ),
+    ] = "",
     store: StoreOption = "",
     html: HtmlOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Measure a published model on a split of its dataset, and store the report."""
+    """Measure a published model on a split, or all models of a run, and store the report."""
     settings = _settings(store)
     opened = open_store(settings)
+    console = Console()
+    if run:
+        if model_name or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
+            raise InvalidInput(
+                "--run reports on the run's own models and held-out clips; leave --model-name, --model-version and "
+                "--split out."
+            )
+        _tell(console, opened, *evaluation.evaluate_run(opened, run, commit=settings.commit), html, json)
+        return
     errors = Console(stderr=True)
     with Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -62,11 +84,7 @@ def evaluate(
             threads=settings.threads,
             watch=lambda now: progress.update(task, completed=now.done, total=now.total),
         )
-    console = Console()
-    _show(console, made)
-    say(console, f"report {made.report_id} in {opened.url}")
-    _save(console, html, page.encode())
-    _save(console, json, made.to_json())
+    _tell(console, opened, made, page, html, json)
 
 
 @app.command()
@@ -151,11 +169,12 @@ def reports(
         raise NotFound(f"{opened.url}: there are no reports yet. `signet evaluate` writes one.")
     columns = [
         Column("report", style="bold", whole=True),
-        Column("version"),
+        Column("version or run"),
         Column("split"),
         Column("top-1", "right"),
+        Column("seeds", "right", optional=True),
         Column("top-5", "right", optional=True),
-        Column("best path", "right", optional=True),
+        Column("continuous", "right", optional=True),
         Column("model", optional=True),
     ]
     rows = [
@@ -163,14 +182,23 @@ def reports(
             made.report_id,
             made.provenance.model_version,
             made.provenance.split,
-            _figure(made.top1),
-            _percent(made.top5.value),
-            _percent(made.greedy.value),
+            _seeds_figure(made.across_seeds, made.top1.n) if made.across_seeds else _figure(made.top1),
+            str(len(made.across_seeds.seeds)) if made.across_seeds else "",
+            _percent(made.across_seeds.top5.mean if made.across_seeds else made.top5.value),
+            _continuous(made),
             made.provenance.model_name,
         ]
         for made in found
     ]
     print_table(console, columns, rows)
+
+
+def _tell(console: Console, store: ObjectStore, made: Report, page: str, html: Path | None, json: Path | None) -> None:
+    """Show a report that was just made, say where it is, and save what is to be saved."""
+    _show(console, made)
+    say(console, f"report {made.report_id} in {store.url}")
+    _save(console, html, page.encode())
+    _save(console, json, made.to_json())
 
 
 def _settings(store: str) -> EvaluatorSettings:
@@ -187,14 +215,21 @@ def _settings(store: str) -> EvaluatorSettings:
 def _show(console: Console, made: Report) -> None:
     """The figures that a person wants first."""
     p = made.provenance
-    say(console, f"{p.model_name} {p.model_version} on {p.split} of {p.dataset_name} {p.dataset_version}", "bold")
+    clips = (
+        f"corpus {p.dataset_name} {p.corpus_version}" if p.corpus_version else f"{p.dataset_name} {p.dataset_version}"
+    )
+    say(console, f"{made.title} on {p.split} of {clips}", "bold")
+    if made.across_seeds:
+        _show_seeds(console, made, made.across_seeds)
     figures = [("top-1", made.top1), ("top-5", made.top5), ("best path", made.greedy)]
+    if made.continuous:
+        figures.insert(2, ("continuous", made.continuous))
     if made.synonym_aware:
         figures.insert(2, ("top-1, synonyms alike", made.synonym_aware))
     print_table(
         console,
         [
-            Column("figure"),
+            Column(f"seed {made.across_seeds.shown}" if made.across_seeds else "figure"),
             Column("share", "right", "bold"),
             Column("95 % interval", "right"),
             Column("clips", "right"),
@@ -216,13 +251,67 @@ def _show(console: Console, made: Report) -> None:
         f"{100 * made.exact_greedy_gap:.0f} points; {blank.verdict}",
         "" if blank.verdict.startswith("not") else "red",
     )
+    if made.calibration:
+        after = made.calibration.after
+        say(
+            console,
+            f"calibration: expected error {_percent(made.calibration.before.expected_error)}"
+            + (f", with a temperature {_percent(after.expected_error)}" if after else ""),
+        )
+    if made.signers:
+        spread = made.signers
+        say(
+            console,
+            f"signers: {_percent(spread.minimum)} of the worst, {_percent(spread.median)} of the median, "
+            f"{_percent(spread.maximum)} of the best of {len(spread.signers)} with {spread.least_clips} clips or more",
+        )
     say(
         console,
         f"{made.glosses_predicted} of {p.glosses} glosses predicted; mean p(truth) {made.mean_truth_probability:.2f}; "
         f"{made.seconds['total']:.1f} s",
     )
     for note in made.notes:
-        say(console, f"note: {note.title}. {note.text}", "dim")
+        say(console, f"note: {note.title}. {note.text}", "yellow" if note.caution else "dim")
+
+
+def _show_seeds(console: Console, made: Report, across: AcrossSeeds) -> None:
+    """What the training comes to over seeds."""
+    rows = [
+        ("top-1", across.top1),
+        ("top-5", across.top5),
+        ("top-1, synonyms alike", across.synonym_aware),
+        ("continuous", across.continuous),
+        ("gap exact - continuous", across.exact_continuous_gap),
+        ("nothing read", across.empty_continuous),
+        ("gloss error rate", across.gloss_error_rate),
+        ("calibration error", across.calibration_error),
+    ]
+    seeds = len(across.seeds)
+    print_table(
+        console,
+        [
+            Column(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, %"),
+            Column("mean", "right", "bold"),
+            Column("sd", "right"),
+            Column("lowest", "right"),
+            Column("highest", "right"),
+        ],
+        [
+            [name, *("" if share is None else f"{100 * share:.1f}" for share in _of(spread))]
+            for name, spread in rows
+            if spread is not None
+        ],
+    )
+    say(
+        console,
+        f"95 % interval of one such model on these {made.top1.n} clips: {100 * across.low:.0f}–{_percent(across.high)}",
+    )
+    if across.ensemble_top1 and across.ensemble_top5:
+        say(console, f"all as one model: top-1 {_figure(across.ensemble_top1)}, top-5 {_figure(across.ensemble_top5)}")
+
+
+def _of(spread: Spread) -> tuple[float | None, ...]:
+    return (spread.mean, spread.deviation, spread.lowest, spread.highest)
 
 
 def _show_glosses(console: Console, title: str, results: list[GlossResult]) -> None:
@@ -253,6 +342,12 @@ def _show_prediction(console: Console, answer: evaluator_pb2.RecognizeResponse) 
             for rank, guess in enumerate(answer.predictions, 1)
         ],
     )
+    if answer.HasField("moment"):  # a server of version 0.1 sends none
+        say(
+            console,
+            f"{answer.predictions[0].gloss}: {answer.moment.start_seconds:.1f} to {answer.moment.end_seconds:.1f} s "
+            f"into the clip; read as continuous signing: {' '.join(answer.continuous_glosses) or '(nothing)'}",
+        )
     timing = answer.timing
     extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
     say(
@@ -297,6 +392,17 @@ def _percent(share: float) -> str:
 
 def _interval(share: Proportion) -> str:
     return f"{100 * share.low:.0f}–{100 * share.high:.0f} %"
+
+
+def _seeds_figure(across: AcrossSeeds, clips: int) -> str:
+    """The mean over seeds, with the interval of one model."""
+    return f"{_percent(across.top1.mean)} ({100 * across.low:.0f}–{100 * across.high:.0f}, n={clips})"
+
+
+def _continuous(made: Report) -> str:
+    if made.across_seeds:
+        return _percent(made.across_seeds.continuous.mean)
+    return _percent(made.continuous.value) if made.continuous else ""
 
 
 def _figure(share: Proportion) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 
 from services.evaluator.evaluation import DEFAULT_SPLIT, Progress, evaluate
 from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
-from services.evaluator.report import Report, list_reports
+from services.evaluator.report import PUBLISHED, Report, list_reports
 from services.evaluator.serving import ServedModel
 from signet.errors import DeadlineExceeded, NotReady, SignetError, Unavailable
 from signet.following import Once, follow
@@ -65,9 +65,11 @@ class Evaluations:
         return report
 
     def show_stored(self) -> None:
-        """Let the metrics show the newest reports that are stored, whichever process wrote them."""
+        """Let the metrics show the newest reports on published models, whichever process wrote them."""
         for report in reversed(list_reports(self._store, REPORTS_SHOWN)):
             about = report.provenance
+            if about.protocol != PUBLISHED:
+                continue  # on a run's models, which no server serves
             self._metrics.reported(about.model_name, about.model_version, about.split, report.top1.value)
 
     async def follow(self, served: ServedModel, seconds: float) -> None:

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from signet import registry
-from signet.decoding import best_path, blank_ratio, penalise_blank, single_sign_posterior
+from signet.decoding import align, best_path, blank_ratio, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, SignetError
 from signet.landmarks import FRAME_RATE, JOINTS
 from signet.store import ObjectStore
@@ -41,18 +41,30 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Moment:
+    """When something happens, in seconds from the clip's first frame."""
+
+    start: float
+    end: float
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a model says of one clip.
 
     Attributes:
         posterior: float64 [C]; p(gloss c alone | clip), normalised over the vocabulary.
+        moment: when the most probable gloss is signed, were it the one sign of the clip (forced alignment).
+        continuous: glosses that the model's continuous decoder finds.
         greedy: glosses of the best path.
         blank_ratio: share of frames whose best class is the blank.
         frames: how many frames the model saw.
     """
 
     posterior: npt.NDArray[np.float64]
+    moment: Moment
+    continuous: tuple[str, ...]
     greedy: tuple[str, ...]
     blank_ratio: float
     frames: int
@@ -130,14 +142,43 @@ class LoadedModel:
         return [results[index] for index in range(len(clips))]
 
     def read(self, log_probs: Frames) -> Reading:
-        """Decode one clip's log-probabilities [T, C + 1], the card's blank penalty taken off first."""
+        """Decode one clip's log-probabilities [T, C + 1]; see `read_all`."""
+        (reading,) = self.read_all([log_probs])
+        return reading
+
+    def read_all(self, answers: Sequence[Frames]) -> list[Reading]:
+        """Decode several clips' log-probabilities, each [T, C + 1], as the card says; sooner than one by one.
+
+        The card's blank penalty is taken off before everything else.
+        """
+        readings: dict[int, Reading] = {}
+        for batch in batches([len(answer) for answer in answers]):
+            lengths = [len(answers[index]) for index in batch]
+            # What pads is not looked at.
+            padded = np.zeros((len(batch), max(lengths), len(self.vocabulary) + 1), np.float32)
+            for row, index in zip(padded, batch, strict=True):
+                row[: len(answers[index])] = answers[index]
+            heard = self.card.decoder.decode(padded, lengths)
+            readings.update(
+                (index, self._read(answers[index], signs)) for index, signs in zip(batch, heard, strict=True)
+            )
+        return [readings[index] for index in range(len(answers))]
+
+    def _read(self, log_probs: Frames, continuous: Sequence[int]) -> Reading:
         penalised = penalise_blank(log_probs, self.card.blank_penalty)
+        posterior = single_sign_posterior(penalised)
+        (span,) = align(penalised, [int(posterior.argmax()) + 1]).spans
         return Reading(
-            posterior=single_sign_posterior(penalised),
-            greedy=tuple(self.vocabulary[c - 1] for c in best_path(penalised)),
+            posterior=posterior,
+            moment=Moment(*span.seconds(self.card.frame_rate)),
+            continuous=self._glosses(continuous),
+            greedy=self._glosses(best_path(penalised)),
             blank_ratio=blank_ratio(penalised),
             frames=len(log_probs),
         )
+
+    def _glosses(self, signs: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.vocabulary[c - 1] for c in signs)
 
     def _run(self, clips: Sequence[Frames]) -> list[Frames]:
         lengths = np.array([len(clip) for clip in clips], np.int64)

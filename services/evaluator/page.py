@@ -8,7 +8,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from services.evaluator.report import ClipResult, Confusion, GlossResult, Proportion, Report
+from services.evaluator.drawings import reliability_diagram, signer_strip
+from services.evaluator.report import ClipResult, Confusion, GlossResult, Proportion, Report, Spread
 
 # A narrow space that does not break, as it is set between a figure and its unit.
 _NARROW = "\u202f"
@@ -68,6 +69,7 @@ class Matrix:
 
 def render(report: Report) -> str:
     """The report's page."""
+    calibration = report.calibration
     return (
         _environment()
         .get_template("report.html")
@@ -79,6 +81,15 @@ def render(report: Report) -> str:
             matrix=_matrix(report),
             confusions=_most_confused(report.confusions),
             wrong=_wrong(report.clips),
+            diagrams=[
+                (name, figures, reliability_diagram(figures))
+                for name, figures in (
+                    ("As the model says", calibration.before if calibration else None),
+                    ("With a temperature", calibration.after if calibration else None),
+                )
+                if figures is not None
+            ],
+            strip=signer_strip(report.signers, report.top1.value) if report.signers else None,
         )
     )
 
@@ -92,7 +103,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, interval=_interval, points=_points, typeset=_typeset)
+    environment.filters.update(percent=_percent, interval=_interval, points=_points, typeset=_typeset, spread=_spread)
     return environment
 
 
@@ -143,6 +154,12 @@ def _matrix(report: Report) -> Matrix | None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}{_NARROW}%"
+
+
+def _spread(spread: Spread, scale: float = 100, digits: int = 1) -> str:
+    """Mean and deviation over seeds, as percentages or whatever the scale makes of them."""
+    mean = f"{scale * spread.mean:.{digits}f}"
+    return mean if spread.deviation is None else f"{mean}{_NARROW}±{_NARROW}{scale * spread.deviation:.{digits}f}"
 
 
 def _points(share: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from services.evaluator.batching import Batcher
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.model import Frames, LoadedModel
+from services.evaluator.model import Frames, LoadedModel, Moment
 from services.evaluator.serving import ServedModel
 from services.evaluator.video import VideoExtractor
 from signet.errors import InvalidInput
@@ -27,9 +27,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a clip was recognised as. `seconds` is by stage, and "total"."""
+    """What a clip was recognised as. `moment` is the first of `ranked`'s; `seconds` is by stage, and "total"."""
 
     ranked: tuple[Ranked, ...]
+    moment: Moment
+    continuous: tuple[str, ...]
     model_name: str
     model_version: str
     greedy: tuple[str, ...]
@@ -97,6 +99,8 @@ class Recognizer:
         self._metrics.predicted(ranked[0].gloss)
         return Recognition(
             ranked=ranked,
+            moment=reading.moment,
+            continuous=reading.continuous,
             model_name=model.card.name,
             model_version=model.card.version,
             greedy=reading.greedy,

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from signet import layout
 from signet.errors import DataLoss, NotFound
+from signet.heldout import CROSS_VALIDATION
 from signet.statistics import wilson
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 SCHEMA = "signet.report/1"
+PUBLISHED = "published model"
 JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 
@@ -70,6 +72,25 @@ class Provenance(_Part):
     # Of this evaluator, as it was told.
     commit: str
     signet_version: str
+    # What had a say in which weights the model has; empty if nothing of the evaluated clips did.
+    selected_on: str = ""
+    # How the clips were held out: PUBLISHED, or the protocol of the run whose models are reported.
+    protocol: str = PUBLISHED
+    # Of cross-validation; 0 otherwise.
+    folds: int = 0
+    # Where the clips are not the snapshot's own but were taken from its corpus: which state of that, "unfinished"
+    # where no extraction of it has come to its end, and a hash of the clips that were taken. Empty otherwise.
+    corpus_version: str = ""
+    clips_version: str = ""
+    # The decoder of continuous signing.
+    decoder: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+    @property
+    def selected(self) -> bool:
+        """Whether the very clips of this report had a say in which weights the model has."""
+        if self.protocol == CROSS_VALIDATION:
+            return bool(self.selected_on)
+        return self.split in {name.strip() for name in self.selected_on.split(",")}
 
 
 class BlankStatistics(_Part):
@@ -130,6 +151,8 @@ class ClipResult(_Part):
     rank: int
     truth_probability: float
     greedy: tuple[str, ...]
+    # What the fixed continuous decoder reads; None in reports from before there was one.
+    continuous: tuple[str, ...] | None = None
     blank_ratio: float
     frames: int
 
@@ -142,6 +165,137 @@ class ClipResult(_Part):
     def greedy_correct(self) -> bool:
         """Whether best-path decoding gives this one gloss and nothing else."""
         return self.greedy == (self.truth,)
+
+    @property
+    def continuous_correct(self) -> bool:
+        """Whether the continuous decoder reads this one gloss and nothing else."""
+        return self.continuous == (self.truth,)
+
+
+class ReliabilityBin(_Part):
+    """Clips whose first guess has a probability in (low, high], and how many of these guesses are right."""
+
+    low: float
+    high: float
+    # Mean probability of the first guesses; 0 for no clips.
+    confidence: float
+    right: Proportion
+
+
+class CalibrationFigures(_Part):
+    """How far probabilities can be taken at their word; signet.calibration has the formulae."""
+
+    expected_error: float
+    # Nats per clip.
+    negative_log_likelihood: float
+    brier: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+class Calibration(_Part):
+    """Calibration of the exact posterior as it is, and with a temperature that each clip's own group had no say in."""
+
+    before: CalibrationFigures
+    # None where the clips form only one group, so that there is nothing honest to fit a temperature on.
+    after: CalibrationFigures | None
+    # One for each group.
+    temperatures: tuple[float, ...]
+    # What the groups are, in words.
+    groups: str
+
+
+class SignerResult(_Part):
+    """How the clips of one signer fare."""
+
+    signer: str
+    recognised: Proportion
+
+
+class SignerSpread(_Part):
+    """How much the accuracy depends on who signs: signers with at least so many clips, worst first."""
+
+    least_clips: int
+    signers: tuple[SignerResult, ...]
+    minimum: float
+    median: float
+    maximum: float
+    # Signers with fewer clips, and how many clips these are; and clips whose signer is not known.
+    rare_signers: int
+    rare_clips: int
+    unknown_clips: int
+
+
+class GlossErrorRate(_Part):
+    """Continuous recognition of held-out clips that were put together: edits for each sign that is there."""
+
+    errors: int
+    signs: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def value(self) -> float:
+        """The rate; more than 1 is possible."""
+        return self.errors / self.signs if self.signs else 0.0
+
+
+class SeedResult(_Part):
+    """One seed's models on all held-out clips: in cross-validation pooled over its folds."""
+
+    seed: int
+    members: int
+    top1: Proportion
+    top5: Proportion
+    synonym_aware: Proportion | None
+    continuous: Proportion
+    greedy: Proportion
+    # Clips in which the continuous decoder reads nothing, and those whose best path is empty.
+    empty_continuous: Proportion
+    empty: Proportion
+    calibration_error: float
+    gloss_errors: GlossErrorRate | None
+
+
+class Spread(_Part):
+    """A figure over seeds. `deviation` is the sample's (n - 1); None for one seed."""
+
+    mean: float
+    deviation: float | None
+    lowest: float
+    highest: float
+
+
+class AcrossSeeds(_Part):
+    """What a training comes to, whatever seed it is begun with."""
+
+    seeds: tuple[SeedResult, ...]
+    # The rest of the report is about this one: the median by top-1, the lower of two.
+    shown: int
+    top1: Spread
+    # Wilson interval of one such model: of the mean top-1 on these clips.
+    low: float
+    high: float
+    top5: Spread
+    synonym_aware: Spread | None
+    continuous: Spread
+    greedy: Spread
+    empty_continuous: Spread
+    # Exact less continuous accuracy; `highest` is the worst seed's.
+    exact_continuous_gap: Spread
+    calibration_error: Spread
+    gloss_error_rate: Spread | None
+    # All seeds as one model, the geometric mean of their posteriors; None for one seed.
+    ensemble_top1: Proportion | None
+    ensemble_top5: Proportion | None
+    # Of some seed a fold is missing, so that it is left out.
+    incomplete: tuple[int, ...]
+
+
+class LeftOut(_Part):
+    """A clip of the split that is not evaluated, since training clips show the same recording."""
+
+    clip_id: str
+    gloss: str
+    twins: tuple[str, ...]
 
 
 class Note(_Part):
@@ -178,6 +332,26 @@ class Report(_Part):
     notes: tuple[Note, ...]
     # Loading, model, decoding, total.
     seconds: dict[str, float]
+    # The fixed continuous decoder gives exactly the one true gloss; None in reports from before there was one.
+    continuous: Proportion | None = None
+    # Clips in which it reads nothing.
+    empty_continuous: Proportion | None = None
+    # top1 - continuous, in shares.
+    exact_continuous_gap: float | None = None
+    gloss_errors: GlossErrorRate | None = None
+    calibration: Calibration | None = None
+    signers: SignerSpread | None = None
+    # None for a published model.
+    across_seeds: AcrossSeeds | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    # Clips of the split whose gloss is not in the model's vocabulary.
+    outside_vocabulary: int = 0
+
+    @property
+    def title(self) -> str:
+        """What was evaluated: a version of a model, or all models of a run."""
+        about = self.provenance
+        return f"{about.model_name} {f'run {about.run_id}' if self.across_seeds else about.model_version}"
 
     def to_json(self) -> bytes:
         """The bytes of report.json."""

@@ -81,6 +81,8 @@ def _recognize_response(recognition: Recognition) -> evaluator_pb2.RecognizeResp
         model_name=recognition.model_name,
         model_version=recognition.model_version,
         greedy_glosses=recognition.greedy,
+        continuous_glosses=recognition.continuous,
+        moment=evaluator_pb2.Moment(start_seconds=recognition.moment.start, end_seconds=recognition.moment.end),
         blank_ratio=recognition.blank_ratio,
         frames=recognition.frames,
         timing=evaluator_pb2.Timing(

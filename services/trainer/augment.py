@@ -58,44 +58,40 @@ def sample_times(lengths: Tensor, warped: Tensor, augmentation: Augmentation, ge
     return (first + (last - first) * u.clamp(0, 1)) * (lengths[:, None] - 1)
 
 
-def distort(landmarks: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Bend the picture and the hands of each clip: [M, T, J, 3]. Absent parts stay absent."""
-    device, count = landmarks.device, len(landmarks)
+def distort(joints: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Bend the picture and the hands of each clip: [3, J, M, T], of `USED_JOINTS`."""
+    device, count = joints.device, joints.shape[2]
 
-    def draw(limit: float, *shape: int) -> Tensor:
-        return limit * _uniform((count, *shape), generator, device)
+    def draw(limit: float) -> Tensor:
+        return limit * _uniform((count, 1), generator, device)
 
     angle, shear, stretch = draw(augmentation.rotation), draw(augmentation.shear), 1 + draw(augmentation.stretch)
     cos, sin = angle.cos(), angle.sin()
-    matrix = torch.stack([torch.stack([cos, shear - sin], -1), torch.stack([sin, cos * stretch], -1)], -2)
-    plane = torch.einsum("mij,mtkj->mtki", matrix, landmarks[..., :2])
-    landmarks = torch.cat([plane, landmarks[..., 2:]], dim=-1)
-
-    parts = [landmarks[:, :, POSE]]
+    x, y, z = joints
+    x, y = cos * x + (shear - sin) * y, sin * x + cos * stretch * y
+    parts = [torch.stack([x[POSE], y[POSE], z[POSE]])]
     for where in (LEFT_HAND, RIGHT_HAND):
-        hand = landmarks[:, :, where]
-        wrist = hand[:, :, :1]
+        hand = torch.stack([x[where], y[where], z[where]])
+        wrist = hand[:, :1]
         turn, size = draw(augmentation.hand_rotation), 1 + draw(augmentation.hand_scale)
         cos, sin = turn.cos() * size, turn.sin() * size
-        spin = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-        plane = torch.einsum("mij,mtkj->mtki", spin, (hand - wrist)[..., :2]) + wrist[..., :2]
-        parts.append(
-            _lose(torch.cat([plane, hand[..., 2:] * size[:, None, None, None]], dim=-1), augmentation, generator)
-        )
-    landmarks = torch.cat(parts, dim=2)
-    noise = torch.randn(landmarks.shape, generator=generator, device=device)
-    return landmarks + augmentation.jitter * noise
+        right, down, towards = hand - wrist
+        parts.append(torch.stack([cos * right - sin * down, sin * right + cos * down, size * towards]) + wrist)
+    bent = torch.cat(parts, dim=1)
+    return bent + augmentation.jitter * torch.randn(bent.shape, generator=generator, device=device)
 
 
-def _lose(hand: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Let some clips lose this hand for up to a third of their frames, as the tracker does."""
-    count, frames = hand.shape[:2]
-    chosen = torch.rand((count, 1), generator=generator, device=hand.device) < augmentation.hand_loss
-    start = torch.rand((count, 1), generator=generator, device=hand.device) * frames
-    span = torch.rand((count, 1), generator=generator, device=hand.device) * frames / 3
-    steps = torch.arange(frames, device=hand.device)[None, :]
+def lose_hands(present: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Let some clips lose a hand for up to a third of their frames, as the tracker does: bool [3, M, T]."""
+    _, count, frames = present.shape
+
+    def draw() -> Tensor:
+        return torch.rand((2, count, 1), generator=generator, device=present.device)
+
+    chosen, start, span = draw() < augmentation.hand_loss, draw() * frames, draw() * frames / 3
+    steps = torch.arange(frames, device=present.device)
     lost = chosen & (steps >= start) & (steps < start + span)
-    return hand.masked_fill(lost[..., None, None], torch.nan)
+    return torch.cat([present[:1], present[1:] & ~lost])
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 
 from services.trainer.config import TrainConfig
-from services.trainer.runs import Failure, Run, Runs, succeeded
+from services.trainer.run import OPERATIONAL
+from services.trainer.runs import Failure, Run, Runs, succeeded, unfinished
 from signet.corpus import read_manifest
 from signet.errors import Unavailable
 from signet.following import Once, follow
@@ -15,8 +16,8 @@ _log = logging.getLogger(__name__)
 # A run that fails so often on the same clips will go on failing. A store that was away does not count.
 _ATTEMPTS = 3
 
-# Settings that say how a run is done, and not what is learnt.
-_OPERATIONAL = {"device", "max_gpu_temperature"}
+# Settings that say how a run is done, and not what is learnt. What a preset says, its values say.
+_UNLEARNT = {*OPERATIONAL, "preset"}
 
 _WATCH_SECONDS = 0.2
 
@@ -25,7 +26,7 @@ class AutoTraining:
     """Looks at the corpus every so many seconds, and trains if it is new.
 
     A corpus counts as trained on once a run with this configuration came to its end on it: so one that was killed or
-    interrupted is done again by the next process, and a configuration that learns something else trains anew.
+    interrupted is continued by the next process, and a configuration that learns something else trains anew.
 
     Args:
         store: where the corpus and the runs are.
@@ -64,10 +65,33 @@ class AutoTraining:
             return True
         if version != self._tried:
             self._tried, self._failed = version, 0
-        run = await asyncio.to_thread(self._runs.start, self._config, version)
-        _log.info("corpus %r of version %s is new: run %s", corpus, version, run.run_id)
+        run = await asyncio.to_thread(self._next, version)
+        if run is None:
+            return True
         await _ended(run)
         return self._judge(run, version)
+
+    def _next(self, version: str) -> Run | None:
+        """The run that this version of the corpus is to have now: the one that was interrupted, or a new one.
+
+        None if another process seems to be at it.
+        """
+        for run_id, config, progress in unfinished(self._store):
+            if progress is None or progress.corpus_version != version or progress.failure or not self._is_mine(config):
+                continue
+            if progress.is_live():
+                self._once.say(
+                    f"run {run_id} seems to be under way in process {progress.owner.pid} on {progress.owner.host}: "
+                    "waiting for its end"
+                )
+                return None
+            changes = self._config.model_dump(include=set(OPERATIONAL))
+            run = self._runs.resume(run_id, changes)
+            _log.info("corpus %r of version %s: run %s was interrupted, and goes on", config.corpus, version, run_id)
+            return run
+        run = self._runs.start(self._config, version)
+        _log.info("corpus %r of version %s is new: run %s", self._config.corpus, version, run.run_id)
+        return run
 
     def _judge(self, run: Run, version: str) -> bool:
         """Whether this version is settled, now that a run on it has ended."""
@@ -81,11 +105,13 @@ class AutoTraining:
         return True
 
     def _is_trained(self, version: str) -> bool:
-        told = self._config.model_dump(exclude=_OPERATIONAL)
         return any(
-            config.model_dump(exclude=_OPERATIONAL) == told and result.corpus_version == version
-            for config, result in succeeded(self._store)
+            self._is_mine(config) and result.corpus_version == version for config, result in succeeded(self._store)
         )
+
+    def _is_mine(self, config: TrainConfig) -> bool:
+        """Whether a run with this configuration learns what this one is told to learn."""
+        return config.model_dump(exclude=_UNLEARNT) == self._config.model_dump(exclude=_UNLEARNT)
 
 
 async def _ended(run: Run) -> None:

@@ -4,15 +4,16 @@ A model that only ever sees one sign per clip need never learn when it ends. Con
 recogniser of continuous signing that never saw a sentence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.trainer.augment import Augmentation, distort, sample_times, warped_lengths
-from services.trainer.features import USED_JOINTS, Features
+from services.trainer.augment import Augmentation, distort, lose_hands, sample_times, warped_lengths
+from services.trainer.features import LEFT_HAND, PART_STARTS, POSE, RIGHT_HAND, USED_JOINTS, Features
 from services.trainer.loss import SIGN_SPAN
 from signet.dataset import Dataset, DatasetClip
 
@@ -25,26 +26,33 @@ class Clips:
     """Some clips of a snapshot, on the device.
 
     Attributes:
-        frames: float32 [N, J, 3], all of them, of the joints that features are made of.
+        frames: float32 [N, 3 · J], all of them: x of the joints that features are made of, then y, then z; zero where
+            a part is absent.
+        present: bool [N, 3]: pose, left hand, right hand.
         starts: int64 [M], each clip's first frame.
         lengths: int64 [M].
         labels: int64 [M], classes 1..C.
     """
 
     frames: Tensor
+    present: Tensor
     starts: Tensor
     lengths: Tensor
     labels: Tensor
 
     @classmethod
-    def of(cls, dataset: Dataset, clips: list[DatasetClip], device: torch.device) -> "Clips":
+    def of(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
         """These clips of this snapshot."""
         classes = {gloss: index + 1 for index, gloss in enumerate(dataset.manifest.vocabulary)}
+        lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
+        frames = [dataset.clip_frames(clip)[:, USED_JOINTS].transpose(0, 2, 1) for clip in clips]
+        joints = torch.from_numpy(np.concatenate(frames) if frames else np.zeros((0, 3, len(USED_JOINTS)), np.float32))
         return cls(
-            frames=torch.from_numpy(dataset.frames)[:, USED_JOINTS].to(device),
-            starts=torch.tensor([clip.start for clip in clips], device=device),
-            lengths=torch.tensor([clip.frames for clip in clips], device=device),
-            labels=torch.tensor([classes[clip.gloss] for clip in clips], device=device),
+            frames=joints.nan_to_num().flatten(1).to(device),
+            present=~joints[:, 0, PART_STARTS].isnan().to(device),
+            starts=(lengths.cumsum(0) - lengths).to(device),
+            lengths=lengths.to(device),
+            labels=torch.tensor([classes[clip.gloss] for clip in clips], dtype=torch.long, device=device),
         )
 
     def __len__(self) -> int:
@@ -61,12 +69,11 @@ class Clips:
         """Each `step`-th of these clips."""
         return replace(self, starts=self.starts[::step], lengths=self.lengths[::step], labels=self.labels[::step])
 
-    def padded(self) -> Tensor:
-        """All clips as they are, padded with NaN: [M, T, J, 3]."""
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""
         steps = torch.arange(int(self.lengths.max()), device=self.starts.device)[None, :]
-        inside = steps < self.lengths[:, None]
-        frames = self.frames[(self.starts[:, None] + steps).clamp(max=len(self.frames) - 1)]
-        return frames.masked_fill(~inside[..., None, None], torch.nan)
+        frames = torch.minimum(self.starts[:, None] + steps, (self.starts + self.lengths - 1)[:, None])
+        return _frames_last(self.frames[frames]), self.present[frames].permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,7 @@ class Batch:
     """Sequences of signs.
 
     Attributes:
-        hands: float32 [B, T, 2, HAND].
-        both: float32 [B, T, BOTH].
+        features: float32 [B, T, D].
         lengths: int64 [B], frames.
         targets: int64 [B, S], classes, padded with 0.
         target_lengths: int64 [B], signs.
@@ -83,8 +89,7 @@ class Batch:
         inside: bool [B, T].
     """
 
-    hands: Tensor
-    both: Tensor
+    features: Tensor
     lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
@@ -106,6 +111,7 @@ class Sampler:
 
     Args:
         clips: the training clips.
+        features: what is measured of them.
         batch_size: clips in a batch.
         longest: signs in the longest sequence.
         augmentation: how far to bend them.
@@ -113,14 +119,20 @@ class Sampler:
     """
 
     def __init__(
-        self, clips: Clips, batch_size: int, longest: int, augmentation: Augmentation, generator: torch.Generator
+        self,
+        clips: Clips,
+        features: Features,
+        batch_size: int,
+        longest: int,
+        augmentation: Augmentation,
+        generator: torch.Generator,
     ) -> None:
         self._clips = clips
+        self._features = features
         self._batch_size = batch_size
         self._longest = longest
         self._augmentation = augmentation
         self._generator = generator
-        self._features = Features()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -130,54 +142,60 @@ class Sampler:
     def epoch(self) -> Iterator[Batch]:
         """One epoch's batches."""
         device = self._clips.starts.device
-        hands, both, starts, lengths = self._measure()
+        features, starts, lengths = self._measure()
         order = torch.randperm(len(self._clips), generator=self._generator, device=device)
         for chosen in torch.split(order, self._batch_size):
-            yield self._concatenate(self._clips.labels[chosen], starts[chosen], lengths[chosen], hands, both)
+            yield self._concatenate(self._clips.labels[chosen], starts[chosen], lengths[chosen], features)
 
-    def frames(self) -> tuple[Tensor, Tensor]:
-        """One epoch's frames, all together: hands [N, 2, HAND] and both [N, BOTH]."""
-        return self._measure()[:2]
+    def frames(self) -> Tensor:
+        """One epoch's frames, all together: [N, D]."""
+        return self._measure()[0]
 
-    def _measure(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Every clip, bent in its own way: hands [N, 2, HAND], both [N, BOTH], first frames [M], lengths [M]."""
+    def _measure(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every clip, bent in its own way: features [N, D], first frames [M], lengths [M]."""
         device = self._clips.starts.device
         lengths = warped_lengths(self._clips.lengths, self._augmentation, self._generator)
         starts = lengths.cumsum(0) - lengths
-        hands = torch.empty((int(lengths.sum()), 2, Features.HAND), device=device)
-        both = torch.empty((len(hands), Features.BOTH), device=device)
+        features = torch.empty((int(lengths.sum()), self._features.size), device=device)
         # Clips of like length are measured together, so that little of the work is padding.
         for group in torch.split(lengths.argsort(), _MEASURED_TOGETHER):
             steps = torch.arange(int(lengths[group].max()), device=device)[None, :]
             inside = steps < lengths[group, None]
-            place = (starts[group, None] + steps)[inside]
-            measured = self._features(self._augmented(group, lengths[group]), lengths[group])
-            hands[place], both[place] = measured[0][inside], measured[1][inside]
-        return hands, both, starts, lengths
+            measured = self._features(*self._augmented(group, lengths[group]), lengths[group])
+            features[(starts[group, None] + steps)[inside]] = measured.contiguous()[inside]
+        return features, starts, lengths
 
-    def _augmented(self, group: Tensor, lengths: Tensor) -> Tensor:
-        """These clips, each bent in its own way, in their new lengths: [M, T, J, 3]."""
-        original = self._clips.lengths[group]
+    def _augmented(self, group: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """These clips, each bent in its own way, in their new lengths: joints [3, J, M, T], present [3, M, T]."""
+        clips = self._clips
+        original = clips.lengths[group]
         times = sample_times(original, lengths, self._augmentation, self._generator)
         before = times.floor().long()
         after = torch.minimum(before + 1, original[:, None] - 1)
-        weight = (times - before)[..., None, None]
-        starts = self._clips.starts[group][:, None]
-        left, right = self._clips.frames[starts + before], self._clips.frames[starts + after]
-        between = left + weight * (right - left)
-        # Between a frame that has a hand and one that has not, the nearer one decides.
-        frames = torch.where(torch.isnan(between), torch.where(weight < 0.5, left, right), between)
-        return distort(frames, self._augmentation, self._generator)
+        before, after, weight = before + clips.starts[group, None], after + clips.starts[group, None], times - before
+        left, right = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
+        # Between a frame that has a part and one that has not, the nearer one decides.
+        nearer = weight.round()
+        both = left & right
+        present = both | torch.where(nearer > 0, right, left)
+        weights = torch.where(both, weight, nearer)
+        joints = [
+            torch.lerp(
+                _frames_last(clips.frames[before])[:, part], _frames_last(clips.frames[after])[:, part], weights[index]
+            )
+            for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
+        ]
+        bent = distort(torch.cat(joints, dim=1), self._augmentation, self._generator)
+        return bent, lose_hands(present, self._augmentation, self._generator)
 
-    def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, hands: Tensor, both: Tensor) -> Batch:
+    def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, features: Tensor) -> Batch:
         """Consecutive clips into sequences of as many signs as the dice say, the same number throughout a batch.
 
         Args:
             labels: [M], the clips' classes.
-            starts: [M], their first frames in `hands` and `both`.
+            starts: [M], their first frames in `features`.
             lengths: [M].
-            hands: [N, 2, HAND], all clips' features.
-            both: [N, BOTH].
+            features: [N, D], of all clips.
         """
         device = labels.device
         signs = int(torch.randint(1, self._longest + 1, (1,), generator=self._generator, device=device))
@@ -195,11 +213,15 @@ class Sampler:
         signed = (share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1]) & inside
         source = (starts.gather(1, which) + local) * inside
         return Batch(
-            hands=hands[source] * inside[..., None, None],
-            both=both[source] * inside[..., None],
+            features=features[source] * inside[..., None],
             lengths=totals,
             targets=labels,
             target_lengths=(lengths > 0).sum(dim=1),
             frame_labels=labels.gather(1, which) * signed,
             inside=inside,
         )
+
+
+def _frames_last(frames: Tensor) -> Tensor:
+    """Frames [M, T, 3 · J] as [3, J, M, T]."""
+    return frames.permute(2, 0, 1).contiguous().unflatten(0, (3, -1))

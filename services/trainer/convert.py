@@ -1,11 +1,14 @@
 """Between the contract's messages and the trainer's own types."""
 
+from dataclasses import fields
+from typing import Any
+
 from pydantic import ValidationError
 
 from services.trainer.config import TrainConfig
-from services.trainer.run import Result, Started
+from services.trainer.result import MemberResult, Result, Tally, spread
+from services.trainer.run import MemberEpoch, Started
 from services.trainer.runs import Event, Failure, Run, Summary
-from services.trainer.training import Epoch
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
 
@@ -25,38 +28,56 @@ def config_from(message: pb.TrainConfig) -> TrainConfig:
     Raises:
         InvalidInput: a field has an unusable value; the message names all such fields.
     """
-    given = {descriptor.name: value for descriptor, value in message.ListFields()}
     try:
-        return TrainConfig.model_validate(given)
+        return TrainConfig.model_validate(given_in(message))
     except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(
+            f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            for fault in error.errors()
+        )
         raise InvalidInput(
             f"unusable training configuration: {faults}. `signet train --help` explains each."
         ) from error
 
 
+def given_in(message: pb.TrainConfig) -> dict[str, Any]:
+    """The fields of a configuration that are set."""
+    return {descriptor.name: value for descriptor, value in message.ListFields()}
+
+
 def event_to(event: Event) -> pb.WatchRunResponse:
     """A run's event."""
     if isinstance(event, Started):
-        return pb.WatchRunResponse(started=pb.RunStarted(**vars(event)))
-    if isinstance(event, Epoch):
-        return pb.WatchRunResponse(
-            epoch=pb.EpochFinished(
-                epoch=event.number,
-                train_loss=event.train_loss,
-                val_loss=event.val.loss,
-                val_correct=event.val.correct,
-                val_clips=event.val.clips,
-                val_greedy_correct=event.val.greedy_correct,
-                blank_ratio=event.val.blank_ratio,
-                seconds=event.seconds,
-                best=event.best,
-                val_empty=event.val.empty,
-                train_correct=event.train.correct if event.train else 0,
-                train_clips=event.train.clips if event.train else 0,
-            )
-        )
+        found = {one.name: getattr(event, one.name) for one in fields(event)}
+        return pb.WatchRunResponse(started=pb.RunStarted(**found, members=event.members))
+    if isinstance(event, MemberEpoch):
+        return pb.WatchRunResponse(epoch=_epoch_to(event))
     return pb.WatchRunResponse(finished=_finished_to(event))
+
+
+def _epoch_to(event: MemberEpoch) -> pb.EpochFinished:
+    epoch, val, train = event.epoch, event.epoch.val, event.epoch.train
+    return pb.EpochFinished(
+        epoch=epoch.number,
+        train_loss=epoch.train_loss,
+        val_loss=val.loss,
+        val_correct=val.correct,
+        val_clips=val.clips,
+        val_greedy_correct=val.greedy_correct,
+        blank_ratio=val.blank_ratio,
+        seconds=epoch.seconds,
+        best=epoch.best,
+        val_empty=val.empty,
+        train_correct=train.correct if train else 0,
+        train_clips=train.clips if train else 0,
+        val_top5=val.top5,
+        val_continuous_correct=val.continuous_correct,
+        learning_rate=epoch.learning_rate,
+        actions=epoch.actions,
+        member=event.member,
+        fold=event.fold,
+        seed=event.seed,
+    )
 
 
 def queued_to(runs_ahead: int) -> pb.WatchRunResponse:
@@ -77,6 +98,31 @@ def _finished_to(event: Result | Failure) -> pb.RunFinished:
         goal_met=event.goal_met,
         collapsed=event.collapsed,
         seconds=event.seconds,
+        val_continuous_accuracy=event.val_continuous_correct / event.val_clips if event.val_clips else 0.0,
+        val_top5_accuracy=event.val_top5 / event.val_clips if event.val_clips else 0.0,
+        blank_ratio=event.blank_ratio,
+        members=[_member_to(member) for member in event.members],
+        seed_sd=spread(event.seeds.values(), lambda seed: seed.correct / seed.clips)[1] or 0.0,
+        ensemble=_tally_to(event.ensemble) if event.ensemble else None,
+    )
+
+
+def _member_to(member: MemberResult) -> pb.MemberResult:
+    return pb.MemberResult(fold=member.fold, seed=member.seed, epochs=member.epochs, tally=_tally_to(member))
+
+
+def _tally_to(tally: Tally) -> pb.Tally:
+    return pb.Tally(
+        clips=tally.clips,
+        correct=tally.correct,
+        top5=tally.top5,
+        continuous_correct=tally.continuous_correct,
+        greedy_correct=tally.greedy_correct,
+        empty=tally.empty,
+        blank_ratio=tally.blank_ratio,
+        concatenated=tally.concatenated,
+        gloss_errors=tally.gloss_errors,
+        stream_gloss_errors=tally.stream_gloss_errors,
     )
 
 
@@ -93,4 +139,6 @@ def summary_to(summary: Summary) -> pb.RunSummary:
         epochs=summary.epochs,
         val_accuracy=summary.val_accuracy,
         model_version=summary.model_version,
+        members=summary.members,
+        members_done=summary.members_done,
     )

@@ -1,23 +1,42 @@
 """From trained weights to the files of a published model: safetensors, and an ONNX graph proven equal to them."""
 
 import copy
+import hashlib
 import logging
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
+import onnxscript.optimizer
 import torch
+from google.protobuf.message import DecodeError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from services.trainer import features, heads
+from services.trainer import model as model_of_all
+from services.trainer.ensemble import Ensemble
 from services.trainer.model import Recogniser
-from signet.errors import SignetError
+from signet.errors import DataLoss, SignetError
 from signet.landmarks import JOINTS
+from signet.store.cache import Cache
 
 WEIGHTS = "model.safetensors"
 GRAPH = "model.onnx"
+
+NO_CACHE = Cache(None)
+
+# What decides which graph comes of an architecture: when one of them is changed, none that was kept before is believed.
+_DECIDING: tuple[ModuleType, ...] = (features, heads, model_of_all, sys.modules[__name__])
+
+_LENGTHS, _FEATURES, _OUTPUT = "lengths", "features", "log_probs"
 
 # ONNX and torch sum in different orders; a real difference of probabilities is larger than this by far.
 TOLERANCE = 1e-5
@@ -30,49 +49,187 @@ _ROUNDING = 10
 _PROOF_CLIPS = 32
 
 
-def export(model: Recogniser, clips: Sequence[npt.NDArray[np.float32]]) -> tuple[dict[str, bytes], float]:
+def export(
+    model: Recogniser, clips: Sequence[npt.NDArray[np.float32]], cache: Cache = NO_CACHE
+) -> tuple[dict[str, bytes], float]:
     """A model's files by name, and the largest difference of their probabilities on these clips.
 
     Args:
-        model: trained.
+        model: trained; a single one or an ensemble.
         clips: model inputs float32 [T, 75, 3] of real clips, at least one.
+        cache: where this machine keeps what need not be exported again.
 
     Raises:
         SignetError: ONNX and torch differ by more than float32 explains; nothing should be published then.
     """
     model = model.cpu().eval()
-    graph = _to_onnx(model)
-    difference = prove(model, graph, clips[:_PROOF_CLIPS])
+    graph = _to_onnx(model, cache)
+    try:
+        difference = prove(model, graph, clips[:_PROOF_CLIPS])
+    except Exception:
+        if cache is NO_CACHE:
+            raise
+        # Should what was kept be to blame, it is not believed twice.
+        graph = _to_onnx(model, NO_CACHE)
+        difference = prove(model, graph, clips[:_PROOF_CLIPS])
     return {WEIGHTS: weights(model), GRAPH: graph}, difference
 
 
 def weights(model: Recogniser) -> bytes:
-    """A model's parameters and standardisation as safetensors."""
-    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    """A model's parameters and standardisation as safetensors; those of an ensemble member by member."""
+    tensors = model.member_weights() if isinstance(model, Ensemble) else model.state_dict()
+    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def _to_onnx(model: Recogniser) -> bytes:
-    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1]."""
-    example = torch.zeros(2, 8, JOINTS, 3), torch.tensor([8, 5])
+def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
+    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1].
+
+    It is put together from what measures and what reads the measures, once for each member of an ensemble. Neither
+    depends on the weights: these are filled in, and the graphs are kept, since the exporter takes many seconds for them.
+    """
+    with _silenced():
+        graph = _measuring(model, cache)
+        body, answers = graph.graph, []
+        del body.output[:], body.value_info[:]
+        outlines: dict[str, onnx.ModelProto] = {}
+        for index, encoder in enumerate(_encoders(model)):
+            prepared = _with_onnx_lstms(encoder)
+            kind = _architecture(prepared)
+            if kind not in outlines:
+                outlines[kind] = _reading(prepared, model.features.size, cache)
+            reading = _filled(outlines[kind], prepared)
+            answer = reading.output[0]
+            reading = onnx.compose.add_prefix_graph(reading, f"member-{index}.", rename_inputs=False)
+            body.node.extend(reading.node)
+            body.initializer.extend(reading.initializer)
+            answers.append(reading.output[0].name)
+        pooled = ["Identity"] if len(answers) == 1 else ["Mean", "LogSoftmax"]
+        for step, operator in enumerate(pooled, 1):
+            name = _OUTPUT if step == len(pooled) else "members.mean"
+            body.node.append(onnx.helper.make_node(operator, answers, [name]))
+            answers = [name]
+        body.output.append(answer)
+        exported: bytes = graph.SerializeToString()
+    return exported
+
+
+def _measuring(model: Recogniser, cache: Cache) -> onnx.ModelProto:
+    """From `landmarks` and `lengths` to `features` [B, T, D]."""
+
+    def make() -> onnx.ModelProto:
+        front = copy.copy(model)
+        front._modules = {**model._modules, "encoder": _Unread()}
+        example = torch.zeros(2, 8, JOINTS, 3), torch.tensor([8, 5])
+        return onnxscript.optimizer.optimize(_exported(front, example, ["landmarks", _LENGTHS], _FEATURES))
+
+    return _kept(cache, f"measuring {sorted(model.features.groups)}", make)
+
+
+def _reading(encoder: nn.Module, size: int, cache: Cache) -> onnx.ModelProto:
+    """From `features` [B, T, D = size] and `lengths` to log-probabilities [B, T, C + 1].
+
+    The encoder's tensors are further inputs, by their names.
+    """
+
+    def make() -> onnx.ModelProto:
+        example = torch.zeros(2, 8, size), torch.tensor([8, 5])
+        graph = _exported(encoder, example, [_FEATURES, _LENGTHS], _OUTPUT)
+        constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+        learnt = encoder.state_dict().keys()
+        if missing := learnt - constants.keys():
+            raise SignetError(
+                f"torch.onnx.export left out {', '.join(sorted(missing))}: this is a fault of the export."
+            )
+        # As inputs they are none of the constants that the optimiser computes with.
+        del graph.graph.initializer[:]
+        for name, tensor in constants.items():
+            if name in learnt:
+                info = onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+                graph.graph.input.append(info)
+            else:
+                graph.graph.initializer.append(tensor)
+        return onnxscript.optimizer.optimize(graph)
+
+    return _kept(cache, f"reading {size} {_architecture(encoder)}", make)
+
+
+def _kept(cache: Cache, what: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+    """A graph that this machine has kept, or else makes and keeps."""
+    digest = hashlib.sha256(repr((what, torch.__version__, onnx.__version__)).encode())
+    for source in _DECIDING:
+        digest.update(Path(str(source.__file__)).read_bytes())
+    question = f"graph-{digest.hexdigest()}"
+    if answer := cache.noted(question):
+        with suppress(DataLoss, DecodeError):
+            return onnx.load_from_string(bytes(cache.copy(answer, lambda: b"", "a graph")))
+    graph = make()
+    data: bytes = graph.SerializeToString()
+    answer = hashlib.sha256(data).hexdigest()
+    cache.copy(answer, lambda: data, "a graph")
+    cache.note(question, answer)
+    return graph
+
+
+def _architecture(encoder: nn.Module) -> str:
+    """What two encoders have in common that differ in their weights alone."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in encoder.state_dict().items()]
+    return f"{encoder} {shapes}"
+
+
+def _filled(outline: onnx.ModelProto, encoder: nn.Module) -> onnx.GraphProto:
+    """The graph of `_reading` with an encoder's tensors."""
+    filled = onnx.GraphProto()
+    filled.CopyFrom(outline.graph)
+    tensors = encoder.state_dict()
+    inputs = [one for one in filled.input if one.name not in tensors]
+    del filled.input[:]
+    filled.input.extend(inputs)
+    filled.initializer.extend(
+        onnx.numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in tensors.items()
+    )
+    return filled
+
+
+def _exported(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], output: str
+) -> onnx.ModelProto:
+    """A module of two inputs [B, T, ...] and [B] as a graph."""
     batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
-    # The exporter tells of its own internals, and misses a torchvision that nobody here needs.
+    program = torch.onnx.export(
+        module.eval(),
+        example,
+        dynamo=True,
+        dynamic_shapes=({0: batch, 1: time}, {0: batch}),
+        input_names=inputs,
+        output_names=[output],
+        optimize=False,
+        verbose=False,
+    )
+    if program is None:
+        raise SignetError("torch.onnx.export returned nothing.")
+    return program.model_proto
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """The exporter tells of its own internals, and misses a torchvision that nobody here needs."""
     for talker in ("torch.onnx", "onnx_ir", "onnxscript"):
         logging.getLogger(talker).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _with_onnx_lstms(model),
-            example,
-            dynamo=True,
-            dynamic_shapes=({0: batch, 1: time}, {0: batch}),
-            input_names=["landmarks", "lengths"],
-            output_names=["log_probs"],
-            verbose=False,
-        )
-    if program is None:
-        raise SignetError("torch.onnx.export returned nothing.")
-    graph: bytes = program.model_proto.SerializeToString()
-    return graph
+        yield
+
+
+class _Unread(nn.Module):
+    """In place of an encoder: what was measured."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """[B, T, D] as it is."""
+        return features
+
+
+def _encoders(model: Recogniser) -> list[nn.Module]:
+    return model.encoders if isinstance(model, Ensemble) else [model.encoder]
 
 
 class _OnnxLstm(nn.Module):
@@ -103,13 +260,13 @@ class _OnnxLstm(nn.Module):
         return y[:, 0].transpose(0, 1), None
 
 
-def _with_onnx_lstms(model: Recogniser) -> Recogniser:
+def _with_onnx_lstms(encoder: nn.Module) -> nn.Module:
     """A copy whose LSTMs are ONNX operators."""
-    copied = copy.deepcopy(model)
-    for layers in (copied.encoder.forwards, copied.encoder.backwards):
-        for index, lstm in enumerate(layers):
-            assert isinstance(lstm, nn.LSTM)  # noqa: S101  (what was put in comes out)
-            layers[index] = _OnnxLstm(lstm)
+    copied = copy.deepcopy(encoder)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.LSTM):
+                setattr(module, name, _OnnxLstm(child))
     return copied.eval()
 
 

@@ -6,6 +6,9 @@ gradient towards a sharp moment is weak. Frame labels, crude as they are, break 
 recognition; then CTC takes over the timing.
 """
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,12 +63,80 @@ def frame_cross_entropy(
     return -(chosen * weight).sum() / (weight.sum() if total_weight is None else total_weight)
 
 
+def sign_cross_entropy(log_probs: Tensor, labels: Tensor, inside: Tensor, total: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of which sign it is, given that it is one, over the frames that are labelled with a sign.
+
+    It says nothing of when: log p(sign | not blank) is the log-probability of the sign less that of all signs together.
+
+    Args:
+        log_probs: [B, T, C + 1].
+        labels: [B, T], class of each frame, 0 for blank.
+        inside: [B, T], whether the frame belongs to a clip.
+        total: how many frames the mean is over, if not over those here: for a part of a batch, those of the whole.
+    """
+    chosen = (labels != BLANK) & inside
+    frames, signs = log_probs[chosen], labels[chosen]
+    given = frames.gather(1, signs[:, None])[:, 0] - frames[:, 1:].logsumexp(dim=1)
+    return -given.sum() / (chosen.sum().clamp(min=1) if total is None else total)
+
+
 def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:
-    """Log p([c] | x) for every gloss: [B, T, C + 1] to [B, C]. `signet.decoding.single_sign_scores`, in torch."""
-    inside = torch.arange(log_probs.shape[1], device=log_probs.device)[None, :] < lengths[:, None]
-    kept = log_probs.double() * inside[..., None]
-    blank = F.pad(kept[..., :1].cumsum(1), (0, 0, 1, 0))
-    sign = F.pad(kept[..., 1:].cumsum(1), (0, 0, 1, 0))
-    starts = (blank[:, :-1] - sign[:, :-1]).logcumsumexp(1)
-    ends = (sign[:, 1:] - blank[:, 1:] + starts).masked_fill(~inside[..., None], -torch.inf)
-    return blank[:, -1] + ends.logsumexp(1)
+    """Log p([c] | x) for every gloss, with a gradient: `signet.decoding.single_sign_scores`, in torch.
+
+    Their cross-entropy against the label is minus the log of the exact single-sign posterior. What all glosses share
+    cancels there, so that a constant taken from the blank before log_softmax acts, and one that is added to every class
+    does not.
+
+    Args:
+        log_probs: float32 or float64 [B, T, C + 1], finite within the clips; lower precisions are raised to float32.
+        lengths: [B], frames, at least 1.
+
+    Returns:
+        float64 [B, C].
+    """
+    raised = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
+    scores: Tensor = _SingleSignScores.apply(raised, lengths)  # type: ignore[no-untyped-call]
+    return scores
+
+
+class _SingleSignScores(torch.autograd.Function):
+    """The recursion and its derivative, both in closed form.
+
+    With d(t) = log p(c at t) - log p(blank at t), the runs of c that end at t weigh u(t) = exp(d(t)) · (1 + u(t - 1))
+    relative to the path of blanks alone; `runs` holds log u. The derivative of log(sum of u) by d(t) is the probability
+    that frame t belongs to the sign, its occupation,
+
+        o(t) = u(t) / (sum of u) + o(t + 1) · u(t) / (1 + u(t))
+
+    a sum of positive terms that are at most 1. Autograd through the recursion would give the same, and keep half a
+    dozen times the memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor) -> Tensor:
+        outside = torch.arange(log_probs.shape[1], device=log_probs.device)[None, :] >= lengths[:, None]
+        runs = (log_probs[..., 1:] - log_probs[..., :1]).masked_fill_(outside[..., None], -torch.inf)
+        nothing, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
+        for before, now in pairwise(runs.unbind(1)):
+            now.add_(torch.logaddexp(before, nothing, out=grown))
+        odds = runs.logsumexp(1)
+        ctx.save_for_backward(runs, odds, outside)
+        # A long clip's blanks add up to thousands of nats, beside which float32 would lose what tells glosses apart.
+        blanks = log_probs[..., BLANK].double().masked_fill(outside, 0).sum(1, keepdim=True)
+        return blanks + odds
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
+        runs, odds, outside = ctx.saved_tensors
+        outer = outer.to(runs.dtype)
+        gradient = runs.new_empty((*runs.shape[:2], runs.shape[2] + 1))
+        # The sign's occupation of each frame, times what is asked of its score; the blank has the rest of each frame.
+        sign = gradient[..., 1:]
+        torch.exp(torch.sub(runs, odds[:, None], out=sign), out=sign).mul_(outer[:, None])
+        earlier = list(zip(sign.unbind(1), runs.sigmoid().unbind(1), strict=True))
+        for (later, _), (now, share) in pairwise(reversed(earlier)):
+            now.addcmul_(share, later)
+        torch.sub(outer.sum(1, keepdim=True), sign.sum(2), out=gradient[..., BLANK])
+        gradient[..., BLANK].masked_fill_(outside, 0)
+        return gradient, None

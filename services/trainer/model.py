@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from services.trainer.features import USED_JOINTS, Features
-from signet.decoding import BLANK
+from services.trainer.features import GROUPS, PART_STARTS, USED_JOINTS, Features
+from services.trainer.heads import HEADS
 
-# A feature that does not vary in training must not explode on the first clip in which it does.
+# A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is
+# further from what training saw than so many deviations: it is a fault of the tracker.
 _SMALLEST_DEVIATION = 0.01
+_LARGEST_DEVIATION = 6.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Architecture:
         num_layers: bidirectional layers, one upon the other.
         hand_dim: what one hand's features are projected to, with weights that both hands share.
         dropout: share of the LSTM's inputs and outputs that training leaves out.
+        groups: which features are measured.
+        head: how it is decided when a sign happens, of `HEADS`.
     """
 
     classes: int
@@ -29,46 +33,53 @@ class Architecture:
     num_layers: int = 1
     hand_dim: int = 16
     dropout: float = 0.3
+    groups: tuple[str, ...] = GROUPS
+    head: str = "competition"
 
 
 class Encoder(nn.Module):
     """Features to log-probabilities of the classes, frame by frame."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, features: Features) -> None:
         super().__init__()
         self.architecture = architecture
-        self.hand_mean: Tensor
-        self.hand_deviation: Tensor
-        self.both_mean: Tensor
-        self.both_deviation: Tensor
-        for name, size in (("hand", Features.HAND), ("both", Features.BOTH)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_deviation", torch.ones(size))
-        self.hand = nn.Sequential(nn.Linear(Features.HAND, architecture.hand_dim), nn.GELU())
-        sizes = [2 * architecture.hand_dim + Features.BOTH]
+        self._of_hands = 2 * features.hand
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(features.size))
+        self.register_buffer("deviation", torch.ones(features.size))
+        self.hand = nn.Sequential(nn.Linear(features.hand, architecture.hand_dim), nn.GELU())
+        sizes = [2 * architecture.hand_dim + features.both]
         sizes += [2 * architecture.hidden_dim] * (architecture.num_layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
-        self.head = nn.Linear(2 * architecture.hidden_dim, architecture.classes)
+        self.head = HEADS[architecture.head](2 * architecture.hidden_dim, architecture.classes)
 
-    def forward(self, hands: Tensor, both: Tensor, lengths: Tensor) -> Tensor:
-        """Hands [B, T, 2, HAND] and both [B, T, BOTH] to log-probabilities [B, T, C + 1]."""
-        hands = (hands - self.hand_mean) / self.hand_deviation
-        both = (both - self.both_mean) / self.both_deviation
-        x = torch.cat([self.hand(hands).flatten(-2), both], dim=-1)
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
+        x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+        hands, both = x.tensor_split([self._of_hands], dim=-1)
+        x = torch.cat([self.hand(hands.unflatten(-1, (2, -1))).flatten(-2), both], dim=-1)
         backward = backward_order(lengths, x.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
             x = torch.cat([ahead(x)[0], reordered(back(reordered(x, backward))[0], backward)], dim=-1)
-        return torch.log_softmax(self.head(self.dropout(x)), dim=-1)
+        inside = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]
+        log_probs: Tensor = self.head(self.dropout(x), inside)
+        return log_probs
 
     @torch.no_grad()
-    def standardise(self, hands: Tensor, both: Tensor) -> None:
-        """Take each feature's mean and deviation from training frames [N, 2, HAND] and [N, BOTH]."""
-        for name, values in (("hand", hands.flatten(0, 1)), ("both", both)):
-            getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
-            getattr(self, f"{name}_deviation").copy_(values.std(dim=0).clamp(min=_SMALLEST_DEVIATION))
+    def standardise(self, features: Tensor) -> None:
+        """Take each feature's mean and deviation from training frames [N, D]; both hands share theirs."""
+        hands, both = features.tensor_split([self._of_hands], dim=-1)
+        hands = hands.unflatten(-1, (2, -1)).flatten(0, 1)
+        for kept, of_hand, of_both in (
+            (self.mean, hands.mean(dim=0), both.mean(dim=0)),
+            (self.deviation, hands.std(dim=0), both.std(dim=0)),
+        ):
+            kept.copy_(torch.cat([of_hand, of_hand, of_both]))
+        self.deviation.clamp_(min=_SMALLEST_DEVIATION)
 
 
 class SequenceDropout(nn.Module):
@@ -94,13 +105,14 @@ class Recogniser(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.features = Features()
-        self.encoder = Encoder(architecture)
+        self.features = Features(architecture.groups)
+        self.encoder = Encoder(architecture, self.features)
 
     def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
         """See the class for shapes."""
-        hands, both = self.features(landmarks[:, :, USED_JOINTS], lengths)
-        log_probs: Tensor = self.encoder(hands, both, lengths)
+        joints = landmarks[:, :, USED_JOINTS].permute(3, 2, 0, 1)
+        present = ~joints[0, PART_STARTS].isnan()
+        log_probs: Tensor = self.encoder(self.features(joints.nan_to_num(), present, lengths), lengths)
         return log_probs
 
     @property
@@ -108,14 +120,13 @@ class Recogniser(nn.Module):
         """How many numbers are learnt."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
-        """Start with `penalty` nats less on the blank's logit.
+        """Start with `penalty` nats less on the blank.
 
         A penalty that stays on the logit throughout training is absorbed by the blank's bias: it acts as this start
         does, and as nothing more.
         """
-        self.encoder.head.bias[BLANK] -= penalty
+        self.encoder.head.penalise_blank(penalty)
 
 
 def backward_order(lengths: Tensor, frames: int) -> Tensor:

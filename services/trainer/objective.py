@@ -1,38 +1,87 @@
-"""What a training minimises, and when: a flat start on crude frame labels, then CTC with what is left of them."""
+"""What a training minimises, and when: each head has its start, and CTC (Graves et al. 2006) has the last word.
 
-import torch
+A linear head needs a flat start, as in hybrid speech recognition: frame labels alone, crude as they are, give every
+sign its moment; then they fade, and CTC takes over the timing. A competition head times by itself; the crude labels
+tell it nothing but which sign the frames of a clip's middle belong to, from the first epoch to the last.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from services.trainer.batches import Batch
-from services.trainer.loss import ctc, frame_cross_entropy
+from services.trainer.loss import ctc, frame_cross_entropy, frame_weights, sign_cross_entropy
+from signet.decoding import BLANK
 
-# Share of the epochs with frame labels alone, and the share over which they then fade into CTC.
-FLAT_START = 0.4
+# With a linear head, the share of the epochs over which the frame labels fade into CTC.
 FADE = 0.2
 
-# What remains of the frame term beside CTC: enough to keep a sign's moment from spreading out again.
+# What remains of the frame term beside CTC then: enough to keep a sign's moment from spreading out again.
 FRAME_WEIGHT = 0.15
 
+# Weight, at the start and at the end, of the term that tells a competition head which sign it is. It teaches the signs
+# while their moments are not known yet, and later only steadies what CTC says.
+FIRST_SIGN_WEIGHT, LAST_SIGN_WEIGHT = 1.0, 0.2
 
-def loss(log_probs: Tensor, batch: Batch, progress: float, signs: Tensor, weight: Tensor) -> Tensor:
-    """What these sequences add to the loss of a whole batch, which they may be a part of.
+
+@dataclass(frozen=True)
+class Totals:
+    """What the means of a batch's losses are over; its parts are given those of the whole.
+
+    Attributes:
+        signs: in its targets.
+        weight: sum of `frame_weights`.
+        sign_frames: labelled with a sign.
+    """
+
+    signs: Tensor
+    weight: Tensor
+    sign_frames: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, batches: int = 1) -> "Totals":
+        """Those of a batch, as one of so many whose mean loss is minimised together."""
+        return cls(
+            signs=batch.target_lengths.sum() * batches,
+            weight=frame_weights(batch.frame_labels, batch.inside).sum() * batches,
+            sign_frames=((batch.frame_labels != BLANK) & batch.inside).sum().clamp(min=1) * batches,
+        )
+
+
+# Of log_probs [B, T, C + 1], the batch or part that they are of, the share of the epochs gone before, and the totals.
+Loss = Callable[[Tensor, Batch, float, Totals], Tensor]
+
+
+def loss(head: str, start: float) -> Loss:
+    """What is minimised with a head of `HEADS`.
 
     Args:
-        log_probs: [B, T, C + 1], what the model says of `batch`.
-        batch: the sequences.
-        progress: the share of the epochs gone before, 0 to 1.
-        signs: how many signs the whole batch has.
-        weight: the sum of `frame_weights` of the whole batch.
+        head: its name.
+        start: the share of the epochs in which CTC does not speak yet; 0 lets it speak from the first.
     """
-    frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside, weight)
-    if in_flat_start(progress):
+    terms = _flat_start if head == "linear" else _competition
+
+    def minimised(log_probs: Tensor, batch: Batch, progress: float, totals: Totals) -> Tensor:
+        return terms(log_probs, batch, progress, totals, start)
+
+    return minimised
+
+
+def _flat_start(log_probs: Tensor, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+    frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside, totals.weight)
+    if progress < start:
         return frames
-    faded = min(1.0, (progress - FLAT_START) / FADE)
-    frame_share = 1 - (1 - FRAME_WEIGHT) * faded
-    timing: torch.Tensor = ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths, signs)
-    return timing + frame_share * frames
+    faded = min(1.0, (progress - start) / FADE)
+    share = 1 - (1 - FRAME_WEIGHT) * faded if start else 0.0
+    return _timing(log_probs, batch, totals) + share * frames
 
 
-def in_flat_start(progress: float) -> bool:
-    """Whether CTC has not spoken yet."""
-    return progress < FLAT_START
+def _competition(log_probs: Tensor, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+    weight = FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)
+    which = weight * sign_cross_entropy(log_probs, batch.frame_labels, batch.inside, totals.sign_frames)
+    return which if progress < start else which + _timing(log_probs, batch, totals)
+
+
+def _timing(log_probs: Tensor, batch: Batch, totals: Totals) -> Tensor:
+    return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)

@@ -1,56 +1,65 @@
-"""One training run from start to published model: snapshot, training, history in the store, export, alias.
+"""One training run from start to published model: snapshot, members, history in the store, export, alias.
 
-runs/<run_id>/ holds config.json from the first moment, history.jsonl while it goes on, curves.svg and result.json when
-it has ended. A run without a result was interrupted; it published nothing, unless it was killed in the instant between
-publishing and writing its result.
+runs/<run_id>/ holds config.json from the first moment, what the run can be continued from while it goes on
+(`services.trainer.checkpoint`), and curves.svg, heldout.safetensors and result.json when it has ended. A run without a
+result was interrupted, or has failed; it published nothing.
 """
 
+import contextlib
 import hashlib
-import json
 import logging
-import math
 import secrets
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from functools import partial
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 
-from services.trainer import curves, snapshot, thermal
+from services.trainer import checkpoint, curves, outcome, snapshot, thermal
+from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, read_progress
 from services.trainer.config import FIRST_GOAL, TrainConfig
-from services.trainer.evaluate import Score
-from services.trainer.export import export, weights
-from services.trainer.objective import FLAT_START
-from services.trainer.training import Epoch, Telemetry, Training, find_device
-from signet import layout, registry
+from services.trainer.crew import train_side_by_side
+from services.trainer.export import export
+from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.outcome import Learnt, Outcome
+from services.trainer.result import Result
+from services.trainer.training import Epoch, Telemetry, find_device, new_model
+from signet import dataset as datasets
+from signet import heldout, layout, registry
 from signet.dataset import Dataset
-from signet.errors import SignetError, Unavailable
+from signet.errors import DataLoss, InvalidInput, NotFound, NotReady, SignetError, Unavailable
 from signet.gpu import Nvml
 from signet.registry import Metrics, ModelCard
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# History is one object, written whole; an epoch takes a tenth of a second, and a reader can wait this long.
-_HISTORY_SECONDS = 5.0
-
-# How often the training clips are judged too, in epochs. Often enough to see what is learnt by heart and not
-# understood; each time costs two fifths of a default run's epoch, so that it is 4 % in all.
-_TRAIN_EVERY = 10
-
-
-class Abandoned(SignetError):
-    """The run was given up between two batches: nothing is published."""
-
-    code = "ABORTED"
+# What a run that is continued may be told otherwise: where it is trained, and nothing of what is learnt.
+OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
 
 
 @dataclass(frozen=True)
 class Started:
-    """What a run found when it began."""
+    """What a run found when it began, or went on.
+
+    Attributes:
+        device: where it is trained.
+        gpu_name: "" without a GPU.
+        gpu_memory_bytes: 0 without a GPU.
+        parameters: of one member.
+        dataset_version: of the snapshot.
+        glosses: in the vocabulary.
+        train_clips: to learn from; in cross-validation all, of which a fold is held out each time.
+        val_clips: held out; in cross-validation all, one fold after the other.
+        num_epochs: of each member.
+        seeds: members on the same clips.
+        folds: of cross-validation; 0 without.
+        epochs_before: of all members, trained by processes before this one and kept.
+        members_before: trained to their end by processes before this one.
+    """
 
     device: str
     gpu_name: str
@@ -61,56 +70,61 @@ class Started:
     train_clips: int
     val_clips: int
     num_epochs: int
-
-
-class GlossResult(BaseModel):
-    """How one gloss fared on val."""
-
-    model_config = ConfigDict(frozen=True)
-
-    gloss: str
-    correct: int
-    clips: int
-
-
-class Result(BaseModel):
-    """How a run ended: result.json."""
-
-    model_config = ConfigDict(frozen=True)
-
-    state: Literal["succeeded", "stopped"]
-    model_name: str
-    model_version: str
-    epochs: int
-    val_clips: int
-    val_correct: int
-    val_greedy_correct: int
-    blank_ratio: float
-    collapsed: bool
-    goal: float
-    goal_met: bool
-    seconds: float
-    # Which state of the corpus it was trained on, as told by whoever started it; empty if nobody said.
-    corpus_version: str = ""
-    # Best first.
-    glosses: tuple[GlossResult, ...]
+    seeds: int = 1
+    folds: int = 0
+    epochs_before: int = 0
+    members_before: int = 0
 
     @property
-    def val_accuracy(self) -> float:
-        """Share of val clips recognised by exact decoding; 0 without val clips."""
-        return self.val_correct / self.val_clips if self.val_clips else 0.0
-
-    @property
-    def val_greedy_accuracy(self) -> float:
-        """Share of val clips whose best path is exactly their sign; 0 without val clips."""
-        return self.val_greedy_correct / self.val_clips if self.val_clips else 0.0
+    def members(self) -> int:
+        """How many models are trained."""
+        return self.seeds * max(1, self.folds)
 
 
-COLLAPSE_REMEDY = (
-    "BLANK COLLAPSE: every val clip comes out empty under greedy decoding. The exact posterior still ranks the signs, "
-    "but continuous signing would give nothing. Raise --blank-penalty (try twice as much), train longer "
-    "(--num-epochs), or raise --lr."
-)
+@dataclass(frozen=True)
+class MemberEpoch:
+    """One epoch of one member.
+
+    Attributes:
+        epoch: what it came to.
+        member: which member of the run, from 1.
+        fold: the fold that it holds out; 0 too without cross-validation.
+        seed: its seed.
+    """
+
+    epoch: Epoch
+    member: int
+    fold: int
+    seed: int
+
+
+def _never() -> bool:
+    return False
+
+
+def _unheard(_: object) -> None:
+    """What is told to nobody."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who looks on at a run, and may end it.
+
+    Attributes:
+        on_start: told once what the run found.
+        on_epoch: told each epoch.
+        stopped: asked after each epoch; True ends the training there, and what there is counts.
+        abandoned: asked before each batch; True gives the run up. A model that is trained is still published.
+        telemetry: told what happens within an epoch.
+        nvml: what a run on a GPU asks for its temperature; without it, it makes its own connection.
+    """
+
+    on_start: Callable[[Started], None] = _unheard
+    on_epoch: Callable[[MemberEpoch], None] = _unheard
+    stopped: Callable[[], bool] = _never
+    abandoned: Callable[[], bool] = _never
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    nvml: Nvml | None = None
 
 
 def new_run_id() -> str:
@@ -118,198 +132,376 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def run(
-    store: ObjectStore,
-    config: TrainConfig,
-    run_id: str,
-    *,
-    on_start: Callable[[Started], None],
-    on_epoch: Callable[[Epoch], None],
-    stopped: Callable[[], bool],
-    abandoned: Callable[[], bool] = lambda: False,
-    telemetry: Telemetry | None = None,
-    nvml: Nvml | None = None,
-    corpus_version: str = "",
-) -> Result:
+def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corpus_version: str = "") -> Result:
     """Train and publish.
 
     Args:
         store: holds the landmarks, and gets the rest.
         config: the run's configuration.
         run_id: its name, from `new_run_id`.
-        on_start: told once what the run found.
-        on_epoch: told each epoch.
-        stopped: asked after each epoch; True publishes what there is.
-        abandoned: asked before each batch; True gives the run up. A model that is trained is still published.
-        telemetry: told what happens within an epoch.
-        nvml: what a run on a GPU asks for its temperature; without it, it makes its own connection.
+        hooks: who looks on.
         corpus_version: what state of the corpus this is, for the result.
 
     Raises:
-        Abandoned: the run was given up.
+        Abandoned: the run was given up. `resume` goes on.
         SignetError: the run cannot begin or go on; nothing is published then.
     """
-    begun = time.perf_counter()
     # Refused now, not when the model is to be published.
     layout.check_name("model", config.model_name)
     store.create(layout.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
-    device = find_device(config.device)
-    telemetry = telemetry or Telemetry()
-    cool_down = thermal.guard(
-        device, config.max_gpu_temperature, nvml, released=lambda: stopped() or abandoned(), telemetry=telemetry
+    return _Run(store, config, run_id, hooks, None, corpus_version).to_its_end()
+
+
+def resume(
+    store: ObjectStore, run_id: str, hooks: Hooks, changes: Mapping[str, Any] | None = None, corpus_version: str = ""
+) -> Result:
+    """Go on with a run that was interrupted, from the last epoch that is kept; on a CPU as if nothing had happened.
+
+    Members that are trained are not trained again. A process that still trains the run stops at its next state.
+
+    Args:
+        store: holds the run.
+        run_id: its name.
+        hooks: who looks on. `on_epoch` is told the epochs from there on.
+        changes: of its configuration; see `continued`.
+        corpus_version: for a run that was interrupted before it noted its own.
+
+    Raises:
+        NotFound: there is no such run.
+        NotReady: it has ended.
+        InvalidInput: what it is told cannot be, or would train something else.
+        SignetError: as `run`.
+    """
+    config = continued(store, run_id, changes or {})
+    return _Run(store, config, run_id, hooks, read_progress(store, run_id), corpus_version).to_its_end()
+
+
+def continued(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a run that is to be continued.
+
+    Args:
+        store: holds the run.
+        run_id: its name.
+        changes: fields that are to have another value. Where a run is trained may change, and not what.
+
+    Raises:
+        NotFound: there is no such run.
+        NotReady: it has ended.
+        InvalidInput: a change would train something else.
+        DataLoss: its configuration is not one of this version.
+    """
+    key = layout.run(run_id, "config.json")
+    try:
+        config = TrainConfig.model_validate_json(store.get(key))
+    except NotFound:
+        raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists them.") from None
+    except ValidationError as error:
+        raise DataLoss(
+            f"{store.url}/{key}: not a configuration of this version ({error.error_count()} faults). Go on with the "
+            "version that began the run, or begin a new one."
+        ) from error
+    if store.stat(layout.run(run_id, "result.json")):
+        raise NotReady(f"run {run_id} has ended, and there is nothing to go on with. `signet runs` lists those.")
+    refused = sorted(
+        name for name, value in changes.items() if name not in OPERATIONAL and value != getattr(config, name)
     )
-
-    def between_batches() -> None:
-        cool_down()
-        if abandoned():
-            raise Abandoned(f"run {run_id} was given up before it was trained; nothing is published.")
-
-    dataset = snapshot.take(store, config.corpus, config.max_glosses, config.samples_per_gloss)
-    training = Training(dataset, config, device, between_batches=between_batches, telemetry=telemetry)
-    on_start(_started(training, dataset, config, device))
-
-    epochs: list[Epoch] = []
-    state: Literal["succeeded", "stopped"] = "succeeded"
-    written = time.monotonic()
-    for trained in training.epochs():
-        if stopped():
-            state = "stopped"
-        last = state == "stopped" or target_met(trained, config) or trained.number == config.num_epochs
-        judge_train = last or trained.number % _TRAIN_EVERY == 0
-        epoch = replace(trained, train=training.judge_train()) if judge_train else trained
-        epochs.append(epoch)
-        on_epoch(epoch)
-        if last:
-            break
-        if time.monotonic() - written > _HISTORY_SECONDS:
-            try:
-                _write_history(store, run_id, epochs)
-            except Unavailable as error:
-                # It is written again, whole, in a moment; hours of training are not given up for it.
-                _log.warning("run %s: its history cannot be written now. %s", run_id, error)
-            written = time.monotonic()
-    _write_history(store, run_id, epochs)
-
-    goal = config.target_accuracy or FIRST_GOAL
-    title = f"{config.model_name}, run {run_id}: {len(dataset.manifest.vocabulary)} glosses"
-    store.put(layout.run(run_id, "curves.svg"), curves.draw(epochs, config.num_epochs, goal, title))
-    # Should the export fail, the weights are not lost with it.
-    store.put(layout.run(run_id, "state-final.safetensors"), weights(training.model))
-    card = _publish(store, training, dataset, config, run_id, epochs[-1])
-    val = epochs[-1].val
-    result = Result(
-        state=state,
-        model_name=card.name,
-        model_version=card.version,
-        epochs=len(epochs),
-        val_clips=val.clips,
-        val_correct=val.correct,
-        val_greedy_correct=val.greedy_correct,
-        blank_ratio=0.0 if math.isnan(val.blank_ratio) else val.blank_ratio,
-        collapsed=val.collapsed,
-        goal=goal,
-        goal_met=val.clips > 0 and val.correct >= goal * val.clips,
-        seconds=time.perf_counter() - begun,
-        corpus_version=corpus_version,
-        glosses=_by_gloss(val, dataset),
-    )
-    store.create(layout.run(run_id, "result.json"), result.model_dump_json(indent=1).encode())
-    return result
-
-
-def target_met(epoch: Epoch, config: TrainConfig) -> bool:
-    """Whether to stop here. Not during the flat start: until CTC has spoken there is no timing to publish."""
-    if config.target_accuracy is None or config.train_past_target or not epoch.val.clips:
-        return False
-    after_start = epoch.number > FLAT_START * config.num_epochs
-    return after_start and epoch.val.correct >= config.target_accuracy * epoch.val.clips
-
-
-def _started(training: Training, dataset: Dataset, config: TrainConfig, device: torch.device) -> Started:
-    gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
-    return Started(
-        device=str(device),
-        gpu_name=gpu.name if gpu else "",
-        gpu_memory_bytes=gpu.total_memory if gpu else 0,
-        parameters=training.model.parameter_count,
-        dataset_version=dataset.manifest.version,
-        glosses=len(dataset.manifest.vocabulary),
-        train_clips=len(dataset.split(snapshot.TRAIN)),
-        val_clips=len(dataset.split(snapshot.VAL)),
-        num_epochs=config.num_epochs,
-    )
-
-
-def _write_history(store: ObjectStore, run_id: str, epochs: list[Epoch]) -> None:
-    lines = (
-        json.dumps(
-            {
-                "epoch": epoch.number,
-                "train_loss": epoch.train_loss,
-                "val_loss": _number(epoch.val.loss),
-                "val_clips": epoch.val.clips,
-                "val_correct": epoch.val.correct,
-                "val_greedy_correct": epoch.val.greedy_correct,
-                "val_empty": epoch.val.empty,
-                "blank_ratio": _number(epoch.val.blank_ratio),
-                "seconds": round(epoch.seconds, 4),
-            }
-            | ({"train_correct": epoch.train.correct, "train_clips": epoch.train.clips} if epoch.train else {})
+    if refused:
+        told = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
+        raise InvalidInput(
+            f"run {run_id} can only go on as it began, and this would change {told}. Only where it is trained may "
+            f"change ({', '.join(sorted(OPERATIONAL))}). Begin a new run for the rest."
         )
-        for epoch in epochs
-    )
-    store.put(layout.run(run_id, "history.jsonl"), ("\n".join(lines) + "\n").encode())
+    try:
+        return TrainConfig.model_validate(config.model_dump() | dict(changes))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise InvalidInput(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}.") from error
 
 
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if math.isfinite(value) else None
+class _Run:
+    """One run in this process."""
 
+    def __init__(
+        self,
+        store: ObjectStore,
+        config: TrainConfig,
+        run_id: str,
+        hooks: Hooks,
+        before: Progress | None,
+        corpus_version: str,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._run_id = run_id
+        self._hooks = hooks
+        self._before = before
+        self._corpus_version = before.corpus_version if before else corpus_version
+        # Of the members that were stopped on their way: what they had learnt.
+        self._unfinished: dict[Place, Done] = {}
 
-def _publish(
-    store: ObjectStore, training: Training, dataset: Dataset, config: TrainConfig, run_id: str, last: Epoch
-) -> ModelCard:
-    proof = [dataset.clip_frames(clip) for clip in dataset.split(snapshot.VAL) or dataset.split(snapshot.TRAIN)]
-    files, difference = export(training.model, proof)
-    stopped_on_val = target_met(last, config)
-    card = ModelCard(
-        schema=registry.SCHEMA,
-        name=config.model_name,
-        version=registry.new_version(b"".join(files.values())),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        run_id=run_id,
-        dataset_name=dataset.manifest.name,
-        dataset_version=dataset.manifest.version,
-        vocabulary=dataset.manifest.vocabulary,
-        frame_rate=dataset.manifest.frame_rate,
-        blank_penalty=config.blank_penalty,
-        parameters=training.model.parameter_count,
-        config=config.model_dump(),
-        metrics=Metrics(
-            val_clips=last.val.clips,
-            val_correct=last.val.correct,
-            val_greedy_correct=last.val.greedy_correct,
-            blank_ratio=_number(last.val.blank_ratio) or 0.0,
-            epoch=last.number,
-        ),
-        selected_on=snapshot.VAL if stopped_on_val else "",
-        onnx_difference=difference,
-        files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-    )
-    registry.publish(store, card, files)
-    _log.info(
-        "published %s/%s; ONNX differs from torch by %.1e on %d real clips",
-        card.name,
-        card.version,
-        difference,
-        len(proof),
-    )
-    return card
+    def to_its_end(self) -> Result:
+        """Train what is not trained yet, and publish."""
+        self._device = find_device(self._config.device)
+        if self._before is None:
+            self._dataset = snapshot.take(
+                self._store, self._config.corpus, self._config.max_glosses, self._config.samples_per_gloss
+            )
+        else:
+            self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)
+        self._members = plan(self._dataset, self._config)
+        self._checkpoints = self._record()
+        try:
+            self._hooks.on_start(self._started())
+            stopped = self._train()
+            return self._conclude(stopped)
+        except TakenOver:
+            raise
+        except (Abandoned, Unavailable):
+            self._checkpoints.let_go()
+            raise
+        except SignetError as error:
+            self._checkpoints.fail(error)
+            raise
+        except BaseException:
+            self._checkpoints.let_go()
+            raise
 
+    def _record(self) -> Checkpoints:
+        if self._before is not None:
+            return checkpoint.take_over(self._store, self._run_id, self._members, self._before, self._hooks.abandoned)
+        manifest = self._dataset.manifest
+        return checkpoint.begin(
+            self._store,
+            self._run_id,
+            self._members,
+            dataset_name=manifest.name,
+            dataset_version=manifest.version,
+            corpus_version=self._corpus_version,
+            given_up=self._hooks.abandoned,
+        )
 
-def _by_gloss(val: Score, dataset: Dataset) -> tuple[GlossResult, ...]:
-    results = [
-        GlossResult(gloss=dataset.manifest.vocabulary[label - 1], correct=correct, clips=clips)
-        for label, (correct, clips) in val.correct_by_class.items()
-    ]
-    return tuple(sorted(results, key=lambda one: (-one.correct / one.clips, -one.clips, one.gloss)))
+    def _started(self) -> Started:
+        gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
+        manifest = self._dataset.manifest
+        train, val = len(self._dataset.split(snapshot.TRAIN)), len(self._dataset.split(snapshot.VAL))
+        return Started(
+            device=str(self._device),
+            gpu_name=gpu.name if gpu else "",
+            gpu_memory_bytes=gpu.total_memory if gpu else 0,
+            parameters=new_model(self._config, len(manifest.vocabulary)).parameter_count,
+            dataset_version=manifest.version,
+            glosses=len(manifest.vocabulary),
+            train_clips=train + val if self._config.folds else train,
+            val_clips=train + val if self._config.folds else val,
+            num_epochs=self._config.num_epochs,
+            seeds=self._config.seeds,
+            folds=self._config.folds,
+            epochs_before=self._checkpoints.progress.epochs,
+            members_before=self._checkpoints.progress.done,
+        )
+
+    def _train(self) -> bool:
+        """Train the members that are not trained; whether they were stopped on their way."""
+        left = [member for member in self._members if not self._checkpoints.of(member.place).done]
+        numbers = {member.place: number for number, member in enumerate(self._members, 1)}
+        for step in self._steps(left):
+            if isinstance(step, Trained):
+                self._checkpoints.epoch(step.place, step.epoch)
+                self._hooks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
+            elif isinstance(step, Kept):
+                self._checkpoints.keep(step.place, step.state)
+            elif step.complete:
+                self._checkpoints.finish(step.place, step.weights, step.selected_on)
+            else:
+                self._checkpoints.insist(partial(self._checkpoints.write_history, step.place))
+                self._unfinished[step.place] = step
+        return not all(self._checkpoints.of(member.place).done for member in self._members)
+
+    def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
+        if min(self._config.jobs, len(members)) > 1:
+            return train_side_by_side(
+                self._dataset,
+                self._config,
+                members,
+                self._device,
+                self._checkpoints.state,
+                stopped=self._hooks.stopped,
+                abandoned=self._hooks.abandoned,
+                telemetry=self._hooks.telemetry,
+                state_seconds=checkpoint.LEAST_SECONDS * min(self._config.jobs, len(members)),
+            )
+        return self._one_after_the_other(members)
+
+    def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[Step]:
+        cool_down = thermal.guard(
+            self._device,
+            self._config.max_gpu_temperature,
+            self._hooks.nvml,
+            released=lambda: self._hooks.stopped() or self._hooks.abandoned(),
+            telemetry=self._hooks.telemetry,
+        )
+
+        def between_batches() -> None:
+            cool_down()
+            if self._hooks.abandoned():
+                raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
+
+        orders = Orders(
+            stopped=self._hooks.stopped,
+            due=self._checkpoints.due,
+            between_batches=between_batches,
+            telemetry=self._hooks.telemetry,
+        )
+        for number, member in enumerate(members):
+            if number and self._hooks.stopped():
+                return
+            state = self._checkpoints.state(member.place)
+            yield from train(self._dataset, self._config, member, self._device, state, orders)
+
+    def _conclude(self, stopped: bool) -> Result:
+        """Judge, publish and write the result. It is written last: until then the run can be continued."""
+        kept = self._checkpoints
+        out = Outcome(self._dataset, self._config, self._learnt(), self._device)
+        if out.judged:
+            kept.insist(lambda: heldout.write(self._store, out.held_out(self._run_id)))
+        self._draw()
+        card = self._publish(out)
+        tally = out.tally
+        result = Result(
+            state="stopped" if stopped else "succeeded",
+            model_name=card.name if card else "",
+            model_version=card.version if card else "",
+            epochs=max(member.epochs for member in out.members),
+            val_clips=tally.clips,
+            val_correct=tally.correct,
+            val_top5=tally.top5,
+            val_continuous_correct=tally.continuous_correct,
+            val_greedy_correct=tally.greedy_correct,
+            val_empty=tally.empty,
+            blank_ratio=tally.blank_ratio,
+            collapsed=tally.collapsed or any(member.collapsed for member in out.members),
+            goal=self._goal,
+            goal_met=tally.clips > 0 and tally.correct >= self._goal * tally.clips,
+            seconds=kept.seconds,
+            corpus_version=self._corpus_version,
+            glosses=out.glosses,
+            folds=self._config.folds,
+            members=out.members,
+            ensemble=out.ensemble,
+            actions=tuple(
+                action for history in kept.histories.values() for epoch in history for action in epoch.actions
+            ),
+        )
+        written = result.model_dump_json(indent=1).encode()
+        kept.insist(lambda: self._store.put(layout.run(self._run_id, "result.json"), written))
+        # What is left of them is in nobody's way.
+        with contextlib.suppress(Unavailable):
+            kept.clear()
+        return result
+
+    def _learnt(self) -> list[Learnt]:
+        """The members that are trained; those that were stopped on their way only where there are no others."""
+        glosses = len(self._dataset.manifest.vocabulary)
+        done, stopped = [], []
+        for member in self._members:
+            epochs = len(self._checkpoints.histories[member.place])
+            if self._checkpoints.of(member.place).done:
+                model = outcome.model_of(self._config, glosses, self._checkpoints.weights(member.place))
+                selected_on = self._checkpoints.of(member.place).selected_on
+                done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
+            elif member.place in self._unfinished:
+                model = outcome.model_of(self._config, glosses, self._unfinished[member.place].weights)
+                selected_on = self._unfinished[member.place].selected_on
+                stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
+        return done or stopped
+
+    def _draw(self) -> None:
+        histories = [history for history in self._checkpoints.histories.values() if history]
+        glosses = len(self._dataset.manifest.vocabulary)
+        title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
+        drawn = curves.draw(histories, self._config.num_epochs, self._config.start, self._goal, title)
+        self._checkpoints.insist(lambda: self._store.put(layout.run(self._run_id, "curves.svg"), drawn))
+
+    @property
+    def _goal(self) -> float:
+        return self._config.target_accuracy or FIRST_GOAL
+
+    def _publish(self, out: Outcome) -> ModelCard | None:
+        """The published model's card; None where nothing is to be published."""
+        model = out.published
+        if model is None:
+            return None
+        earlier = self._published()
+        if earlier is not None:
+            return earlier
+        proof = [
+            self._dataset.clip_frames(clip)
+            for clip in self._dataset.split(snapshot.VAL) or self._dataset.split(snapshot.TRAIN)
+        ]
+        files, difference = export(model, proof, self._store.cache)
+        manifest, tally = self._dataset.manifest, out.tally
+        card = ModelCard(
+            schema=registry.SCHEMA,
+            name=self._config.model_name,
+            version="",
+            created="",
+            run_id=self._run_id,
+            dataset_name=manifest.name,
+            dataset_version=manifest.version,
+            vocabulary=manifest.vocabulary,
+            frame_rate=manifest.frame_rate,
+            blank_penalty=out.decoder.blank_penalty,
+            insertion_penalty=out.decoder.insertion_penalty,
+            beam_width=out.decoder.beam_width,
+            parameters=model.parameter_count,
+            config=self._config.model_dump(),
+            metrics=Metrics(
+                val_clips=tally.clips,
+                val_correct=tally.correct,
+                val_greedy_correct=tally.greedy_correct,
+                blank_ratio=tally.blank_ratio,
+                epoch=max(member.epochs for member in out.members),
+            ),
+            selected_on=out.selected_on,
+            onnx_difference=difference,
+            files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        )
+        published = card
+
+        def publish() -> None:
+            nonlocal published
+            self._checkpoints.check_owner()
+            # Anew at each attempt: what a store that went away may have kept of one is no version.
+            published = card.model_copy(
+                update={
+                    "version": registry.new_version(b"".join(files.values())),
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            registry.publish(self._store, published, files)
+
+        self._checkpoints.insist(publish)
+        _log.info(
+            "published %s/%s; ONNX differs from torch by %.1e on %d real clips",
+            published.name,
+            published.version,
+            difference,
+            len(proof),
+        )
+        return published
+
+    def _published(self) -> ModelCard | None:
+        """What the run published before its process ended without a result."""
+        if self._before is None:
+            return None
+        name = self._config.model_name
+        for version in reversed(registry.versions(self._store, name)):
+            # A run's id begins with the time when it was begun, a version with that when it was made.
+            if version.partition("-")[0] < self._run_id.partition("-")[0]:
+                return None
+            card = registry.read_card(self._store, name, version)
+            if card.run_id == self._run_id:
+                if registry.aliases(self._store, name).get(registry.LATEST, "") < version:
+                    registry.move_alias(self._store, name, registry.LATEST, version)
+                return card
+        return None

@@ -3,20 +3,22 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from services.trainer import narration
+from services.trainer.checkpoint import Progress, TakenOver, read_progress, way_back
 from services.trainer.config import TrainConfig
+from services.trainer.members import Abandoned
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.run import Abandoned, Result, Started, new_run_id, run
-from services.trainer.training import Epoch
+from services.trainer.result import Result
+from services.trainer.run import Hooks, MemberEpoch, Started, continued, new_run_id, resume, run
 from signet import layout
-from signet.errors import Busy, DataLoss, NotFound, SignetError, Unavailable
+from signet.errors import Busy, Conflict, DataLoss, NotFound, NotReady, SignetError, Unavailable
 from signet.gpu import Nvml
 from signet.store import ObjectStore
 
@@ -44,7 +46,7 @@ class Failure:
     code: str = ""
 
 
-Event = Started | Epoch | Result | Failure
+Event = Started | MemberEpoch | Result | Failure
 
 
 @dataclass
@@ -55,13 +57,15 @@ class Run:
         run_id: its name.
         config: what it was told.
         corpus_version: what state of the corpus it trains on, if whoever started it knows.
-        events: all so far; the last is a Result or a Failure once it has ended.
+        resumed: what it is told otherwise than when it began; None for a run that begins.
+        events: all so far, in this process; the last is a Result or a Failure once it has ended.
         stop: set to end it after the present epoch.
     """
 
     run_id: str
     config: TrainConfig
     corpus_version: str = ""
+    resumed: Mapping[str, Any] | None = None
     events: list[Event] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -81,13 +85,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run as the store knows it."""
+    """One run as the store knows it.
+
+    Attributes:
+        run_id: its name.
+        state: what became of it.
+        epochs: of its longest member, those that are kept.
+        val_accuracy: of the published weights, exact decoding; 0 until it has a result.
+        model_version: "" if nothing was published.
+        members: how many models it trains.
+        members_done: how many of them are trained.
+    """
 
     run_id: str
     state: State
     epochs: int
     val_accuracy: float
     model_version: str
+    members: int = 1
+    members_done: int = 0
 
 
 class Runs:
@@ -120,12 +136,38 @@ class Runs:
             Busy: too many wait already.
             Unavailable: this trainer is about to end.
         """
-        new = Run(new_run_id(), config, corpus_version)
+        return self._queue(Run(new_run_id(), config, corpus_version))
+
+    def resume(self, run_id: str, changes: Mapping[str, Any] | None = None, corpus_version: str = "") -> Run:
+        """Queue a run that was interrupted, to go on from where it was.
+
+        Args:
+            run_id: its name.
+            changes: of its configuration; see `services.trainer.run.continued`.
+            corpus_version: for a run that was interrupted before it noted its own.
+
+        Raises:
+            NotFound: there is no such run.
+            NotReady: it has ended.
+            Conflict: this trainer is doing it, or is about to.
+            InvalidInput: it is told something that would train something else.
+            Busy: too many wait already.
+            Unavailable: this trainer is about to end.
+        """
+        config = continued(self._store, run_id, changes or {})
+        return self._queue(Run(run_id, config, corpus_version, resumed=changes or {}))
+
+    def _queue(self, new: Run) -> Run:
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("this trainer was told to stop and begins no more runs. Start it when it is back.")
             if self._waiting() >= MAX_QUEUED:
                 raise Busy(f"{MAX_QUEUED} runs wait already. Stop some, or come back when they are done.")
+            same = self._runs.pop(new.run_id, None)
+            if same is not None and not same.ended:
+                self._runs[new.run_id] = same
+                raise Conflict(f"run {new.run_id} is {same.state} here already. Trainer.WatchRun follows it.")
+            # Last, as it will end last.
             self._runs[new.run_id] = new
             for old in [one.run_id for one in self._runs.values() if one.ended][:-_REMEMBERED]:
                 del self._runs[old]
@@ -169,8 +211,8 @@ class Runs:
     def close(self) -> None:
         """Give up the present run before its next batch, drop those that wait, and return when that is done.
 
-        A half-trained model must not become `latest` because a process was restarted. A model that is trained already,
-        and is only being exported, is published first.
+        A half-trained model must not become `latest` because a process was restarted. Its state is kept, and the run
+        can go on. A model that is trained already, and is only being exported, is published first.
         """
         with self._lock:
             self._closing.set()
@@ -182,7 +224,7 @@ class Runs:
     def _run(self, this: Run) -> None:
         ending = self._ending(this)
         if isinstance(ending, Result):
-            for line in narration.closing(ending):
+            for line in narration.closing(ending, this.run_id):
                 _log.info("run %s: %s", this.run_id, line)
         # Before the event: whoever has seen a run end finds it counted.
         self._metrics.ended(ending.state)
@@ -194,50 +236,89 @@ class Runs:
         if this.stop.is_set():
             return Failure("stopped before it began", "stopped")
         if self._closing.is_set():
-            return Failure("the trainer was told to stop before this run began. Start it again.", "interrupted")
+            again = way_back(this.run_id, None) if this.resumed is not None else "Start it again."
+            return Failure(f"the trainer was told to stop before this run began. {again}", "interrupted")
 
         told = 0.0
+        begun: Started | None = None
 
         def started(event: Started) -> None:
+            nonlocal begun
+            begun = event
             for line in narration.opening(event):
                 _log.info("run %s: %s", this.run_id, line)
             self._metrics.started(this.run_id, this.config.model_name, event)
             this.events.append(event)
             self._metrics.queued(self._waiting())
 
-        def epoch(event: Epoch) -> None:
+        def epoch(event: MemberEpoch) -> None:
             nonlocal told
+            assert begun is not None  # noqa: S101  (nothing is trained before it has begun)
             if time.monotonic() - told > _TELL_SECONDS:
                 told = time.monotonic()
-                _log.info("run %s: %s", this.run_id, narration.epoch_line(event, this.config.num_epochs))
+                _log.info("run %s: %s", this.run_id, narration.epoch_line(event, begun))
             self._metrics.epoch(event)
             this.events.append(event)
 
+        hooks = Hooks(started, epoch, this.stop.is_set, self._closing.is_set, self._metrics, self._nvml)
         try:
-            return run(
-                self._store,
-                this.config,
-                this.run_id,
-                on_start=started,
-                on_epoch=epoch,
-                stopped=this.stop.is_set,
-                abandoned=self._closing.is_set,
-                telemetry=self._metrics,
-                nvml=self._nvml,
-                corpus_version=this.corpus_version,
-            )
+            if this.resumed is not None:
+                return resume(self._store, this.run_id, hooks, this.resumed, this.corpus_version)
+            return run(self._store, this.config, this.run_id, hooks, this.corpus_version)
         except Abandoned:
             _log.warning("run %s interrupted: the trainer was told to stop. Nothing was published", this.run_id)
             return Failure(
-                "the trainer was told to stop while this run was training. Nothing was published. Start it again.",
+                "the trainer was told to stop while this run was training. Nothing was published. "
+                f"{self._way_back(this.run_id)}",
                 "interrupted",
             )
+        except TakenOver as error:
+            _log.warning("%s", error)
+            return Failure(str(error), "interrupted", code=error.code)
         except SignetError as error:
             _log.error("run %s failed: %s", this.run_id, error)
             return Failure(str(error), code=error.code)
         except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
             _log.exception("run %s failed", this.run_id)
             return Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code)
+
+    def _way_back(self, run_id: str) -> str:
+        try:
+            return way_back(run_id, read_progress(self._store, run_id))
+        except SignetError as error:
+            return str(error)
+
+
+def unfinished(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, Progress | None]]:
+    """Runs that have no result, newest first: their configuration, and how far they are.
+
+    Those whose files this version cannot read are left out, and logged.
+    """
+    for run_id, names in sorted(_files(store).items(), reverse=True):
+        if "result.json" in names or "config.json" not in names:
+            continue
+        try:
+            yield run_id, continued(store, run_id, {}), read_progress(store, run_id)
+        except (DataLoss, NotFound, NotReady) as error:
+            _log.warning("run %s is left out: %s", run_id, error)
+
+
+def latest_unfinished(store: ObjectStore) -> str:
+    """The newest run that was interrupted, or has failed: what `signet train --resume latest` means.
+
+    Raises:
+        NotFound: there is none.
+        NotReady: it seems to be under way.
+    """
+    for run_id, _, progress in unfinished(store):
+        if progress is not None and progress.is_live():
+            owner = progress.owner
+            raise NotReady(
+                f"run {run_id} is the latest without a result, and process {owner.pid} on {owner.host} seems to train "
+                f"it. Stop that first; or let it go on here, whatever that one does, with --resume {run_id}."
+            )
+        return run_id
+    raise NotFound(f"{store.url}: no run was interrupted. `signet runs` lists them all.")
 
 
 def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
@@ -262,17 +343,33 @@ def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
     """All runs in the store, newest first; one without a result that is not live was interrupted."""
     found = _files(store)
     for run_id in sorted(found.keys() | live.keys(), reverse=True):
-        if "result.json" not in found.get(run_id, ()):
-            yield Summary(run_id, live.get(run_id, "interrupted"), 0, 0.0, "")
-            continue
-        key = layout.run(run_id, "result.json")
-        try:
-            result = Result.model_validate_json(store.get(key))
-        except ValidationError as error:
-            raise DataLoss(
-                f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it."
-            ) from error
-        yield Summary(run_id, result.state, result.epochs, result.val_accuracy, result.model_version)
+        if "result.json" in found.get(run_id, ()):
+            yield _ended(store, run_id)
+        else:
+            yield _open(store, run_id, live.get(run_id))
+
+
+def _ended(store: ObjectStore, run_id: str) -> Summary:
+    key = layout.run(run_id, "result.json")
+    try:
+        result = Result.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise DataLoss(f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it.") from error
+    members = max(1, len(result.members))
+    return Summary(
+        run_id, result.state, result.epochs, result.val_accuracy, result.model_version, members, members_done=members
+    )
+
+
+def _open(store: ObjectStore, run_id: str, state: State | None) -> Summary:
+    """A run without a result: what it does in this process, if anything, or what the store knows."""
+    progress = read_progress(store, run_id)
+    if progress is None:
+        return Summary(run_id, state or "interrupted", 0, 0.0, "")
+    if state is None:
+        state = "running" if progress.is_live() else "failed" if progress.failure else "interrupted"
+    epochs = max((member.epochs for member in progress.members), default=0)
+    return Summary(run_id, state, epochs, 0.0, "", len(progress.members), progress.done)
 
 
 def _files(store: ObjectStore) -> dict[str, set[str]]:

@@ -22,6 +22,10 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
     # Their meaning stands in the .proto.
     # ruff: noqa: D102
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:  # noqa: N802
+        if request.resume_run_id:
+            changes = convert.given_in(request.config)
+            run = await asyncio.to_thread(self._runs.resume, request.resume_run_id, changes)
+            return pb.StartRunResponse(run_id=run.run_id)
         return pb.StartRunResponse(run_id=self._runs.start(convert.config_from(request.config)).run_id)
 
     async def WatchRun(  # noqa: N802

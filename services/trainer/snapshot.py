@@ -1,23 +1,38 @@
 """From a corpus of landmarks in the store to the dataset snapshot that a run trains on."""
 
 import hashlib
+import json
 import logging
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
 
 from signet import dataset, landmarks, layout
-from signet.dataset import Dataset, SourceClip
-from signet.errors import Conflict, NotReady
-from signet.landmarks import ClipRecord
-from signet.store import ObjectStore
+from signet.dataset import Dataset, SampledClip, SourceClip
+from signet.errors import Conflict, DataLoss, NotFound, NotReady
+from signet.landmarks import ClipRecord, sampling
+from signet.store import ObjectInfo, ObjectStore
 
 _log = logging.getLogger(__name__)
 
 # Reading a clip is waiting for the store, not computing.
 _READERS = 8
+# Clips that a reader is asked for at a time, and how many such requests are ahead of what is done with the clips. One
+# by one, threads would spend more time on each other than on a clip.
+_TOGETHER, _AHEAD = 32, 12
+
+# What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
+_DECIDING: tuple[ModuleType, ...] = (dataset, sampling)
 
 TRAIN, VAL = "train", "val"
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int) -> Dataset:
@@ -25,6 +40,9 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
 
     Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
     clips that are bit-identical to a held-out clip are left out too: twins stay on one side.
+
+    Which snapshot it was is noted on this machine. As long as the corpus is the same, the next one who takes it reads
+    that snapshot, and not ten thousand clips.
 
     Args:
         store: where landmarks are and the snapshot goes.
@@ -36,34 +54,22 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
         NotReady: the corpus has no labelled training clips.
         Conflict: its clips were made by different extractors.
     """
-    keys = [info.key for info in store.list(layout.clips(corpus))]
-    with ThreadPoolExecutor(_READERS) as readers:
-        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), keys)
-        records = [landmarks.read_record(head, key) for head, key in zip(heads, keys, strict=True)]
-        chosen = choose(records, max_glosses, samples_per_gloss)
-        if not chosen:
-            raise NotReady(
-                f"{store.url}: corpus {corpus!r} holds {len(keys)} clips and no labelled training clip among them. "
-                "Extract some first: `signet extract`."
-            )
-        made_by = sorted({record.extractor for record in chosen})
-        if len(made_by) > 1:
-            raise Conflict(
-                f"{store.url}: the clips of corpus {corpus!r} were made by different extractors "
-                f"({', '.join(made_by)}). Extract them again into a corpus of another name."
-            )
-        sources = readers.map(lambda record: _read(store, layout.clip(corpus, record.clip_id)), chosen)
-        snapshot = dataset.build(corpus, list(sources))
-    dataset.publish(store, snapshot)
-    _log.info(
-        "dataset %s/%s: %d glosses, %d training and %d val clips",
-        snapshot.manifest.name,
-        snapshot.manifest.version,
-        len(snapshot.manifest.vocabulary),
-        len(snapshot.split(TRAIN)),
-        len(snapshot.split(VAL)),
-    )
-    return snapshot
+    stored = list(store.list(layout.clips(corpus)))
+    question = _question(store, stored, max_glosses, samples_per_gloss)
+    version = store.cache.noted(question)
+    damaged = False
+    if re.fullmatch("[0-9a-f]{16}", version):
+        try:
+            return _told(dataset.load(store, corpus, version))
+        except NotFound:
+            _log.info("dataset %s/%s was deleted; making it again", corpus, version)
+        except DataLoss as error:
+            _log.warning("%s Making it again.", error)
+            damaged = True
+    snapshot = _make(store, corpus, [info.key for info in stored], max_glosses, samples_per_gloss)
+    dataset.publish(store, snapshot, repair=damaged)
+    store.cache.note(question, snapshot.manifest.version)
+    return _told(snapshot)
 
 
 def choose(records: Sequence[ClipRecord], max_glosses: int, samples_per_gloss: int) -> list[ClipRecord]:
@@ -94,6 +100,76 @@ def choose(records: Sequence[ClipRecord], max_glosses: int, samples_per_gloss: i
     return chosen
 
 
-def _read(store: ObjectStore, key: str) -> SourceClip:
+def _make(store: ObjectStore, corpus: str, keys: list[str], max_glosses: int, samples_per_gloss: int) -> Dataset:
+    with ThreadPoolExecutor(_READERS) as readers:
+        sampled: dict[str, SampledClip] = {}
+        if max_glosses or samples_per_gloss:
+            heads = _each(readers, lambda key: store.get_head(key, landmarks.HEADER_BYTES), keys)
+            records = [landmarks.read_record(head, key) for head, key in zip(heads, keys, strict=True)]
+        else:  # nearly all of them will be needed: each is read once, and not its head before
+            sampled = {one.record.clip_id: one for one in _each(readers, lambda key: _read(store, key), keys)}
+            records = [one.record for one in sampled.values()]
+        chosen = choose(records, max_glosses, samples_per_gloss)
+        if not chosen:
+            raise NotReady(
+                f"{store.url}: corpus {corpus!r} holds {len(keys)} clips and no labelled training clip among them. "
+                "Extract some first: `signet extract`, or `signet import`."
+            )
+        made_by = sorted({record.extractor for record in chosen})
+        if len(made_by) > 1:
+            raise Conflict(
+                f"{store.url}: the clips of corpus {corpus!r} were made by different extractors "
+                f"({', '.join(made_by)}). Extract them again into a corpus of another name."
+            )
+        if sampled:
+            return dataset.assemble(corpus, [sampled.pop(record.clip_id) for record in chosen])
+        wanted = [layout.clip(corpus, record.clip_id) for record in chosen]
+        return dataset.assemble(corpus, _each(readers, lambda key: _read(store, key), wanted))
+
+
+def _question(store: ObjectStore, stored: Sequence[ObjectInfo], max_glosses: int, samples_per_gloss: int) -> str:
+    """A name for everything that decides which snapshot is taken."""
+    digest = hashlib.sha256()
+    for source in (Path(__file__), *(Path(str(module.__file__)) for module in _DECIDING)):
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    listing = [[info.key, info.size, info.etag] for info in stored]
+    digest.update(json.dumps([store.url, max_glosses, samples_per_gloss, listing]).encode())
+    return f"snapshot-{digest.hexdigest()}"
+
+
+def _read(store: ObjectStore, key: str) -> SampledClip:
     data = store.get(key)
-    return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest())
+    return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest()).sampled()
+
+
+def _each(readers: ThreadPoolExecutor, read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """What is read of each, in their order, with only so many read ahead as keep the readers busy."""
+
+    def together(some: list[Item]) -> list[Found]:
+        return [read(one) for one in some]
+
+    left = iter(items)
+    ahead = deque(readers.submit(together, some) for some in _some(left, _AHEAD))
+    while ahead:
+        found = ahead.popleft().result()
+        ahead.extend(readers.submit(together, some) for some in _some(left, 1))
+        yield from found
+
+
+def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
+    for _ in range(times):
+        if some := list(islice(left, _TOGETHER)):
+            yield some
+
+
+def _told(snapshot: Dataset) -> Dataset:
+    """The snapshot, after the log was told of it."""
+    _log.info(
+        "dataset %s/%s: %d glosses, %d training and %d val clips",
+        snapshot.manifest.name,
+        snapshot.manifest.version,
+        len(snapshot.manifest.vocabulary),
+        len(snapshot.split(TRAIN)),
+        len(snapshot.split(VAL)),
+    )
+    return snapshot

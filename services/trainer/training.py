@@ -1,26 +1,37 @@
 """The training loop: a flat start, then CTC, one epoch at a time. Reads top to bottom."""
 
+import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
+from services.trainer import distributed, precision, supply
+from services.trainer import state as states
 from services.trainer.augment import Augmentation
+from services.trainer.averaging import Averages, Kept
 from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.config import TrainConfig
-from services.trainer.evaluate import NOTHING, Score, evaluate, together
-from services.trainer.loss import frame_weights
+from services.trainer.distributed import Task
+from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score, evaluate, together
 from services.trainer.memory import Parts, full_memory_named
 from services.trainer.model import Architecture, Recogniser
+from services.trainer.objective import FADE, Totals
 from services.trainer.objective import loss as objective
+from services.trainer.randomness import Randomness
+from services.trainer.schedule import one_cycle
 from services.trainer.snapshot import TRAIN, VAL
-from signet.dataset import Dataset
-from signet.errors import InvalidSetting, NotReady, SignetError
+from services.trainer.state import Progress, State, Subject
+from signet.dataset import Dataset, DatasetClip
+from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotReady, SignetError
+
+_log = logging.getLogger(__name__)
 
 # A small model's operations take microseconds: a second thread gains a tenth on idle cores, and on busy ones each waits
 # for the other's time slice, many times slower.
@@ -30,20 +41,17 @@ THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays fo
 # Signs in the longest training sequence.
 LONGEST_SEQUENCE = 3
 
-# Weights are published as their moving average over about the last 50 steps: smoother than any one step.
-EMA_DECAY = 0.98
-
-# Larger gradients come from a rare batch, and would undo the steps before it.
-GRADIENT_NORM = 1.0
-
-# Share of the steps in which the learning rate rises.
-WARM_UP = 0.2
-
 SGD_MOMENTUM = 0.9
 
 # Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as
 # long as an epoch.
 _JUDGED_TRAIN_CLIPS = 1000
+
+# What keeps a gradient of length zero from being divided by, as in torch.nn.utils.clip_grad_norm_.
+_SMALLEST_NORM = 1e-6
+
+# How often the learning rate is halved since a loss is not finite. After three halvings the rate is not what is wrong.
+_MOST_RECOVERIES = 3
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,13 @@ class Epoch:
     Attributes:
         number: 1 for the first.
         train_loss: mean over the batches, nats per sign.
-        val: how the averaged weights do on the val clips.
+        val: how the averaged weights do on the held-out clips.
         seconds: how long it took, validation and pauses included.
         best: no epoch before it recognised as many val clips.
         train: how the averaged weights do on training clips, where that was asked.
+        last: the training ends with it: all planned epochs are trained, or its patience is at an end.
+        learning_rate: of its last step.
+        actions: what the training did by itself and a person should know of, a sentence each.
     """
 
     number: int
@@ -65,6 +76,9 @@ class Epoch:
     seconds: float
     best: bool
     train: Score | None = None
+    last: bool = False
+    learning_rate: float = math.nan
+    actions: tuple[str, ...] = ()
 
 
 class Telemetry:
@@ -78,6 +92,9 @@ class Telemetry:
 
     def nonfinite_loss(self) -> None:
         """The run ends since its loss is not finite."""
+
+    def acted(self, what: str) -> None:
+        """The training did something by itself: "recovery", after a loss that was not finite."""
 
     def throttling(self, paused: bool) -> None:
         """The run pauses since the GPU is too hot, or goes on."""
@@ -97,11 +114,13 @@ class Training:
         dataset: the snapshot.
         config: the run's configuration.
         device: where to train.
+        train: the clips to learn from; those of the snapshot's split unless given.
+        held_out: the clips to judge by; those of the snapshot's val split unless given.
         between_batches: called before each batch; what it raises ends the training there.
         telemetry: told what happens within an epoch.
 
-    Attributes:
-        model: the averaged weights, which are what is judged and published.
+    Raises:
+        InvalidInput: there is nothing to learn from these clips; the message says what is missing.
     """
 
     @full_memory_named()
@@ -111,107 +130,328 @@ class Training:
         config: TrainConfig,
         device: torch.device,
         *,
+        train: Sequence[DatasetClip] | None = None,
+        held_out: Sequence[DatasetClip] | None = None,
         between_batches: Callable[[], None] = nothing,
         telemetry: Telemetry | None = None,
     ) -> None:
+        learnt = list(dataset.split(TRAIN) if train is None else train)
+        judged = list(dataset.split(VAL) if held_out is None else held_out)
+        supply.check(dataset, learnt, chosen=train is not None)
+        self._dataset, self._chosen = dataset, (learnt, judged)
         self._config = config
+        self._ranks = distributed.present()
+        self._precision = precision.of(config.precision, device)
         self._between_batches = between_batches
         self._telemetry = telemetry or Telemetry()
-        torch.manual_seed(config.seed)
-        generator = torch.Generator(device).manual_seed(config.seed)
-        architecture = Architecture(
-            classes=len(dataset.manifest.vocabulary) + 1,
-            hidden_dim=config.hidden_dim,
-            num_layers=config.num_layers,
-            dropout=config.dropout,
-        )
-        self._model = Recogniser(architecture).to(device)
+        self._subject = Subject.of(config, dataset, learnt, judged, device.type)
+        self._randomness = Randomness(config.seed, device)
+        self._generator = torch.Generator(device).manual_seed(config.seed)
+        with self._randomness.drawn():
+            self._model = new_model(config, len(dataset.manifest.vocabulary)).to(device)
         self._model.penalise_blank(config.blank_penalty)
-        self._val = Clips.of(dataset, dataset.split(VAL), device)
-        train = Clips.of(dataset, dataset.split(TRAIN), device)
-        self._sampler = Sampler(train, config.batch_size, LONGEST_SEQUENCE, Augmentation(), generator)
-        self._model.encoder.standardise(*self._sampler.frames())
-        self._averaged = AveragedModel(self._model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))  # type: ignore[no-untyped-call]
-        self._optimizer = _optimizer(self._model, config)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer,
-            config.lr,
-            total_steps=config.num_epochs * self._sampler.batches_per_epoch,
-            pct_start=WARM_UP,
-            cycle_momentum=False,
+        self._train, self._val = _divided(Clips.of(dataset, [*learnt, *judged], device), len(learnt))
+        self._sampler = Sampler(
+            self._train, self._model.features, config.batch_size, LONGEST_SEQUENCE, Augmentation(), self._generator
         )
+        self._model.encoder.standardise(self._sampler.frames())
+        self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
+        self._parameters = list(self._model.parameters())
+        self._optimizer = _optimizer(self._parameters, config)
+        self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
+        self._loss = objective(config.head, config.start)
         self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
         self._judging = Parts("validation", self._telemetry.split, release=nothing)
-        self._judged_train = train.every(-(-len(train) // _JUDGED_TRAIN_CLIPS))
+        self._progress = Progress()
+        self._state = self._snapshot()
 
     @property
     def model(self) -> Recogniser:
         """The averaged weights, ready to be judged or published."""
-        model = self._averaged.module
-        assert isinstance(model, Recogniser)  # noqa: S101  (what was put in comes out)
-        return model.eval()
+        return self._averages.model
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are trained."""
+        return self._progress.epoch
+
+    @property
+    def selected_on(self) -> str:
+        """The split that had a say in which weights `model` has; "" if none had. A published model must name it."""
+        return VAL if self._progress.kept or self._progress.ended else ""
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train, an epoch at a time; whoever stops asking stops the training.
+        """Train, an epoch at a time, from after the last one trained; whoever stops asking stops the training.
 
         Raises:
-            SignetError: the loss is not finite, or the GPU's memory is full; the message says what to change.
+            SignetError: the loss stays not finite, or the GPU's memory is full; the message says what to change.
         """
-        most = -1
-        for number in range(1, self._config.num_epochs + 1):
-            started = time.perf_counter()
-            train_loss = self._epoch((number - 1) / self._config.num_epochs)
-            val = self._judge(self._val)
-            yield Epoch(number, train_loss, val, time.perf_counter() - started, best=val.correct > most)
-            most = max(most, val.correct)
+        with self._ranks.leading(self._task) as begin:
+            while self.epoch < self._config.num_epochs and not self._progress.ended:
+                begin()
+                yield self._next()
+
+    def follow(self) -> None:
+        """Train along with a leader, for as many epochs as it says."""
+        while self._ranks.told_to_go_on():
+            self._next()
+
+    def state(self) -> bytes:
+        """All that another process needs to go on after the last finished epoch, even in the midst of the next one."""
+        return self._state.dump()
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `state` gave. If that is refused, the training is as it was.
+
+        Raises:
+            DataLoss: it is damaged.
+            InvalidInput: it is of another configuration, other clips, another kind of device or another version of
+                Signet; the message names all that differs.
+        """
+        read = states.read(data)
+        differences = read.subject.differences(self._subject)
+        if differences:
+            raise InvalidInput(
+                f"a training can only go on as it began, and this one is told {'; '.join(differences)}. Begin a new "
+                "run for that, or leave it as it was."
+            )
+        before = self._state
+        try:
+            self._load(read)
+        except (KeyError, ValueError, RuntimeError) as error:
+            self._load(before)
+            raise DataLoss(
+                f"a training state does not fit its own configuration ({error}): it is damaged, or of a version of "
+                "Signet whose models are built otherwise. Begin the run again."
+            ) from error
 
     def judge_train(self) -> Score:
         """How the averaged weights do on the training clips as they are; on an even choice of them if they are many."""
-        return self._judge(self._judged_train)
+        return self._judge(self._train.every(-(-len(self._train) // _JUDGED_TRAIN_CLIPS)))
+
+    def _next(self) -> Epoch:
+        """Train one epoch more; where its loss is not finite, again from where it began and more slowly."""
+        started = time.perf_counter()
+        actions: list[str] = []
+        while True:
+            share = self.epoch / self._config.num_epochs
+            with self._randomness.drawn():
+                self._ranks.part_ways(self._config.seed, self.epoch)
+                loss, rate = self._epoch(share)
+            if math.isfinite(loss):
+                break
+            actions.append(self._recover(loss))
+        self._averages.epoch()
+        number = self.epoch + 1
+        val, correct, val_loss = self._judged()
+        if share >= self._config.start and len(self._val):
+            kept = Kept(epoch=number, correct=correct, loss=val_loss)
+            if self._averages.judged(kept):
+                val, correct, _ = self._judged()
+        best = correct > self._progress.most_correct
+        best_epoch = number if best else self._progress.best_epoch
+        self._progress = self._progress.model_copy(
+            update={
+                "epoch": number,
+                "steps": self._progress.steps + self._steps_per_epoch,
+                "most_correct": max(correct, self._progress.most_correct),
+                "best_epoch": best_epoch,
+                "ended": self._impatient(number, best_epoch),
+                "plateau": self._progress.plateau.after(loss, comparable=self._comparable(share)),
+                "kept": self._averages.best,
+            }
+        )
+        self._state = self._snapshot()
+        return Epoch(
+            number,
+            loss,
+            val,
+            time.perf_counter() - started,
+            best=best,
+            last=self._progress.ended or number == self._config.num_epochs,
+            learning_rate=rate,
+            actions=tuple(actions),
+        )
+
+    @full_memory_named()
+    def _epoch(self, share: float) -> tuple[float, float]:
+        """One pass over the training clips: the mean loss and the last learning rate.
+
+        Args:
+            share: of the epochs, those gone before.
+        """
+        self._model.train()
+        losses: list[Tensor] = []
+        norms: list[Tensor] = []
+        rate, step = math.nan, self._progress.steps
+        batches = self._sampler.epoch()
+        while group := list(islice(batches, self._config.accumulate)):
+            most = max(len(batch) for batch in group)
+            loss = self._learning.fit(most, partial(self._gradient, group, share))
+            losses.append(self._ranks.add_up(self._parameters, loss))
+            norms.append(self._clip())
+            rate = self._rate(step)
+            for parameters in self._optimizer.param_groups:
+                parameters["lr"] = rate
+            self._optimizer.step()
+            self._averages.step(step)
+            step += 1
+            for _ in group:
+                self._telemetry.batch()
+        # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
+        finite = torch.cat([*losses, *norms]).isfinite().all()
+        mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)
+        return float(mean), rate
+
+    def _gradient(self, group: Sequence[Batch], share: float, parts: int) -> Tensor:
+        """Leave the gradient of some batches' mean loss in the parameters, one part after the other; that loss, [1]."""
+        self._optimizer.zero_grad()
+        total = torch.zeros(1, device=group[0].lengths.device)
+        for batch in group:
+            self._between_batches()
+            totals = Totals.of(batch, len(group))
+            mine = self._ranks.share(batch)
+            for part in mine.parts(parts) if mine else ():
+                with self._precision():
+                    log_probs = self._model.encoder(part.features, part.lengths)
+                loss = self._loss(log_probs, part, share, totals)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        return total
+
+    def _clip(self) -> Tensor:
+        """Shorten the gradient to the longest that is allowed; how long it was, [1]."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        if self._config.gradient_norm:
+            torch._foreach_mul_(gradients, (self._config.gradient_norm / (norm + _SMALLEST_NORM)).clamp(max=1.0))
+        return norm[None]
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        steps = self._config.num_epochs * self._steps_per_epoch
+        plain = one_cycle if self._config.schedule == "one-cycle" else self._progress.plateau.rate
+        return self._progress.rate_factor * plain(self._config.lr, step, steps)
+
+    def _recover(self, loss: float) -> str:
+        """Go back to the last finished epoch and halve the learning rate; what was done, for people.
+
+        Raises:
+            SignetError: that was done often enough.
+        """
+        number, factor, recoveries = self.epoch + 1, self._progress.rate_factor, self._progress.recoveries
+        if recoveries == _MOST_RECOVERIES:
+            self._telemetry.nonfinite_loss()
+            raise SignetError(
+                f"the training loss is not finite ({loss}) in epoch {number}, and was not with a learning rate of "
+                f"{factor:g} times what was asked. Lower --lr (now {self._config.lr:g})."
+            )
+        self._load(self._state)
+        self._progress = self._progress.model_copy(update={"rate_factor": factor / 2, "recoveries": recoveries + 1})
+        self._telemetry.acted("recovery")
+        action = (
+            f"the loss of epoch {number} was not finite: went back to the end of epoch {self.epoch}, and on with a "
+            f"learning rate of {factor / 2:g} times what was asked (--lr {self._config.lr:g})"
+        )
+        _log.warning("%s", action)
+        return action
+
+    def _comparable(self, share: float) -> bool:
+        """Whether the loss of the epoch that begins at this share of them means what that of the one before it did."""
+        start, before = self._config.start, share - 1 / self._config.num_epochs
+        return share < start or before >= start + FADE
+
+    def _impatient(self, number: int, best_epoch: int) -> bool:
+        """Whether too many epochs since the flat start have recognised no more val clips."""
+        if not self._config.patience or not len(self._val):
+            return False
+        since = max(best_epoch, math.ceil(self._config.start * self._config.num_epochs))
+        return number - since >= self._config.patience
+
+    def _judged(self) -> tuple[Score, int, float]:
+        """How the averaged weights do on the held-out clips; of that, what decisions are made by: correct and loss.
+
+        The leader judges; its followers are told what it decides by.
+        """
+        score = self._judge(self._val) if self._ranks.leads else NOTHING
+        correct, loss = self._ranks.agree(score.correct, score.loss)
+        return score, int(correct), loss
+
+    def _task(self) -> tuple[Task, bytes]:
+        """What followers are told of this training."""
+        manifest = self._dataset.manifest
+        train, held_out = (tuple(clip.clip_id for clip in clips) for clips in self._chosen)
+        task = Task(
+            config=self._config.model_dump_json(),
+            dataset_name=manifest.name,
+            dataset_version=manifest.version,
+            train=train,
+            held_out=held_out,
+        )
+        return task, self.state()
 
     def _judge(self, clips: Clips) -> Score:
+        searched = self.epoch % CONTINUOUS_EVERY == CONTINUOUS_EVERY - 1 or self.epoch == self._config.num_epochs - 1
+
         def judge(parts: int) -> Score:
             return together(
                 [
-                    (evaluate(self.model, part, self._config.blank_penalty), int(part.lengths.sum()))
+                    (evaluate(self.model, part, self._config.decoder, continuous=searched), int(part.lengths.sum()))
                     for part in clips.parts(parts)
                 ]
             )
 
         return self._judging.fit(len(clips), judge) if len(clips) else NOTHING
 
-    @full_memory_named()
-    def _epoch(self, progress: float) -> float:
-        """One pass over the training clips; the mean loss. `progress` is the share of the epochs gone before."""
-        self._model.train()
-        losses = []
-        for batch in self._sampler.epoch():
-            self._between_batches()
-            loss = self._learning.fit(len(batch), partial(self._gradient, batch, progress))
-            torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
-            self._optimizer.step()
-            self._schedule.step()
-            self._averaged.update_parameters(self._model)
-            losses.append(loss)
-            self._telemetry.batch()
-        mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            self._telemetry.nonfinite_loss()
-            raise SignetError(f"the training loss is not finite ({mean}). Lower --lr (now {self._config.lr:g}).")
-        return mean
+    def _snapshot(self) -> State:
+        """The training as it is, apart from what it will be."""
+        moments = self._optimizer.state_dict()["state"]
+        tensors = {f"model.{name}": tensor.clone() for name, tensor in self._model.state_dict().items()}
+        tensors |= self._averages.state()
+        tensors |= {
+            f"optimizer.{index}.{name}": moment.clone()
+            for index, one in moments.items()
+            for name, moment in one.items()
+            if moment is not None
+        }
+        tensors["sampler"] = self._generator.get_state()
+        tensors |= {f"randomness.{name}": stream for name, stream in self._randomness.state().items()}
+        return State(self._subject, self._progress, tensors)
 
-    def _gradient(self, batch: Batch, progress: float, parts: int) -> torch.Tensor:
-        """Leave the batch's gradient in the parameters, one part of it after the other; the batch's loss."""
-        signs = batch.target_lengths.sum()
-        weight = frame_weights(batch.frame_labels, batch.inside).sum()
-        self._optimizer.zero_grad()
-        total = torch.zeros((), device=signs.device)
-        for part in batch.parts(parts):
-            log_probs = self._model.encoder(part.hands, part.both, part.lengths)
-            loss = objective(log_probs, part, progress, signs, weight)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
+    def _load(self, state: State) -> None:
+        """Be as it was then."""
+        tensors = state.tensors
+        names = self._model.state_dict()
+        self._model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
+        self._averages.restore(tensors, state.progress.kept)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, moment = name.split(".", 2)
+                moments.setdefault(int(index), {})[moment] = tensor.clone()
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._generator.set_state(tensors["sampler"])
+        self._randomness.restore(
+            {name.removeprefix("randomness."): tensors[name] for name in tensors if name.startswith("randomness.")}
+        )
+        self._progress = state.progress
+        self._state = state
+
+
+def new_model(config: TrainConfig, glosses: int) -> Recogniser:
+    """A model of this configuration, for so many glosses, with the weights that chance gives."""
+    return Recogniser(
+        Architecture(
+            classes=glosses + 1,
+            hidden_dim=config.hidden_dim,
+            num_layers=config.num_layers,
+            hand_dim=config.hand_dim,
+            dropout=config.dropout,
+            groups=config.groups,
+            head=config.head,
+        )
+    )
 
 
 def use_threads(threads: int) -> None:
@@ -239,8 +479,19 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _optimizer(model: Recogniser, config: TrainConfig) -> torch.optim.Optimizer:
+def _divided(clips: Clips, count: int) -> tuple[Clips, Clips]:
+    """The first so many clips, and the others; the frames of all are held once."""
+    columns = (clips.starts, clips.lengths, clips.labels)
+    first, others = zip(*((column[:count], column[count:]) for column in columns), strict=True)
+    return tuple(  # type: ignore[return-value]
+        replace(clips, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in (first, others)
+    )
+
+
+def _optimizer(parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    # Fused: one kernel for all parameters. With 55,000 of them a step of AdamW takes 0.17 ms and not 0.95 on one core.
+    decay = config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), config.lr, momentum=SGD_MOMENTUM, weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, config.lr, momentum=SGD_MOMENTUM, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    return kind(parameters, config.lr, weight_decay=decay, fused=True)

@@ -16,7 +16,7 @@ class RecognizeRequest(_message.Message):
     def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class RecognizeResponse(_message.Message):
-    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing")
+    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment")
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,8 @@ class RecognizeResponse(_message.Message):
     BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    CONTINUOUS_GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    MOMENT_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     model_name: str
     model_version: str
@@ -31,7 +33,9 @@ class RecognizeResponse(_message.Message):
     blank_ratio: float
     frames: int
     timing: Timing
-    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    continuous_glosses: _containers.RepeatedScalarFieldContainer[str]
+    moment: Moment
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., continuous_glosses: _Optional[_Iterable[str]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("gloss", "probability")
@@ -40,6 +44,14 @@ class Prediction(_message.Message):
     gloss: str
     probability: float
     def __init__(self, gloss: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class Moment(_message.Message):
+    __slots__ = ("start_seconds", "end_seconds")
+    START_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    END_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    start_seconds: float
+    end_seconds: float
+    def __init__(self, start_seconds: _Optional[float] = ..., end_seconds: _Optional[float] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("extract_seconds", "prepare_seconds", "model_seconds", "decode_seconds", "total_seconds")

@@ -24,7 +24,8 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "blank_penalty", "target_accuracy", "train_past_target", "seed", "max_gpu_temperature")
+    __slots__ = ("preset", "corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "hand_dim", "head", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
+    PRESET_FIELD_NUMBER: _ClassVar[int]
     CORPUS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_GLOSSES_FIELD_NUMBER: _ClassVar[int]
@@ -33,16 +34,33 @@ class TrainConfig(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_DIM_FIELD_NUMBER: _ClassVar[int]
+    HAND_DIM_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
     DROPOUT_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
     LR_FIELD_NUMBER: _ClassVar[int]
     OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
+    ACCUMULATE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    EMA_DECAY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_LAST_FIELD_NUMBER: _ClassVar[int]
+    KEEP_BEST_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    FLAT_START_FIELD_NUMBER: _ClassVar[int]
     BLANK_PENALTY_FIELD_NUMBER: _ClassVar[int]
     TARGET_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     TRAIN_PAST_TARGET_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    FOLDS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
     MAX_GPU_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    preset: str
     corpus: str
     model_name: str
     max_glosses: int
@@ -51,23 +69,41 @@ class TrainConfig(_message.Message):
     batch_size: int
     num_epochs: int
     hidden_dim: int
+    hand_dim: int
+    head: str
+    without: str
     num_layers: int
     dropout: float
     weight_decay: float
     lr: float
     optimizer: str
+    schedule: str
+    gradient_norm: float
+    accumulate: int
+    precision: str
+    ema_decay: float
+    average_last: int
+    keep_best: int
+    patience: int
+    flat_start: float
     blank_penalty: float
     target_accuracy: float
     train_past_target: bool
     seed: int
+    seeds: int
+    folds: int
+    publish: str
+    jobs: int
     max_gpu_temperature: float
-    def __init__(self, corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., blank_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
+    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
-    __slots__ = ("config",)
+    __slots__ = ("config", "resume_run_id")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    RESUME_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     config: TrainConfig
-    def __init__(self, config: _Optional[_Union[TrainConfig, _Mapping]] = ...) -> None: ...
+    resume_run_id: str
+    def __init__(self, config: _Optional[_Union[TrainConfig, _Mapping]] = ..., resume_run_id: _Optional[str] = ...) -> None: ...
 
 class StartRunResponse(_message.Message):
     __slots__ = ("run_id",)
@@ -100,7 +136,7 @@ class RunQueued(_message.Message):
     def __init__(self, runs_ahead: _Optional[int] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs")
+    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs", "seeds", "folds", "members", "epochs_before", "members_before")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     GPU_NAME_FIELD_NUMBER: _ClassVar[int]
     GPU_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +146,11 @@ class RunStarted(_message.Message):
     TRAIN_CLIPS_FIELD_NUMBER: _ClassVar[int]
     VAL_CLIPS_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    FOLDS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     device: str
     gpu_name: str
     gpu_memory_bytes: int
@@ -119,10 +160,15 @@ class RunStarted(_message.Message):
     train_clips: int
     val_clips: int
     num_epochs: int
-    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ...) -> None: ...
+    seeds: int
+    folds: int
+    members: int
+    epochs_before: int
+    members_before: int
+    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
-    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips")
+    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips", "val_top5", "val_continuous_correct", "learning_rate", "actions", "member", "fold", "seed")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
     VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +181,13 @@ class EpochFinished(_message.Message):
     VAL_EMPTY_FIELD_NUMBER: _ClassVar[int]
     TRAIN_CORRECT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_CLIPS_FIELD_NUMBER: _ClassVar[int]
+    VAL_TOP5_FIELD_NUMBER: _ClassVar[int]
+    VAL_CONTINUOUS_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    FOLD_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     train_loss: float
     val_loss: float
@@ -147,10 +200,17 @@ class EpochFinished(_message.Message):
     val_empty: int
     train_correct: int
     train_clips: int
-    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ...) -> None: ...
+    val_top5: int
+    val_continuous_correct: int
+    learning_rate: float
+    actions: _containers.RepeatedScalarFieldContainer[str]
+    member: int
+    fold: int
+    seed: int
+    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_top5: _Optional[int] = ..., val_continuous_correct: _Optional[int] = ..., learning_rate: _Optional[float] = ..., actions: _Optional[_Iterable[str]] = ..., member: _Optional[int] = ..., fold: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RunFinished(_message.Message):
-    __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error")
+    __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error", "val_continuous_accuracy", "val_top5_accuracy", "blank_ratio", "members", "seed_sd", "ensemble")
     STATE_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -161,6 +221,12 @@ class RunFinished(_message.Message):
     COLLAPSED_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    VAL_CONTINUOUS_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    VAL_TOP5_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SEED_SD_FIELD_NUMBER: _ClassVar[int]
+    ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
     state: RunState
     model_name: str
     model_version: str
@@ -171,7 +237,49 @@ class RunFinished(_message.Message):
     collapsed: bool
     seconds: float
     error: str
-    def __init__(self, state: _Optional[_Union[RunState, str]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., val_accuracy: _Optional[float] = ..., val_greedy_accuracy: _Optional[float] = ..., val_clips: _Optional[int] = ..., goal_met: bool = ..., collapsed: bool = ..., seconds: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+    val_continuous_accuracy: float
+    val_top5_accuracy: float
+    blank_ratio: float
+    members: _containers.RepeatedCompositeFieldContainer[MemberResult]
+    seed_sd: float
+    ensemble: Tally
+    def __init__(self, state: _Optional[_Union[RunState, str]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., val_accuracy: _Optional[float] = ..., val_greedy_accuracy: _Optional[float] = ..., val_clips: _Optional[int] = ..., goal_met: bool = ..., collapsed: bool = ..., seconds: _Optional[float] = ..., error: _Optional[str] = ..., val_continuous_accuracy: _Optional[float] = ..., val_top5_accuracy: _Optional[float] = ..., blank_ratio: _Optional[float] = ..., members: _Optional[_Iterable[_Union[MemberResult, _Mapping]]] = ..., seed_sd: _Optional[float] = ..., ensemble: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
+
+class MemberResult(_message.Message):
+    __slots__ = ("fold", "seed", "epochs", "tally")
+    FOLD_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    TALLY_FIELD_NUMBER: _ClassVar[int]
+    fold: int
+    seed: int
+    epochs: int
+    tally: Tally
+    def __init__(self, fold: _Optional[int] = ..., seed: _Optional[int] = ..., epochs: _Optional[int] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
+
+class Tally(_message.Message):
+    __slots__ = ("clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "blank_ratio", "concatenated", "gloss_errors", "stream_gloss_errors")
+    CLIPS_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    TOP5_FIELD_NUMBER: _ClassVar[int]
+    CONTINUOUS_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    GREEDY_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_FIELD_NUMBER: _ClassVar[int]
+    BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
+    CONCATENATED_FIELD_NUMBER: _ClassVar[int]
+    GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    clips: int
+    correct: int
+    top5: int
+    continuous_correct: int
+    greedy_correct: int
+    empty: int
+    blank_ratio: float
+    concatenated: int
+    gloss_errors: int
+    stream_gloss_errors: int
+    def __init__(self, clips: _Optional[int] = ..., correct: _Optional[int] = ..., top5: _Optional[int] = ..., continuous_correct: _Optional[int] = ..., greedy_correct: _Optional[int] = ..., empty: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., concatenated: _Optional[int] = ..., gloss_errors: _Optional[int] = ..., stream_gloss_errors: _Optional[int] = ...) -> None: ...
 
 class StopRunRequest(_message.Message):
     __slots__ = ("run_id",)
@@ -196,15 +304,19 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunSummary, _Mapping]]] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "state", "epochs", "val_accuracy", "model_version")
+    __slots__ = ("run_id", "state", "epochs", "val_accuracy", "model_version", "members", "members_done")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     VAL_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_DONE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     state: RunState
     epochs: int
     val_accuracy: float
     model_version: str
-    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ...) -> None: ...
+    members: int
+    members_done: int
+    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ..., members: _Optional[int] = ..., members_done: _Optional[int] = ...) -> None: ...

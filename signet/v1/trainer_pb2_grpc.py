@@ -42,7 +42,7 @@ class TrainerServicer(object):
     """
 
     def StartRun(self, request, context):
-        """Queues a run and returns at once. Fields left unset take the documented defaults.
+        """Queues a run and returns at once. Fields left unset take the preset's value, or the documented default.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -50,7 +50,7 @@ class TrainerServicer(object):
 
     def WatchRun(self, request, context):
         """Streams a run's events from its first, then live, until it ends. A run that is under way or waits when the trainer
-        is told to stop ends as RUN_STATE_INTERRUPTED, and publishes nothing.
+        is told to stop ends as RUN_STATE_INTERRUPTED, and publishes nothing; StartRun with its id goes on with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -109,8 +109,8 @@ def test_the_notes_name_twins_known_signers_and_a_card_that_disagrees(world: "Wo
     world.publish(snapshot)
     report, _ = evaluate(world.store, "signet")
     notes = {note.title: note.text for note in report.notes}
-    assert "a1 (book, train) = b1 (chair, val)" in notes["The same video on both sides"]
-    assert notes["The same video on both sides"].startswith("1 of the 2 clips is bit-identical")
+    assert "a1 (book, train) = b1 (chair, val)" in notes["The same recording on both sides"]
+    assert notes["The same recording on both sides"].startswith("1 of the 2 clips shows the same recording as a clip")
     assert notes["Known signers"].startswith("1 of the 2 clips is by signers")
     assert "counted 8 of 10" in notes["The card says something else"]
     assert "counts 1 of 2" in notes["The card says something else"]

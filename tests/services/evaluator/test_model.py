@@ -42,10 +42,45 @@ def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
         reading = model.read(log_probs)
         penalised = penalise_blank(log_probs, card.blank_penalty)
         np.testing.assert_array_equal(reading.posterior, single_sign_posterior(penalised))
+        (heard,) = card.decoder.decode(log_probs[None])
+        assert reading.continuous == tuple(card.vocabulary[c - 1] for c in heard)
         assert reading.greedy == tuple(card.vocabulary[c - 1] for c in best_path(penalised))
         assert reading.blank_ratio == blank_ratio(penalised)
         assert reading.posterior.sum() == pytest.approx(1)
         assert reading.ranking()[0] == reading.posterior.argmax()
+
+
+def test_clips_are_read_together_as_each_alone(model: LoadedModel, snapshot: Dataset) -> None:
+    answers = model.log_probs([snapshot.clip_frames(clip) for clip in snapshot.manifest.clips])
+    for answer, reading in zip(answers, model.read_all(answers), strict=True):
+        alone = model.read(answer)
+        np.testing.assert_array_equal(reading.posterior, alone.posterior)
+        assert (reading.moment, reading.continuous, reading.greedy) == (alone.moment, alone.continuous, alone.greedy)
+    assert model.read_all([]) == []
+
+
+def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) -> None:
+    """The signer rests for a third of the clip, signs for a third, and rests: see `make_clip`."""
+    for frames in (30, 60, 150):
+        clip = to_model_input(sign(f"clip{frames}", "", 0.5 + 2 / 6, frames=frames))
+        reading = model.read(model.log_probs([clip])[0])
+        seconds = frames / 30
+        assert reading.moment.start == pytest.approx(seconds / 3, abs=0.11)
+        assert reading.moment.end == pytest.approx(2 * seconds / 3, abs=0.11)
+
+
+def test_several_signs_in_a_clip_are_read_in_their_order(model: LoadedModel, sign: Any) -> None:
+    clips = [to_model_input(sign(f"clip{place}", "", 0.5 + place / 6, frames=45)) for place in (5, 0, 5)]
+    reading = model.read(model.log_probs([np.concatenate(clips)])[0])
+    assert reading.continuous == ("who", "book", "who")
+
+
+def test_the_decoder_is_the_card_s(world: "World", snapshot: Dataset, sign: Any) -> None:
+    card = world.publish(snapshot, insertion_penalty=1000.0)
+    model = LoadedModel.load(world.store, card.name, card.version, threads=1)
+    reading = model.read(model.log_probs([to_model_input(sign("clip", "", 0.5 + 2 / 6))])[0])
+    assert reading.continuous == ()
+    assert reading.greedy == ("drink",)
 
 
 def test_batches_hold_every_clip_once_and_stay_small() -> None:

@@ -103,8 +103,9 @@ def test_the_process_serves_what_is_published_and_drains_when_told(
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert re.fullmatch(r" *1 +go +[01]\.\d{3} +█+.?", lines[1])
-    assert len(lines) == 5
-    assert lines[4].startswith(f"signet {card.version}; best path: go; blank in ")
+    assert len(lines) == 6
+    assert re.fullmatch(r"go: 0\.\d to 0\.\d s into the clip; read as continuous signing: go", lines[4])
+    assert lines[5].startswith(f"signet {card.version}; best path: go; blank in ")
 
     assert process.stop() == 0
     text = "".join(process.log)

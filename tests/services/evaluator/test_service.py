@@ -94,6 +94,8 @@ def test_a_clip_is_answered_with_ranked_signs(world: "World", card: ModelCard, c
         assert 0.5 < probabilities[0] <= sum(probabilities) <= 1 + 1e-9
         assert answer.model_version == card.version
         assert list(answer.greedy_glosses) == ["drink"]
+        assert list(answer.continuous_glosses) == ["drink"]
+        assert 0.3 < answer.moment.start_seconds < answer.moment.end_seconds < 1.1  # of 1.33 s
         assert 0 < answer.blank_ratio < 1
         assert answer.frames == len(to_model_input(landmarks.load(clip)))
         timing = answer.timing

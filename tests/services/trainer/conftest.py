@@ -1,6 +1,7 @@
 """A small corpus whose glosses really differ, for training in seconds: each gloss is its own movement of the hands."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from services.trainer.training import DEFAULT_THREADS, use_threads
 from signet import dataset, layout
 from signet.dataset import Dataset, SourceClip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
-from signet.store import ObjectStore
+from signet.store import DirectoryStore, ObjectStore
 
 GLOSSES = ("book", "drink", "who")
 FPS = 25.0
@@ -68,6 +69,21 @@ def clips() -> list[Landmarks]:
 def small_dataset(clips: list[Landmarks]) -> Dataset:
     """The clips as a snapshot."""
     return dataset.build("wlasl", [SourceClip(clip, clip.record.source_sha256) for clip in clips])
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a machine keeps of exports, for all tests together: the first one takes half a minute."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture
+def directory_store(tmp_path: Path, graphs: Path) -> DirectoryStore:
+    """An empty directory store on a machine that has exported before."""
+    store = DirectoryStore(tmp_path / "store")
+    assert store.cache._root
+    store.cache._root.symlink_to(graphs)
+    return store
 
 
 Fill = Callable[[ObjectStore], ObjectStore]

@@ -4,12 +4,13 @@ import torch
 
 from services.trainer.augment import Augmentation, sample_times, warped_lengths
 from services.trainer.batches import Clips, Sampler
+from services.trainer.features import Features
 from signet.dataset import Dataset
 
 
 def sampler(dataset: Dataset, seed: int = 0, batch_size: int = 5) -> Sampler:
     clips = Clips.of(dataset, dataset.split("train"), torch.device("cpu"))
-    return Sampler(clips, batch_size, 3, Augmentation(), torch.Generator().manual_seed(seed))
+    return Sampler(clips, Features(), batch_size, 3, Augmentation(), torch.Generator().manual_seed(seed))
 
 
 def test_an_epoch_shows_every_training_clip_once(small_dataset: Dataset) -> None:
@@ -34,7 +35,7 @@ def test_signs_stand_in_the_frames_in_the_order_of_the_targets(small_dataset: Da
 
 
 def test_equal_seeds_give_equal_batches_and_others_do_not(small_dataset: Dataset) -> None:
-    first, again, other = (next(sampler(small_dataset, seed).epoch()).hands for seed in (1, 1, 2))
+    first, again, other = (next(sampler(small_dataset, seed).epoch()).features for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
 
@@ -54,8 +55,7 @@ def test_time_only_runs_forward_and_stays_within_the_clip() -> None:
 
 def test_every_augmented_frame_is_finite(small_dataset: Dataset) -> None:
     for batch in sampler(small_dataset, batch_size=64).epoch():
-        assert torch.isfinite(batch.hands).all()
-        assert torch.isfinite(batch.both).all()
+        assert torch.isfinite(batch.features).all()
 
 
 def test_a_batch_s_parts_hold_each_of_its_sequences_once_and_in_order(small_dataset: Dataset) -> None:

@@ -1,5 +1,9 @@
 """Which clips a run trains on."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from services.trainer import snapshot
@@ -16,6 +20,93 @@ def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_sto
     stored = dataset.load(object_store, "wlasl", first.manifest.version)
     assert first.manifest == again.manifest == stored.manifest
     assert (len(first.split("train")), len(first.split("val"))) == (18, 6)
+
+
+class Watched(DirectoryStore):
+    """Remembers which objects were read, whole or in part."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return super().get(key)
+
+    def get_head(self, key: str, length: int) -> bytes:
+        self.read.append(key)
+        return super().get_head(key, length)
+
+    def clips_read(self) -> int:
+        """How many reads of clips there were since this was last asked."""
+        count = sum(key.startswith("landmarks/") for key in self.read)
+        self.read.clear()
+        return count
+
+
+@pytest.fixture
+def watched(directory_store: DirectoryStore, fill: Fill) -> Watched:
+    fill(directory_store)
+    return Watched(directory_store.root)
+
+
+def test_the_same_corpus_is_not_read_twice(watched: Watched) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 24
+    again = snapshot.take(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 0
+    assert again.manifest == first.manifest
+    assert np.array_equal(again.frames, first.frames, equal_nan=True)
+
+
+def test_of_a_choice_only_the_chosen_clips_are_read_whole(watched: Watched) -> None:
+    taken = snapshot.take(watched, "wlasl", 1, 2)
+    assert watched.clips_read() == 24 + len(taken.manifest.clips) == 24 + 4
+    assert len(snapshot.take(watched, "wlasl", 2, 2).manifest.clips) == 8
+    assert watched.clips_read() == 24 + 8
+    assert len(snapshot.take(watched, "wlasl", 1, 2).manifest.clips) == 4
+    assert watched.clips_read() == 0
+
+
+def test_a_corpus_that_changed_is_read_again(watched: Watched) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    more = moving_clip("more", "who", "train", 99)
+    watched.create(layout.clip("wlasl", "more"), dump(more))
+    grown = snapshot.take(watched, "wlasl", 0, 0)
+    assert len(grown.manifest.clips) == len(first.manifest.clips) + 1
+    other = moving_clip("more", "who", "train", 98)
+    watched.put(layout.clip("wlasl", "more"), dump(other))
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version not in {
+        first.manifest.version,
+        grown.manifest.version,
+    }
+    watched.delete(layout.clip("wlasl", "more"))
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version == first.manifest.version
+
+
+@pytest.mark.parametrize("lost", [layout.dataset_manifest, layout.dataset_shard])
+@pytest.mark.parametrize("damage", [None, b"", b"garbage"])
+def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
+    watched: Watched, lost: Callable[[str, str], str], damage: bytes | None
+) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    key = lost("wlasl", first.manifest.version)
+    if damage is None:
+        watched.delete(key)
+    else:
+        watched.put(key, damage)
+    again = snapshot.take(watched, "wlasl", 0, 0)
+    assert again.manifest == first.manifest
+    back = dataset.load(watched, "wlasl", first.manifest.version)
+    assert np.array_equal(back.frames, first.frames, equal_nan=True)
+
+
+@pytest.mark.parametrize("note", ["", "garbage", "../../outside", "0" * 16])
+def test_a_note_that_is_wrong_costs_time_and_nothing_else(watched: Watched, note: str) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    for path in (watched.root / ".signet-cache/notes").iterdir():
+        path.write_text(note)
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest == first.manifest
 
 
 def test_the_best_supplied_glosses_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:

@@ -1,18 +1,23 @@
 """Training where memory is short: the same batches in smaller pieces, and the same model in the end."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
+from services.trainer.evaluate import evaluate
 from services.trainer.model import Encoder
 from services.trainer.training import Epoch, Telemetry, Training
 from signet.dataset import Dataset
-from signet.errors import SignetError
+from signet.decoding import ContinuousDecoder
+from signet.errors import InvalidInput, InvalidSetting, SignetError
 
 # Without dropout, whose masks are drawn anew, and with steps as large as the gradient, whose last bits then stay small.
 CONFIG = TrainConfig(num_epochs=5, hidden_dim=8, batch_size=8, dropout=0.0, optimizer="sgd", lr=0.05)
@@ -27,6 +32,7 @@ class Counted(Telemetry):
 
     def __init__(self) -> None:
         self.batches = self.splits = self.nonfinite = 0
+        self.acts: list[str] = []
 
     def batch(self) -> None:
         self.batches += 1
@@ -36,6 +42,9 @@ class Counted(Telemetry):
 
     def nonfinite_loss(self) -> None:
         self.nonfinite += 1
+
+    def acted(self, what: str) -> None:
+        self.acts.append(what)
 
 
 @contextmanager
@@ -163,3 +172,147 @@ def test_a_gpu_that_is_really_full_is_given_smaller_parts(small_dataset: Dataset
         train(small_dataset, told, device)
     assert told.splits == 2, "of eight sequences, two and not four fit"
     assert told.batches == 5 * 3
+
+
+@contextmanager
+def broken_until(batch: int) -> Iterator[None]:
+    """A model that answers with NaN in training until so many batches have gone through."""
+    seen = 0
+
+    def hook(module: torch.nn.Module, _: tuple[torch.Tensor, ...], answer: torch.Tensor) -> torch.Tensor | None:
+        nonlocal seen
+        if not isinstance(module, Encoder) or not module.training:
+            return None
+        seen += 1
+        return answer * torch.nan if 4 <= seen < batch else None
+
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_loss_that_is_not_finite_costs_one_epoch_and_half_the_learning_rate(small_dataset: Dataset) -> None:
+    told = Counted()
+    plain = list(Training(small_dataset, CONFIG, CPU).epochs())
+    with broken_until(8):  # the second epoch, and the first batches of its repetition
+        epochs = list(Training(small_dataset, CONFIG, CPU, telemetry=told).epochs())
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5]
+    assert [len(epoch.actions) for epoch in epochs] == [0, 2, 0, 0, 0]
+    assert "went back to the end of epoch 1" in epochs[1].actions[1]
+    assert "0.25 times" in epochs[1].actions[1]
+    assert epochs[-1].learning_rate == pytest.approx(plain[-1].learning_rate / 4)
+    assert (told.acts, told.nonfinite) == (["recovery", "recovery"], 0)
+
+
+def test_a_training_that_recovered_goes_on_from_its_state_as_slowly(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG, CPU)
+    with broken_until(5):
+        for epoch in training.epochs():
+            if epoch.number == 2:
+                break
+    restored = Training(small_dataset, CONFIG, CPU)
+    restored.restore(training.state())
+    first, other = next(restored.epochs()), next(training.epochs())
+    assert (first.train_loss, first.learning_rate) == (other.train_loss, other.learning_rate)
+
+
+@pytest.mark.parametrize("batch_size", [1, 17])
+def test_a_batch_may_be_one_clip(small_dataset: Dataset, batch_size: int) -> None:
+    config = CONFIG.model_copy(update={"batch_size": batch_size, "num_epochs": 2})
+    epochs = list(Training(small_dataset, config, CPU).epochs())
+    assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
+
+
+def test_accumulated_batches_make_one_step(small_dataset: Dataset) -> None:
+    steps = 0
+
+    def count(*_: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    handle = register_optimizer_step_post_hook(count)
+    told = Counted()
+    try:
+        config = CONFIG.model_copy(update={"accumulate": 2})
+        epochs = list(Training(small_dataset, config, CPU, telemetry=told).epochs())
+    finally:
+        handle.remove()
+    assert (steps, told.batches) == (5 * 2, 5 * 3)
+    with when_encoding(full_beyond(training=1)):
+        parted = list(Training(small_dataset, config, CPU).epochs())
+    assert [epoch.train_loss for epoch in parted] == pytest.approx([epoch.train_loss for epoch in epochs], rel=1e-4)
+
+
+def test_patience_ends_a_training_and_says_by_which_split(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"lr": 1e-9, "num_epochs": 40, "patience": 3, "flat_start": 0.1})
+    training = Training(small_dataset, config, CPU)
+    epochs = list(training.epochs())
+    assert len(epochs) == 4 + 3, "counted from the end of the flat start"
+    assert [epoch.last for epoch in epochs] == [False] * 6 + [True]
+    assert training.selected_on == "val"
+    restored = Training(small_dataset, config, CPU)
+    restored.restore(training.state())
+    assert not list(restored.epochs())
+
+
+def test_nothing_is_selected_unless_it_is_asked_for(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG.model_copy(update={"average_last": 3}), CPU)
+    epochs = list(training.epochs())
+    assert training.selected_on == ""
+    assert [epoch.last for epoch in epochs] == [False] * 4 + [True]
+
+
+def test_the_best_epochs_are_published_and_judged(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"keep_best": 2, "flat_start": 0.0, "num_epochs": 8})
+    training = Training(small_dataset, config, CPU)
+    *_, last = training.epochs()
+    assert training.selected_on == "val"
+    again = Training(small_dataset, config, CPU)
+    again.restore(training.state())
+    decoder = ContinuousDecoder(blank_penalty=config.blank_penalty)
+    published = evaluate(again.model, Clips.of(small_dataset, small_dataset.split("val"), CPU), decoder)
+    assert (published.loss, published.correct) == (last.val.loss, last.val.correct), "what is told is what is published"
+
+
+def test_precision_is_what_the_device_can(small_dataset: Dataset) -> None:
+    with pytest.raises(InvalidSetting, match="--precision bf16: cpu"):
+        Training(small_dataset, CONFIG.model_copy(update={"precision": "bf16"}), CPU)
+    (epoch, *_), (plain, *_) = (
+        list(Training(small_dataset, CONFIG.model_copy(update={"precision": name}), CPU).epochs())
+        for name in ("auto", "float32")
+    )
+    assert epoch.train_loss == plain.train_loss
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_bf16_learns_as_float32_does(small_dataset: Dataset) -> None:
+    last = [
+        list(Training(small_dataset, CONFIG.model_copy(update={"precision": name}), torch.device("cuda")).epochs())[-1]
+        for name in ("bf16", "float32")
+    ]
+    assert last[0].train_loss == pytest.approx(last[1].train_loss, rel=0.05)
+
+
+def without(dataset: Dataset, gloss: str, split: str) -> Dataset:
+    clips = tuple(clip for clip in dataset.manifest.clips if (clip.gloss, clip.split) != (gloss, split))
+    return Dataset(dataset.manifest.model_copy(update={"clips": clips}), dataset.frames)
+
+
+def test_a_gloss_without_training_clips_is_named(small_dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    lacking = without(small_dataset, "drink", "train")
+    with pytest.raises(InvalidInput, match="no training clips of drink"):
+        Training(lacking, CONFIG, CPU)
+    with caplog.at_level(logging.WARNING):
+        list(Training(lacking, CONFIG, CPU, train=lacking.split("train"), held_out=lacking.split("val")).epochs())
+    assert "no training clips of drink in this fold" in caplog.text
+
+
+def test_nothing_to_learn_from_is_said_before_training(small_dataset: Dataset) -> None:
+    with pytest.raises(InvalidInput, match="has no training clips"):
+        Training(small_dataset, CONFIG, CPU, train=[])
+    manifest = small_dataset.manifest.model_copy(update={"vocabulary": ("book",)})
+    with pytest.raises(InvalidInput, match="one gloss, 'book'"):
+        Training(Dataset(manifest, small_dataset.frames), CONFIG, CPU)

@@ -1,0 +1,186 @@
+"""How fast training is: the README's rows of speed, and the ratio to a plain loop over the same model.
+
+    python -m bench.train            # what its corpora in the store allow; see bench.accuracy for how they come there
+
+Seconds depend on the machine; the ratio does not much: both loops run in turns, in one process, on one thread. The
+plain loop is what one writes first: a Dataset that augments and measures one clip at a time, a DataLoader that pads and
+batches, nn.CTCLoss, Adam. What is measured is kept in bench/results/train.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from bench.loading import loading
+from services.trainer import snapshot
+from services.trainer.augment import Augmentation
+from services.trainer.batches import Clips, Sampler
+from services.trainer.config import TrainConfig
+from services.trainer.features import Features
+from services.trainer.model import Recogniser
+from services.trainer.training import Training, new_model, use_threads
+from signet.dataset import Dataset
+from signet.errors import SignetError
+from signet.store import StoreSettings, open_store
+
+RESULTS = Path(__file__).parent / "results" / "train.json"
+
+# Epochs of a row that is not trained to its end: the first is warm-up, and the median of the rest counts.
+_EPOCHS = 4
+
+# Turns of the two loops whose ratio is taken.
+_TURNS = 5
+
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Measure, keep and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+    use_threads(arguments.threads)
+    take = partial(snapshot.take, store, samples_per_gloss=0)
+
+    rows: dict[str, tuple[Callable[[], float], str, float]] = {
+        "20 glosses to the end, s": (lambda: _to_the_end(take(corpus="wlasl", max_glosses=20)), "<=", 15),
+        "WLASL100 epoch, s": (lambda: _epoch(take(corpus="wlasl", max_glosses=100), "signs100"), "<=", 0.7),
+        "2,000 glosses, hands alone, epoch, s": (
+            lambda: _epoch(take(corpus="wlasl2000-hands", max_glosses=0), "signs2000"), "<=", 15
+        ),
+        "2,000 glosses, hands alone, resident, GiB": (
+            lambda: _alone(_resident, arguments.store or StoreSettings().store, arguments.threads), "<=", 3
+        ),
+        "load of 10,000 clips, s": (lambda: loading().best, "<=", 1),
+        "clips a second, times the plain loop's": (lambda: _ratio(take(corpus="wlasl", max_glosses=20)), ">=", 5),
+    }  # fmt: skip
+    console = Console(width=120)
+    table = Table("what", "measured", "bar")
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for what, (measure, than, bar) in rows.items():
+        console.print(f"{what} ...")
+        try:
+            value = measure()
+        except SignetError as error:
+            console.print(f"  left out: {error}")
+            continue
+        table.add_row(what, f"{value:.2f}", f"{than} {bar:g}")
+        kept[what] = {
+            "value": round(value, 3),
+            "bar": f"{than} {bar:g}",
+            "threads": arguments.threads,
+            "commit": _commit(),
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        }
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    console.print(table)
+
+
+def _to_the_end(dataset: Dataset) -> float:
+    began = time.perf_counter()
+    for _ in Training(dataset, TrainConfig(preset="phase1"), CPU).epochs():
+        pass
+    return time.perf_counter() - began
+
+
+def _epoch(dataset: Dataset, preset: str) -> float:
+    training = Training(dataset, TrainConfig(preset=preset, flat_start=0.0), CPU)
+    return median(epoch.seconds for epoch in islice(training.epochs(), 1, _EPOCHS))
+
+
+def _resident(store: str, threads: int) -> float:
+    use_threads(threads)
+    dataset = snapshot.take(open_store(StoreSettings(store=store)), "wlasl2000-hands", 0, 0)
+    for _ in islice(Training(dataset, TrainConfig(preset="signs2000", flat_start=0.0), CPU).epochs(), 2):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _alone(measure: Callable[[str, int], float], store: str, threads: int) -> float:
+    """In a process that has held nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (store, threads))
+
+
+def _ratio(dataset: Dataset) -> float:
+    """Training clips a second, by turns: the median of our turns over that of the plain loop's."""
+    ours, plain = _ours(dataset), _plain(dataset)
+    next(ours), next(plain)
+    speeds = [(next(ours), next(plain)) for _ in range(_TURNS)]
+    return median(mine for mine, _ in speeds) / median(other for _, other in speeds)
+
+
+def _ours(dataset: Dataset) -> Iterator[float]:
+    """Clips a second of each epoch of a training that judges nothing meanwhile."""
+    train = dataset.split("train")
+    training = Training(dataset, TrainConfig(preset="phase1", flat_start=0.0), CPU, train=train, held_out=[])
+    for epoch in training.epochs():
+        yield len(train) / epoch.seconds
+
+
+class _OneByOne(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """One augmented and measured clip at a time: features [T, D] and its class."""
+
+    def __init__(self, clips: Clips, features: Features) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self._labels = clips.labels
+        self._samplers = [Sampler(part, features, 1, 1, Augmentation(), generator) for part in clips.parts(len(clips))]
+
+    def __len__(self) -> int:
+        return len(self._samplers)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._samplers[index].frames(), self._labels[index]
+
+
+def _plain(dataset: Dataset) -> Iterator[float]:
+    """Clips a second of each epoch of the loop that one writes first."""
+    config = TrainConfig(preset="phase1")
+    model: Recogniser = new_model(config, len(dataset.manifest.vocabulary))
+    clips = Clips.of(dataset, dataset.split("train"), CPU)
+    batches = torch.utils.data.DataLoader(
+        _OneByOne(clips, model.features), config.batch_size, shuffle=True, collate_fn=_padded
+    )
+    criterion = nn.CTCLoss(zero_infinity=True)
+    optimizer = torch.optim.Adam(model.parameters(), config.lr)
+    while True:
+        began = time.perf_counter()
+        for features, lengths, labels in batches:
+            log_probs = model.encoder(features, lengths)
+            loss = criterion(log_probs.transpose(0, 1), labels[:, None], lengths, torch.ones_like(labels))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        yield len(clips) / (time.perf_counter() - began)
+
+
+def _padded(clips: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    features = nn.utils.rnn.pad_sequence([one for one, _ in clips], batch_first=True)
+    return features, torch.tensor([len(one) for one, _ in clips]), torch.stack([label for _, label in clips])
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

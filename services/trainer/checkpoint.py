@@ -1,0 +1,491 @@
+"""What a run leaves in the store while it goes on, so that it can be continued after any end of its process.
+
+    runs/<run_id>/progress.json                     how far each member is, and whose the run is; always written last
+    runs/<run_id>/[members/<fold>-<seed>/]
+        history.jsonl                               every epoch so far, and perhaps a few that the state has not seen
+        state-<epoch>.safetensors                   weights, optimiser, schedule, sampler and randomness of that epoch
+        weights.safetensors                         instead of the state, once the member is trained
+
+A run of one member keeps its files in the run's own folder. A state that progress.json does not name, or whose sha256
+is another, is none. Whoever continues a run takes it over: a process that finds another's name in progress.json stops.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.trainer import history
+from services.trainer.members import Member, Place
+from services.trainer.training import Epoch
+from signet import layout
+from signet.errors import Conflict, DataLoss, NotFound, SignetError, Unavailable
+from signet.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+SCHEMA = "signet.run/1"
+PROGRESS = "progress.json"
+
+# History is one object, written whole; an epoch takes a tenth of a second, and a reader can wait this long.
+_HISTORY_SECONDS = 5.0
+
+# A state may be written as often as that costs this share of the time, and not more often than is of use.
+_SHARE = 0.02
+LEAST_SECONDS = 2.0
+
+# How long a run whose training is over waits for a store that is away before it gives up.
+_PATIENCE_SECONDS = 600.0
+_PAUSE_SECONDS = 1.0
+
+# While the store is away, an attempt to write may take seconds; it is made no more often than that.
+_AWAY_SECONDS = 60.0
+
+# The number of no process: whoever had the run let go of it.
+_NOBODY = 0
+
+# A process on another machine that has written nothing for so long is taken for dead.
+_SILENCE_SECONDS = 120.0
+
+
+class TakenOver(Conflict):
+    """Another process continues this run; this one stops."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Owner(_Model):
+    """The process that a run is trained by."""
+
+    token: str
+    host: str
+    pid: int
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        """A name that no other run and no other process has."""
+        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=os.getpid())
+
+    def is_running(self) -> bool | None:
+        """Whether that process is there; None if it would be on another machine."""
+        if self.pid in {_NOBODY, os.getpid()}:
+            # A container that is restarted keeps its name, and its first process the number.
+            return False
+        if self.host != socket.gethostname():
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # somebody else's, but there
+        return True
+
+
+class MemberProgress(_Model):
+    """How far one member is."""
+
+    fold: int
+    seed: int
+    # Trained so far, and known to `state`.
+    epochs: int = 0
+    # Name of the file to go on from, and its sha256; once the member is trained, that of its weights.
+    file: str = ""
+    sha256: str = ""
+    done: bool = False
+    # The split that had a say in which weights those are; empty if none had.
+    selected_on: str = ""
+
+
+class Progress(_Model):
+    """progress.json."""
+
+    schema_version: str = Field(default=SCHEMA, alias="schema")
+    dataset_name: str
+    dataset_version: str
+    corpus_version: str
+    owner: Owner
+    updated: str
+    # Spent on it so far, by all processes together.
+    seconds: float
+    # Why it cannot go on as it is; empty if it can.
+    failure: str = ""
+    members: tuple[MemberProgress, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all members that need not be trained again."""
+        return sum(member.epochs for member in self.members)
+
+    @property
+    def done(self) -> int:
+        """Members that are trained."""
+        return sum(member.done for member in self.members)
+
+    def is_live(self) -> bool:
+        """Whether a process seems to be training it now."""
+        running = self.owner.is_running()
+        if running is not None:
+            return running
+        silent = datetime.now(UTC) - datetime.fromisoformat(self.updated)
+        return silent.total_seconds() < _SILENCE_SECONDS
+
+
+def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
+    """How far a run is; None if it has not come to choose its clips.
+
+    Raises:
+        DataLoss: it cannot be read.
+    """
+    key = layout.run(run_id, PROGRESS)
+    try:
+        return Progress.model_validate_json(store.get(key))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise DataLoss(
+            f"{store.url}/{key}: not a run's progress ({error.error_count()} faults). Delete it, and the run begins "
+            "from its first epoch."
+        ) from error
+
+
+class Checkpoints:
+    """One run's record in the store, as long as this process trains it.
+
+    Args:
+        store: where the run is.
+        run_id: its name.
+        members: all its members, those that are trained included.
+        progress: how far it is, this process its owner.
+        given_up: whether nobody waits for the run any more.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        run_id: str,
+        members: Sequence[Member],
+        progress: Progress,
+        given_up: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._members = tuple(members)
+        self._progress = progress
+        self._given_up = given_up
+        self._begun = time.monotonic() - progress.seconds
+        self.histories: dict[Place, list[Epoch]] = {}
+        self._told: dict[Place, float] = {}
+        self._next_write = 0.0
+        self._failed_writes = 0
+        self._refuse_other_plan()
+        for member in self._members:
+            self.histories[member.place] = self._history(member)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is, as the store knows it or is to know it."""
+        return self._progress
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, by all processes together."""
+        return time.monotonic() - self._begun
+
+    def of(self, place: Place) -> MemberProgress:
+        """How far a member is."""
+        return next(one for one in self._progress.members if (one.fold, one.seed) == place)
+
+    def state(self, place: Place) -> bytes | None:
+        """What a member can go on from; None if it has to begin.
+
+        Raises:
+            DataLoss: it is not what was written.
+        """
+        return self._file(place) if self.of(place).file else None
+
+    def weights(self, place: Place) -> bytes:
+        """What a member that is trained has learnt.
+
+        Raises:
+            DataLoss: it is not what was written.
+        """
+        return self._file(place)
+
+    def claim(self) -> None:
+        """Write that the run is this process's."""
+        self._write_progress()
+
+    def epoch(self, place: Place, epoch: Epoch) -> None:
+        """A member has trained an epoch."""
+        self.histories[place].append(epoch)
+        if time.monotonic() - self._told.setdefault(place, time.monotonic()) > _HISTORY_SECONDS:
+            self._told[place] = time.monotonic()
+            self._try("history", lambda: self.write_history(place))
+
+    def write_history(self, place: Place) -> None:
+        """Write all epochs of a member."""
+        self._store.put(self._key(place, "history.jsonl"), history.dump(self.histories[place]))
+
+    def due(self) -> bool:
+        """Whether the next state is worth its writing."""
+        return time.monotonic() >= self._next_write
+
+    def keep(self, place: Place, state: bytes) -> bool:
+        """Write what a member can go on from after its latest epoch.
+
+        A store that is away is waited for by nobody: the next state will do.
+
+        Returns:
+            whether it is written.
+
+        Raises:
+            TakenOver: another process continues this run.
+        """
+        epochs = self.histories[place][-1].number
+        name = f"state-{epochs:06d}.safetensors"
+        before = self.of(place)
+
+        def write() -> None:
+            self.check_owner()
+            self.write_history(place)
+            self._store.put(self._key(place, name), state)
+            self._write_progress(
+                place, before.model_copy(update={"epochs": epochs, "file": name, "sha256": _sha256(state)})
+            )
+            # Only now: until then it was the one that counts.
+            if before.file and before.file != name:
+                self._store.delete(self._key(place, before.file))
+
+        started = time.monotonic()
+        written = self._try("state", write)
+        cost = time.monotonic() - started
+        pause = max(LEAST_SECONDS, cost / _SHARE)
+        self._next_write = time.monotonic() + (pause if written else min(pause, _AWAY_SECONDS))
+        return written
+
+    def finish(self, place: Place, weights: bytes, selected_on: str) -> None:
+        """Write what a member has learnt, in place of its state.
+
+        Args:
+            place: which one.
+            weights: what it has learnt.
+            selected_on: the split that had a say in which weights these are; "" if none had.
+
+        Raises:
+            Unavailable: the store was away for longer than anybody waits; the message says how to go on.
+            TakenOver: another process continues this run.
+        """
+        done = self.of(place).model_copy(
+            update={
+                "epochs": self.histories[place][-1].number,
+                "file": "weights.safetensors",
+                "sha256": _sha256(weights),
+                "done": True,
+                "selected_on": selected_on,
+            }
+        )
+
+        def write() -> None:
+            self.check_owner()
+            self.write_history(place)
+            self._store.put(self._key(place, done.file), weights)
+            self._write_progress(place, done)
+            self._delete_states(place)
+
+        self.insist(write)
+
+    def clear(self) -> None:
+        """Remove all states: the run has a result, and does not go on."""
+        for member in self._members:
+            self._delete_states(member.place)
+
+    def insist(self, write: Callable[[], None]) -> None:
+        """Write, and wait for a store that is away: what is to be written took a whole training.
+
+        Raises:
+            Unavailable: it stays away, or the run was given up; the message says how to go on.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        told = False
+        while True:
+            try:
+                return write()
+            except Unavailable as error:
+                if self._given_up() or time.monotonic() > deadline:
+                    raise Unavailable(f"{error} {self.way_back()}") from error
+                if not told:
+                    _log.warning("run %s: waiting for the store, with all that was trained. %s", self._run_id, error)
+                    told = True
+            time.sleep(_PAUSE_SECONDS)
+
+    def let_go(self) -> None:
+        """Note that this process trains the run no longer, so that another need not ask whether it is still there."""
+        owner = self._progress.owner.model_copy(update={"pid": _NOBODY})
+        self._progress = self._progress.model_copy(update={"owner": owner})
+        self._try("end", self._write_own_progress)
+
+    def fail(self, error: SignetError) -> None:
+        """Note why the run cannot go on as it is, so that nobody continues it unasked."""
+        self._progress = self._progress.model_copy(update={"failure": str(error)})
+        self.let_go()
+
+    def way_back(self) -> str:
+        """What is kept of the run, and how it goes on: a sentence for people."""
+        return way_back(self._run_id, self._progress)
+
+    def _file(self, place: Place) -> bytes:
+        member = self.of(place)
+        key = self._key(place, member.file)
+        try:
+            data = self._store.get(key)
+        except NotFound:
+            data = b""
+        if _sha256(data) != member.sha256:
+            raise DataLoss(
+                f"{self._store.url}/{key} is {'damaged' if data else 'gone'}. Delete "
+                f"{layout.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
+            )
+        return data
+
+    def _history(self, member: Member) -> list[Epoch]:
+        """The epochs that the member's state has seen."""
+        epochs = self.of(member.place).epochs
+        if not epochs:
+            return []
+        key = self._key(member.place, "history.jsonl")
+        try:
+            known = history.load(self._store.get(key), key)[:epochs]
+        except NotFound:
+            known = []
+        if [epoch.number for epoch in known] != list(range(1, epochs + 1)):
+            raise DataLoss(
+                f"{self._store.url}/{key} does not hold epochs 1 to {epochs}, which its state has seen. Delete "
+                f"{layout.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
+            )
+        return known
+
+    def _refuse_other_plan(self) -> None:
+        kept = [(member.fold, member.seed) for member in self._progress.members]
+        planned = [member.place for member in self._members]
+        if kept != planned:
+            raise Conflict(
+                f"run {self._run_id}: what is kept of it has {len(kept)} members, and its configuration plans others. "
+                "It was begun by another version: begin a new run."
+            )
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Write if the store is there; hours of training are not given up because it is not."""
+        try:
+            write()
+        except Unavailable as error:
+            self._failed_writes += 1
+            _log.warning("run %s: its %s cannot be written now. %s", self._run_id, what, error)
+            return False
+        if self._failed_writes:
+            _log.warning("run %s: the store is back, and its %s is written", self._run_id, what)
+            self._failed_writes = 0
+        return True
+
+    def _write_own_progress(self) -> None:
+        self.check_owner()
+        self._write_progress()
+
+    def _delete_states(self, place: Place) -> None:
+        for info in list(self._store.list(self._key(place, "state-"))):
+            self._store.delete(info.key)
+
+    def _write_progress(self, place: Place | None = None, member: MemberProgress | None = None) -> None:
+        members = tuple(
+            member if member is not None and (one.fold, one.seed) == place else one for one in self._progress.members
+        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        written = self._progress.model_copy(update={"members": members, "seconds": self.seconds, "updated": now})
+        self._store.put(layout.run(self._run_id, PROGRESS), written.model_dump_json(by_alias=True, indent=1).encode())
+        self._progress = written
+
+    def check_owner(self) -> None:
+        """See that the run is still this process's.
+
+        Raises:
+            TakenOver: it is another's.
+        """
+        there = read_progress(self._store, self._run_id)
+        if there is not None and there.owner.token != self._progress.owner.token:
+            raise TakenOver(
+                f"run {self._run_id} is continued by process {there.owner.pid} on {there.owner.host}; this process "
+                "stops. Nothing is lost."
+            )
+
+    def _key(self, place: Place, name: str) -> str:
+        return layout.run(self._run_id, member_file(len(self._members), place, name))
+
+
+def begin(
+    store: ObjectStore,
+    run_id: str,
+    members: Sequence[Member],
+    *,
+    dataset_name: str,
+    dataset_version: str,
+    corpus_version: str,
+    given_up: Callable[[], bool],
+) -> Checkpoints:
+    """The record of a run that begins."""
+    progress = Progress(
+        dataset_name=dataset_name,
+        dataset_version=dataset_version,
+        corpus_version=corpus_version,
+        owner=Owner.this_process(),
+        updated=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        members=tuple(MemberProgress(fold=member.fold, seed=member.seed) for member in members),
+    )
+    checkpoints = Checkpoints(store, run_id, members, progress, given_up)
+    checkpoints.claim()
+    return checkpoints
+
+
+def take_over(
+    store: ObjectStore, run_id: str, members: Sequence[Member], progress: Progress, given_up: Callable[[], bool]
+) -> Checkpoints:
+    """The record of a run that another process began, now this one's.
+
+    Raises:
+        DataLoss: it is damaged.
+        Conflict: it is of another plan.
+    """
+    mine = progress.model_copy(update={"owner": Owner.this_process(), "failure": ""})
+    checkpoints = Checkpoints(store, run_id, members, mine, given_up)
+    checkpoints.claim()
+    return checkpoints
+
+
+def member_file(members: int, place: Place, name: str) -> str:
+    """Where, among the files of a run of so many members, one of a member's own is."""
+    return name if members == 1 else f"members/{place[0]}-{place[1]}/{name}"
+
+
+def way_back(run_id: str, progress: Progress | None) -> str:
+    """What is kept of a run that did not come to its end, and how it goes on: a sentence for people."""
+    command = f"`signet train --resume {run_id}`"
+    if progress is None or not progress.epochs:
+        return f"{command} begins it again."
+    if len(progress.members) == 1:
+        return f"{command} goes on after epoch {progress.epochs}."
+    return (
+        f"{command} goes on: {progress.done} of {len(progress.members)} members are trained, and "
+        f"{progress.epochs} epochs in all are kept."
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,125 @@
+"""From what the LSTM knows of each frame to log-probabilities of its classes: two ways to decide when a sign happens.
+
+A linear head gives every frame its own decision between the blank and the signs. Where the timing is free, a model of
+that kind spreads one expected emission over many frames like a Poisson process: P(exactly one sign) stays near 1/e, the
+blank wins every frame, and this plateau is what blank collapse is.
+
+The competition head cannot stay there. Each frame has a saliency, and its chance to emit is the softmax of the
+saliencies within a window around it:
+
+    g(t) = exp(β·s(t)) / Σ over |u - t| <= w of exp(β·s(u)),    p(a sign at t) = g(t) · σ(gate(t))
+
+However smooth s is, one number, β, makes its highest frame win the whole window: a single direction in weight space
+sharpens the timing of all signs at once, where a linear head has to learn each sign's frame. Which sign it is, is
+decided apart, by a softmax over the vocabulary, so that being unsure of the sign does not make the blank win. Its
+logits are cosines, between what the LSTM says and each sign's own direction (Gidaris and Komodakis 2018): with a few
+clips a sign, a length is soon learnt by heart, and a direction is less so.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from signet.decoding import BLANK
+
+# Frames to either side within which one sign at most is expected: half a second at 10 Hz. Signs of fluent signing
+# follow one another every half a second or more.
+WINDOW = 5
+
+# How sharp the competition is before anything is learnt: not so sharp that only one frame gets a gradient.
+_SHARPNESS = 2.0
+
+# Log-odds of the gate before anything is learnt, besides the blank penalty.
+_OPEN = 0.0
+
+# How sure of a sign the head can be: the logit of a perfect likeness. Cosines alone would leave the softmax flat.
+_CERTAINTY = 12.0
+
+# Saliency of a frame that does not exist: far below any other, and finite.
+_NOWHERE = -1e4
+
+# A frame emits with a log-probability between these, so that both it and the blank's stay finite.
+_LEAST, _MOST = -50.0, -1e-4
+
+
+class LinearHead(nn.Module):
+    """Logits of the blank and the signs, frame by frame.
+
+    Args:
+        units: D, numbers per frame.
+        classes: C + 1.
+    """
+
+    def __init__(self, units: int, classes: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(units, classes)
+
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
+        return torch.log_softmax(self.logits(x).float(), dim=-1)
+
+    @torch.no_grad()
+    def penalise_blank(self, penalty: float) -> None:
+        """Start with `penalty` nats less on the blank's logit."""
+        self.logits.bias[BLANK] -= penalty
+
+
+class CompetitionHead(nn.Module):
+    """When, by competition between neighbouring frames; which sign, by a softmax over the vocabulary. See the module.
+
+    Args:
+        units: D, numbers per frame.
+        classes: C + 1.
+        attention: let all frames of the window say which sign it is, as loud as a learnt attention finds them, and not
+            the emitting frame alone.
+    """
+
+    def __init__(self, units: int, classes: int, attention: bool = False) -> None:
+        super().__init__()
+        self.signs = nn.Linear(units, classes - 1, bias=False)
+        self.timing = nn.Linear(units, 2)
+        self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
+        self.attention = nn.Linear(units, 1) if attention else None
+        with torch.no_grad():
+            self.timing.bias[1] = _OPEN
+
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
+        saliency, gate = self.timing(x).float().unbind(dim=-1)
+        saliency = (saliency * self.sharpness).masked_fill(~inside, _NOWHERE)
+        rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
+        emits = (saliency - rivals + F.logsigmoid(gate)).clamp(_LEAST, _MOST)[..., None]
+        if self.attention is not None:
+            x = self._heard(x, inside)
+        likeness = F.normalize(x.float(), dim=-1) @ F.normalize(self.signs.weight.float(), dim=-1).T
+        signs = torch.log_softmax(_CERTAINTY * likeness, dim=-1)
+        return torch.cat([torch.log(-torch.expm1(emits)), emits + signs], dim=-1)
+
+    def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
+        """Each frame's window as one vector, each frame of it as loud as attention says: like x."""
+        assert self.attention is not None  # noqa: S101  (or nobody would ask)
+        loudness = self.attention(x).float()[..., 0].masked_fill(~inside, _NOWHERE)
+        shares = _windows(loudness, _NOWHERE).softmax(dim=-1).to(x.dtype)
+        padded = F.pad(x, (0, 0, WINDOW, WINDOW))
+        return torch.stack([shares[..., k, None] * padded[:, k : k + x.shape[1]] for k in range(2 * WINDOW + 1)]).sum(
+            dim=0
+        )
+
+    @torch.no_grad()
+    def penalise_blank(self, penalty: float) -> None:
+        """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""
+        self.timing.bias[1] += penalty
+
+
+HEADS = {
+    "linear": LinearHead,
+    "competition": CompetitionHead,
+    "attention": lambda units, classes: CompetitionHead(units, classes, attention=True),
+}
+
+
+def _windows(values: Tensor, beyond: float) -> Tensor:
+    """Each frame's window: [B, T] to [B, T, 2 · WINDOW + 1], `beyond` the ends of the batch."""
+    padded = F.pad(values, (WINDOW, WINDOW), value=beyond)
+    frames = values.shape[1]
+    return torch.stack([padded[:, k : k + frames] for k in range(2 * WINDOW + 1)], dim=-1)

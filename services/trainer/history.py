@@ -1,0 +1,98 @@
+"""A member's epochs as lines of JSON: history.jsonl, for people, and to go on from."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from services.trainer.evaluate import NOTHING
+from services.trainer.training import Epoch
+from signet.errors import DataLoss
+
+
+def dump(epochs: Iterable[Epoch]) -> bytes:
+    """One line an epoch."""
+    return "".join(f"{json.dumps(_entry(epoch))}\n" for epoch in epochs).encode()
+
+
+def load(data: bytes, name: str) -> list[Epoch]:
+    """The epochs again, but for what each class and each clip came to, which is not kept.
+
+    Args:
+        data: what `dump` made.
+        name: what to call it in an error.
+
+    Raises:
+        DataLoss: it is not that.
+    """
+    epochs: list[Epoch] = []
+    most = -1
+    try:
+        for line in data.splitlines():
+            epoch = _epoch(json.loads(line), most)
+            most = max(most, epoch.val.correct)
+            epochs.append(epoch)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataLoss(
+            f"{name}: line {len(epochs) + 1} is no epoch ({type(error).__name__}: {error}). Begin the run again."
+        ) from error
+    return epochs
+
+
+def _entry(epoch: Epoch) -> dict[str, Any]:
+    val = epoch.val
+    entry: dict[str, Any] = {
+        "epoch": epoch.number,
+        "train_loss": epoch.train_loss,
+        "val_loss": _number(val.loss),
+        "val_clips": val.clips,
+        "val_correct": val.correct,
+        "val_top5": val.top5,
+        "val_continuous_correct": val.continuous_correct,
+        "val_greedy_correct": val.greedy_correct,
+        "val_empty": val.empty,
+        "blank_ratio": _number(val.blank_ratio),
+        "learning_rate": _number(epoch.learning_rate),
+        "seconds": round(epoch.seconds, 4),
+    }
+    if epoch.train is not None:
+        entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
+    if epoch.actions:
+        entry["actions"] = list(epoch.actions)
+    return entry
+
+
+def _epoch(entry: dict[str, Any], most: int) -> Epoch:
+    """The epoch of a line, where `most` val clips were recognised before."""
+    val = replace(
+        NOTHING,
+        loss=_float(entry["val_loss"]),
+        clips=int(entry["val_clips"]),
+        correct=int(entry["val_correct"]),
+        top5=int(entry["val_top5"]),
+        continuous_correct=entry["val_continuous_correct"],
+        greedy_correct=int(entry["val_greedy_correct"]),
+        empty=int(entry["val_empty"]),
+        blank_ratio=_float(entry["blank_ratio"]),
+    )
+    judged = "train_clips" in entry
+    return Epoch(
+        number=int(entry["epoch"]),
+        train_loss=float(entry["train_loss"]),
+        val=val,
+        seconds=float(entry["seconds"]),
+        best=val.correct > most,
+        train=replace(NOTHING, correct=entry["train_correct"], clips=entry["train_clips"]) if judged else None,
+        learning_rate=_float(entry["learning_rate"]),
+        actions=tuple(entry.get("actions", ())),
+    )
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,49 @@
+"""Named recipes: what to set for so many signs, so that nobody has to find it out again.
+
+A preset is part of a configuration. What is given beside it counts more than the preset; what neither says keeps its
+default. A stored configuration holds every value, so that a preset may change without changing what a run was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One recipe.
+
+    Attributes:
+        about: what it is for, in a few words.
+        values: what it sets, by the names of `TrainConfig`.
+    """
+
+    about: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "phase1": Preset("20 signs", {"max_glosses": 20, "hidden_dim": 60, "num_epochs": 100}),
+    "signs50": Preset("50 signs", {"max_glosses": 50, "hidden_dim": 96, "hand_dim": 24, "num_epochs": 100}),
+    "signs100": Preset(
+        "100 signs", {"max_glosses": 100, "hidden_dim": 128, "hand_dim": 32, "num_epochs": 80, "batch_size": 64}
+    ),
+    "signs300": Preset(
+        "300 signs", {"max_glosses": 300, "hidden_dim": 160, "hand_dim": 48, "num_epochs": 60, "batch_size": 64}
+    ),
+    "signs1000": Preset(
+        "1,000 signs", {"max_glosses": 1000, "hidden_dim": 192, "hand_dim": 64, "num_epochs": 40, "batch_size": 128}
+    ),
+    "signs2000": Preset(
+        "2,000 signs", {"max_glosses": 2000, "hidden_dim": 256, "hand_dim": 64, "num_epochs": 30, "batch_size": 128}
+    ),
+    "tiny": Preset("the smallest that still recognises", {"hidden_dim": 24, "hand_dim": 12, "num_epochs": 100}),
+    "large": Preset(
+        "the most that a few thousand clips can fill",
+        {"hidden_dim": 256, "num_layers": 2, "hand_dim": 64, "num_epochs": 80, "batch_size": 64},
+    ),
+}
+
+# What --help says of them all.
+LISTED = ", ".join(f"{name} ({preset.about})" for name, preset in PRESETS.items())

@@ -1,0 +1,98 @@
+"""Several members as one model, which is served, stored and proven like any other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load
+
+from services.trainer.batches import Clips
+from services.trainer.config import TrainConfig
+from services.trainer.ensemble import Ensemble, together
+from services.trainer.evaluate import evaluate
+from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export, weights
+from services.trainer.model import Architecture, Recogniser
+from services.trainer.outcome import model_of
+from services.trainer.training import new_model
+from signet.dataset import Dataset
+from signet.decoding import ContinuousDecoder
+from signet.store.cache import Cache
+
+CONFIG = TrainConfig(hidden_dim=6)
+
+
+@pytest.fixture
+def members() -> list[Recogniser]:
+    torch.manual_seed(0)
+    return [new_model(CONFIG, 3).eval() for _ in range(3)]
+
+
+def inputs(dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    clips = [torch.from_numpy(dataset.clip_frames(clip)) for clip in dataset.split("val")]
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=torch.nan)
+    return padded, torch.tensor([len(clip) for clip in clips])
+
+
+@torch.no_grad()
+def test_it_answers_the_normalised_geometric_mean_of_its_members(
+    members: list[Recogniser], small_dataset: Dataset
+) -> None:
+    landmarks, lengths = inputs(small_dataset)
+    posteriors = torch.stack([member(landmarks, lengths).exp() for member in members])
+    geometric = posteriors.prod(dim=0) ** (1 / 3)
+    expected = geometric / geometric.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(Ensemble(members)(landmarks, lengths).exp(), expected)
+
+
+def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
+    assert Ensemble(members).parameter_count == sum(member.parameter_count for member in members)
+    assert together(members[:1]) is members[0]
+
+
+def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
+    clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
+    decoder = ContinuousDecoder(blank_penalty=1.0)
+    same = Ensemble([members[0], members[0]])
+    judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
+    assert judged == replace(alone, loss=pytest.approx(alone.loss, rel=1e-5))
+
+
+def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_member(
+    members: list[Recogniser], small_dataset: Dataset, graphs: Path
+) -> None:
+    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
+    files, difference = export(Ensemble(members), clips, Cache(graphs))
+    assert 0 < difference <= TOLERANCE
+    session = onnxruntime.InferenceSession(files[GRAPH], providers=["CPUExecutionProvider"])
+    assert {node.name: node.type for node in session.get_inputs()} == {
+        "landmarks": "tensor(float)", "lengths": "tensor(int64)",
+    }  # fmt: skip
+    (output,) = session.get_outputs()
+    (answer,) = session.run([output.name], {"landmarks": clips[0][None], "lengths": np.array([len(clips[0])])})
+    assert output.name == "log_probs"
+    assert answer.shape == (1, len(clips[0]), 4)
+
+    again, _ = export(Ensemble(members), clips, Cache(graphs))
+    assert again == files, "what this machine kept of the export before is as good as new"
+
+    kept = load(files[WEIGHTS])
+    for index, member in enumerate(members):
+        prefix = f"member-{index}."
+        own = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+        assert own.keys() == member.state_dict().keys()
+        assert all(torch.equal(own[name], value) for name, value in member.state_dict().items())
+
+
+def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
+    again = model_of(CONFIG, 3, weights(members[0]))
+    landmarks, lengths = inputs(small_dataset)
+    assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
+
+
+def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:
+    several = Ensemble([Recogniser(Architecture(classes=4, hidden_dim=size)).eval() for size in (4, 9)])
+    landmarks, lengths = inputs(small_dataset)
+    torch.testing.assert_close(several(landmarks, lengths).exp().sum(-1), torch.ones(landmarks.shape[:2]))
