@@ -224,4 +224,4 @@ class Sampler:
 
 def _frames_last(frames: Tensor) -> Tensor:
     """Frames [M, T, 3 · J] as [3, J, M, T]."""
-    return frames.permute(2, 0, 1).contiguous().unflatten(0, (3, -1))
+    return torch.unflatten(frames.permute(2, 0, 1).contiguous(), 0, (3, -1))

@@ -152,8 +152,8 @@ class TrainConfig(BaseModel):
         0.5,
         ge=0,
         le=20,
-        description="Nats that each sign of a sequence costs when continuous signing is decoded. Raise it if signs come "
-        "out twice, lower it if clips come out empty",
+        description="Nats that each sign of a sequence costs when continuous signing is decoded. Raise it if signs "
+        "come out twice, lower it if clips come out empty",
     )
     target_accuracy: float | None = Field(
         None, gt=0, le=1, description="Stop as soon as this share of val clips is recognised; unset trains to the end"
@@ -223,8 +223,8 @@ class TrainConfig(BaseModel):
             if self.folds and selects:
                 raise PydanticCustomError(
                     "selection_with_folds",
-                    "--folds with {flag} would choose each model by the very clips that it is measured on. Leave one of "
-                    "them out",
+                    "--folds with {flag} would choose each model by the very clips that it is measured on. Leave one "
+                    "of them out",
                     {"flag": flag},
                 )
         return self

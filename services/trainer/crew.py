@@ -78,7 +78,7 @@ class _Setting:
     state_seconds: float
 
 
-def train_side_by_side(
+def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing that a process can tell)
     dataset: Dataset,
     config: TrainConfig,
     members: Sequence[Member],
@@ -308,7 +308,7 @@ def _work(connection: Connection, setting: _Setting) -> None:
             boss.tell(_Ended(error))
         except OSError:
             os._exit(1)  # nobody listens
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (the run must learn of the end, whatever it was)
             _log.exception("a member's training failed")
             boss.tell(_Ended(SignetError(f"unexpected {type(error).__name__}: {error}; see the log.")))
         else:

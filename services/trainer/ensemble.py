@@ -2,9 +2,9 @@
 
     log p(k | t) = log_softmax_k( mean over members m of log p_m(k | t) )
 
-That is the distribution with the least sum of Kullback-Leibler divergences to the members' (a logarithmic opinion pool;
-Genest and Zidek 1986). It takes what a single model takes and answers what a single model answers: decoding, serving and
-the blank penalty need not know.
+That is the distribution with the least sum of Kullback-Leibler divergences to the members' (a logarithmic opinion
+pool; Genest and Zidek 1986). It takes what a single model takes and answers what a single model answers: decoding,
+serving and the blank penalty need not know.
 """
 
 from collections.abc import Sequence

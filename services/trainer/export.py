@@ -17,10 +17,9 @@ import onnxruntime
 import onnxscript.optimizer
 import torch
 from google.protobuf.message import DecodeError
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from services.trainer import features, heads
+from services.trainer import features, heads, weights
 from services.trainer import model as model_of_all
 from services.trainer.ensemble import Ensemble
 from services.trainer.model import Recogniser
@@ -72,20 +71,14 @@ def export(
         # Should what was kept be to blame, it is not believed twice.
         graph = _to_onnx(model, NO_CACHE)
         difference = prove(model, graph, clips[:_PROOF_CLIPS])
-    return {WEIGHTS: weights(model), GRAPH: graph}, difference
-
-
-def weights(model: Recogniser) -> bytes:
-    """A model's parameters and standardisation as safetensors; those of an ensemble member by member."""
-    tensors = model.member_weights() if isinstance(model, Ensemble) else model.state_dict()
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    return {WEIGHTS: weights.dump(model), GRAPH: graph}, difference
 
 
 def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
     """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1].
 
     It is put together from what measures and what reads the measures, once for each member of an ensemble. Neither
-    depends on the weights: these are filled in, and the graphs are kept, since the exporter takes many seconds for them.
+    depends on the weights: these are filled in, and the graphs are kept, since the exporter takes seconds for them.
     """
     with _silenced():
         graph = _measuring(model, cache)
@@ -190,9 +183,7 @@ def _filled(outline: onnx.ModelProto, encoder: nn.Module) -> onnx.GraphProto:
     return filled
 
 
-def _exported(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], output: str
-) -> onnx.ModelProto:
+def _exported(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], output: str) -> onnx.ModelProto:
     """A module of two inputs [B, T, ...] and [B] as a graph."""
     batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
     program = torch.onnx.export(

@@ -8,7 +8,7 @@ Frames come last in every tensor here, [..., B, T]: each operation then runs ove
 is several times faster than over rows of three coordinates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,7 @@ class Features(nn.Module):
         joints, present = right_led(joints, present & inside, lengths)
         posed, handed = present[0], present[1:]
         pose = joints[:2, POSE]
-        hands = joints[:, HANDS].unflatten(1, (2, LEFT_HAND.stop - LEFT_HAND.start))
+        hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
 
         origin, scale = body_frame(pose, posed, hands, handed)
         pose = (pose - origin[:, None]) / scale
@@ -143,7 +143,7 @@ class Features(nn.Module):
         middle = location + shape[:2, :, _MIDDLE_ROOT] / _SHOULDERS_PER_PALM * handed
 
         bones = _directions(shape[:, :, 1:] - shape[:, :, _BONE_STARTS])
-        measured = {
+        measured: dict[str, Callable[[], Tensor]] = {
             "handshape": lambda: _handshape(shape, bones) * handed[:, None],
             "outline": lambda: shape[:2, :, 1:].transpose(0, 1).flatten(1, 2) * handed[:, None],
             "orientation": lambda: _orientation(shape) * handed[:, None],
@@ -209,7 +209,7 @@ def _handshape(shape: Tensor, bones: Tensor) -> Tensor:
         bones: [3, 2, 20, B, T], directions.
     """
     own = _length(shape[:, :, _KNUCKLES]).mean(dim=1).clamp(min=_SMALLEST_PALM)[:, None]
-    fingers = bones.unflatten(2, (5, 4))
+    fingers = torch.unflatten(bones, 2, (5, 4))
     flexion = (fingers[:, :, :, 1:] * fingers[:, :, :, :-1]).sum(dim=0).flatten(1, 2)
     tips = shape[:, :, _TIPS]
     pointing = _directions(tips - shape[:, :, _ROOTS])

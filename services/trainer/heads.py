@@ -111,11 +111,14 @@ class CompetitionHead(nn.Module):
         self.timing.bias[1] += penalty
 
 
-HEADS = {
-    "linear": LinearHead,
-    "competition": CompetitionHead,
-    "attention": lambda units, classes: CompetitionHead(units, classes, attention=True),
-}
+HEADS = ("linear", "competition", "attention")
+
+
+def head_of(name: str, units: int, classes: int) -> LinearHead | CompetitionHead:
+    """A head of `HEADS`, for D numbers per frame and C + 1 classes."""
+    if name == "linear":
+        return LinearHead(units, classes)
+    return CompetitionHead(units, classes, attention=name == "attention")
 
 
 def _windows(values: Tensor, beyond: float) -> Tensor:

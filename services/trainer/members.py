@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from services.trainer import weights
 from services.trainer.config import TrainConfig
-from services.trainer.export import weights
 from services.trainer.snapshot import TRAIN, VAL
 from services.trainer.training import Epoch, Telemetry, Training
 from signet.dataset import Dataset, DatasetClip
@@ -74,7 +74,7 @@ class Done:
 
     Attributes:
         place: which one.
-        weights: what it has learnt, as `services.trainer.export.weights` gives it.
+        weights: what it has learnt, as `services.trainer.weights.dump` gives it.
         complete: whether it came to its end.
         selected_on: the split that had a say in which weights these are; "" if none had.
     """
@@ -186,7 +186,7 @@ def train(
             yield Kept(member.place, training.state())
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
-    yield Done(member.place, weights(training.model), complete, selected_on)
+    yield Done(member.place, weights.dump(training.model), complete, selected_on)
 
 
 def target_met(epoch: Epoch, config: TrainConfig) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from services.trainer.features import GROUPS, PART_STARTS, USED_JOINTS, Features
-from services.trainer.heads import HEADS
+from services.trainer.heads import head_of
 
 # A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is
 # further from what training saw than so many deviations: it is a fault of the tracker.
@@ -54,13 +54,13 @@ class Encoder(nn.Module):
         self.forwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
-        self.head = HEADS[architecture.head](2 * architecture.hidden_dim, architecture.classes)
+        self.head = head_of(architecture.head, 2 * architecture.hidden_dim, architecture.classes)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
         x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
         hands, both = x.tensor_split([self._of_hands], dim=-1)
-        x = torch.cat([self.hand(hands.unflatten(-1, (2, -1))).flatten(-2), both], dim=-1)
+        x = torch.cat([self.hand(torch.unflatten(hands, -1, (2, -1))).flatten(-2), both], dim=-1)
         backward = backward_order(lengths, x.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
     def standardise(self, features: Tensor) -> None:
         """Take each feature's mean and deviation from training frames [N, D]; both hands share theirs."""
         hands, both = features.tensor_split([self._of_hands], dim=-1)
-        hands = hands.unflatten(-1, (2, -1)).flatten(0, 1)
+        hands = torch.unflatten(hands, -1, (2, -1)).flatten(0, 1)
         for kept, of_hand, of_both in (
             (self.mean, hands.mean(dim=0), both.mean(dim=0)),
             (self.deviation, hands.std(dim=0), both.std(dim=0)),

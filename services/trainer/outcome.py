@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors.torch import load
 
 from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
@@ -15,7 +14,6 @@ from services.trainer.evaluate import Score, concatenation_error_rate, evaluate
 from services.trainer.members import Member
 from services.trainer.model import Recogniser
 from services.trainer.result import NO_CLIPS, GlossResult, MemberResult, Tally, by_seed
-from services.trainer.training import new_model
 from signet import heldout
 from signet.dataset import Dataset
 from signet.heldout import HeldOut
@@ -173,13 +171,6 @@ class Outcome:
     def _glosses(self, hypotheses: Sequence[tuple[int, ...]]) -> heldout.Hypotheses:
         vocabulary = self._dataset.manifest.vocabulary
         return tuple(tuple(vocabulary[c - 1] for c in signs) for signs in hypotheses)
-
-
-def model_of(config: TrainConfig, glosses: int, weights: bytes) -> Recogniser:
-    """A member's model again, from what `services.trainer.export.weights` made of it."""
-    model = new_model(config, glosses)
-    model.load_state_dict(load(weights))
-    return model.eval()
 
 
 def _by_gloss(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResult, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from services.trainer import checkpoint, curves, outcome, snapshot, thermal
+from services.trainer import checkpoint, curves, snapshot, thermal, weights
 from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, read_progress
 from services.trainer.config import FIRST_GOAL, TrainConfig
 from services.trainer.crew import train_side_by_side
@@ -29,7 +29,6 @@ from services.trainer.result import Result
 from services.trainer.training import Epoch, Telemetry, find_device, new_model
 from signet import dataset as datasets
 from signet import heldout, layout, registry
-from signet.dataset import Dataset
 from signet.errors import DataLoss, InvalidInput, NotFound, NotReady, SignetError, Unavailable
 from signet.gpu import Nvml
 from signet.registry import Metrics, ModelCard
@@ -406,11 +405,11 @@ class _Run:
         for member in self._members:
             epochs = len(self._checkpoints.histories[member.place])
             if self._checkpoints.of(member.place).done:
-                model = outcome.model_of(self._config, glosses, self._checkpoints.weights(member.place))
+                model = weights.restored(self._config, glosses, self._checkpoints.weights(member.place))
                 selected_on = self._checkpoints.of(member.place).selected_on
                 done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
             elif member.place in self._unfinished:
-                model = outcome.model_of(self._config, glosses, self._unfinished[member.place].weights)
+                model = weights.restored(self._config, glosses, self._unfinished[member.place].weights)
                 selected_on = self._unfinished[member.place].selected_on
                 stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
         return done or stopped

@@ -231,7 +231,7 @@ class Runs:
         this.events.append(ending)
         self._metrics.queued(self._waiting())
 
-    def _ending(self, this: Run) -> Result | Failure:
+    def _ending(self, this: Run) -> Result | Failure:  # noqa: PLR0911  (a run ends in as many ways)
         """Do a run; how it ended."""
         if this.stop.is_set():
             return Failure("stopped before it began", "stopped")

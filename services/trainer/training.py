@@ -322,7 +322,7 @@ class Training:
     def _clip(self) -> Tensor:
         """Shorten the gradient to the longest that is allowed; how long it was, [1]."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if self._config.gradient_norm:
             torch._foreach_mul_(gradients, (self._config.gradient_norm / (norm + _SMALLEST_NORM)).clamp(max=1.0))
         return norm[None]

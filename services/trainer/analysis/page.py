@@ -241,8 +241,9 @@ def _show(one: Analysis, key: str, index: int, several: bool, files: dict[str, b
     name = one.record.run_id
     curves = None
     if one.record.members:
-        files[f"{prefix}curves.svg"] = plots.curves(one.curves, f"{name}: {len(one.record.members)} members")
-        curves = _inline(plots.curves(one.curves), f"Curves of run {name}")
+        drawn = plots.curves(one.curves, f"Run {name}")
+        files[f"{prefix}curves.svg"] = drawn
+        curves = _inline(drawn, f"Curves of run {name}")
     mean = one.figures[0].mean if one.figures else 0.0
     first, more = _parted(one.glosses)
     if first:
@@ -269,8 +270,9 @@ def _against(analyses: Sequence[Analysis], letters: Sequence[str], files: dict[s
     curves = [one.curves for one in analyses]
     compared = None
     if any(run.histories for run in curves):
-        files["curves.svg"] = plots.compared(curves, letters, "Runs compared")
-        compared = _inline(plots.compared(curves, letters), "Curves of the runs compared")
+        names = ", ".join(f"{key}: {one.record.run_id}" for key, one in zip(letters, analyses, strict=True))
+        files["curves.svg"] = plots.compared(curves, letters, names)
+        compared = _inline(files["curves.svg"], "Curves of the runs compared")
     ranges = _ranges(analyses)
     chart = charts.ranges(ranges, letters) if ranges else None
     if chart is not None:

@@ -32,12 +32,17 @@ _STYLE = {
     "legend.fontsize": 8, "axes.titlesize": 9, "axes.titlelocation": "left", "axes.axisbelow": True,
 }  # fmt: skip
 
+# Where panels end: what is beside them is a line's name, or a run's letter.
+_NAMED_RIGHT, _LETTERED_RIGHT = 0.76, 0.93
+
+_TITLE = "title"
+_TITLED = re.compile(rf'\s*<g id="{_TITLE}">.*?</g>', re.DOTALL)
+
 # What matplotlib calls its groups. They are of no use in a page, and would stand there once for each drawing.
-_GROUP_IDS = re.compile(r' id="[a-zA-Z.]+\d*_\d+"')
+_GROUP_IDS = re.compile(r' id="[A-Za-z.]+(2d)?_\d+"')
 _NAMESPACES = re.compile(r' xmlns(:\w+)?="[^"]+"')
 _GLOBAL_STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 _COMMENTS = re.compile(r"\s*<!--.*?-->", re.DOTALL)
-_FONT = re.compile(r"font: ([^;\"]*?)[\d.]+px [^;\"]*")
 
 Value = Callable[[Epoch], float]
 
@@ -72,10 +77,8 @@ def curves(run: Curves, title: str = "") -> bytes:
     Members are thin lines, their mean is a thick one. A triangle marks an epoch in which a training did something by
     itself. Equal runs give equal bytes.
     """
-    with _figure((7.4, 8.4)) as (figure, save):
-        loss, accuracy, blank, rate = figure.subplots(4, 1, sharex=True, height_ratios=(5, 7, 5, 2.6))
-        if title:
-            figure.suptitle(title, fontsize=10)
+    with _figure((7.4, 8.4), (5, 7, 5, 2.6), _NAMED_RIGHT, title) as (panels, save):
+        loss, accuracy, blank, rate = panels
         histories = run.histories
         _lines(loss, histories, lambda one: one.train_loss, _SOFT, "training")
         _lines(loss, histories, lambda one: one.val.loss, _EXACT, "held out (CTC)")
@@ -118,16 +121,13 @@ def curves(run: Curves, title: str = "") -> bytes:
             place = 1 + 0.004 * longest
             loss.text(place, 0.03, "shaded: before CTC", transform=transform, color=_SOFT, fontsize=7.5)
         for axes in (loss, accuracy, blank):
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
+            _named(axes)
         return save()
 
 
 def compared(runs: Sequence[Curves], names: Sequence[str], title: str = "") -> bytes:
     """Several runs in one drawing: each a colour, its mean a line, its members a band from lowest to highest."""
-    with _figure((7.4, 7.2)) as (figure, save):
-        panels = figure.subplots(4, 1, sharex=True, height_ratios=(5, 6, 6, 5))
-        if title:
-            figure.suptitle(title, fontsize=10)
+    with _figure((7.4, 7.4), (5, 6, 6, 5), _LETTERED_RIGHT, title) as (panels, save):
         shown: list[tuple[str, Value]] = [
             ("Training loss, nats per sign", lambda one: one.train_loss),
             ("Exact accuracy on held-out clips, %", _of("correct")),
@@ -145,15 +145,15 @@ def compared(runs: Sequence[Curves], names: Sequence[str], title: str = "") -> b
         for axes in panels[1:]:
             axes.set_ylim(-2, 102)
         panels[-1].set_xlabel("epoch")
-        panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
+        _named(panels[1])
         return save()
 
 
 def inline(drawn: bytes, label: str) -> str:
-    """A drawing as an element of a page: in the page's colours and font, and with nothing that reaches beyond it."""
+    """A drawing as an element of a page: without its title, in the page's colours, and with no reach beyond itself."""
     text = drawn.decode()
     text = text[text.index("<svg") :]
-    for pattern in (_GROUP_IDS, _NAMESPACES, _GLOBAL_STYLE, _COMMENTS):
+    for pattern in (_TITLED, _GROUP_IDS, _NAMESPACES, _GLOBAL_STYLE, _COMMENTS):
         text = pattern.sub("", text)
     text = text.replace("xlink:href", "href")
     for colour, variable in _VARIABLES.items():
@@ -162,13 +162,22 @@ def inline(drawn: bytes, label: str) -> str:
 
 
 @contextmanager
-def _figure(size: tuple[float, float]) -> Iterator[tuple[Figure, Callable[[], bytes]]]:
+def _figure(
+    size: tuple[float, float], heights: Sequence[float], right: float, title: str
+) -> Iterator[tuple[Sequence[Any], Callable[[], bytes]]]:
+    """Panels one under the other, and what makes a file of them.
+
+    Their places are given and not found: matplotlib's own layouts draw everything several times, for seconds.
+    """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "signet"}):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         figure.patch.set_alpha(0)
+        places = {"left": 0.075, "right": right, "bottom": 0.055, "top": 0.93, "hspace": 0.28}
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, gridspec_kw=places)
+        figure.text(0.075, 0.99, title, fontsize=9.5, va="top", gid=_TITLE)
 
         def save() -> bytes:
-            for axes in figure.axes:
+            for axes in panels:
                 axes.patch.set_alpha(0)
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
                 if axes.get_yscale() == "log":
@@ -180,7 +189,13 @@ def _figure(size: tuple[float, float]) -> Iterator[tuple[Figure, Callable[[], by
             figure.savefig(buffer, format="svg", metadata=nothing)
             return buffer.getvalue()
 
-        yield figure, save
+        yield panels, save
+
+
+def _named(axes: Any) -> None:
+    """Beside a panel, what its lines are."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
 
 
 def _lines(

@@ -22,10 +22,10 @@ ONE = (Member(0, 3, (), ()),)
 TWO = (Member(0, 3, (), ()), Member(1, 3, (), ()))
 
 
-def start(store: ObjectStore, members: tuple[Member, ...] = ONE, given_up: Callable[[], bool] = lambda: False) -> Checkpoints:
-    return begin(
-        store, "r", members, dataset_name="wlasl", dataset_version="v1", corpus_version="7", given_up=given_up
-    )
+def start(
+    store: ObjectStore, members: tuple[Member, ...] = ONE, given_up: Callable[[], bool] = lambda: False
+) -> Checkpoints:
+    return begin(store, "r", members, dataset_name="wlasl", dataset_version="v1", corpus_version="7", given_up=given_up)
 
 
 def go_on(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints:
@@ -254,7 +254,7 @@ def test_states_are_written_no_more_often_than_they_may_cost(
     directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("services.trainer.checkpoint.time.monotonic", lambda: now[0])
 
     class Slow(DirectoryStore):
         def put(self, key: str, data: bytes) -> None:

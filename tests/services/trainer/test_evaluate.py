@@ -9,6 +9,7 @@ import torch
 
 from services.trainer.batches import Clips
 from services.trainer.evaluate import NOTHING, Answers, Score, concatenation_error_rate, evaluate, together
+from services.trainer.heads import LinearHead
 from services.trainer.model import Architecture, Recogniser
 from signet.dataset import Dataset
 from signet.decoding import (
@@ -33,6 +34,7 @@ def model(small_dataset: Dataset) -> Recogniser:
     torch.manual_seed(3)
     made = Recogniser(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))
     with torch.no_grad():
+        assert isinstance(made.encoder.head, LinearHead)
         made.encoder.head.logits.weight *= 12
     made.penalise_blank(-1.0)
     clips = Clips.of(small_dataset, small_dataset.split("train"), CPU)

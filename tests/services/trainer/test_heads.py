@@ -4,24 +4,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.trainer.heads import HEADS, WINDOW
+from services.trainer.heads import HEADS, WINDOW, CompetitionHead, LinearHead, head_of
 from signet.decoding import BLANK
 
 UNITS, CLASSES, FRAMES = 8, 6, 40
 
 
 @pytest.fixture(params=list(HEADS))
-def head(request: pytest.FixtureRequest) -> torch.nn.Module:
+def head(request: pytest.FixtureRequest) -> LinearHead | CompetitionHead:
     torch.manual_seed(0)
-    made: torch.nn.Module = HEADS[request.param](UNITS, CLASSES)
-    return made
+    return head_of(request.param, UNITS, CLASSES)
 
 
 def whole(x: Tensor) -> Tensor:
     return torch.ones(x.shape[:2], dtype=torch.bool)
 
 
-def test_probabilities_add_up_however_far_the_head_is_driven(head: torch.nn.Module) -> None:
+def test_probabilities_add_up_however_far_the_head_is_driven(head: LinearHead | CompetitionHead) -> None:
     for scale in (0.1, 1.0, 100.0):
         x = scale * torch.randn(3, FRAMES, UNITS)
         log_probs = head(x, whole(x))
@@ -29,18 +28,18 @@ def test_probabilities_add_up_however_far_the_head_is_driven(head: torch.nn.Modu
         torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(3, FRAMES), atol=1e-4, rtol=0)
 
 
-def test_gradients_are_finite_however_far_it_is_driven(head: torch.nn.Module) -> None:
+def test_gradients_are_finite_however_far_it_is_driven(head: LinearHead | CompetitionHead) -> None:
     for scale in (0.1, 1.0, 100.0):
         x = (scale * torch.randn(2, FRAMES, UNITS)).requires_grad_()
         loss = torch.nn.functional.ctc_loss(
             head(x, whole(x)).transpose(0, 1), torch.tensor([[1], [3]]), torch.full((2,), FRAMES), torch.ones(2).long()
         )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         assert x.grad is not None
         assert torch.isfinite(x.grad).all()
 
 
-def test_what_lies_beyond_the_clip_does_not_compete(head: torch.nn.Module) -> None:
+def test_what_lies_beyond_the_clip_does_not_compete(head: LinearHead | CompetitionHead) -> None:
     x = torch.randn(1, FRAMES, UNITS)
     other = x.clone()
     other[:, 25:] = 100 * torch.randn(1, FRAMES - 25, UNITS)
@@ -48,17 +47,18 @@ def test_what_lies_beyond_the_clip_does_not_compete(head: torch.nn.Module) -> No
     torch.testing.assert_close(head(x, inside)[:, :25], head(other, inside)[:, :25])
 
 
-def test_a_penalty_makes_the_blank_less_likely(head: torch.nn.Module) -> None:
+def test_a_penalty_makes_the_blank_less_likely(head: LinearHead | CompetitionHead) -> None:
     x = torch.randn(1, FRAMES, UNITS)
     before = head(x, whole(x))[..., BLANK].mean()
-    head.penalise_blank(2.0)  # type: ignore[operator]
+    head.penalise_blank(2.0)
     assert head(x, whole(x))[..., BLANK].mean() < before
 
 
 @pytest.mark.parametrize("name", ["competition", "attention"])
 def test_of_the_frames_of_a_window_about_one_emits_and_the_sharper_the_fewer(name: str) -> None:
     torch.manual_seed(1)
-    head = HEADS[name](UNITS, CLASSES)
+    head = head_of(name, UNITS, CLASSES)
+    assert isinstance(head, CompetitionHead)
     # A smooth bump, as an LSTM makes them, and nothing else.
     steps = torch.arange(FRAMES)
     x = torch.zeros(1, FRAMES, UNITS)

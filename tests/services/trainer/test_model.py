@@ -1,5 +1,7 @@
 """The model's promises: its size, its deafness to padding, its equality with the exported graph."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from services.trainer.model import Architecture, Recogniser, backward_order, reo
 from signet.dataset import Dataset
 from signet.decoding import BLANK
 from signet.errors import SignetError
+from signet.store.cache import Cache
 
 
 @pytest.fixture
@@ -68,10 +71,10 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(
 
 
 def test_the_onnx_graph_equals_torch_and_one_that_does_not_is_refused(
-    model: Recogniser, small_dataset: Dataset
+    model: Recogniser, small_dataset: Dataset, graphs: Path
 ) -> None:
     clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
-    files, difference = export(model, clips)
+    files, difference = export(model, clips, Cache(graphs))
     assert 0 < difference <= TOLERANCE
     assert set(files) == {WEIGHTS, GRAPH}
 

@@ -32,8 +32,8 @@ def test_what_is_given_counts_more_than_the_preset_and_what_neither_says_keeps_i
 
 def test_a_stored_configuration_is_what_it_was_though_its_preset_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = TrainConfig(preset="signs300").model_dump_json()
-    monkeypatch.delitem(PRESETS, "tiny")  # type: ignore[arg-type]
-    monkeypatch.setitem(PRESETS, "signs300", PRESETS["phase1"])  # type: ignore[index]
+    monkeypatch.delitem(PRESETS, "tiny")
+    monkeypatch.setitem(PRESETS, "signs300", PRESETS["phase1"])
     assert TrainConfig.model_validate_json(stored).max_glosses == 300
 
 

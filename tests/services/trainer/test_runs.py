@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 from services.trainer.config import TrainConfig
 from services.trainer.evaluate import NOTHING, Score
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.run import GlossResult, Result, Started
+from services.trainer.result import GlossResult, Result
+from services.trainer.run import MemberEpoch, Started
 from services.trainer.runs import succeeded
 from services.trainer.training import Epoch
 from signet import layout
@@ -56,6 +57,11 @@ def score(correct: int, blank_ratio: float) -> Score:
     return Score(1.5, 40, correct, 40, 10, 4, blank_ratio, {1: (correct, 40)}, frozenset({1}))
 
 
+def first(epoch: Epoch) -> MemberEpoch:
+    """An epoch of a run's only member."""
+    return MemberEpoch(epoch, member=1, fold=0, seed=0)
+
+
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
@@ -91,8 +97,8 @@ def test_a_run_s_values_are_shown_under_its_name_and_go_when_the_next_begins(
         ]
 
     metrics.started("r1", "signet", STARTED)
-    metrics.epoch(Epoch(10, 0.5, score(30, 0.5), 0.1, best=True, train=score(39, 0.5)))
-    metrics.epoch(Epoch(11, 0.4, score(32, 0.6), 0.1, best=True))
+    metrics.epoch(first(Epoch(10, 0.5, score(30, 0.5), 0.1, best=True, train=score(39, 0.5))))
+    metrics.epoch(first(Epoch(11, 0.4, score(32, 0.6), 0.1, best=True)))
     metrics.ended("succeeded")
     assert shown() == [{"run_id": "r1", "model_name": "signet", "dataset_version": "v1", "device": "cuda"}]
     assert value(registry, "accuracy_ratio", split="val") == 0.8
@@ -108,7 +114,7 @@ def test_a_run_s_values_are_shown_under_its_name_and_go_when_the_next_begins(
         assert value(registry, "accuracy_ratio", split=split) is None
         assert value(registry, "loss", split=split) is None
     assert math.isnan(value(registry, "blank_ratio") or 0)
-    metrics.epoch(Epoch(1, 0.5, NOTHING, 0.1, best=True))
+    metrics.epoch(first(Epoch(1, 0.5, NOTHING, 0.1, best=True)))
     assert value(registry, "loss", split="train") == 0.5
     assert value(registry, "loss", split="val") is None
 
@@ -119,7 +125,7 @@ def test_epochs_in_which_all_is_blank_are_counted_until_one_is_not(
     metrics.started("r1", "signet", STARTED)
     counts = []
     for number, ratio in enumerate((0.5, 0.98, 1.0, 0.97, 0.99), 1):
-        metrics.epoch(Epoch(number, 0.5, score(30, ratio), 0.1, best=True))
+        metrics.epoch(first(Epoch(number, 0.5, score(30, ratio), 0.1, best=True)))
         counts.append(value(registry, "blank_epochs"))
     assert counts == [0, 1, 2, 0, 1]
     metrics.started("r2", "signet", STARTED)

@@ -186,7 +186,7 @@ def broken_until(batch: int) -> Iterator[None]:
         seen += 1
         return answer * torch.nan if 4 <= seen < batch else None
 
-    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)  # type: ignore[arg-type]
     try:
         yield
     finally:

@@ -59,8 +59,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
 
 
 @pytest.fixture
-def runs(trained: DirectoryStore, tmp_path: object) -> Runs:
-    """All of it, for a test that changes nothing, or its own copy for one that does."""
+def runs(trained: DirectoryStore) -> Runs:
+    """All of it, for a test that changes nothing."""
     return Runs(trained)
 
 

@@ -66,7 +66,16 @@ def test_what_is_counted_from_held_out_clips_is_what_the_run_counted(runs: Runs,
     found = read(runs.store, run_id).held_out
     assert found is not None
     result = Result.model_validate_json(runs.store.get(layout.run(run_id, "result.json")))
-    counts = {"clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "concatenated", "gloss_errors"}
+    counts = {
+        "clips",
+        "correct",
+        "top5",
+        "continuous_correct",
+        "greedy_correct",
+        "empty",
+        "concatenated",
+        "gloss_errors",
+    }
     assert [one.model_dump(include=counts | {"fold", "seed"}) for one in by_member(found)] == [
         one.model_dump(include=counts | {"fold", "seed"}) for one in result.members
     ]

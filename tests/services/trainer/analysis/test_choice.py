@@ -73,7 +73,8 @@ def _without_weights(store: DirectoryStore, key: str) -> str:
 
 
 def _with_damaged_weights(store: DirectoryStore, key: str) -> str:
-    store.put(key, store.get(key)[:-1] + b"?")
+    data = store.get(key)
+    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
     return "is damaged"
 
 

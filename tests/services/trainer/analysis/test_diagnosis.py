@@ -80,7 +80,10 @@ def test_a_healthy_run_has_nothing_that_stands_out() -> None:
 
 def test_some_empty_clips_are_told_from_a_collapse() -> None:
     some = held_out(
-        [(f"c{n:03d}", VOCABULARY[n % 4], {VOCABULARY[n % 4]: 0.9}, (VOCABULARY[n % 4],) if n > 9 else ()) for n in range(100)]
+        [
+            (f"c{n:03d}", VOCABULARY[n % 4], {VOCABULARY[n % 4]: 0.9}, (VOCABULARY[n % 4],) if n > 9 else ())
+            for n in range(100)
+        ]
     )
     one = found(record(some))
     assert one["empty"].weight == "caution"

@@ -73,7 +73,9 @@ def test_a_cross_validation_names_its_folds(runs: Runs) -> None:
 def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
     one = analyse(runs.store, LINEAR, each=0)
     (member,) = one.record.members
-    acted = [replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs]
+    acted = [
+        replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs
+    ]
     told = Analysis(replace(one.record, members=(Trained(member.place, tuple(acted)),)), one.answers, one.strips)
     plain, marked = draw([one]), draw([told])
     assert "epoch 5: went back & halved <it>" in Page(marked.html).words
