@@ -18,7 +18,7 @@ COLLAPSED_BLANK_RATIO = 0.98
 _ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
 
 # What a training does by itself, as `Telemetry.acted` is told.
-_ACTIONS = ("recovery",)
+_ACTIONS = ("recovery", "larger-steps")
 
 
 class TrainerMetrics(Telemetry):

@@ -44,12 +44,12 @@ def _by_member(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """The tensors of each member under its own names; a single model's are its own already."""
     members: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        member, _, own = name.partition(".") if name.startswith("member-") else ("", "", name)
-        members.setdefault(member, {})[own] = tensor
-    return [members[member] for member in sorted(members, key=lambda member: int(member.removeprefix("member-") or 0))]
+        prefix, _, own = name.partition(".") if name.startswith("member-") else ("", "", name)
+        members.setdefault(prefix, {})[own] = tensor
+    return [members[prefix] for prefix in sorted(members, key=lambda prefix: int(prefix.removeprefix("member-") or 0))]
 
 
 def _member(config: TrainConfig, glosses: int, weights: dict[str, Tensor]) -> Recogniser:
     model = new_model(config, glosses)
     model.load_state_dict(weights)
-    return model
+    return model.eval()

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.averaging import Kept
+from services.trainer.collapse import Watch
 from services.trainer.config import TrainConfig
 from services.trainer.schedule import Plateau
 from signet.dataset import Dataset, DatasetClip
@@ -111,9 +112,11 @@ class Progress(_Model):
         most_correct: the most val clips that any epoch recognised; -1 before the first.
         best_epoch: which one that was; 0 before the first.
         ended: whether it ended before its last planned epoch, and the val clips said so.
-        rate_factor: what the learning rate was lowered by, since a loss was not finite.
-        recoveries: how often that was.
+        rate_factor: by what the learning rate that was asked for is multiplied: less than 1 after a loss that was not
+            finite, more in a collapse.
+        recoveries: how often a loss was not finite.
         plateau: of a plateau schedule.
+        watch: for a collapse.
         kept: the best epochs, where their weights are averaged.
     """
 
@@ -125,6 +128,7 @@ class Progress(_Model):
     rate_factor: float = 1.0
     recoveries: int = 0
     plateau: Plateau = Plateau()
+    watch: Watch = Watch()
     kept: tuple[Kept, ...] = ()
 
 

@@ -17,6 +17,7 @@ from services.trainer import state as states
 from services.trainer.augment import Augmentation
 from services.trainer.averaging import Averages, Kept
 from services.trainer.batches import Batch, Clips, Sampler
+from services.trainer.collapse import FIGURES, LOOKED_AT, MOST_RAISES, RAISE, Posteriors, observe
 from services.trainer.config import TrainConfig
 from services.trainer.distributed import Task
 from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score, evaluate, together
@@ -68,6 +69,7 @@ class Epoch:
         last: the training ends with it: all planned epochs are trained, or its patience is at an end.
         learning_rate: of its last step.
         actions: what the training did by itself and a person should know of, a sentence each.
+        posteriors: what was seen of the model in some of the epoch's batches.
     """
 
     number: int
@@ -79,6 +81,7 @@ class Epoch:
     last: bool = False
     learning_rate: float = math.nan
     actions: tuple[str, ...] = ()
+    posteriors: Posteriors | None = None
 
 
 class Telemetry:
@@ -94,7 +97,7 @@ class Telemetry:
         """The run ends since its loss is not finite."""
 
     def acted(self, what: str) -> None:
-        """The training did something by itself: "recovery", after a loss that was not finite."""
+        """The training did something by itself: "recovery" after a loss that is not finite, "larger-steps"."""
 
     def throttling(self, paused: bool) -> None:
         """The run pauses since the GPU is too hot, or goes on."""
@@ -237,7 +240,7 @@ class Training:
             share = self.epoch / self._config.num_epochs
             with self._randomness.drawn():
                 self._ranks.part_ways(self._config.seed, self.epoch)
-                loss, rate = self._epoch(share)
+                loss, rate, posteriors = self._epoch(share)
             if math.isfinite(loss):
                 break
             actions.append(self._recover(loss))
@@ -261,6 +264,8 @@ class Training:
                 "kept": self._averages.best,
             }
         )
+        if share >= self._config.start:
+            actions += self._watched(posteriors)
         self._state = self._snapshot()
         return Epoch(
             number,
@@ -271,11 +276,12 @@ class Training:
             last=self._progress.ended or number == self._config.num_epochs,
             learning_rate=rate,
             actions=tuple(actions),
+            posteriors=posteriors,
         )
 
     @full_memory_named()
-    def _epoch(self, share: float) -> tuple[float, float]:
-        """One pass over the training clips: the mean loss and the last learning rate.
+    def _epoch(self, share: float) -> tuple[float, float, Posteriors]:
+        """One pass over the training clips: the mean loss, the last learning rate, and what was seen of the model.
 
         Args:
             share: of the epochs, those gone before.
@@ -283,13 +289,18 @@ class Training:
         self._model.train()
         losses: list[Tensor] = []
         norms: list[Tensor] = []
+        seen: list[Tensor] = []
         rate, step = math.nan, self._progress.steps
         batches = self._sampler.epoch()
         while group := list(islice(batches, self._config.accumulate)):
             most = max(len(batch) for batch in group)
-            loss = self._learning.fit(most, partial(self._gradient, group, share))
-            losses.append(self._ranks.add_up(self._parameters, loss))
+            look = len(seen) * len(group) * self._config.batch_size < LOOKED_AT
+            learnt = self._learning.fit(most, partial(self._gradient, group, share, look))
+            learnt = self._ranks.add_up(self._parameters, learnt)
+            losses.append(learnt[:1])
             norms.append(self._clip())
+            if look:
+                seen.append(learnt[1:])
             rate = self._rate(step)
             for parameters in self._optimizer.param_groups:
                 parameters["lr"] = rate
@@ -301,12 +312,16 @@ class Training:
         # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
         finite = torch.cat([*losses, *norms]).isfinite().all()
         mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)
-        return float(mean), rate
+        return float(mean), rate, Posteriors.of(torch.stack(seen).sum(dim=0))
 
-    def _gradient(self, group: Sequence[Batch], share: float, parts: int) -> Tensor:
-        """Leave the gradient of some batches' mean loss in the parameters, one part after the other; that loss, [1]."""
+    def _gradient(self, group: Sequence[Batch], share: float, look: bool, parts: int) -> Tensor:
+        """Leave the gradient of some batches' mean loss in the parameters, one part after the other.
+
+        Returns:
+            that loss and, if one is to look, what `observe` saw: [1 + FIGURES].
+        """
         self._optimizer.zero_grad()
-        total = torch.zeros(1, device=group[0].lengths.device)
+        total = torch.zeros(1 + FIGURES, device=group[0].lengths.device)
         for batch in group:
             self._between_batches()
             totals = Totals.of(batch, len(group))
@@ -316,7 +331,9 @@ class Training:
                     log_probs = self._model.encoder(part.features, part.lengths)
                 loss = self._loss(log_probs, part, share, totals)
                 loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.detach()
+                total[0] += loss.detach()
+                if look:
+                    total[1:] += observe(log_probs, part.inside, part.target_lengths, self._config.blank_penalty)
         return total
 
     def _clip(self) -> Tensor:
@@ -355,6 +372,26 @@ class Training:
         )
         _log.warning("%s", action)
         return action
+
+    def _watched(self, posteriors: Posteriors) -> list[str]:
+        """Look out for a collapse, and leave it by larger steps; what was done, for people."""
+        epochs = self._config.num_epochs
+        watch = self._progress.watch.after(posteriors, epochs)
+        self._progress = self._progress.model_copy(update={"watch": watch})
+        if not watch.collapsed(epochs) or watch.raises > MOST_RAISES:
+            return []
+        factor = self._progress.rate_factor
+        silence = f"{len(watch.silent)} epochs of silence on {posteriors.silent:.0%} of the training sequences"
+        found = f"blank collapse: {silence}"
+        if watch.raises == MOST_RAISES:
+            action = f"{found}, and larger steps did not help. Use --head competition, or train longer (--num-epochs)"
+        else:
+            factor *= RAISE
+            action = f"{found}; on with a learning rate of {factor:g} times what was asked (--lr {self._config.lr:g})"
+            self._telemetry.acted("larger-steps")
+        self._progress = self._progress.model_copy(update={"watch": watch.raised(), "rate_factor": factor})
+        _log.warning("%s", action)
+        return [action]
 
     def _comparable(self, share: float) -> bool:
         """Whether the loss of the epoch that begins at this share of them means what that of the one before it did."""

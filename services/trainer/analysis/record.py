@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
-from services.trainer import history, outcome
+from services.trainer import history
 from services.trainer.checkpoint import PROGRESS, Progress, member_file, read_progress, way_back
 from services.trainer.config import TrainConfig
 from services.trainer.members import Place
 from services.trainer.model import Recogniser
 from services.trainer.result import Result
 from services.trainer.training import Epoch
+from services.trainer.weights import restored
 from signet import dataset as datasets
 from signet import heldout, layout
 from signet.dataset import Dataset, DatasetClip
@@ -290,8 +292,8 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise NotFound(f"{key} is damaged: its sha256 is not the one in {PROGRESS}.")
         try:
-            found[member.place[0]] = outcome.model_of(record.config, len(record.vocabulary), data)
-        except (RuntimeError, ValueError, KeyError) as error:
+            found[member.place[0]] = restored(record.config, len(record.vocabulary), data)
+        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
             raise NotFound(f"{key} does not fit a model of this version of Signet ({_reason(error)}).") from error
     return found
 

@@ -284,7 +284,9 @@ def test_a_run_killed_after_it_published_does_not_publish_again(directory_store:
 def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
     with pytest.raises(SignetError, match="--lr"):
-        Watcher().run(fill(directory_store), told(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0.0), run_id)
+        Watcher().run(
+            fill(directory_store), told(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0, weight_decay=1e30), run_id
+        )
     progress = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
     assert "--lr" in progress["failure"]
     assert progress["owner"]["pid"] == 0

@@ -1,5 +1,6 @@
 """A store with runs of every kind, trained once for all tests here: whole, cross-validated, interrupted, other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,7 +76,7 @@ def copied(trained: DirectoryStore, directory_store: DirectoryStore) -> Runs:
 VOCABULARY = ("book", "drink", "go", "who")
 
 
-def held_out(*seeds: "list[tuple[str, str, dict[str, float], tuple[str, ...]]]", folds: int = 0) -> HeldOut:
+def held_out(*seeds: Sequence[tuple[str, str, dict[str, float], tuple[str, ...]]], folds: int = 0) -> HeldOut:
     """What models said of clips, by hand.
 
     Args:

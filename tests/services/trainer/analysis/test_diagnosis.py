@@ -68,7 +68,7 @@ FALLING, FLAT = [3.0 - 0.1 * n for n in range(25)], [1.0] * 25
 def test_what_is_wrong_with_held_out_clips_is_found(
     held: HeldOut, told: dict[str, object], name: str, weight: str, way_out: str
 ) -> None:
-    one = found(record(held, **told))[name]
+    one = found(record(held, (), **told))[name]
     assert one.weight == weight
     assert way_out in one.way_out
 
@@ -79,12 +79,9 @@ def test_a_healthy_run_has_nothing_that_stands_out() -> None:
 
 
 def test_some_empty_clips_are_told_from_a_collapse() -> None:
-    some = held_out(
-        [
-            (f"c{n:03d}", VOCABULARY[n % 4], {VOCABULARY[n % 4]: 0.9}, (VOCABULARY[n % 4],) if n > 9 else ())
-            for n in range(100)
-        ]
-    )
+    glosses = [VOCABULARY[number % 4] for number in range(100)]
+    clips = [(f"c{n:03d}", gloss, {gloss: 0.9}, (gloss,) if n > 9 else ()) for n, gloss in enumerate(glosses)]
+    some = held_out(clips)
     one = found(record(some))
     assert one["empty"].weight == "caution"
     assert "10\u202f%" in one["empty"].text
@@ -130,8 +127,8 @@ def test_a_run_that_ended_while_it_learnt_is_told_and_one_under_way_is_not(runs:
 
 
 def test_a_few_signs_that_are_always_said_are_told() -> None:
-    always = held_out([(f"c{n}", VOCABULARY[n % 4], {"book": 0.9, VOCABULARY[n % 4]: 0.95}, ("book",)) for n in range(3)]
-        + [(f"d{n}", VOCABULARY[n % 4], {"book": 0.9}, ("book",)) for n in range(60)])  # fmt: skip
+    few = [(f"c{n}", VOCABULARY[n % 4], {"book": 0.9, VOCABULARY[n % 4]: 0.95}, ("book",)) for n in range(3)]
+    always = held_out([*few, *((f"d{n}", VOCABULARY[n % 4], {"book": 0.9}, ("book",)) for n in range(60))])
     assert {"chance", "few-signs"} & set(found(record(always)))
 
 

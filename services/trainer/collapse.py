@@ -1,0 +1,121 @@
+"""Blank collapse: seen in the training batches as they pass, and left by larger steps."""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from signet.decoding import BLANK
+
+# Clips of an epoch that are looked at: enough to tell a share of one half from none, and few of some thousand.
+LOOKED_AT = 256
+
+# A model is silent on a sequence where no frame is more likely to be a sign than to be blank. From this share of silent
+# sequences on it may be in a collapse.
+SILENT = 0.5
+
+# It is, if that lasts so large a share of the epochs, and at least so many, and the share of silent sequences falls by
+# less than this meanwhile.
+WATCH = 0.2
+SHORTEST_WATCH = 10
+FALL = 0.1
+
+# What the learning rate is raised by, and how often.
+RAISE = 4.0
+MOST_RAISES = 2
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What a model says of the sequences that it learns from, while it learns from them: dropout and augmentation on.
+
+    Attributes:
+        blank_ratio: share of frames whose best class is the blank.
+        empty: share of sequences whose best path holds no sign.
+        silent: share of sequences in which no frame is more likely to be a sign, whichever, than to be blank.
+        emitted: signs that a path drawn from the posteriors is expected to hold, for each sign that is there.
+    """
+
+    blank_ratio: float
+    empty: float
+    silent: float
+    emitted: float
+
+    @classmethod
+    def of(cls, sums: Tensor) -> "Posteriors":
+        """From the sum of what `observe` returned."""
+        blanks, frames, empty, silent, sequences, emitted, signs = sums.tolist()
+        return cls(blanks / frames, empty / sequences, silent / sequences, emitted / signs)
+
+
+# How many figures `observe` returns.
+FIGURES = 7
+
+
+@torch.no_grad()
+def observe(log_probs: Tensor, inside: Tensor, target_lengths: Tensor, blank_penalty: float) -> Tensor:
+    """What there is to be seen in a batch or a part of one: sums that can be added up, float32 [`FIGURES`].
+
+    The expected signs of a path whose frames are drawn independently: each frame in which a class other than the one
+    before it is drawn begins a sign, sum over t and c > 0 of p_t(c) · (1 - p_{t-1}(c)).
+
+    Args:
+        log_probs: [B, T, C + 1].
+        inside: bool [B, T], whether the frame belongs to a clip.
+        target_lengths: [B], signs.
+        blank_penalty: nats taken from the blank before the best path is read.
+    """
+    blank, signs = log_probs[..., BLANK].float(), log_probs[..., BLANK + 1 :].float()
+    frames = inside.sum(dim=1)
+    there = frames > 0
+    best = (blank - blank_penalty <= signs.amax(dim=-1)) & inside
+    spoken = (blank < -torch.log(torch.full_like(blank, 2.0))) & inside
+    chances = signs.exp() * inside[..., None]
+    emitted = chances.sum() - (chances[:, 1:] * chances[:, :-1]).sum()
+    figures = [
+        frames.sum() - best.sum(),
+        frames.sum(),
+        (there & ~best.any(dim=1)).sum(),
+        (there & ~spoken.any(dim=1)).sum(),
+        there.sum(),
+        emitted,
+        target_lengths.sum(),
+    ]
+    return torch.stack([figure.float() for figure in figures])
+
+
+class Watch(BaseModel):
+    """What is remembered of a training to tell whether it is in a collapse.
+
+    Attributes:
+        silent: share of silent sequences, of the last epochs in which CTC had a say.
+        raises: how often the learning rate was raised.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    silent: tuple[float, ...] = ()
+    raises: int = 0
+
+    def after(self, posteriors: Posteriors, epochs: int) -> "Watch":
+        """What is remembered after one more epoch in which CTC had a say.
+
+        Args:
+            posteriors: what was seen in it.
+            epochs: how many are planned.
+        """
+        return self.model_copy(update={"silent": (*self.silent, posteriors.silent)[-_length(epochs) :]})
+
+    def collapsed(self, epochs: int) -> bool:
+        """Whether the model is in a collapse, and stays there."""
+        seen = self.silent
+        return len(seen) == _length(epochs) and min(seen) >= SILENT and seen[0] - seen[-1] < FALL
+
+    def raised(self) -> "Watch":
+        """What is remembered when something was done: it is given time."""
+        return Watch(raises=self.raises + 1)
+
+
+def _length(epochs: int) -> int:
+    return max(SHORTEST_WATCH, round(WATCH * epochs)) + 1

@@ -1,0 +1,123 @@
+"""`signet train` killed at moments that nobody chose, and continued: as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from services.trainer.checkpoint import read_progress
+from services.trainer.config import TrainConfig
+from services.trainer.run import Hooks, run
+from signet import heldout, layout
+from signet.store import DirectoryStore
+from tests.conftest import ROOT
+from tests.services.trainer.conftest import Fill
+
+SEED = 20261124
+CONFIG = {"num_epochs": 250, "hidden_dim": 8, "batch_size": 8, "publish": "none"}
+FLAGS = [text for name, value in CONFIG.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def signet_train(store: DirectoryStore, log: Path, *flags: str) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "train", "--store", store.url, *flags],
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+
+
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while not what():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+
+
+def kept(store: DirectoryStore, run_id: str) -> int:
+    progress = read_progress(store, run_id)
+    return progress.epochs if progress else 0
+
+
+def epochs(store: DirectoryStore, run_id: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in store.get(layout.run(run_id, "history.jsonl")).splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
+    directory_store: DirectoryStore, fill: Fill, tmp_path: Path
+) -> None:
+    fill(directory_store)
+    dice, log = random.Random(SEED), tmp_path / "log"  # noqa: S311
+
+    def runs() -> list[str]:
+        return [info.key.split("/")[1] for info in directory_store.list("runs/") if info.key.endswith("config.json")]
+
+    # Somewhere before its first state, perhaps before its first epoch.
+    process = signet_train(directory_store, log, *FLAGS)
+    wait_for(lambda: bool(runs()), process, log)
+    time.sleep(dice.uniform(0, 1.5))
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    (run_id,) = runs()
+
+    # Somewhere after a state, perhaps within the writing of the next one.
+    before = kept(directory_store, run_id)
+    process = signet_train(directory_store, log, "--resume", "latest")
+    wait_for(lambda: kept(directory_store, run_id) > before, process, log)
+    time.sleep(dice.uniform(0, 2.5))
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    before = kept(directory_store, run_id)
+    assert 0 < before < int(str(CONFIG["num_epochs"])), "the dice have let it come to its end: take more epochs"
+
+    process = signet_train(directory_store, log, "--resume", run_id, "--device", "cpu")
+    assert process.wait(300) == 0, log.read_text()
+    assert f"goes on     after epoch {before}" in log.read_text()
+
+    config = TrainConfig.model_validate(CONFIG)
+    straight = run(directory_store, config, "straight", Hooks())
+    for file in ("weights.safetensors", "config.json"):
+        assert directory_store.get(layout.run(run_id, file)) == directory_store.get(layout.run("straight", file))
+    history = epochs(directory_store, run_id)
+    assert [line["epoch"] for line in history] == list(range(1, straight.epochs + 1)), "no gap, nothing twice"
+    assert history == epochs(directory_store, "straight")
+    mine, theirs = (heldout.read(directory_store, name).members[0] for name in (run_id, "straight"))
+    assert (mine.scores == theirs.scores).all()
+    assert not list(directory_store.list(f"runs/{run_id}/state"))
+
+
+def test_a_run_of_several_members_is_killed_and_goes_on_with_those_that_are_not_trained(
+    directory_store: DirectoryStore, fill: Fill, tmp_path: Path
+) -> None:
+    fill(directory_store)
+    log = tmp_path / "log"
+    flags = ["--seeds", "2", "--jobs", "2", *FLAGS]
+    process = signet_train(directory_store, log, *flags)
+    found: list[str] = []
+
+    def both_are_kept() -> bool:
+        found[:] = [info.key.split("/")[1] for info in directory_store.list("runs/") if "config.json" in info.key]
+        progress = read_progress(directory_store, found[0]) if found else None
+        return progress is not None and all(member.epochs for member in progress.members)
+
+    wait_for(both_are_kept, process, log)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    (run_id,) = found
+    process = signet_train(directory_store, log, "--resume", run_id, "--jobs", "1")
+    assert process.wait(300) == 0, log.read_text()
+    for seed in (0, 1):
+        name = f"alone-{seed}"
+        run(directory_store, TrainConfig.model_validate(CONFIG | {"seed": seed}), name, Hooks())
+        member = directory_store.get(layout.run(run_id, f"members/0-{seed}/weights.safetensors"))
+        assert member == directory_store.get(layout.run(name, "weights.safetensors"))
