@@ -38,7 +38,7 @@ _HISTORY_SECONDS = 5.0
 
 # A state may be written as often as that costs this share of the time, and not more often than is of use.
 _SHARE = 0.02
-LEAST_SECONDS = 2.0
+LEAST_SECONDS = 1.0
 
 # How long a run whose training is over waits for a store that is away before it gives up.
 _PATIENCE_SECONDS = 600.0
