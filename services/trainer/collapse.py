@@ -1,4 +1,25 @@
-"""Blank collapse: seen in the training batches as they pass, and left by larger steps."""
+"""Blank collapse: seen in the training batches as they pass, and left by larger steps.
+
+In a collapse a model spreads one expected sign over the frames of a clip: the blank wins each of them, though the
+signs are ranked right. It is a plateau and no minimum. A linear head under plain CTC sits on it for the longer the
+smaller its steps are; the heads whose frames compete cross it within the first epochs of CTC. So what tells a collapse
+from its crossing is how long it lasts, and what helps is a larger learning rate.
+
+Measured with a linear head, plain CTC (`--flat-start 0`), the 20 best-supplied glosses of WLASL, 37 val clips, of which
+best-path decoding reads right / the exact posterior ranks first / come out empty; seeds in their order:
+
+    100 epochs, --lr 2e-3   left alone    6/20/28   17/24/10    1/28/36    0/25/36   23/23/1
+                            watched      26/27/0    29/29/0    11/33/25   23/28/4    (not touched)
+    300 epochs, --lr 1e-3   left alone   26/26/0    28/28/0    11/29/25   10/31/19   28/30/2
+                            watched      (neither is touched)  22/31/4    28/31/0    32/33/1
+
+The share of val clips that come out empty falls from 60 % to 16 % and from 25 % to 3 %; of 5 seeds 3 and 2 end with
+half of the clips empty if left alone, and 1 and none if watched. With the default head nothing is ever done: on any
+learning rate from 1e-3 to 2e-2 it is silent for less than the watch. What does not help, on such runs: to lower the
+blank's bias (before the signs are ranked every clip gets a sign, a wrong one; after, the bias is back within epochs), a
+loss on the mean blank, a new flat start (the collapse is back when CTC is), a loss on the best moment of each sign. It
+comes too late where a long flat start ends in a collapse, since the learning rate has gone down by then.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +37,8 @@ LOOKED_AT = 256
 SILENT = 0.5
 
 # It is, if that lasts so large a share of the epochs, and at least so many, and the share of silent sequences falls by
-# less than this meanwhile.
+# less than this meanwhile. The default head, trained with an eighth of its learning rate, is silent on nine tenths of
+# the sequences for 17 % of the epochs, and then speaks by itself.
 WATCH = 0.2
 SHORTEST_WATCH = 10
 FALL = 0.1

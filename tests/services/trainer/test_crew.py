@@ -93,11 +93,15 @@ def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset
 def test_a_worker_that_dies_is_noticed_and_the_others_leave_their_state(small_dataset: Dataset) -> None:
     kept: list[Place] = []
     killed: list[psutil.Process] = []
+    trained: set[Place] = set()
 
     def heard(step: Step) -> None:
-        if isinstance(step, Trained) and not killed:
-            killed.append(workers()[0])
-            killed[0].kill()
+        if isinstance(step, Trained):
+            trained.add(step.place)
+            # Both have something to keep.
+            if len(trained) == 2 and not killed:
+                killed.append(workers()[0])
+                killed[0].kill()
         elif isinstance(step, Kept):
             kept.append(step.place)
 
