@@ -36,11 +36,12 @@ LOOKED_AT = 256
 # sequences on it may be in a collapse.
 SILENT = 0.5
 
-# It is, if that lasts so large a share of the epochs, and at least so many, and the share of silent sequences falls by
-# less than this meanwhile. The default head, trained with an eighth of its learning rate, is silent on nine tenths of
-# the sequences for 17 % of the epochs, and then speaks by itself.
+# It is, if that lasts so large a share of the epochs, and at least so many epochs and steps, and the share of silent
+# sequences falls by less than this meanwhile. The default head with an eighth of its learning rate is silent on nine
+# tenths of the sequences for 17 % of the epochs, and then speaks by itself.
 WATCH = 0.2
 SHORTEST_WATCH = 10
+FEWEST_STEPS = 100
 FALL = 0.1
 
 # What the learning rate is raised by, and how often.
@@ -120,24 +121,25 @@ class Watch(BaseModel):
     silent: tuple[float, ...] = ()
     raises: int = 0
 
-    def after(self, posteriors: Posteriors, epochs: int) -> "Watch":
+    def after(self, posteriors: Posteriors, length: int) -> "Watch":
         """What is remembered after one more epoch in which CTC had a say.
 
         Args:
             posteriors: what was seen in it.
-            epochs: how many are planned.
+            length: of the watch.
         """
-        return self.model_copy(update={"silent": (*self.silent, posteriors.silent)[-_length(epochs) :]})
+        return self.model_copy(update={"silent": (*self.silent, posteriors.silent)[-length:]})
 
-    def collapsed(self, epochs: int) -> bool:
-        """Whether the model is in a collapse, and stays there."""
+    def collapsed(self, length: int) -> bool:
+        """Whether the model was in a collapse all through a watch of this length, and stays there."""
         seen = self.silent
-        return len(seen) == _length(epochs) and min(seen) >= SILENT and seen[0] - seen[-1] < FALL
+        return len(seen) == length and min(seen) >= SILENT and seen[0] - seen[-1] < FALL
 
     def raised(self) -> "Watch":
         """What is remembered when something was done: it is given time."""
         return Watch(raises=self.raises + 1)
 
 
-def _length(epochs: int) -> int:
-    return max(SHORTEST_WATCH, round(WATCH * epochs)) + 1
+def watch_length(epochs: int, steps: int) -> int:
+    """How many epochs a watch lasts: of so many planned ones, of so many steps each."""
+    return max(SHORTEST_WATCH, round(WATCH * epochs), -(-FEWEST_STEPS // steps)) + 1

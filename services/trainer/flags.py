@@ -14,12 +14,18 @@ from signet.errors import InvalidSetting
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Recipe": ("preset",),
     "Data: what is learnt from": ("corpus", "max_glosses", "samples_per_gloss", "folds"),
-    "Model: what learns": ("hidden_dim", "num_layers", "dropout"),
-    "Training: how it learns": ("num_epochs", "batch_size", "lr", "optimizer", "weight_decay", "seed", "seeds"),
-    "Collapse: what keeps the blank in its place": ("blank_penalty",),
-    "Run: where, how long, and what becomes of it": (
-        "model_name", "publish", "target_accuracy", "train_past_target", "device", "jobs", "max_gpu_temperature",
+    "Model: what learns": ("hidden_dim", "hand_dim", "num_layers", "head", "without", "dropout"),
+    "Training: how it learns": (
+        "num_epochs", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "gradient_norm", "accumulate",
+        "precision", "seed", "seeds",
     ),
+    "Weights: which are taken in the end": (
+        "ema_decay", "average_last", "keep_best", "patience", "target_accuracy", "train_past_target", "publish",
+    ),
+    "Blanks: when a sign happens, and what keeps the blank in its place": (
+        "flat_start", "blank_penalty", "insertion_penalty",
+    ),
+    "Run: its name, and where it is trained": ("model_name", "device", "jobs", "max_gpu_temperature"),
 }  # fmt: skip
 OTHER: Final = "Other"
 
@@ -41,9 +47,9 @@ def configured(command: Command) -> Command:
     own = [
         one.replace(kind=one.KEYWORD_ONLY) for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD
     ]
-    panels = [*PANELS, OTHER]
-    fields = sorted(TrainConfig.model_fields, key=lambda name: panels.index(panel(name)))
-    command.__signature__ = signature.replace(parameters=[*map(_option, fields), *own])  # type: ignore[attr-defined]
+    order = [name for names in PANELS.values() for name in names]
+    listed = sorted(TrainConfig.model_fields, key=lambda name: order.index(name) if name in order else len(order))
+    command.__signature__ = signature.replace(parameters=[*map(_option, listed), *own])  # type: ignore[attr-defined]
     return command
 
 

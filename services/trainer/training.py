@@ -17,7 +17,7 @@ from services.trainer import state as states
 from services.trainer.augment import Augmentation
 from services.trainer.averaging import Averages, Kept
 from services.trainer.batches import Batch, Clips, Sampler
-from services.trainer.collapse import FIGURES, LOOKED_AT, MOST_RAISES, RAISE, Posteriors, observe
+from services.trainer.collapse import FIGURES, LOOKED_AT, MOST_RAISES, RAISE, Posteriors, observe, watch_length
 from services.trainer.config import TrainConfig
 from services.trainer.distributed import Task
 from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score, evaluate, together
@@ -375,10 +375,10 @@ class Training:
 
     def _watched(self, posteriors: Posteriors) -> list[str]:
         """Look out for a collapse, and leave it by larger steps; what was done, for people."""
-        epochs = self._config.num_epochs
-        watch = self._progress.watch.after(posteriors, epochs)
+        length = watch_length(self._config.num_epochs, self._steps_per_epoch)
+        watch = self._progress.watch.after(posteriors, length)
         self._progress = self._progress.model_copy(update={"watch": watch})
-        if not watch.collapsed(epochs) or watch.raises > MOST_RAISES:
+        if not watch.collapsed(length) or watch.raises > MOST_RAISES:
             return []
         factor = self._progress.rate_factor
         silence = f"{len(watch.silent)} epochs of silence on {posteriors.silent:.0%} of the training sequences"

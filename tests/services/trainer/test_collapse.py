@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.trainer.collapse import Posteriors, Watch, observe
+from services.trainer.collapse import Posteriors, Watch, observe, watch_length
 from services.trainer.config import TrainConfig
 from services.trainer.training import Telemetry, Training
 from signet.dataset import Dataset
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 # Plain CTC with steps so small that nothing is learnt.
 PLAIN = TrainConfig(
-    num_epochs=40, hidden_dim=4, batch_size=32, head="linear", flat_start=0.0, lr=1e-5, blank_penalty=0.0
+    num_epochs=40, hidden_dim=4, batch_size=2, head="linear", flat_start=0.0, lr=1e-6, blank_penalty=0.0
 )
 
 
@@ -52,7 +52,7 @@ def test_the_signs_that_are_expected_are_those_of_all_paths() -> None:
     expected = 0.0
     for path in itertools.product(range(3), repeat=4):
         chance = float(torch.stack([probabilities[t, c] for t, c in enumerate(path)]).prod())
-        expected += chance * sum(c != 0 and c != before for before, c in zip((0, *path), path, strict=False))
+        expected += chance * sum(c not in {0, before} for before, c in zip((0, *path), path, strict=False))
     read = Posteriors.of(seen([probabilities.tolist()], [4], [2]))
     assert read.emitted == pytest.approx(expected / 2)
 
@@ -66,11 +66,11 @@ def test_what_is_seen_in_parts_adds_up() -> None:
     torch.testing.assert_close(torch.stack(parts).sum(dim=0), whole)
 
 
-def watched(*silent: float, epochs: int = 50) -> bool:
-    watch = Watch()
+def watched(*silent: float, epochs: int = 50, steps: int = 20) -> bool:
+    watch, length = Watch(), watch_length(epochs, steps)
     for share in silent:
-        watch = watch.after(Posteriors(1.0, 1.0, share, 1.0), epochs)
-    return watch.collapsed(epochs)
+        watch = watch.after(Posteriors(1.0, 1.0, share, 1.0), length)
+    return watch.collapsed(length)
 
 
 def test_a_collapse_is_a_silence_that_lasts() -> None:
@@ -78,6 +78,7 @@ def test_a_collapse_is_a_silence_that_lasts() -> None:
     assert watched(0.0, *[0.9] * 11)
     assert not watched(*[1.0] * 10), "it may still get over it"
     assert not watched(*[1.0] * 11, epochs=100), "of many epochs, many count"
+    assert not watched(*[1.0] * 11, steps=3), "of short epochs, many count"
     assert not watched(*[1.0] * 10, 0.89), "it is getting over it"
     assert not watched(*[0.9] * 5, 0.4, *[0.9] * 5), "it was not silent all the time"
 
@@ -97,14 +98,14 @@ def test_a_training_leaves_a_collapse_by_larger_steps_and_says_so(
     with caplog.at_level(logging.WARNING):
         epochs = list(silenced(small_dataset, told).epochs())
     acts = {epoch.number: epoch.actions for epoch in epochs if epoch.actions}
-    assert list(acts) == [11, 22, 33], "each time it is given time"
-    assert "11 epochs of silence on 100% of the training sequences" in acts[11][0]
-    assert "a learning rate of 16 times what was asked" in acts[22][0]
-    assert "--head competition" in acts[33][0], "what a person can do when the training cannot"
+    assert list(acts) == [13, 26, 39], "each time it is given time"
+    assert "13 epochs of silence on 100% of the training sequences" in acts[13][0]
+    assert "a learning rate of 16 times what was asked" in acts[26][0]
+    assert "--head competition" in acts[39][0], "what a person can do when the training cannot"
     assert [record.message for record in caplog.records] == [action for (action,) in acts.values()]
     assert told.acts == ["larger-steps"] * 2
     plain = list(Training(small_dataset, PLAIN, CPU).epochs())
-    assert [epochs[n].learning_rate / plain[n].learning_rate for n in (10, 11, 22, 39)] == pytest.approx([1, 4, 16, 16])
+    assert [epochs[n].learning_rate / plain[n].learning_rate for n in (12, 13, 26, 39)] == pytest.approx([1, 4, 16, 16])
     assert all(epoch.posteriors is not None and epoch.posteriors.silent == 1 for epoch in epochs)
 
 
@@ -115,7 +116,7 @@ def test_what_was_seen_of_a_collapse_is_part_of_the_state(small_dataset: Dataset
             break
     restored = Training(small_dataset, PLAIN, CPU)
     restored.restore(training.state())
-    assert [epoch.number for epoch in restored.epochs() if epoch.actions] == [11, 22, 33]
+    assert [epoch.number for epoch in restored.epochs() if epoch.actions] == [13, 26, 39]
 
 
 def test_a_healthy_training_is_left_alone(small_dataset: Dataset) -> None:
