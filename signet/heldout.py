@@ -63,8 +63,8 @@ class Member:
         clip_ids: the clips.
         labels: int32 [n]; classes 1..C, as `signet.dataset.Dataset.label` gives them.
         scores: float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip is this gloss alone,
-            *not* normalised over c, with the model's blank penalty taken off. (A reader that normalises makes
-            p(c | x, exactly one sign) of it; scores that were normalised before give the same.)
+            with the model's blank penalty taken off, up to a constant for each clip: readers normalise it over c, so
+            that it may be normalised or not.
         continuous: what the run's one fixed continuous decoder reads in each clip.
         greedy: what best-path decoding reads.
         blank_ratio: float32 [n]; share of a clip's frames whose best class is the blank.
@@ -255,7 +255,7 @@ def read(store: ObjectStore, run_id: str) -> HeldOut:
     except NotFound:
         raise NotFound(
             f"{store.url}: run {run_id!r} has left no held-out predictions. A run writes them at its end: let "
-            "`signet train` finish it, or give the id that it printed."
+            "`signet train` finish it; `signet runs` lists them."
         ) from None
     return load(data, f"{store.url}/{key}")
 

@@ -307,7 +307,7 @@ def _show_seeds(console: Console, made: Report, across: AcrossSeeds) -> None:
         f"95 % interval of one such model on these {made.top1.n} clips: {100 * across.low:.0f}–{_percent(across.high)}",
     )
     if across.ensemble_top1 and across.ensemble_top5:
-        say(console, f"all as one model: top-1 {_figure(across.ensemble_top1)}, top-5 {_figure(across.ensemble_top5)}")
+        say(console, f"all voting: top-1 {_figure(across.ensemble_top1)}, top-5 {_figure(across.ensemble_top5)}")
 
 
 def _of(spread: Spread) -> tuple[float | None, ...]:

@@ -255,6 +255,15 @@ class SeedResult(_Part):
     gloss_errors: GlossErrorRate | None
 
 
+class MemberResult(_Part):
+    """One model on the clips of its fold."""
+
+    fold: int
+    seed: int
+    top1: Proportion
+    continuous: Proportion
+
+
 class Spread(_Part):
     """A figure over seeds. `deviation` is the sample's (n - 1); None for one seed."""
 
@@ -268,6 +277,8 @@ class AcrossSeeds(_Part):
     """What a training comes to, whatever seed it is begun with."""
 
     seeds: tuple[SeedResult, ...]
+    # Every model of these seeds, by fold and seed.
+    members: tuple[MemberResult, ...]
     # The rest of the report is about this one: the median by top-1, the lower of two.
     shown: int
     top1: Spread
@@ -283,7 +294,7 @@ class AcrossSeeds(_Part):
     exact_continuous_gap: Spread
     calibration_error: Spread
     gloss_error_rate: Spread | None
-    # All seeds as one model, the geometric mean of their posteriors; None for one seed.
+    # All seeds voting, by the geometric mean of their posteriors over single signs; None for one seed.
     ensemble_top1: Proportion | None
     ensemble_top5: Proportion | None
     # Of some seed a fold is missing, so that it is left out.

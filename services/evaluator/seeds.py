@@ -1,6 +1,6 @@
 """The seeds of a run: each seed's models on all held-out clips, and what the training comes to over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from services.evaluator import figures
 from services.evaluator.figures import Answers
-from services.evaluator.report import AcrossSeeds, ClipResult, GlossErrorRate, SeedResult, Spread
+from services.evaluator.report import AcrossSeeds, ClipResult, GlossErrorRate, MemberResult, SeedResult, Spread
 from signet.calibration import log_posteriors
 from signet.dataset import DatasetClip, Manifest
 from signet.errors import DataLoss
@@ -90,6 +90,7 @@ class HeldOutRun:
         ensemble = self._ensemble() if len(results) > 1 else None
         return AcrossSeeds(
             seeds=tuple(results),
+            members=tuple(sorted(self._members(), key=lambda one: (one.fold, one.seed))),
             shown=ranked[(len(ranked) - 1) // 2].seed,
             top1=figures.spread(top1),
             low=low,
@@ -163,6 +164,17 @@ class HeldOutRun:
             calibration_error=figures.calibration_figures(seed.answers, 1.0).expected_error,
             gloss_errors=seed.gloss_errors,
         )
+
+    def _members(self) -> Iterator[MemberResult]:
+        for seed in self._seeds.values():
+            for fold in sorted(set(seed.folds)):
+                results = [result for result, place in zip(seed.results, seed.folds, strict=True) if place == fold]
+                yield MemberResult(
+                    fold=fold,
+                    seed=seed.seed,
+                    top1=figures.top(results, 1),
+                    continuous=figures.share([result.continuous_correct for result in results]),
+                )
 
     def _ensemble(self) -> tuple[ClipResult, ...]:
         """All complete seeds as one model: the geometric mean of their posteriors."""

@@ -37,7 +37,7 @@ PROGRESS = "progress.json"
 _HISTORY_SECONDS = 5.0
 
 # A state may be written as often as that costs this share of the time, and not more often than is of use.
-_SHARE = 0.02
+STATE_SHARE = 0.02
 LEAST_SECONDS = 1.0
 
 # How long a run whose training is over waits for a store that is away before it gives up.
@@ -166,6 +166,10 @@ class Checkpoints:
         members: all its members, those that are trained included.
         progress: how far it is, this process its owner.
         given_up: whether nobody waits for the run any more.
+
+    Attributes:
+        histories: the epochs of each member, in order; those that are trained by and by included.
+        side_by_side: how many members are trained at a time.
     """
 
     def __init__(
@@ -182,9 +186,10 @@ class Checkpoints:
         self._progress = progress
         self._given_up = given_up
         self._begun = time.monotonic() - progress.seconds
+        self.side_by_side = 1
         self.histories: dict[Place, list[Epoch]] = {}
         self._told: dict[Place, float] = {}
-        self._next_write = 0.0
+        self._next_write: dict[Place, float] = {}
         self._failed_writes = 0
         self._refuse_other_plan()
         for member in self._members:
@@ -235,14 +240,19 @@ class Checkpoints:
         """Write all epochs of a member."""
         self._store.put(self._key(place, "history.jsonl"), history.dump(self.histories[place]))
 
-    def due(self) -> bool:
-        """Whether the next state is worth its writing."""
-        return time.monotonic() >= self._next_write
+    def due(self, place: Place) -> bool:
+        """Whether a member's next state is worth its writing."""
+        return time.monotonic() >= self._next_write.get(place, 0.0)
 
-    def keep(self, place: Place, state: bytes) -> bool:
+    def keep(self, place: Place, state: bytes, seconds: float = 0.0) -> bool:
         """Write what a member can go on from after its latest epoch.
 
         A store that is away is waited for by nobody: the next state will do.
+
+        Args:
+            place: which one.
+            state: what it can go on from.
+            seconds: how long that took to make.
 
         Returns:
             whether it is written.
@@ -267,9 +277,10 @@ class Checkpoints:
 
         started = time.monotonic()
         written = self._try("state", write)
-        cost = time.monotonic() - started
-        pause = max(LEAST_SECONDS, cost / _SHARE)
-        self._next_write = time.monotonic() + (pause if written else min(pause, _AWAY_SECONDS))
+        cost = seconds + time.monotonic() - started
+        # Those that are trained side by side share this process.
+        pause = max(LEAST_SECONDS, cost / STATE_SHARE) * self.side_by_side
+        self._next_write[place] = time.monotonic() + (pause if written else min(pause, _AWAY_SECONDS))
         return written
 
     def finish(self, place: Place, weights: bytes, selected_on: str) -> None:

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.trainer import analysis_cli, narration
+from services.trainer import analysis_cli, distributed, narration
 from services.trainer.checkpoint import read_progress, way_back
+from services.trainer.config import TrainConfig
 from services.trainer.flags import config_of, configured, given, panel
+from services.trainer.follower import follow
 from services.trainer.run import Hooks, MemberEpoch, Started, new_run_id, resume, run
 from services.trainer.runs import latest_unfinished, summaries
 from services.trainer.training import DEFAULT_THREADS, THREADS_HELP, use_threads
@@ -67,13 +69,30 @@ def train(
     under a new version; the alias `latest` moves to it. Ctrl-C once ends the run after the present epoch and publishes
     what there is; twice ends it at once and publishes nothing. However it ends, --resume goes on with it.
     """
-    console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     use_threads(threads)
     told = given(context)
     config = None if resume_run else config_of(told)
     opened = _open(store)
-    run_id = _run_to_resume(opened, resume_run) if resume_run else new_run_id()
+    with distributed.group() as ranks:
+        if ranks.leads:
+            run_id = latest_unfinished(opened) if resume_run == LATEST else resume_run
+            _lead(opened, config or run_id or "", told, plot)
+        else:
+            follow(ranks, opened)
+
+
+def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], plot: Path | None) -> None:
+    """Do the run, and show it.
+
+    Args:
+        opened: the store.
+        begun: what a new run is told, or the id of the one that goes on.
+        told: in which fields that one is to be changed.
+        plot: where to write the curves.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    run_id = new_run_id() if isinstance(begun, TrainConfig) else begun
     console.print(f"run         {run_id}")
 
     stop = threading.Event()
@@ -81,10 +100,10 @@ def train(
         watch = _Watch(console, bar, stop)
         previous = signal.signal(signal.SIGINT, lambda *_: _stop_once(stop))
         try:
-            if config is None:
-                result = resume(opened, run_id, watch.hooks(), told)
+            if isinstance(begun, TrainConfig):
+                result = run(opened, begun, run_id, watch.hooks())
             else:
-                result = run(opened, config, run_id, watch.hooks())
+                result = resume(opened, run_id, watch.hooks(), told)
         except KeyboardInterrupt:
             console.print(f"interrupted: nothing was published. {way_back(run_id, read_progress(opened, run_id))}")
             raise typer.Exit(_INTERRUPTED) from None
@@ -126,10 +145,6 @@ class _Watch:
     def _epoch(self, event: MemberEpoch) -> None:
         self._console.print(narration.epoch_line(event, self._run))
         self._bar.advance(self._task)
-
-
-def _run_to_resume(store: ObjectStore, named: str) -> str:
-    return latest_unfinished(store) if named == LATEST else named
 
 
 @app.command()

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from services.trainer import thermal
+from services.trainer.checkpoint import STATE_SHARE
 from services.trainer.config import TrainConfig
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
 from services.trainer.training import Telemetry
@@ -344,4 +345,4 @@ def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
         told.flush()
         boss.tell(step)
         if isinstance(step, Kept):
-            next_state = time.monotonic() + setting.state_seconds
+            next_state = time.monotonic() + max(setting.state_seconds, step.seconds / STATE_SHARE)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from services.trainer.batches import Batch
-from signet.errors import SignetError
+from signet.errors import NotReady, SignetError
 
 # How long a rank waits for another that is alive: the leader may be waiting for a store that is away, or for a GPU to
 # cool. One that is dead is noticed at once.
@@ -177,6 +177,7 @@ def group() -> Iterator[Ranks]:
     """Be one of the processes that torchrun has started; without torchrun, a process alone.
 
     Raises:
+        NotReady: there are more processes than GPUs.
         SignetError: the others cannot be reached, or one of them has ended.
     """
     torchrun = _Torchrun()
@@ -185,6 +186,12 @@ def group() -> Iterator[Ranks]:
         return
     backend = "gloo"
     if torch.cuda.is_available():
+        there = torch.cuda.device_count()
+        if torchrun.local_rank >= there:
+            raise NotReady(
+                f"torchrun started a process for GPU {torchrun.local_rank}, and this machine has {there}. Give "
+                f"--nproc-per-node {there}; or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on CPUs."
+            )
         # What processes tell one another lies in CPU memory, gradients on the GPU.
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(torchrun.local_rank)
@@ -195,7 +202,8 @@ def group() -> Iterator[Ranks]:
         yield ranks
         ranks.dismiss()
     finally:
-        dist.destroy_process_group()
+        with suppress(RuntimeError):  # what was wrong with it has been said
+            dist.destroy_process_group()
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from services.trainer.collapse import Posteriors
 from services.trainer.evaluate import NOTHING
 from services.trainer.training import Epoch
 from signet.errors import DataLoss
@@ -58,6 +59,8 @@ def _entry(epoch: Epoch) -> dict[str, Any]:
     }
     if epoch.train is not None:
         entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
+    if epoch.posteriors is not None:
+        entry |= {f"train_{name}": _number(value) for name, value in vars(epoch.posteriors).items()}
     if epoch.actions:
         entry["actions"] = list(epoch.actions)
     return entry
@@ -86,7 +89,15 @@ def _epoch(entry: dict[str, Any], most: int) -> Epoch:
         train=replace(NOTHING, correct=entry["train_correct"], clips=entry["train_clips"]) if judged else None,
         learning_rate=_float(entry["learning_rate"]),
         actions=tuple(entry.get("actions", ())),
+        posteriors=_posteriors(entry),
     )
+
+
+def _posteriors(entry: dict[str, Any]) -> Posteriors | None:
+    names = [one.name for one in fields(Posteriors)]
+    if f"train_{names[0]}" not in entry:
+        return None
+    return Posteriors(**{name: _float(entry[f"train_{name}"]) for name in names})
 
 
 def _number(value: float) -> float | None:

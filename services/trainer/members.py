@@ -3,6 +3,7 @@
 A run has one member for each seed; where it cross-validates, one for each seed and each group of signers held out.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -62,10 +63,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a member can go on from after the epoch that it has told of last."""
+    """What a member can go on from after the epoch that it has told of last.
+
+    Attributes:
+        place: which one.
+        state: as `Training.state` gives it.
+        seconds: how long it took to make.
+        last: whether the training ends with it.
+    """
 
     place: Place
     state: bytes
+    seconds: float
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
     divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
     if config.folds:
         clips = [*train, *val]
-        folds = signer_folds(clips, config.folds, dataset.manifest.audit.identical)
+        folds = signer_folds(clips, config.folds, dataset.manifest.audit.twins)
         divided = [
             (
                 tuple(clip for clip in clips if clip.clip_id not in held_out),
@@ -179,14 +189,20 @@ def train(
                 break
             if orders.due():
                 kept = trained.number
-                yield Kept(member.place, training.state())
+                yield _kept(member, training, last=False)
     except (Exception, KeyboardInterrupt):
         # Whatever ends it, all but the present epoch is kept.
         if training.epoch > kept:
-            yield Kept(member.place, training.state())
+            yield _kept(member, training, last=True)
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
     yield Done(member.place, weights.dump(training.model), complete, selected_on)
+
+
+def _kept(member: Member, training: Training, *, last: bool) -> Kept:
+    started = time.perf_counter()
+    state = training.state()
+    return Kept(member.place, state, time.perf_counter() - started, last)
 
 
 def target_met(epoch: Epoch, config: TrainConfig) -> bool:

@@ -50,6 +50,9 @@ class TrainerMetrics(Telemetry):
         self._accuracy = gauge("accuracy_ratio", "Share of clips recognised by exact decoding", ("split",))
         self._blank = gauge("blank_ratio", "Share of val frames whose best class is the blank")
         self._empty = gauge("empty_ratio", "Share of val clips whose best path holds no sign")
+        self._silent = gauge(
+            "silent_ratio", "Share of training sequences without a frame that is more likely to be a sign than blank"
+        )
         self._gap = gauge("exact_greedy_gap_ratio", "Exact less greedy accuracy on val: the measure of blank collapse")
         self._continuous_gap = gauge(
             "exact_continuous_gap_ratio",
@@ -103,6 +106,8 @@ class TrainerMetrics(Telemetry):
         self._loss.labels(TRAIN).set(epoch.train_loss)
         if epoch.train is not None and epoch.train.clips:
             self._accuracy.labels(TRAIN).set(epoch.train.correct / epoch.train.clips)
+        if epoch.posteriors is not None:
+            self._silent.set(epoch.posteriors.silent)
         if not val.clips:
             return
         if math.isfinite(val.loss):
@@ -157,7 +162,7 @@ class TrainerMetrics(Telemetry):
             counted.set(0)
         self._loss.clear()
         self._accuracy.clear()
-        for measured in (self._blank, self._empty, self._gap, self._continuous_gap):
+        for measured in (self._blank, self._empty, self._silent, self._gap, self._continuous_gap):
             measured.set(math.nan)
         self._collapsed_epochs.clear()
         self._collapsed.set(0)

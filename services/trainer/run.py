@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from services.trainer import checkpoint, curves, snapshot, thermal, weights
+from services.trainer import checkpoint, curves, distributed, snapshot, thermal, weights
 from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, read_progress
 from services.trainer.config import FIRST_GOAL, TrainConfig
 from services.trainer.crew import train_side_by_side
@@ -308,7 +308,8 @@ class _Run:
                 self._checkpoints.epoch(step.place, step.epoch)
                 self._hooks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
             elif isinstance(step, Kept):
-                self._checkpoints.keep(step.place, step.state)
+                if step.last or self._checkpoints.due(step.place):
+                    self._checkpoints.keep(step.place, step.state, step.seconds)
             elif step.complete:
                 self._checkpoints.finish(step.place, step.weights, step.selected_on)
             else:
@@ -317,7 +318,11 @@ class _Run:
         return not all(self._checkpoints.of(member.place).done for member in self._members)
 
     def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
-        if min(self._config.jobs, len(members)) > 1:
+        at_a_time = min(self._config.jobs, len(members))
+        if at_a_time > 1:
+            if distributed.present().size > 1:
+                raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
+            self._checkpoints.side_by_side = at_a_time
             return train_side_by_side(
                 self._dataset,
                 self._config,
@@ -327,7 +332,7 @@ class _Run:
                 stopped=self._hooks.stopped,
                 abandoned=self._hooks.abandoned,
                 telemetry=self._hooks.telemetry,
-                state_seconds=checkpoint.LEAST_SECONDS * min(self._config.jobs, len(members)),
+                state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
             )
         return self._one_after_the_other(members)
 
@@ -345,15 +350,15 @@ class _Run:
             if self._hooks.abandoned():
                 raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
 
-        orders = Orders(
-            stopped=self._hooks.stopped,
-            due=self._checkpoints.due,
-            between_batches=between_batches,
-            telemetry=self._hooks.telemetry,
-        )
         for number, member in enumerate(members):
             if number and self._hooks.stopped():
                 return
+            orders = Orders(
+                stopped=self._hooks.stopped,
+                due=partial(self._checkpoints.due, member.place),
+                between_batches=between_batches,
+                telemetry=self._hooks.telemetry,
+            )
             state = self._checkpoints.state(member.place)
             yield from train(self._dataset, self._config, member, self._device, state, orders)
 

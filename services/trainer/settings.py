@@ -14,8 +14,9 @@ class TrainerSettings(ServiceSettings):
     Every flag can be given as SIGNET_<NAME> in the environment instead, and those of --train as SIGNET_TRAIN__<NAME>.
     """
 
-    # Added to what the environment prefix and the flags of every service are.
-    model_config = SettingsConfigDict(env_nested_delimiter="__")
+    # Added to what the environment prefix and the flags of every service are. A variable that is empty says nothing: so
+    # Compose can hand one on that nobody has set, and the preset's value holds.
+    model_config = SettingsConfigDict(env_nested_delimiter="__", env_ignore_empty=True)
 
     threads: int = Field(default=DEFAULT_THREADS, ge=0, description=THREADS_HELP)
     auto_train: bool = Field(

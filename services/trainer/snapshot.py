@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from signet import dataset, landmarks, layout
+from signet import audit, dataset, landmarks, layout
 from signet.dataset import Dataset, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
@@ -27,7 +27,7 @@ _READERS = 8
 _TOGETHER, _AHEAD = 32, 12
 
 # What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
-_DECIDING: tuple[ModuleType, ...] = (dataset, sampling)
+_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling)
 
 TRAIN, VAL = "train", "val"
 
@@ -39,7 +39,7 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
     """Choose clips, snapshot them, and store the snapshot; the same clips give the same version.
 
     Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
-    clips that are bit-identical to a held-out clip are left out too: twins stay on one side.
+    clips that show the same recording as a held-out clip are left out too: twins stay on one side.
 
     Which snapshot it was is noted on this machine. As long as the corpus is the same, the next one who takes it reads
     that snapshot, and not ten thousand clips.
@@ -72,14 +72,29 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
     return _told(snapshot)
 
 
-def choose(records: Sequence[ClipRecord], max_glosses: int, samples_per_gloss: int) -> list[ClipRecord]:
-    """The clips that a snapshot is made of, in the order of their ids."""
+def choose(
+    records: Sequence[ClipRecord], max_glosses: int, samples_per_gloss: int, apart: frozenset[str] = frozenset()
+) -> list[ClipRecord]:
+    """The clips that a snapshot is made of, in the order of their ids.
+
+    Args:
+        records: the corpus.
+        max_glosses: how many glosses; 0 takes all.
+        samples_per_gloss: training clips of each gloss at most; 0 takes all.
+        apart: clips that are known to show the same recording as a held-out one, by id; they are left out, as are those
+            whose record says it.
+    """
     labelled = sorted((record for record in records if record.gloss), key=lambda record: record.clip_id)
     held_out = {record.source_sha256 for record in labelled if record.split != TRAIN and record.source_sha256}
-    usable = [record for record in labelled if record.split != TRAIN or record.source_sha256 not in held_out]
+    usable = [
+        record
+        for record in labelled
+        if record.split != TRAIN or (record.source_sha256 not in held_out and record.clip_id not in apart)
+    ]
     if len(usable) < len(labelled):
         _log.warning(
-            "%d training clips are bit-identical to a held-out clip and are left out", len(labelled) - len(usable)
+            "%d training clips show the same recording as a held-out clip and are left out",
+            len(labelled) - len(usable),
         )
 
     trained = Counter(record.gloss for record in usable if record.split == TRAIN)
@@ -109,22 +124,34 @@ def _make(store: ObjectStore, corpus: str, keys: list[str], max_glosses: int, sa
         else:  # nearly all of them will be needed: each is read once, and not its head before
             sampled = {one.record.clip_id: one for one in _each(readers, lambda key: _read(store, key), keys)}
             records = [one.record for one in sampled.values()]
-        chosen = choose(records, max_glosses, samples_per_gloss)
-        if not chosen:
-            raise NotReady(
-                f"{store.url}: corpus {corpus!r} holds {len(keys)} clips and no labelled training clip among them. "
-                "Extract some first: `signet extract`, or `signet import`."
-            )
-        made_by = sorted({record.extractor for record in chosen})
-        if len(made_by) > 1:
-            raise Conflict(
-                f"{store.url}: the clips of corpus {corpus!r} were made by different extractors "
-                f"({', '.join(made_by)}). Extract them again into a corpus of another name."
-            )
-        if sampled:
-            return dataset.assemble(corpus, [sampled.pop(record.clip_id) for record in chosen])
-        wanted = [layout.clip(corpus, record.clip_id) for record in chosen]
-        return dataset.assemble(corpus, _each(readers, lambda key: _read(store, key), wanted))
+        apart: frozenset[str] = frozenset()
+        while True:
+            chosen = choose(records, max_glosses, samples_per_gloss, apart)
+            _check(store, corpus, chosen, len(keys))
+            wanted = [layout.clip(corpus, record.clip_id) for record in chosen if record.clip_id not in sampled]
+            sampled.update((one.record.clip_id, one) for one in _each(readers, lambda key: _read(store, key), wanted))
+            snapshot = dataset.assemble(corpus, [sampled[record.clip_id] for record in chosen])
+            # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
+            # chosen, and have twins of their own.
+            trained = {record.clip_id for record in chosen if record.split == TRAIN}
+            leaking = {clip_id for group in snapshot.manifest.audit.leaking for clip_id in group} & trained
+            if not leaking:
+                return snapshot
+            apart |= leaking
+
+
+def _check(store: ObjectStore, corpus: str, chosen: Sequence[ClipRecord], clips: int) -> None:
+    if not chosen:
+        raise NotReady(
+            f"{store.url}: corpus {corpus!r} holds {clips} clips and no labelled training clip among them. "
+            "Extract some first: `signet extract`, or `signet import`."
+        )
+    made_by = sorted({record.extractor for record in chosen})
+    if len(made_by) > 1:
+        raise Conflict(
+            f"{store.url}: the clips of corpus {corpus!r} were made by different extractors "
+            f"({', '.join(made_by)}). Extract them again into a corpus of another name."
+        )
 
 
 def _question(store: ObjectStore, stored: Sequence[ObjectInfo], max_glosses: int, samples_per_gloss: int) -> str:

@@ -97,7 +97,7 @@ class Telemetry:
         """The run ends since its loss is not finite."""
 
     def acted(self, what: str) -> None:
-        """The training did something by itself: "recovery" after a loss that is not finite, "larger-steps"."""
+        """The training did something by itself: "recovery" (a loss was not finite) or "larger-steps" (a collapse)."""
 
     def throttling(self, paused: bool) -> None:
         """The run pauses since the GPU is too hot, or goes on."""

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from services.trainer.pages import svg
 from services.trainer.pages.svg import Drawing
 
 # A narrow space that does not break, as it is set between a figure and its unit.
 _NARROW = "\u202f"
+
+_CODE = r'<code class="flag">\g<0></code>'
 
 
 def render(template: str, **context: object) -> str:
@@ -57,9 +59,11 @@ def count(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _typeset(prose: str) -> str:
-    """Plain prose with its units tied to their figures."""
-    return re.sub(r"(?<=\d) (?=%)", _NARROW, prose)
+def _typeset(prose: str) -> Markup:
+    """Plain prose with its units tied to their figures, and with flags and commands as what one types."""
+    tied = re.sub(r"(?<=\d) (?=%)", _NARROW, str(escape(prose)))
+    flags = re.sub(r"(?<![\w-])--[a-z][a-z-]*(?: (?:\d[\d.]*|ensemble|first|competition|sgd|val))?", _CODE, tied)
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", flags))  # noqa: S704  (escaped above)
 
 
 def _figure(drawing: Drawing, classes: str = "drawing") -> Markup:

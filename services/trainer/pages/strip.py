@@ -23,8 +23,8 @@ _WIDEST, _MOST_FRAME, _LEAST_FRAME = 640.0, 26.0, 1.0
 # How high the probabilities reach: where no sign gets far, the axis is cut, and says so.
 _AXES = (0.02, 0.1, 0.3, 1.0)
 
-# Besides the most probable one, other glosses are named where they reach so much of the axis.
-_NAMED = 0.15
+# The most probable other gloss is named where it can be seen, further ones where they reach so much of the axis.
+_LEAST_NAMED, _NAMED = 0.04, 0.15
 # A frame that belongs to the sign with less probability than this is not shaded.
 _LEAST_SHARE = 0.01
 # Width of a letter, more or less.
@@ -128,7 +128,7 @@ def _names(reading: Reading, columns: list[_Frame], width: float, top: float, sc
     names: list[str] = []
     for t in peaks:
         one = columns[t]
-        if names and one.other * scale < _NAMED * _HEIGHT:
+        if one.other * scale < (_NAMED if names else _LEAST_NAMED) * _HEIGHT:
             break
         name = reading.vocabulary[one.other_sign - 1]
         x, half = _LEFT + (t + 0.5) * width, _LETTER * len(name) / 2 + 4

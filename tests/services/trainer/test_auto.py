@@ -1,5 +1,7 @@
 """Training without being asked, through the process as a container starts it."""
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from services.trainer.config import TrainConfig
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.runs import Failure, Run, Runs, summaries
 from signet import layout, registry
-from signet.corpus import Shard, finish_extraction
+from signet.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import NotFound
 from signet.landmarks import dump
 from signet.registry import LATEST
@@ -90,27 +92,54 @@ def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
         wait_for(lambda: log.read_text().count("is new: run") == 3, log)  # told otherwise, so it trains anew
 
 
-def test_a_run_that_was_killed_publishes_nothing_and_goes_on_at_the_next_start(
+def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_process(
     directory_store: DirectoryStore, fill: Fill, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     fill(directory_store)
     complete(directory_store)
-    with following(directory_store, log, SIGNET_TRAIN__NUM_EPOCHS="100000") as process:
-        wait_for(lambda: any("history" in info.key for info in directory_store.list("runs/")), log)
+
+    def kept() -> int:
+        return sum(one.epochs for one in summaries(directory_store, {}))
+
+    long = {"SIGNET_TRAIN__NUM_EPOCHS": "100000"}
+    with following(directory_store, log, **long) as process:
+        wait_for(lambda: kept() > 0, log)
         process.kill()
         process.wait(30)
-    with pytest.raises(NotFound):
-        registry.resolve(directory_store, "signet", LATEST)
-    with following(directory_store, log, SIGNET_TRAIN__NUM_EPOCHS="100000"):
-        wait_for(lambda: "was interrupted, and goes on" in log.read_text(), log)
+    after_kill = kept()
+    with following(directory_store, log, **long):
+        wait_for(lambda: kept() > after_kill, log)
         started = time.monotonic()
-    assert time.monotonic() - started < 5, "told to stop, it gives the run up at once"
+    assert time.monotonic() - started < 10, "told to stop, it gives the run up at once"
+    assert f"goes on     after epoch {after_kill}" in log.read_text()
+    after_stop = kept()
+    with following(directory_store, log, **long):
+        wait_for(lambda: f"goes on     after epoch {after_stop}" in log.read_text(), log)
     with pytest.raises(NotFound):
         registry.resolve(directory_store, "signet", LATEST)
-    assert log.read_text().count("is new: run") == 1
-    assert [one.state for one in summaries(directory_store, {})] == ["interrupted"]
-    assert "Traceback" not in log.read_text()
+    assert [one.state for one in summaries(directory_store, {})] == ["interrupted"], "one run, and no second"
+    text = log.read_text()
+    assert (text.count("is new: run"), text.count("was interrupted, and goes on")) == (1, 2)
+    assert "Traceback" not in text
+
+
+def test_a_run_that_another_process_seems_to_train_is_waited_for(
+    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    complete(directory_store)
+    corpus = read_manifest(directory_store, "wlasl")
+    assert corpus is not None
+    directory_store.put(layout.run("r", "config.json"), TrainConfig().model_dump_json().encode())
+    progress = {
+        "dataset_name": "d", "dataset_version": "v", "corpus_version": corpus.version, "seconds": 1, "members": (),
+        "owner": {"token": "t", "host": "another", "pid": 1}, "updated": "2999-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    directory_store.put(layout.run("r", "progress.json"), json.dumps(progress).encode())
+    runs = Runs(directory_store, TrainerMetrics(CollectorRegistry()))
+    assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._look())
+    assert "run r seems to be under way in process 1 on another" in caplog.text
+    runs.close()
 
 
 def test_a_corpus_that_cannot_be_trained_on_is_not_tried_for_ever(

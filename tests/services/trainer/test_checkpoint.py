@@ -262,13 +262,14 @@ def test_states_are_written_no_more_often_than_they_may_cost(
             super().put(key, data)
 
     kept = start(Slow(directory_store.root))
-    assert kept.due()
+    assert kept.due((0, 3))
     train(kept, 1, 1)
-    kept.keep((0, 3), b"one")  # history, state, progress: 0.3 s
-    now[0] += 14.9
-    assert not kept.due()
+    kept.keep((0, 3), b"one", seconds=0.1)  # 0.3 s for history, state and progress
+    now[0] += 19.9
+    assert not kept.due((0, 3))
+    assert kept.due((1, 3)), "another one's is no reason to wait"
     now[0] += 0.2
-    assert kept.due(), "0.3 s in 15 s are 2 %"
+    assert kept.due((0, 3)), "0.4 s in 20 s are 2 %"
 
 
 def test_the_way_back_is_said_of_every_run() -> None:

@@ -5,17 +5,19 @@ import math
 import pytest
 
 from services.trainer import history
+from services.trainer.collapse import Posteriors
 from services.trainer.evaluate import NOTHING, Score
 from services.trainer.training import Epoch
 from signet.errors import DataLoss
 
 VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, {1: (30, 40)}, frozenset({1}), continuous_correct=29)
+POSTERIORS = Posteriors(0.7, 0.2, 0.1, 0.9)
 TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5, {1: (88, 90)}, frozenset({1}))
 
 
 def epochs() -> list[Epoch]:
     return [
-        Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3),
+        Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3, posteriors=POSTERIORS),
         Epoch(2, 0.5, NOTHING, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")),
     ]
 
@@ -29,6 +31,7 @@ def test_what_is_read_back_is_written_alike() -> None:
     assert math.isnan(read[1].val.loss)
     assert read[1].actions == ("went back", "and on")
     assert (read[0].val.continuous_correct, read[1].val.continuous_correct) == (29, None)
+    assert (read[0].posteriors, read[1].posteriors) == (POSTERIORS, None)
     assert read[0].train is None
     assert read[1].train is not None
     assert (read[1].train.correct, read[1].train.clips) == (88, 90)

@@ -49,6 +49,8 @@ def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: p
     monkeypatch.setenv("SIGNET_TRAIN__NUM_EPOCHS", "7")
     train = TrainerSettings(_cli_parse_args=[]).train
     assert (train.max_glosses, train.num_epochs) == (100, 7)
+    monkeypatch.setenv("SIGNET_TRAIN__NUM_EPOCHS", "")
+    assert TrainerSettings(_cli_parse_args=[]).train == TrainConfig(preset="signs100"), "handed on, and not set"
     assert config_from(pb.TrainConfig(preset="signs100", seed=3)).max_glosses == 100
 
 

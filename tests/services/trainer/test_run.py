@@ -215,6 +215,16 @@ def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
+def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    directory_store.put(layout.run("r", "config.json"), QUICK.model_dump_json().encode())
+    watcher = Watcher()
+    assert resume(directory_store, "r", watcher.hooks(), corpus_version="8").corpus_version == "8"
+    assert (watcher.started[0].epochs_before, len(watcher.epochs)) == (0, 5)
+
+
 def test_members_that_are_trained_are_not_trained_again(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
     config = told(QUICK, seeds=3, num_epochs=3)

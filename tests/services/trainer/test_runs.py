@@ -1,7 +1,10 @@
 """What the store and Prometheus know of runs."""
 
+import json
 import logging
 import math
+import os
+import socket
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,9 +14,10 @@ from services.trainer.evaluate import NOTHING, Score
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.result import GlossResult, Result
 from services.trainer.run import MemberEpoch, Started
-from services.trainer.runs import succeeded
+from services.trainer.runs import latest_unfinished, succeeded, summaries
 from services.trainer.training import Epoch
 from signet import layout
+from signet.errors import NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore
 
 STARTED = Started("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
@@ -51,6 +55,43 @@ def test_runs_that_succeeded_are_found_with_what_they_trained_on(
     assert len(caplog.records) == 3
     for run_id in ("damaged", "foreign", "half"):
         assert f"/runs/{run_id}/" in caplog.text
+
+
+def open_run(store: ObjectStore, run_id: str, pid: int = 0, failure: str = "") -> None:
+    """As a run without a result leaves it."""
+    store.put(layout.run(run_id, "config.json"), TrainConfig().model_dump_json().encode())
+    progress = {
+        "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "failure": failure,
+        "owner": {"token": "t", "host": socket.gethostname(), "pid": pid}, "updated": "2026-01-01T00:00:00+00:00",
+        "members": [{"fold": 0, "seed": 0, "epochs": 9, "done": True}, {"fold": 0, "seed": 1, "epochs": 4}],
+    }  # fmt: skip
+    store.put(layout.run(run_id, "progress.json"), json.dumps(progress).encode())
+
+
+def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -> None:
+    open_run(directory_store, "r1")
+    open_run(directory_store, "r2", failure="the loss is not finite")
+    open_run(directory_store, "r3", pid=os.getppid())
+    directory_store.put(layout.run("r0", "config.json"), TrainConfig().model_dump_json().encode())
+    found = summaries(directory_store, {})
+    assert [(one.run_id, one.state, one.epochs, f"{one.members_done}/{one.members}") for one in found] == [
+        ("r3", "running", 9, "1/2"),
+        ("r2", "failed", 9, "1/2"),
+        ("r1", "interrupted", 9, "1/2"),
+        ("r0", "interrupted", 0, "0/1"),
+    ]
+
+
+def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match="no run was interrupted"):
+        latest_unfinished(directory_store)
+    open_run(directory_store, "r1")
+    keep(directory_store, "r2", "succeeded")
+    directory_store.put(layout.run("r3", "config.json"), b"{")
+    assert latest_unfinished(directory_store) == "r1"
+    open_run(directory_store, "r4", pid=os.getppid())
+    with pytest.raises(NotReady, match=r"run r4 .* --resume r4"):
+        latest_unfinished(directory_store)
 
 
 def score(correct: int, blank_ratio: float) -> Score:

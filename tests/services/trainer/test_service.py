@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from services.trainer.cli import app
 from services.trainer.config import TrainConfig
+from services.trainer.flags import OTHER, PANELS, flag
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.runs import Runs, summaries
 from services.trainer.service import TrainerServicer
 from signet.client import Client, signet_errors
-from signet.errors import InvalidInput, NotFound, Unavailable
+from signet.errors import InvalidInput, NotFound, NotReady, Unavailable
 from signet.registry import read_card
 from signet.server import ServiceServer
 from signet.settings import ServiceSettings
@@ -146,6 +147,50 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
     assert (kept.run_id, kept.state) == (run_id, "interrupted")
 
 
+def test_an_interrupted_run_goes_on_over_grpc_from_what_was_kept(directory_store: DirectoryStore, fill: Fill) -> None:
+    with serving(fill(directory_store)) as (client, _, runs):
+        run_id = start(client, num_epochs=60, hidden_dim=4, publish="none")
+        live = client.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), timeout=120)
+        assert any(event.epoch.epoch == 5 for event in live)
+        runs.close()
+        finished = list(live)[-1].finished
+        assert f"`signet train --resume {run_id}` goes on after epoch" in finished.error
+    with serving(directory_store) as (client, registry, _):
+        (listed,) = client.trainer.ListRuns(pb.ListRunsRequest()).runs
+        assert (listed.state, listed.epochs >= 5) == (pb.RUN_STATE_INTERRUPTED, True)
+        with signet_errors_raised(InvalidInput, "lr 0.5 instead of"):
+            client.trainer.StartRun(pb.StartRunRequest(resume_run_id=run_id, config=pb.TrainConfig(lr=0.5)))
+        again = client.trainer.StartRun(pb.StartRunRequest(resume_run_id=run_id, config=pb.TrainConfig(device="cpu")))
+        assert again.run_id == run_id
+        events = [event for event in watch(client, run_id) if event.WhichOneof("event") != "queued"]
+        assert events[0].started.epochs_before == listed.epochs
+        assert [event.epoch.epoch for event in events[1:-1]] == list(range(listed.epochs + 1, 61))
+        assert events[-1].finished.state == pb.RUN_STATE_SUCCEEDED
+        assert f"signet_trainer_resumed_epochs {float(listed.epochs)}" in generate_latest(registry).decode()
+        for unusable, kind, named in ((run_id, NotReady, "has ended"), ("nope", NotFound, "'nope'")):
+            with signet_errors_raised(kind, named):
+                client.trainer.StartRun(pb.StartRunRequest(resume_run_id=unusable))
+
+
+def test_members_are_told_of_one_by_one_and_all_together(directory_store: DirectoryStore, fill: Fill) -> None:
+    with serving(fill(directory_store)) as (client, registry, _):
+        run_id = start(client, num_epochs=2, hidden_dim=4, seeds=2, folds=2)
+        events = watch(client, run_id)
+        exposed = generate_latest(registry).decode()
+        (listed,) = client.trainer.ListRuns(pb.ListRunsRequest()).runs
+    (started,) = [event.started for event in events if event.HasField("started")]
+    assert (started.members, started.seeds, started.folds, started.val_clips) == (4, 2, 2, 24)
+    epochs = [event.epoch for event in events if event.HasField("epoch")]
+    assert [(one.member, one.fold, one.seed) for one in epochs[::2]] == [(1, 0, 0), (2, 1, 0), (3, 0, 1), (4, 1, 1)]
+    finished = events[-1].finished
+    assert not finished.model_version
+    assert [member.tally.clips for member in finished.members] == [12, 12, 12, 12]
+    assert finished.ensemble.clips == finished.val_clips == 24
+    assert (listed.members, listed.members_done) == (4, 4)
+    for series in ("signet_trainer_member 4.0", "signet_trainer_members 4.0"):
+        assert series in exposed
+
+
 def test_a_run_that_cannot_begin_says_why(directory_store: DirectoryStore) -> None:
     with serving(directory_store) as (client, _, _):
         finished = watch(client, start(client, **QUICK))[-1].finished
@@ -206,13 +251,31 @@ def test_the_command_line_trains_lists_and_draws_even_without_val_clips(
     assert plot.read_bytes().startswith(b"<?xml")
     listed = CliRunner().invoke(app, ["runs", *store], catch_exceptions=False)
     assert re.search(r"succeeded\s+2\s", listed.output)
+    ended = CliRunner().invoke(app, ["train", *store, "--resume", "latest"])
+    assert isinstance(ended.exception, NotFound)
+    assert "no run was interrupted" in str(ended.exception)
 
 
-def test_help_explains_every_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_explains_every_flag_under_what_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     shown = CliRunner().invoke(app, ["train", "--help"]).output
-    for flag in (
-        "max-glosses", "device", "batch-size", "num-epochs", "hidden-dim", "num-layers", "dropout",
-        "weight-decay", "lr", "optimizer", "blank-penalty", "target-accuracy", "seed", "max-gpu-temperature",
-    ):  # fmt: skip
-        assert re.search(rf"--{flag}\b.*\w{{3}}", shown), flag
+    for name in TrainConfig.model_fields:
+        assert re.search(rf"{flag(name)}\b.*\w{{3}}", shown), name
+    titles = re.findall(r"╭─ (.+?) ─+╮", shown)
+    assert titles == ["Options", *PANELS], f"a flag stands in no panel: give it one in PANELS ({OTHER})"
+    assert [name for names in PANELS.values() for name in names if name not in TrainConfig.model_fields] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--dropout", "2"], "--dropout 2.0: Input should be less than 1"),
+        (["--folds", "5", "--patience", "3"], "--folds with --patience"),
+        (["--resume", "nope"], "no run 'nope'"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named(directory_store: DirectoryStore, flags: list[str], named: str) -> None:
+    refused = CliRunner().invoke(app, ["train", "--store", directory_store.url, *flags])
+    assert isinstance(refused.exception, InvalidInput | NotFound)
+    assert named in str(refused.exception)
+    assert not list(directory_store.list("runs/"))

@@ -1,6 +1,7 @@
 """Which clips a run trains on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,24 @@ def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> No
     chosen = {record.clip_id for record in snapshot.choose([*records, twin], 0, 0)}
     assert records[0].clip_id not in chosen
     assert "twin" in chosen
+
+
+def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_out(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    first = snapshot.take(directory_store, "wlasl", 0, 0)
+    # The recording of a val clip under another name, by another signer, with another file's hash, and under a gloss of
+    # its own as well.
+    again = moving_clip("again", "drink", "train", 16, source_sha256="a" * 64, signer="99")
+    other = moving_clip("other", "drink", "train", 16, source_sha256="b" * 64, signer="99")
+    other = replace(other, record=other.record.model_copy(update={"gloss": "sip"}))
+    for clip in (again, other):
+        directory_store.create(layout.clip("wlasl", clip.record.clip_id), dump(clip))
+    taken = snapshot.take(directory_store, "wlasl", 0, 0)
+    assert [clip.clip_id for clip in taken.manifest.clips] == [clip.clip_id for clip in first.manifest.clips]
+    assert taken.manifest.vocabulary == first.manifest.vocabulary, "a gloss without another training clip is left out"
+    assert taken.manifest.audit.leaking == ()
 
 
 def test_a_gloss_without_training_clips_is_left_out(clips: list[Landmarks]) -> None:

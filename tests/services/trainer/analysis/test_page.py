@@ -83,7 +83,7 @@ def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
 
 
 def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
-    analyses = [analyse(runs.store, run_id, each=1) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
+    analyses = [analyse(runs.store, run_id, each=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
     drawn = draw(analyses)
     page = Page(drawn.html)
     page.assert_alone()
@@ -101,7 +101,7 @@ def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
 def test_a_run_compared_with_its_equal_differs_in_nothing(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{LINEAR}/")):
         copied.store.put(info.key.replace(LINEAR, "again"), copied.store.get(info.key))
-    page = Page(draw([analyse(copied.store, LINEAR), analyse(copied.store, "again")]).html)
+    page = Page(draw([analyse(copied.store, run_id, each=0) for run_id in (LINEAR, "again")]).html)
     assert "Nothing: they have the same configuration." in page.words
     assert "They get the very same clips right." in page.words
 
