@@ -102,7 +102,9 @@ FIGURES: Mapping[str, Callable[[Tally], float]] = {
 def main() -> None:
     """Train what is asked for, keep it, and print what is kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all; --print trains nothing")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", choices=[*ROWS, []], help=f"default: all of {', '.join(ROWS)}"
+    )
     parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
     parser.add_argument("--jobs", type=int, default=1, help="members trained at a time")
     parser.add_argument("--print", action="store_true", help="print what is kept, and train nothing")

@@ -179,10 +179,9 @@ class Sampler:
         both = left & right
         present = both | torch.where(nearer > 0, right, left)
         weights = torch.where(both, weight, nearer)
+        here, there = _frames_last(clips.frames[before]), _frames_last(clips.frames[after])
         joints = [
-            torch.lerp(
-                _frames_last(clips.frames[before])[:, part], _frames_last(clips.frames[after])[:, part], weights[index]
-            )
+            torch.lerp(here[:, part], there[:, part], weights[index])
             for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
         ]
         bent = distort(torch.cat(joints, dim=1), self._augmentation, self._generator)

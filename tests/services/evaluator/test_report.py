@@ -3,7 +3,6 @@
 import logging
 import re
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,41 +13,16 @@ from services.evaluator.report import Report
 from signet import layout
 from signet.errors import DataLoss, NotFound
 from signet.registry import ModelCard
+from tests import strict_html
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
 
-_VOID = {"meta", "br", "line", "rect", "circle"}
 
+class Page(strict_html.Page):
+    """A report's page, whose drawings are of elements that need not be closed."""
 
-class Page(HTMLParser):
-    """Reads a page strictly: every element closed in order, every attribute noted."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attributes]
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attributes]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+    void = frozenset({"meta", "br", "line", "rect", "circle"})
 
 
 def test_a_stored_report_comes_back_as_it_was(world: "World", card: ModelCard) -> None:

@@ -11,7 +11,7 @@ from signet.errors import InvalidInput, NotFound
 from signet.landmarks import dump
 from tests.services.trainer.analysis.conftest import INTERRUPTED, LINEAR, SEEDS, Runs
 from tests.services.trainer.conftest import moving_clip
-from tests.services.trainer.strict_html import Page
+from tests.strict_html import Page
 
 
 @pytest.fixture(autouse=True)

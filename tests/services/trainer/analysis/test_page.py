@@ -11,7 +11,7 @@ from services.trainer.analysis.page import Analysis, analyse, draw
 from services.trainer.analysis.record import Trained
 from signet import layout
 from tests.services.trainer.analysis.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
-from tests.services.trainer.strict_html import Page
+from tests.strict_html import Page
 
 
 def test_the_page_of_a_run_is_whole_and_alone(runs: Runs) -> None:

@@ -15,7 +15,7 @@ from signet import registry
 from signet.landmarks import POSE, Landmarks
 from signet.registry import Metrics, ModelCard
 from tests.services.trainer.conftest import moving_clip
-from tests.services.trainer.strict_html import Page
+from tests.strict_html import Page
 
 VOCABULARY = ("book", "drink", "who")
 

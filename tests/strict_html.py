@@ -4,11 +4,15 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 
-_VOID = {"meta", "br", "input"}
-
 
 class Page(HTMLParser):
-    """A page that is whole, and asks nothing of the world."""
+    """A page that is whole, and asks nothing of the world.
+
+    Attributes:
+        void: elements that need not be closed.
+    """
+
+    void = frozenset({"meta", "br", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -23,7 +27,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self._note(tag, attributes)
-        if tag not in _VOID:
+        if tag not in self.void:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
