@@ -19,9 +19,19 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(num_epochs=3, hidden_dim=4, batch_size=8, seeds=3, jobs=2)
 
 
-def workers() -> list[psutil.Process]:
-    """The processes that train here; multiprocessing keeps another one for itself."""
+Workers = Callable[[], list[psutil.Process]]
+
+
+def spawned() -> list[psutil.Process]:
+    """The processes that multiprocessing began here; it keeps another one for itself."""
     return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def workers() -> Workers:
+    """Those that train: begun since the test was."""
+    before = set(spawned())
+    return lambda: [worker for worker in spawned() if worker not in before]
 
 
 class Counted(Telemetry):
@@ -58,7 +68,9 @@ def side_by_side(
     return steps
 
 
-def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(small_dataset: Dataset) -> None:
+def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(
+    small_dataset: Dataset, workers: Workers
+) -> None:
     told = Counted()
     steps = side_by_side(small_dataset, telemetry=told)
     done = {step.place: step for step in steps if isinstance(step, Done)}
@@ -73,7 +85,7 @@ def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(
     assert not alive(workers())
 
 
-def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset: Dataset) -> None:
+def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset: Dataset, workers: Workers) -> None:
     seen: dict[Place, int] = {}
     kept: dict[Place, bytes] = {}
 
@@ -90,7 +102,9 @@ def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset
     assert not alive(workers())
 
 
-def test_a_worker_that_dies_is_noticed_and_the_others_leave_their_state(small_dataset: Dataset) -> None:
+def test_a_worker_that_dies_is_noticed_and_the_others_leave_their_state(
+    small_dataset: Dataset, workers: Workers
+) -> None:
     kept: list[Place] = []
     killed: list[psutil.Process] = []
     trained: set[Place] = set()
