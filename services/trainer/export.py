@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from services.trainer import features, heads, weights
 from services.trainer import model as model_of_all
 from services.trainer.ensemble import Ensemble
-from services.trainer.model import Recogniser
+from services.trainer.heads import CompetitionHead, LinearHead
+from services.trainer.model import Encoder, Recogniser, frames_inside
 from signet.errors import DataLoss, SignetError
 from signet.landmarks import JOINTS
 from signet.store.cache import Cache
@@ -35,7 +36,7 @@ NO_CACHE = Cache(None)
 # What decides which graph comes of an architecture: when one of them is changed, none that was kept before is believed.
 _DECIDING: tuple[ModuleType, ...] = (features, heads, model_of_all, sys.modules[__name__])
 
-_LENGTHS, _FEATURES, _OUTPUT = "lengths", "features", "log_probs"
+_LENGTHS, _FEATURES, _EVIDENCE, _OUTPUT = "lengths", "features", "evidence", "log_probs"
 
 # ONNX and torch sum in different orders; a real difference of probabilities is larger than this by far.
 TOLERANCE = 1e-5
@@ -77,8 +78,9 @@ def export(
 def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
     """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1].
 
-    It is put together from what measures and what reads the measures, once for each member of an ensemble. Neither
-    depends on the weights: these are filled in, and the graphs are kept, since the exporter takes seconds for them.
+    It is put together from what measures, what reads the measures, once for each member of an ensemble, and what
+    decides on the mean of what was read. None depends on the weights: these are filled in, and the graphs are kept,
+    since the exporter takes seconds for them.
     """
     with _silenced():
         graph = _measuring(model, cache)
@@ -86,22 +88,21 @@ def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
         del body.output[:], body.value_info[:]
         outlines: dict[str, onnx.ModelProto] = {}
         for index, encoder in enumerate(_encoders(model)):
-            prepared = _with_onnx_lstms(encoder)
+            prepared = _Reading(encoder)
             kind = _architecture(prepared)
             if kind not in outlines:
                 outlines[kind] = _reading(prepared, model.features.size, cache)
             reading = _filled(outlines[kind], prepared)
-            answer = reading.output[0]
             reading = onnx.compose.add_prefix_graph(reading, f"member-{index}.", rename_inputs=False)
             body.node.extend(reading.node)
             body.initializer.extend(reading.initializer)
             answers.append(reading.output[0].name)
-        pooled = ["Identity"] if len(answers) == 1 else ["Mean", "LogSoftmax"]
-        for step, operator in enumerate(pooled, 1):
-            name = _OUTPUT if step == len(pooled) else "members.mean"
-            body.node.append(onnx.helper.make_node(operator, answers, [name]))
-            answers = [name]
-        body.output.append(answer)
+        body.node.append(onnx.helper.make_node("Mean", answers, [_EVIDENCE]))
+        deciding = _deciding(_encoders(model)[0].head, len(answers), cache).graph
+        deciding = onnx.compose.add_prefix_graph(deciding, "together.", rename_inputs=False, rename_outputs=False)
+        body.node.extend(deciding.node)
+        body.initializer.extend(deciding.initializer)
+        body.output.extend(deciding.output)
         exported: bytes = graph.SerializeToString()
     return exported
 
@@ -118,15 +119,15 @@ def _measuring(model: Recogniser, cache: Cache) -> onnx.ModelProto:
     return _kept(cache, f"measuring {sorted(model.features.groups)}", make)
 
 
-def _reading(encoder: nn.Module, size: int, cache: Cache) -> onnx.ModelProto:
-    """From `features` [B, T, D = size] and `lengths` to log-probabilities [B, T, C + 1].
+def _reading(encoder: "_Reading", size: int, cache: Cache) -> onnx.ModelProto:
+    """From `features` [B, T, D = size] and `lengths` to evidence [B, T, E].
 
     The encoder's tensors are further inputs, by their names.
     """
 
     def make() -> onnx.ModelProto:
         example = torch.zeros(2, 8, size), torch.tensor([8, 5])
-        graph = _exported(encoder, example, [_FEATURES, _LENGTHS], _OUTPUT)
+        graph = _exported(encoder, example, [_FEATURES, _LENGTHS], _EVIDENCE)
         constants = {tensor.name: tensor for tensor in graph.graph.initializer}
         learnt = encoder.state_dict().keys()
         if missing := learnt - constants.keys():
@@ -146,6 +147,17 @@ def _reading(encoder: nn.Module, size: int, cache: Cache) -> onnx.ModelProto:
     return _kept(cache, f"reading {size} {_architecture(encoder)}", make)
 
 
+def _deciding(head: LinearHead | CompetitionHead, voters: int, cache: Cache) -> onnx.ModelProto:
+    """From the mean `evidence` [B, T, E] of so many models and `lengths` to log-probabilities [B, T, C + 1]."""
+
+    def make() -> onnx.ModelProto:
+        example = torch.zeros(2, 8, head.evidence_size), torch.tensor([8, 5])
+        graph = _exported(_Deciding(head, voters), example, [_EVIDENCE, _LENGTHS], _OUTPUT)
+        return onnxscript.optimizer.optimize(graph)
+
+    return _kept(cache, f"deciding {type(head).__name__} {head.evidence_size} {voters}", make)
+
+
 def _kept(cache: Cache, what: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
     """A graph that this machine has kept, or else makes and keeps."""
     digest = hashlib.sha256(repr((what, torch.__version__, onnx.__version__)).encode())
@@ -163,13 +175,13 @@ def _kept(cache: Cache, what: str, make: Callable[[], onnx.ModelProto]) -> onnx.
     return graph
 
 
-def _architecture(encoder: nn.Module) -> str:
+def _architecture(encoder: "_Reading") -> str:
     """What two encoders have in common that differ in their weights alone."""
     shapes = [(name, tuple(tensor.shape)) for name, tensor in encoder.state_dict().items()]
     return f"{encoder} {shapes}"
 
 
-def _filled(outline: onnx.ModelProto, encoder: nn.Module) -> onnx.GraphProto:
+def _filled(outline: onnx.ModelProto, encoder: "_Reading") -> onnx.GraphProto:
     """The graph of `_reading` with an encoder's tensors."""
     filled = onnx.GraphProto()
     filled.CopyFrom(outline.graph)
@@ -219,7 +231,31 @@ class _Unread(nn.Module):
         return features
 
 
-def _encoders(model: Recogniser) -> list[nn.Module]:
+class _Reading(nn.Module):
+    """An encoder as far as its head's evidence, for ONNX."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = _with_onnx_lstms(encoder).eval()
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features [B, T, D] and lengths [B] to evidence [B, T, E]."""
+        return self.encoder.evidence(features, lengths)
+
+
+class _Deciding(nn.Module):
+    """What a head makes of the mean evidence of so many models. It has no weights."""
+
+    def __init__(self, head: LinearHead | CompetitionHead, voters: int) -> None:
+        super().__init__()
+        self._decide, self._voters = head.decide, voters
+
+    def forward(self, evidence: Tensor, lengths: Tensor) -> Tensor:
+        """Evidence [B, T, E] and lengths [B] to log-probabilities [B, T, C + 1]."""
+        return self._decide(evidence, frames_inside(evidence, lengths), self._voters)
+
+
+def _encoders(model: Recogniser) -> list[Encoder]:
     return model.encoders if isinstance(model, Ensemble) else [model.encoder]
 
 
@@ -251,14 +287,14 @@ class _OnnxLstm(nn.Module):
         return y[:, 0].transpose(0, 1), None
 
 
-def _with_onnx_lstms(encoder: nn.Module) -> nn.Module:
+def _with_onnx_lstms(encoder: Encoder) -> Encoder:
     """A copy whose LSTMs are ONNX operators."""
     copied = copy.deepcopy(encoder)
     for module in list(copied.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.LSTM):
                 setattr(module, name, _OnnxLstm(child))
-    return copied.eval()
+    return copied
 
 
 def prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:

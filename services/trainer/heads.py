@@ -14,6 +14,9 @@ sharpens the timing of all signs at once, where a linear head has to learn each 
 decided apart, by a softmax over the vocabulary, so that being unsure of the sign does not make the blank win. Its
 logits are cosines, between what the LSTM says and each sign's own direction (Gidaris and Komodakis 2018): with a few
 clips a sign, a length is soon learnt by heart, and a direction is less so.
+
+A head answers in two steps, so that several models can be asked as one: `evidence` is what one model says of each
+frame by itself, and `decide` makes log-probabilities of it, or of the mean of several models' evidence.
 """
 
 import torch
@@ -53,10 +56,19 @@ class LinearHead(nn.Module):
     def __init__(self, units: int, classes: int) -> None:
         super().__init__()
         self.logits = nn.Linear(units, classes)
+        self.evidence_size = classes
+
+    def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
+        """[B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
+        return torch.log_softmax(self.logits(x).float(), dim=-1)
+
+    def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
+        """The mean evidence of so many models to log-probabilities [B, T, C + 1]: their geometric mean."""
+        return torch.log_softmax(evidence, dim=-1)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
         """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
-        return torch.log_softmax(self.logits(x).float(), dim=-1)
+        return self.evidence(x, inside)
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
@@ -80,20 +92,36 @@ class CompetitionHead(nn.Module):
         self.timing = nn.Linear(units, 2)
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
         self.attention = nn.Linear(units, 1) if attention else None
+        self.evidence_size = 2 + self.signs.out_features
         with torch.no_grad():
             self.timing.bias[1] = _OPEN
 
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
-        saliency, gate = self.timing(x).float().unbind(dim=-1)
-        saliency = (saliency * self.sharpness).masked_fill(~inside, _NOWHERE)
-        rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
-        emits = (saliency - rivals + F.logsigmoid(gate)).clamp(_LEAST, _MOST)[..., None]
+    def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
+        """[B, T, D] and which frames belong to a clip, bool [B, T], to evidence [B, T, 2 + C].
+
+        It is β times the saliency, the log-odds of the gate, and the logits of the signs.
+        """
+        saliency, gate = self.timing(x).float().split(1, dim=-1)
         if self.attention is not None:
             x = self._heard(x, inside)
         likeness = F.normalize(x.float(), dim=-1) @ F.normalize(self.signs.weight.float(), dim=-1).T
-        signs = torch.log_softmax(_CERTAINTY * likeness, dim=-1)
-        return torch.cat([torch.log(-torch.expm1(emits)), emits + signs], dim=-1)
+        return torch.cat([saliency * self.sharpness, gate, _CERTAINTY * likeness], dim=-1)
+
+    def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
+        """The mean evidence of so many models to log-probabilities [B, T, C + 1].
+
+        Their saliencies add up, as in a product of experts (Hinton 2002): where two models prefer frames a little
+        apart, the mean of their saliencies would spread the sign over both, and the blank would win each.
+        """
+        saliency, gate, signs = evidence.tensor_split((1, 2), dim=-1)
+        saliency = (saliency[..., 0] * voters).masked_fill(~inside, _NOWHERE)
+        rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
+        emits = (saliency - rivals + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
+        return torch.cat([torch.log(-torch.expm1(emits)), emits + torch.log_softmax(signs, dim=-1)], dim=-1)
+
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
+        return self.decide(self.evidence(x, inside), inside)
 
     def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
         """Each frame's window as one vector, each frame of it as loud as attention says: like x."""

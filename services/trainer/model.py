@@ -58,6 +58,11 @@ class Encoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
+        log_probs: Tensor = self.head(self.dropout(self.states(features, lengths)), frames_inside(features, lengths))
+        return log_probs
+
+    def states(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the last LSTM says of each frame, before dropout: features [B, T, D] to [B, T, 2H]."""
         x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
         hands, both = x.tensor_split([self._of_hands], dim=-1)
         x = torch.cat([self.hand(torch.unflatten(hands, -1, (2, -1))).flatten(-2), both], dim=-1)
@@ -65,9 +70,11 @@ class Encoder(nn.Module):
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
             x = torch.cat([ahead(x)[0], reordered(back(reordered(x, backward))[0], backward)], dim=-1)
-        inside = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]
-        log_probs: Tensor = self.head(self.dropout(x), inside)
-        return log_probs
+        return x
+
+    def evidence(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the head makes of each frame before it decides: [B, T, E], by its kind."""
+        return self.head.evidence(self.states(features, lengths), frames_inside(features, lengths))
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -127,6 +134,11 @@ class Recogniser(nn.Module):
         does, and as nothing more.
         """
         self.encoder.head.penalise_blank(penalty)
+
+
+def frames_inside(features: Tensor, lengths: Tensor) -> Tensor:
+    """Which frames of [B, T, ...] belong to clips of these lengths [B]: bool [B, T]."""
+    return torch.arange(features.shape[1], device=lengths.device)[None, :] < lengths[:, None]
 
 
 def backward_order(lengths: Tensor, frames: int) -> Tensor:

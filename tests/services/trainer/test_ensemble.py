@@ -15,6 +15,7 @@ from services.trainer.config import TrainConfig
 from services.trainer.ensemble import Ensemble, together
 from services.trainer.evaluate import evaluate
 from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export
+from services.trainer.heads import CompetitionHead
 from services.trainer.model import Architecture, Recogniser
 from services.trainer.training import new_model
 from signet.dataset import Dataset
@@ -36,15 +37,52 @@ def inputs(dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
     return padded, torch.tensor([len(clip) for clip in clips])
 
 
+def signs_of(log_probs: torch.Tensor) -> torch.Tensor:
+    """Which sign each frame shows, if it shows one: [B, T, C]."""
+    return log_probs[..., 1:].softmax(dim=-1)
+
+
 @torch.no_grad()
-def test_it_answers_the_normalised_geometric_mean_of_its_members(
+def test_which_sign_it_is_is_the_normalised_geometric_mean_of_its_members(
     members: list[Recogniser], small_dataset: Dataset
 ) -> None:
     landmarks, lengths = inputs(small_dataset)
-    posteriors = torch.stack([member(landmarks, lengths).exp() for member in members])
-    geometric = posteriors.prod(dim=0) ** (1 / 3)
+    shares = torch.stack([signs_of(member(landmarks, lengths)) for member in members])
+    geometric = shares.prod(dim=0) ** (1 / 3)
+    expected = geometric / geometric.sum(dim=-1, keepdim=True)
+    log_probs = Ensemble(members)(landmarks, lengths)
+    torch.testing.assert_close(signs_of(log_probs), expected)
+    torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(log_probs.shape[:2]))
+
+
+@torch.no_grad()
+def test_linear_members_answer_the_normalised_geometric_mean(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"head": "linear"})
+    members = [new_model(config, 3).eval() for _ in range(3)]
+    landmarks, lengths = inputs(small_dataset)
+    geometric = torch.stack([member(landmarks, lengths).exp() for member in members]).prod(dim=0) ** (1 / 3)
     expected = geometric / geometric.sum(dim=-1, keepdim=True)
     torch.testing.assert_close(Ensemble(members)(landmarks, lengths).exp(), expected)
+
+
+@torch.no_grad()
+def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
+    head = CompetitionHead(units=8, classes=3)
+    inside = torch.ones(1, 20, dtype=torch.bool)
+
+    def says(peak: int) -> torch.Tensor:
+        """Evidence that rises towards a frame, with an open gate, for the first sign."""
+        distance = (torch.arange(20.0) - peak).abs()
+        sure = torch.ones(20)
+        return torch.stack([-2 * distance, 5 * sure, 8 * sure, -8 * sure], dim=-1)[None]
+
+    blank = []
+    for evidence, voters in ((says(9), 1), (says(11), 1), ((says(9) + says(11)) / 2, 2)):
+        blank.append(float(head.decide(evidence, inside, voters)[..., 0].exp().min()))
+    mean_of_answers = (head.decide(says(9), inside) + head.decide(says(11), inside)).log_softmax(dim=-1)
+    assert max(blank[:2]) < 0.3
+    assert blank[2] < 0.7, "one expected emission over the three frames between them"
+    assert float(mean_of_answers[..., 0].exp().min()) > blank[2]
 
 
 def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
@@ -55,6 +93,9 @@ def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: li
 def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
     clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
     decoder = ContinuousDecoder(blank_penalty=1.0)
+    # A head without saliency leaves nothing to add up.
+    torch.nn.init.zeros_(members[0].encoder.head.timing.weight)  # type: ignore[union-attr,arg-type]
+    torch.nn.init.zeros_(members[0].encoder.head.timing.bias)  # type: ignore[union-attr,arg-type]
     same = Ensemble([members[0], members[0]])
     judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
     assert judged.loss == pytest.approx(alone.loss, rel=1e-5)
