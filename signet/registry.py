@@ -49,6 +49,7 @@ class ModelCard(BaseModel):
     # signs too. Cards from before there was a beam search are read as if they had its defaults.
     blank_penalty: float = Field(allow_inf_nan=False)
     insertion_penalty: float = Field(0.0, allow_inf_nan=False)
+    repetition_penalty: float = Field(0.0, allow_inf_nan=False)
     beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1)
     parameters: int
     config: dict[str, str | int | float | bool | None]
@@ -63,7 +64,7 @@ class ModelCard(BaseModel):
     @property
     def decoder(self) -> ContinuousDecoder:
         """The model's one decoder of continuous signing."""
-        return ContinuousDecoder(self.beam_width, self.blank_penalty, self.insertion_penalty)
+        return ContinuousDecoder(self.beam_width, self.blank_penalty, self.insertion_penalty, self.repetition_penalty)
 
 
 class AliasMove(BaseModel):

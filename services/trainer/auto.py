@@ -17,7 +17,8 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 # Settings that say how a run is done, and not what is learnt. What a preset says, its values say.
-_UNLEARNT = {*OPERATIONAL, "preset"}
+# A run notes the version of the model that it began with, where it was told a name that moves: that is compared apart.
+_UNLEARNT = {*OPERATIONAL, "preset", "start_from"}
 
 _WATCH_SECONDS = 0.2
 
@@ -111,7 +112,10 @@ class AutoTraining:
 
     def _is_mine(self, config: TrainConfig) -> bool:
         """Whether a run with this configuration learns what this one is told to learn."""
-        return config.model_dump(exclude=_UNLEARNT) == self._config.model_dump(exclude=_UNLEARNT)
+        return config.model_dump(exclude=_UNLEARNT) == self._config.model_dump(exclude=_UNLEARNT) and (
+            config.start_from == self._config.start_from
+            or config.start_from.startswith(f"{self._config.start_from.partition('@')[0]}@")
+        )
 
 
 async def _ended(run: Run) -> None:

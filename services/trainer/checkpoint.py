@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 SCHEMA = "signet.run/1"
 PROGRESS = "progress.json"
+WEIGHTS = "weights.safetensors"
 
 # History is one object, written whole; an epoch takes a tenth of a second, and a reader can wait this long.
 _HISTORY_SECONDS = 5.0
@@ -298,7 +299,7 @@ class Checkpoints:
         done = self.of(place).model_copy(
             update={
                 "epochs": self.histories[place][-1].number,
-                "file": "weights.safetensors",
+                "file": WEIGHTS,
                 "sha256": _sha256(weights),
                 "done": True,
                 "selected_on": selected_on,
@@ -311,6 +312,19 @@ class Checkpoints:
             self._store.put(self._key(place, done.file), weights)
             self._write_progress(place, done)
             self._delete_states(place)
+
+        self.insist(write)
+
+    def leave(self, place: Place, weights: bytes) -> None:
+        """Write what a member that was stopped on its way had learnt, to begin with: it is not trained by that.
+
+        Raises:
+            Unavailable, TakenOver: as `finish`.
+        """
+
+        def write() -> None:
+            self.check_owner()
+            self._store.put(self._key(place, WEIGHTS), weights)
 
         self.insist(write)
 

@@ -21,6 +21,7 @@ from services.trainer.run import Hooks, MemberEpoch, Started, new_run_id, resume
 from services.trainer.runs import latest_unfinished, summaries
 from services.trainer.training import DEFAULT_THREADS, THREADS_HELP, use_threads
 from signet import layout
+from signet.errors import InvalidSetting
 from signet.store import ObjectStore, StoreSettings, open_store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -67,12 +68,15 @@ def train(
 
     Takes a snapshot of the corpus, trains from a flat start into CTC, and publishes safetensors, ONNX and model.json
     under a new version; the alias `latest` moves to it. Ctrl-C once ends the run after the present epoch and publishes
-    what there is; twice ends it at once and publishes nothing. However it ends, --resume goes on with it.
+    what there is; twice ends it at once and publishes nothing. However it ends, --resume goes on with it. With
+    --pretrain only the encoder is trained, without labels, and nothing is published; --start-from begins with that.
     """
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     use_threads(threads)
     told = given(context)
     config = None if resume_run else config_of(told)
+    if plot is not None and config is not None and config.pretrain:
+        raise InvalidSetting("--plot: a pre-training draws no curves; its losses are in history.jsonl. Leave it out.")
     opened = _open(store)
     with distributed.group() as ranks:
         if ranks.leads:
@@ -111,6 +115,8 @@ def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], p
             signal.signal(signal.SIGINT, previous)
     for line in narration.closing(result, run_id):
         console.print(line)
+    if result.pretrained:
+        return
     curves = layout.run(run_id, "curves.svg")
     console.print(f"curves      {curves}")
     if plot is not None:
@@ -155,7 +161,7 @@ def runs(store: StoreOption = None) -> None:
     for one in summaries(_open(store), {}):
         ended = one.state in {"succeeded", "stopped"}
         interrupted |= one.state == "interrupted"
-        accuracy = f"{100 * one.val_accuracy:.1f} %" if ended else ""
+        accuracy = f"{100 * one.val_accuracy:.1f} %" if ended and one.val_clips else ""
         members = "" if one.members == 1 else f"{one.members_done}/{one.members}"
         table.add_row(one.run_id, one.state, members, str(one.epochs or ""), accuracy, one.model_version)
     Console().print(table)

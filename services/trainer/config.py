@@ -33,6 +33,17 @@ class TrainConfig(BaseModel):
     )
     corpus: str = Field("wlasl", description="Corpus of landmarks to train on: landmarks/v1/<corpus>/ in the store")
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
+    pretrain: bool = Field(
+        False,
+        description="Train the encoder alone, without labels, to tell what hidden spans of a clip were, and publish "
+        "nothing; --start-from RUN then begins with it",
+    )
+    start_from: str = Field(
+        "",
+        description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
+        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
+        "a clip that is held out here, as with --folds it mostly did",
+    )
     max_glosses: int = Field(
         20, ge=0, description="Train on the glosses with the most clips, this many; 0 takes all. Fewer is easier"
     )
@@ -155,6 +166,13 @@ class TrainConfig(BaseModel):
         description="Nats that each sign of a sequence costs when continuous signing is decoded. Raise it if signs "
         "come out twice, lower it if clips come out empty",
     )
+    repetition_penalty: float = Field(
+        5.0,
+        ge=0,
+        le=20,
+        description="Nats more that a sign costs which follows itself, when continuous signing is decoded: many signs "
+        "repeat their movement. Lower it where people do sign one twice in a row",
+    )
     target_accuracy: float | None = Field(
         None, gt=0, le=1, description="Stop as soon as this share of val clips is recognised; unset trains to the end"
     )
@@ -229,9 +247,30 @@ class TrainConfig(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _pretrains_alone(self) -> "TrainConfig":
+        for flag, given in (
+            ("--folds", self.folds),
+            ("--target-accuracy", self.target_accuracy is not None),
+            ("--train-past-target", self.train_past_target),
+            ("--keep-best", self.keep_best),
+            ("--patience", self.patience),
+            ("--publish", self.publish != "ensemble"),
+        ):
+            if self.pretrain and given:
+                raise PydanticCustomError(
+                    "pretrain_alone",
+                    "--pretrain with {flag} makes no sense: a pre-training recognises nothing and publishes nothing. "
+                    "Leave one of them out",
+                    {"flag": flag},
+                )
+        return self
+
     @property
     def start(self) -> float:
-        """The share of the epochs before CTC speaks."""
+        """The share of the epochs before CTC speaks; 0 in pre-training, where it never does."""
+        if self.pretrain:
+            return 0.0
         if self.flat_start is not None:
             return self.flat_start
         return _FLAT_START if self.head == "linear" else _SHORT_START
@@ -239,7 +278,11 @@ class TrainConfig(BaseModel):
     @property
     def decoder(self) -> ContinuousDecoder:
         """The one decoder for continuous signing."""
-        return ContinuousDecoder(blank_penalty=self.blank_penalty, insertion_penalty=self.insertion_penalty)
+        return ContinuousDecoder(
+            blank_penalty=self.blank_penalty,
+            insertion_penalty=self.insertion_penalty,
+            repetition_penalty=self.repetition_penalty,
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:

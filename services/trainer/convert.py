@@ -104,6 +104,8 @@ def _finished_to(event: Result | Failure) -> pb.RunFinished:
         members=[_member_to(member) for member in event.members],
         seed_sd=spread(event.seeds.values(), lambda seed: seed.correct / seed.clips)[1] or 0.0,
         ensemble=_tally_to(event.ensemble) if event.ensemble else None,
+        pretrained=event.pretrained,
+        val_loss=event.val_loss,
     )
 
 
@@ -141,4 +143,5 @@ def summary_to(summary: Summary) -> pb.RunSummary:
         model_version=summary.model_version,
         members=summary.members,
         members_done=summary.members_done,
+        val_clips=summary.val_clips,
     )

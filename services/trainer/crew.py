@@ -27,7 +27,7 @@ from services.trainer import thermal
 from services.trainer.checkpoint import STATE_SHARE
 from services.trainer.config import TrainConfig
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
-from services.trainer.training import Telemetry
+from services.trainer.training import Begin, Telemetry
 from signet.dataset import Dataset, Manifest
 from signet.errors import SignetError
 
@@ -77,6 +77,7 @@ class _Setting:
     device: str
     threads: int
     state_seconds: float
+    begin: Begin | None
 
 
 def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing that a process can tell)
@@ -90,6 +91,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     abandoned: Callable[[], bool],
     telemetry: Telemetry,
     state_seconds: float,
+    begin: Begin | None = None,
 ) -> Iterator[Step]:
     """Train members, `config.jobs` at a time; what they tell comes as it happens.
 
@@ -103,6 +105,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
         abandoned: asked all the time; True ends those under way between two batches.
         telemetry: told what happens in all of them.
         state_seconds: how often each gives a state, at least.
+        begin: as `services.trainer.members.train` takes it; it must bear being sent to another process.
 
     Raises:
         Abandoned: the run was given up.
@@ -112,7 +115,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
         frames = Path(folder, "frames.npy")
         np.save(frames, dataset.frames)
-        setting = _Setting(dataset.manifest, frames, config, str(device), torch.get_num_threads(), state_seconds)
+        setting = _Setting(dataset.manifest, frames, config, str(device), torch.get_num_threads(), state_seconds, begin)
         crew = [_Worker(setting) for _ in range(min(config.jobs, len(waiting)))]
         try:
             for worker in crew:
@@ -341,7 +344,7 @@ def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
         between_batches=between_batches,
         telemetry=told,
     )
-    for step in train(dataset, setting.config, job.member, device, job.state, orders):
+    for step in train(dataset, setting.config, job.member, device, job.state, orders, setting.begin):
         told.flush()
         boss.tell(step)
         if isinstance(step, Kept):

@@ -12,7 +12,7 @@ from signet.errors import InvalidSetting
 
 # In the order of --help. A field that is in none comes last, under `OTHER`.
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Recipe": ("preset",),
+    "Recipe": ("preset", "pretrain", "start_from"),
     "Data: what is learnt from": ("corpus", "max_glosses", "samples_per_gloss", "folds"),
     "Model: what learns": ("hidden_dim", "hand_dim", "num_layers", "head", "without", "dropout"),
     "Training: how it learns": (
@@ -23,7 +23,7 @@ PANELS: Final[Mapping[str, tuple[str, ...]]] = {
         "ema_decay", "average_last", "keep_best", "patience", "target_accuracy", "train_past_target", "publish",
     ),
     "Blanks: when a sign happens, and what keeps the blank in its place": (
-        "flat_start", "blank_penalty", "insertion_penalty",
+        "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty",
     ),
     "Run: its name, and where it is trained": ("model_name", "device", "jobs", "max_gpu_temperature"),
 }  # fmt: skip

@@ -11,6 +11,14 @@ from services.trainer.evaluate import NOTHING
 from services.trainer.training import Epoch
 from signet.errors import DataLoss
 
+# What a line does not hold where no clip was to be recognised.
+_RECOGNISED = frozenset(
+    {
+        "val_clips", "val_correct", "val_top5", "val_continuous_correct", "val_greedy_correct", "val_empty",
+        "blank_ratio",
+    }
+)  # fmt: skip
+
 
 def dump(epochs: Iterable[Epoch]) -> bytes:
     """One line an epoch."""
@@ -57,6 +65,9 @@ def _entry(epoch: Epoch) -> dict[str, Any]:
         "learning_rate": _number(epoch.learning_rate),
         "seconds": round(epoch.seconds, 4),
     }
+    if not val.clips and math.isfinite(val.loss):
+        # Of a pre-training, nothing was to be recognised.
+        entry = {name: value for name, value in entry.items() if name not in _RECOGNISED}
     if epoch.train is not None:
         entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
     if epoch.posteriors is not None:
@@ -71,13 +82,7 @@ def _epoch(entry: dict[str, Any], most: int) -> Epoch:
     val = replace(
         NOTHING,
         loss=_float(entry["val_loss"]),
-        clips=int(entry["val_clips"]),
-        correct=int(entry["val_correct"]),
-        top5=int(entry["val_top5"]),
-        continuous_correct=entry["val_continuous_correct"],
-        greedy_correct=int(entry["val_greedy_correct"]),
-        empty=int(entry["val_empty"]),
-        blank_ratio=_float(entry["blank_ratio"]),
+        **({} if "val_clips" not in entry and math.isfinite(_float(entry["val_loss"])) else _recognised(entry)),
     )
     judged = "train_clips" in entry
     return Epoch(
@@ -91,6 +96,19 @@ def _epoch(entry: dict[str, Any], most: int) -> Epoch:
         actions=tuple(entry.get("actions", ())),
         posteriors=_posteriors(entry),
     )
+
+
+def _recognised(entry: dict[str, Any]) -> dict[str, Any]:
+    """What was recognised of val, by the names of `Score`."""
+    return {
+        "clips": int(entry["val_clips"]),
+        "correct": int(entry["val_correct"]),
+        "top5": int(entry["val_top5"]),
+        "continuous_correct": entry["val_continuous_correct"],
+        "greedy_correct": int(entry["val_greedy_correct"]),
+        "empty": int(entry["val_empty"]),
+        "blank_ratio": _float(entry["blank_ratio"]),
+    }
 
 
 def _posteriors(entry: dict[str, Any]) -> Posteriors | None:

@@ -12,8 +12,8 @@ import torch
 from services.trainer import weights
 from services.trainer.config import TrainConfig
 from services.trainer.snapshot import TRAIN, VAL
-from services.trainer.training import Epoch, Telemetry, Training
-from signet.dataset import Dataset, DatasetClip
+from services.trainer.training import Begin, Epoch, Telemetry, Training
+from signet.dataset import Dataset, DatasetClip, Manifest
 from signet.errors import SignetError
 from signet.splits import signer_folds
 
@@ -122,11 +122,16 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
     Raises:
         InvalidInput: the clips have fewer signers than there are to be folds.
     """
-    train, val = dataset.split(TRAIN), dataset.split(VAL)
+    return plan_of(dataset.manifest, config)
+
+
+def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
+    """The members of a run on the snapshot of this manifest; see `plan`."""
+    train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
     divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
     if config.folds:
         clips = [*train, *val]
-        folds = signer_folds(clips, config.folds, dataset.manifest.audit.twins)
+        folds = signer_folds(clips, config.folds, manifest.audit.twins)
         divided = [
             (
                 tuple(clip for clip in clips if clip.clip_id not in held_out),
@@ -148,6 +153,7 @@ def train(
     device: torch.device,
     state: bytes | None,
     orders: Orders,
+    begin: Begin | None = None,
 ) -> Iterator[Step]:
     """Train one member, from where its state is to its end.
 
@@ -158,6 +164,7 @@ def train(
         device: where.
         state: what to go on from; None begins.
         orders: what it is told meanwhile.
+        begin: gives a model that begins the weights to begin with; without it, it begins with those of chance.
 
     Raises:
         SignetError: it cannot begin or go on.
@@ -170,6 +177,7 @@ def train(
         held_out=member.held_out,
         between_batches=orders.between_batches,
         telemetry=orders.telemetry,
+        begin=begin if state is None else None,
     )
     if state is not None:
         training.restore(state)
@@ -181,10 +189,9 @@ def train(
             stopped_on_val = target_met(trained, config)
             complete = trained.last or stopped_on_val
             last = complete or orders.stopped()
-            judge_train = last or trained.number % _TRAIN_EVERY == 0
-            yield Trained(
-                member.place, replace(trained, train=training.judge_train(), last=last) if judge_train else trained
-            )
+            judge_train = not config.pretrain and (last or trained.number % _TRAIN_EVERY == 0)
+            train_score = training.judge_train() if judge_train else None
+            yield Trained(member.place, replace(trained, train=train_score, last=last))
             if last:
                 break
             if orders.due():

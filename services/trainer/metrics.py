@@ -46,7 +46,7 @@ class TrainerMetrics(Telemetry):
         self._resumed = gauge("resumed_epochs", "Epochs of the run that processes before this one trained, and kept")
         self._clips = gauge("clips", "Clips of the run's dataset", ("split",))
         self._parameters = gauge("parameters", "Parameters of the run's model")
-        self._loss = gauge("loss", "Loss, nats per sign", ("split",))
+        self._loss = gauge("loss", "Loss, nats per sign; of a pre-training, the masked loss", ("split",))
         self._accuracy = gauge("accuracy_ratio", "Share of clips recognised by exact decoding", ("split",))
         self._blank = gauge("blank_ratio", "Share of val frames whose best class is the blank")
         self._empty = gauge("empty_ratio", "Share of val clips whose best path holds no sign")
@@ -108,10 +108,10 @@ class TrainerMetrics(Telemetry):
             self._accuracy.labels(TRAIN).set(epoch.train.correct / epoch.train.clips)
         if epoch.posteriors is not None:
             self._silent.set(epoch.posteriors.silent)
-        if not val.clips:
-            return
         if math.isfinite(val.loss):
             self._loss.labels(VAL).set(val.loss)
+        if not val.clips:
+            return
         self._accuracy.labels(VAL).set(val.correct / val.clips)
         self._blank.set(val.blank_ratio)
         self._empty.set(val.empty / val.clips)

@@ -52,12 +52,17 @@ def epoch_line(event: MemberEpoch, run: Started) -> str:
             f"  val loss {epoch.val.loss:7.3f}  val acc {share:5.1f} % ({epoch.val.correct}/{epoch.val.clips})"
             f"  greedy {epoch.val.greedy_correct}/{epoch.val.clips}  blank {epoch.val.blank_ratio:.2f}"
         )
+    elif math.isfinite(epoch.val.loss):
+        line += f"  val loss {epoch.val.loss:7.3f}"
     return f"{line}  {epoch.seconds:.2f} s{'  * new best' if epoch.best and epoch.val.clips else ''}"
 
 
 def closing(result: Result, run_id: str) -> Iterator[str]:
     """How a run ended."""
     yield f"{result.state} after {result.epochs} epochs, {result.seconds:.0f} s"
+    if result.pretrained:
+        yield from _pretrained(result, run_id)
+        return
     if result.val_clips:
         yield from _table(result)
         if not result.folds:
@@ -79,6 +84,17 @@ def closing(result: Result, run_id: str) -> Iterator[str]:
         yield "published   nothing, as was asked (--publish none)"
     if result.val_clips and (len(result.members) > 1 or not result.model_version):
         yield f"report      signet evaluate --run {run_id}"
+
+
+def _pretrained(result: Result, run_id: str) -> Iterator[str]:
+    """How a pre-training ended."""
+    if result.val_loss is not None:
+        yield f"val         masked loss {result.val_loss:.3f}, mean of the members, on clips that were not learnt from"
+    for sentence in result.actions[:_NAMED]:
+        yield f"by itself   {sentence}"
+    yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
+    yield "published   nothing: a pre-training recognises no sign"
+    yield f"go on       signet train --start-from {run_id}"
 
 
 def _member(event: MemberEpoch, run: Started) -> str:

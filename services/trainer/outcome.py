@@ -1,8 +1,10 @@
 """What a run's members come to on clips that they did not learn from: each for itself, and together."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -11,9 +13,10 @@ from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
 from services.trainer.evaluate import Score, concatenation_error_rate, evaluate
-from services.trainer.members import Member
+from services.trainer.members import Member, Place
 from services.trainer.model import Recogniser
-from services.trainer.result import NO_CLIPS, GlossResult, MemberResult, Tally, by_seed
+from services.trainer.result import NO_CLIPS, GlossResult, MemberResult, Result, Tally, by_seed
+from services.trainer.training import Epoch
 from signet import heldout
 from signet.dataset import Dataset
 from signet.heldout import HeldOut
@@ -48,6 +51,49 @@ class Judged:
     member: Member
     score: Score
     tally: Tally
+
+
+def pretrained(
+    members: Sequence[Member], histories: Mapping[Place, Sequence[Epoch]], done: Collection[Place]
+) -> Result:
+    """How a pre-training ended, but for what only the run knows: how long it took, and on what corpus.
+
+    Args:
+        members: of the run.
+        histories: their epochs.
+        done: the members that are trained to their end.
+    """
+    trained = [member for member in members if histories[member.place]]
+    losses = [histories[member.place][-1].val.loss for member in trained]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return Result(
+        state="succeeded" if all(member.place in done for member in members) else "stopped",
+        model_name="",
+        model_version="",
+        epochs=max((len(histories[member.place]) for member in trained), default=0),
+        val_clips=0,
+        val_correct=0,
+        val_greedy_correct=0,
+        blank_ratio=0.0,
+        collapsed=False,
+        goal=0.0,
+        goal_met=False,
+        seconds=0.0,
+        glosses=(),
+        members=tuple(
+            MemberResult(
+                fold=member.fold,
+                seed=member.seed,
+                epochs=len(histories[member.place]),
+                complete=member.place in done,
+                **NO_CLIPS.model_dump(),
+            )
+            for member in trained
+        ),
+        actions=tuple(action for member in trained for epoch in histories[member.place] for action in epoch.actions),
+        pretrained=True,
+        val_loss=fmean(finite) if finite else None,
+    )
 
 
 class Outcome:

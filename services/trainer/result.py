@@ -134,6 +134,10 @@ class Result(_Model):
     members: tuple[MemberResult, ...] = ()
     # All seeds together, of each fold apart; None for a single seed.
     ensemble: Tally | None = None
+    # Whether it was a pre-training: it publishes nothing, and recognises nothing.
+    pretrained: bool = False
+    # Of a pre-training: its masked loss on val, mean of the members; None without val clips.
+    val_loss: float | None = None
     # What the trainings did by themselves, a sentence each.
     actions: tuple[str, ...] = ()
 

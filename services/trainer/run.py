@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from services.trainer import checkpoint, curves, distributed, snapshot, thermal, weights
+from services.trainer import checkpoint, curves, distributed, snapshot, start, thermal, weights
 from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, read_progress
 from services.trainer.config import FIRST_GOAL, TrainConfig
 from services.trainer.crew import train_side_by_side
 from services.trainer.export import export
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
-from services.trainer.outcome import Learnt, Outcome
+from services.trainer.outcome import Learnt, Outcome, pretrained
 from services.trainer.result import Result
-from services.trainer.training import Epoch, Telemetry, find_device, new_model
+from services.trainer.training import Begin, Epoch, Telemetry, find_device, new_model
 from signet import dataset as datasets
 from signet import heldout, layout, registry
 from signet.errors import DataLoss, InvalidInput, NotFound, NotReady, SignetError, Unavailable
@@ -147,6 +147,7 @@ def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corp
     """
     # Refused now, not when the model is to be published.
     layout.check_name("model", config.model_name)
+    config = config.model_copy(update={"start_from": start.pinned(store, config.start_from)})
     store.create(layout.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
     return _Run(store, config, run_id, hooks, None, corpus_version).to_its_end()
 
@@ -250,6 +251,7 @@ class _Run:
         self._members = plan(self._dataset, self._config)
         self._checkpoints = self._record()
         try:
+            self._begin = self._start()
             self._hooks.on_start(self._started())
             stopped = self._train()
             return self._conclude(stopped)
@@ -264,6 +266,16 @@ class _Run:
         except BaseException:
             self._checkpoints.let_go()
             raise
+
+    def _start(self) -> Begin | None:
+        """What gives a member that begins its weights; None where chance does, or all have begun."""
+        if all(self._checkpoints.of(member.place).file for member in self._members):
+            return None
+        found = start.read(self._store, self._config.start_from)
+        if found is None:
+            return None
+        found.check(self._config, self._members, self._dataset.manifest.audit.twins)
+        return found.begin
 
     def _record(self) -> Checkpoints:
         if self._before is not None:
@@ -315,6 +327,8 @@ class _Run:
             else:
                 self._checkpoints.insist(partial(self._checkpoints.write_history, step.place))
                 self._unfinished[step.place] = step
+                if self._config.pretrain:
+                    self._checkpoints.leave(step.place, step.weights)
         return not all(self._checkpoints.of(member.place).done for member in self._members)
 
     def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
@@ -333,6 +347,7 @@ class _Run:
                 abandoned=self._hooks.abandoned,
                 telemetry=self._hooks.telemetry,
                 state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
+                begin=self._begin,
             )
         return self._one_after_the_other(members)
 
@@ -360,11 +375,15 @@ class _Run:
                 telemetry=self._hooks.telemetry,
             )
             state = self._checkpoints.state(member.place)
-            yield from train(self._dataset, self._config, member, self._device, state, orders)
+            yield from train(self._dataset, self._config, member, self._device, state, orders, self._begin)
 
     def _conclude(self, stopped: bool) -> Result:
         """Judge, publish and write the result. It is written last: until then the run can be continued."""
         kept = self._checkpoints
+        if self._config.pretrain:
+            done = {member.place for member in self._members if kept.of(member.place).done}
+            found = pretrained(self._members, kept.histories, done)
+            return self._end(found.model_copy(update={"seconds": kept.seconds, "corpus_version": self._corpus_version}))
         out = Outcome(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:
             kept.insist(lambda: heldout.write(self._store, out.held_out(self._run_id)))
@@ -396,6 +415,11 @@ class _Run:
                 action for history in kept.histories.values() for epoch in history for action in epoch.actions
             ),
         )
+        return self._end(result)
+
+    def _end(self, result: Result) -> Result:
+        """Write the result; the run has ended with it."""
+        kept = self._checkpoints
         written = result.model_dump_json(indent=1).encode()
         kept.insist(lambda: self._store.put(layout.run(self._run_id, "result.json"), written))
         # What is left of them is in nobody's way.
@@ -456,6 +480,7 @@ class _Run:
             frame_rate=manifest.frame_rate,
             blank_penalty=out.decoder.blank_penalty,
             insertion_penalty=out.decoder.insertion_penalty,
+            repetition_penalty=out.decoder.repetition_penalty,
             beam_width=out.decoder.beam_width,
             parameters=model.parameter_count,
             config=self._config.model_dump(),

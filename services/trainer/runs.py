@@ -95,6 +95,7 @@ class Summary:
         model_version: "" if nothing was published.
         members: how many models it trains.
         members_done: how many of them are trained.
+        val_clips: on which that accuracy was measured; 0 where none was.
     """
 
     run_id: str
@@ -104,6 +105,7 @@ class Summary:
     model_version: str
     members: int = 1
     members_done: int = 0
+    val_clips: int = 0
 
 
 class Runs:
@@ -357,7 +359,14 @@ def _ended(store: ObjectStore, run_id: str) -> Summary:
         raise DataLoss(f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it.") from error
     members = max(1, len(result.members))
     return Summary(
-        run_id, result.state, result.epochs, result.val_accuracy, result.model_version, members, members_done=members
+        run_id,
+        result.state,
+        result.epochs,
+        result.val_accuracy,
+        result.model_version,
+        members,
+        members_done=members,
+        val_clips=result.val_clips,
     )
 
 

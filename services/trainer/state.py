@@ -40,6 +40,9 @@ _FREE = frozenset(
     }
 )  # fmt: skip
 
+# Fields that states of earlier versions do not know; these were trained as if they had their defaults.
+_LATER = frozenset({"pretrain", "start_from"})
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +72,11 @@ class Subject(_Model):
     ) -> "Subject":
         """That of a training with these arguments."""
         return cls(
-            config={name: value for name, value in config.model_dump().items() if name not in _FREE},
+            config={
+                name: value
+                for name, value in config.model_dump().items()
+                if name not in _FREE and not (name in _LATER and value == TrainConfig.model_fields[name].default)
+            },
             dataset_name=dataset.manifest.name,
             dataset_version=dataset.manifest.version,
             train_clips=len(train),

@@ -14,17 +14,18 @@ from torch import Tensor
 
 from services.trainer import distributed, precision, supply
 from services.trainer import state as states
+from services.trainer.aims import aim_of
 from services.trainer.augment import Augmentation
 from services.trainer.averaging import Averages, Kept
 from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.collapse import FIGURES, LOOKED_AT, MOST_RAISES, RAISE, Posteriors, observe, watch_length
 from services.trainer.config import TrainConfig
 from services.trainer.distributed import Task
-from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score, evaluate, together
+from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score
 from services.trainer.memory import Parts, full_memory_named
 from services.trainer.model import Architecture, Recogniser
-from services.trainer.objective import FADE, Totals
-from services.trainer.objective import loss as objective
+from services.trainer.objective import FADE
+from services.trainer.pretraining import MaskedModel
 from services.trainer.randomness import Randomness
 from services.trainer.schedule import one_cycle
 from services.trainer.snapshot import TRAIN, VAL
@@ -38,9 +39,6 @@ _log = logging.getLogger(__name__)
 # for the other's time slice, many times slower.
 DEFAULT_THREADS = 1
 THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays for models far larger than the default"
-
-# Signs in the longest training sequence.
-LONGEST_SEQUENCE = 3
 
 SGD_MOMENTUM = 0.9
 
@@ -106,6 +104,10 @@ class Telemetry:
         """The run was paused for so many more seconds."""
 
 
+# Gives a new model, of a vocabulary, the weights to begin with.
+Begin = Callable[[Recogniser, Sequence[str]], None]
+
+
 def nothing() -> None:
     """What a hook does unless it is given."""
 
@@ -121,6 +123,7 @@ class Training:
         held_out: the clips to judge by; those of the snapshot's val split unless given.
         between_batches: called before each batch; what it raises ends the training there.
         telemetry: told what happens within an epoch.
+        begin: gives the model the weights to begin with; without it, they are those of chance.
 
     Raises:
         InvalidInput: there is nothing to learn from these clips; the message says what is missing.
@@ -137,10 +140,11 @@ class Training:
         held_out: Sequence[DatasetClip] | None = None,
         between_batches: Callable[[], None] = nothing,
         telemetry: Telemetry | None = None,
+        begin: Begin | None = None,
     ) -> None:
         learnt = list(dataset.split(TRAIN) if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
-        supply.check(dataset, learnt, chosen=train is not None)
+        supply.check(dataset, learnt, chosen=train is not None or config.pretrain)
         self._dataset, self._chosen = dataset, (learnt, judged)
         self._config = config
         self._ranks = distributed.present()
@@ -153,16 +157,18 @@ class Training:
         with self._randomness.drawn():
             self._model = new_model(config, len(dataset.manifest.vocabulary)).to(device)
         self._model.penalise_blank(config.blank_penalty)
+        self._aim = aim_of(config, self._model)
         self._train, self._val = _divided(Clips.of(dataset, [*learnt, *judged], device), len(learnt))
         self._sampler = Sampler(
-            self._train, self._model.features, config.batch_size, LONGEST_SEQUENCE, Augmentation(), self._generator
+            self._train, self._model.features, config.batch_size, self._aim.longest, Augmentation(), self._generator
         )
         self._model.encoder.standardise(self._sampler.frames())
+        if begin is not None:
+            begin(self._model, dataset.manifest.vocabulary)
         self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
-        self._parameters = list(self._model.parameters())
+        self._parameters = self._aim.parameters(self._model)
         self._optimizer = _optimizer(self._parameters, config)
         self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
-        self._loss = objective(config.head, config.start)
         self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
         self._judging = Parts("validation", self._telemetry.split, release=nothing)
         self._progress = Progress()
@@ -251,7 +257,7 @@ class Training:
             kept = Kept(epoch=number, correct=correct, loss=val_loss)
             if self._averages.judged(kept):
                 val, correct, _ = self._judged()
-        best = correct > self._progress.most_correct
+        best = correct > self._progress.most_correct and not self._config.pretrain
         best_epoch = number if best else self._progress.best_epoch
         self._progress = self._progress.model_copy(
             update={
@@ -264,7 +270,7 @@ class Training:
                 "kept": self._averages.best,
             }
         )
-        if share >= self._config.start:
+        if posteriors is not None and share >= self._config.start:
             actions += self._watched(posteriors)
         self._state = self._snapshot()
         return Epoch(
@@ -280,7 +286,7 @@ class Training:
         )
 
     @full_memory_named()
-    def _epoch(self, share: float) -> tuple[float, float, Posteriors]:
+    def _epoch(self, share: float) -> tuple[float, float, Posteriors | None]:
         """One pass over the training clips: the mean loss, the last learning rate, and what was seen of the model.
 
         Args:
@@ -291,10 +297,10 @@ class Training:
         norms: list[Tensor] = []
         seen: list[Tensor] = []
         rate, step = math.nan, self._progress.steps
-        batches = self._sampler.epoch()
+        batches = (self._aim.prepared(batch, self._generator) for batch in self._sampler.epoch())
         while group := list(islice(batches, self._config.accumulate)):
             most = max(len(batch) for batch in group)
-            look = len(seen) * len(group) * self._config.batch_size < LOOKED_AT
+            look = self._aim.posteriors and len(seen) * len(group) * self._config.batch_size < LOOKED_AT
             learnt = self._learning.fit(most, partial(self._gradient, group, share, look))
             learnt = self._ranks.add_up(self._parameters, learnt)
             losses.append(learnt[:1])
@@ -312,7 +318,7 @@ class Training:
         # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
         finite = torch.cat([*losses, *norms]).isfinite().all()
         mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)
-        return float(mean), rate, Posteriors.of(torch.stack(seen).sum(dim=0))
+        return float(mean), rate, Posteriors.of(torch.stack(seen).sum(dim=0)) if seen else None
 
     def _gradient(self, group: Sequence[Batch], share: float, look: bool, parts: int) -> Tensor:
         """Leave the gradient of some batches' mean loss in the parameters, one part after the other.
@@ -324,16 +330,16 @@ class Training:
         total = torch.zeros(1 + FIGURES, device=group[0].lengths.device)
         for batch in group:
             self._between_batches()
-            totals = Totals.of(batch, len(group))
+            totals = self._aim.totals(batch, len(group))
             mine = self._ranks.share(batch)
             for part in mine.parts(parts) if mine else ():
                 with self._precision():
-                    log_probs = self._model.encoder(part.features, part.lengths)
-                loss = self._loss(log_probs, part, share, totals)
+                    answer = self._aim.answer(self._model, part)
+                loss = self._aim.loss(answer, part, share, totals)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total[0] += loss.detach()
                 if look:
-                    total[1:] += observe(log_probs, part.inside, part.target_lengths, self._config.blank_penalty)
+                    total[1:] += observe(answer, part.inside, part.target_lengths, self._config.blank_penalty)
         return total
 
     def _clip(self) -> Tensor:
@@ -431,12 +437,7 @@ class Training:
         searched = self.epoch % CONTINUOUS_EVERY == CONTINUOUS_EVERY - 1 or self.epoch == self._config.num_epochs - 1
 
         def judge(parts: int) -> Score:
-            return together(
-                [
-                    (evaluate(self.model, part, self._config.decoder, continuous=searched), int(part.lengths.sum()))
-                    for part in clips.parts(parts)
-                ]
-            )
+            return self._aim.judge(self.model, clips, parts, searched)
 
         return self._judging.fit(len(clips), judge) if len(clips) else NOTHING
 
@@ -478,7 +479,8 @@ class Training:
 
 def new_model(config: TrainConfig, glosses: int) -> Recogniser:
     """A model of this configuration, for so many glosses, with the weights that chance gives."""
-    return Recogniser(
+    kind = MaskedModel if config.pretrain else Recogniser
+    return kind(
         Architecture(
             classes=glosses + 1,
             hidden_dim=config.hidden_dim,

@@ -1,5 +1,7 @@
 """What a model has learnt as one safetensors file, and the model again."""
 
+import hashlib
+
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -33,6 +35,20 @@ def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
         model.load_state_dict(tensors)
         members.append(model.eval())
     return together(members).eval()
+
+
+def first(data: bytes) -> dict[str, Tensor]:
+    """The tensors of the first member of what `dump` made, by their names in a single model.
+
+    Raises:
+        SafetensorError: these are no tensors.
+    """
+    return _by_member(load(data))[0]
+
+
+def is_same(data: bytes, sha256: str) -> bool:
+    """Whether this is what was written under that hash."""
+    return hashlib.sha256(data).hexdigest() == sha256
 
 
 def _by_member(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -35,7 +35,7 @@ class Hypothesis:
 
     Attributes:
         signs: classes 1..C, in order.
-        score: log p(signs | x) over the alignments that the beam kept, less the insertion penalty of each sign; nats.
+        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats.
     """
 
     signs: tuple[int, ...]
@@ -50,6 +50,8 @@ class ContinuousDecoder:
         beam_width: prefixes kept from frame to frame.
         blank_penalty: nats taken from the blank in every frame, before anything else (`penalise_blank`).
         insertion_penalty: nats that each sign of a sequence costs.
+        repetition_penalty: nats more that a sign costs which follows itself. Many signs repeat their movement, and
+            hardly anyone signs one twice in a row.
 
     Raises:
         InvalidSetting: a width below 1, or a penalty that is not a finite number.
@@ -58,11 +60,12 @@ class ContinuousDecoder:
     beam_width: int = DEFAULT_BEAM_WIDTH
     blank_penalty: float = 0.0
     insertion_penalty: float = 0.0
+    repetition_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.beam_width < 1:
             raise InvalidSetting(f"a beam of {self.beam_width} prefixes keeps nothing. Give it a width of 1 or more.")
-        for name in ("blank_penalty", "insertion_penalty"):
+        for name in ("blank_penalty", "insertion_penalty", "repetition_penalty"):
             if not np.isfinite(getattr(self, name)):
                 raise InvalidSetting(f"{name}={getattr(self, name)}: give a finite number of nats.")
 
@@ -80,6 +83,7 @@ class ContinuousDecoder:
             width=self.beam_width,
             blank_penalty=self.blank_penalty,
             insertion_penalty=self.insertion_penalty,
+            repetition_penalty=self.repetition_penalty,
             most=most,
         )
 
@@ -91,13 +95,15 @@ def beam_search(
     width: int = DEFAULT_BEAM_WIDTH,
     blank_penalty: float = 0.0,
     insertion_penalty: float = 0.0,
+    repetition_penalty: float = 0.0,
     most: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Prefix beam search of Hannun et al. 2014 (arXiv 1408.2873, algorithm 1), without a language model.
 
     Each prefix carries two probabilities, of the alignments that end in a blank and of those that end in its last sign;
     of all prefixes the `width` best go on to the next frame. Their word-insertion bonus is a penalty here: a sequence
-    of n signs is ranked by log p(signs | x) - n · `insertion_penalty`.
+    of n signs, r of which are the same as the one before, is ranked by log p(signs | x) - n · `insertion_penalty`
+    - r · `repetition_penalty`.
 
     Of a frame's C classes the width + 1 best are tried. That loses nothing: of a prefix's extensions only the width
     best can be among the width best of all, and one more makes up for the repetition of its last sign, which only the
@@ -110,6 +116,7 @@ def beam_search(
         width: prefixes kept.
         blank_penalty: nats taken from the blank first.
         insertion_penalty: nats per sign.
+        repetition_penalty: nats more per sign that follows itself.
         most: how many sequences to return; without it, all that are left.
 
     Returns:
@@ -125,7 +132,8 @@ def beam_search(
     for start in range(0, clips, _TOGETHER):
         rows = order[start : start + _TOGETHER]
         prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty)
-        answers = _search(prepared, frames[rows], width, insertion_penalty, width if most is None else most)
+        costs = insertion_penalty, repetition_penalty
+        answers = _search(prepared, frames[rows], width, costs, width if most is None else most)
         for row, answer in zip(rows, answers, strict=True):
             found[row] = answer
     return found
@@ -199,7 +207,7 @@ def _search(
     prepared: Iterable[tuple[Array, Integers]],
     lengths: npt.NDArray[np.integer[Any]],
     width: int,
-    insertion_penalty: float,
+    costs: tuple[float, float],
     most: int,
 ) -> list[list[Hypothesis]]:
     """`beam_search` of clips that are sorted by length, the longest first."""
@@ -213,7 +221,7 @@ def _search(
         if live < len(beam.last):
             scores[live : len(beam.last)] = beam.total[live:]
             beam = beam.first(live)
-        beam, came_from[t, :live], emitted[t, :live] = _step(beam, frame, tried, insertion_penalty)
+        beam, came_from[t, :live], emitted[t, :live] = _step(beam, frame, tried, *costs)
     scores[: len(beam.last)] = beam.total
 
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :most]
@@ -229,7 +237,9 @@ def _search(
     ]
 
 
-def _step(beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float) -> tuple[_Beam, Integers, Integers]:
+def _step(
+    beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float, repetition_penalty: float
+) -> tuple[_Beam, Integers, Integers]:
     """One frame: its log-probabilities [B, C + 1] and the classes [B, K] that prefixes are extended by.
 
     Returns:
@@ -237,6 +247,8 @@ def _step(beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float) 
     """
     clips, width = beam.last.shape
     total = beam.total
+    # What a prefix's last sign may follow as a sign of its own.
+    again = beam.blank - repetition_penalty
 
     # A prefix stays what it is by a blank, or by its last sign going on ...
     stay_blank = total + frame[:, :1]
@@ -244,13 +256,13 @@ def _step(beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float) 
     # ... or it is made again, from its parent [B, child, parent], if that is there too.
     child_of = (beam.parent[:, :, None] == beam.name[:, None, :]) & np.isfinite(total)[:, :, None]
     repeats = beam.last[:, :, None] == beam.last[:, None, :]
-    made_again = np.where(child_of, np.where(repeats, beam.blank[:, None, :], total[:, None, :]), -np.inf).max(axis=2)
+    made_again = np.where(child_of, np.where(repeats, again[:, None, :], total[:, None, :]), -np.inf).max(axis=2)
     made_again += np.take_along_axis(frame, beam.last, axis=1) - insertion_penalty
     stay_sign = np.logaddexp(stay_sign, made_again)
 
     # A new prefix: each of the classes after each of the prefixes [B, W, K], unless it is that of a child just seen.
     repeats = beam.last[:, :, None] == tried[:, None, :]
-    new = np.where(repeats, beam.blank[:, :, None], total[:, :, None])
+    new = np.where(repeats, again[:, :, None], total[:, :, None])
     new += np.take_along_axis(frame, tried, axis=1)[:, None, :] - insertion_penalty
     seen = np.matmul(child_of.transpose(0, 2, 1).astype(np.float32), repeats.astype(np.float32)) > 0
     new[seen] = -np.inf

@@ -24,7 +24,7 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("preset", "corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "hand_dim", "head", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
+    __slots__ = ("preset", "corpus", "model_name", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "hand_dim", "head", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature", "pretrain", "start_from")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CORPUS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class TrainConfig(_message.Message):
     FLAT_START_FIELD_NUMBER: _ClassVar[int]
     BLANK_PENALTY_FIELD_NUMBER: _ClassVar[int]
     INSERTION_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    REPETITION_PENALTY_FIELD_NUMBER: _ClassVar[int]
     TARGET_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     TRAIN_PAST_TARGET_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +62,8 @@ class TrainConfig(_message.Message):
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     MAX_GPU_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    PRETRAIN_FIELD_NUMBER: _ClassVar[int]
+    START_FROM_FIELD_NUMBER: _ClassVar[int]
     preset: str
     corpus: str
     model_name: str
@@ -89,6 +92,7 @@ class TrainConfig(_message.Message):
     flat_start: float
     blank_penalty: float
     insertion_penalty: float
+    repetition_penalty: float
     target_accuracy: float
     train_past_target: bool
     seed: int
@@ -97,7 +101,9 @@ class TrainConfig(_message.Message):
     publish: str
     jobs: int
     max_gpu_temperature: float
-    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
+    pretrain: bool
+    start_from: str
+    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ..., pretrain: bool = ..., start_from: _Optional[str] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("config", "resume_run_id")
@@ -212,7 +218,7 @@ class EpochFinished(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_top5: _Optional[int] = ..., val_continuous_correct: _Optional[int] = ..., learning_rate: _Optional[float] = ..., actions: _Optional[_Iterable[str]] = ..., member: _Optional[int] = ..., fold: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RunFinished(_message.Message):
-    __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error", "val_continuous_accuracy", "val_top5_accuracy", "blank_ratio", "members", "seed_sd", "ensemble")
+    __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error", "val_continuous_accuracy", "val_top5_accuracy", "blank_ratio", "members", "seed_sd", "ensemble", "pretrained", "val_loss")
     STATE_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +235,8 @@ class RunFinished(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     SEED_SD_FIELD_NUMBER: _ClassVar[int]
     ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
+    PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
     state: RunState
     model_name: str
     model_version: str
@@ -245,7 +253,9 @@ class RunFinished(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[MemberResult]
     seed_sd: float
     ensemble: Tally
-    def __init__(self, state: _Optional[_Union[RunState, str]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., val_accuracy: _Optional[float] = ..., val_greedy_accuracy: _Optional[float] = ..., val_clips: _Optional[int] = ..., goal_met: bool = ..., collapsed: bool = ..., seconds: _Optional[float] = ..., error: _Optional[str] = ..., val_continuous_accuracy: _Optional[float] = ..., val_top5_accuracy: _Optional[float] = ..., blank_ratio: _Optional[float] = ..., members: _Optional[_Iterable[_Union[MemberResult, _Mapping]]] = ..., seed_sd: _Optional[float] = ..., ensemble: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
+    pretrained: bool
+    val_loss: float
+    def __init__(self, state: _Optional[_Union[RunState, str]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., val_accuracy: _Optional[float] = ..., val_greedy_accuracy: _Optional[float] = ..., val_clips: _Optional[int] = ..., goal_met: bool = ..., collapsed: bool = ..., seconds: _Optional[float] = ..., error: _Optional[str] = ..., val_continuous_accuracy: _Optional[float] = ..., val_top5_accuracy: _Optional[float] = ..., blank_ratio: _Optional[float] = ..., members: _Optional[_Iterable[_Union[MemberResult, _Mapping]]] = ..., seed_sd: _Optional[float] = ..., ensemble: _Optional[_Union[Tally, _Mapping]] = ..., pretrained: bool = ..., val_loss: _Optional[float] = ...) -> None: ...
 
 class MemberResult(_message.Message):
     __slots__ = ("fold", "seed", "epochs", "tally")
@@ -306,7 +316,7 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunSummary, _Mapping]]] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "state", "epochs", "val_accuracy", "model_version", "members", "members_done")
+    __slots__ = ("run_id", "state", "epochs", "val_accuracy", "model_version", "members", "members_done", "val_clips")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
@@ -314,6 +324,7 @@ class RunSummary(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_DONE_FIELD_NUMBER: _ClassVar[int]
+    VAL_CLIPS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     state: RunState
     epochs: int
@@ -321,4 +332,5 @@ class RunSummary(_message.Message):
     model_version: str
     members: int
     members_done: int
-    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ..., members: _Optional[int] = ..., members_done: _Optional[int] = ...) -> None: ...
+    val_clips: int
+    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., epochs: _Optional[int] = ..., val_accuracy: _Optional[float] = ..., model_version: _Optional[str] = ..., members: _Optional[int] = ..., members_done: _Optional[int] = ..., val_clips: _Optional[int] = ...) -> None: ...

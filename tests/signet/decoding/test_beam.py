@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,16 +19,22 @@ EVERYTHING = 400
 penalties = st.sampled_from([0.0, 0.7, 2.0])
 
 
-@given(small, penalties, st.sampled_from([0.0, 0.5, 2.0, -0.5]))
+@given(small, penalties, st.sampled_from([0.0, 0.5, 2.0, -0.5]), st.sampled_from([0.0, 1.5, 20.0]))
 @settings(max_examples=60, deadline=None)
 def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
-    log_probs: Array, blank_penalty: float, insertion_penalty: float
+    log_probs: Array, blank_penalty: float, insertion_penalty: float, repetition_penalty: float
 ) -> None:
     (found,) = beam_search(
-        log_probs[None], width=EVERYTHING, blank_penalty=blank_penalty, insertion_penalty=insertion_penalty
+        log_probs[None],
+        width=EVERYTHING,
+        blank_penalty=blank_penalty,
+        insertion_penalty=insertion_penalty,
+        repetition_penalty=repetition_penalty,
     )
     expected = {
-        signs: score - insertion_penalty * len(signs)
+        signs: score
+        - insertion_penalty * len(signs)
+        - repetition_penalty * sum(one == other for one, other in pairwise(signs))
         for signs, score in sequences(penalise_blank(log_probs, blank_penalty)).items()
     }
     assert len(found) == len(expected)
@@ -102,6 +109,13 @@ def test_a_blank_penalty_brings_signs_out_and_an_insertion_penalty_takes_them_ba
     assert decoded() == ()
     assert decoded(blank_penalty=2.0) == (1,)
     assert decoded(blank_penalty=2.0, insertion_penalty=3.0) == ()
+
+
+def test_a_repetition_penalty_merges_a_sign_that_repeats_its_movement_and_leaves_others_alone() -> None:
+    path = np.array([BLANK, 1, BLANK, 1, BLANK, 2, BLANK])
+    log_probs = log_softmax(4 * np.eye(3)[path])[None]
+    assert ContinuousDecoder().decode(log_probs) == [(1, 1, 2)]
+    assert ContinuousDecoder(repetition_penalty=5.0).decode(log_probs) == [(1, 2)]
 
 
 def test_what_a_diverged_model_says_is_refused() -> None:

@@ -1,0 +1,96 @@
+"""What a training is about: what of its batches is learnt, what is minimised, and what it is judged by.
+
+`Recognition` is the training of a model that will be published; `services.trainer.pretraining` has the other.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from services.trainer.batches import Batch, Clips
+from services.trainer.config import TrainConfig
+from services.trainer.evaluate import Score, evaluate, together
+from services.trainer.model import Recogniser
+from services.trainer.objective import Totals
+from services.trainer.objective import loss as objective
+from services.trainer.pretraining import MaskedPrediction
+
+# Signs in the longest training sequence.
+LONGEST_SEQUENCE = 3
+
+
+class Aim(Protocol):
+    """What a training is about.
+
+    Attributes:
+        longest: clips in the longest training sequence.
+        posteriors: whether an answer is log-probabilities, in which a collapse can be seen.
+    """
+
+    longest: int
+    posteriors: bool
+
+    def parameters(self, model: Recogniser) -> list[nn.Parameter]:
+        """What of the model is trained."""
+
+    def prepared(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch as it is learnt from; what is drawn for it comes from the generator."""
+
+    def totals(self, batch: Batch, batches: int) -> Any:
+        """What the means of a batch's losses are over, as one of so many; its parts are given those of the whole."""
+
+    def answer(self, model: Recogniser, part: Batch) -> Tensor:
+        """What the model says of a batch, or of a part of one."""
+
+    def loss(self, answer: Tensor, part: Batch, share: float, totals: Any) -> Tensor:
+        """What is minimised, when this share of the epochs has gone before."""
+
+    def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
+        """How a model does on clips, taken in so many parts at least; `searched` lets the continuous decoder run."""
+
+
+class Recognition:
+    """Signs are to be recognised. See `Aim`."""
+
+    longest = LONGEST_SEQUENCE
+    posteriors = True
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._decoder = config.decoder
+        self._loss = objective(config.head, config.start)
+
+    def parameters(self, model: Recogniser) -> list[nn.Parameter]:
+        """All."""
+        return list(model.parameters())
+
+    def prepared(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """As it is."""
+        return batch
+
+    def totals(self, batch: Batch, batches: int) -> Totals:
+        """Signs and frames."""
+        return Totals.of(batch, batches)
+
+    def answer(self, model: Recogniser, part: Batch) -> Tensor:
+        """Log-probabilities [B, T, C + 1]."""
+        log_probs: Tensor = model.encoder(part.features, part.lengths)
+        return log_probs
+
+    def loss(self, answer: Tensor, part: Batch, share: float, totals: Totals) -> Tensor:
+        """See `services.trainer.objective`."""
+        return self._loss(answer, part, share, totals)
+
+    def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
+        """What is recognised, and how."""
+        return together(
+            [
+                (evaluate(model, part, self._decoder, continuous=searched), int(part.lengths.sum()))
+                for part in clips.parts(parts)
+            ]
+        )
+
+
+def aim_of(config: TrainConfig, model: Recogniser) -> Aim:
+    """What a training of this configuration is about."""
+    return MaskedPrediction(model.features) if config.pretrain else Recognition(config)

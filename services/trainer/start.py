@@ -1,0 +1,241 @@
+"""Where a run begins when it begins with what another one has learnt (`--start-from`), and what it may begin with.
+
+A start is refused if it learnt from a clip that the new run judges by: what was seen is not held out.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from services.trainer import weights
+from services.trainer.checkpoint import WEIGHTS as KEPT
+from services.trainer.checkpoint import member_file, read_progress
+from services.trainer.config import TrainConfig
+from services.trainer.export import WEIGHTS
+from services.trainer.members import Member, Place, plan_of
+from services.trainer.model import Recogniser
+from services.trainer.pretraining import MaskedModel
+from signet import dataset as datasets
+from signet import layout, registry
+from signet.audit import joined
+from signet.dataset import DatasetClip, Manifest
+from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
+from signet.store import ObjectStore
+
+# Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
+_SHAPES = ("hidden_dim", "hand_dim", "num_layers", "without")
+
+_ENCODER, _HEAD = "encoder.", "encoder.head."
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with.
+
+    Attributes:
+        name: as --start-from names it, a model by its version.
+        config: how it was trained.
+        vocabulary: its glosses; class c is vocabulary[c - 1].
+        weights: of its first member, as `services.trainer.weights.dump` gives them.
+        learnt: the clips that it and its own starts learnt from.
+        twins: groups of clip ids that its data sets know to show the same recording.
+    """
+
+    name: str
+    config: TrainConfig
+    vocabulary: tuple[str, ...]
+    weights: bytes
+    learnt: tuple[DatasetClip, ...]
+    twins: tuple[tuple[str, ...], ...]
+
+    def check(self, config: TrainConfig, members: Sequence[Member], twins: Iterable[Sequence[str]]) -> None:
+        """See that a run may begin with this.
+
+        Args:
+            config: the run's configuration.
+            members: its members.
+            twins: groups of clip ids that its data set knows to show the same recording.
+
+        Raises:
+            InvalidSetting: the two are of different sizes; the message names the flag.
+            InvalidInput: a held-out clip was learnt from; the message names one.
+        """
+        names = _SHAPES if self.config.pretrain or config.pretrain else (*_SHAPES, "head")
+        for name in names:
+            theirs, mine = getattr(self.config, name), getattr(config, name)
+            if theirs != mine:
+                flag = f"--{name.replace('_', '-')}"
+                raise InvalidSetting(
+                    f"--start-from {self.name} was trained with {flag} {theirs!r}, and this run is told {mine!r}: the "
+                    f"weights do not fit. Give {flag} {theirs!r}, or begin with another."
+                )
+        held_out = {clip.clip_id: clip for member in members for clip in member.held_out}
+        seen = self._seen(held_out.values(), twins)
+        if seen:
+            raise InvalidInput(
+                f"--start-from {self.name} has learnt from {len(seen)} of the {len(held_out)} clips that this run is "
+                f"judged by, such as {seen[0]}: its figures would be no measure. Begin with a run on a corpus' train "
+                f"split only{', or leave --folds out' if config.folds else ''}."
+            )
+
+    def begin(self, model: Recogniser, vocabulary: Sequence[str]) -> None:
+        """Give a model, of sizes that fit, these weights: see `transferred`."""
+        own = model.state_dict()
+        head = not self.config.pretrain and not isinstance(model, MaskedModel)
+        model.load_state_dict({**own, **dict(transferred(self.tensors, own, self.vocabulary, vocabulary, head=head))})
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by name.
+
+        Raises:
+            DataLoss: they cannot be read.
+        """
+        try:
+            return weights.first(self.weights)
+        except SafetensorError as error:
+            raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
+
+    def _seen(self, held_out: Iterable[DatasetClip], twins: Iterable[Sequence[str]]) -> list[str]:
+        """Ids of those held-out clips that were learnt from, in whatever recording of them."""
+        videos = {clip.source_sha256 for clip in self.learnt} - {""}
+        ids = {clip.clip_id for clip in self.learnt}
+        clips = list(held_out)
+        ids |= {clip.clip_id for clip in clips if clip.source_sha256 in videos}
+        for group in joined((*self.twins, *twins)):
+            if not ids.isdisjoint(group):
+                ids.update(group)
+        return sorted(clip.clip_id for clip in clips if clip.clip_id in ids)
+
+
+def transferred(
+    theirs: dict[str, Tensor],
+    mine: dict[str, Tensor],
+    their_glosses: Sequence[str],
+    my_glosses: Sequence[str],
+    *,
+    head: bool,
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a model begins with, by name.
+
+    Those are the standardisation, the projection of the hands and the LSTMs; with the head, also all of it that says
+    when a sign happens, and what belongs to each gloss that both know.
+
+    Args:
+        theirs: the start's tensors.
+        mine: the new model's, of the same sizes but for its glosses.
+        their_glosses: the start's vocabulary.
+        my_glosses: the new model's.
+        head: whether that of the start was trained, and that of the new model is to be.
+    """
+    of_gloss = {gloss: index for index, gloss in enumerate(their_glosses)}
+    pairs = [(of_gloss[gloss], index) for index, gloss in enumerate(my_glosses) if gloss in of_gloss]
+    source = torch.tensor([pair[0] for pair in pairs], dtype=torch.long)
+    target = torch.tensor([pair[1] for pair in pairs], dtype=torch.long)
+    for name, own in mine.items():
+        if not name.startswith(_ENCODER) or name not in theirs or (name.startswith(_HEAD) and not head):
+            continue
+        found = theirs[name].to(own)
+        if name.startswith(f"{_HEAD}signs."):
+            rows = own.clone()
+            rows[target] = found[source]
+            yield name, rows
+        elif name.startswith(f"{_HEAD}logits."):
+            # The blank comes first, and is common to all.
+            rows = own.clone()
+            rows[0] = found[0]
+            rows[target + 1] = found[source + 1]
+            yield name, rows
+        else:
+            yield name, found
+
+
+def pinned(store: ObjectStore, name: str) -> str:
+    """What --start-from names, a model by its version in place of an alias; "" names nothing.
+
+    Raises:
+        NotFound: there is neither such a run nor such a model.
+    """
+    if not name or ("@" not in name and store.stat(layout.run(name, "config.json"))):
+        return name
+    model, _, version = name.partition("@")
+    try:
+        return f"{model}@{registry.resolve(store, model, version or registry.LATEST)}"
+    except NotFound as error:
+        raise NotFound(
+            f"--start-from {name}: {store.url} has no such run and no such model. `signet runs` lists the runs; a "
+            "model is named as name, name@alias or name@version."
+        ) from error
+
+
+def read(store: ObjectStore, name: str) -> Start | None:
+    """What a run begins with; None for "".
+
+    Args:
+        store: where runs and models are.
+        name: from `pinned`.
+
+    Raises:
+        NotFound: there is none.
+        NotReady: it is a run whose first member is not trained, or of another version of Signet.
+        DataLoss: it is damaged.
+    """
+    if not name:
+        return None
+    return _of_model(store, name) if "@" in name else _of_run(store, name)
+
+
+def _of_run(store: ObjectStore, run_id: str) -> Start:
+    config = _config(store.get(layout.run(run_id, "config.json")), f"run {run_id}")
+    progress = read_progress(store, run_id)
+    first = progress.members[0] if progress and progress.members else None
+    data, key = b"", ""
+    if progress is not None and first is not None and (first.done or store.stat(layout.run(run_id, "result.json"))):
+        place: Place = (first.fold, first.seed)
+        key = layout.run(run_id, member_file(len(progress.members), place, KEPT))
+        # A pre-training that was stopped has left weights too.
+        with contextlib.suppress(NotFound):
+            data = store.get(key)
+    if progress is None or first is None or not data:
+        raise NotReady(
+            f"--start-from {run_id}: the run has kept no weights, since its first member is not trained to its end. Go "
+            f"on with it (`signet train --resume {run_id}`), or name the model that it published."
+        )
+    if first.done and not weights.is_same(data, first.sha256):
+        raise DataLoss(f"{store.url}/{key} is not what was written. Begin with another run.")
+    manifest = datasets.read_manifest(store, progress.dataset_name, progress.dataset_version)
+    return _start(store, run_id, config, manifest, data)
+
+
+def _of_model(store: ObjectStore, name: str) -> Start:
+    model, _, version = name.partition("@")
+    card = registry.read_card(store, model, version)
+    manifest = datasets.read_manifest(store, card.dataset_name, card.dataset_version)
+    config = _config(card.config, f"model {name}")
+    return _start(store, name, config, manifest, registry.read_file(store, card, WEIGHTS))
+
+
+def _start(store: ObjectStore, name: str, config: TrainConfig, manifest: Manifest, data: bytes) -> Start:
+    before = read(store, config.start_from)
+    return Start(
+        name=name,
+        config=config,
+        vocabulary=manifest.vocabulary,
+        weights=data,
+        learnt=(*plan_of(manifest, config)[0].train, *(before.learnt if before else ())),
+        twins=(*manifest.audit.twins, *(before.twins if before else ())),
+    )
+
+
+def _config(told: bytes | Mapping[str, object], whose: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate_json(told) if isinstance(told, bytes) else TrainConfig.model_validate(told)
+    except ValidationError as error:
+        raise NotReady(
+            f"--start-from: {whose} is of another version of Signet, whose models are built otherwise."
+        ) from error

@@ -1,0 +1,173 @@
+"""What a run may begin with, and what of it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from services.trainer import start
+from services.trainer.config import TrainConfig
+from services.trainer.members import plan
+from services.trainer.run import Hooks, new_run_id, run
+from services.trainer.start import Start
+from services.trainer.training import Training, new_model
+from services.trainer.weights import dump
+from signet import dataset as datasets
+from signet import layout
+from signet.dataset import Dataset, SourceClip
+from signet.errors import InvalidInput, InvalidSetting, NotFound, NotReady
+from signet.landmarks import dump as dump_clip
+from signet.store import DirectoryStore
+from tests.services.trainer.conftest import Fill, moving_clip
+
+CPU = torch.device("cpu")
+QUICK = TrainConfig(num_epochs=2, hidden_dim=8, hand_dim=4, batch_size=6, publish="none")
+PRETRAIN = TrainConfig(pretrain=True, num_epochs=2, hidden_dim=8, hand_dim=4, batch_size=6)
+
+MINE, THEIRS = ("apple", "book", "who"), ("book", "chair", "drink", "who")
+
+
+def begun(config: TrainConfig, told: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
+    """Tensors of a start, of a new model before it begins with that, and after."""
+    source, model = new_model(config, len(THEIRS)), new_model(told, len(MINE))
+    source.encoder.mean.fill_(3.0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    Start("x", config, THEIRS, dump(source), (), ()).begin(model, MINE)
+    return source.state_dict(), before, dict(model.state_dict())
+
+
+def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name in one if name not in other or not torch.equal(one[name], other[name])}
+
+
+@pytest.mark.parametrize("head", ["competition", "attention", "linear"])
+def test_an_ordinary_start_gives_encoder_timing_and_the_glosses_in_common(head: str) -> None:
+    config = QUICK.model_copy(update={"head": head})
+    theirs, before, after = begun(config, config)
+
+    of_gloss = "logits" if head == "linear" else "signs"
+    blank = int(head == "linear")
+    assert {name.split(".")[2] for name in differing(after, theirs)} == {of_gloss}
+    for name in differing(after, theirs):
+        rows, found, own = after[name][blank:], theirs[name][blank:], before[name][blank:]
+        assert torch.equal(rows[1], found[0])  # book
+        assert torch.equal(rows[2], found[3])  # who
+        assert torch.equal(rows[0], own[0])  # apple
+        assert torch.equal(after[name][:blank], theirs[name][:blank])
+
+
+def test_a_pretrained_start_gives_no_head() -> None:
+    theirs, before, after = begun(PRETRAIN)
+
+    changed, head = differing(after, before), {name for name in after if name.startswith("encoder.head.")}
+    assert not changed & head
+    assert not differing(after, theirs) - head
+    assert "encoder.mean" in changed
+
+
+def other_corpus(store: DirectoryStore, corpus: str = "other", first: int = 500) -> Dataset:
+    """Clips of nobody that the small corpus shows."""
+    clips = [
+        moving_clip(f"x{first}-{gloss}-{index}", gloss, "train" if index < 4 else "val", first + 10 * number + index)
+        for number, gloss in enumerate(("book", "who"))
+        for index in range(5)
+    ]
+    for clip in clips:
+        store.create(layout.clip(corpus, clip.record.clip_id), dump_clip(clip))
+    return datasets.build(corpus, [SourceClip(clip, clip.record.source_sha256) for clip in clips])
+
+
+def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    other_corpus(directory_store)
+    before = new_run_id()
+    run(directory_store, PRETRAIN.model_copy(update={"corpus": "other"}), before, Hooks())
+    found = start.read(directory_store, before)
+    assert found is not None
+    told = QUICK.model_copy(update={"start_from": before, "jobs": 2, "seeds": 2, "lr": 1e-9, "weight_decay": 0.0})
+
+    after = new_run_id()
+    result = run(directory_store, told, after, Hooks())
+
+    assert result.state == "succeeded"
+    again = start.read(directory_store, after)
+    assert again is not None
+    assert torch.allclose(again.tensors["encoder.hand.0.weight"], found.tensors["encoder.hand.0.weight"], atol=1e-6)
+    # What it learnt from is its own clips and those of its start.
+    assert {clip.clip_id for clip in found.learnt} < {clip.clip_id for clip in again.learnt}
+
+
+def test_without_a_start_nothing_is_otherwise(small_dataset: Dataset) -> None:
+    plain = Training(small_dataset, QUICK, CPU)
+
+    assert "pretrain" not in plain._subject.config
+    assert "start_from" not in plain._subject.config
+
+
+def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
+    found.check(config, plan(dataset, config), dataset.manifest.audit.twins)
+
+
+def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:
+    train, val = small_dataset.split("train"), small_dataset.split("val")
+    fair = Start("x", QUICK, THEIRS, b"", tuple(train), ())
+
+    guarded(QUICK, small_dataset, fair)
+    with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
+        guarded(QUICK, small_dataset, replace(fair, learnt=(*train, val[0])))
+    renamed = val[0].model_copy(update={"clip_id": "another"})
+    with pytest.raises(InvalidInput, match="book-6"):
+        guarded(QUICK, small_dataset, replace(fair, learnt=(renamed,)))
+    unlike = renamed.model_copy(update={"source_sha256": "f" * 64})
+    with pytest.raises(InvalidInput, match="book-6"):
+        guarded(QUICK, small_dataset, replace(fair, learnt=(unlike,), twins=(("another", "book-6"),)))
+    with pytest.raises(InvalidInput, match="leave --folds out"):
+        guarded(QUICK.model_copy(update={"folds": 2}), small_dataset, fair)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hidden_dim", 16), ("hand_dim", 8), ("num_layers", 2), ("without", "contact"), ("head", "linear")],
+)
+def test_sizes_that_do_not_fit_are_named(small_dataset: Dataset, name: str, value: object) -> None:
+    found = Start("x", QUICK, THEIRS, b"", (), ())
+
+    with pytest.raises(InvalidSetting) as raised:
+        guarded(QUICK.model_copy(update={name: value}), small_dataset, found)
+
+    for text in (f"--{name.replace('_', '-')}", repr(value), repr(getattr(QUICK, name))):
+        assert text in str(raised.value)
+
+
+def test_a_pretrained_start_fits_every_head(small_dataset: Dataset) -> None:
+    guarded(QUICK.model_copy(update={"head": "linear"}), small_dataset, Start("x", PRETRAIN, THEIRS, b"", (), ()))
+
+
+@pytest.mark.parametrize("name", ["20261125T000000Z-ffffff", "nobody@latest", "nobody"])
+def test_a_start_that_is_not_there_is_named(directory_store: DirectoryStore, fill: Fill, name: str) -> None:
+    with pytest.raises(NotFound, match=f"--start-from {name}"):
+        run(fill(directory_store), QUICK.model_copy(update={"start_from": name}), new_run_id(), Hooks())
+
+
+def test_a_run_that_has_trained_nobody_yet_is_no_start(directory_store: DirectoryStore) -> None:
+    directory_store.create(layout.run("begun", "config.json"), QUICK.model_dump_json().encode())
+
+    with pytest.raises(NotReady, match="--resume begun"):
+        start.read(directory_store, "begun")
+
+
+def test_a_published_model_is_noted_by_its_version(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    other_corpus(directory_store)
+    result = run(
+        directory_store,
+        QUICK.model_copy(update={"corpus": "other", "publish": "ensemble"}),
+        new_run_id(),
+        Hooks(),
+    )
+    run_id = new_run_id()
+
+    run(directory_store, QUICK.model_copy(update={"start_from": "signet"}), run_id, Hooks())
+
+    noted = TrainConfig.model_validate_json(directory_store.get(layout.run(run_id, "config.json")))
+    assert noted.start_from == f"signet@{result.model_version}"
