@@ -108,7 +108,8 @@ def _of_blank(record: Record, seeds: Sequence[Tally]) -> Iterator[Finding]:
             "gap", "caution", "The continuous decoder says less than the model knows",
             f"Exact decoding is right in {percent(_mean(seeds, 'correct'))}, the continuous decoder in "
             f"{percent(_mean(seeds, 'continuous_correct'))}: signs come out twice, split, or not at all.",
-            "Train longer; raise --insertion-penalty if signs come out twice, --blank-penalty if they are missing.",
+            "Train longer; raise --repetition-penalty if a sign comes out twice, --insertion-penalty if others are "
+            "made up, --blank-penalty if they are missing.",
         )  # fmt: skip
     together = record.result.ensemble if record.result is not None else None
     if together is not None and together.clips and together.empty / together.clips > empty + _EMPTIER:
