@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -64,16 +65,25 @@ class _Model(BaseModel):
 
 
 class Owner(_Model):
-    """The process that a run is trained by."""
+    """The process that a run is trained by.
+
+    Attributes:
+        token: a name that nobody else has.
+        host: the machine or container.
+        pid: its number there.
+        began: when it was started, as `_began` says it; "" where the system does not.
+    """
 
     token: str
     host: str
     pid: int
+    began: str = ""
 
     @classmethod
     def this_process(cls) -> "Owner":
         """A name that no other run and no other process has."""
-        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=os.getpid())
+        pid = os.getpid()
+        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=pid, began=_began(pid))
 
     def is_running(self) -> bool | None:
         """Whether that process is there; None if it would be on another machine."""
@@ -88,7 +98,16 @@ class Owner(_Model):
             return False
         except PermissionError:
             pass  # somebody else's, but there
-        return True
+        # In a container that is restarted, a process or a thread of another soon has the number.
+        return not self.began or _began(self.pid) == self.began
+
+
+def _began(pid: int) -> str:
+    """When this process was started, in clock ticks since the machine was: field 22 of proc(5)'s stat; "" elsewhere."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 class MemberProgress(_Model):

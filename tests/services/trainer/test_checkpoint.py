@@ -219,11 +219,11 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
     assert go_on(directory_store).weights((0, 3)) == b"weights"
 
 
-def owned(pid: int, host: str, updated: str) -> Progress:
+def owned(pid: int, host: str, updated: str, began: str = "") -> Progress:
     return Progress.model_validate(
         {
             "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "members": (),
-            "owner": {"token": "t", "host": host, "pid": pid}, "updated": updated,
+            "owner": {"token": "t", "host": host, "pid": pid, "began": began}, "updated": updated,
         }
     )  # fmt: skip
 
@@ -233,6 +233,7 @@ def test_a_run_is_live_as_long_as_its_process_is_or_may_be(directory_store: Dire
     long_ago, ever = "2026-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         assert owned(other.pid, here, long_ago).is_live()
+        assert not owned(other.pid, here, ever, began="1").is_live(), "another process has the number now"
         other.terminate()
         other.wait(10)
         assert not owned(other.pid, here, ever).is_live()
