@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from services.trainer.config import TrainConfig
+from services.trainer.state import Subject
 from services.trainer.training import Epoch, Training
 from signet import dataset
 from signet.dataset import Dataset
@@ -164,6 +165,15 @@ def test_what_does_not_change_a_training_may_be_told_otherwise(small_dataset: Da
     training = Training(small_dataset, CONFIG.model_copy(update=told), CPU)
     training.restore(state)
     assert training.epoch == 1
+
+
+def test_a_state_does_not_name_what_its_version_knows_first(small_dataset: Dataset) -> None:
+    def named(config: TrainConfig) -> set[str]:
+        return set(Subject.of(config, small_dataset, [], [], "cpu").config)
+
+    later = {"pretrain", "start_from", "repetition_penalty"}
+    assert not named(CONFIG) & later, "or the states of runs that earlier versions began would be refused"
+    assert "repetition_penalty" in named(CONFIG.model_copy(update={"repetition_penalty": 1.0}))
 
 
 def test_a_damaged_state_is_refused_and_changes_nothing(small_dataset: Dataset) -> None:
