@@ -18,7 +18,7 @@ from torch import Tensor
 
 from services.trainer.batches import Clips
 from services.trainer.loss import single_sign_scores
-from services.trainer.model import Recogniser
+from services.trainer.model import Recogniser, frames_inside
 from signet.decoding import BLANK, ContinuousDecoder
 from signet.gloss_errors import GlossErrors, gloss_errors
 
@@ -217,7 +217,7 @@ def concatenation_error_rate(
             landmarks += _errors(model, seen, joined.lengths, signed, decoder)
             own = model.features(*part.padded(), part.lengths)
             side_by_side = torch.zeros_like(seen)
-            side_by_side[_inside(joined.lengths, seen)] = own[_inside(part.lengths, own)]
+            side_by_side[frames_inside(seen, joined.lengths)] = own[frames_inside(own, part.lengths)]
             features += _errors(model, side_by_side, joined.lengths, signed, decoder)
     return ConcatenationErrors(features, landmarks)
 
@@ -240,11 +240,6 @@ def _as_served(model: Recogniser) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def _inside(lengths: Tensor, frames: Tensor) -> Tensor:
-    """Which frames of [B, T, ...] belong to their sequence: [B, T]."""
-    return torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +279,7 @@ def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuo
     scores = single_sign_scores(log_probs, lengths)
     rank = (scores > scores.gather(1, truth - 1)).sum(dim=1)
     path = log_probs.argmax(dim=2)
-    inside = _inside(lengths, path)
+    inside = frames_inside(path, lengths)
     before = torch.nn.functional.pad(path[:, :-1], (1, 0), value=BLANK)
     begins = inside & (path != BLANK) & (path != before)
     first = path.gather(1, begins.int().argmax(dim=1, keepdim=True))[:, 0]

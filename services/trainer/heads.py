@@ -60,7 +60,8 @@ class LinearHead(nn.Module):
 
     def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
         """[B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
-        return torch.log_softmax(self.logits(x).float(), dim=-1)
+        logits: Tensor = self.logits(x).float()
+        return logits
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many models to log-probabilities [B, T, C + 1]: their geometric mean."""
@@ -68,7 +69,7 @@ class LinearHead(nn.Module):
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
         """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
-        return self.evidence(x, inside)
+        return self.decide(self.evidence(x, inside), inside)
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:

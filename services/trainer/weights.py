@@ -1,7 +1,5 @@
 """What a model has learnt as one safetensors file, and the model again."""
 
-import hashlib
-
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -44,11 +42,6 @@ def first(data: bytes) -> dict[str, Tensor]:
         SafetensorError: these are no tensors.
     """
     return _by_member(load(data))[0]
-
-
-def is_same(data: bytes, sha256: str) -> bool:
-    """Whether this is what was written under that hash."""
-    return hashlib.sha256(data).hexdigest() == sha256
 
 
 def _by_member(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -94,8 +94,10 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
     decoder = ContinuousDecoder(blank_penalty=1.0)
     # A head without saliency leaves nothing to add up.
-    torch.nn.init.zeros_(members[0].encoder.head.timing.weight)  # type: ignore[union-attr,arg-type]
-    torch.nn.init.zeros_(members[0].encoder.head.timing.bias)  # type: ignore[union-attr,arg-type]
+    head = members[0].encoder.head
+    assert isinstance(head, CompetitionHead)
+    torch.nn.init.zeros_(head.timing.weight)
+    torch.nn.init.zeros_(head.timing.bias)
     same = Ensemble([members[0], members[0]])
     judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
     assert judged.loss == pytest.approx(alone.loss, rel=1e-5)
