@@ -30,9 +30,11 @@ from services.trainer import snapshot
 from services.trainer.augment import Augmentation
 from services.trainer.batches import Clips, Sampler
 from services.trainer.config import TrainConfig
+from services.trainer.devices import use_threads
 from services.trainer.features import Features
+from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser
-from services.trainer.training import Training, new_model, use_threads
+from services.trainer.training import Training
 from signet.dataset import Dataset
 from signet.errors import SignetError
 from signet.store import StoreSettings, open_store

@@ -23,6 +23,9 @@ from signet.store import ObjectStore
 
 SCHEMA = "signet.dataset/1"
 
+# The split of clips that came from another corpus: they are learnt from, and never held out.
+SUPPLEMENT = "supplement"
+
 
 class DatasetClip(BaseModel):
     """One clip of a snapshot.
@@ -55,7 +58,7 @@ class Audit(BaseModel):
     near_identical: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind whose clips have more than one gloss.
     multi_label: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind that stand on both sides of a split.
+    # Groups of either kind that stand on both sides of a split; a supplement stands on the side of train.
     leaking: tuple[tuple[str, ...], ...] = ()
     # Signers that stand on both sides: WLASL's official split is not signer-independent.
     shared_signers: int = 0
@@ -75,8 +78,10 @@ class Manifest(BaseModel):
     name: str
     version: str
     corpus: str
-    # How the clips were extracted; one value, since a changed extractor is never mixed with an old one.
+    # How its clips were extracted; one value, since a changed extractor is never mixed with an old one.
     extractor: str
+    # The corpus of further clips, which are learnt from and never judged by; "" without.
+    supplement: str = ""
     frame_rate: float
     # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
@@ -142,8 +147,15 @@ def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
     return assemble(name, [source.sampled() for source in sources])
 
 
-def assemble(name: str, sampled: Iterable[SampledClip]) -> Dataset:
-    """Make a snapshot of these clips, in the order of their ids; at least one."""
+def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence[str]] = ()) -> Dataset:
+    """Make a snapshot of these clips, in the order of their ids; at least one that is no supplement.
+
+    Args:
+        name: the snapshot's.
+        sampled: the clips.
+        twins: groups of ids that are known to show the same recording, beside those that are found here; ids of other
+            clips are passed over.
+    """
     ordered = sorted(sampled, key=lambda source: source.record.clip_id)
     clips, start = [], 0
     for source in ordered:
@@ -163,6 +175,7 @@ def assemble(name: str, sampled: Iterable[SampledClip]) -> Dataset:
         )
         start += frames
     shard = np.concatenate([source.frames for source in ordered])
+    own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
     vocabulary = tuple(sorted({clip.gloss for clip in clips}))
     content = {
         "schema": SCHEMA,
@@ -175,13 +188,14 @@ def assemble(name: str, sampled: Iterable[SampledClip]) -> Dataset:
     manifest = Manifest(
         name=name,
         version=version,
-        corpus=ordered[0].record.corpus,
-        extractor=ordered[0].record.extractor,
+        corpus=own.corpus,
+        extractor=own.extractor,
+        supplement=next((one.record.corpus for one in ordered if one.record.split == SUPPLEMENT), ""),
         frame_rate=FRAME_RATE,
         vocabulary=vocabulary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
-        audit=_audit(clips, shard),
+        audit=_audit(clips, shard, twins),
     )
     return Dataset(manifest, shard)
 
@@ -278,7 +292,9 @@ def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
     return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(entry["shape"])
 
 
-def _audit(clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32]) -> Audit:
+def _audit(
+    clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32], known_twins: Iterable[Sequence[str]]
+) -> Audit:
     by_source: dict[str, list[str]] = {}
     for clip in clips:
         by_source.setdefault(clip.source_sha256 or clip.sha256, []).append(clip.clip_id)
@@ -288,13 +304,19 @@ def _audit(clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32]) -> Aud
         for twin in near_identical(frames, [clip.frames for clip in clips])
     ]
     known = {frozenset(group) for group in identical}
-    twins = joined((*identical, *near))
     by_id = {clip.clip_id: clip for clip in clips}
+    told = [here for group in known_twins if len(here := [one for one in group if one in by_id]) > 1]
+    twins = joined((*identical, *near, *told))
     signers = {split: {clip.signer for clip in clips if clip.split == split} for split in ("train", "val", "test")}
     return Audit(
         identical=identical,
         near_identical=tuple(group for group in twins if frozenset(group) not in known),
         multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
-        leaking=tuple(group for group in twins if len({by_id[one].split for one in group}) > 1),
+        leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
         shared_signers=len(signers["train"] & (signers["val"] | signers["test"])),
     )
+
+
+def _side(clip: DatasetClip) -> str:
+    """The split on whose side a clip stands."""
+    return "train" if clip.split == SUPPLEMENT else clip.split

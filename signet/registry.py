@@ -85,9 +85,12 @@ class Alias(BaseModel):
     history: tuple[AliasMove, ...] = ()
 
 
-def new_version(content: bytes) -> str:
-    """A version that sorts by time and cannot collide: UTC time and the hash of what it holds."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(content).hexdigest()[:8]}"
+def new_version(run_id: str, content: bytes) -> str:
+    """A version that sorts by time: UTC time and the hash of what it holds and of the run that made it.
+
+    Two runs may publish the very same weights in the same second: their versions differ all the same.
+    """
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(run_id.encode() + content).hexdigest()[:8]}"
 
 
 def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias: str = LATEST) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 
 from services.trainer.auto import AutoTraining
+from services.trainer.devices import use_threads
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.runs import Runs
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
-from services.trainer.training import use_threads
 from signet.gpu import Nvml
 from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped
 from signet.store import open_store

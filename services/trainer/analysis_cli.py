@@ -12,8 +12,8 @@ from services.trainer.analysis import page as analyses
 from services.trainer.analysis.choice import DEFAULT_OF_EACH_KIND
 from services.trainer.analysis.page import Analysis, Figure
 from services.trainer.analysis.record import LATEST, newest
+from services.trainer.devices import DEFAULT_THREADS, use_threads
 from services.trainer.sheet import page as sheets
-from services.trainer.training import DEFAULT_THREADS, use_threads
 from signet import landmarks, layout, registry
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks

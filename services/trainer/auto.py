@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from services.trainer.config import TrainConfig
-from services.trainer.run import OPERATIONAL
+from services.trainer.continuation import OPERATIONAL
 from services.trainer.runs import Failure, Run, Runs, succeeded, unfinished
 from signet.corpus import read_manifest
 from signet.errors import Unavailable

@@ -11,28 +11,19 @@ is another, is none. Whoever continues a run takes it over: a process that finds
 """
 
 import hashlib
-import logging
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.trainer import history
+from services.trainer.epoch import Epoch
 from services.trainer.members import Member, Place
-from services.trainer.training import Epoch
+from services.trainer.patience import Patience
+from services.trainer.progress import PROGRESS, MemberProgress, Owner, Progress, read_progress, way_back
 from signet import layout
-from signet.errors import Conflict, DataLoss, NotFound, SignetError, Unavailable
+from signet.errors import Conflict, DataLoss, NotFound, SignetError
 from signet.store import ObjectStore
 
-_log = logging.getLogger(__name__)
-
-SCHEMA = "signet.run/1"
-PROGRESS = "progress.json"
 WEIGHTS = "weights.safetensors"
 
 # History is one object, written whole; an epoch takes a tenth of a second, and a reader can wait this long.
@@ -42,139 +33,12 @@ _HISTORY_SECONDS = 5.0
 STATE_SHARE = 0.02
 LEAST_SECONDS = 1.0
 
-# How long a run whose training is over waits for a store that is away before it gives up.
-_PATIENCE_SECONDS = 600.0
-_PAUSE_SECONDS = 1.0
-
 # While the store is away, an attempt to write may take seconds; it is made no more often than that.
 _AWAY_SECONDS = 60.0
-
-# The number of no process: whoever had the run let go of it.
-_NOBODY = 0
-
-# A process on another machine that has written nothing for so long is taken for dead.
-_SILENCE_SECONDS = 120.0
 
 
 class TakenOver(Conflict):
     """Another process continues this run; this one stops."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Owner(_Model):
-    """The process that a run is trained by.
-
-    Attributes:
-        token: a name that nobody else has.
-        host: the machine or container.
-        pid: its number there.
-        began: when it was started, as `_began` says it; "" where the system does not.
-    """
-
-    token: str
-    host: str
-    pid: int
-    began: str = ""
-
-    @classmethod
-    def this_process(cls) -> "Owner":
-        """A name that no other run and no other process has."""
-        pid = os.getpid()
-        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=pid, began=_began(pid))
-
-    def is_running(self) -> bool | None:
-        """Whether that process is there; None if it would be on another machine."""
-        if self.pid in {_NOBODY, os.getpid()}:
-            # A container that is restarted keeps its name, and its first process the number.
-            return False
-        if self.host != socket.gethostname():
-            return None
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # somebody else's, but there
-        # In a container that is restarted, a process or a thread of another soon has the number.
-        return not self.began or _began(self.pid) == self.began
-
-
-def _began(pid: int) -> str:
-    """When this process was started, in clock ticks since the machine was: field 22 of proc(5)'s stat; "" elsewhere."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
-class MemberProgress(_Model):
-    """How far one member is."""
-
-    fold: int
-    seed: int
-    # Trained so far, and known to `state`.
-    epochs: int = 0
-    # Name of the file to go on from, and its sha256; once the member is trained, that of its weights.
-    file: str = ""
-    sha256: str = ""
-    done: bool = False
-    # The split that had a say in which weights those are; empty if none had.
-    selected_on: str = ""
-
-
-class Progress(_Model):
-    """progress.json."""
-
-    schema_version: str = Field(default=SCHEMA, alias="schema")
-    dataset_name: str
-    dataset_version: str
-    corpus_version: str
-    owner: Owner
-    updated: str
-    # Spent on it so far, by all processes together.
-    seconds: float
-    # Why it cannot go on as it is; empty if it can.
-    failure: str = ""
-    members: tuple[MemberProgress, ...]
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all members that need not be trained again."""
-        return sum(member.epochs for member in self.members)
-
-    @property
-    def done(self) -> int:
-        """Members that are trained."""
-        return sum(member.done for member in self.members)
-
-    def is_live(self) -> bool:
-        """Whether a process seems to be training it now."""
-        running = self.owner.is_running()
-        if running is not None:
-            return running
-        silent = datetime.now(UTC) - datetime.fromisoformat(self.updated)
-        return silent.total_seconds() < _SILENCE_SECONDS
-
-
-def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
-    """How far a run is; None if it has not come to choose its clips.
-
-    Raises:
-        DataLoss: it cannot be read.
-    """
-    key = layout.run(run_id, PROGRESS)
-    try:
-        return Progress.model_validate_json(store.get(key))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise DataLoss(
-            f"{store.url}/{key}: not a run's progress ({error.error_count()} faults). Delete it, and the run begins "
-            "from its first epoch."
-        ) from error
 
 
 class Checkpoints:
@@ -204,13 +68,12 @@ class Checkpoints:
         self._run_id = run_id
         self._members = tuple(members)
         self._progress = progress
-        self._given_up = given_up
+        self._patience = Patience(run_id, given_up)
         self._begun = time.monotonic() - progress.seconds
         self.side_by_side = 1
         self.histories: dict[Place, list[Epoch]] = {}
         self._told: dict[Place, float] = {}
         self._next_write: dict[Place, float] = {}
-        self._failed_writes = 0
         self._refuse_other_plan()
         for member in self._members:
             self.histories[member.place] = self._history(member)
@@ -254,7 +117,7 @@ class Checkpoints:
         self.histories[place].append(epoch)
         if time.monotonic() - self._told.setdefault(place, time.monotonic()) > _HISTORY_SECONDS:
             self._told[place] = time.monotonic()
-            self._try("history", lambda: self.write_history(place))
+            self._patience.attempt("history", lambda: self.write_history(place))
 
     def write_history(self, place: Place) -> None:
         """Write all epochs of a member."""
@@ -296,7 +159,7 @@ class Checkpoints:
                 self._store.delete(self._key(place, before.file))
 
         started = time.monotonic()
-        written = self._try("state", write)
+        written = self._patience.attempt("state", write)
         cost = seconds + time.monotonic() - started
         # Those that are trained side by side share this process.
         pause = max(LEAST_SECONDS, cost / STATE_SHARE) * self.side_by_side
@@ -358,24 +221,12 @@ class Checkpoints:
         Raises:
             Unavailable: it stays away, or the run was given up; the message says how to go on.
         """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        told = False
-        while True:
-            try:
-                return write()
-            except Unavailable as error:
-                if self._given_up() or time.monotonic() > deadline:
-                    raise Unavailable(f"{error} {self.way_back()}") from error
-                if not told:
-                    _log.warning("run %s: waiting for the store, with all that was trained. %s", self._run_id, error)
-                    told = True
-            time.sleep(_PAUSE_SECONDS)
+        self._patience.insist(write, self.way_back)
 
     def let_go(self) -> None:
         """Note that this process trains the run no longer, so that another need not ask whether it is still there."""
-        owner = self._progress.owner.model_copy(update={"pid": _NOBODY})
-        self._progress = self._progress.model_copy(update={"owner": owner})
-        self._try("end", self._write_own_progress)
+        self._progress = self._progress.model_copy(update={"owner": self._progress.owner.gone()})
+        self._patience.attempt("end", self._write_own_progress)
 
     def fail(self, error: SignetError) -> None:
         """Note why the run cannot go on as it is, so that nobody continues it unasked."""
@@ -425,19 +276,6 @@ class Checkpoints:
                 f"run {self._run_id}: what is kept of it has {len(kept)} members, and its configuration plans others. "
                 "It was begun by another version: begin a new run."
             )
-
-    def _try(self, what: str, write: Callable[[], None]) -> bool:
-        """Write if the store is there; hours of training are not given up because it is not."""
-        try:
-            write()
-        except Unavailable as error:
-            self._failed_writes += 1
-            _log.warning("run %s: its %s cannot be written now. %s", self._run_id, what, error)
-            return False
-        if self._failed_writes:
-            _log.warning("run %s: the store is back, and its %s is written", self._run_id, what)
-            self._failed_writes = 0
-        return True
 
     def _write_own_progress(self) -> None:
         self.check_owner()
@@ -516,19 +354,6 @@ def take_over(
 def member_file(members: int, place: Place, name: str) -> str:
     """Where, among the files of a run of so many members, one of a member's own is."""
     return name if members == 1 else f"members/{place[0]}-{place[1]}/{name}"
-
-
-def way_back(run_id: str, progress: Progress | None) -> str:
-    """What is kept of a run that did not come to its end, and how it goes on: a sentence for people."""
-    command = f"`signet train --resume {run_id}`"
-    if progress is None or not progress.epochs:
-        return f"{command} begins it again."
-    if len(progress.members) == 1:
-        return f"{command} goes on after epoch {progress.epochs}."
-    return (
-        f"{command} goes on: {progress.done} of {len(progress.members)} members are trained, and "
-        f"{progress.epochs} epochs in all are kept."
-    )
 
 
 def _sha256(data: bytes) -> str:

@@ -13,13 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from services.trainer import analysis_cli, distributed, narration
-from services.trainer.checkpoint import read_progress, way_back
 from services.trainer.config import TrainConfig
+from services.trainer.devices import DEFAULT_THREADS, THREADS_HELP, use_threads
 from services.trainer.flags import config_of, configured, given, panel
 from services.trainer.follower import follow
-from services.trainer.run import Hooks, MemberEpoch, Started, new_run_id, resume, run
+from services.trainer.hooks import Hooks, MemberEpoch, Started
+from services.trainer.progress import read_progress, way_back
+from services.trainer.run import new_run_id, resume, run
 from services.trainer.runs import latest_unfinished, summaries
-from services.trainer.training import DEFAULT_THREADS, THREADS_HELP, use_threads
 from signet import layout
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, StoreSettings, open_store

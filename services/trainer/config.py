@@ -32,6 +32,11 @@ class TrainConfig(BaseModel):
         "", description=f"Take what is not given from a recipe: {LISTED}. Without one, the defaults shown here hold"
     )
     corpus: str = Field("wlasl", description="Corpus of landmarks to train on: landmarks/v1/<corpus>/ in the store")
+    supplement: str = Field(
+        "",
+        description="Learn also from this corpus' training clips of the same glosses, where --corpus lacks them; none "
+        "is ever held out, and what may show a held-out recording is left out. Such as imported hands of lost videos",
+    )
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
     pretrain: bool = Field(
         False,

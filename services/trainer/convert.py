@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.trainer.config import TrainConfig
+from services.trainer.hooks import MemberEpoch, Started
 from services.trainer.result import MemberResult, Result, Tally, spread
-from services.trainer.run import MemberEpoch, Started
 from services.trainer.runs import Event, Failure, Run, Summary
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
@@ -72,6 +72,7 @@ def _epoch_to(event: MemberEpoch) -> pb.EpochFinished:
         train_clips=train.clips if train else 0,
         val_top5=val.top5,
         val_continuous_correct=val.continuous_correct,
+        val_continuous_empty=val.continuous_empty,
         learning_rate=epoch.learning_rate,
         actions=epoch.actions,
         member=event.member,
@@ -119,6 +120,7 @@ def _tally_to(tally: Tally) -> pb.Tally:
         correct=tally.correct,
         top5=tally.top5,
         continuous_correct=tally.continuous_correct,
+        continuous_empty=tally.continuous_empty,
         greedy_correct=tally.greedy_correct,
         empty=tally.empty,
         blank_ratio=tally.blank_ratio,

@@ -26,8 +26,9 @@ import torch
 from services.trainer import thermal
 from services.trainer.checkpoint import STATE_SHARE
 from services.trainer.config import TrainConfig
+from services.trainer.initialisation import Begin
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
-from services.trainer.training import Begin, Telemetry
+from services.trainer.telemetry import Telemetry
 from signet.dataset import Dataset, Manifest
 from signet.errors import SignetError
 

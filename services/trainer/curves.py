@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from services.trainer.training import Epoch
+from services.trainer.epoch import Epoch
 
 _EXACT, _GREEDY, _TRAIN, _VAL, _BLANK = "#1b6ca8", "#d98324", "#8a8a8a", "#1b6ca8", "#5b4b8a"
 _CONTINUOUS = "#3f8f5f"

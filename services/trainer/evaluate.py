@@ -71,6 +71,7 @@ class Score:
         correct_by_class: of each class, how many of how many.
         predicted: the classes that were predicted for any clip.
         continuous_correct: of which the continuous decoder says exactly their one sign; None if it did not run.
+        continuous_empty: in which it finds no sign; None if it did not run.
         answers: clip by clip, where that was asked for.
     """
 
@@ -84,6 +85,7 @@ class Score:
     correct_by_class: dict[int, tuple[int, int]]
     predicted: frozenset[int]
     continuous_correct: int | None = None
+    continuous_empty: int | None = None
     answers: Answers | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -156,6 +158,7 @@ def evaluate(
         continuous_correct=None
         if heard is None
         else sum(signs == (label,) for signs, label in zip(heard, labels, strict=True)),
+        continuous_empty=None if heard is None else sum(not signs for signs in heard),
         answers=kept,
     )
 
@@ -173,6 +176,7 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
             right[label] += correct
             total[label] += count
     continuous = [score.continuous_correct for score in scores if score.continuous_correct is not None]
+    silent = [score.continuous_empty for score in scores if score.continuous_empty is not None]
     answers = [score.answers for score in scores if score.answers is not None]
     return Score(
         loss=sum(score.loss * score.clips for score in scores) / clips,
@@ -185,6 +189,7 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
         correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
         predicted=frozenset().union(*(score.predicted for score in scores)),
         continuous_correct=sum(continuous) if len(continuous) == len(scores) else None,
+        continuous_empty=sum(silent) if len(silent) == len(scores) else None,
         answers=_joined(answers) if len(answers) == len(scores) else None,
     )
 

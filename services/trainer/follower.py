@@ -2,8 +2,10 @@
 
 from services.trainer import thermal
 from services.trainer.config import TrainConfig
+from services.trainer.devices import find_device
 from services.trainer.distributed import Ranks
-from services.trainer.training import Telemetry, Training, find_device
+from services.trainer.telemetry import Telemetry
+from services.trainer.training import Training
 from signet import dataset
 from signet.gpu import Nvml
 from signet.store import ObjectStore

@@ -7,15 +7,15 @@ from dataclasses import fields, replace
 from typing import Any
 
 from services.trainer.collapse import Posteriors
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING
-from services.trainer.training import Epoch
 from signet.errors import DataLoss
 
 # What a line does not hold where no clip was to be recognised.
 _RECOGNISED = frozenset(
     {
-        "val_clips", "val_correct", "val_top5", "val_continuous_correct", "val_greedy_correct", "val_empty",
-        "blank_ratio",
+        "val_clips", "val_correct", "val_top5", "val_continuous_correct", "val_continuous_empty", "val_greedy_correct",
+        "val_empty", "blank_ratio",
     }
 )  # fmt: skip
 
@@ -59,6 +59,7 @@ def _entry(epoch: Epoch) -> dict[str, Any]:
         "val_correct": val.correct,
         "val_top5": val.top5,
         "val_continuous_correct": val.continuous_correct,
+        "val_continuous_empty": val.continuous_empty,
         "val_greedy_correct": val.greedy_correct,
         "val_empty": val.empty,
         "blank_ratio": _number(val.blank_ratio),
@@ -105,6 +106,7 @@ def _recognised(entry: dict[str, Any]) -> dict[str, Any]:
         "correct": int(entry["val_correct"]),
         "top5": int(entry["val_top5"]),
         "continuous_correct": entry["val_continuous_correct"],
+        "continuous_empty": entry.get("val_continuous_empty"),
         "greedy_correct": int(entry["val_greedy_correct"]),
         "empty": int(entry["val_empty"]),
         "blank_ratio": _float(entry["blank_ratio"]),

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from services.trainer import weights
+from services.trainer import supplement, weights
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
+from services.trainer.initialisation import Begin
 from services.trainer.snapshot import TRAIN, VAL
-from services.trainer.training import Begin, Epoch, Telemetry, Training
-from signet.dataset import Dataset, DatasetClip, Manifest
+from services.trainer.telemetry import Telemetry
+from services.trainer.training import Training
+from signet.dataset import SUPPLEMENT, Dataset, DatasetClip, Manifest
 from signet.errors import SignetError
 from signet.splits import signer_folds
 
@@ -127,18 +130,17 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
 
 def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     """The members of a run on the snapshot of this manifest; see `plan`."""
-    train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
-    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
+    train, val, further = (
+        [clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL, SUPPLEMENT)
+    )
+    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [((*train, *further), tuple(val))]
     if config.folds:
-        clips = [*train, *val]
-        folds = signer_folds(clips, config.folds, manifest.audit.twins)
-        divided = [
-            (
-                tuple(clip for clip in clips if clip.clip_id not in held_out),
-                tuple(clip for clip in clips if clip.clip_id in held_out),
-            )
-            for held_out in folds
-        ]
+        clips, twins = [*train, *val], manifest.audit.twins
+        divided = []
+        for ids in signer_folds(clips, config.folds, twins):
+            learnt = [clip for clip in clips if clip.clip_id not in ids]
+            held_out = [clip for clip in clips if clip.clip_id in ids]
+            divided.append(((*learnt, *supplement.beside(further, held_out, twins)), tuple(held_out)))
     return tuple(
         Member(fold, config.seed + number, learnt, held_out)
         for number in range(config.seeds)
@@ -173,7 +175,7 @@ def train(
         dataset,
         config.model_copy(update={"seed": member.seed, "seeds": 1}),
         device,
-        train=member.train if config.folds else None,
+        train=member.train,
         held_out=member.held_out,
         between_batches=orders.between_batches,
         telemetry=orders.telemetry,

@@ -4,9 +4,9 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.trainer.run import MemberEpoch, Started
+from services.trainer.hooks import MemberEpoch, Started
 from services.trainer.snapshot import TRAIN, VAL
-from services.trainer.training import Telemetry
+from services.trainer.telemetry import Telemetry
 
 # A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
 _EPOCH_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
@@ -50,6 +50,10 @@ class TrainerMetrics(Telemetry):
         self._accuracy = gauge("accuracy_ratio", "Share of clips recognised by exact decoding", ("split",))
         self._blank = gauge("blank_ratio", "Share of val frames whose best class is the blank")
         self._empty = gauge("empty_ratio", "Share of val clips whose best path holds no sign")
+        self._continuous_empty = gauge(
+            "continuous_empty_ratio",
+            "Share of val clips in which the continuous decoder finds no sign, of the last epoch that measured it",
+        )
         self._silent = gauge(
             "silent_ratio", "Share of training sequences without a frame that is more likely to be a sign than blank"
         )
@@ -116,6 +120,8 @@ class TrainerMetrics(Telemetry):
         self._blank.set(val.blank_ratio)
         self._empty.set(val.empty / val.clips)
         self._gap.set((val.correct - val.greedy_correct) / val.clips)
+        if val.continuous_empty is not None:
+            self._continuous_empty.set(val.continuous_empty / val.clips)
         if val.continuous_correct is not None:
             self._continuous_gap.set((val.correct - val.continuous_correct) / val.clips)
         self._count_collapse(event)
@@ -162,7 +168,9 @@ class TrainerMetrics(Telemetry):
             counted.set(0)
         self._loss.clear()
         self._accuracy.clear()
-        for measured in (self._blank, self._empty, self._silent, self._gap, self._continuous_gap):
+        for measured in (
+            self._blank, self._empty, self._continuous_empty, self._silent, self._gap, self._continuous_gap
+        ):  # fmt: skip
             measured.set(math.nan)
         self._collapsed_epochs.clear()
         self._collapsed.set(0)

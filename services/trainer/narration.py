@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Collection, Iterator
 
 from services.trainer.config import PARAMETER_TARGET
+from services.trainer.hooks import MemberEpoch, Started
 from services.trainer.result import GlossResult, Result, Tally, spread
-from services.trainer.run import MemberEpoch, Started
 from signet.statistics import wilson
 
 # Glosses named at either end of the ranking, and actions at most.
@@ -134,7 +134,9 @@ def _table(result: Result) -> Iterator[str]:
     if len(result.members) < 2:
         return
     seeds = result.seeds
-    yield f"{'':<12}{'top-1':>16}{'top-5':>9}{'continuous':>12}{'greedy':>9}{'empty':>9}{'gloss errors':>14}"
+    yield (
+        f"{'':<12}{'top-1':>16}{'top-5':>9}{'continuous':>12}{'empty':>9}{'greedy':>9}{'empty':>9}{'gloss errors':>14}"
+    )
     for seed, tally in seeds.items():
         yield _row(f"seed {seed}", tally)
     if result.ensemble is not None:
@@ -151,7 +153,7 @@ def _table(result: Result) -> Iterator[str]:
     yield (
         f"            {_spread(several, lambda one: one.top5 / one.clips)} % top-5, "
         f"{_spread(several, lambda one: one.continuous_correct / one.clips)} % continuous, "
-        f"{_spread(several, lambda one: one.empty / one.clips)} % empty"
+        f"{_spread(several, lambda one: one.continuous_empty / one.clips)} % empty"
     )
 
 
@@ -167,7 +169,7 @@ def _row(name: str, tally: Tally) -> str:
     top1 = f"{share(tally.correct)} ({tally.correct}/{tally.clips})"
     return (
         f"{name:<12}{top1:>16}{share(tally.top5):>9}{share(tally.continuous_correct):>12}"
-        f"{share(tally.greedy_correct):>9}{share(tally.empty):>9}{errors:>14}"
+        f"{share(tally.continuous_empty):>9}{share(tally.greedy_correct):>9}{share(tally.empty):>9}{errors:>14}"
     ).rstrip()
 
 

@@ -12,11 +12,11 @@ import torch
 from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import Score, concatenation_error_rate, evaluate
 from services.trainer.members import Member, Place
 from services.trainer.model import Recogniser
 from services.trainer.result import NO_CLIPS, GlossResult, MemberResult, Result, Tally, by_seed
-from services.trainer.training import Epoch
 from signet import heldout
 from signet.dataset import Dataset
 from signet.heldout import HeldOut

@@ -31,6 +31,8 @@ class Tally(_Model):
     top5: int
     # By the run's one fixed decoder for continuous signing: exactly the one sign.
     continuous_correct: int
+    # By the same decoder: no sign at all.
+    continuous_empty: int = 0
     # By best path.
     greedy_correct: int
     # Best paths without any sign.
@@ -51,6 +53,7 @@ class Tally(_Model):
             correct=score.correct,
             top5=score.top5,
             continuous_correct=score.continuous_correct or 0,
+            continuous_empty=score.continuous_empty or 0,
             greedy_correct=score.greedy_correct,
             empty=score.empty,
             blank_ratio=score.blank_ratio,

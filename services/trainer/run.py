@@ -6,124 +6,32 @@ result was interrupted, or has failed; it published nothing.
 """
 
 import contextlib
-import hashlib
-import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from services.trainer import checkpoint, curves, distributed, snapshot, start, thermal, weights
-from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, read_progress
+from services.trainer.checkpoint import Checkpoints, TakenOver
 from services.trainer.config import FIRST_GOAL, TrainConfig
+from services.trainer.continuation import continued
 from services.trainer.crew import train_side_by_side
-from services.trainer.export import export
+from services.trainer.devices import find_device
+from services.trainer.hooks import Hooks, MemberEpoch, Started
+from services.trainer.initialisation import Begin, new_model
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
 from services.trainer.outcome import Learnt, Outcome, pretrained
+from services.trainer.progress import Progress, read_progress
+from services.trainer.publishing import publish, published_by
 from services.trainer.result import Result
-from services.trainer.training import Begin, Epoch, Telemetry, find_device, new_model
 from signet import dataset as datasets
-from signet import heldout, layout, registry
-from signet.errors import DataLoss, InvalidInput, NotFound, NotReady, SignetError, Unavailable
-from signet.gpu import Nvml
-from signet.registry import Metrics, ModelCard
+from signet import heldout, layout
+from signet.errors import InvalidInput, SignetError, Unavailable
+from signet.registry import ModelCard
 from signet.store import ObjectStore
-
-_log = logging.getLogger(__name__)
-
-# What a run that is continued may be told otherwise: where it is trained, and nothing of what is learnt.
-OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
-
-
-@dataclass(frozen=True)
-class Started:
-    """What a run found when it began, or went on.
-
-    Attributes:
-        device: where it is trained.
-        gpu_name: "" without a GPU.
-        gpu_memory_bytes: 0 without a GPU.
-        parameters: of one member.
-        dataset_version: of the snapshot.
-        glosses: in the vocabulary.
-        train_clips: to learn from; in cross-validation all, of which a fold is held out each time.
-        val_clips: held out; in cross-validation all, one fold after the other.
-        num_epochs: of each member.
-        seeds: members on the same clips.
-        folds: of cross-validation; 0 without.
-        epochs_before: of all members, trained by processes before this one and kept.
-        members_before: trained to their end by processes before this one.
-    """
-
-    device: str
-    gpu_name: str
-    gpu_memory_bytes: int
-    parameters: int
-    dataset_version: str
-    glosses: int
-    train_clips: int
-    val_clips: int
-    num_epochs: int
-    seeds: int = 1
-    folds: int = 0
-    epochs_before: int = 0
-    members_before: int = 0
-
-    @property
-    def members(self) -> int:
-        """How many models are trained."""
-        return self.seeds * max(1, self.folds)
-
-
-@dataclass(frozen=True)
-class MemberEpoch:
-    """One epoch of one member.
-
-    Attributes:
-        epoch: what it came to.
-        member: which member of the run, from 1.
-        fold: the fold that it holds out; 0 too without cross-validation.
-        seed: its seed.
-    """
-
-    epoch: Epoch
-    member: int
-    fold: int
-    seed: int
-
-
-def _never() -> bool:
-    return False
-
-
-def _unheard(_: object) -> None:
-    """What is told to nobody."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Who looks on at a run, and may end it.
-
-    Attributes:
-        on_start: told once what the run found.
-        on_epoch: told each epoch.
-        stopped: asked after each epoch; True ends the training there, and what there is counts.
-        abandoned: asked before each batch; True gives the run up. A model that is trained is still published.
-        telemetry: told what happens within an epoch.
-        nvml: what a run on a GPU asks for its temperature; without it, it makes its own connection.
-    """
-
-    on_start: Callable[[Started], None] = _unheard
-    on_epoch: Callable[[MemberEpoch], None] = _unheard
-    stopped: Callable[[], bool] = _never
-    abandoned: Callable[[], bool] = _never
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    nvml: Nvml | None = None
 
 
 def new_run_id() -> str:
@@ -163,7 +71,7 @@ def resume(
         store: holds the run.
         run_id: its name.
         hooks: who looks on. `on_epoch` is told the epochs from there on.
-        changes: of its configuration; see `continued`.
+        changes: of its configuration; see `services.trainer.continuation.continued`.
         corpus_version: for a run that was interrupted before it noted its own.
 
     Raises:
@@ -174,48 +82,6 @@ def resume(
     """
     config = continued(store, run_id, changes or {})
     return _Run(store, config, run_id, hooks, read_progress(store, run_id), corpus_version).to_its_end()
-
-
-def continued(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The configuration of a run that is to be continued.
-
-    Args:
-        store: holds the run.
-        run_id: its name.
-        changes: fields that are to have another value. Where a run is trained may change, and not what.
-
-    Raises:
-        NotFound: there is no such run.
-        NotReady: it has ended.
-        InvalidInput: a change would train something else.
-        DataLoss: its configuration is not one of this version.
-    """
-    key = layout.run(run_id, "config.json")
-    try:
-        config = TrainConfig.model_validate_json(store.get(key))
-    except NotFound:
-        raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists them.") from None
-    except ValidationError as error:
-        raise DataLoss(
-            f"{store.url}/{key}: not a configuration of this version ({error.error_count()} faults). Go on with the "
-            "version that began the run, or begin a new one."
-        ) from error
-    if store.stat(layout.run(run_id, "result.json")):
-        raise NotReady(f"run {run_id} has ended, and there is nothing to go on with. `signet runs` lists those.")
-    refused = sorted(
-        name for name, value in changes.items() if name not in OPERATIONAL and value != getattr(config, name)
-    )
-    if refused:
-        told = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
-        raise InvalidInput(
-            f"run {run_id} can only go on as it began, and this would change {told}. Only where it is trained may "
-            f"change ({', '.join(sorted(OPERATIONAL))}). Begin a new run for the rest."
-        )
-    try:
-        return TrainConfig.model_validate(config.model_dump() | dict(changes))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise InvalidInput(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}.") from error
 
 
 class _Run:
@@ -243,8 +109,9 @@ class _Run:
         """Train what is not trained yet, and publish."""
         self._device = find_device(self._config.device)
         if self._before is None:
+            told = self._config
             self._dataset = snapshot.take(
-                self._store, self._config.corpus, self._config.max_glosses, self._config.samples_per_gloss
+                self._store, told.corpus, told.max_glosses, told.samples_per_gloss, told.supplement
             )
         else:
             self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)
@@ -459,78 +326,6 @@ class _Run:
         model = out.published
         if model is None:
             return None
-        earlier = self._published()
-        if earlier is not None:
-            return earlier
-        proof = [
-            self._dataset.clip_frames(clip)
-            for clip in self._dataset.split(snapshot.VAL) or self._dataset.split(snapshot.TRAIN)
-        ]
-        files, difference = export(model, proof, self._store.cache)
-        manifest, tally = self._dataset.manifest, out.tally
-        card = ModelCard(
-            schema=registry.SCHEMA,
-            name=self._config.model_name,
-            version="",
-            created="",
-            run_id=self._run_id,
-            dataset_name=manifest.name,
-            dataset_version=manifest.version,
-            vocabulary=manifest.vocabulary,
-            frame_rate=manifest.frame_rate,
-            blank_penalty=out.decoder.blank_penalty,
-            insertion_penalty=out.decoder.insertion_penalty,
-            repetition_penalty=out.decoder.repetition_penalty,
-            beam_width=out.decoder.beam_width,
-            parameters=model.parameter_count,
-            config=self._config.model_dump(),
-            metrics=Metrics(
-                val_clips=tally.clips,
-                val_correct=tally.correct,
-                val_greedy_correct=tally.greedy_correct,
-                blank_ratio=tally.blank_ratio,
-                epoch=max(member.epochs for member in out.members),
-            ),
-            selected_on=out.selected_on,
-            onnx_difference=difference,
-            files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        )
-        published = card
-
-        def publish() -> None:
-            nonlocal published
-            self._checkpoints.check_owner()
-            # Anew at each attempt: what a store that went away may have kept of one is no version.
-            published = card.model_copy(
-                update={
-                    "version": registry.new_version(b"".join(files.values())),
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
-            registry.publish(self._store, published, files)
-
-        self._checkpoints.insist(publish)
-        _log.info(
-            "published %s/%s; ONNX differs from torch by %.1e on %d real clips",
-            published.name,
-            published.version,
-            difference,
-            len(proof),
-        )
-        return published
-
-    def _published(self) -> ModelCard | None:
-        """What the run published before its process ended without a result."""
-        if self._before is None:
-            return None
-        name = self._config.model_name
-        for version in reversed(registry.versions(self._store, name)):
-            # A run's id begins with the time when it was begun, a version with that when it was made.
-            if version.partition("-")[0] < self._run_id.partition("-")[0]:
-                return None
-            card = registry.read_card(self._store, name, version)
-            if card.run_id == self._run_id:
-                if registry.aliases(self._store, name).get(registry.LATEST, "") < version:
-                    registry.move_alias(self._store, name, registry.LATEST, version)
-                return card
-        return None
+        # A process before this one may have published it, and ended without a result.
+        earlier = published_by(self._store, self._run_id, self._config.model_name) if self._before else None
+        return earlier or publish(self._store, self._dataset, self._config, self._run_id, model, out, self._checkpoints)

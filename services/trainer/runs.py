@@ -11,12 +11,15 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from services.trainer import narration
-from services.trainer.checkpoint import Progress, TakenOver, read_progress, way_back
+from services.trainer.checkpoint import TakenOver
 from services.trainer.config import TrainConfig
+from services.trainer.continuation import continued
+from services.trainer.hooks import Hooks, MemberEpoch, Started
 from services.trainer.members import Abandoned
 from services.trainer.metrics import TrainerMetrics
+from services.trainer.progress import Progress, read_progress, way_back
 from services.trainer.result import Result
-from services.trainer.run import Hooks, MemberEpoch, Started, continued, new_run_id, resume, run
+from services.trainer.run import new_run_id, resume, run
 from signet import layout
 from signet.errors import Busy, Conflict, DataLoss, NotFound, NotReady, SignetError, Unavailable
 from signet.gpu import Nvml
@@ -145,7 +148,7 @@ class Runs:
 
         Args:
             run_id: its name.
-            changes: of its configuration; see `services.trainer.run.continued`.
+            changes: of its configuration; see `services.trainer.continuation.continued`.
             corpus_version: for a run that was interrupted before it noted its own.
 
         Raises:

@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.trainer.config import TrainConfig
-from services.trainer.training import DEFAULT_THREADS, THREADS_HELP
+from services.trainer.devices import DEFAULT_THREADS, THREADS_HELP
 from signet.settings import ServiceSettings
 
 

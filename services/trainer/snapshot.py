@@ -7,13 +7,16 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from services.trainer import supplement as supplements
+from services.trainer.supplement import Supplement
 from signet import audit, dataset, landmarks, layout
-from signet.dataset import Dataset, SampledClip, SourceClip
+from signet.dataset import Dataset, DatasetClip, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
 from signet.store import ObjectInfo, ObjectStore
@@ -27,7 +30,7 @@ _READERS = 8
 _TOGETHER, _AHEAD = 32, 12
 
 # What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
-_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling)
+_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements)
 
 TRAIN, VAL = "train", "val"
 
@@ -35,7 +38,7 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int) -> Dataset:
+def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int, supplement: str = "") -> Dataset:
     """Choose clips, snapshot them, and store the snapshot; the same clips give the same version.
 
     Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
@@ -49,13 +52,15 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
         corpus: the landmarks' corpus.
         max_glosses: how many glosses; 0 takes all.
         samples_per_gloss: training clips of each gloss at most; 0 takes all.
+        supplement: a corpus that further training clips of these glosses are taken from, all of them; "" takes none.
 
     Raises:
-        NotReady: the corpus has no labelled training clips.
-        Conflict: its clips were made by different extractors.
+        NotReady: the corpus has no labelled training clips, or the supplement adds none.
+        Conflict: the clips of either were made by different extractors.
     """
     stored = list(store.list(layout.clips(corpus)))
-    question = _question(store, stored, max_glosses, samples_per_gloss)
+    added = list(store.list(layout.clips(supplement))) if supplement else []
+    question = _question(store, [*stored, *added], max_glosses, samples_per_gloss)
     version = store.cache.noted(question)
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
@@ -66,7 +71,13 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
         except DataLoss as error:
             _log.warning("%s Making it again.", error)
             damaged = True
-    snapshot = _make(store, corpus, [info.key for info in stored], max_glosses, samples_per_gloss)
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = _Corpus(store, corpus, [info.key for info in stored], readers)
+        chosen, snapshot = found.choice(max_glosses, samples_per_gloss)
+        if supplement:
+            more = _Corpus(store, supplement, [info.key for info in added], readers)
+            further = more.beside(snapshot.manifest.clips, found.ids)
+            snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
     dataset.publish(store, snapshot, repair=damaged)
     store.cache.note(question, snapshot.manifest.version)
     return _told(snapshot)
@@ -115,43 +126,80 @@ def choose(
     return chosen
 
 
-def _make(store: ObjectStore, corpus: str, keys: list[str], max_glosses: int, samples_per_gloss: int) -> Dataset:
-    with ThreadPoolExecutor(_READERS) as readers:
-        sampled: dict[str, SampledClip] = {}
-        if max_glosses or samples_per_gloss:
-            heads = _each(readers, lambda key: store.get_head(key, landmarks.HEADER_BYTES), keys)
-            records = [landmarks.read_record(head, key) for head, key in zip(heads, keys, strict=True)]
-        else:  # nearly all of them will be needed: each is read once, and not its head before
-            sampled = {one.record.clip_id: one for one in _each(readers, lambda key: _read(store, key), keys)}
-            records = [one.record for one in sampled.values()]
+class _Corpus:
+    """The clips of a corpus, each of which is read when it is first needed.
+
+    Args:
+        store: where it is.
+        name: its name.
+        keys: its clips'.
+        readers: do the reading.
+    """
+
+    def __init__(self, store: ObjectStore, name: str, keys: Sequence[str], readers: ThreadPoolExecutor) -> None:
+        self._store, self._name, self._keys, self._readers = store, name, keys, readers
+        self._sampled: dict[str, SampledClip] = {}
+
+    @cached_property
+    def records(self) -> list[ClipRecord]:
+        """What is known of each clip."""
+        if self._sampled:
+            return [one.record for one in self._sampled.values()]
+        heads = _each(self._readers, lambda key: self._store.get_head(key, landmarks.HEADER_BYTES), self._keys)
+        return [landmarks.read_record(head, key) for head, key in zip(heads, self._keys, strict=True)]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The clips' ids."""
+        return frozenset(record.clip_id for record in self.records)
+
+    def choice(self, max_glosses: int, samples_per_gloss: int) -> tuple[list[SampledClip], Dataset]:
+        """The clips that `choose` chooses, without twins of held-out ones, and the snapshot of these."""
+        if not (max_glosses or samples_per_gloss):
+            # Nearly all of them will be needed: each is read once, and not its head before.
+            self._read_whole(self._keys)
         apart: frozenset[str] = frozenset()
         while True:
-            chosen = choose(records, max_glosses, samples_per_gloss, apart)
-            _check(store, corpus, chosen, len(keys))
-            wanted = [layout.clip(corpus, record.clip_id) for record in chosen if record.clip_id not in sampled]
-            sampled.update((one.record.clip_id, one) for one in _each(readers, lambda key: _read(store, key), wanted))
-            snapshot = dataset.assemble(corpus, [sampled[record.clip_id] for record in chosen])
+            chosen = choose(self.records, max_glosses, samples_per_gloss, apart)
+            self._check(chosen)
+            sampled = self.read(chosen)
+            snapshot = dataset.assemble(self._name, sampled)
             # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
             # chosen, and have twins of their own.
             trained = {record.clip_id for record in chosen if record.split == TRAIN}
             leaking = {clip_id for group in snapshot.manifest.audit.leaking for clip_id in group} & trained
             if not leaking:
-                return snapshot
+                return sampled, snapshot
             apart |= leaking
 
+    def beside(self, own: Sequence[DatasetClip], known: frozenset[str]) -> Supplement:
+        """What this corpus adds to a snapshot of these clips, whose corpus has those of these ids."""
+        further = supplements.of(self._store, self._name, self.records, own, known, self.read)
+        self._check([clip.record for clip in further.clips])
+        return further
 
-def _check(store: ObjectStore, corpus: str, chosen: Sequence[ClipRecord], clips: int) -> None:
-    if not chosen:
-        raise NotReady(
-            f"{store.url}: corpus {corpus!r} holds {clips} clips and no labelled training clip among them. "
-            "Extract some first: `signet extract`, or `signet import`."
-        )
-    made_by = sorted({record.extractor for record in chosen})
-    if len(made_by) > 1:
-        raise Conflict(
-            f"{store.url}: the clips of corpus {corpus!r} were made by different extractors "
-            f"({', '.join(made_by)}). Extract them again into a corpus of another name."
-        )
+    def read(self, records: Sequence[ClipRecord]) -> list[SampledClip]:
+        """These clips, whole."""
+        missing = [record.clip_id for record in records if record.clip_id not in self._sampled]
+        self._read_whole([layout.clip(self._name, clip_id) for clip_id in missing])
+        return [self._sampled[record.clip_id] for record in records]
+
+    def _read_whole(self, keys: Iterable[str]) -> None:
+        found = _each(self._readers, lambda key: _read(self._store, key), keys)
+        self._sampled.update((one.record.clip_id, one) for one in found)
+
+    def _check(self, chosen: Sequence[ClipRecord]) -> None:
+        if not chosen:
+            raise NotReady(
+                f"{self._store.url}: corpus {self._name!r} holds {len(self._keys)} clips and no labelled training clip "
+                "among them. Extract some first: `signet extract`, or `signet import`."
+            )
+        made_by = sorted({record.extractor for record in chosen})
+        if len(made_by) > 1:
+            raise Conflict(
+                f"{self._store.url}: the clips of corpus {self._name!r} were made by different extractors "
+                f"({', '.join(made_by)}). Extract them again into a corpus of another name."
+            )
 
 
 def _question(store: ObjectStore, stored: Sequence[ObjectInfo], max_glosses: int, samples_per_gloss: int) -> str:

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from services.trainer import weights
 from services.trainer.checkpoint import WEIGHTS as KEPT
-from services.trainer.checkpoint import member_file, read_progress
+from services.trainer.checkpoint import member_file
 from services.trainer.config import TrainConfig
 from services.trainer.export import WEIGHTS
 from services.trainer.members import Member, Place, plan_of
 from services.trainer.model import Recogniser
 from services.trainer.pretraining import MaskedModel
+from services.trainer.progress import read_progress
 from signet import dataset as datasets
 from signet import layout, registry
 from signet.audit import joined

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from services.trainer.training import Telemetry, nothing
+from services.trainer.telemetry import Telemetry, nothing
 from signet.errors import Unavailable
 from signet.gpu import Nvml
 

@@ -1,115 +1,42 @@
 """The training loop: a flat start, then CTC, one epoch at a time. Reads top to bottom."""
 
-import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from services.trainer import distributed, precision, supply
+from services.trainer import distributed, precision, remedies, supply
 from services.trainer import state as states
 from services.trainer.aims import aim_of
 from services.trainer.augment import Augmentation
 from services.trainer.averaging import Averages, Kept
 from services.trainer.batches import Batch, Clips, Sampler
-from services.trainer.collapse import FIGURES, LOOKED_AT, MOST_RAISES, RAISE, Posteriors, observe, watch_length
+from services.trainer.collapse import FIGURES, LOOKED_AT, Posteriors, observe
 from services.trainer.config import TrainConfig
 from services.trainer.distributed import Task
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import CONTINUOUS_EVERY, NOTHING, Score
+from services.trainer.initialisation import Begin, new_model
 from services.trainer.memory import Parts, full_memory_named
-from services.trainer.model import Architecture, Recogniser
+from services.trainer.model import Recogniser
 from services.trainer.objective import FADE
-from services.trainer.pretraining import MaskedModel
+from services.trainer.optimizer import clip_gradient, moments, optimizer_of, restore_moments
 from services.trainer.randomness import Randomness
 from services.trainer.schedule import one_cycle
 from services.trainer.snapshot import TRAIN, VAL
 from services.trainer.state import Progress, State, Subject
+from services.trainer.telemetry import Telemetry, nothing
 from signet.dataset import Dataset, DatasetClip
-from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotReady, SignetError
-
-_log = logging.getLogger(__name__)
-
-# A small model's operations take microseconds: a second thread gains a tenth on idle cores, and on busy ones each waits
-# for the other's time slice, many times slower.
-DEFAULT_THREADS = 1
-THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays for models far larger than the default"
-
-SGD_MOMENTUM = 0.9
+from signet.errors import DataLoss, InvalidInput
 
 # Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as
 # long as an epoch.
 _JUDGED_TRAIN_CLIPS = 1000
-
-# What keeps a gradient of length zero from being divided by, as in torch.nn.utils.clip_grad_norm_.
-_SMALLEST_NORM = 1e-6
-
-# How often the learning rate is halved since a loss is not finite. After three halvings the rate is not what is wrong.
-_MOST_RECOVERIES = 3
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes:
-        number: 1 for the first.
-        train_loss: mean over the batches, nats per sign.
-        val: how the averaged weights do on the held-out clips.
-        seconds: how long it took, validation and pauses included.
-        best: no epoch before it recognised as many val clips.
-        train: how the averaged weights do on training clips, where that was asked.
-        last: the training ends with it: all planned epochs are trained, or its patience is at an end.
-        learning_rate: of its last step.
-        actions: what the training did by itself and a person should know of, a sentence each.
-        posteriors: what was seen of the model in some of the epoch's batches.
-    """
-
-    number: int
-    train_loss: float
-    val: Score
-    seconds: float
-    best: bool
-    train: Score | None = None
-    last: bool = False
-    learning_rate: float = math.nan
-    actions: tuple[str, ...] = ()
-    posteriors: Posteriors | None = None
-
-
-class Telemetry:
-    """Is told what happens within an epoch. This one keeps it to itself."""
-
-    def batch(self) -> None:
-        """A batch was learnt from."""
-
-    def split(self) -> None:
-        """GPU memory was full: from now on batches are taken in twice as many parts."""
-
-    def nonfinite_loss(self) -> None:
-        """The run ends since its loss is not finite."""
-
-    def acted(self, what: str) -> None:
-        """The training did something by itself: "recovery" (a loss was not finite) or "larger-steps" (a collapse)."""
-
-    def throttling(self, paused: bool) -> None:
-        """The run pauses since the GPU is too hot, or goes on."""
-
-    def throttled(self, seconds: float) -> None:
-        """The run was paused for so many more seconds."""
-
-
-# Gives a new model, of a vocabulary, the weights to begin with.
-Begin = Callable[[Recogniser, Sequence[str]], None]
-
-
-def nothing() -> None:
-    """What a hook does unless it is given."""
 
 
 class Training:
@@ -144,7 +71,7 @@ class Training:
     ) -> None:
         learnt = list(dataset.split(TRAIN) if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
-        supply.check(dataset, learnt, chosen=train is not None or config.pretrain)
+        supply.check(dataset, learnt, chosen=config.folds > 0 or config.pretrain)
         self._dataset, self._chosen = dataset, (learnt, judged)
         self._config = config
         self._ranks = distributed.present()
@@ -167,7 +94,7 @@ class Training:
             begin(self._model, dataset.manifest.vocabulary)
         self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
         self._parameters = self._aim.parameters(self._model)
-        self._optimizer = _optimizer(self._parameters, config)
+        self._optimizer = optimizer_of(self._parameters, config)
         self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
         self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
         self._judging = Parts("validation", self._telemetry.split, release=nothing)
@@ -249,7 +176,10 @@ class Training:
                 loss, rate, posteriors = self._epoch(share)
             if math.isfinite(loss):
                 break
-            actions.append(self._recover(loss))
+            slower, action = remedies.slowed(self._progress, loss, self._config, self._telemetry)
+            self._load(self._state)
+            self._progress = slower
+            actions.append(action)
         self._averages.epoch()
         number = self.epoch + 1
         val, correct, val_loss = self._judged()
@@ -271,7 +201,10 @@ class Training:
             }
         )
         if posteriors is not None and share >= self._config.start:
-            actions += self._watched(posteriors)
+            self._progress, done = remedies.watched(
+                self._progress, posteriors, self._config, self._steps_per_epoch, self._telemetry
+            )
+            actions += done
         self._state = self._snapshot()
         return Epoch(
             number,
@@ -304,7 +237,7 @@ class Training:
             learnt = self._learning.fit(most, partial(self._gradient, group, share, look))
             learnt = self._ranks.add_up(self._parameters, learnt)
             losses.append(learnt[:1])
-            norms.append(self._clip())
+            norms.append(clip_gradient(self._parameters, self._config.gradient_norm))
             if look:
                 seen.append(learnt[1:])
             rate = self._rate(step)
@@ -342,62 +275,11 @@ class Training:
                     total[1:] += observe(answer, part.inside, part.target_lengths, self._config.blank_penalty)
         return total
 
-    def _clip(self) -> Tensor:
-        """Shorten the gradient to the longest that is allowed; how long it was, [1]."""
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        if self._config.gradient_norm:
-            torch._foreach_mul_(gradients, (self._config.gradient_norm / (norm + _SMALLEST_NORM)).clamp(max=1.0))
-        return norm[None]
-
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
         steps = self._config.num_epochs * self._steps_per_epoch
         plain = one_cycle if self._config.schedule == "one-cycle" else self._progress.plateau.rate
         return self._progress.rate_factor * plain(self._config.lr, step, steps)
-
-    def _recover(self, loss: float) -> str:
-        """Go back to the last finished epoch and halve the learning rate; what was done, for people.
-
-        Raises:
-            SignetError: that was done often enough.
-        """
-        number, factor, recoveries = self.epoch + 1, self._progress.rate_factor, self._progress.recoveries
-        if recoveries == _MOST_RECOVERIES:
-            self._telemetry.nonfinite_loss()
-            raise SignetError(
-                f"the training loss is not finite ({loss}) in epoch {number}, and was not with a learning rate of "
-                f"{factor:g} times what was asked. Lower --lr (now {self._config.lr:g})."
-            )
-        self._load(self._state)
-        self._progress = self._progress.model_copy(update={"rate_factor": factor / 2, "recoveries": recoveries + 1})
-        self._telemetry.acted("recovery")
-        action = (
-            f"the loss of epoch {number} was not finite: went back to the end of epoch {self.epoch}, and on with a "
-            f"learning rate of {factor / 2:g} times what was asked (--lr {self._config.lr:g})"
-        )
-        _log.warning("%s", action)
-        return action
-
-    def _watched(self, posteriors: Posteriors) -> list[str]:
-        """Look out for a collapse, and leave it by larger steps; what was done, for people."""
-        length = watch_length(self._config.num_epochs, self._steps_per_epoch)
-        watch = self._progress.watch.after(posteriors, length)
-        self._progress = self._progress.model_copy(update={"watch": watch})
-        if not watch.collapsed(length) or watch.raises > MOST_RAISES:
-            return []
-        factor = self._progress.rate_factor
-        silence = f"{len(watch.silent)} epochs of silence on {posteriors.silent:.0%} of the training sequences"
-        found = f"blank collapse: {silence}"
-        if watch.raises == MOST_RAISES:
-            action = f"{found}, and larger steps did not help. Use --head competition, or train longer (--num-epochs)"
-        else:
-            factor *= RAISE
-            action = f"{found}; on with a learning rate of {factor:g} times what was asked (--lr {self._config.lr:g})"
-            self._telemetry.acted("larger-steps")
-        self._progress = self._progress.model_copy(update={"watch": watch.raised(), "rate_factor": factor})
-        _log.warning("%s", action)
-        return [action]
 
     def _comparable(self, share: float) -> bool:
         """Whether the loss of the epoch that begins at this share of them means what that of the one before it did."""
@@ -443,15 +325,9 @@ class Training:
 
     def _snapshot(self) -> State:
         """The training as it is, apart from what it will be."""
-        moments = self._optimizer.state_dict()["state"]
         tensors = {f"model.{name}": tensor.clone() for name, tensor in self._model.state_dict().items()}
         tensors |= self._averages.state()
-        tensors |= {
-            f"optimizer.{index}.{name}": moment.clone()
-            for index, one in moments.items()
-            for name, moment in one.items()
-            if moment is not None
-        }
+        tensors |= moments(self._optimizer)
         tensors["sampler"] = self._generator.get_state()
         tensors |= {f"randomness.{name}": stream for name, stream in self._randomness.state().items()}
         return State(self._subject, self._progress, tensors)
@@ -462,60 +338,13 @@ class Training:
         names = self._model.state_dict()
         self._model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
         self._averages.restore(tensors, state.progress.kept)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".", 2)
-                moments.setdefault(int(index), {})[moment] = tensor.clone()
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        restore_moments(self._optimizer, tensors)
         self._generator.set_state(tensors["sampler"])
         self._randomness.restore(
             {name.removeprefix("randomness."): tensors[name] for name in tensors if name.startswith("randomness.")}
         )
         self._progress = state.progress
         self._state = state
-
-
-def new_model(config: TrainConfig, glosses: int) -> Recogniser:
-    """A model of this configuration, for so many glosses, with the weights that chance gives."""
-    kind = MaskedModel if config.pretrain else Recogniser
-    return kind(
-        Architecture(
-            classes=glosses + 1,
-            hidden_dim=config.hidden_dim,
-            num_layers=config.num_layers,
-            hand_dim=config.hand_dim,
-            dropout=config.dropout,
-            groups=config.groups,
-            head=config.head,
-        )
-    )
-
-
-def use_threads(threads: int) -> None:
-    """Compute with so many CPU threads; 0 takes one per core."""
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of this name; "auto" is a GPU if there is one.
-
-    Raises:
-        NotReady: a GPU was asked for, and there is none of that number.
-        InvalidSetting: the name means nothing.
-    """
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidSetting(f"--device {name}: write auto, cpu, cuda or cuda:<n>.") from error
-    if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
-        found = torch.cuda.device_count() if available else 0
-        raise NotReady(f"--device {name}: torch finds {found} GPU(s) here. Use --device cpu, or look at `nvidia-smi`.")
-    return device
 
 
 def _divided(clips: Clips, count: int) -> tuple[Clips, Clips]:
@@ -525,12 +354,3 @@ def _divided(clips: Clips, count: int) -> tuple[Clips, Clips]:
     return tuple(  # type: ignore[return-value]
         replace(clips, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in (first, others)
     )
-
-
-def _optimizer(parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    # Fused: one kernel for all parameters. With 55,000 of them a step of AdamW takes 0.17 ms and not 0.95 on one core.
-    decay = config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, config.lr, momentum=SGD_MOMENTUM, weight_decay=decay, fused=True)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, config.lr, weight_decay=decay, fused=True)

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import Ensemble, together
+from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser
-from services.trainer.training import new_model
 
 
 def dump(model: Recogniser) -> bytes:

@@ -24,9 +24,10 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("preset", "corpus", "model_name", "pretrain", "start_from", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "hand_dim", "head", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
+    __slots__ = ("preset", "corpus", "supplement", "model_name", "pretrain", "start_from", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "hidden_dim", "hand_dim", "head", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CORPUS_FIELD_NUMBER: _ClassVar[int]
+    SUPPLEMENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PRETRAIN_FIELD_NUMBER: _ClassVar[int]
     START_FROM_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +67,7 @@ class TrainConfig(_message.Message):
     MAX_GPU_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     preset: str
     corpus: str
+    supplement: str
     model_name: str
     pretrain: bool
     start_from: str
@@ -103,7 +105,7 @@ class TrainConfig(_message.Message):
     publish: str
     jobs: int
     max_gpu_temperature: float
-    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
+    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., supplement: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("config", "resume_run_id")
@@ -176,7 +178,7 @@ class RunStarted(_message.Message):
     def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
-    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips", "val_top5", "val_continuous_correct", "learning_rate", "actions", "member", "fold", "seed")
+    __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips", "val_top5", "val_continuous_correct", "val_continuous_empty", "learning_rate", "actions", "member", "fold", "seed")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
     VAL_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +193,7 @@ class EpochFinished(_message.Message):
     TRAIN_CLIPS_FIELD_NUMBER: _ClassVar[int]
     VAL_TOP5_FIELD_NUMBER: _ClassVar[int]
     VAL_CONTINUOUS_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    VAL_CONTINUOUS_EMPTY_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
@@ -210,12 +213,13 @@ class EpochFinished(_message.Message):
     train_clips: int
     val_top5: int
     val_continuous_correct: int
+    val_continuous_empty: int
     learning_rate: float
     actions: _containers.RepeatedScalarFieldContainer[str]
     member: int
     fold: int
     seed: int
-    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_top5: _Optional[int] = ..., val_continuous_correct: _Optional[int] = ..., learning_rate: _Optional[float] = ..., actions: _Optional[_Iterable[str]] = ..., member: _Optional[int] = ..., fold: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., train_loss: _Optional[float] = ..., val_loss: _Optional[float] = ..., val_correct: _Optional[int] = ..., val_clips: _Optional[int] = ..., val_greedy_correct: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., seconds: _Optional[float] = ..., best: bool = ..., val_empty: _Optional[int] = ..., train_correct: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_top5: _Optional[int] = ..., val_continuous_correct: _Optional[int] = ..., val_continuous_empty: _Optional[int] = ..., learning_rate: _Optional[float] = ..., actions: _Optional[_Iterable[str]] = ..., member: _Optional[int] = ..., fold: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RunFinished(_message.Message):
     __slots__ = ("state", "model_name", "model_version", "val_accuracy", "val_greedy_accuracy", "val_clips", "goal_met", "collapsed", "seconds", "error", "val_continuous_accuracy", "val_top5_accuracy", "blank_ratio", "members", "seed_sd", "ensemble", "pretrained", "val_loss")
@@ -270,13 +274,14 @@ class MemberResult(_message.Message):
     def __init__(self, fold: _Optional[int] = ..., seed: _Optional[int] = ..., epochs: _Optional[int] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
 class Tally(_message.Message):
-    __slots__ = ("clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "blank_ratio", "concatenated", "gloss_errors", "stream_gloss_errors")
+    __slots__ = ("clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "continuous_empty", "blank_ratio", "concatenated", "gloss_errors", "stream_gloss_errors")
     CLIPS_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
     TOP5_FIELD_NUMBER: _ClassVar[int]
     CONTINUOUS_CORRECT_FIELD_NUMBER: _ClassVar[int]
     GREEDY_CORRECT_FIELD_NUMBER: _ClassVar[int]
     EMPTY_FIELD_NUMBER: _ClassVar[int]
+    CONTINUOUS_EMPTY_FIELD_NUMBER: _ClassVar[int]
     BLANK_RATIO_FIELD_NUMBER: _ClassVar[int]
     CONCATENATED_FIELD_NUMBER: _ClassVar[int]
     GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
@@ -287,11 +292,12 @@ class Tally(_message.Message):
     continuous_correct: int
     greedy_correct: int
     empty: int
+    continuous_empty: int
     blank_ratio: float
     concatenated: int
     gloss_errors: int
     stream_gloss_errors: int
-    def __init__(self, clips: _Optional[int] = ..., correct: _Optional[int] = ..., top5: _Optional[int] = ..., continuous_correct: _Optional[int] = ..., greedy_correct: _Optional[int] = ..., empty: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., concatenated: _Optional[int] = ..., gloss_errors: _Optional[int] = ..., stream_gloss_errors: _Optional[int] = ...) -> None: ...
+    def __init__(self, clips: _Optional[int] = ..., correct: _Optional[int] = ..., top5: _Optional[int] = ..., continuous_correct: _Optional[int] = ..., greedy_correct: _Optional[int] = ..., empty: _Optional[int] = ..., continuous_empty: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., concatenated: _Optional[int] = ..., gloss_errors: _Optional[int] = ..., stream_gloss_errors: _Optional[int] = ...) -> None: ...
 
 class StopRunRequest(_message.Message):
     __slots__ = ("run_id",)

@@ -142,8 +142,10 @@ def test_a_damaged_card_or_alias_is_data_loss(directory_store: DirectoryStore, d
         registry.resolve(directory_store, "signet", "latest")
 
 
-def test_versions_sort_by_time_and_carry_their_content() -> None:
-    first, second = registry.new_version(b"a"), registry.new_version(b"b")
+def test_versions_sort_by_time_and_differ_by_content_and_run() -> None:
+    first, second = registry.new_version("run", b"a"), registry.new_version("run", b"b")
+    assert first[-8:] != second[-8:]
+    assert registry.new_version("another", b"a")[-8:] != first[-8:]
     assert first[:-9] <= second[:-9]
-    assert first[-8:] == hashlib.sha256(b"a").hexdigest()[:8]
+    assert first[-8:] == hashlib.sha256(b"runa").hexdigest()[:8]
     assert layout.check_name("model version", first) == first

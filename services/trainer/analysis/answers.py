@@ -218,6 +218,7 @@ def _tally(member: Member, vocabulary: Sequence[str]) -> MemberResult:
         correct=int((rank == 0).sum()),
         top5=int((rank < _TOP).sum()),
         continuous_correct=sum(signs == one for signs, one in zip(member.continuous, alone, strict=True)),
+        continuous_empty=sum(not signs for signs in member.continuous),
         greedy_correct=sum(signs == one for signs, one in zip(member.greedy, alone, strict=True)),
         empty=sum(not signs for signs in member.greedy),
         blank_ratio=float((member.blank_ratio * frames).sum() / frames.sum()),

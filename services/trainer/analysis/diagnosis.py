@@ -9,10 +9,10 @@ import numpy as np
 
 from services.trainer.analysis.answers import ClipAnswer, each_seed
 from services.trainer.analysis.record import Record
+from services.trainer.epoch import Epoch
 from services.trainer.pages.environment import interval, percent
 from services.trainer.pages.reading import presence
 from services.trainer.result import Tally, spread
-from services.trainer.training import Epoch
 from signet.statistics import wilson
 
 # More empty outputs than this are not chance: a healthy run has 1 % and less.

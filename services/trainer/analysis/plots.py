@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from services.trainer.training import Epoch
+from services.trainer.epoch import Epoch
 
 # The colours of templates/drawing.css in the light; a page puts its variables in their place.
 _INK, _SOFT, _RULE = "#1f2123", "#66645f", "#dcd8cf"

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from services.trainer import history
-from services.trainer.checkpoint import PROGRESS, Progress, member_file, read_progress, way_back
+from services.trainer.checkpoint import member_file
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.members import Place
 from services.trainer.model import Recogniser
+from services.trainer.progress import PROGRESS, Progress, read_progress, way_back
 from services.trainer.result import Result
-from services.trainer.training import Epoch
 from services.trainer.weights import restored
 from signet import dataset as datasets
 from signet import heldout, layout

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.training import DEFAULT_THREADS, use_threads
+from services.trainer.devices import DEFAULT_THREADS, use_threads
 from signet import dataset, layout
 from signet.dataset import Dataset, SourceClip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump

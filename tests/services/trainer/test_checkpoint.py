@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer import checkpoint
-from services.trainer.checkpoint import Checkpoints, Progress, TakenOver, begin, read_progress, take_over, way_back
+from services.trainer import patience
+from services.trainer.checkpoint import Checkpoints, TakenOver, begin, take_over
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING
 from services.trainer.members import Member
-from services.trainer.training import Epoch
+from services.trainer.progress import Progress, read_progress, way_back
 from signet import layout
 from signet.errors import DataLoss, Unavailable
 from signet.store import DirectoryStore, ObjectStore
@@ -204,8 +205,8 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(checkpoint, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.1)
     kept = start(directory_store)
     train(kept, 1, 2)
     kept.keep((0, 3), b"two")

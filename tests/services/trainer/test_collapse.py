@@ -9,7 +9,8 @@ from torch import Tensor
 
 from services.trainer.collapse import Posteriors, Watch, observe, watch_length
 from services.trainer.config import TrainConfig
-from services.trainer.training import Telemetry, Training
+from services.trainer.telemetry import Telemetry
+from services.trainer.training import Training
 from signet.dataset import Dataset
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from services.trainer.config import TrainConfig
 from services.trainer.crew import train_side_by_side
 from services.trainer.members import Abandoned, Done, Kept, Orders, Place, Step, Trained, plan, train
-from services.trainer.training import Telemetry
+from services.trainer.telemetry import Telemetry
 from signet.dataset import Dataset
 from signet.errors import SignetError
 from tests.conftest import alive

@@ -16,8 +16,8 @@ from services.trainer.ensemble import Ensemble, together
 from services.trainer.evaluate import evaluate
 from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export
 from services.trainer.heads import CompetitionHead
+from services.trainer.initialisation import new_model
 from services.trainer.model import Architecture, Recogniser
-from services.trainer.training import new_model
 from signet.dataset import Dataset
 from signet.decoding import ContinuousDecoder
 from signet.store.cache import Cache

@@ -6,8 +6,8 @@ import pytest
 
 from services.trainer import history
 from services.trainer.collapse import Posteriors
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING, Score
-from services.trainer.training import Epoch
 from signet.errors import DataLoss
 
 VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, {1: (30, 40)}, frozenset({1}), continuous_correct=29)

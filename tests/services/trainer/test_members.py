@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import Score
 from services.trainer.members import Abandoned, Done, Kept, Orders, Step, Trained, plan, target_met, train
-from services.trainer.training import Epoch, Telemetry
+from services.trainer.telemetry import Telemetry
 from signet.dataset import Dataset
 from signet.errors import InvalidInput
 

@@ -11,15 +11,18 @@ from prometheus_client import CollectorRegistry
 from services.trainer import narration, start
 from services.trainer.batches import Batch, Clips
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING
 from services.trainer.features import Features
 from services.trainer.flags import config_of
+from services.trainer.hooks import Hooks, MemberEpoch
+from services.trainer.initialisation import new_model
 from services.trainer.members import Abandoned
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.pretraining import HIDDEN_SHARE, MaskedModel, MaskedPrediction, features_there, hide
-from services.trainer.run import Hooks, MemberEpoch, new_run_id, resume, run
+from services.trainer.run import new_run_id, resume, run
 from services.trainer.runs import summaries
-from services.trainer.training import Epoch, Training, new_model
+from services.trainer.training import Training
 from services.trainer.weights import first
 from signet import layout
 from signet.dataset import Dataset

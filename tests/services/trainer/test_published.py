@@ -10,8 +10,8 @@ import torch
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
 from services.trainer.export import WEIGHTS
+from services.trainer.initialisation import new_model
 from services.trainer.published import recogniser
-from services.trainer.training import new_model
 from services.trainer.weights import dump
 from signet import layout, registry
 from signet.errors import DataLoss, NotFound, NotReady

@@ -13,9 +13,10 @@ from typing import Any
 
 import psutil
 
-from services.trainer.checkpoint import read_progress
 from services.trainer.config import TrainConfig
-from services.trainer.run import Hooks, Started, resume, run
+from services.trainer.hooks import Hooks, Started
+from services.trainer.progress import read_progress
+from services.trainer.run import resume, run
 from signet import heldout, layout
 from signet.store import DirectoryStore
 from tests.conftest import ROOT, alive

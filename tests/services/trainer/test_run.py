@@ -10,11 +10,14 @@ import torch
 
 from services.trainer import narration
 from services.trainer.config import TrainConfig
+from services.trainer.devices import find_device
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import Score
+from services.trainer.hooks import Hooks, MemberEpoch, Started
 from services.trainer.members import Abandoned
 from services.trainer.result import GlossResult, MemberResult, Result, Tally
-from services.trainer.run import Hooks, MemberEpoch, Started, new_run_id, resume, run
-from services.trainer.training import Epoch, Training, find_device
+from services.trainer.run import new_run_id, resume, run
+from services.trainer.training import Training
 from signet import heldout, layout, registry
 from signet.dataset import Dataset
 from signet.errors import InvalidInput, NotFound, NotReady, SignetError
@@ -341,7 +344,7 @@ def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
     def member(fold: int, seed: int, correct: int) -> MemberResult:
         return MemberResult(
             fold=fold, seed=seed, epochs=9, clips=100, correct=correct, top5=97, continuous_correct=correct - 1,
-            greedy_correct=correct - 2, empty=1, blank_ratio=0.6, concatenated=99, gloss_errors=9,
+            continuous_empty=3, greedy_correct=correct - 2, empty=1, blank_ratio=0.6, concatenated=99, gloss_errors=9,
         )  # fmt: skip
 
     members = tuple(member(fold, seed, 80 + 2 * seed) for seed in range(3) for fold in range(2))
@@ -354,7 +357,7 @@ def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
     text = "\n".join(narration.closing(result, "r1"))
     assert "82.0 % (164/200)" in text, "seed 1"
     assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
-    assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 1.0 ± 0.0 % empty" in text
+    assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
     assert "89.0 % (178/200)" in text, "all seeds together"
     event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
     started = Started("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING, Score
+from services.trainer.hooks import MemberEpoch, Started
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.result import GlossResult, Result
-from services.trainer.run import MemberEpoch, Started
 from services.trainer.runs import latest_unfinished, succeeded, summaries
-from services.trainer.training import Epoch
 from signet import layout
 from signet.errors import NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore

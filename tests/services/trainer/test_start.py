@@ -7,10 +7,12 @@ import torch
 
 from services.trainer import start
 from services.trainer.config import TrainConfig
+from services.trainer.hooks import Hooks
+from services.trainer.initialisation import new_model
 from services.trainer.members import plan
-from services.trainer.run import Hooks, new_run_id, run
+from services.trainer.run import new_run_id, run
 from services.trainer.start import Start
-from services.trainer.training import Training, new_model
+from services.trainer.training import Training
 from services.trainer.weights import dump
 from signet import dataset as datasets
 from signet import layout

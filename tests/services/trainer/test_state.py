@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.state import Subject
-from services.trainer.training import Epoch, Training
+from services.trainer.training import Training
 from signet import dataset
 from signet.dataset import Dataset
 from signet.errors import DataLoss, InvalidInput, SignetError
@@ -171,7 +172,7 @@ def test_a_state_does_not_name_what_its_version_knows_first(small_dataset: Datas
     def named(config: TrainConfig) -> set[str]:
         return set(Subject.of(config, small_dataset, [], [], "cpu").config)
 
-    later = {"pretrain", "start_from", "repetition_penalty"}
+    later = {"pretrain", "start_from", "supplement", "repetition_penalty"}
     assert not named(CONFIG) & later, "or the states of runs that earlier versions began would be refused"
     assert "repetition_penalty" in named(CONFIG.model_copy(update={"repetition_penalty": 1.0}))
 

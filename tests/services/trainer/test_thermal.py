@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from services.trainer.telemetry import Telemetry, nothing
 from services.trainer.thermal import ThermalGuard, guard, nvml_uuid
-from services.trainer.training import Telemetry, nothing
 from signet.errors import Unavailable
 from signet.gpu import Nvml
 from tests.signet.nvml import Conversation, compile_stand_in, conversation
@@ -21,7 +21,7 @@ _TRAIN = """
 import logging, sys, threading, time
 logging.basicConfig(level="INFO", stream=sys.stderr, format="%(name)s: %(message)s")
 from services.trainer.thermal import ThermalGuard
-from services.trainer.training import Telemetry
+from services.trainer.telemetry import Telemetry
 from signet.gpu import Nvml
 
 class Told(Telemetry):

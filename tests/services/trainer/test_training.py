@@ -12,9 +12,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import evaluate
 from services.trainer.model import Encoder
-from services.trainer.training import Epoch, Telemetry, Training
+from services.trainer.telemetry import Telemetry
+from services.trainer.training import Training
 from signet.dataset import Dataset
 from signet.decoding import ContinuousDecoder
 from signet.errors import InvalidInput, InvalidSetting, SignetError
@@ -306,7 +308,8 @@ def test_a_gloss_without_training_clips_is_named(small_dataset: Dataset, caplog:
     with pytest.raises(InvalidInput, match="no training clips of drink"):
         Training(lacking, CONFIG, CPU)
     with caplog.at_level(logging.WARNING):
-        list(Training(lacking, CONFIG, CPU, train=lacking.split("train"), held_out=lacking.split("val")).epochs())
+        folded = CONFIG.model_copy(update={"folds": 2})
+        list(Training(lacking, folded, CPU, train=lacking.split("train"), held_out=lacking.split("val")).epochs())
     assert "no training clips of drink in this fold" in caplog.text
 
 

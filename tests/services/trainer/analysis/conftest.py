@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from services.trainer.config import TrainConfig
+from services.trainer.devices import DEFAULT_THREADS, use_threads
+from services.trainer.hooks import Hooks
 from services.trainer.members import Abandoned
-from services.trainer.run import Hooks, run
-from services.trainer.training import DEFAULT_THREADS, use_threads
+from services.trainer.run import run
 from signet import heldout, layout
 from signet.heldout import GlossErrors, HeldOut, Member
 from signet.landmarks import dump

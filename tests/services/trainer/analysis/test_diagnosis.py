@@ -9,9 +9,9 @@ from services.trainer.analysis.answers import by_clip
 from services.trainer.analysis.diagnosis import Finding, findings
 from services.trainer.analysis.record import Record, Trained, read
 from services.trainer.config import TrainConfig
+from services.trainer.epoch import Epoch
 from services.trainer.evaluate import NOTHING, Score
 from services.trainer.result import Result, Tally
-from services.trainer.training import Epoch
 from signet.heldout import HeldOut
 from tests.conftest import ROOT
 from tests.services.trainer.analysis.conftest import LINEAR, VOCABULARY, Runs, held_out

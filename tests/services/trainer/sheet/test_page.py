@@ -9,8 +9,8 @@ import torch
 
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
+from services.trainer.initialisation import new_model
 from services.trainer.sheet.page import draw
-from services.trainer.training import new_model
 from signet import registry
 from signet.landmarks import POSE, Landmarks
 from signet.registry import Metrics, ModelCard

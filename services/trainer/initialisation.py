@@ -1,0 +1,26 @@
+"""A model that is to be trained: of the kind and size that its configuration wants, and with its first weights."""
+
+from collections.abc import Callable, Sequence
+
+from services.trainer.config import TrainConfig
+from services.trainer.model import Architecture, Recogniser
+from services.trainer.pretraining import MaskedModel
+
+# Gives a new model, of a vocabulary, the weights to begin with.
+Begin = Callable[[Recogniser, Sequence[str]], None]
+
+
+def new_model(config: TrainConfig, glosses: int) -> Recogniser:
+    """A model of this configuration, for so many glosses, with the weights that chance gives."""
+    kind = MaskedModel if config.pretrain else Recogniser
+    return kind(
+        Architecture(
+            classes=glosses + 1,
+            hidden_dim=config.hidden_dim,
+            num_layers=config.num_layers,
+            hand_dim=config.hand_dim,
+            dropout=config.dropout,
+            groups=config.groups,
+            head=config.head,
+        )
+    )

@@ -1,0 +1,111 @@
+"""Further clips of a snapshot's glosses from another corpus: learnt from, and never judged by (`--supplement`).
+
+Hands that others have extracted from clips that are not to be had any more are worth having, but no measure: what is
+held out stays what the run's own corpus holds. Nothing that shows a held-out recording may come in by this door. Twins
+are found within the other corpus, where one extractor made all clips, and carried over by the clips' ids: between
+landmarks of two extractors `signet.audit` finds none.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from signet import dataset
+from signet.dataset import SUPPLEMENT, DatasetClip, SampledClip
+from signet.errors import NotReady
+from signet.landmarks import ClipRecord
+from signet.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Supplement:
+    """What another corpus adds.
+
+    Attributes:
+        clips: in the order of their ids, with the split `SUPPLEMENT`.
+        twins: groups of ids, of these and of the snapshot's own clips, that show the same recording.
+    """
+
+    clips: tuple[SampledClip, ...]
+    twins: tuple[tuple[str, ...], ...]
+
+
+def of(
+    store: ObjectStore,
+    corpus: str,
+    records: Sequence[ClipRecord],
+    own: Sequence[DatasetClip],
+    known: frozenset[str],
+    read: Callable[[Sequence[ClipRecord]], list[SampledClip]],
+) -> Supplement:
+    """Choose what a corpus adds to a snapshot: its training clips of the same glosses that the other one lacks.
+
+    Left out are clips that show the recording of a held-out clip; and, where a held-out clip is not in this corpus, so
+    that its twins cannot be told, all clips by its signer.
+
+    Args:
+        store: where the corpora are.
+        corpus: the supplement's name.
+        records: all of its clips.
+        own: the snapshot's clips.
+        known: ids of all clips of the snapshot's corpus.
+        read: reads clips of the supplement.
+
+    Raises:
+        NotReady: it adds nothing.
+    """
+    glosses = {clip.gloss for clip in own}
+    same = [record for record in records if record.gloss in glosses]
+    sampled = {clip.record.clip_id: clip for clip in read(same)}
+    twins = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
+
+    held_out = [clip for clip in own if clip.split != TRAIN]
+    ids = {clip.clip_id for clip in held_out}
+    videos = {clip.source_sha256 for clip in held_out} - {""}
+    barred = {one for group in twins if not ids.isdisjoint(group) for one in group}
+    untold = {clip.signer for clip in held_out if clip.clip_id not in sampled}
+
+    further = [record for record in same if record.split == TRAIN and record.clip_id not in known]
+    chosen = [
+        record
+        for record in further
+        if record.clip_id not in barred
+        and record.source_sha256 not in videos
+        and not (untold and (not record.signer or record.signer in untold))
+    ]
+    if not chosen:
+        raise NotReady(
+            f"{store.url}: --supplement {corpus} adds no training clip of the {len(glosses)} glosses"
+            + (f": all {len(further)} may show what a held-out clip shows." if further else ".")
+            + " Import more clips of them into it, or leave it out."
+        )
+    if len(chosen) < len(further):
+        _log.warning(
+            "%d clips of %s may show the same recording as a held-out clip and are left out",
+            len(further) - len(chosen),
+            corpus,
+        )
+    added = [sampled[record.clip_id] for record in chosen]
+    return Supplement(
+        tuple(replace(one, record=one.record.model_copy(update={"split": SUPPLEMENT})) for one in added), twins
+    )
+
+
+def beside(
+    clips: Sequence[DatasetClip], held_out: Sequence[DatasetClip], twins: Sequence[Sequence[str]]
+) -> tuple[DatasetClip, ...]:
+    """Of a supplement's clips those that may be learnt from while some signers are held out: of known others.
+
+    Args:
+        clips: the supplement's.
+        held_out: a fold's.
+        twins: groups of ids that show the same recording.
+    """
+    signers = {clip.signer for clip in held_out} | {""}
+    ids = {clip.clip_id for clip in held_out}
+    barred = {one for group in twins if not ids.isdisjoint(group) for one in group}
+    return tuple(clip for clip in clips if clip.signer not in signers and clip.clip_id not in barred)
