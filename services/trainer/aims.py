@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from services.trainer.batches import Batch, Clips
 from services.trainer.config import TrainConfig
 from services.trainer.evaluate import Score, evaluate, together
-from services.trainer.model import Recogniser
+from services.trainer.model import Recogniser, SignAnswer
 from services.trainer.objective import Totals
 from services.trainer.objective import loss as objective
 from services.trainer.pretraining import MaskedPrediction
@@ -25,7 +25,7 @@ class Aim(Protocol):
 
     Attributes:
         longest: clips in the longest training sequence.
-        posteriors: whether an answer is log-probabilities, in which a collapse can be seen.
+        posteriors: whether a whole answer has log-probabilities, in which a collapse can be seen.
     """
 
     longest: int
@@ -40,10 +40,10 @@ class Aim(Protocol):
     def totals(self, batch: Batch, batches: int) -> Any:
         """What the means of a batch's losses are over, as one of so many; its parts are given those of the whole."""
 
-    def answer(self, model: Recogniser, part: Batch) -> Tensor:
-        """What the model says of a batch, or of a part of one."""
+    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Any:
+        """What the model says of a batch, or of a part of one; `whole`: of all classes too, where there are any."""
 
-    def loss(self, answer: Tensor, part: Batch, share: float, totals: Any) -> Tensor:
+    def loss(self, answer: Any, part: Batch, share: float, totals: Any) -> Tensor:
         """What is minimised, when this share of the epochs has gone before."""
 
     def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
@@ -72,12 +72,11 @@ class Recognition:
         """Signs and frames."""
         return Totals.of(batch, batches)
 
-    def answer(self, model: Recogniser, part: Batch) -> Tensor:
-        """Log-probabilities [B, T, C + 1]."""
-        log_probs: Tensor = model.encoder(part.features, part.lengths)
-        return log_probs
+    def answer(self, model: Recogniser, part: Batch, whole: bool) -> SignAnswer:
+        """What it says of the signs that are there."""
+        return model.encoder.of_signs(part.features, part.lengths, part.targets, whole)
 
-    def loss(self, answer: Tensor, part: Batch, share: float, totals: Totals) -> Tensor:
+    def loss(self, answer: SignAnswer, part: Batch, share: float, totals: Totals) -> Tensor:
         """See `services.trainer.objective`."""
         return self._loss(answer, part, share, totals)
 

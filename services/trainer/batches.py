@@ -6,6 +6,7 @@ recogniser of continuous signing that never saw a sentence.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from signet.dataset import Dataset, DatasetClip
 
 # Enough clips for long vectors, few enough that they are of like length.
 _MEASURED_TOGETHER = 64
+
+# Padded frames that a further part of a batch must save: what its own start costs on a CPU.
+_WORTH_A_CUT = 512
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,29 @@ class Batch:
         count = min(count, len(self))
         columns = (torch.tensor_split(getattr(self, column.name), count) for column in fields(self))
         return [Batch(*part) for part in zip(*columns, strict=True)]
+
+    def of_like_length(self) -> "list[Batch]":
+        """These sequences in parts without the frames that only longer ones have, the shortest first.
+
+        One long sequence would have all others padded to its length, and on a CPU padding costs what signing does. On a
+        GPU it is nearly free, and looking at the lengths is not: there the batch stays whole.
+        """
+        if self.lengths.is_cuda:
+            return [self]
+        lengths, order = self.lengths.sort()
+        ends = _cuts(lengths.tolist())
+        return [self._of(order[start:end]) for start, end in pairwise([0, *ends])]
+
+    def _of(self, rows: Tensor) -> "Batch":
+        frames = int(self.lengths[rows].max())
+        return Batch(
+            features=self.features[rows, :frames],
+            lengths=self.lengths[rows],
+            targets=self.targets[rows],
+            target_lengths=self.target_lengths[rows],
+            frame_labels=self.frame_labels[rows, :frames],
+            inside=self.inside[rows, :frames],
+        )
 
 
 class Sampler:
@@ -224,3 +251,14 @@ class Sampler:
 def _frames_last(frames: Tensor) -> Tensor:
     """Frames [M, T, 3 · J] as [3, J, M, T]."""
     return torch.unflatten(frames.permute(2, 0, 1).contiguous(), 0, (3, -1))
+
+
+def _cuts(lengths: Sequence[int]) -> list[int]:
+    """Where sequences of ascending lengths are parted, each part's end: a cut is made where it saves enough frames."""
+    count = len(lengths)
+    if not count:
+        return []
+    saved, cut = max(((lengths[-1] - lengths[cut - 1]) * cut, cut) for cut in range(1, count + 1))
+    if saved < _WORTH_A_CUT:
+        return [count]
+    return [*_cuts(lengths[:cut]), *(cut + end for end in _cuts(lengths[cut:]))]

@@ -82,6 +82,13 @@ class TrainConfig(BaseModel):
         "so that the blank cannot swallow it; attention: as well, and all of them say which sign it is; linear: "
         "each frame by itself, as in plain CTC, which is what collapses",
     )
+    sign_dim: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Numbers that a frame is reduced to before it is compared with each sign: 0 reduces nothing, 128 "
+        "is several times as fast with thousands of signs. A linear head does without",
+    )
     without: str = Field(
         "",
         description="Feature groups to leave out, with commas: " + ", ".join(GROUPS) + ". To learn what each is worth",

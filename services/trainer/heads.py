@@ -16,13 +16,15 @@ logits are cosines, between what the LSTM says and each sign's own direction (Gi
 clips a sign, a length is soon learnt by heart, and a direction is less so.
 
 A head answers in two steps, so that several models can be asked as one: `evidence` is what one model says of each
-frame by itself, and `decide` makes log-probabilities of it, or of the mean of several models' evidence.
+frame by itself, and `decide` makes log-probabilities of it, or of the mean of several models' evidence. In training
+only few classes of each sequence are asked for, the signs that are there: `of_signs` has their log-probabilities alone.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from services.trainer.likeness import log_shares
 from signet.decoding import BLANK
 
 # Frames to either side within which one sign at most is expected: half a second at 10 Hz. Signs of fluent signing
@@ -67,6 +69,13 @@ class LinearHead(nn.Module):
         """The mean evidence of so many models to log-probabilities [B, T, C + 1]: their geometric mean."""
         return torch.log_softmax(evidence, dim=-1)
 
+    def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """See `CompetitionHead.of_signs`."""
+        log_probs = self(x, inside)
+        there = log_probs.gather(2, signs.clamp(min=1)[:, None].expand(-1, x.shape[1], -1))
+        given = there - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
+        return torch.cat([log_probs[..., :1], there], dim=-1), given
+
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
         """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
         return self.decide(self.evidence(x, inside), inside)
@@ -85,11 +94,13 @@ class CompetitionHead(nn.Module):
         classes: C + 1.
         attention: let all frames of the window say which sign it is, as loud as a learnt attention finds them, and not
             the emitting frame alone.
+        sign_dim: numbers that a frame is reduced to before it is compared with the signs' directions; 0 compares all D.
     """
 
-    def __init__(self, units: int, classes: int, attention: bool = False) -> None:
+    def __init__(self, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
         super().__init__()
-        self.signs = nn.Linear(units, classes - 1, bias=False)
+        self.reduce = nn.Linear(units, sign_dim, bias=False) if sign_dim else nn.Identity()
+        self.signs = nn.Linear(sign_dim or units, classes - 1, bias=False)
         self.timing = nn.Linear(units, 2)
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
         self.attention = nn.Linear(units, 1) if attention else None
@@ -102,11 +113,11 @@ class CompetitionHead(nn.Module):
 
         It is β times the saliency, the log-odds of the gate, and the logits of the signs.
         """
-        saliency, gate = self.timing(x).float().split(1, dim=-1)
+        saliency, gate = self._timed(x)
         if self.attention is not None:
             x = self._heard(x, inside)
-        likeness = F.normalize(x.float(), dim=-1) @ F.normalize(self.signs.weight.float(), dim=-1).T
-        return torch.cat([saliency * self.sharpness, gate, _CERTAINTY * likeness], dim=-1)
+        likeness = F.normalize(self.reduce(x).float(), dim=-1) @ F.normalize(self.signs.weight.float(), dim=-1).T
+        return torch.cat([saliency, gate, _CERTAINTY * likeness], dim=-1)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many models to log-probabilities [B, T, C + 1].
@@ -115,14 +126,39 @@ class CompetitionHead(nn.Module):
         apart, the mean of their saliencies would spread the sign over both, and the blank would win each.
         """
         saliency, gate, signs = evidence.tensor_split((1, 2), dim=-1)
-        saliency = (saliency[..., 0] * voters).masked_fill(~inside, _NOWHERE)
-        rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
-        emits = (saliency - rivals + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
-        return torch.cat([torch.log(-torch.expm1(emits)), emits + torch.log_softmax(signs, dim=-1)], dim=-1)
+        blank, emits = _won(saliency * voters, gate, inside)
+        return torch.cat([blank, emits + torch.log_softmax(signs, dim=-1)], dim=-1)
+
+    def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` says of some signs, in a fraction of its time where the vocabulary is large.
+
+        Args:
+            x: [B, T, D].
+            inside: bool [B, T], which frames belong to a clip.
+            signs: int64 [B, S], classes, padded with anything.
+
+        Returns:
+            log-probabilities [B, T, 1 + S] of the blank and of these signs; and [B, T, S], the log-probability that a
+            sign of that frame is this one. Within clips.
+        """
+        blank, emits = _won(*self._timed(x), inside)
+        if self.attention is not None:
+            x = self._heard(x, inside)
+        asked = (signs - 1).clamp(min=0)[:, None].expand(-1, x.shape[1], -1)
+        given = emits.new_zeros(asked.shape)
+        frames = F.normalize(self.reduce(x[inside]).float(), dim=-1)
+        directions = F.normalize(self.signs.weight.float(), dim=-1)
+        given[inside] = log_shares(frames, directions, asked[inside], _CERTAINTY)
+        return torch.cat([blank, emits + given], dim=-1), given
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
         """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
         return self.decide(self.evidence(x, inside), inside)
+
+    def _timed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """β times the saliency, and the log-odds of the gate: float32 [B, T, 1] each."""
+        saliency, gate = self.timing(x).float().split(1, dim=-1)
+        return saliency * self.sharpness, gate
 
     def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
         """Each frame's window as one vector, each frame of it as loud as attention says: like x."""
@@ -143,11 +179,19 @@ class CompetitionHead(nn.Module):
 HEADS = ("linear", "competition", "attention")
 
 
-def head_of(name: str, units: int, classes: int) -> LinearHead | CompetitionHead:
-    """A head of `HEADS`, for D numbers per frame and C + 1 classes."""
+def head_of(name: str, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
+    """A head of `HEADS`, for D numbers per frame and C + 1 classes; a linear one has no `sign_dim`."""
     if name == "linear":
         return LinearHead(units, classes)
-    return CompetitionHead(units, classes, attention=name == "attention")
+    return CompetitionHead(units, classes, attention=name == "attention", sign_dim=sign_dim)
+
+
+def _won(saliency: Tensor, gate: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Saliency and gate, [B, T, 1], to the log-probabilities of the blank and of a sign, [B, T, 1]."""
+    saliency = saliency[..., 0].masked_fill(~inside, _NOWHERE)
+    rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
+    emits = (saliency - rivals + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
+    return torch.log(-torch.expm1(emits)), emits
 
 
 def _windows(values: Tensor, beyond: float) -> Tensor:

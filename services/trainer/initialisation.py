@@ -22,5 +22,6 @@ def new_model(config: TrainConfig, glosses: int) -> Recogniser:
             dropout=config.dropout,
             groups=config.groups,
             head=config.head,
+            sign_dim=config.sign_dim,
         )
     )

@@ -63,21 +63,20 @@ def frame_cross_entropy(
     return -(chosen * weight).sum() / (weight.sum() if total_weight is None else total_weight)
 
 
-def sign_cross_entropy(log_probs: Tensor, labels: Tensor, inside: Tensor, total: Tensor | None = None) -> Tensor:
+def sign_cross_entropy(given: Tensor, labels: Tensor, inside: Tensor, total: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of which sign it is, given that it is one, over the frames that are labelled with a sign.
 
-    It says nothing of when: log p(sign | not blank) is the log-probability of the sign less that of all signs together.
+    It says nothing of when.
 
     Args:
-        log_probs: [B, T, C + 1].
+        given: [B, T, C], log p(sign | not blank) of each class from 1 on.
         labels: [B, T], class of each frame, 0 for blank.
         inside: [B, T], whether the frame belongs to a clip.
         total: how many frames the mean is over, if not over those here: for a part of a batch, those of the whole.
     """
     chosen = (labels != BLANK) & inside
-    frames, signs = log_probs[chosen], labels[chosen]
-    given = frames.gather(1, signs[:, None])[:, 0] - frames[:, 1:].logsumexp(dim=1)
-    return -given.sum() / (chosen.sum().clamp(min=1) if total is None else total)
+    told = given.gather(2, (labels - 1).clamp(min=0)[..., None])[..., 0]
+    return -(told * chosen).sum() / (chosen.sum().clamp(min=1) if total is None else total)
 
 
 def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:

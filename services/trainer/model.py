@@ -26,6 +26,7 @@ class Architecture:
         dropout: share of the LSTM's inputs and outputs that training leaves out.
         groups: which features are measured.
         head: how it is decided when a sign happens, of `HEADS`.
+        sign_dim: what a frame is reduced to before it is compared with each sign; 0 reduces nothing.
     """
 
     classes: int
@@ -35,6 +36,7 @@ class Architecture:
     dropout: float = 0.3
     groups: tuple[str, ...] = GROUPS
     head: str = "competition"
+    sign_dim: int = 0
 
 
 class Encoder(nn.Module):
@@ -54,12 +56,29 @@ class Encoder(nn.Module):
         self.forwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
-        self.head = head_of(architecture.head, 2 * architecture.hidden_dim, architecture.classes)
+        units = 2 * architecture.hidden_dim
+        self.head = head_of(architecture.head, units, architecture.classes, architecture.sign_dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
         log_probs: Tensor = self.head(self.dropout(self.states(features, lengths)), frames_inside(features, lengths))
         return log_probs
+
+    def of_signs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "SignAnswer":
+        """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `SignAnswer`.
+
+        Args:
+            features: as measured.
+            lengths: frames.
+            signs: classes, padded with anything.
+            whole: whether all classes are asked for too.
+        """
+        x, inside = self.dropout(self.states(features, lengths)), frames_inside(features, lengths)
+        log_probs, given = self.head.of_signs(x, inside, signs)
+        if not whole:
+            return SignAnswer(log_probs, given)
+        with torch.no_grad():
+            return SignAnswer(log_probs, given, self.head(x, inside))
 
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the last LSTM says of each frame, before dropout: features [B, T, D] to [B, T, 2H]."""
@@ -87,6 +106,21 @@ class Encoder(nn.Module):
         ):
             kept.copy_(torch.cat([of_hand, of_hand, of_both]))
         self.deviation.clamp_(min=_SMALLEST_DEVIATION)
+
+
+@dataclass(frozen=True, eq=False)
+class SignAnswer:
+    """What a model says of sequences whose signs are known.
+
+    Attributes:
+        log_probs: [B, T, 1 + S], of the blank and of each of a sequence's signs.
+        given: [B, T, S], log-probability that it is this sign if it is one.
+        whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
+    """
+
+    log_probs: Tensor
+    given: Tensor
+    whole: Tensor | None = None
 
 
 class SequenceDropout(nn.Module):

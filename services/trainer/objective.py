@@ -6,12 +6,14 @@ tell it nothing but which sign the frames of a clip's middle belong to, from the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from services.trainer.batches import Batch
 from services.trainer.loss import ctc, frame_cross_entropy, frame_weights, sign_cross_entropy
+from services.trainer.model import SignAnswer
 from signet.decoding import BLANK
 
 # With a linear head, the share of the epochs over which the frame labels fade into CTC.
@@ -49,8 +51,8 @@ class Totals:
         )
 
 
-# Of log_probs [B, T, C + 1], the batch or part that they are of, the share of the epochs gone before, and the totals.
-Loss = Callable[[Tensor, Batch, float, Totals], Tensor]
+# Of what the model says of a batch or part, that batch, the share of the epochs gone before, and the totals.
+Loss = Callable[[SignAnswer, Batch, float, Totals], Tensor]
 
 
 def loss(head: str, start: float) -> Loss:
@@ -62,26 +64,38 @@ def loss(head: str, start: float) -> Loss:
     """
     terms = _flat_start if head == "linear" else _competition
 
-    def minimised(log_probs: Tensor, batch: Batch, progress: float, totals: Totals) -> Tensor:
-        return terms(log_probs, batch, progress, totals, start)
+    def minimised(answer: SignAnswer, batch: Batch, progress: float, totals: Totals) -> Tensor:
+        return terms(answer, _placed(batch), progress, totals, start)
 
     return minimised
 
 
-def _flat_start(log_probs: Tensor, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
-    frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside, totals.weight)
+def _flat_start(answer: SignAnswer, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+    frames = frame_cross_entropy(answer.log_probs, batch.frame_labels, batch.inside, totals.weight)
     if progress < start:
         return frames
     faded = min(1.0, (progress - start) / FADE)
     share = 1 - (1 - FRAME_WEIGHT) * faded if start else 0.0
-    return _timing(log_probs, batch, totals) + share * frames
+    return _timing(answer, batch, totals) + share * frames
 
 
-def _competition(log_probs: Tensor, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+def _competition(answer: SignAnswer, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
     weight = FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)
-    which = weight * sign_cross_entropy(log_probs, batch.frame_labels, batch.inside, totals.sign_frames)
-    return which if progress < start else which + _timing(log_probs, batch, totals)
+    which = weight * sign_cross_entropy(answer.given, batch.frame_labels, batch.inside, totals.sign_frames)
+    return which if progress < start else which + _timing(answer, batch, totals)
 
 
-def _timing(log_probs: Tensor, batch: Batch, totals: Totals) -> Tensor:
-    return ctc(log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)
+def _timing(answer: SignAnswer, batch: Batch, totals: Totals) -> Tensor:
+    return ctc(answer.log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)
+
+
+def _placed(batch: Batch) -> Batch:
+    """The batch with each sign's first place in its sequence, from 1, for its class: as `SignAnswer` counts them.
+
+    CTC looks at no class that is not in the sequence, and what is there twice is one class for it.
+    """
+    targets = batch.targets
+    first = (targets[:, :, None] == targets[:, None, :]).int().argmax(dim=2) + 1
+    labels = batch.frame_labels
+    place = (labels[..., None] == targets[:, None, :]).int().argmax(dim=2) + 1
+    return replace(batch, targets=first, frame_labels=torch.where(labels == BLANK, BLANK, place))

@@ -33,10 +33,12 @@ PRESETS: Mapping[str, Preset] = {
         "300 signs", {"max_glosses": 300, "hidden_dim": 160, "hand_dim": 48, "num_epochs": 60, "batch_size": 64}
     ),
     "signs1000": Preset(
-        "1,000 signs", {"max_glosses": 1000, "hidden_dim": 192, "hand_dim": 64, "num_epochs": 40, "batch_size": 128}
+        "1,000 signs",
+        {"max_glosses": 1000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 40, "batch_size": 128},
     ),
     "signs2000": Preset(
-        "2,000 signs", {"max_glosses": 2000, "hidden_dim": 256, "hand_dim": 64, "num_epochs": 30, "batch_size": 128}
+        "2,000 signs",
+        {"max_glosses": 2000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 40, "batch_size": 128},
     ),
     "tiny": Preset("the smallest that still recognises", {"hidden_dim": 24, "hand_dim": 12, "num_epochs": 100}),
     "large": Preset(

@@ -91,7 +91,7 @@ class MaskedPrediction:
         """How many features are asked for in a batch, as one of so many."""
         return (self._asked(batch.features, batch.frame_labels > 0).sum() * batches).clamp(min=1)
 
-    def answer(self, model: Recogniser, part: Batch) -> Tensor:
+    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Tensor:
         """See `MaskedModel.residual`."""
         return _masked(model).residual(part.features, part.lengths, part.frame_labels > 0)
 

@@ -67,7 +67,7 @@ class Start:
             InvalidSetting: the two are of different sizes; the message names the flag.
             InvalidInput: a held-out clip was learnt from; the message names one.
         """
-        names = _SHAPES if self.config.pretrain or config.pretrain else (*_SHAPES, "head")
+        names = _SHAPES if self.config.pretrain or config.pretrain else (*_SHAPES, "head", "sign_dim")
         for name in names:
             theirs, mine = getattr(self.config, name), getattr(config, name)
             if theirs != mine:

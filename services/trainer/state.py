@@ -41,7 +41,7 @@ _FREE = frozenset(
 )  # fmt: skip
 
 # Fields that states of earlier versions do not know; these were trained as if they had their defaults.
-_LATER = frozenset({"pretrain", "start_from", "supplement", "repetition_penalty"})
+_LATER = frozenset({"pretrain", "start_from", "supplement", "sign_dim", "repetition_penalty"})
 
 
 class _Model(BaseModel):

@@ -265,14 +265,19 @@ class Training:
             self._between_batches()
             totals = self._aim.totals(batch, len(group))
             mine = self._ranks.share(batch)
-            for part in mine.parts(parts) if mine else ():
+            fitting = mine.parts(parts) if mine else []
+            for part in (alike for some in fitting for alike in some.of_like_length()):
                 with self._precision():
-                    answer = self._aim.answer(self._model, part)
+                    answer = self._aim.answer(self._model, part, look)
                 loss = self._aim.loss(answer, part, share, totals)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total[0] += loss.detach()
                 if look:
-                    total[1:] += observe(answer, part.inside, part.target_lengths, self._config.blank_penalty)
+                    total[1:] += observe(answer.whole, part.inside, part.target_lengths, self._config.blank_penalty)
+        for parameter in self._parameters:
+            # What this loss does not reach stays where it is, as far as its decay lets it.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         return total
 
     def _rate(self, step: int) -> float:

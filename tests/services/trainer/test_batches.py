@@ -3,7 +3,7 @@
 import torch
 
 from services.trainer.augment import Augmentation, sample_times, warped_lengths
-from services.trainer.batches import Clips, Sampler
+from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.features import Features
 from signet.dataset import Dataset
 
@@ -32,6 +32,25 @@ def test_signs_stand_in_the_frames_in_the_order_of_the_targets(small_dataset: Da
                 assert (batch.frame_labels[row, batch.lengths[row] :] == 0).all()
                 seen.add(int(count))
     assert seen == {1, 2, 3}
+
+
+def test_parts_of_like_length_hold_each_sequence_once_and_little_padding() -> None:
+    lengths = torch.tensor([90, 3, 5, 4, 88, 4])
+    inside = torch.arange(90)[None, :] < lengths[:, None]
+    numbers = torch.arange(6)[:, None]
+    batch = Batch((numbers * inside)[..., None].float(), lengths, numbers, lengths, numbers * inside, inside)
+    assert [part.lengths.tolist() for part in batch.of_like_length()] == [[3, 4, 4, 5, 88, 90]], (
+        "a cut saves 340 frames"
+    )
+    many = Batch(*(torch.cat([column] * 2) for column in vars(batch).values()))
+    short, long = many.of_like_length()
+    assert (short.lengths.tolist(), long.lengths.tolist()) == ([3, 3, 4, 4, 4, 4, 5, 5], [88, 88, 90, 90])
+    assert (short.features.shape, long.features.shape) == ((8, 5, 1), (4, 90, 1))
+    for part in (short, long):
+        for row, number in enumerate(part.targets[:, 0]):
+            assert part.lengths[row] == part.target_lengths[row] == lengths[number] == part.inside[row].sum()
+            assert (part.frame_labels[row, : lengths[number]] == number).all()
+            assert (part.features[row, : lengths[number]] == number).all()
 
 
 def test_equal_seeds_give_equal_batches_and_others_do_not(small_dataset: Dataset) -> None:

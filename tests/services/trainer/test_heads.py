@@ -47,6 +47,23 @@ def test_what_lies_beyond_the_clip_does_not_compete(head: LinearHead | Competiti
     torch.testing.assert_close(head(x, inside)[:, :25], head(other, inside)[:, :25])
 
 
+@pytest.mark.parametrize("sign_dim", [0, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_of_some_signs_it_says_what_it_says_of_all(name: str, sign_dim: int) -> None:
+    torch.manual_seed(0)
+    head = head_of(name, UNITS, CLASSES, sign_dim)
+    x = torch.randn(3, FRAMES, UNITS)
+    inside = torch.arange(FRAMES)[None, :] < torch.tensor([FRAMES, 25, 7])[:, None]
+    signs = torch.tensor([[2, 5, 2], [1, 0, 0], [4, 3, 0]])
+    everything = head(x, inside)
+    log_probs, given = head.of_signs(x, inside, signs)
+    asked = signs.clamp(min=1)[:, None].expand(-1, FRAMES, -1)
+    alone = everything[..., 1:].log_softmax(dim=-1)
+    torch.testing.assert_close(log_probs[..., 0][inside], everything[..., BLANK][inside])
+    torch.testing.assert_close(log_probs[..., 1:][inside], everything.gather(2, asked)[inside], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(given[inside], alone.gather(2, asked - 1)[inside], atol=1e-5, rtol=1e-5)
+
+
 def test_a_penalty_makes_the_blank_less_likely(head: LinearHead | CompetitionHead) -> None:
     x = torch.randn(1, FRAMES, UNITS)
     before = head(x, whole(x))[..., BLANK].mean()

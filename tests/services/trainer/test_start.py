@@ -129,7 +129,14 @@ def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("hidden_dim", 16), ("hand_dim", 8), ("num_layers", 2), ("without", "contact"), ("head", "linear")],
+    [
+        ("hidden_dim", 16),
+        ("hand_dim", 8),
+        ("num_layers", 2),
+        ("without", "contact"),
+        ("head", "linear"),
+        ("sign_dim", 4),
+    ],
 )
 def test_sizes_that_do_not_fit_are_named(small_dataset: Dataset, name: str, value: object) -> None:
     found = Start("x", QUICK, THEIRS, b"", (), ())

@@ -172,7 +172,7 @@ def test_a_state_does_not_name_what_its_version_knows_first(small_dataset: Datas
     def named(config: TrainConfig) -> set[str]:
         return set(Subject.of(config, small_dataset, [], [], "cpu").config)
 
-    later = {"pretrain", "start_from", "supplement", "repetition_penalty"}
+    later = {"pretrain", "start_from", "supplement", "sign_dim", "repetition_penalty"}
     assert not named(CONFIG) & later, "or the states of runs that earlier versions began would be refused"
     assert "repetition_penalty" in named(CONFIG.model_copy(update={"repetition_penalty": 1.0}))
 

@@ -14,7 +14,6 @@ from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
 from services.trainer.epoch import Epoch
 from services.trainer.evaluate import evaluate
-from services.trainer.model import Encoder
 from services.trainer.telemetry import Telemetry
 from services.trainer.training import Training
 from signet.dataset import Dataset
@@ -51,10 +50,10 @@ class Counted(Telemetry):
 
 @contextmanager
 def when_encoding(act: Callable[[bool, int], None]) -> Iterator[None]:
-    """Calls `act` with whether it is for training, and the sequences, whenever some have gone through an encoder."""
+    """Calls `act` with whether it is for training, and the sequences, whenever some go through an encoder."""
 
     def hook(module: torch.nn.Module, given: tuple[torch.Tensor, ...], _: Any) -> None:
-        if isinstance(module, Encoder):
+        if isinstance(module, torch.nn.Sequential):  # of an encoder, what reduces the hands
             act(module.training, len(given[0]))
 
     handle = torch.nn.modules.module.register_module_forward_hook(hook)
@@ -183,7 +182,7 @@ def broken_until(batch: int) -> Iterator[None]:
 
     def hook(module: torch.nn.Module, _: tuple[torch.Tensor, ...], answer: torch.Tensor) -> torch.Tensor | None:
         nonlocal seen
-        if not isinstance(module, Encoder) or not module.training:
+        if not isinstance(module, torch.nn.Sequential) or not module.training:
             return None
         seen += 1
         return answer * torch.nan if 4 <= seen < batch else None
