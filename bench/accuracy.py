@@ -12,9 +12,11 @@ are kept are printed. Mean ± standard deviation over the seeds; the interval is
 
 import argparse
 import json
+import multiprocessing
+import resource
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,12 @@ from rich.table import Table
 
 from services.trainer.config import TrainConfig
 from services.trainer.devices import DEFAULT_THREADS, use_threads
-from services.trainer.hooks import Hooks
+from services.trainer.hooks import Hooks, Started
 from services.trainer.result import Result, Tally, spread
 from services.trainer.run import new_run_id, run
 from signet.errors import NotFound, NotReady
 from signet.statistics import wilson
-from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store import StoreSettings, open_store
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
@@ -83,6 +85,12 @@ ROWS: Mapping[str, Row] = {
         {"preset": "signs100", "seeds": 3},
         _SIGNS100_BARS,
     ),
+    "signs50": Row("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
+    "tiny": Row(
+        "the smallest preset, 20 glosses, 5 folds by signer over train and val",
+        {"preset": "tiny", "folds": 5, "seeds": 3},
+    ),
+    "large": Row("the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}),
     "signs100-more": Row(
         "the same; learning also from hands of lost training clips",
         {"preset": "signs100", "seeds": 3, **_MORE},
@@ -126,30 +134,53 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print what is kept, and train nothing")
     arguments = parser.parse_args()
 
-    console = Console(width=190)
+    console = Console(width=220)
     if not arguments.print:
-        use_threads(DEFAULT_THREADS)
-        store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+        store = arguments.store or StoreSettings().store
         for name in arguments.rows or ROWS:
             _measure(store, name, ROWS[name], arguments.jobs, console)
     console.print(table(_kept()))
 
 
-def _measure(store: ObjectStore, name: str, row: Row, jobs: int, console: Console) -> None:
+def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> None:
     config = TrainConfig.model_validate({**row.config, "publish": "none", "jobs": jobs})
     console.print(f"{name}: {row.what}")
-    try:
-        result = run(store, config, new_run_id(), Hooks())
-    except (NotReady, NotFound) as error:
-        console.print(f"  left out: {error}")
+    # In a process of its own: its memory is that of this row.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        trained = pool.apply(_train, (store, config))
+    if isinstance(trained, str):
+        console.print(f"  left out: {trained}")
         return
-    kept = _kept() | {name: _record(row, config, result)}
+    kept = _kept() | {name: _record(row, config, trained)}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
 
 
-def _record(row: Row, config: TrainConfig, result: Result) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """A run that is done, the parameters of one of its models, and what it held in memory at most, GiB."""
+
+    result: Result
+    parameters: int
+    resident: float
+
+
+def _train(store: str, config: TrainConfig) -> Trained | str:
+    """Train a row; why it could not be, where its corpus is not there."""
+    use_threads(DEFAULT_THREADS)
+    started: list[Started] = []
+    try:
+        hooks = replace(Hooks(), on_start=started.append)
+        result = run(open_store(StoreSettings(store=store)), config, new_run_id(), hooks)
+    except (NotReady, NotFound) as error:
+        return str(error)
+    # Linux counts in KiB.
+    return Trained(result, started[0].parameters, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
     """What is kept of a run."""
+    result = trained.result
     seeds = result.seeds
     ensemble = result.ensemble
     return {
@@ -166,6 +197,8 @@ def _record(row: Row, config: TrainConfig, result: Result) -> dict[str, Any]:
         "ensemble": round(ensemble.correct / ensemble.clips, 4) if ensemble and ensemble.clips else None,
         "spread": {what: spread(seeds.values(), count) for what, count in FIGURES.items()},
         "seconds": round(result.seconds, 1),
+        "parameters": trained.parameters,
+        "resident_gib": round(trained.resident, 2),
         "config": config.model_dump(exclude={"jobs", "publish", "device", "max_gpu_temperature"}),
         "commit": subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
@@ -176,7 +209,7 @@ def _record(row: Row, config: TrainConfig, result: Result) -> dict[str, Any]:
 
 def table(kept: Mapping[str, Mapping[str, Any]]) -> Table:
     """All rows that are kept, in the order of `ROWS`."""
-    made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "commit")
+    made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "size", "s", "GiB", "commit")
     for name in ROWS:
         if name not in kept:
             continue
@@ -191,6 +224,9 @@ def table(kept: Mapping[str, Mapping[str, Any]]) -> Table:
             *(_cell(row["spread"][what], row["bars"].get(what)) for what in FIGURES),
             _cell((row["ensemble"], None), row["bars"].get("ensemble")) if row["ensemble"] is not None else "",
             f"{100 * low:.0f} to {100 * high:.0f}",
+            f"{row['parameters']:,}" if "parameters" in row else "",
+            f"{row['seconds']:.0f}",
+            f"{row['resident_gib']:.1f}" if "resident_gib" in row else "",
             row["commit"],
         )
     return made
