@@ -1,6 +1,7 @@
 """Where a run begins when it begins with what another one has learnt (`--start-from`), and what it may begin with.
 
-A start is refused if it learnt from a clip that the new run judges by: what was seen is not held out.
+A start is refused if it learnt from a clip that the new run judges by, or was selected by one: what was seen is not
+held out.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ class Start:
         config: how it was trained.
         vocabulary: its glosses; class c is vocabulary[c - 1].
         weights: of its first member, as `services.trainer.weights.dump` gives them.
-        learnt: the clips that it and its own starts learnt from.
+        learnt: the clips that it and its own starts learnt from, and those that had a say in which weights these are.
         twins: groups of clip ids that its data sets know to show the same recording.
     """
 
@@ -65,7 +66,7 @@ class Start:
 
         Raises:
             InvalidSetting: the two are of different sizes; the message names the flag.
-            InvalidInput: a held-out clip was learnt from; the message names one.
+            InvalidInput: a held-out clip was learnt from, or had a say; the message names one.
         """
         names = _SHAPES if self.config.pretrain or config.pretrain else (*_SHAPES, "head", "sign_dim")
         for name in names:
@@ -81,8 +82,9 @@ class Start:
         if seen:
             raise InvalidInput(
                 f"--start-from {self.name} has learnt from {len(seen)} of the {len(held_out)} clips that this run is "
-                f"judged by, such as {seen[0]}: its figures would be no measure. Begin with a run on a corpus' train "
-                f"split only{', or leave --folds out' if config.folds else ''}."
+                f"judged by, such as {seen[0]}, or was selected by them: its figures would be no measure. Begin with a "
+                f"run that learnt from a corpus' train split and was not selected on val (--keep-best, --patience, "
+                f"--target-accuracy){', or leave --folds out' if config.folds else ''}."
             )
 
     def begin(self, model: Recogniser, vocabulary: Sequence[str]) -> None:
@@ -211,7 +213,7 @@ def _of_run(store: ObjectStore, run_id: str) -> Start:
     if first.done and hashlib.sha256(data).hexdigest() != first.sha256:
         raise DataLoss(f"{store.url}/{key} is not what was written. Begin with another run.")
     manifest = datasets.read_manifest(store, progress.dataset_name, progress.dataset_version)
-    return _start(store, run_id, config, manifest, data)
+    return _start(store, run_id, config, manifest, data, first.selected_on)
 
 
 def _of_model(store: ObjectStore, name: str) -> Start:
@@ -219,17 +221,21 @@ def _of_model(store: ObjectStore, name: str) -> Start:
     card = registry.read_card(store, model, version)
     manifest = datasets.read_manifest(store, card.dataset_name, card.dataset_version)
     config = _config(card.config, f"model {name}")
-    return _start(store, name, config, manifest, registry.read_file(store, card, WEIGHTS))
+    return _start(store, name, config, manifest, registry.read_file(store, card, WEIGHTS), card.selected_on)
 
 
-def _start(store: ObjectStore, name: str, config: TrainConfig, manifest: Manifest, data: bytes) -> Start:
+def _start(
+    store: ObjectStore, name: str, config: TrainConfig, manifest: Manifest, data: bytes, selected_on: str
+) -> Start:
     before = read(store, config.start_from)
+    first = plan_of(manifest, config)[0]
+    seen = (*first.train, *first.held_out) if selected_on else first.train
     return Start(
         name=name,
         config=config,
         vocabulary=manifest.vocabulary,
         weights=data,
-        learnt=(*plan_of(manifest, config)[0].train, *(before.learnt if before else ())),
+        learnt=(*seen, *(before.learnt if before else ())),
         twins=(*manifest.audit.twins, *(before.twins if before else ())),
     )
 

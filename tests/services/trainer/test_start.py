@@ -99,6 +99,17 @@ def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fil
     assert {clip.clip_id for clip in found.learnt} < {clip.clip_id for clip in again.learnt}
 
 
+def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    fair, selected = new_run_id(), new_run_id()
+    run(directory_store, QUICK, fair, Hooks())
+    run(directory_store, QUICK.model_copy(update={"keep_best": 1}), selected, Hooks())
+
+    run(directory_store, QUICK.model_copy(update={"start_from": fair}), new_run_id(), Hooks())
+    with pytest.raises(InvalidInput, match=r"6 of the 6 clips .* or was selected by them"):
+        run(directory_store, QUICK.model_copy(update={"start_from": selected}), new_run_id(), Hooks())
+
+
 def test_without_a_start_nothing_is_otherwise(small_dataset: Dataset) -> None:
     plain = Training(small_dataset, QUICK, CPU)
 
