@@ -34,11 +34,11 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "signs1000": Preset(
         "1,000 signs",
-        {"max_glosses": 1000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 40, "batch_size": 128},
+        {"max_glosses": 1000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 30, "batch_size": 128},
     ),
     "signs2000": Preset(
         "2,000 signs",
-        {"max_glosses": 2000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 40, "batch_size": 128},
+        {"max_glosses": 2000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 25, "batch_size": 128},
     ),
     "tiny": Preset("the smallest that still recognises", {"hidden_dim": 24, "hand_dim": 12, "num_epochs": 100}),
     "large": Preset(
