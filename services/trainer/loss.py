@@ -27,8 +27,12 @@ def ctc(
 ) -> Tensor:
     """Mean CTC loss per sign (Graves et al. 2006).
 
+    The derivative by log p(k at t) is minus the occupation of class k. PyTorch's is that by the logits of a log_softmax
+    over these very classes, p(k at t) more; where they are some of many classes, or come of something else, that would
+    be another loss' gradient. So p is taken off again.
+
     Args:
-        log_probs: [B, T, C + 1], the output of log_softmax: CTC's gradient is that of the logits only then.
+        log_probs: [B, T, C + 1]; finite, of all classes or of those that are in the targets.
         lengths: [B], frames.
         targets: [B, S], classes 1..C, padded with anything.
         target_lengths: [B], signs.
@@ -38,7 +42,10 @@ def ctc(
     loss = F.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
-    return loss.sum() / (target_lengths.sum() if signs is None else signs)
+    inside = torch.arange(log_probs.shape[1], device=lengths.device)[None, :] < lengths[:, None]
+    # Where no alignment fits, the loss counts as 0, and so does its gradient.
+    mass = log_probs.float().exp().sum(dim=2) * (inside & (loss > 0)[:, None])
+    return (loss.sum() + (mass.detach() - mass).sum()) / (target_lengths.sum() if signs is None else signs)
 
 
 def frame_weights(labels: Tensor, inside: Tensor) -> Tensor:
