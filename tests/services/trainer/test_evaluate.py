@@ -63,7 +63,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     model: Recogniser, all_clips: Clips, small_dataset: Dataset
 ) -> None:
     score = evaluate(model, all_clips, DECODER, answers=True)
-    correct = top5 = greedy = empty = continuous = blanks = 0
+    correct = top5 = greedy = empty = continuous = silent = blanks = 0
     loss = 0.0
     posteriors, heard = [], []
     for clip in small_dataset.manifest.clips:
@@ -78,6 +78,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
         greedy += path == [label]
         empty += not path
         continuous += signs == (label,)
+        silent += not signs
         blanks += round(blank_ratio(penalised) * clip.frames)
         loss -= single_sign_scores(log_probs)[label - 1]
         posteriors.append(log_softmax(scores))
@@ -95,6 +96,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
         correct_by_class=score.correct_by_class,
         predicted=frozenset(int(posterior.argmax()) + 1 for posterior in posteriors),
         continuous_correct=continuous,
+        continuous_empty=silent,
     )
     # The model is one that tells these apart.
     assert 0 < correct < count
@@ -118,8 +120,8 @@ def test_each_gloss_has_its_own_count(model: Recogniser, all_clips: Clips) -> No
 
 def test_what_is_not_asked_for_is_not_there(model: Recogniser, all_clips: Clips) -> None:
     score = evaluate(model, all_clips, DECODER, continuous=False)
-    assert (score.continuous_correct, score.answers) == (None, None)
-    assert score == replace(evaluate(model, all_clips, DECODER), continuous_correct=None)
+    assert (score.continuous_correct, score.continuous_empty, score.answers) == (None, None, None)
+    assert score == replace(evaluate(model, all_clips, DECODER), continuous_correct=None, continuous_empty=None)
     kept = evaluate(model, all_clips, DECODER, continuous=False, answers=True).answers
     assert kept is not None
     assert kept.continuous is None
@@ -150,6 +152,7 @@ def test_parts_come_to_the_score_of_the_whole(model: Recogniser, all_clips: Clip
     silent = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.parts(count)]
     assert (together(silent).continuous_correct, together(silent).answers) == (None, None)
     assert together([silent[0], parts[1]]).continuous_correct is None
+    assert together([silent[0], parts[1]]).continuous_empty is None
 
 
 def _same(one: Answers | None, other: Answers | None) -> None:
