@@ -23,9 +23,8 @@ def test_values_and_gradients_are_those_of_log_softmax(at_a_time: int, monkeypat
     wanted = torch.randint(0, 30, (23, 3))
     wanted[0] = 7  # the same one thrice counts thrice
     weight = torch.randn(23, 3)
-    results = []
-    for value in (log_shares(x, directions, wanted, SCALE), plainly(x, directions, wanted)):
-        results.append((value, *torch.autograd.grad((value * weight).sum(), (x, directions))))
+    values = (log_shares(x, directions, wanted, SCALE), plainly(x, directions, wanted))
+    results = [(value, *torch.autograd.grad((value * weight).sum(), (x, directions))) for value in values]
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
 
