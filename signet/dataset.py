@@ -23,8 +23,13 @@ from signet.store import ObjectStore
 
 SCHEMA = "signet.dataset/1"
 
+TRAIN, VAL = "train", "val"
+
 # The split of clips that came from another corpus: they are learnt from, and never held out.
 SUPPLEMENT = "supplement"
+
+# Splits that training learns from.
+LEARNT = frozenset({TRAIN, SUPPLEMENT})
 
 
 class DatasetClip(BaseModel):
@@ -307,16 +312,17 @@ def _audit(
     by_id = {clip.clip_id: clip for clip in clips}
     told = [here for group in known_twins if len(here := [one for one in group if one in by_id]) > 1]
     twins = joined((*identical, *near, *told))
-    signers = {split: {clip.signer for clip in clips if clip.split == split} for split in ("train", "val", "test")}
+    learnt = {clip.signer for clip in clips if clip.split in LEARNT}
+    held_out = {clip.signer for clip in clips if clip.split in {VAL, "test"}}
     return Audit(
         identical=identical,
         near_identical=tuple(group for group in twins if frozenset(group) not in known),
         multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
         leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
-        shared_signers=len(signers["train"] & (signers["val"] | signers["test"])),
+        shared_signers=len(learnt & held_out),
     )
 
 
 def _side(clip: DatasetClip) -> str:
     """The split on whose side a clip stands."""
-    return "train" if clip.split == SUPPLEMENT else clip.split
+    return TRAIN if clip.split in LEARNT else clip.split

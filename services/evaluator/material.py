@@ -13,13 +13,12 @@ from services.evaluator.figures import synonyms
 from services.evaluator.report import LeftOut
 from signet import corpus, dataset, landmarks, layout
 from signet.audit import joined, near_identical
-from signet.dataset import Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.dataset import LEARNT, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore
 
 Frames = npt.NDArray[np.float32]
 
-TRAIN = "train"
 
 # The corpus has no manifest as long as no extraction of it has come to its end.
 UNFINISHED = "unfinished"
@@ -56,8 +55,8 @@ class Material:
 
     @property
     def trained_signers(self) -> frozenset[str]:
-        """The known signers of the snapshot's training clips."""
-        return frozenset(clip.signer for clip in self.manifest.clips if clip.split == TRAIN and clip.signer)
+        """The known signers of the clips that the model learnt from."""
+        return frozenset(clip.signer for clip in self.manifest.clips if clip.split in LEARNT and clip.signer)
 
 
 def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
@@ -107,7 +106,7 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     new = dataset.assemble(manifest.corpus, sampled)
     twins = _twins(snapshot, new)
     glosses = {clip.clip_id: clip.gloss for clip in (*manifest.clips, *new.manifest.clips)}
-    training = {clip.clip_id for clip in manifest.clips if clip.split == TRAIN}
+    training = {clip.clip_id for clip in manifest.clips if clip.split in LEARNT}
     left_out = {
         clip_id: tuple(one for one in group if one in training)
         for group in twins

@@ -13,10 +13,9 @@ from services.trainer import supplement, weights
 from services.trainer.config import TrainConfig
 from services.trainer.epoch import Epoch
 from services.trainer.initialisation import Begin
-from services.trainer.snapshot import TRAIN, VAL
 from services.trainer.telemetry import Telemetry
 from services.trainer.training import Training
-from signet.dataset import SUPPLEMENT, Dataset, DatasetClip, Manifest
+from signet.dataset import SUPPLEMENT, TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.errors import SignetError
 from signet.splits import signer_folds
 

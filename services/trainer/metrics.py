@@ -5,8 +5,8 @@ import math
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.trainer.hooks import MemberEpoch, Started
-from services.trainer.snapshot import TRAIN, VAL
 from services.trainer.telemetry import Telemetry
+from signet.dataset import TRAIN, VAL
 
 # A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
 _EPOCH_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)

@@ -5,14 +5,13 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.trainer import snapshot
 from services.trainer.checkpoint import Checkpoints
 from services.trainer.config import TrainConfig
 from services.trainer.export import export
 from services.trainer.model import Recogniser
 from services.trainer.outcome import Outcome
 from signet import registry
-from signet.dataset import Dataset
+from signet.dataset import TRAIN, VAL, Dataset
 from signet.registry import Metrics, ModelCard
 from signet.store import ObjectStore
 
@@ -47,7 +46,7 @@ def publish(
         Unavailable: the store was away for longer than anybody waits; the message says how to go on.
         SignetError: ONNX and torch differ by more than float32 explains.
     """
-    proof = [dataset.clip_frames(clip) for clip in dataset.split(snapshot.VAL) or dataset.split(snapshot.TRAIN)]
+    proof = [dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)]
     files, difference = export(model, proof, store.cache)
     card = _card(dataset, config, run_id, model, outcome, files, difference)
     published = card

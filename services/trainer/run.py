@@ -29,6 +29,7 @@ from services.trainer.publishing import publish, published_by
 from services.trainer.result import Result
 from signet import dataset as datasets
 from signet import heldout, layout
+from signet.dataset import LEARNT, TRAIN, VAL
 from signet.errors import InvalidInput, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore
@@ -161,7 +162,8 @@ class _Run:
     def _started(self) -> Started:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
         manifest = self._dataset.manifest
-        train, val = len(self._dataset.split(snapshot.TRAIN)), len(self._dataset.split(snapshot.VAL))
+        learnt = sum(clip.split in LEARNT for clip in manifest.clips)
+        train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
         return Started(
             device=str(self._device),
             gpu_name=gpu.name if gpu else "",
@@ -169,7 +171,7 @@ class _Run:
             parameters=new_model(self._config, len(manifest.vocabulary)).parameter_count,
             dataset_version=manifest.version,
             glosses=len(manifest.vocabulary),
-            train_clips=train + val if self._config.folds else train,
+            train_clips=learnt + val if self._config.folds else learnt,
             val_clips=train + val if self._config.folds else val,
             num_epochs=self._config.num_epochs,
             seeds=self._config.seeds,

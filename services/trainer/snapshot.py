@@ -16,7 +16,7 @@ from typing import TypeVar
 from services.trainer import supplement as supplements
 from services.trainer.supplement import Supplement
 from signet import audit, dataset, landmarks, layout
-from signet.dataset import Dataset, DatasetClip, SampledClip, SourceClip
+from signet.dataset import LEARNT, TRAIN, VAL, Dataset, DatasetClip, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
 from signet.store import ObjectInfo, ObjectStore
@@ -31,8 +31,6 @@ _TOGETHER, _AHEAD = 32, 12
 
 # What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
 _DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements)
-
-TRAIN, VAL = "train", "val"
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -244,7 +242,7 @@ def _told(snapshot: Dataset) -> Dataset:
         snapshot.manifest.name,
         snapshot.manifest.version,
         len(snapshot.manifest.vocabulary),
-        len(snapshot.split(TRAIN)),
+        sum(clip.split in LEARNT for clip in snapshot.manifest.clips),
         len(snapshot.split(VAL)),
     )
     return snapshot

@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from signet import dataset
-from signet.dataset import SUPPLEMENT, DatasetClip, SampledClip
+from signet.dataset import SUPPLEMENT, TRAIN, DatasetClip, SampledClip
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
-
-TRAIN = "train"
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,9 @@ from services.trainer.objective import FADE
 from services.trainer.optimizer import clip_gradient, moments, optimizer_of, restore_moments
 from services.trainer.randomness import Randomness
 from services.trainer.schedule import one_cycle
-from services.trainer.snapshot import TRAIN, VAL
 from services.trainer.state import Progress, State, Subject
 from services.trainer.telemetry import Telemetry, nothing
-from signet.dataset import Dataset, DatasetClip
+from signet.dataset import TRAIN, VAL, Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
 # Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as

@@ -11,7 +11,7 @@ from services.evaluator.evaluation import evaluate
 from services.evaluator.report import Report, read_report
 from signet import corpus, landmarks, layout
 from signet.corpus import Shard
-from signet.dataset import Dataset
+from signet.dataset import SUPPLEMENT, Dataset
 from signet.errors import Conflict, InvalidInput
 from signet.landmarks import Landmarks
 from signet.registry import ModelCard
@@ -137,3 +137,19 @@ def test_the_command_needs_nothing_but_the_split(world: "World", card: ModelCard
     assert ended.exit_code == 0, ended.output
     assert "on test of corpus made" in ended.output
     assert "2 of 2" in ended.output
+
+
+def test_what_a_supplement_taught_is_not_measured_as_unseen(world: "World", sign: Any) -> None:
+    taught = sign("s1", "book", BOOK, split=SUPPLEMENT, signer="teacher", source="video")
+    world.publish(world.snapshot([*world.everyday_clips(), taught]))
+    extract(
+        world.store,
+        sign("t1", "book", BOOK, split="test", signer="teacher", source="video"),
+        sign("t2", "chair", CHAIR, split="test", signer="teacher"),
+    )
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t2"]
+    assert {one.clip_id: one.twins for one in report.left_out} == {"t1": ("s1",)}
+    assert note(report, "Known signers").startswith("1 of the 1 clips is by signers")
+    itself, _ = evaluate(world.store, "signet", split=SUPPLEMENT)
+    assert note(itself, "Trained on this split")

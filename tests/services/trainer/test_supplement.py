@@ -6,7 +6,9 @@ import pytest
 
 from services.trainer import snapshot
 from services.trainer.config import TrainConfig
+from services.trainer.hooks import Hooks, Started
 from services.trainer.members import plan
+from services.trainer.run import new_run_id, run
 from signet import dataset, layout
 from signet.dataset import SUPPLEMENT, Dataset
 from signet.errors import Conflict, NotReady
@@ -61,6 +63,24 @@ def test_training_clips_that_the_corpus_lacks_are_added(store: DirectoryStore, k
     assert found.manifest.version != alone.manifest.version
     assert dataset.load(store, "wlasl", found.manifest.version).manifest == found.manifest
     assert not found.manifest.audit.leaking
+
+
+def test_signers_and_clips_of_a_supplement_are_counted_as_learnt_from(
+    store: DirectoryStore, known: list[Landmarks]
+) -> None:
+    alone = snapshot.take(store, "wlasl", 0, 0)
+    (stranger,) = {clip.signer for clip in alone.split("train")} & {"3"}
+    lacking = [clip for clip in alone.manifest.clips if clip.split == "train" and clip.signer == stranger]
+    for clip in lacking:
+        store.delete(layout.clip("wlasl", clip.clip_id))
+    before = snapshot.take(store, "wlasl", 0, 0).manifest.audit.shared_signers
+    found = supplemented(store, [*known, other("more", "train", 100, signer=stranger)])
+    assert found.manifest.audit.shared_signers == before + 1
+
+    started: list[Started] = []
+    told = TrainConfig(supplement=OTHER, num_epochs=1, hidden_dim=4, hand_dim=4, publish="none")
+    run(store, told, new_run_id(), Hooks(on_start=started.append))
+    assert (started[0].train_clips, started[0].val_clips) == (18 - len(lacking) + 1, 6)
 
 
 def test_a_supplement_that_grew_is_read_again(store: DirectoryStore, known: list[Landmarks]) -> None:
