@@ -12,18 +12,15 @@ are kept are printed. Mean ± standard deviation over the seeds; the interval is
 
 import argparse
 import json
-import multiprocessing
-import resource
-import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.record import alone, origin, resident_gib
 from services.trainer.config import TrainConfig
 from services.trainer.devices import DEFAULT_THREADS, use_threads
 from services.trainer.hooks import Hooks, Started
@@ -85,17 +82,17 @@ ROWS: Mapping[str, Row] = {
         {"preset": "signs100", "seeds": 3},
         _SIGNS100_BARS,
     ),
+    "signs100-more": Row(
+        "the same; learning also from hands of lost training clips",
+        {"preset": "signs100", "seeds": 3, **_MORE},
+        _SIGNS100_BARS,
+    ),
     "signs50": Row("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
     "tiny": Row(
         "the smallest preset, 20 glosses, 5 folds by signer over train and val",
         {"preset": "tiny", "folds": 5, "seeds": 3},
     ),
     "large": Row("the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}),
-    "signs100-more": Row(
-        "the same; learning also from hands of lost training clips",
-        {"preset": "signs100", "seeds": 3, **_MORE},
-        _SIGNS100_BARS,
-    ),
     **{f"hands{glosses}": _hands(glosses, bar) for glosses, bar in ((100, 70), (300, 55), (1000, 40), (2000, 32))},
     **{f"collapse-lr{lr:g}": _collapse(lr) for lr in (0.004, 0.008, 0.016)},
     "collapse-flat-start": _collapse(0.008, head="linear"),
@@ -145,9 +142,8 @@ def main() -> None:
 def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> None:
     config = TrainConfig.model_validate({**row.config, "publish": "none", "jobs": jobs})
     console.print(f"{name}: {row.what}")
-    # In a process of its own: its memory is that of this row.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        trained = pool.apply(_train, (store, config))
+    # Its memory is to be that of this row.
+    trained = alone(_train, store, config)
     if isinstance(trained, str):
         console.print(f"  left out: {trained}")
         return
@@ -170,12 +166,11 @@ def _train(store: str, config: TrainConfig) -> Trained | str:
     use_threads(DEFAULT_THREADS)
     started: list[Started] = []
     try:
-        hooks = replace(Hooks(), on_start=started.append)
-        result = run(open_store(StoreSettings(store=store)), config, new_run_id(), hooks)
+        opened = open_store(StoreSettings(store=store))
+        result = run(opened, config, new_run_id(), Hooks(on_start=started.append))
     except (NotReady, NotFound) as error:
         return str(error)
-    # Linux counts in KiB.
-    return Trained(result, started[0].parameters, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    return Trained(result, started[0].parameters, resident_gib())
 
 
 def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
@@ -200,10 +195,7 @@ def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
         "parameters": trained.parameters,
         "resident_gib": round(trained.resident, 2),
         "config": config.model_dump(exclude={"jobs", "publish", "device", "max_gpu_temperature"}),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip(),
-        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        **origin(),
     }
 
 

@@ -9,12 +9,8 @@ batches, nn.CTCLoss, Adam. What is measured is kept in bench/results/train.json.
 
 import argparse
 import json
-import multiprocessing
-import resource
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bench.loading import loading
+from bench.record import alone, origin, resident_gib
 from services.trainer import snapshot
 from services.trainer.augment import Augmentation
 from services.trainer.batches import Clips, Sampler
@@ -67,7 +64,7 @@ def main() -> None:
             lambda: _epoch(take(corpus="wlasl2000-hands", max_glosses=0), "signs2000"), "<=", 15
         ),
         "2,000 glosses, hands alone, resident, GiB": (
-            lambda: _alone(_resident, arguments.store or StoreSettings().store, arguments.threads), "<=", 3
+            lambda: alone(_resident, arguments.store or StoreSettings().store, arguments.threads), "<=", 3
         ),
         "load of 10,000 clips, s": (lambda: loading().best, "<=", 1),
         "clips a second, times the plain loop's": (lambda: _ratio(take(corpus="wlasl", max_glosses=20)), ">=", 5),
@@ -87,8 +84,7 @@ def main() -> None:
             "value": round(value, 3),
             "bar": f"{than} {bar:g}",
             "threads": arguments.threads,
-            "commit": _commit(),
-            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            **origin(),
         }
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
@@ -112,13 +108,7 @@ def _resident(store: str, threads: int) -> float:
     dataset = snapshot.take(open_store(StoreSettings(store=store)), "wlasl2000-hands", 0, 0)
     for _ in islice(Training(dataset, TrainConfig(preset="signs2000", flat_start=0.0), CPU).epochs(), 2):
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _alone(measure: Callable[[str, int], float], store: str, threads: int) -> float:
-    """In a process that has held nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (store, threads))
+    return resident_gib()
 
 
 def _ratio(dataset: Dataset) -> float:
@@ -176,12 +166,6 @@ def _plain(dataset: Dataset) -> Iterator[float]:
 def _padded(clips: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     features = nn.utils.rnn.pad_sequence([one for one, _ in clips], batch_first=True)
     return features, torch.tensor([len(one) for one, _ in clips]), torch.stack([label for _, label in clips])
-
-
-def _commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ by one signer, as eyes confirm; the two of two URLs are one recording put up twi
 take 15 s of one core.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,25 +155,6 @@ def near_identical(frames: Frames, lengths: Sequence[int]) -> list[Twin]:
         if overlay is not None and overlay.twins:
             twins.append(Twin(a, b, overlay.distance, overlay.shift))
     return sorted(twins, key=lambda twin: (twin.first, twin.second))
-
-
-def joined(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Groups that share a clip made one, each sorted, and the groups by their first clip; no group of one."""
-    parent: dict[str, str] = {}
-
-    def root(one: str) -> str:
-        while parent.setdefault(one, one) != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        return one
-
-    for group in groups:
-        for one in group[1:]:
-            parent[root(one)] = root(group[0])
-    members: dict[str, list[str]] = {}
-    for one in sorted(parent):
-        members.setdefault(root(one), []).append(one)
-    return tuple(tuple(group) for group in sorted(members.values()))
 
 
 def lay_over(p: Frames, q: Frames, shift: int) -> Overlay | None:

@@ -16,10 +16,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet import layout
-from signet.audit import joined, near_identical
+from signet.audit import near_identical
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.landmarks import FRAME_RATE, JOINTS, ClipRecord, Landmarks, to_model_input
 from signet.store import ObjectStore
+from signet.twins import joined
 
 SCHEMA = "signet.dataset/1"
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from services.evaluator.figures import synonyms
 from services.evaluator.report import LeftOut
 from signet import corpus, dataset, landmarks, layout
-from signet.audit import joined, near_identical
+from signet.audit import near_identical
 from signet.dataset import LEARNT, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore
+from signet.twins import joined
 
 Frames = npt.NDArray[np.float32]
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from services.trainer.batches import Batch
+from services.trainer.optimizer import gradients_of
 from signet.errors import NotReady, SignetError
 
 # How long a rank waits for another that is alive: the leader may be waiting for a store that is away, or for a GPU to
@@ -96,7 +97,7 @@ class Ranks:
         """Let each process have the sum of all processes' gradients; the sum of `more`, [N] float32, is returned."""
         if self.size == 1:
             return more
-        gradients = [one.grad if one.grad is not None else torch.zeros_like(one) for one in parameters]
+        gradients = gradients_of(parameters)
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), more])
         with _together():
             dist.all_reduce(flat)

@@ -7,7 +7,7 @@ the last two fall short of the first measures blank collapse.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -175,8 +175,6 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
         for label, (correct, count) in score.correct_by_class.items():
             right[label] += correct
             total[label] += count
-    continuous = [score.continuous_correct for score in scores if score.continuous_correct is not None]
-    silent = [score.continuous_empty for score in scores if score.continuous_empty is not None]
     answers = [score.answers for score in scores if score.answers is not None]
     return Score(
         loss=sum(score.loss * score.clips for score in scores) / clips,
@@ -188,10 +186,20 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
         blank_ratio=sum(score.blank_ratio * frames for score, frames in judged) / sum(frames for _, frames in judged),
         correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
         predicted=frozenset().union(*(score.predicted for score in scores)),
-        continuous_correct=sum(continuous) if len(continuous) == len(scores) else None,
-        continuous_empty=sum(silent) if len(silent) == len(scores) else None,
+        continuous_correct=_added(score.continuous_correct for score in scores),
+        continuous_empty=_added(score.continuous_empty for score in scores),
         answers=_joined(answers) if len(answers) == len(scores) else None,
     )
+
+
+def _added(counts: Iterable[int | None]) -> int | None:
+    """Their sum; None if one of them was not counted."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 @torch.no_grad()

@@ -116,8 +116,8 @@ class CompetitionHead(nn.Module):
         saliency, gate = self._timed(x)
         if self.attention is not None:
             x = self._heard(x, inside)
-        likeness = F.normalize(self.reduce(x).float(), dim=-1) @ F.normalize(self.signs.weight.float(), dim=-1).T
-        return torch.cat([saliency, gate, _CERTAINTY * likeness], dim=-1)
+        frames, signs = self._directions(x)
+        return torch.cat([saliency, gate, _CERTAINTY * (frames @ signs.T)], dim=-1)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many models to log-probabilities [B, T, C + 1].
@@ -146,9 +146,7 @@ class CompetitionHead(nn.Module):
             x = self._heard(x, inside)
         asked = (signs - 1).clamp(min=0)[:, None].expand(-1, x.shape[1], -1)
         given = emits.new_zeros(asked.shape)
-        frames = F.normalize(self.reduce(x[inside]).float(), dim=-1)
-        directions = F.normalize(self.signs.weight.float(), dim=-1)
-        given[inside] = log_shares(frames, directions, asked[inside], _CERTAINTY)
+        given[inside] = log_shares(*self._directions(x[inside]), asked[inside], _CERTAINTY)
         return torch.cat([blank, emits + given], dim=-1), given
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
@@ -159,6 +157,10 @@ class CompetitionHead(nn.Module):
         """β times the saliency, and the log-odds of the gate: float32 [B, T, 1] each."""
         saliency, gate = self.timing(x).float().split(1, dim=-1)
         return saliency * self.sharpness, gate
+
+    def _directions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compared, unit vectors in float32: frames like x, and signs [C, .]."""
+        return F.normalize(self.reduce(x).float(), dim=-1), F.normalize(self.signs.weight.float(), dim=-1)
 
     def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
         """Each frame's window as one vector, each frame of it as loud as attention says: like x."""

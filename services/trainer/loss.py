@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from services.trainer.model import frames_inside
 from signet.decoding import BLANK
 
 # Where in a clip its sign is taken to be while the timing is not yet learnt; the rest is blank.
@@ -42,7 +43,7 @@ def ctc(
     loss = F.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
-    inside = torch.arange(log_probs.shape[1], device=lengths.device)[None, :] < lengths[:, None]
+    inside = frames_inside(log_probs, lengths)
     # Where no alignment fits, the loss counts as 0, and so does its gradient.
     mass = log_probs.float().exp().sum(dim=2) * (inside & (loss > 0)[:, None])
     return (loss.sum() + (mass.detach() - mass).sum()) / (target_lengths.sum() if signs is None else signs)
@@ -120,7 +121,7 @@ class _SingleSignScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        outside = torch.arange(log_probs.shape[1], device=log_probs.device)[None, :] >= lengths[:, None]
+        outside = ~frames_inside(log_probs, lengths)
         runs = (log_probs[..., 1:] - log_probs[..., :1]).masked_fill_(outside[..., None], -torch.inf)
         nothing, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
         for before, now in pairwise(runs.unbind(1)):

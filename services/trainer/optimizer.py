@@ -29,14 +29,22 @@ def optimizer_of(parameters: Sequence[nn.Parameter], config: TrainConfig) -> tor
     return kind(parameters, config.lr, weight_decay=decay, fused=True)
 
 
+def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Each one's gradient, by reference: zero of what a loss does not reach, which decays like all others."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
 def clip_gradient(parameters: Sequence[nn.Parameter], longest: float) -> Tensor:
     """Shorten the gradient to the longest that is allowed; how long it was, [1].
 
     Args:
-        parameters: hold it; one without a gradient has no part in it.
+        parameters: hold it.
         longest: its Euclidean norm at most; 0 allows any.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = gradients_of(parameters)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     if longest:
         torch._foreach_mul_(gradients, (longest / (norm + _SMALLEST_NORM)).clamp(max=1.0))

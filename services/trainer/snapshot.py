@@ -141,7 +141,7 @@ class _Corpus:
     @cached_property
     def records(self) -> list[ClipRecord]:
         """What is known of each clip."""
-        if self._sampled:
+        if len(self._sampled) == len(self._keys):
             return [one.record for one in self._sampled.values()]
         heads = _each(self._readers, lambda key: self._store.get_head(key, landmarks.HEADER_BYTES), self._keys)
         return [landmarks.read_record(head, key) for head, key in zip(heads, self._keys, strict=True)]

@@ -25,10 +25,10 @@ from services.trainer.pretraining import MaskedModel
 from services.trainer.progress import read_progress
 from signet import dataset as datasets
 from signet import layout, registry
-from signet.audit import joined
 from signet.dataset import DatasetClip, Manifest
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.store import ObjectStore
+from signet.twins import with_twins
 
 # Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
 _SHAPES = ("hidden_dim", "hand_dim", "num_layers", "without")
@@ -111,10 +111,8 @@ class Start:
         ids = {clip.clip_id for clip in self.learnt}
         clips = list(held_out)
         ids |= {clip.clip_id for clip in clips if clip.source_sha256 in videos}
-        for group in joined((*self.twins, *twins)):
-            if not ids.isdisjoint(group):
-                ids.update(group)
-        return sorted(clip.clip_id for clip in clips if clip.clip_id in ids)
+        seen = with_twins(ids, (*self.twins, *twins))
+        return sorted(clip.clip_id for clip in clips if clip.clip_id in seen)
 
 
 def transferred(

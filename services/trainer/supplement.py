@@ -15,6 +15,7 @@ from signet.dataset import SUPPLEMENT, TRAIN, DatasetClip, SampledClip
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
+from signet.twins import with_twins
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +63,8 @@ def of(
     twins = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
 
     held_out = [clip for clip in own if clip.split != TRAIN]
-    ids = {clip.clip_id for clip in held_out}
+    barred = with_twins((clip.clip_id for clip in held_out), twins)
     videos = {clip.source_sha256 for clip in held_out} - {""}
-    barred = {one for group in twins if not ids.isdisjoint(group) for one in group}
     untold = {clip.signer for clip in held_out if clip.clip_id not in sampled}
 
     further = [record for record in same if record.split == TRAIN and record.clip_id not in known]
@@ -104,6 +104,5 @@ def beside(
         twins: groups of ids that show the same recording.
     """
     signers = {clip.signer for clip in held_out} | {""}
-    ids = {clip.clip_id for clip in held_out}
-    barred = {one for group in twins if not ids.isdisjoint(group) for one in group}
+    barred = with_twins((clip.clip_id for clip in held_out), twins)
     return tuple(clip for clip in clips if clip.signer not in signers and clip.clip_id not in barred)

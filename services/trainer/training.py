@@ -273,10 +273,6 @@ class Training:
                 total[0] += loss.detach()
                 if look:
                     total[1:] += observe(answer.whole, part.inside, part.target_lengths, self._config.blank_penalty)
-        for parameter in self._parameters:
-            # What this loss does not reach stays where it is, as far as its decay lets it.
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
         return total
 
     def _rate(self, step: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from signet.audit import STILL_TWIN_DISTANCE, TWIN_DISTANCE, joined, lay_over, near_identical
+from signet.audit import STILL_TWIN_DISTANCE, TWIN_DISTANCE, lay_over, near_identical
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, ClipRecord, Landmarks, to_model_input
 
 Frames = npt.NDArray[np.float32]
@@ -119,11 +119,6 @@ def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_twin() -> 
     clip, twin = Recording(0).film(), Recording(0).film(noise=0.002)
     twin[8:15, LEFT_HAND] = np.nan
     assert found(clip, twin) == [(0, 1)]
-
-
-def test_groups_that_share_a_clip_are_one() -> None:
-    assert joined([("c", "b"), ("x", "y"), ("b", "a"), ("z",)]) == (("a", "b", "c"), ("x", "y"))
-    assert joined([]) == ()
 
 
 def test_of_real_clips_exactly_the_known_twins_are_found(wlasl: Path) -> None:

@@ -1,0 +1,28 @@
+"""What every figure is kept with, and how it is measured apart from all others."""
+
+import multiprocessing
+import resource
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+
+def origin() -> dict[str, Any]:
+    """Of which code a figure is, and when it was measured."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    return {"commit": head.stdout.strip(), "day": f"{datetime.now(UTC):%Y-%m-%d}"}
+
+
+def alone(measure: Callable[..., Found], *arguments: object) -> Found:
+    """What it returns in a process that has held nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def resident_gib() -> float:
+    """The most that this process has held in memory."""
+    # Linux counts in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
