@@ -155,7 +155,7 @@ def _plain(dataset: Dataset) -> Iterator[float]:
     while True:
         began = time.perf_counter()
         for features, lengths, labels in batches:
-            log_probs = model.encoder(features, lengths)
+            log_probs = model.read(features, lengths)
             loss = criterion(log_probs.transpose(0, 1), labels[:, None], lengths, torch.ones_like(labels))
             optimizer.zero_grad()
             loss.backward()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from services.trainer.batches import Batch, Clips
 from services.trainer.config import TrainConfig
 from services.trainer.evaluate import Score, evaluate, together
-from services.trainer.model import Recogniser, SignAnswer
+from services.trainer.model import Answer, Recogniser
 from services.trainer.objective import Totals
 from services.trainer.objective import loss as objective
 from services.trainer.pretraining import MaskedPrediction
@@ -72,13 +72,13 @@ class Recognition:
         """Signs and frames."""
         return Totals.of(batch, batches)
 
-    def answer(self, model: Recogniser, part: Batch, whole: bool) -> SignAnswer:
+    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Answer:
         """What it says of the signs that are there."""
-        return model.encoder.of_signs(part.features, part.lengths, part.targets, whole)
+        return model.of_signs(part.features, part.lengths, part.targets, whole)
 
-    def loss(self, answer: SignAnswer, part: Batch, share: float, totals: Totals) -> Tensor:
-        """See `services.trainer.objective`."""
-        return self._loss(answer, part, share, totals)
+    def loss(self, answer: Answer, part: Batch, share: float, totals: Totals) -> Tensor:
+        """The mean of the encoders' own losses: see `services.trainer.objective`."""
+        return torch.stack([self._loss(one, part, share, totals) for one in answer.each]).mean()
 
     def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
         """What is recognised, and how."""

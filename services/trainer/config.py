@@ -64,6 +64,13 @@ class TrainConfig(BaseModel):
     num_epochs: int = Field(
         100, ge=1, le=100_000, description="Times that every clip is seen. Raise it if val loss still falls"
     )
+    branches: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Encoders side by side in one model, each of --hidden-dim and --hand-dim and trained by a loss of "
+        "its own, that recognise together: several narrow ones are worth more than a wide one of as many parameters",
+    )
     hidden_dim: int = Field(
         60,
         ge=1,

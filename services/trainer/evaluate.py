@@ -239,7 +239,7 @@ def _errors(
     model: Recogniser, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
 ) -> GlossErrors:
     """What is wrong with what the decoder finds in sequences [B, T, D], which hold these signs."""
-    log_probs = model.encoder(features, lengths).cpu().numpy()
+    log_probs = model.read(features, lengths).cpu().numpy()
     heard = decoder.decode(log_probs, lengths.cpu().numpy())
     return sum((gloss_errors(*pair) for pair in zip(signed, heard, strict=True)), GlossErrors())
 
@@ -281,7 +281,7 @@ class _Judged:
 def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _Judged:
     """All that is said of some clips, without a loop over them."""
     lengths, truth = clips.lengths, clips.labels[:, None]
-    log_probs = model.encoder(model.features(*clips.padded(), lengths), lengths)
+    log_probs = model.read(model.features(*clips.padded(), lengths), lengths)
     heard = decoder.decode(log_probs.cpu().numpy(), lengths.cpu().numpy()) if continuous else []
     # Of one sign, the CTC loss is minus its exact score; of blank and truth alone, that is quick.
     index = torch.cat([torch.zeros_like(truth), truth], dim=1)[:, None].expand(-1, log_probs.shape[1], -1)

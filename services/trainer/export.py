@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from services.trainer import features, heads, weights
 from services.trainer import model as model_of_all
-from services.trainer.ensemble import Ensemble
 from services.trainer.heads import CompetitionHead, LinearHead
 from services.trainer.model import Encoder, Recogniser, frames_inside
 from signet.errors import DataLoss, SignetError
@@ -78,7 +77,7 @@ def export(
 def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
     """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1].
 
-    It is put together from what measures, what reads the measures, once for each member of an ensemble, and what
+    It is put together from what measures, what reads the measures, once for each encoder, and what
     decides on the mean of what was read. None depends on the weights: these are filled in, and the graphs are kept,
     since the exporter takes seconds for them.
     """
@@ -87,18 +86,18 @@ def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
         body, answers = graph.graph, []
         del body.output[:], body.value_info[:]
         outlines: dict[str, onnx.ModelProto] = {}
-        for index, encoder in enumerate(_encoders(model)):
+        for index, encoder in enumerate(model.encoders):
             prepared = _Reading(encoder)
             kind = _architecture(prepared)
             if kind not in outlines:
                 outlines[kind] = _reading(prepared, model.features.size, cache)
             reading = _filled(outlines[kind], prepared)
-            reading = onnx.compose.add_prefix_graph(reading, f"member-{index}.", rename_inputs=False)
+            reading = onnx.compose.add_prefix_graph(reading, f"encoder-{index}.", rename_inputs=False)
             body.node.extend(reading.node)
             body.initializer.extend(reading.initializer)
             answers.append(reading.output[0].name)
         body.node.append(onnx.helper.make_node("Mean", answers, [_EVIDENCE]))
-        deciding = _deciding(_encoders(model)[0].head, len(answers), cache).graph
+        deciding = _deciding(model.encoders[0].head, len(answers), cache).graph
         deciding = onnx.compose.add_prefix_graph(deciding, "together.", rename_inputs=False, rename_outputs=False)
         body.node.extend(deciding.node)
         body.initializer.extend(deciding.initializer)
@@ -111,10 +110,8 @@ def _measuring(model: Recogniser, cache: Cache) -> onnx.ModelProto:
     """From `landmarks` and `lengths` to `features` [B, T, D]."""
 
     def make() -> onnx.ModelProto:
-        front = copy.copy(model)
-        front._modules = {**model._modules, "encoder": _Unread()}
         example = torch.zeros(2, 8, JOINTS, 3), torch.tensor([8, 5])
-        return onnxscript.optimizer.optimize(_exported(front, example, ["landmarks", _LENGTHS], _FEATURES))
+        return onnxscript.optimizer.optimize(_exported(_Measuring(model), example, ["landmarks", _LENGTHS], _FEATURES))
 
     return _kept(cache, f"measuring {sorted(model.features.groups)}", make)
 
@@ -223,12 +220,16 @@ def _silenced() -> Iterator[None]:
         yield
 
 
-class _Unread(nn.Module):
-    """In place of an encoder: what was measured."""
+class _Measuring(nn.Module):
+    """A model as far as its features. It has no weights."""
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T, D] as it is."""
-        return features
+    def __init__(self, model: Recogniser) -> None:
+        super().__init__()
+        self._measure = model.measure
+
+    def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
+        """Landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
+        return self._measure(landmarks, lengths)
 
 
 class _Reading(nn.Module):
@@ -240,7 +241,8 @@ class _Reading(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] and lengths [B] to evidence [B, T, E]."""
-        return self.encoder.evidence(features, lengths)
+        evidence: Tensor = self.encoder(features, lengths)
+        return evidence
 
 
 class _Deciding(nn.Module):
@@ -253,10 +255,6 @@ class _Deciding(nn.Module):
     def forward(self, evidence: Tensor, lengths: Tensor) -> Tensor:
         """Evidence [B, T, E] and lengths [B] to log-probabilities [B, T, C + 1]."""
         return self._decide(evidence, frames_inside(evidence, lengths), self._voters)
-
-
-def _encoders(model: Recogniser) -> list[Encoder]:
-    return model.encoders if isinstance(model, Ensemble) else [model.encoder]
 
 
 class _OnnxLstm(nn.Module):

@@ -14,7 +14,9 @@ from signet.errors import InvalidSetting
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Recipe": ("preset", "pretrain", "start_from"),
     "Data: what is learnt from": ("corpus", "supplement", "max_glosses", "samples_per_gloss", "folds"),
-    "Model: what learns": ("hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout"),
+    "Model: what learns": (
+        "branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout",
+    ),
     "Training: how it learns": (
         "num_epochs", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "gradient_norm", "accumulate",
         "precision", "seed", "seeds",

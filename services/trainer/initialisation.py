@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from services.trainer.config import TrainConfig
-from services.trainer.model import Architecture, Recogniser
+from services.trainer.model import Architecture, Encoder, Recogniser
 from services.trainer.pretraining import MaskedModel
 
 # Gives a new model, of a vocabulary, the weights to begin with.
@@ -12,8 +12,17 @@ Begin = Callable[[Recogniser, Sequence[str]], None]
 
 def new_model(config: TrainConfig, glosses: int) -> Recogniser:
     """A model of this configuration, for so many glosses, with the weights that chance gives."""
-    kind = MaskedModel if config.pretrain else Recogniser
-    return kind(
+    return model_of(config, [new_encoder(config, glosses) for _ in range(config.branches)])
+
+
+def model_of(config: TrainConfig, encoders: Sequence[Encoder]) -> Recogniser:
+    """A model of this configuration's kind with these encoders."""
+    return MaskedModel(encoders) if config.pretrain else Recogniser(encoders)
+
+
+def new_encoder(config: TrainConfig, glosses: int) -> Encoder:
+    """One of a model's encoders, for so many glosses."""
+    return Encoder(
         Architecture(
             classes=glosses + 1,
             hidden_dim=config.hidden_dim,

@@ -1,6 +1,16 @@
-"""The model: features, a bidirectional LSTM, a CTC head with a blank. Reads top to bottom."""
+"""The model: features, bidirectional LSTMs side by side, a CTC head with a blank. Reads top to bottom.
 
+Several narrow encoders, each trained by a loss of its own on the same batches, recognise more than one of their size
+together (Laurent et al. 2023, arXiv 2210.09184). Which sign a frame shows is their normalised geometric mean, the
+distribution with the least sum of Kullback-Leibler divergences to theirs (a logarithmic opinion pool; Genest and Zidek
+1986). When a sign happens is not settled by that: encoders that emit the same sign some frames apart would each be
+outvoted there by the others' blanks, and most clips would come out empty. So they are asked for their evidence, and a
+head decides on its mean (`CompetitionHead.decide`).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +26,7 @@ _LARGEST_DEVIATION = 6.0
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model is made of.
+    """What an encoder is made of.
 
     Attributes:
         classes: glosses and the blank, C + 1.
@@ -40,11 +50,15 @@ class Architecture:
 
 
 class Encoder(nn.Module):
-    """Features to log-probabilities of the classes, frame by frame."""
+    """Features float32 [B, T, D] and lengths int64 [B] to what one encoder says of each frame, [B, T, E]: its evidence.
 
-    def __init__(self, architecture: Architecture, features: Features) -> None:
+    What evidence is, is its head's affair.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        features = Features(architecture.groups)
         self._of_hands = 2 * features.hand
         self.mean: Tensor
         self.deviation: Tensor
@@ -60,9 +74,8 @@ class Encoder(nn.Module):
         self.head = head_of(architecture.head, units, architecture.classes, architecture.sign_dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
-        log_probs: Tensor = self.head(self.dropout(self.states(features, lengths)), frames_inside(features, lengths))
-        return log_probs
+        """See the class."""
+        return self.head.evidence(self._read(features, lengths), frames_inside(features, lengths))
 
     def of_signs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "SignAnswer":
         """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `SignAnswer`.
@@ -71,29 +84,32 @@ class Encoder(nn.Module):
             features: as measured.
             lengths: frames.
             signs: classes, padded with anything.
-            whole: whether all classes are asked for too.
+            whole: whether the evidence is asked for too.
         """
-        x, inside = self.dropout(self.states(features, lengths)), frames_inside(features, lengths)
+        x, inside = self._read(features, lengths), frames_inside(features, lengths)
         log_probs, given = self.head.of_signs(x, inside, signs)
         if not whole:
             return SignAnswer(log_probs, given)
         with torch.no_grad():
-            return SignAnswer(log_probs, given, self.head(x, inside))
+            return SignAnswer(log_probs, given, self.head.evidence(x, inside))
+
+    def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the head is given: [B, T, D] to [B, T, 2H]."""
+        x: Tensor = self.dropout(self.states(features, lengths))
+        return x
 
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the last LSTM says of each frame, before dropout: features [B, T, D] to [B, T, 2H]."""
         x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
         hands, both = x.tensor_split([self._of_hands], dim=-1)
-        x = torch.cat([self.hand(torch.unflatten(hands, -1, (2, -1))).flatten(-2), both], dim=-1)
+        # Contiguous, or without a gradient PyTorch multiplies one frame at a time.
+        hands = torch.unflatten(hands.contiguous(), -1, (2, -1))
+        x = torch.cat([self.hand(hands).flatten(-2), both], dim=-1)
         backward = backward_order(lengths, x.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
             x = torch.cat([ahead(x)[0], reordered(back(reordered(x, backward))[0], backward)], dim=-1)
         return x
-
-    def evidence(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the head makes of each frame before it decides: [B, T, E], by its kind."""
-        return self.head.evidence(self.states(features, lengths), frames_inside(features, lengths))
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -110,16 +126,29 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class SignAnswer:
-    """What a model says of sequences whose signs are known.
+    """What an encoder says of sequences whose signs are known.
 
     Attributes:
         log_probs: [B, T, 1 + S], of the blank and of each of a sequence's signs.
         given: [B, T, S], log-probability that it is this sign if it is one.
-        whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
+        evidence: [B, T, E], for all classes, without a gradient; None if nobody asked.
     """
 
     log_probs: Tensor
     given: Tensor
+    evidence: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says of sequences whose signs are known.
+
+    Attributes:
+        each: what each of its encoders says.
+        whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
+    """
+
+    each: tuple[SignAnswer, ...]
     whole: Tensor | None = None
 
 
@@ -142,19 +171,54 @@ class Recogniser(nn.Module):
     """Raw landmarks float32 [B, T, 75, 3] and lengths int64 [B] to log-probabilities float32 [B, T, C + 1].
 
     Frames beyond a clip's length do not touch its frames within; what they return means nothing.
+
+    Args:
+        encoders: at least one; of one vocabulary, one kind of head and the same features.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__()
-        self.features = Features(architecture.groups)
-        self.encoder = Encoder(architecture, self.features)
+        self.features = Features(encoders[0].architecture.groups)
+        self.encoders = cast(Sequence[Encoder], nn.ModuleList(encoders))
 
     def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
         """See the class for shapes."""
+        return self.read(self.measure(landmarks, lengths), lengths)
+
+    def measure(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
+        """Raw landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
         joints = landmarks[:, :, USED_JOINTS].permute(3, 2, 0, 1)
         present = ~joints[0, PART_STARTS].isnan()
-        log_probs: Tensor = self.encoder(self.features(joints.nan_to_num(), present, lengths), lengths)
-        return log_probs
+        features: Tensor = self.features(joints.nan_to_num(), present, lengths)
+        return features
+
+    def read(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Measured features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
+        return self._decided([encoder(features, lengths) for encoder in self.encoders], features, lengths)
+
+    def of_signs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "Answer":
+        """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `Answer`.
+
+        Args:
+            features: as measured.
+            lengths: frames.
+            signs: classes, padded with anything.
+            whole: whether all classes are asked for too.
+        """
+        each = tuple(encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders)
+        evidence = [one.evidence for one in each if one.evidence is not None]
+        return Answer(each, self._decided(evidence, features, lengths) if evidence else None)
+
+    def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:
+        """Each encoder's evidence [B, T, E] to log-probabilities [B, T, C + 1]."""
+        mean = evidence[0] if len(evidence) == 1 else torch.stack(list(evidence)).mean(dim=0)
+        return self.encoders[0].head.decide(mean, frames_inside(features, lengths), len(evidence))
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """Take each feature's mean and deviation from training frames [N, D]."""
+        for encoder in self.encoders:
+            encoder.standardise(features)
 
     @property
     def parameter_count(self) -> int:
@@ -167,7 +231,8 @@ class Recogniser(nn.Module):
         A penalty that stays on the logit throughout training is absorbed by the blank's bias: it acts as this start
         does, and as nothing more.
         """
-        self.encoder.head.penalise_blank(penalty)
+        for encoder in self.encoders:
+            encoder.head.penalise_blank(penalty)
 
 
 def frames_inside(features: Tensor, lengths: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ standardised features, M the hidden frames and A(t) the features whose part is t
 where h is what the LSTMs say of the clip with x(t) = 0, the mean, at every t in M.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from services.trainer.batches import Batch, Clips
 from services.trainer.evaluate import NOTHING, Score
 from services.trainer.features import BOTH_GROUPS, HAND_GROUPS, Features
-from services.trainer.model import Architecture, Recogniser, frames_inside
+from services.trainer.model import Encoder, Recogniser, frames_inside
 
 # Share of the frames that is hidden, and the frames of a span: 0.3 to 0.8 s at 10 Hz, too long to be drawn through.
 HIDDEN_SHARE = 0.35
@@ -37,35 +38,49 @@ _JUDGED_SEED = 0
 
 
 class MaskedModel(Recogniser):
-    """A recogniser whose encoder is trained beside a linear decoder of features; its head is left as chance made it."""
+    """A recogniser whose encoders are trained beside linear decoders of features; their heads stay as chance made them.
 
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__(architecture)
-        self.decoder = nn.Linear(2 * architecture.hidden_dim, self.features.size)
+    Args:
+        encoders: see `Recogniser`.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        super().__init__(encoders)
+        self.decoders = nn.ModuleList(
+            nn.Linear(2 * encoder.architecture.hidden_dim, self.features.size) for encoder in encoders
+        )
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers are learnt; none of the head's."""
+        """How many numbers are learnt; none of the heads'."""
         return sum(parameter.numel() for parameter in self.learnt())
 
     def learnt(self) -> list[nn.Parameter]:
-        """What is trained: all but the head."""
-        head = {id(parameter) for parameter in self.encoder.head.parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in head]
+        """What is trained: all but the heads."""
+        heads = {id(parameter) for encoder in self.encoders for parameter in encoder.head.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in heads]
 
-    def residual(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-        """What was told of each frame, less what it was, standardised: float32 [B, T, D].
+    def residuals(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
+        """What each encoder told of each frame, less what it was, standardised: float32 [V, B, T, D] of V encoders.
 
         Args:
             features: float32 [B, T, D], as measured.
             lengths: int64 [B].
-            hidden: bool [B, T]; of such a frame the encoder sees the mean.
+            hidden: bool [B, T]; of such a frame the encoders see the mean.
         """
-        encoder = self.encoder
-        target = ((features - encoder.mean) / encoder.deviation).clamp(-_LARGEST_TARGET, _LARGEST_TARGET)
-        seen = torch.where(hidden[..., None], encoder.mean, features)
-        told: Tensor = self.decoder(encoder.states(seen, lengths))
-        return told.float() - target
+        return torch.stack(
+            [
+                _residual(encoder, decoder, features, lengths, hidden)
+                for encoder, decoder in zip(self.encoders, self.decoders, strict=True)
+            ]
+        )
+
+
+def _residual(encoder: Encoder, decoder: nn.Module, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
+    target = ((features - encoder.mean) / encoder.deviation).clamp(-_LARGEST_TARGET, _LARGEST_TARGET)
+    seen = torch.where(hidden[..., None], encoder.mean, features)
+    told: Tensor = decoder(encoder.states(seen, lengths))
+    return told.float() - target
 
 
 class MaskedPrediction:
@@ -79,7 +94,7 @@ class MaskedPrediction:
         self._features = features
 
     def parameters(self, model: Recogniser) -> list[nn.Parameter]:
-        """All but the head's."""
+        """All but the heads'."""
         return _masked(model).learnt()
 
     def prepared(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -92,8 +107,8 @@ class MaskedPrediction:
         return (self._asked(batch.features, batch.frame_labels > 0).sum() * batches).clamp(min=1)
 
     def answer(self, model: Recogniser, part: Batch, whole: bool) -> Tensor:
-        """See `MaskedModel.residual`."""
-        return _masked(model).residual(part.features, part.lengths, part.frame_labels > 0)
+        """See `MaskedModel.residuals`."""
+        return _masked(model).residuals(part.features, part.lengths, part.frame_labels > 0)
 
     def loss(self, answer: Tensor, part: Batch, share: float, totals: Any) -> Tensor:
         """The Huber loss of what was asked for, its sum over the total."""
@@ -110,8 +125,8 @@ class MaskedPrediction:
             features = self._features(*some.padded(), some.lengths)
             hidden = hide(some.lengths, features.shape[1], generator)
             asked = self._asked(features, hidden)
-            residual = _masked(model).residual(features, some.lengths, hidden)
-            total += torch.stack([_huber(residual, asked), asked.sum()])
+            residuals = _masked(model).residuals(features, some.lengths, hidden)
+            total += torch.stack([_huber(residuals, asked), asked.sum()])
         loss, asked_for = total.tolist()
         return replace(NOTHING, loss=loss / max(1.0, asked_for))
 
@@ -165,9 +180,9 @@ def _columns(groups: dict[str, int], measured: Features) -> list[str]:
     return [group for group, size in groups.items() if group in measured.groups for _ in range(size)]
 
 
-def _huber(residual: Tensor, asked: Tensor) -> Tensor:
-    """Sum over what is asked for, quadratic up to one deviation and linear beyond."""
-    return (F.smooth_l1_loss(residual, torch.zeros_like(residual), reduction="none") * asked).sum()
+def _huber(residuals: Tensor, asked: Tensor) -> Tensor:
+    """Sum over what is asked for [B, T, D], quadratic up to one deviation and linear beyond; the encoders' mean."""
+    return (F.smooth_l1_loss(residuals, torch.zeros_like(residuals), reduction="none") * asked).sum() / len(residuals)
 
 
 def _masked(model: Recogniser) -> MaskedModel:

@@ -6,6 +6,7 @@ held out.
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,9 +32,12 @@ from signet.store import ObjectStore
 from signet.twins import with_twins
 
 # Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
-_SHAPES = ("hidden_dim", "hand_dim", "num_layers", "without")
+_SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
 
-_ENCODER, _HEAD = "encoder.", "encoder.head."
+_ENCODERS = "encoders."
+
+# Which tensors of an encoder are its head's, and of these, which say something of each gloss.
+_HEAD = re.compile(r"encoders\.\d+\.head\.((signs|logits)\.)?")
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,15 @@ class Start:
 
         Raises:
             DataLoss: they cannot be read.
+            NotReady: they are of a version of Signet whose models are built otherwise.
         """
         try:
-            return weights.first(self.weights)
+            tensors = weights.first(self.weights, self.config.branches)
         except SafetensorError as error:
             raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
+        if not any(name.startswith(_ENCODERS) for name in tensors):
+            raise _of_another_version(self.name)
+        return tensors
 
     def _seen(self, held_out: Iterable[DatasetClip], twins: Iterable[Sequence[str]]) -> list[str]:
         """Ids of those held-out clips that were learnt from, in whatever recording of them."""
@@ -140,14 +148,15 @@ def transferred(
     source = torch.tensor([pair[0] for pair in pairs], dtype=torch.long)
     target = torch.tensor([pair[1] for pair in pairs], dtype=torch.long)
     for name, own in mine.items():
-        if not name.startswith(_ENCODER) or name not in theirs or (name.startswith(_HEAD) and not head):
+        of_head = _HEAD.match(name)
+        if not name.startswith(_ENCODERS) or name not in theirs or (of_head and not head):
             continue
         found = theirs[name].to(own)
-        if name.startswith(f"{_HEAD}signs."):
+        if of_head and of_head[2] == "signs":
             rows = own.clone()
             rows[target] = found[source]
             yield name, rows
-        elif name.startswith(f"{_HEAD}logits."):
+        elif of_head and of_head[2] == "logits":
             # The blank comes first, and is common to all.
             rows = own.clone()
             rows[0] = found[0]
@@ -242,6 +251,8 @@ def _config(told: bytes | Mapping[str, object], whose: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate_json(told) if isinstance(told, bytes) else TrainConfig.model_validate(told)
     except ValidationError as error:
-        raise NotReady(
-            f"--start-from: {whose} is of another version of Signet, whose models are built otherwise."
-        ) from error
+        raise _of_another_version(whose) from error
+
+
+def _of_another_version(whose: str) -> NotReady:
+    return NotReady(f"--start-from: {whose} is of another version of Signet, whose models are built otherwise.")

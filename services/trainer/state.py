@@ -27,7 +27,7 @@ from services.trainer.schedule import Plateau
 from signet.dataset import Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
-SCHEMA = "signet.state/1"
+SCHEMA = "signet.state/2"
 
 _METADATA_KEY = "signet"
 _HEADER_LENGTH_BYTES = 8
@@ -39,9 +39,6 @@ _FREE = frozenset(
         "train_past_target", "patience",
     }
 )  # fmt: skip
-
-# Fields that states of earlier versions do not know; these were trained as if they had their defaults.
-_LATER = frozenset({"pretrain", "start_from", "supplement", "sign_dim", "repetition_penalty"})
 
 
 class _Model(BaseModel):
@@ -72,11 +69,7 @@ class Subject(_Model):
     ) -> "Subject":
         """That of a training with these arguments."""
         return cls(
-            config={
-                name: value
-                for name, value in config.model_dump().items()
-                if name not in _FREE and not (name in _LATER and value == TrainConfig.model_fields[name].default)
-            },
+            config={name: value for name, value in config.model_dump().items() if name not in _FREE},
             dataset_name=dataset.manifest.name,
             dataset_version=dataset.manifest.version,
             train_clips=len(train),

@@ -88,7 +88,7 @@ class Training:
         self._sampler = Sampler(
             self._train, self._model.features, config.batch_size, self._aim.longest, Augmentation(), self._generator
         )
-        self._model.encoder.standardise(self._sampler.frames())
+        self._model.standardise(self._sampler.frames())
         if begin is not None:
             begin(self._model, dataset.manifest.vocabulary)
         self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)

@@ -1,18 +1,20 @@
 """What a model has learnt as one safetensors file, and the model again."""
 
+import re
+
 from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.config import TrainConfig
-from services.trainer.ensemble import Ensemble, together
-from services.trainer.initialisation import new_model
+from services.trainer.initialisation import model_of, new_encoder
 from services.trainer.model import Recogniser
+
+_ENCODER = re.compile(r"encoders\.(\d+)\.")
 
 
 def dump(model: Recogniser) -> bytes:
-    """A model's parameters and standardisation; those of an ensemble member by member."""
-    tensors = model.member_weights() if isinstance(model, Ensemble) else model.state_dict()
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    """A model's parameters and standardisation, those of its encoders one after the other."""
+    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
@@ -27,27 +29,23 @@ def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
         SafetensorError: these are no tensors.
         RuntimeError: they are not those of a model of this configuration.
     """
-    members = []
-    for tensors in _by_member(load(data)):
-        model = new_model(config, glosses)
-        model.load_state_dict(tensors)
-        members.append(model.eval())
-    return together(members).eval()
+    tensors = load(data)
+    encoders = 1 + max((_encoder(name) for name in tensors), default=0)
+    model = model_of(config, [new_encoder(config, glosses) for _ in range(encoders)])
+    model.load_state_dict(tensors)
+    return model.eval()
 
 
-def first(data: bytes) -> dict[str, Tensor]:
-    """The tensors of the first member of what `dump` made, by their names in a single model.
+def first(data: bytes, branches: int) -> dict[str, Tensor]:
+    """The tensors of the first member of what `dump` made, by their names in a single model with so many branches.
 
     Raises:
         SafetensorError: these are no tensors.
     """
-    return _by_member(load(data))[0]
+    return {name: tensor for name, tensor in load(data).items() if _encoder(name) < branches}
 
 
-def _by_member(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The tensors of each member under its own names; a single model's are its own already."""
-    members: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        prefix, _, own = name.partition(".") if name.startswith("member-") else ("", "", name)
-        members.setdefault(prefix, {})[own] = tensor
-    return [members[prefix] for prefix in sorted(members, key=lambda prefix: int(prefix.removeprefix("member-") or 0))]
+def _encoder(name: str) -> int:
+    """Which encoder a tensor of this name belongs to; 0 if to none."""
+    found = _ENCODER.match(name)
+    return int(found[1]) if found else 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.trainer.feature_names import UNITS
 from services.trainer.features import GROUPS
-from services.trainer.model import Encoder, Recogniser
+from services.trainer.model import Recogniser
 from services.trainer.pages import environment, strip
 from services.trainer.pages.reading import Reading, presence, read
 from services.trainer.pages.svg import Drawing
@@ -92,19 +92,12 @@ def _drawn(sight: Sight, standardised: bool) -> list[Group]:
     return drawn
 
 
-def _encoder(model: Recogniser) -> Encoder:
-    """The model's encoder; of an ensemble the first member's."""
-    several = getattr(model.encoder, "encoders", None)
-    encoder: Encoder = several[0] if several is not None else model.encoder
-    return encoder
-
-
 def _groups(model: Recogniser) -> tuple[str, ...]:
-    return tuple(_encoder(model).architecture.groups)
+    return model.encoders[0].architecture.groups
 
 
 def _standard(model: Recogniser) -> Standard:
-    encoder = _encoder(model)
+    encoder = model.encoders[0]
     return Standard(encoder.mean.numpy(), encoder.deviation.numpy())
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from services.trainer.averaging import Averages, Kept
-from services.trainer.model import Architecture, Recogniser
+from services.trainer.model import Architecture, Encoder, Recogniser
 
 
 @pytest.fixture
 def model() -> Recogniser:
     torch.manual_seed(0)
-    return Recogniser(Architecture(classes=3, hidden_dim=4))
+    return Recogniser([Encoder(Architecture(classes=3, hidden_dim=4))])
 
 
 def weights(model: torch.nn.Module) -> Tensor:

@@ -88,7 +88,7 @@ def silenced(dataset: Dataset, told: Telemetry) -> Training:
     """A training whose model says blank, whatever it sees."""
     training = Training(dataset, PLAIN, CPU, telemetry=told)
     with torch.no_grad():
-        training._model.encoder.head.penalise_blank(-12.0)
+        training._model.encoders[0].head.penalise_blank(-12.0)
     return training
 
 

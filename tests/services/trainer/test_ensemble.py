@@ -12,12 +12,12 @@ from safetensors.torch import load
 from services.trainer import weights
 from services.trainer.batches import Clips
 from services.trainer.config import TrainConfig
-from services.trainer.ensemble import Ensemble, together
+from services.trainer.ensemble import together
 from services.trainer.evaluate import evaluate
 from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export
 from services.trainer.heads import CompetitionHead
 from services.trainer.initialisation import new_model
-from services.trainer.model import Architecture, Recogniser
+from services.trainer.model import Architecture, Encoder, Recogniser
 from signet.dataset import Dataset
 from signet.decoding import ContinuousDecoder
 from signet.store.cache import Cache
@@ -50,7 +50,7 @@ def test_which_sign_it_is_is_the_normalised_geometric_mean_of_its_members(
     shares = torch.stack([signs_of(member(landmarks, lengths)) for member in members])
     geometric = shares.prod(dim=0) ** (1 / 3)
     expected = geometric / geometric.sum(dim=-1, keepdim=True)
-    log_probs = Ensemble(members)(landmarks, lengths)
+    log_probs = together(members)(landmarks, lengths)
     torch.testing.assert_close(signs_of(log_probs), expected)
     torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(log_probs.shape[:2]))
 
@@ -62,7 +62,7 @@ def test_linear_members_answer_the_normalised_geometric_mean(small_dataset: Data
     landmarks, lengths = inputs(small_dataset)
     geometric = torch.stack([member(landmarks, lengths).exp() for member in members]).prod(dim=0) ** (1 / 3)
     expected = geometric / geometric.sum(dim=-1, keepdim=True)
-    torch.testing.assert_close(Ensemble(members)(landmarks, lengths).exp(), expected)
+    torch.testing.assert_close(together(members)(landmarks, lengths).exp(), expected)
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
 
 
 def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
-    assert Ensemble(members).parameter_count == sum(member.parameter_count for member in members)
+    assert together(members).parameter_count == sum(member.parameter_count for member in members)
     assert together(members[:1]) is members[0]
 
 
@@ -94,11 +94,11 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
     decoder = ContinuousDecoder(blank_penalty=1.0)
     # A head without saliency leaves nothing to add up.
-    head = members[0].encoder.head
+    head = members[0].encoders[0].head
     assert isinstance(head, CompetitionHead)
     torch.nn.init.zeros_(head.timing.weight)
     torch.nn.init.zeros_(head.timing.bias)
-    same = Ensemble([members[0], members[0]])
+    same = together([members[0], members[0]])
     judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
     assert judged.loss == pytest.approx(alone.loss, rel=1e-5)
     assert replace(judged, loss=0.0) == replace(alone, loss=0.0)
@@ -108,7 +108,7 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
     members: list[Recogniser], small_dataset: Dataset, graphs: Path
 ) -> None:
     clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
-    files, difference = export(Ensemble(members), clips, Cache(graphs))
+    files, difference = export(together(members), clips, Cache(graphs))
     assert 0 < difference <= TOLERANCE
     session = onnxruntime.InferenceSession(files[GRAPH], providers=["CPUExecutionProvider"])
     assert {node.name: node.type for node in session.get_inputs()} == {
@@ -119,15 +119,16 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
     assert output.name == "log_probs"
     assert answer.shape == (1, len(clips[0]), 4)
 
-    again, _ = export(Ensemble(members), clips, Cache(graphs))
+    again, _ = export(together(members), clips, Cache(graphs))
     assert again == files, "what this machine kept of the export before is as good as new"
 
     kept = load(files[WEIGHTS])
     for index, member in enumerate(members):
-        prefix = f"member-{index}."
+        prefix = f"encoders.{index}."
         own = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
-        assert own.keys() == member.state_dict().keys()
-        assert all(torch.equal(own[name], value) for name, value in member.state_dict().items())
+        encoder = member.encoders[0].state_dict()
+        assert own.keys() == encoder.keys()
+        assert all(torch.equal(own[name], value) for name, value in encoder.items())
 
 
 def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
@@ -137,6 +138,6 @@ def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], sma
 
 
 def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:
-    several = Ensemble([Recogniser(Architecture(classes=4, hidden_dim=size)).eval() for size in (4, 9)])
+    several = together([Recogniser([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)])
     landmarks, lengths = inputs(small_dataset)
     torch.testing.assert_close(several(landmarks, lengths).exp().sum(-1), torch.ones(landmarks.shape[:2]))

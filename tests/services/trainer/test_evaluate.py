@@ -10,7 +10,7 @@ import torch
 from services.trainer.batches import Clips
 from services.trainer.evaluate import NOTHING, Answers, Score, concatenation_error_rate, evaluate, together
 from services.trainer.heads import LinearHead
-from services.trainer.model import Architecture, Recogniser
+from services.trainer.model import Architecture, Encoder, Recogniser
 from signet.dataset import Dataset
 from signet.decoding import (
     ContinuousDecoder,
@@ -32,14 +32,14 @@ DECODER = ContinuousDecoder(beam_width=4, blank_penalty=0.7, insertion_penalty=0
 def model(small_dataset: Dataset) -> Recogniser:
     """One that has learnt nothing and says it loudly: empty, single and many signs come out."""
     torch.manual_seed(3)
-    made = Recogniser(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))
+    made = Recogniser([Encoder(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))])
     with torch.no_grad():
-        assert isinstance(made.encoder.head, LinearHead)
-        made.encoder.head.logits.weight *= 12
+        assert isinstance(made.encoders[0].head, LinearHead)
+        made.encoders[0].head.logits.weight *= 12
     made.penalise_blank(-1.0)
     clips = Clips.of(small_dataset, small_dataset.split("train"), CPU)
     frames = made.features(*clips.padded(), clips.lengths)
-    made.encoder.standardise(frames[torch.arange(frames.shape[1]) < clips.lengths[:, None]])
+    made.standardise(frames[torch.arange(frames.shape[1]) < clips.lengths[:, None]])
     return made
 
 
@@ -190,7 +190,7 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
                 one = _these(all_clips, torch.tensor([row]))
                 own.append(model.features(*one.padded(), one.lengths)[0])
             joined = torch.cat(own)[None]
-            log_probs = model.encoder(joined, torch.tensor([joined.shape[1]]))
+            log_probs = model.read(joined, torch.tensor([joined.shape[1]]))
         features += gloss_errors(signed, DECODER.decode(log_probs.numpy())[0])
     assert errors.features == features
     assert errors.landmarks == landmarks

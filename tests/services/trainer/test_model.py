@@ -9,7 +9,7 @@ import torch
 from services.trainer.batches import Clips
 from services.trainer.config import PARAMETER_TARGET, TrainConfig
 from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export, prove
-from services.trainer.model import Architecture, Recogniser, backward_order, reordered
+from services.trainer.model import Architecture, Encoder, Recogniser, backward_order, reordered
 from signet.dataset import Dataset
 from signet.decoding import BLANK
 from signet.errors import SignetError
@@ -19,12 +19,12 @@ from signet.store.cache import Cache
 @pytest.fixture
 def model() -> Recogniser:
     torch.manual_seed(0)
-    return Recogniser(Architecture(classes=21)).eval()
+    return Recogniser([Encoder(Architecture(classes=21))]).eval()
 
 
 def test_the_default_model_for_twenty_glosses_has_about_fifty_thousand_parameters() -> None:
     config = TrainConfig()
-    count = Recogniser(Architecture(21, config.hidden_dim, config.num_layers)).parameter_count
+    count = Recogniser([Encoder(Architecture(21, config.hidden_dim, config.num_layers))]).parameter_count
     assert abs(count - PARAMETER_TARGET) < 11_000
 
 
@@ -57,13 +57,13 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(
     small_dataset: Dataset, head: str, least: float, most: float
 ) -> None:
     torch.manual_seed(0)
-    model = Recogniser(Architecture(classes=21, head=head)).eval()
+    model = Recogniser([Encoder(Architecture(classes=21, head=head))]).eval()
     clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
 
     @torch.no_grad()
     def blank() -> float:
         features = model.features(*clips.padded(), clips.lengths)
-        return float(model.encoder(features, clips.lengths)[..., BLANK].mean())
+        return float(model.read(features, clips.lengths)[..., BLANK].mean())
 
     before = blank()
     model.penalise_blank(2.0)
@@ -78,7 +78,7 @@ def test_the_onnx_graph_equals_torch_and_one_that_does_not_is_refused(
     assert 0 < difference <= TOLERANCE
     assert set(files) == {WEIGHTS, GRAPH}
 
-    other = Recogniser(Architecture(classes=21)).eval()
+    other = Recogniser([Encoder(Architecture(classes=21))]).eval()
     for mistaken, inputs in ((other, clips), (model, [np.full((5, 75, 3), np.inf, np.float32)])):
         with pytest.raises(SignetError, match="Nothing was published"):
             prove(mistaken, files[GRAPH], inputs)

@@ -71,11 +71,11 @@ def test_the_model_never_sees_what_is_hidden(small_dataset: Dataset) -> None:
     changed = torch.where(hidden[..., None], features + 0.1, features)
     masked = model()
 
-    before, after = (masked.residual(x, lengths, hidden) for x in (features, changed))
+    before, after = (masked.residuals(x, lengths, hidden) for x in (features, changed))
 
     # Only the target moved; what was told of each frame did not.
     assert torch.allclose(before - after, changed - features, atol=1e-5)
-    assert not torch.allclose(masked.encoder.states(features, lengths), masked.encoder.states(changed, lengths))
+    assert not torch.allclose(masked.encoders[0].states(features, lengths), masked.encoders[0].states(changed, lengths))
 
 
 def test_features_of_an_absent_hand_are_not_asked_for(small_dataset: Dataset) -> None:
@@ -113,13 +113,13 @@ def test_labels_have_no_say(small_dataset: Dataset) -> None:
 
 def test_the_loss_falls_and_the_head_is_left_alone(small_dataset: Dataset) -> None:
     training = Training(small_dataset, QUICK.model_copy(update={"num_epochs": 25}), CPU)
-    head = {name: tensor.clone() for name, tensor in training.model.encoder.head.state_dict().items()}
+    head = {name: tensor.clone() for name, tensor in training.model.encoders[0].head.state_dict().items()}
 
     epochs = list(training.epochs())
 
     assert epochs[-1].val.loss < 0.8 * epochs[0].val.loss
     assert all(epoch.val.clips == 0 and epoch.posteriors is None and not epoch.best for epoch in epochs)
-    assert all(torch.equal(tensor, head[name]) for name, tensor in training.model.encoder.head.state_dict().items())
+    assert all(torch.equal(tensor, head[name]) for name, tensor in training.model.encoders[0].head.state_dict().items())
 
 
 def test_it_goes_on_bit_for_bit(small_dataset: Dataset) -> None:
@@ -148,7 +148,9 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
     assert {"members/0-0/weights.safetensors", "members/0-1/weights.safetensors", "result.json"} <= files(
         directory_store, run_id
     )
-    assert "encoder.hand.0.weight" in first(directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors")))
+    assert "encoders.0.hand.0.weight" in first(
+        directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors")), 1
+    )
     lines = directory_store.get(layout.run(run_id, "members/0-0/history.jsonl")).splitlines()
     assert all("val_correct" not in json.loads(line) and json.loads(line)["val_loss"] > 0 for line in lines)
     text = "\n".join(narration.closing(result, run_id))
@@ -179,7 +181,7 @@ def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStor
     assert "weights.safetensors" in files(directory_store, "20261125T000000Z-aaaaaa")
     found = start.read(directory_store, "20261125T000000Z-aaaaaa")
     assert found is not None
-    assert "encoder.mean" in found.tensors
+    assert "encoders.0.mean" in found.tensors
 
 
 def test_metrics_hold_the_loss_and_no_accuracy() -> None:

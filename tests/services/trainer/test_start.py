@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from services.trainer import start
 from services.trainer.config import TrainConfig
@@ -12,7 +13,6 @@ from services.trainer.initialisation import new_model
 from services.trainer.members import plan
 from services.trainer.run import new_run_id, run
 from services.trainer.start import Start
-from services.trainer.training import Training
 from services.trainer.weights import dump
 from signet import dataset as datasets
 from signet import layout
@@ -32,7 +32,7 @@ MINE, THEIRS = ("apple", "book", "who"), ("book", "chair", "drink", "who")
 def begun(config: TrainConfig, told: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
     """Tensors of a start, of a new model before it begins with that, and after."""
     source, model = new_model(config, len(THEIRS)), new_model(told, len(MINE))
-    source.encoder.mean.fill_(3.0)
+    source.encoders[0].mean.fill_(3.0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     Start("x", config, THEIRS, dump(source), (), ()).begin(model, MINE)
     return source.state_dict(), before, dict(model.state_dict())
@@ -49,7 +49,7 @@ def test_an_ordinary_start_gives_encoder_timing_and_the_glosses_in_common(head: 
 
     of_gloss = "logits" if head == "linear" else "signs"
     blank = int(head == "linear")
-    assert {name.split(".")[2] for name in differing(after, theirs)} == {of_gloss}
+    assert {name.split(".")[3] for name in differing(after, theirs)} == {of_gloss}
     for name in differing(after, theirs):
         rows, found, own = after[name][blank:], theirs[name][blank:], before[name][blank:]
         assert torch.equal(rows[1], found[0])  # book
@@ -61,10 +61,10 @@ def test_an_ordinary_start_gives_encoder_timing_and_the_glosses_in_common(head: 
 def test_a_pretrained_start_gives_no_head() -> None:
     theirs, before, after = begun(PRETRAIN)
 
-    changed, head = differing(after, before), {name for name in after if name.startswith("encoder.head.")}
+    changed, head = differing(after, before), {name for name in after if name.startswith("encoders.0.head.")}
     assert not changed & head
     assert not differing(after, theirs) - head
-    assert "encoder.mean" in changed
+    assert "encoders.0.mean" in changed
 
 
 def other_corpus(store: DirectoryStore, corpus: str = "other", first: int = 500) -> Dataset:
@@ -94,7 +94,9 @@ def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fil
     assert result.state == "succeeded"
     again = start.read(directory_store, after)
     assert again is not None
-    assert torch.allclose(again.tensors["encoder.hand.0.weight"], found.tensors["encoder.hand.0.weight"], atol=1e-6)
+    assert torch.allclose(
+        again.tensors["encoders.0.hand.0.weight"], found.tensors["encoders.0.hand.0.weight"], atol=1e-6
+    )
     # What it learnt from is its own clips and those of its start.
     assert {clip.clip_id for clip in found.learnt} < {clip.clip_id for clip in again.learnt}
 
@@ -110,11 +112,10 @@ def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store:
         run(directory_store, QUICK.model_copy(update={"start_from": selected}), new_run_id(), Hooks())
 
 
-def test_without_a_start_nothing_is_otherwise(small_dataset: Dataset) -> None:
-    plain = Training(small_dataset, QUICK, CPU)
-
-    assert "pretrain" not in plain._subject.config
-    assert "start_from" not in plain._subject.config
+def test_a_start_of_a_version_whose_models_are_built_otherwise_is_refused() -> None:
+    before = {f"encoder.{name}": tensor for name, tensor in new_model(QUICK, 4).encoders[0].state_dict().items()}
+    with pytest.raises(NotReady, match="x is of another version"):
+        Start("x", QUICK, THEIRS, save(before), (), ()).begin(new_model(QUICK, 3), MINE)
 
 
 def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
