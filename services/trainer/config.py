@@ -65,23 +65,24 @@ class TrainConfig(BaseModel):
         100, ge=1, le=100_000, description="Times that every clip is seen. Raise it if val loss still falls"
     )
     branches: int = Field(
-        1,
+        4,
         ge=1,
         le=64,
         description="Encoders side by side in one model, each of --hidden-dim and --hand-dim and trained by a loss of "
-        "its own, that recognise together: several narrow ones are worth more than a wide one of as many parameters",
+        "its own, that recognise together: several narrow ones are worth more than a wide one of as many parameters, "
+        "and take longer",
     )
     hidden_dim: int = Field(
-        60,
+        24,
         ge=1,
         le=4096,
-        description="LSTM units in each direction: 32 to debug, 60 for 20 glosses, 128 and more from 100 on",
+        description="LSTM units in each direction, of each branch: 24 for 20 glosses, 64 for 100, more beyond",
     )
     hand_dim: int = Field(
-        16,
+        12,
         ge=1,
         le=1024,
-        description="Numbers that each hand's features are reduced to: 16 for 20 glosses, 32 from 100 on",
+        description="Numbers that each hand's features are reduced to: 12 for 20 glosses, 24 for 100, more beyond",
     )
     head: Literal["competition", "attention", "linear"] = Field(
         "competition",

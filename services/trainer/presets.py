@@ -23,27 +23,25 @@ class Preset:
     values: Mapping[str, Value] = field(default_factory=dict)
 
 
+_THOUSANDS: Mapping[str, Value] = {"branches": 1, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "batch_size": 128}
+
 PRESETS: Mapping[str, Preset] = {
-    "phase1": Preset("20 signs", {"max_glosses": 20, "hidden_dim": 60, "num_epochs": 100}),
-    "signs50": Preset("50 signs", {"max_glosses": 50, "hidden_dim": 96, "hand_dim": 24, "num_epochs": 100}),
+    "phase1": Preset("20 signs", {"max_glosses": 20, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),
+    "signs50": Preset("50 signs", {"max_glosses": 50, "branches": 4, "hidden_dim": 48, "hand_dim": 16}),
     "signs100": Preset(
-        "100 signs", {"max_glosses": 100, "hidden_dim": 128, "hand_dim": 32, "num_epochs": 80, "batch_size": 64}
+        "100 signs",
+        {"max_glosses": 100, "branches": 4, "hidden_dim": 64, "hand_dim": 24, "num_epochs": 80, "batch_size": 64},
     ),
     "signs300": Preset(
-        "300 signs", {"max_glosses": 300, "hidden_dim": 160, "hand_dim": 48, "num_epochs": 60, "batch_size": 64}
+        "300 signs",
+        {"max_glosses": 300, "branches": 3, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 60, "batch_size": 64},
     ),
-    "signs1000": Preset(
-        "1,000 signs",
-        {"max_glosses": 1000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 30, "batch_size": 128},
-    ),
-    "signs2000": Preset(
-        "2,000 signs",
-        {"max_glosses": 2000, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "num_epochs": 25, "batch_size": 128},
-    ),
-    "tiny": Preset("the smallest that still recognises", {"hidden_dim": 24, "hand_dim": 12, "num_epochs": 100}),
+    "signs1000": Preset("1,000 signs", {"max_glosses": 1000, **_THOUSANDS, "num_epochs": 30}),
+    "signs2000": Preset("2,000 signs", {"max_glosses": 2000, **_THOUSANDS, "num_epochs": 25}),
+    "tiny": Preset("the smallest that still recognises", {"branches": 1, "hidden_dim": 24, "hand_dim": 12}),
     "large": Preset(
         "the most that a few thousand clips can fill",
-        {"hidden_dim": 256, "num_layers": 2, "hand_dim": 64, "num_epochs": 80, "batch_size": 64},
+        {"branches": 8, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 80, "batch_size": 64},
     ),
 }
 

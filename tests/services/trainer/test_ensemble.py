@@ -22,7 +22,7 @@ from signet.dataset import Dataset
 from signet.decoding import ContinuousDecoder
 from signet.store.cache import Cache
 
-CONFIG = TrainConfig(hidden_dim=6)
+CONFIG = TrainConfig(branches=1, hidden_dim=6)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 from services.trainer.batches import Clips
 from services.trainer.config import PARAMETER_TARGET, TrainConfig
 from services.trainer.export import GRAPH, TOLERANCE, WEIGHTS, export, prove
+from services.trainer.initialisation import new_model
 from services.trainer.model import Architecture, Encoder, Recogniser, backward_order, reordered
 from signet.dataset import Dataset
 from signet.decoding import BLANK
@@ -23,9 +24,7 @@ def model() -> Recogniser:
 
 
 def test_the_default_model_for_twenty_glosses_has_about_fifty_thousand_parameters() -> None:
-    config = TrainConfig()
-    count = Recogniser([Encoder(Architecture(21, config.hidden_dim, config.num_layers))]).parameter_count
-    assert abs(count - PARAMETER_TARGET) < 11_000
+    assert abs(new_model(TrainConfig(), 20).parameter_count - PARAMETER_TARGET) < 10_000
 
 
 def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: Recogniser, small_dataset: Dataset) -> None:

@@ -21,7 +21,7 @@ from signet.decoding import ContinuousDecoder
 from signet.errors import InvalidInput, InvalidSetting, SignetError
 
 # Without dropout, whose masks are drawn anew, and with steps as large as the gradient, whose last bits then stay small.
-CONFIG = TrainConfig(num_epochs=5, hidden_dim=8, batch_size=8, dropout=0.0, optimizer="sgd", lr=0.05)
+CONFIG = TrainConfig(num_epochs=5, branches=1, hidden_dim=8, batch_size=8, dropout=0.0, optimizer="sgd", lr=0.05)
 
 CPU = torch.device("cpu")
 
