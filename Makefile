@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-train help demo test lint format proto dashboards clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-presets bench-train help demo test lint format proto dashboards clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -27,6 +27,7 @@ help:
 	@echo 'make stack-test  build, run, kill and restart that stack with real clips on a real engine'
 	@echo
 	@echo 'make bench-accuracy  train every row of the accuracy table that has its landmarks in the store (hours), and print it'
+	@echo 'make bench-presets   what each preset takes in time and memory, beside what it is worth'
 	@echo 'make bench-train     how fast training is, and the ratio to a plain loop'
 	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
@@ -45,6 +46,9 @@ test: $(STAMP) system
 
 bench-accuracy: $(STAMP) system
 	@$(BIN)/python -m bench.accuracy $(ROWS)
+
+bench-presets: $(STAMP) system
+	@$(BIN)/python -m bench.presets
 
 bench-train: $(STAMP) system
 	@$(BIN)/python -m bench.train

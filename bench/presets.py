@@ -1,0 +1,145 @@
+"""What each preset costs, beside what it is worth: the README's table of presets.
+
+    python -m bench.presets                  # every preset whose corpus is in the store; see bench.accuracy for how
+    python -m bench.presets phase1 tiny      # these
+
+Seconds an epoch are measured with nothing else going on, on so many threads, CTC and the judgement of val clips
+included; minutes are those of all the preset's epochs. Accuracy is that of its row in bench/results/accuracy.json.
+What is measured is kept in bench/results/presets.json, and all that is kept is printed.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench import accuracy
+from bench.record import alone, origin, resident_gib
+from services.trainer import snapshot
+from services.trainer.config import TrainConfig
+from services.trainer.devices import use_threads
+from services.trainer.presets import PRESETS
+from services.trainer.training import Training
+from signet.errors import SignetError
+from signet.store import StoreSettings, open_store
+
+RESULTS = Path(__file__).parent / "results" / "presets.json"
+
+# The row of bench.accuracy that says what a preset is worth.
+ROWS = {
+    "phase1": "cv20",
+    "signs50": "signs50",
+    "signs100": "signs100",
+    "signs300": "hands300",
+    "signs1000": "hands1000",
+    "signs2000": "hands2000",
+    "tiny": "tiny",
+    "large": "large",
+}
+
+# Epochs that are timed after one that warms up.
+_EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a preset costs.
+
+    Attributes:
+        clips: that it learns from.
+        parameters: of the model.
+        seconds: an epoch.
+        resident: GiB that the process has held at most.
+    """
+
+    clips: int
+    parameters: int
+    seconds: float
+    resident: float
+
+
+def main() -> None:
+    """Time presets, keep what was found, and print all that is kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("presets", nargs="*", default=list(ROWS), metavar="preset", help=", ".join(ROWS))
+    parser.add_argument("--store", default=StoreSettings().store, help="where the landmarks are")
+    parser.add_argument("--threads", type=int, default=2, help="that PyTorch computes with")
+    arguments = parser.parse_args()
+    console = Console(width=140)
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in arguments.presets:
+        if name not in ROWS:
+            parser.error(f"there is no preset {name}. There are {', '.join(ROWS)}")
+        console.print(f"{name} ...")
+        config = _config(name)
+        found = alone(_cost, arguments.store, config, arguments.threads)
+        if isinstance(found, str):
+            console.print(f"  left out: {found}")
+            continue
+        kept[name] = {
+            "clips": found.clips,
+            "parameters": found.parameters,
+            "epoch_seconds": round(found.seconds, 3),
+            "minutes": round(found.seconds * config.num_epochs / 60, 2),
+            "resident_gib": round(found.resident, 2),
+            "threads": arguments.threads,
+            **origin(),
+        }
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    console.print(table(kept, json.loads(accuracy.RESULTS.read_text()) if accuracy.RESULTS.exists() else {}))
+
+
+def table(kept: Mapping[str, Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> Table:
+    """All presets that are kept, with what their rows are worth, mean ± standard deviation over the seeds."""
+    made = Table("preset", "for", "row", "n", "top-1", "clips", "parameters", "s an epoch", "epochs", "minutes", "GiB")
+    for name, row in ROWS.items():
+        if name not in kept:
+            continue
+        cost, measured = kept[name], worth.get(row)
+        made.add_row(
+            name,
+            PRESETS[name].about,
+            row,
+            str(measured["clips"]) if measured else "",
+            "{:.1f} ± {:.1f}".format(*(100 * part for part in measured["spread"]["top-1"])) if measured else "",
+            f"{cost['clips']:,}",
+            f"{cost['parameters']:,}",
+            f"{cost['epoch_seconds']:.2f}",
+            str(_config(name).num_epochs),
+            f"{cost['minutes']:.1f}",
+            f"{cost['resident_gib']:.2f}",
+        )
+    return made
+
+
+def _config(preset: str) -> TrainConfig:
+    """How its row is trained, without folds."""
+    told = {key: value for key, value in accuracy.ROWS[ROWS[preset]].config.items() if key not in ("folds", "seeds")}
+    return TrainConfig.model_validate(told)
+
+
+def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
+    """What a preset costs; why that cannot be told, where its corpus is not there."""
+    use_threads(threads)
+    try:
+        opened = open_store(StoreSettings(store=store))
+        dataset = snapshot.take(opened, config.corpus, config.max_glosses, config.samples_per_gloss)
+    except SignetError as error:
+        return str(error)
+    # From the first epoch on, CTC is what takes the time.
+    training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
+    seconds = median(epoch.seconds for epoch in islice(training.epochs(), 1, 1 + _EPOCHS))
+    return Cost(len(dataset.split("train")), training.model.parameter_count, seconds, resident_gib())
+
+
+if __name__ == "__main__":
+    main()
