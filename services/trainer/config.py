@@ -40,13 +40,13 @@ class TrainConfig(BaseModel):
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
     pretrain: bool = Field(
         False,
-        description="Train the encoder alone, without labels, to tell what hidden spans of a clip were, and publish "
+        description="Train the encoders alone, without labels, to tell what hidden spans of a clip were, and publish "
         "nothing; --start-from RUN then begins with it",
     )
     start_from: str = Field(
         "",
         description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
-        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
+        "encoders and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
         "a clip that is held out here, as with --folds it mostly did",
     )
     max_glosses: int = Field(
