@@ -77,21 +77,18 @@ class Encoder(nn.Module):
         """See the class."""
         return self.head.evidence(self._read(features, lengths), frames_inside(features, lengths))
 
-    def of_signs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "SignAnswer":
-        """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `SignAnswer`.
+    def of_signs(
+        self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool
+    ) -> "tuple[SignAnswer, Tensor | None]":
+        """What training asks of one encoder: see `Recogniser.of_signs`.
 
-        Args:
-            features: as measured.
-            lengths: frames.
-            signs: classes, padded with anything.
-            whole: whether the evidence is asked for too.
+        Returns:
+            what it says of these signs; and its evidence, without a gradient, if `whole`.
         """
         x, inside = self._read(features, lengths), frames_inside(features, lengths)
-        log_probs, given = self.head.of_signs(x, inside, signs)
-        if not whole:
-            return SignAnswer(log_probs, given)
+        answer = SignAnswer(*self.head.of_signs(x, inside, signs))
         with torch.no_grad():
-            return SignAnswer(log_probs, given, self.head.evidence(x, inside))
+            return answer, self.head.evidence(x, inside) if whole else None
 
     def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the head is given: [B, T, D] to [B, T, 2H]."""
@@ -131,12 +128,10 @@ class SignAnswer:
     Attributes:
         log_probs: [B, T, 1 + S], of the blank and of each of a sequence's signs.
         given: [B, T, S], log-probability that it is this sign if it is one.
-        evidence: [B, T, E], for all classes, without a gradient; None if nobody asked.
     """
 
     log_probs: Tensor
     given: Tensor
-    evidence: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +200,11 @@ class Recogniser(nn.Module):
             signs: classes, padded with anything.
             whole: whether all classes are asked for too.
         """
-        each = tuple(encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders)
-        evidence = [one.evidence for one in each if one.evidence is not None]
-        return Answer(each, self._decided(evidence, features, lengths) if evidence else None)
+        each = [encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders]
+        evidence = [one for _, one in each if one is not None]
+        return Answer(
+            tuple(answer for answer, _ in each), self._decided(evidence, features, lengths) if evidence else None
+        )
 
     def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:
         """Each encoder's evidence [B, T, E] to log-probabilities [B, T, C + 1]."""
