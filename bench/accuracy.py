@@ -11,7 +11,6 @@ are kept are printed. Mean ± standard deviation over the seeds; the interval is
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.record import alone, origin, resident_gib
+from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer.config import TrainConfig
 from services.trainer.devices import DEFAULT_THREADS, use_threads
 from services.trainer.hooks import Hooks, Started
@@ -136,7 +135,7 @@ def main() -> None:
         store = arguments.store or StoreSettings().store
         for name in arguments.rows or ROWS:
             _measure(store, name, ROWS[name], arguments.jobs, console)
-    console.print(table(_kept()))
+    console.print(table(kept(RESULTS)))
 
 
 def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> None:
@@ -147,9 +146,7 @@ def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> No
     if isinstance(trained, str):
         console.print(f"  left out: {trained}")
         return
-    kept = _kept() | {name: _record(row, config, trained)}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    keep(RESULTS, dict(sorted({**kept(RESULTS), name: _record(row, config, trained)}.items())))
 
 
 @dataclass(frozen=True)
@@ -199,13 +196,13 @@ def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
     }
 
 
-def table(kept: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
     """All rows that are kept, in the order of `ROWS`."""
     made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "size", "s", "GiB", "commit")
     for name in ROWS:
-        if name not in kept:
+        if name not in figures:
             continue
-        row = kept[name]
+        row = figures[name]
         top1 = row["spread"]["top-1"][0]
         low, high = wilson(round(top1 * row["clips"]), row["clips"])
         made.add_row(
@@ -228,10 +225,6 @@ def _cell(figure: tuple[float, float | None], bar: float | None) -> str:
     mean, deviation = figure
     text = f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
     return text if bar is None else f"{text} (bar {bar:g})"
-
-
-def _kept() -> dict[str, dict[str, Any]]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 if __name__ == "__main__":

@@ -9,12 +9,9 @@ What is measured is kept in bench/results/presets.json, and all that is kept is 
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -22,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import accuracy
-from bench.record import alone, origin, resident_gib
+from bench.record import alone, keep, kept, origin, resident_gib
+from bench.train import epoch_seconds
 from services.trainer import snapshot
 from services.trainer.config import TrainConfig
 from services.trainer.devices import use_threads
@@ -44,9 +42,6 @@ ROWS = {
     "tiny": "tiny",
     "large": "large",
 }
-
-# Epochs that are timed after one that warms up.
-_EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="that PyTorch computes with")
     arguments = parser.parse_args()
     console = Console(width=140)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    costs = kept(RESULTS)
     for name in arguments.presets:
         if name not in ROWS:
             parser.error(f"there is no preset {name}. There are {', '.join(ROWS)}")
@@ -84,7 +79,7 @@ def main() -> None:
         if isinstance(found, str):
             console.print(f"  left out: {found}")
             continue
-        kept[name] = {
+        costs[name] = {
             "clips": found.clips,
             "parameters": found.parameters,
             "epoch_seconds": round(found.seconds, 3),
@@ -93,18 +88,17 @@ def main() -> None:
             "threads": arguments.threads,
             **origin(),
         }
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-    console.print(table(kept, json.loads(accuracy.RESULTS.read_text()) if accuracy.RESULTS.exists() else {}))
+        keep(RESULTS, costs)
+    console.print(table(costs, kept(accuracy.RESULTS)))
 
 
-def table(kept: Mapping[str, Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(costs: Mapping[str, Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> Table:
     """All presets that are kept, with what their rows are worth, mean ± standard deviation over the seeds."""
     made = Table("preset", "for", "row", "n", "top-1", "clips", "parameters", "s an epoch", "epochs", "minutes", "GiB")
     for name, row in ROWS.items():
-        if name not in kept:
+        if name not in costs:
             continue
-        cost, measured = kept[name], worth.get(row)
+        cost, measured = costs[name], worth.get(row)
         made.add_row(
             name,
             PRESETS[name].about,
@@ -137,8 +131,7 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
         return str(error)
     # From the first epoch on, CTC is what takes the time.
     training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
-    seconds = median(epoch.seconds for epoch in islice(training.epochs(), 1, 1 + _EPOCHS))
-    return Cost(len(dataset.split("train")), training.model.parameter_count, seconds, resident_gib())
+    return Cost(len(dataset.split("train")), training.model.parameter_count, epoch_seconds(training), resident_gib())
 
 
 if __name__ == "__main__":

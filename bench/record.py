@@ -1,13 +1,26 @@
 """What every figure is kept with, and how it is measured apart from all others."""
 
+import json
 import multiprocessing
 import resource
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+
+
+def kept(results: Path) -> dict[str, dict[str, Any]]:
+    """The figures of a file by their rows; none where there is no file yet."""
+    return json.loads(results.read_text()) if results.exists() else {}
+
+
+def keep(results: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Write a file's figures."""
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def origin() -> dict[str, Any]:

@@ -8,7 +8,6 @@ batches, nn.CTCLoss, Adam. What is measured is kept in bench/results/train.json.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,7 +21,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bench.loading import loading
-from bench.record import alone, origin, resident_gib
+from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer import snapshot
 from services.trainer.augment import Augmentation
 from services.trainer.batches import Clips, Sampler
@@ -71,7 +70,7 @@ def main() -> None:
     }  # fmt: skip
     console = Console(width=120)
     table = Table("what", "measured", "bar")
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    figures = kept(RESULTS)
     for what, (measure, than, bar) in rows.items():
         console.print(f"{what} ...")
         try:
@@ -80,14 +79,13 @@ def main() -> None:
             console.print(f"  left out: {error}")
             continue
         table.add_row(what, f"{value:.2f}", f"{than} {bar:g}")
-        kept[what] = {
+        figures[what] = {
             "value": round(value, 3),
             "bar": f"{than} {bar:g}",
             "threads": arguments.threads,
             **origin(),
         }
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        keep(RESULTS, figures)
     console.print(table)
 
 
@@ -98,9 +96,13 @@ def _to_the_end(dataset: Dataset) -> float:
     return time.perf_counter() - began
 
 
-def _epoch(dataset: Dataset, preset: str) -> float:
-    training = Training(dataset, TrainConfig(preset=preset, flat_start=0.0), CPU)
+def epoch_seconds(training: Training) -> float:
+    """What an epoch takes after the first; the median of a few."""
     return median(epoch.seconds for epoch in islice(training.epochs(), 1, _EPOCHS))
+
+
+def _epoch(dataset: Dataset, preset: str) -> float:
+    return epoch_seconds(Training(dataset, TrainConfig(preset=preset, flat_start=0.0), CPU))
 
 
 def _resident(store: str, threads: int) -> float:

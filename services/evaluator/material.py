@@ -20,7 +20,6 @@ from signet.twins import joined
 
 Frames = npt.NDArray[np.float32]
 
-
 # The corpus has no manifest as long as no extraction of it has come to its end.
 UNFINISHED = "unfinished"
 

@@ -12,25 +12,15 @@ Begin = Callable[[Recogniser, Sequence[str]], None]
 
 def new_model(config: TrainConfig, glosses: int) -> Recogniser:
     """A model of this configuration, for so many glosses, with the weights that chance gives."""
-    return model_of(config, [new_encoder(config, glosses) for _ in range(config.branches)])
-
-
-def model_of(config: TrainConfig, encoders: Sequence[Encoder]) -> Recogniser:
-    """A model of this configuration's kind with these encoders."""
-    return MaskedModel(encoders) if config.pretrain else Recogniser(encoders)
-
-
-def new_encoder(config: TrainConfig, glosses: int) -> Encoder:
-    """One of a model's encoders, for so many glosses."""
-    return Encoder(
-        Architecture(
-            classes=glosses + 1,
-            hidden_dim=config.hidden_dim,
-            num_layers=config.num_layers,
-            hand_dim=config.hand_dim,
-            dropout=config.dropout,
-            groups=config.groups,
-            head=config.head,
-            sign_dim=config.sign_dim,
-        )
+    architecture = Architecture(
+        classes=glosses + 1,
+        hidden_dim=config.hidden_dim,
+        num_layers=config.num_layers,
+        hand_dim=config.hand_dim,
+        dropout=config.dropout,
+        groups=config.groups,
+        head=config.head,
+        sign_dim=config.sign_dim,
     )
+    kind = MaskedModel if config.pretrain else Recogniser
+    return kind([Encoder(architecture) for _ in range(config.branches)])

@@ -6,7 +6,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.config import TrainConfig
-from services.trainer.initialisation import model_of, new_encoder
+from services.trainer.ensemble import together
+from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser
 
 _ENCODER = re.compile(r"encoders\.(\d+)\.")
@@ -30,8 +31,9 @@ def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
         RuntimeError: they are not those of a model of this configuration.
     """
     tensors = load(data)
-    encoders = 1 + max((_encoder(name) for name in tensors), default=0)
-    model = model_of(config, [new_encoder(config, glosses) for _ in range(encoders)])
+    # As many as are named, not as the highest number says: a file must not decide how much memory is taken.
+    encoders = len({_encoder(name) for name in tensors} | {0})
+    model = together([new_model(config, glosses) for _ in range(-(-encoders // config.branches))])
     model.load_state_dict(tensors)
     return model.eval()
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from services.trainer import weights
 from services.trainer.aims import Recognition
@@ -87,6 +88,16 @@ def test_an_ensemble_of_them_is_kept_encoder_by_encoder(small_dataset: Dataset) 
     assert torch.equal(again.read(batch.features, batch.lengths), model.read(batch.features, batch.lengths))
     first = weights.first(weights.dump(model), CONFIG.branches)
     assert first.keys() == members[0].state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["encoders.2.mean", "encoders.999999999999.mean"])
+def test_a_file_with_other_encoders_than_the_configuration_has_is_refused(name: str) -> None:
+    tensors = new_model(CONFIG, 3).state_dict()
+    others = {one: tensor for one, tensor in tensors.items() if not one.startswith("encoders.2.")}
+    with pytest.raises(RuntimeError, match="encoders"):
+        weights.restored(CONFIG, 3, save(others | {name: tensors["encoders.0.mean"].clone()}))
+    with pytest.raises(RuntimeError, match="encoders"):
+        weights.restored(CONFIG, 3, save(others))
 
 
 @pytest.mark.parametrize("pretrain", [False, True])
