@@ -77,8 +77,8 @@ class Recognition:
         return model.of_signs(part.features, part.lengths, part.targets, whole)
 
     def loss(self, answer: Answer, part: Batch, share: float, totals: Totals) -> Tensor:
-        """The mean of the encoders' own losses: see `services.trainer.objective`."""
-        return torch.stack([self._loss(one, part, share, totals) for one in answer.each]).mean()
+        """The mean of the branches' own losses: see `services.trainer.objective`."""
+        return self._loss(answer.each, part, share, totals)
 
     def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
         """What is recognised, and how."""

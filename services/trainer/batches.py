@@ -109,6 +109,12 @@ class Batch:
         columns = (torch.tensor_split(getattr(self, column.name), count) for column in fields(self))
         return [Batch(*part) for part in zip(*columns, strict=True)]
 
+    def repeated(self, times: int) -> "Batch":
+        """These sequences so many times, one time after the other; of their features there are none."""
+        nothing = self.features[..., :0]
+        columns = (nothing if column.name == "features" else getattr(self, column.name) for column in fields(self))
+        return Batch(*(column.repeat(times, *[1] * (column.dim() - 1)) for column in columns))
+
     def of_like_length(self) -> "list[Batch]":
         """These sequences in parts without the frames that only longer ones have, the shortest first.
 

@@ -1,4 +1,4 @@
-"""Several members as one model: their encoders side by side, as those of a model with branches are.
+"""Several members as one model: their encoders side by side, as an encoder's branches are.
 
 An ensemble takes what a single model takes and answers what a single model answers: decoding, serving and the blank
 penalty need not know.

@@ -97,7 +97,7 @@ def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
             body.initializer.extend(reading.initializer)
             answers.append(reading.output[0].name)
         body.node.append(onnx.helper.make_node("Mean", answers, [_EVIDENCE]))
-        deciding = _deciding(model.encoders[0].head, len(answers), cache).graph
+        deciding = _deciding(model.encoders[0].head, model.voters, cache).graph
         deciding = onnx.compose.add_prefix_graph(deciding, "together.", rename_inputs=False, rename_outputs=False)
         body.node.extend(deciding.node)
         body.initializer.extend(deciding.initializer)

@@ -15,9 +15,10 @@ decided apart, by a softmax over the vocabulary, so that being unsure of the sig
 logits are cosines, between what the LSTM says and each sign's own direction (Gidaris and Komodakis 2018): with a few
 clips a sign, a length is soon learnt by heart, and a direction is less so.
 
-A head answers in two steps, so that several models can be asked as one: `evidence` is what one model says of each
-frame by itself, and `decide` makes log-probabilities of it, or of the mean of several models' evidence. In training
-only few classes of each sequence are asked for, the signs that are there: `of_signs` has their log-probabilities alone.
+A head has K branches, each with weights of its own. It answers in two steps, so that many branches, and several models,
+can be asked as one: `evidence` is what its branches say of each frame, their mean, and `decide` makes log-probabilities
+of it, or of the mean of several models' evidence. In training each branch learns for itself, and only few classes of
+each sequence are asked for, the signs that are there: `of_signs` has their log-probabilities, branch by branch.
 """
 
 import torch
@@ -34,9 +35,6 @@ WINDOW = 5
 # How sharp the competition is before anything is learnt: not so sharp that only one frame gets a gradient.
 _SHARPNESS = 2.0
 
-# Log-odds of the gate before anything is learnt, besides the blank penalty.
-_OPEN = 0.0
-
 # How sure of a sign the head can be: the logit of a perfect likeness. Cosines alone would leave the softmax flat.
 _CERTAINTY = 12.0
 
@@ -47,23 +45,51 @@ _NOWHERE = -1e4
 _LEAST, _MOST = -50.0, -1e-4
 
 
+class Linears(nn.Module):
+    """Linear maps side by side, each of its own vectors: [K, ..., D] to [K, ..., E].
+
+    Args:
+        count: K.
+        inputs: D.
+        outputs: E.
+        bias: whether each has one.
+
+    Attributes:
+        weight: [K, E, D], at first as `nn.Linear` draws it.
+        bias: [K, E], likewise; None if they have none.
+    """
+
+    def __init__(self, count: int, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        largest = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(count, outputs, inputs).uniform_(-largest, largest))
+        self.bias = nn.Parameter(torch.empty(count, outputs).uniform_(-largest, largest)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = torch.matmul(x.flatten(1, -2), self.weight.mT)
+        return torch.unflatten(y if self.bias is None else y + self.bias[:, None], 1, x.shape[1:-1])
+
+
 class LinearHead(nn.Module):
     """Logits of the blank and the signs, frame by frame.
 
     Args:
+        branches: K.
         units: D, numbers per frame.
         classes: C + 1.
     """
 
-    def __init__(self, units: int, classes: int) -> None:
+    def __init__(self, branches: int, units: int, classes: int) -> None:
         super().__init__()
-        self.logits = nn.Linear(units, classes)
+        self.branches = branches
+        self.logits = Linears(branches, units, classes)
         self.evidence_size = classes
 
     def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
+        """[K, B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
         logits: Tensor = self.logits(x).float()
-        return logits
+        return logits.mean(dim=0)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many models to log-probabilities [B, T, C + 1]: their geometric mean."""
@@ -71,25 +97,23 @@ class LinearHead(nn.Module):
 
     def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
         """See `CompetitionHead.of_signs`."""
-        log_probs = self(x, inside)
-        there = log_probs.gather(2, signs.clamp(min=1)[:, None].expand(-1, x.shape[1], -1))
+        log_probs = torch.log_softmax(self.logits(x).float(), dim=-1)
+        there = log_probs.gather(-1, _at_each_frame(signs.clamp(min=1), x))
         given = there - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
         return torch.cat([log_probs[..., :1], there], dim=-1), given
-
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
-        return self.decide(self.evidence(x, inside), inside)
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
         """Start with `penalty` nats less on the blank's logit."""
-        self.logits.bias[BLANK] -= penalty
+        assert self.logits.bias is not None  # noqa: S101  (they were asked for)
+        self.logits.bias[:, BLANK] -= penalty
 
 
 class CompetitionHead(nn.Module):
     """When, by competition between neighbouring frames; which sign, by a softmax over the vocabulary. See the module.
 
     Args:
+        branches: K.
         units: D, numbers per frame.
         classes: C + 1.
         attention: let all frames of the window say which sign it is, as loud as a learnt attention finds them, and not
@@ -97,27 +121,30 @@ class CompetitionHead(nn.Module):
         sign_dim: numbers that a frame is reduced to before it is compared with the signs' directions; 0 compares all D.
     """
 
-    def __init__(self, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
+    def __init__(self, branches: int, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
         super().__init__()
-        self.reduce = nn.Linear(units, sign_dim, bias=False) if sign_dim else nn.Identity()
-        self.signs = nn.Linear(sign_dim or units, classes - 1, bias=False)
-        self.timing = nn.Linear(units, 2)
-        self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
-        self.attention = nn.Linear(units, 1) if attention else None
-        self.evidence_size = 2 + self.signs.out_features
-        with torch.no_grad():
-            self.timing.bias[1] = _OPEN
+        self.branches = branches
+        self.reduce = Linears(branches, units, sign_dim, bias=False) if sign_dim else nn.Identity()
+        self.signs = Linears(branches, sign_dim or units, classes - 1, bias=False)
+        self.timing = Linears(branches, units, 2)
+        self.sharpness = nn.Parameter(torch.full((branches,), _SHARPNESS))
+        self.attention = Linears(branches, units, 1) if attention else None
+        self.evidence_size = 1 + classes
+        self._gate.zero_()
 
     def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, T, D] and which frames belong to a clip, bool [B, T], to evidence [B, T, 2 + C].
+        """[K, B, T, D] and which frames belong to a clip, bool [B, T], to evidence [B, T, 2 + C].
 
-        It is β times the saliency, the log-odds of the gate, and the logits of the signs.
+        It is β times the saliency, the log-odds of the gate, and the logits of the signs, each the branches' mean.
         """
         saliency, gate = self._timed(x)
         if self.attention is not None:
             x = self._heard(x, inside)
         frames, signs = self._directions(x)
-        return torch.cat([saliency, gate, _CERTAINTY * (frames @ signs.T)], dim=-1)
+        # The mean of the branches' products is one product of what they compare, side by side.
+        frames, signs = frames.permute(1, 2, 0, 3).flatten(2), signs.permute(1, 0, 2).flatten(1)
+        logits = (_CERTAINTY / self.branches) * (frames @ signs.T)
+        return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many models to log-probabilities [B, T, C + 1].
@@ -130,36 +157,33 @@ class CompetitionHead(nn.Module):
         return torch.cat([blank, emits + torch.log_softmax(signs, dim=-1)], dim=-1)
 
     def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` says of some signs, in a fraction of its time where the vocabulary is large.
+        """What each branch says of some signs, in a fraction of the time of all where the vocabulary is large.
 
         Args:
-            x: [B, T, D].
+            x: [K, B, T, D].
             inside: bool [B, T], which frames belong to a clip.
             signs: int64 [B, S], classes, padded with anything.
 
         Returns:
-            log-probabilities [B, T, 1 + S] of the blank and of these signs; and [B, T, S], the log-probability that a
-            sign of that frame is this one. Within clips.
+            log-probabilities [K, B, T, 1 + S] of the blank and of these signs; and [K, B, T, S], the log-probability
+            that a sign of that frame is this one. Within clips.
         """
         blank, emits = _won(*self._timed(x), inside)
         if self.attention is not None:
             x = self._heard(x, inside)
-        asked = (signs - 1).clamp(min=0)[:, None].expand(-1, x.shape[1], -1)
+        asked = _at_each_frame((signs - 1).clamp(min=0), x)
         given = emits.new_zeros(asked.shape)
-        given[inside] = log_shares(*self._directions(x[inside]), asked[inside], _CERTAINTY)
+        frames, directions = self._directions(x[:, inside])
+        given[:, inside] = log_shares(frames, directions, asked[:, inside], _CERTAINTY)
         return torch.cat([blank, emits + given], dim=-1), given
 
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, T, D] and which frames belong to a clip, bool [B, T], to log-probabilities [B, T, C + 1]."""
-        return self.decide(self.evidence(x, inside), inside)
-
     def _timed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """β times the saliency, and the log-odds of the gate: float32 [B, T, 1] each."""
+        """β times the saliency, and the log-odds of the gate: float32 [K, B, T, 1] each."""
         saliency, gate = self.timing(x).float().split(1, dim=-1)
-        return saliency * self.sharpness, gate
+        return saliency * self.sharpness[:, None, None, None], gate
 
     def _directions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What is compared, unit vectors in float32: frames like x, and signs [C, .]."""
+        """What is compared, unit vectors in float32: frames like x [K, ..., D], and signs [K, C, .]."""
         return F.normalize(self.reduce(x).float(), dim=-1), F.normalize(self.signs.weight.float(), dim=-1)
 
     def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
@@ -168,36 +192,47 @@ class CompetitionHead(nn.Module):
         loudness = self.attention(x).float()[..., 0].masked_fill(~inside, _NOWHERE)
         shares = _windows(loudness, _NOWHERE).softmax(dim=-1).to(x.dtype)
         padded = F.pad(x, (0, 0, WINDOW, WINDOW))
-        return torch.stack([shares[..., k, None] * padded[:, k : k + x.shape[1]] for k in range(2 * WINDOW + 1)]).sum(
+        frames = x.shape[2]
+        return torch.stack([shares[..., k, None] * padded[:, :, k : k + frames] for k in range(2 * WINDOW + 1)]).sum(
             dim=0
         )
 
-    @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
         """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""
-        self.timing.bias[1] += penalty
+        self._gate.add_(penalty)
+
+    @property
+    def _gate(self) -> Tensor:
+        """Each branch's log-odds of the gate where the frame says nothing: [K], the weights themselves."""
+        assert self.timing.bias is not None  # noqa: S101  (it was asked for)
+        return self.timing.bias.detach()[:, 1]
 
 
 HEADS = ("linear", "competition", "attention")
 
 
-def head_of(name: str, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
-    """A head of `HEADS`, for D numbers per frame and C + 1 classes; a linear one has no `sign_dim`."""
+def head_of(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
+    """A head of `HEADS`, for K branches of D numbers per frame and C + 1 classes; a linear one has no `sign_dim`."""
     if name == "linear":
-        return LinearHead(units, classes)
-    return CompetitionHead(units, classes, attention=name == "attention", sign_dim=sign_dim)
+        return LinearHead(branches, units, classes)
+    return CompetitionHead(branches, units, classes, attention=name == "attention", sign_dim=sign_dim)
 
 
 def _won(saliency: Tensor, gate: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Saliency and gate, [B, T, 1], to the log-probabilities of the blank and of a sign, [B, T, 1]."""
+    """Saliency and gate, [..., B, T, 1], to the log-probabilities of the blank and of a sign, [..., B, T, 1]."""
     saliency = saliency[..., 0].masked_fill(~inside, _NOWHERE)
     rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
     emits = (saliency - rivals + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
     return torch.log(-torch.expm1(emits)), emits
 
 
+def _at_each_frame(signs: Tensor, x: Tensor) -> Tensor:
+    """Of sequences, int64 [B, S], to be gathered by every branch and frame of x [K, B, T, D]: [K, B, T, S]."""
+    return signs[None, :, None].expand(len(x), -1, x.shape[2], -1)
+
+
 def _windows(values: Tensor, beyond: float) -> Tensor:
-    """Each frame's window: [B, T] to [B, T, 2 · WINDOW + 1], `beyond` the ends of the batch."""
+    """Each frame's window: [..., T] to [..., T, 2 · WINDOW + 1], `beyond` the ends of the batch."""
     padded = F.pad(values, (WINDOW, WINDOW), value=beyond)
-    frames = values.shape[1]
-    return torch.stack([padded[:, k : k + frames] for k in range(2 * WINDOW + 1)], dim=-1)
+    frames = values.shape[-1]
+    return torch.stack([padded[..., k : k + frames] for k in range(2 * WINDOW + 1)], dim=-1)

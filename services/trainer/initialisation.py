@@ -14,6 +14,7 @@ def new_model(config: TrainConfig, glosses: int) -> Recogniser:
     """A model of this configuration, for so many glosses, with the weights that chance gives."""
     architecture = Architecture(
         classes=glosses + 1,
+        branches=config.branches,
         hidden_dim=config.hidden_dim,
         num_layers=config.num_layers,
         hand_dim=config.hand_dim,
@@ -23,4 +24,4 @@ def new_model(config: TrainConfig, glosses: int) -> Recogniser:
         sign_dim=config.sign_dim,
     )
     kind = MaskedModel if config.pretrain else Recogniser
-    return kind([Encoder(architecture) for _ in range(config.branches)])
+    return kind([Encoder(architecture)])

@@ -18,13 +18,13 @@ def log_shares(x: Tensor, directions: Tensor, wanted: Tensor, scale: float) -> T
     """Log-softmax of scaled cosines, at some columns: scale · x·w_c - log Σ over v of exp(scale · x·w_v).
 
     Args:
-        x: float32 [N, D], unit vectors. No product then exceeds the scale, and no maximum need be looked for.
-        directions: float32 [C, D], unit vectors w.
-        wanted: int64 [N, S], which columns of each row.
+        x: float32 [K, N, D], unit vectors. No product then exceeds the scale, and no maximum need be looked for.
+        directions: float32 [K, C, D], unit vectors w, compared with the x of the same K.
+        wanted: int64 [K, N, S], which columns of each row.
         scale: at most 40, so that float32 holds exp(-2 · scale).
 
     Returns:
-        float32 [N, S].
+        float32 [K, N, S].
     """
     shares: Tensor = _LogShares.apply(x, directions, wanted, scale)  # type: ignore[no-untyped-call]
     return shares
@@ -36,12 +36,12 @@ class _LogShares(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, directions: Tensor, wanted: Tensor, scale: float) -> Tensor:
         values = x.new_empty(wanted.shape)
-        totals = x.new_empty((len(x), 1))
-        scaled = scale * directions.T
-        for rows in _some_rows(len(x), len(directions)):
-            weights = _weights(x[rows], scaled, scale)
-            torch.sum(weights, dim=1, keepdim=True, out=totals[rows])
-            torch.gather(weights, 1, wanted[rows], out=values[rows])
+        totals = x.new_empty((*x.shape[:2], 1))
+        scaled = scale * directions.mT
+        for rows in _some_rows(x, directions):
+            weights = _weights(x[:, rows], scaled, scale)
+            totals[:, rows] = weights.sum(dim=2, keepdim=True)
+            values[:, rows] = weights.gather(2, wanted[:, rows])
         ctx.save_for_backward(x, directions, wanted, totals)
         ctx.scale = scale
         return values.log_() - totals.log()
@@ -50,22 +50,23 @@ class _LogShares(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, directions, wanted, totals = ctx.saved_tensors
-        scaled = ctx.scale * directions.T
-        share = -outer.sum(dim=1, keepdim=True) / totals
+        scaled = ctx.scale * directions.mT
+        share = -outer.sum(dim=2, keepdim=True) / totals
         of_x, of_directions = torch.empty_like(x), torch.zeros_like(directions)
-        for rows in _some_rows(len(x), len(directions)):
-            of_product = _weights(x[rows], scaled, ctx.scale).mul_(share[rows])
-            of_product.scatter_add_(1, wanted[rows], outer[rows])
-            torch.mm(of_product, directions, out=of_x[rows])
-            of_directions.addmm_(of_product.T, x[rows])
+        for rows in _some_rows(x, directions):
+            of_product = _weights(x[:, rows], scaled, ctx.scale).mul_(share[:, rows])
+            of_product.scatter_add_(2, wanted[:, rows], outer[:, rows])
+            of_x[:, rows] = torch.bmm(of_product, directions)
+            of_directions.baddbmm_(of_product.mT, x[:, rows])
         return of_x.mul_(ctx.scale), of_directions.mul_(ctx.scale), None, None
 
 
 def _weights(x: Tensor, scaled: Tensor, scale: float) -> Tensor:
-    """exp(scale · x·w - scale) for every direction: [n, C], each between exp(-2 · scale) and 1."""
-    return torch.mm(x, scaled).sub_(scale).exp_()
+    """exp(scale · x·w - scale) for every direction: [K, n, C], each between exp(-2 · scale) and 1."""
+    return torch.bmm(x, scaled).sub_(scale).exp_()
 
 
-def _some_rows(rows: int, columns: int) -> list[slice]:
+def _some_rows(x: Tensor, directions: Tensor) -> list[slice]:
+    rows, columns = x.shape[1], len(x) * directions.shape[1]
     step = max(1, _AT_A_TIME // columns)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -1,11 +1,14 @@
 """The model: features, bidirectional LSTMs side by side, a CTC head with a blank. Reads top to bottom.
 
-Several narrow encoders, each trained by a loss of its own on the same batches, recognise more than one of their size
+Several narrow branches, each trained by a loss of its own on the same batches, recognise more than one of their size
 together (Laurent et al. 2023, arXiv 2210.09184). Which sign a frame shows is their normalised geometric mean, the
 distribution with the least sum of Kullback-Leibler divergences to theirs (a logarithmic opinion pool; Genest and Zidek
-1986). When a sign happens is not settled by that: encoders that emit the same sign some frames apart would each be
+1986). When a sign happens is not settled by that: branches that emit the same sign some frames apart would each be
 outvoted there by the others' blanks, and most clips would come out empty. So they are asked for their evidence, and a
 head decides on its mean (`CompetitionHead.decide`).
+
+The branches of an encoder are computed as one, with a leading dimension K: small products one after the other would
+leave a processor waiting.
 """
 
 from collections.abc import Sequence
@@ -30,9 +33,10 @@ class Architecture:
 
     Attributes:
         classes: glosses and the blank, C + 1.
-        hidden_dim: LSTM units in each direction.
+        branches: K, side by side.
+        hidden_dim: LSTM units of a branch in each direction.
         num_layers: bidirectional layers, one upon the other.
-        hand_dim: what one hand's features are projected to, with weights that both hands share.
+        hand_dim: what one hand's features are projected to in a branch, with weights that both hands share.
         dropout: share of the LSTM's inputs and outputs that training leaves out.
         groups: which features are measured.
         head: how it is decided when a sign happens, of `HEADS`.
@@ -40,6 +44,7 @@ class Architecture:
     """
 
     classes: int
+    branches: int = 1
     hidden_dim: int = 64
     num_layers: int = 1
     hand_dim: int = 16
@@ -50,28 +55,28 @@ class Architecture:
 
 
 class Encoder(nn.Module):
-    """Features float32 [B, T, D] and lengths int64 [B] to what one encoder says of each frame, [B, T, E]: its evidence.
+    """Features float32 [B, T, D] and lengths int64 [B] to what its branches say of each frame, [B, T, E]: evidence.
 
-    What evidence is, is its head's affair.
+    What evidence is, is the head's affair.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        features = Features(architecture.groups)
+        features, branches = Features(architecture.groups), architecture.branches
         self._of_hands = 2 * features.hand
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features.size))
         self.register_buffer("deviation", torch.ones(features.size))
-        self.hand = nn.Sequential(nn.Linear(features.hand, architecture.hand_dim), nn.GELU())
+        self.hand = nn.Sequential(nn.Linear(features.hand, branches * architecture.hand_dim), nn.GELU())
         sizes = [2 * architecture.hand_dim + features.both]
         sizes += [2 * architecture.hidden_dim] * (architecture.num_layers - 1)
-        self.forwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
-        self.backwards = nn.ModuleList(nn.LSTM(size, architecture.hidden_dim, batch_first=True) for size in sizes)
+        self.forwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
+        self.backwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
         units = 2 * architecture.hidden_dim
-        self.head = head_of(architecture.head, units, architecture.classes, architecture.sign_dim)
+        self.head = head_of(architecture.head, branches, units, architecture.classes, architecture.sign_dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """See the class."""
@@ -80,10 +85,10 @@ class Encoder(nn.Module):
     def of_signs(
         self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool
     ) -> "tuple[SignAnswer, Tensor | None]":
-        """What training asks of one encoder: see `Recogniser.of_signs`.
+        """What training asks of an encoder: see `Recogniser.of_signs`.
 
         Returns:
-            what it says of these signs; and its evidence, without a gradient, if `whole`.
+            what its branches say of these signs; and their evidence, without a gradient, if `whole`.
         """
         x, inside = self._read(features, lengths), frames_inside(features, lengths)
         answer = SignAnswer(*self.head.of_signs(x, inside, signs))
@@ -91,21 +96,22 @@ class Encoder(nn.Module):
             return answer, self.head.evidence(x, inside) if whole else None
 
     def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the head is given: [B, T, D] to [B, T, 2H]."""
+        """What the head is given: [B, T, D] to [K, B, T, 2H]."""
         x: Tensor = self.dropout(self.states(features, lengths))
         return x
 
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the last LSTM says of each frame, before dropout: features [B, T, D] to [B, T, 2H]."""
+        """What the last LSTMs say of each frame, before dropout: features [B, T, D] to [K, B, T, 2H]."""
         x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
         hands, both = x.tensor_split([self._of_hands], dim=-1)
         # Contiguous, or without a gradient PyTorch multiplies one frame at a time.
-        hands = torch.unflatten(hands.contiguous(), -1, (2, -1))
-        x = torch.cat([self.hand(hands).flatten(-2), both], dim=-1)
-        backward = backward_order(lengths, x.shape[1])
+        hands = self.hand(torch.unflatten(hands.contiguous(), -1, (2, -1)))
+        hands = torch.unflatten(hands, -1, (self.architecture.branches, -1)).permute(3, 0, 1, 2, 4).flatten(-2)
+        x = torch.cat([hands, both.expand(len(hands), -1, -1, -1)], dim=-1)
+        backward = backward_order(lengths, x.shape[2])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
-            x = torch.cat([ahead(x)[0], reordered(back(reordered(x, backward))[0], backward)], dim=-1)
+            x = torch.cat([ahead(x), reordered(back(reordered(x, backward)), backward)], dim=-1)
         return x
 
     @torch.no_grad()
@@ -121,13 +127,24 @@ class Encoder(nn.Module):
         self.deviation.clamp_(min=_SMALLEST_DEVIATION)
 
 
+class _Lstms(nn.ModuleList):
+    """LSTMs side by side, each of its own sequences: [K, B, T, D] to [K, B, T, H]."""
+
+    def __init__(self, count: int, inputs: int, units: int) -> None:
+        super().__init__(nn.LSTM(inputs, units, batch_first=True) for _ in range(count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.stack([lstm(one)[0] for lstm, one in zip(self, x.unbind(), strict=True)])
+
+
 @dataclass(frozen=True, eq=False)
 class SignAnswer:
-    """What an encoder says of sequences whose signs are known.
+    """What K branches say of sequences whose signs are known.
 
     Attributes:
-        log_probs: [B, T, 1 + S], of the blank and of each of a sequence's signs.
-        given: [B, T, S], log-probability that it is this sign if it is one.
+        log_probs: [K, B, T, 1 + S], of the blank and of each of a sequence's signs.
+        given: [K, B, T, S], log-probability that it is this sign if it is one.
     """
 
     log_probs: Tensor
@@ -139,11 +156,11 @@ class Answer:
     """What a model says of sequences whose signs are known.
 
     Attributes:
-        each: what each of its encoders says.
+        each: what its branches say.
         whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
     """
 
-    each: tuple[SignAnswer, ...]
+    each: SignAnswer
     whole: Tensor | None = None
 
 
@@ -155,10 +172,10 @@ class SequenceDropout(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Leave out the same units of [B, T, D] in all T frames, in training only."""
+        """Leave out the same units of [..., T, D] in all T frames, in training only."""
         if not self.training or not self.share:
             return x
-        kept = torch.rand((len(x), 1, x.shape[2]), device=x.device) >= self.share
+        kept = torch.rand((*x.shape[:-2], 1, x.shape[-1]), device=x.device) >= self.share
         return x * kept / (1 - self.share)
 
 
@@ -168,7 +185,8 @@ class Recogniser(nn.Module):
     Frames beyond a clip's length do not touch its frames within; what they return means nothing.
 
     Args:
-        encoders: at least one; of one vocabulary, one kind of head and the same features.
+        encoders: at least one; of one vocabulary, one kind of head and the same features. A model that is trained has
+            one, and an ensemble those of its members.
     """
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
@@ -200,22 +218,31 @@ class Recogniser(nn.Module):
             signs: classes, padded with anything.
             whole: whether all classes are asked for too.
         """
-        each = [encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders]
-        evidence = [one for _, one in each if one is not None]
+        answers, evidence = zip(
+            *(encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders), strict=True
+        )
         return Answer(
-            tuple(answer for answer, _ in each), self._decided(evidence, features, lengths) if evidence else None
+            SignAnswer(
+                torch.cat([answer.log_probs for answer in answers]), torch.cat([answer.given for answer in answers])
+            ),
+            self._decided(evidence, features, lengths) if whole else None,
         )
 
     def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:
         """Each encoder's evidence [B, T, E] to log-probabilities [B, T, C + 1]."""
         mean = evidence[0] if len(evidence) == 1 else torch.stack(list(evidence)).mean(dim=0)
-        return self.encoders[0].head.decide(mean, frames_inside(features, lengths), len(evidence))
+        return self.encoders[0].head.decide(mean, frames_inside(features, lengths), self.voters)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
         """Take each feature's mean and deviation from training frames [N, D]."""
         for encoder in self.encoders:
             encoder.standardise(features)
+
+    @property
+    def voters(self) -> int:
+        """How many branches recognise together."""
+        return sum(encoder.architecture.branches for encoder in self.encoders)
 
     @property
     def parameter_count(self) -> int:
@@ -247,5 +274,5 @@ def backward_order(lengths: Tensor, frames: int) -> Tensor:
 
 
 def reordered(x: Tensor, order: Tensor) -> Tensor:
-    """The frames of [B, T, D] in this order, int64 [B, T]."""
-    return torch.gather(x, 1, order[..., None].expand(-1, -1, x.shape[2]))
+    """The frames of [K, B, T, D] in this order, int64 [B, T]."""
+    return torch.gather(x, 2, order[None, ..., None].expand(len(x), -1, -1, x.shape[3]))

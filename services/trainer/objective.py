@@ -51,7 +51,7 @@ class Totals:
         )
 
 
-# Of what the model says of a batch or part, that batch, the share of the epochs gone before, and the totals.
+# Of what a model's branches say of a batch or part, that batch, the share of the epochs gone before, and the totals.
 Loss = Callable[[SignAnswer, Batch, float, Totals], Tensor]
 
 
@@ -65,7 +65,9 @@ def loss(head: str, start: float) -> Loss:
     terms = _flat_start if head == "linear" else _competition
 
     def minimised(answer: SignAnswer, batch: Batch, progress: float, totals: Totals) -> Tensor:
-        return terms(answer, _placed(batch), progress, totals, start)
+        branches = len(answer.given)
+        flat = SignAnswer(answer.log_probs.flatten(0, 1), answer.given.flatten(0, 1))
+        return terms(flat, _placed(batch).repeated(branches), progress, totals, start) / branches
 
     return minimised
 

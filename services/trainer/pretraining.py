@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from services.trainer.batches import Batch, Clips
 from services.trainer.evaluate import NOTHING, Score
 from services.trainer.features import BOTH_GROUPS, HAND_GROUPS, Features
+from services.trainer.heads import Linears
 from services.trainer.model import Encoder, Recogniser, frames_inside
 
 # Share of the frames that is hidden, and the frames of a span: 0.3 to 0.8 s at 10 Hz, too long to be drawn through.
@@ -38,7 +39,7 @@ _JUDGED_SEED = 0
 
 
 class MaskedModel(Recogniser):
-    """A recogniser whose encoders are trained beside linear decoders of features; their heads stay as chance made them.
+    """A recogniser whose branches are trained beside linear decoders of features; their heads stay as chance made them.
 
     Args:
         encoders: see `Recogniser`.
@@ -47,7 +48,8 @@ class MaskedModel(Recogniser):
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__(encoders)
         self.decoders = nn.ModuleList(
-            nn.Linear(2 * encoder.architecture.hidden_dim, self.features.size) for encoder in encoders
+            Linears(encoder.architecture.branches, 2 * encoder.architecture.hidden_dim, self.features.size)
+            for encoder in encoders
         )
 
     @property
@@ -61,14 +63,14 @@ class MaskedModel(Recogniser):
         return [parameter for parameter in self.parameters() if id(parameter) not in heads]
 
     def residuals(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-        """What each encoder told of each frame, less what it was, standardised: float32 [V, B, T, D] of V encoders.
+        """What each branch told of each frame, less what it was, standardised: float32 [K, B, T, D].
 
         Args:
             features: float32 [B, T, D], as measured.
             lengths: int64 [B].
             hidden: bool [B, T]; of such a frame the encoders see the mean.
         """
-        return torch.stack(
+        return torch.cat(
             [
                 _residual(encoder, decoder, features, lengths, hidden)
                 for encoder, decoder in zip(self.encoders, self.decoders, strict=True)
@@ -181,7 +183,7 @@ def _columns(groups: dict[str, int], measured: Features) -> list[str]:
 
 
 def _huber(residuals: Tensor, asked: Tensor) -> Tensor:
-    """Sum over what is asked for [B, T, D], quadratic up to one deviation and linear beyond; the encoders' mean."""
+    """Sum over what is asked for [B, T, D], quadratic up to one deviation and linear beyond; the branches' mean."""
     return (F.smooth_l1_loss(residuals, torch.zeros_like(residuals), reduction="none") * asked).sum() / len(residuals)
 
 

@@ -36,6 +36,9 @@ _SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
 
 _ENCODERS = "encoders."
 
+# What every model has, as this version builds it.
+_BUILT = "encoders.0.forwards.0.0.weight_ih_l0"
+
 # Which tensors of an encoder are its head's, and of these, which say something of each gloss.
 _HEAD = re.compile(r"encoders\.\d+\.head\.((signs|logits)\.)?")
 
@@ -106,10 +109,10 @@ class Start:
             NotReady: they are of a version of Signet whose models are built otherwise.
         """
         try:
-            tensors = weights.first(self.weights, self.config.branches)
+            tensors = weights.first(self.weights)
         except SafetensorError as error:
             raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
-        if not any(name.startswith(_ENCODERS) for name in tensors):
+        if _BUILT not in tensors:
             raise _of_another_version(self.name)
         return tensors
 
@@ -154,13 +157,13 @@ def transferred(
         found = theirs[name].to(own)
         if of_head and of_head[2] == "signs":
             rows = own.clone()
-            rows[target] = found[source]
+            rows[:, target] = found[:, source]
             yield name, rows
         elif of_head and of_head[2] == "logits":
             # The blank comes first, and is common to all.
             rows = own.clone()
-            rows[0] = found[0]
-            rows[target + 1] = found[source + 1]
+            rows[:, 0] = found[:, 0]
+            rows[:, target + 1] = found[:, source + 1]
             yield name, rows
         else:
             yield name, found

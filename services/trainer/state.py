@@ -27,7 +27,7 @@ from services.trainer.schedule import Plateau
 from signet.dataset import Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
-SCHEMA = "signet.state/2"
+SCHEMA = "signet.state/3"
 
 _METADATA_KEY = "signet"
 _HEADER_LENGTH_BYTES = 8

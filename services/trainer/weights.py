@@ -14,7 +14,7 @@ _ENCODER = re.compile(r"encoders\.(\d+)\.")
 
 
 def dump(model: Recogniser) -> bytes:
-    """A model's parameters and standardisation, those of its encoders one after the other."""
+    """A model's parameters and standardisation, those of its members one after the other."""
     return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
@@ -32,19 +32,19 @@ def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
     """
     tensors = load(data)
     # As many as are named, not as the highest number says: a file must not decide how much memory is taken.
-    encoders = len({_encoder(name) for name in tensors} | {0})
-    model = together([new_model(config, glosses) for _ in range(-(-encoders // config.branches))])
+    members = len({_encoder(name) for name in tensors} | {0})
+    model = together([new_model(config, glosses) for _ in range(members)])
     model.load_state_dict(tensors)
     return model.eval()
 
 
-def first(data: bytes, branches: int) -> dict[str, Tensor]:
-    """The tensors of the first member of what `dump` made, by their names in a single model with so many branches.
+def first(data: bytes) -> dict[str, Tensor]:
+    """The tensors of the first member of what `dump` made, by their names in a single model.
 
     Raises:
         SafetensorError: these are no tensors.
     """
-    return {name: tensor for name, tensor in load(data).items() if _encoder(name) < branches}
+    return {name: tensor for name, tensor in load(data).items() if _encoder(name) == 0}
 
 
 def _encoder(name: str) -> int:

@@ -1,4 +1,6 @@
-"""Encoders side by side in one model: each learns as if it were alone, and they recognise together."""
+"""Branches side by side in one model: each learns as if it were alone, and they recognise together."""
+
+import re
 
 import pytest
 import torch
@@ -29,11 +31,38 @@ def batch_of(dataset: Dataset, model: Recogniser) -> Batch:
     return next(iter(sampler.epoch()))
 
 
-def gradients(model: Recogniser, batch: Batch) -> tuple[float, list[torch.Tensor]]:
+def of_branch(tensors: dict[str, torch.Tensor], branch: int) -> dict[str, torch.Tensor]:
+    """What of a model's tensors, or of their gradients, is this branch's, by their names in a model of one branch."""
+    found = {}
+    for name, tensor in tensors.items():
+        if ".head." in name or name.startswith("decoders."):
+            found[name] = tensor[branch : branch + 1]
+        elif ".hand." in name:
+            found[name] = torch.unflatten(tensor, 0, (CONFIG.branches, -1))[branch]
+        elif lstm := re.fullmatch(r"(encoders\.0\.(?:for|back)wards\.\d+)\.(\d+)\.(\w+)", name):
+            if int(lstm[2]) == branch:
+                found[f"{lstm[1]}.0.{lstm[3]}"] = tensor
+        else:
+            found[name] = tensor
+    return found
+
+
+def alone(model: Recogniser, config: TrainConfig = CONFIG) -> list[Recogniser]:
+    """Each branch of a model as a model of its own."""
+    models = []
+    for branch in range(config.branches):
+        one = new_model(config.model_copy(update={"branches": 1}), 3).train(model.training)
+        one.load_state_dict(of_branch(model.state_dict(), branch))
+        models.append(one)
+    return models
+
+
+def gradients(model: Recogniser, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss in the midst of a training, and its gradients."""
     aim = Recognition(CONFIG)
     loss = aim.loss(aim.answer(model, batch, False), batch, 0.5, aim.totals(batch, 1))
-    return float(loss.detach()), list(torch.autograd.grad(loss, list(model.parameters())))
+    learnt = dict(model.named_parameters())
+    return float(loss.detach()), dict(zip(learnt, torch.autograd.grad(loss, list(learnt.values())), strict=True))
 
 
 def test_each_learns_as_if_it_were_alone(small_dataset: Dataset) -> None:
@@ -42,10 +71,11 @@ def test_each_learns_as_if_it_were_alone(small_dataset: Dataset) -> None:
 
     loss, found = gradients(model, batch)
 
-    alone = [gradients(Recogniser([encoder]), batch) for encoder in model.encoders]
-    assert loss == pytest.approx(sum(one for one, _ in alone) / 3)
-    expected = [gradient / 3 for _, several in alone for gradient in several]
-    torch.testing.assert_close(found, expected)
+    expected = [gradients(one, batch) for one in alone(model)]
+    assert loss == pytest.approx(sum(one for one, _ in expected) / 3)
+    for branch, (_, theirs) in enumerate(expected):
+        mine = of_branch(found, branch)
+        torch.testing.assert_close(mine, {name: gradient / 3 for name, gradient in theirs.items()})
 
 
 @torch.no_grad()
@@ -56,11 +86,11 @@ def test_they_answer_as_the_ensemble_of_as_many_models_does(small_dataset: Datas
     answer = model.of_signs(batch.features, batch.lengths, batch.targets, True)
 
     read = model.read(batch.features, batch.lengths)
-    ensemble = together([Recogniser([encoder]) for encoder in model.encoders])
-    assert torch.equal(read, ensemble.read(batch.features, batch.lengths))
+    ensemble = together(alone(model))
+    torch.testing.assert_close(read, ensemble.read(batch.features, batch.lengths))
     assert answer.whole is not None
     torch.testing.assert_close(answer.whole, read)
-    assert not torch.allclose(read, Recogniser(model.encoders[:1]).read(batch.features, batch.lengths), atol=1e-3)
+    assert not torch.allclose(read, alone(model)[0].read(batch.features, batch.lengths), atol=1e-3)
 
 
 def test_they_begin_apart_and_all_are_trained(small_dataset: Dataset) -> None:
@@ -72,32 +102,32 @@ def test_they_begin_apart_and_all_are_trained(small_dataset: Dataset) -> None:
     after = training.model.state_dict()
     learnt = dict(training.model.named_parameters())
     assert {name for name in learnt if torch.equal(before[name], after[name])} == set()
-    assert len({float(before[f"encoders.{index}.hand.0.weight"].sum()) for index in range(3)}) == 3
+    assert len({float(of_branch(before, branch)["encoders.0.hand.0.weight"].sum()) for branch in range(3)}) == 3
 
 
-def test_an_ensemble_of_them_is_kept_encoder_by_encoder(small_dataset: Dataset) -> None:
+def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) -> None:
     members = [new_model(CONFIG, 3).eval() for _ in range(2)]
     model = together(members)
 
     again = weights.restored(CONFIG, 3, weights.dump(model))
 
-    assert len(again.encoders) == 6
+    assert (len(again.encoders), again.voters) == (2, 6)
     batch = batch_of(small_dataset, model)
     model.standardise(batch.features[0])
     again.standardise(batch.features[0])
     assert torch.equal(again.read(batch.features, batch.lengths), model.read(batch.features, batch.lengths))
-    first = weights.first(weights.dump(model), CONFIG.branches)
+    first = weights.first(weights.dump(model))
     assert first.keys() == members[0].state_dict().keys()
 
 
-@pytest.mark.parametrize("name", ["encoders.2.mean", "encoders.999999999999.mean"])
-def test_a_file_with_other_encoders_than_the_configuration_has_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["encoders.1.mean", "encoders.999999999999.mean"])
+def test_a_file_with_other_members_than_a_model_of_the_configuration_has_is_refused(name: str) -> None:
     tensors = new_model(CONFIG, 3).state_dict()
-    others = {one: tensor for one, tensor in tensors.items() if not one.startswith("encoders.2.")}
     with pytest.raises(RuntimeError, match="encoders"):
-        weights.restored(CONFIG, 3, save(others | {name: tensors["encoders.0.mean"].clone()}))
+        weights.restored(CONFIG, 3, save(tensors | {name: tensors["encoders.0.mean"].clone()}))
+    fewer = new_model(CONFIG.model_copy(update={"branches": 2}), 3).state_dict()
     with pytest.raises(RuntimeError, match="encoders"):
-        weights.restored(CONFIG, 3, save(others))
+        weights.restored(CONFIG, 3, save(fewer))
 
 
 @pytest.mark.parametrize("pretrain", [False, True])
@@ -121,9 +151,6 @@ def test_pretrained_side_by_side_each_learns_as_if_it_were_alone(small_dataset: 
 
     loss = aim.loss(aim.answer(model, batch, False), batch, 0.5, asked)
 
-    alone = []
-    for encoder, decoder in zip(model.encoders, model.decoders, strict=True):
-        one = MaskedModel([encoder])
-        one.decoders[0] = decoder
-        alone.append(aim.loss(aim.answer(one, batch, False), batch, 0.5, asked))
-    torch.testing.assert_close(loss, torch.stack(alone).mean())
+    config = CONFIG.model_copy(update={"pretrain": True})
+    each = [aim.loss(aim.answer(one, batch, False), batch, 0.5, asked) for one in alone(model, config)]
+    torch.testing.assert_close(loss, torch.stack(each).mean())

@@ -22,7 +22,7 @@ from signet.dataset import Dataset
 from signet.decoding import ContinuousDecoder
 from signet.store.cache import Cache
 
-CONFIG = TrainConfig(branches=1, hidden_dim=6)
+CONFIG = TrainConfig(branches=2, hidden_dim=6)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_linear_members_answer_the_normalised_geometric_mean(small_dataset: Data
 
 @torch.no_grad()
 def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
-    head = CompetitionHead(units=8, classes=3)
+    head = CompetitionHead(branches=1, units=8, classes=3)
     inside = torch.ones(1, 20, dtype=torch.bool)
 
     def says(peak: int) -> torch.Tensor:
@@ -96,8 +96,8 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     # A head without saliency leaves nothing to add up.
     head = members[0].encoders[0].head
     assert isinstance(head, CompetitionHead)
-    torch.nn.init.zeros_(head.timing.weight)
-    torch.nn.init.zeros_(head.timing.bias)
+    for parameter in head.timing.parameters():
+        torch.nn.init.zeros_(parameter)
     same = together([members[0], members[0]])
     judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
     assert judged.loss == pytest.approx(alone.loss, rel=1e-5)

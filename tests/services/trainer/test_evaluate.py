@@ -35,7 +35,7 @@ def model(small_dataset: Dataset) -> Recogniser:
     made = Recogniser([Encoder(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))])
     with torch.no_grad():
         assert isinstance(made.encoders[0].head, LinearHead)
-        made.encoders[0].head.logits.weight *= 12
+        made.encoders[0].head.logits.weight.mul_(12)
     made.penalise_blank(-1.0)
     clips = Clips.of(small_dataset, small_dataset.split("train"), CPU)
     frames = made.features(*clips.padded(), clips.lengths)

@@ -9,72 +9,97 @@ from signet.decoding import BLANK
 
 UNITS, CLASSES, FRAMES = 8, 6, 40
 
+Head = LinearHead | CompetitionHead
+
 
 @pytest.fixture(params=list(HEADS))
-def head(request: pytest.FixtureRequest) -> LinearHead | CompetitionHead:
+def head(request: pytest.FixtureRequest) -> Head:
     torch.manual_seed(0)
-    return head_of(request.param, UNITS, CLASSES)
+    return head_of(request.param, 1, UNITS, CLASSES)
 
 
 def whole(x: Tensor) -> Tensor:
     return torch.ones(x.shape[:2], dtype=torch.bool)
 
 
-def test_probabilities_add_up_however_far_the_head_is_driven(head: LinearHead | CompetitionHead) -> None:
+def answered(head: Head, x: Tensor, inside: Tensor) -> Tensor:
+    """What a head says when all its branches are given the same: [B, T, D] to log-probabilities [B, T, C + 1]."""
+    return head.decide(head.evidence(x.expand(head.branches, *x.shape), inside), inside)
+
+
+def test_probabilities_add_up_however_far_the_head_is_driven(head: Head) -> None:
     for scale in (0.1, 1.0, 100.0):
         x = scale * torch.randn(3, FRAMES, UNITS)
-        log_probs = head(x, whole(x))
+        log_probs = answered(head, x, whole(x))
         assert torch.isfinite(log_probs).all()
         torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(3, FRAMES), atol=1e-4, rtol=0)
 
 
-def test_gradients_are_finite_however_far_it_is_driven(head: LinearHead | CompetitionHead) -> None:
+def test_gradients_are_finite_however_far_it_is_driven(head: Head) -> None:
     for scale in (0.1, 1.0, 100.0):
         x = (scale * torch.randn(2, FRAMES, UNITS)).requires_grad_()
         loss = torch.nn.functional.ctc_loss(
-            head(x, whole(x)).transpose(0, 1), torch.tensor([[1], [3]]), torch.full((2,), FRAMES), torch.ones(2).long()
+            answered(head, x, whole(x)).transpose(0, 1),
+            torch.tensor([[1], [3]]),
+            torch.full((2,), FRAMES),
+            torch.ones(2).long(),
         )
         loss.backward()  # type: ignore[no-untyped-call]
         assert x.grad is not None
         assert torch.isfinite(x.grad).all()
 
 
-def test_what_lies_beyond_the_clip_does_not_compete(head: LinearHead | CompetitionHead) -> None:
+def test_what_lies_beyond_the_clip_does_not_compete(head: Head) -> None:
     x = torch.randn(1, FRAMES, UNITS)
     other = x.clone()
     other[:, 25:] = 100 * torch.randn(1, FRAMES - 25, UNITS)
     inside = torch.arange(FRAMES)[None, :] < 25
-    torch.testing.assert_close(head(x, inside)[:, :25], head(other, inside)[:, :25])
+    torch.testing.assert_close(answered(head, x, inside)[:, :25], answered(head, other, inside)[:, :25])
 
 
 @pytest.mark.parametrize("sign_dim", [0, 3])
 @pytest.mark.parametrize("name", HEADS)
-def test_of_some_signs_it_says_what_it_says_of_all(name: str, sign_dim: int) -> None:
+def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim: int) -> None:
     torch.manual_seed(0)
-    head = head_of(name, UNITS, CLASSES, sign_dim)
-    x = torch.randn(3, FRAMES, UNITS)
+    head = head_of(name, 3, UNITS, CLASSES, sign_dim)
+    x = torch.randn(3, 3, FRAMES, UNITS)
     inside = torch.arange(FRAMES)[None, :] < torch.tensor([FRAMES, 25, 7])[:, None]
     signs = torch.tensor([[2, 5, 2], [1, 0, 0], [4, 3, 0]])
-    everything = head(x, inside)
-    log_probs, given = head.of_signs(x, inside, signs)
     asked = signs.clamp(min=1)[:, None].expand(-1, FRAMES, -1)
-    alone = everything[..., 1:].log_softmax(dim=-1)
-    torch.testing.assert_close(log_probs[..., 0][inside], everything[..., BLANK][inside])
-    torch.testing.assert_close(log_probs[..., 1:][inside], everything.gather(2, asked)[inside], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(given[inside], alone.gather(2, asked - 1)[inside], atol=1e-5, rtol=1e-5)
+    for branch, log_probs, given in zip(range(3), *head.of_signs(x, inside, signs), strict=True):
+        alone = head_of(name, 1, UNITS, CLASSES, sign_dim)
+        alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
+        everything = answered(alone, x[branch], inside)
+        shares = everything[..., 1:].log_softmax(dim=-1)
+        expected = torch.cat([everything[..., :1], everything.gather(2, asked)], dim=-1)
+        torch.testing.assert_close(log_probs[inside], expected[inside], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(given[inside], shares.gather(2, asked - 1)[inside], atol=1e-5, rtol=1e-5)
 
 
-def test_a_penalty_makes_the_blank_less_likely(head: LinearHead | CompetitionHead) -> None:
+@pytest.mark.parametrize("name", HEADS)
+def test_its_evidence_is_the_mean_of_its_branches(name: str) -> None:
+    torch.manual_seed(0)
+    head = head_of(name, 3, UNITS, CLASSES)
+    x = torch.randn(3, 2, FRAMES, UNITS)
+    each = []
+    for branch in range(3):
+        alone = head_of(name, 1, UNITS, CLASSES)
+        alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
+        each.append(alone.evidence(x[branch : branch + 1], whole(x[0])))
+    torch.testing.assert_close(head.evidence(x, whole(x[0])), torch.stack(each).mean(dim=0))
+
+
+def test_a_penalty_makes_the_blank_less_likely(head: Head) -> None:
     x = torch.randn(1, FRAMES, UNITS)
-    before = head(x, whole(x))[..., BLANK].mean()
+    before = answered(head, x, whole(x))[..., BLANK].mean()
     head.penalise_blank(2.0)
-    assert head(x, whole(x))[..., BLANK].mean() < before
+    assert answered(head, x, whole(x))[..., BLANK].mean() < before
 
 
 @pytest.mark.parametrize("name", ["competition", "attention"])
 def test_of_the_frames_of_a_window_about_one_emits_and_the_sharper_the_fewer(name: str) -> None:
     torch.manual_seed(1)
-    head = head_of(name, UNITS, CLASSES)
+    head = head_of(name, 1, UNITS, CLASSES)
     assert isinstance(head, CompetitionHead)
     # A smooth bump, as an LSTM makes them, and nothing else.
     steps = torch.arange(FRAMES)
@@ -82,12 +107,12 @@ def test_of_the_frames_of_a_window_about_one_emits_and_the_sharper_the_fewer(nam
     x[0, :, 0] = torch.exp(-(((steps - 20) / 6.0) ** 2))
     with torch.no_grad():
         head.timing.weight.zero_()
-        head.timing.weight[0, 0] = 4.0
-        head.timing.bias[1] = 20.0
+        head.timing.weight[0, 0, 0] = 4.0
+        head.penalise_blank(20.0)
         emitted = {}
         for sharpness in (1.0, 4.0, 32.0):
             head.sharpness.fill_(sharpness)
-            emits = 1 - head(x, whole(x))[0, :, BLANK].exp()
+            emits = 1 - answered(head, x, whole(x))[0, :, BLANK].exp()
             emitted[sharpness] = emits
             assert emits.argmax() == 20
     near = {sharpness: emits[20 - WINDOW : 21 + WINDOW] for sharpness, emits in emitted.items()}

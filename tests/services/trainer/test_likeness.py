@@ -12,17 +12,17 @@ SCALE = 12.0
 
 
 def plainly(x: Tensor, directions: Tensor, wanted: Tensor) -> Tensor:
-    return torch.log_softmax(SCALE * x @ directions.T, dim=1).gather(1, wanted)
+    return torch.log_softmax(SCALE * x @ directions.mT, dim=2).gather(2, wanted)
 
 
 @pytest.mark.parametrize("at_a_time", [1, 70, 1 << 21])
 def test_values_and_gradients_are_those_of_log_softmax(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "_AT_A_TIME", at_a_time)
     torch.manual_seed(0)
-    x, directions = (F.normalize(torch.randn(*shape), dim=1).requires_grad_() for shape in ((23, 5), (30, 5)))
-    wanted = torch.randint(0, 30, (23, 3))
-    wanted[0] = 7  # the same one thrice counts thrice
-    weight = torch.randn(23, 3)
+    x, directions = (F.normalize(torch.randn(2, *shape), dim=2).requires_grad_() for shape in ((23, 5), (30, 5)))
+    wanted = torch.randint(0, 30, (23, 3)).expand(2, -1, -1).clone()
+    wanted[0, 0] = 7  # the same one thrice counts thrice
+    weight = torch.randn(2, 23, 3)
     values = (log_shares(x, directions, wanted, SCALE), plainly(x, directions, wanted))
     results = [(value, *torch.autograd.grad((value * weight).sum(), (x, directions))) for value in values]
     for ours, plain in zip(*results, strict=True):
@@ -30,9 +30,9 @@ def test_values_and_gradients_are_those_of_log_softmax(at_a_time: int, monkeypat
 
 
 def test_what_is_as_unlike_as_can_be_has_a_finite_share() -> None:
-    x = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    directions = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
-    share = log_shares(x, directions, torch.tensor([[1]]), SCALE)
+    x = torch.tensor([[[1.0, 0.0]]], requires_grad=True)
+    directions = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], requires_grad=True)
+    share = log_shares(x, directions, torch.tensor([[[1]]]), SCALE)
     assert share.item() == pytest.approx(-2 * SCALE, abs=1e-3)
     share.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
@@ -40,6 +40,6 @@ def test_what_is_as_unlike_as_can_be_has_a_finite_share() -> None:
 
 
 def test_no_rows_have_no_shares() -> None:
-    x = torch.zeros(0, 2, requires_grad=True)
-    shares = log_shares(x, torch.eye(2), torch.zeros(0, 3, dtype=torch.long), SCALE)
-    assert shares.shape == (0, 3)
+    x = torch.zeros(1, 0, 2, requires_grad=True)
+    shares = log_shares(x, torch.eye(2)[None], torch.zeros(1, 0, 3, dtype=torch.long), SCALE)
+    assert shares.shape == (1, 0, 3)

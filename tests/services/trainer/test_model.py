@@ -37,15 +37,15 @@ def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: Recognise
 
 
 def test_two_lstms_read_as_one_bidirectional_lstm() -> None:
-    x, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 1])
+    x, lengths = torch.randn(1, 3, 7, 5), torch.tensor([7, 4, 1])
     both = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
     back = torch.nn.LSTM(5, 6, batch_first=True)
     back.load_state_dict(
         {name.removesuffix("_reverse"): value for name, value in both.state_dict().items() if "_reverse" in name}
     )
     order = backward_order(lengths, 7)
-    ours = reordered(back(reordered(x, order))[0], order)
-    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+    ours = reordered(back(reordered(x, order)[0])[0][None], order)[0]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x[0], lengths, batch_first=True)
     theirs, _ = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(ours[row, :length], theirs[row, :length, 6:])

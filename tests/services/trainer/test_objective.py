@@ -52,7 +52,7 @@ def answer(log_probs: torch.Tensor) -> SignAnswer:
     asked = TARGETS.clamp(min=1)[:, None].expand(-1, 12, -1)
     there = log_probs.gather(2, asked)
     given = log_probs[..., 1:].log_softmax(dim=-1).gather(2, asked - 1)
-    return SignAnswer(torch.cat([log_probs[..., :1], there], dim=-1), given)
+    return SignAnswer(torch.cat([log_probs[..., :1], there], dim=-1)[None], given[None])
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])

@@ -149,7 +149,7 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
         directory_store, run_id
     )
     assert "encoders.0.hand.0.weight" in first(
-        directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors")), 1
+        directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors"))
     )
     lines = directory_store.get(layout.run(run_id, "members/0-0/history.jsonl")).splitlines()
     assert all("val_correct" not in json.loads(line) and json.loads(line)["val_loss"] > 0 for line in lines)

@@ -51,11 +51,11 @@ def test_an_ordinary_start_gives_encoder_timing_and_the_glosses_in_common(head: 
     blank = int(head == "linear")
     assert {name.split(".")[3] for name in differing(after, theirs)} == {of_gloss}
     for name in differing(after, theirs):
-        rows, found, own = after[name][blank:], theirs[name][blank:], before[name][blank:]
+        rows, found, own = (tensors[name][0, blank:] for tensors in (after, theirs, before))
         assert torch.equal(rows[1], found[0])  # book
         assert torch.equal(rows[2], found[3])  # who
         assert torch.equal(rows[0], own[0])  # apple
-        assert torch.equal(after[name][:blank], theirs[name][:blank])
+        assert torch.equal(after[name][:, :blank], theirs[name][:, :blank])
 
 
 def test_a_pretrained_start_gives_no_head() -> None:

@@ -185,7 +185,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(small_dataset: Dataset) 
     for damaged in (b"", b"nothing like it", state[:100], state[:-1], bytes(flipped)):
         with pytest.raises(DataLoss, match="damaged"):
             training.restore(damaged)
-    other = state.replace(b"signet.state/2", b"signet.state/3")
-    with pytest.raises(SignetError, match=r"signet\.state/2"):
+    other = state.replace(b"signet.state/3", b"signet.state/2")
+    with pytest.raises(SignetError, match=r"signet\.state/3"):
         training.restore(other)
     assert training.state() == before
