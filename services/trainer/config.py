@@ -180,7 +180,7 @@ class TrainConfig(BaseModel):
         "Raise it if clips come out empty (blank collapse), lower it if signs come out twice",
     )
     insertion_penalty: float = Field(
-        0.5,
+        1.0,
         ge=0,
         le=20,
         description="Nats that each sign of a sequence costs when continuous signing is decoded. Raise it if signs "

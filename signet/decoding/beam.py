@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signet.decoding.exact import Lengths
-from signet.decoding.frames import BLANK, Array, LogProbs, penalise_blank
+from signet.decoding.frames import BLANK, Array, LogProbs, penalise_blank, undoubted
 from signet.errors import InvalidInput, InvalidSetting
 
 # On val clips of WLASL, 20 and 100 glosses, it finds the sequence that a beam of 256 finds in 202 of 204 decodings, a
@@ -35,7 +35,8 @@ class Hypothesis:
 
     Attributes:
         signs: classes 1..C, in order.
-        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats.
+        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats. From a
+            `ContinuousDecoder` it is no probability, see `undoubted`.
     """
 
     signs: tuple[int, ...]
@@ -45,6 +46,8 @@ class Hypothesis:
 @dataclass(frozen=True)
 class ContinuousDecoder:
     """How a model's output is read as continuous signing. A model has one, and it stands on its card.
+
+    Whether there is a sign is decided apart from which one it is: the search reads the frames `undoubted`.
 
     Attributes:
         beam_width: prefixes kept from frame to frame.
@@ -84,6 +87,7 @@ class ContinuousDecoder:
             blank_penalty=self.blank_penalty,
             insertion_penalty=self.insertion_penalty,
             repetition_penalty=self.repetition_penalty,
+            sure=True,
             most=most,
         )
 
@@ -96,6 +100,7 @@ def beam_search(
     blank_penalty: float = 0.0,
     insertion_penalty: float = 0.0,
     repetition_penalty: float = 0.0,
+    sure: bool = False,
     most: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Prefix beam search of Hannun et al. 2014 (arXiv 1408.2873, algorithm 1), without a language model.
@@ -117,6 +122,7 @@ def beam_search(
         blank_penalty: nats taken from the blank first.
         insertion_penalty: nats per sign.
         repetition_penalty: nats more per sign that follows itself.
+        sure: whether the penalised frames are read `undoubted`.
         most: how many sequences to return; without it, all that are left.
 
     Returns:
@@ -131,7 +137,7 @@ def beam_search(
     order = np.argsort(-frames, kind="stable")
     for start in range(0, clips, _TOGETHER):
         rows = order[start : start + _TOGETHER]
-        prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty)
+        prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty, sure)
         costs = insertion_penalty, repetition_penalty
         answers = _search(prepared, frames[rows], width, costs, width if most is None else most)
         for row, answer in zip(rows, answers, strict=True):
@@ -182,7 +188,12 @@ class _Beam:
 
 
 def _prepared(
-    log_probs: LogProbs, rows: Integers, lengths: npt.NDArray[np.integer[Any]], tried: int, blank_penalty: float
+    log_probs: LogProbs,
+    rows: Integers,
+    lengths: npt.NDArray[np.integer[Any]],
+    tried: int,
+    blank_penalty: float,
+    sure: bool,
 ) -> Iterator[tuple[Array, Integers]]:
     """Frame by frame, of those of these rows that have it: penalised log-probabilities [B, C + 1], best signs [B, K].
 
@@ -194,6 +205,7 @@ def _prepared(
     for start in range(0, int(lengths[0]), step):
         here = rows[: np.searchsorted(-lengths, -start)]
         some = penalise_blank(log_probs[here, start : start + step], blank_penalty)
+        some = undoubted(some) if sure else some
         best = 1 + np.argpartition(-some[..., 1:], tried - 1, axis=-1)[..., :tried]
         for t in range(start, min(start + step, int(lengths[0]))):
             live = np.searchsorted(-lengths, -t)

@@ -26,6 +26,23 @@ def penalise_blank(log_probs: LogProbs, penalty: float) -> Array:
     return log_softmax(shifted)
 
 
+def undoubted(log_probs: LogProbs) -> Array:
+    """What the frames would say if each were sure which sign it shows, should it show one: float64 [..., C + 1].
+
+    The best sign of a frame takes on the probability of all, p(c) · Σ p(v) / max p(v). Doubt between signs is no doubt
+    that there is one; left in, it grows with the vocabulary, until nothing at all beats each of many signs.
+
+    Args:
+        log_probs: normalised, [..., C + 1].
+    """
+    sure = log_probs.astype(np.float64)
+    signs = sure[..., BLANK + 1 :]
+    # Of a frame that is all blank in floating point, something is left that can be told from nothing.
+    blank = np.minimum(sure[..., BLANK], -np.finfo(np.float64).eps)
+    signs += (np.log(-np.expm1(blank)) - signs.max(axis=-1))[..., None]
+    return sure
+
+
 def best_path(log_probs: LogProbs) -> list[int]:
     """Greedy decoding: the best class of every frame, repeats merged, blanks dropped. Classes 1..C."""
     path = log_probs.argmax(axis=-1)

@@ -93,6 +93,17 @@ def test_a_long_recording_is_decoded_sign_by_sign() -> None:
     assert ContinuousDecoder().decode(log_softmax(6 * np.eye(21)[path])[None]) == [tuple(signs)]
 
 
+def test_doubt_between_many_signs_is_no_doubt_that_there_is_one() -> None:
+    """One frame shows a sign for certain, and any of fifty, one of them a little rather than the others."""
+    log_probs = np.full((5, 51), np.log(0.01 / 50))
+    log_probs[:, BLANK] = np.log(0.99)
+    log_probs[2] = np.log([0.1, *[0.9 / 50] * 50])
+    log_probs[2, 7] += 0.1
+    log_probs = log_softmax(log_probs)[None]
+    assert beam_search(log_probs)[0][0].signs == ()
+    assert ContinuousDecoder().decode(log_probs) == [(7,)]
+
+
 def test_alignments_add_up_where_the_best_path_sees_one_at_a_time() -> None:
     """Blank is the best of every frame, and yet some sign is likelier than none: a spread-out model is not empty."""
     log_probs = np.log(np.tile([0.6, 0.35, 0.05], (3, 1)))
