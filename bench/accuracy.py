@@ -151,10 +151,11 @@ def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> No
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that is done, the parameters of one of its models, and what it held in memory at most, GiB."""
+    """A run that is done, the parameters of one of its models, where, and what it held in memory at most, GiB."""
 
     result: Result
     parameters: int
+    device: str
     resident: float
 
 
@@ -167,7 +168,8 @@ def _train(store: str, config: TrainConfig) -> Trained | str:
         result = run(opened, config, new_run_id(), Hooks(on_start=started.append))
     except (NotReady, NotFound) as error:
         return str(error)
-    return Trained(result, started[0].parameters, resident_gib())
+    (begun,) = started
+    return Trained(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 
 
 def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
@@ -190,6 +192,7 @@ def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
         "spread": {what: spread(seeds.values(), count) for what, count in FIGURES.items()},
         "seconds": round(result.seconds, 1),
         "parameters": trained.parameters,
+        "device": trained.device,
         "resident_gib": round(trained.resident, 2),
         "config": config.model_dump(exclude={"jobs", "publish", "device", "max_gpu_temperature"}),
         **origin(),

@@ -5,6 +5,7 @@ import multiprocessing
 import resource
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +32,12 @@ def origin() -> dict[str, Any]:
 
 def alone(measure: Callable[..., Found], *arguments: object) -> Found:
     """What it returns in a process that has held nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)
+    # Not a pool's worker, which is a daemon, and may have no workers of its own.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(measure, *arguments).result()
 
 
 def resident_gib() -> float:
-    """The most that this process has held in memory."""
+    """The most that this process has held in memory, or one that it has started, if that held more."""
     # Linux counts in KiB.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
