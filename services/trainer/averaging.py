@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from services.trainer.model import Recogniser
 
@@ -56,8 +56,8 @@ class Averages:
         self._trained = model
         self._decay = decay
         self._last_count, self._best_count = max(last, 1), best
-        self._moving = copy.deepcopy(model).requires_grad_(requires_grad=False)
-        self._whole = copy.deepcopy(self._moving) if last > 1 or best else self._moving
+        self._moving = _copy(model).requires_grad_(requires_grad=False)
+        self._whole = _copy(self._moving) if last > 1 or best else self._moving
         self._sources = [parameter.detach() for parameter in model.parameters()]
         self._targets = [parameter.detach() for parameter in self._moving.parameters()]
         self._last: list[dict[str, Tensor]] = []
@@ -130,6 +130,15 @@ class Averages:
         kept = {name.split(".")[1] for name in tensors if name.startswith("last.")}
         self._last = [of(f"last.{index}") for index in range(len(kept))]
         self._best = [(one, of(f"best.{index}")) for index, one in enumerate(best)]
+
+
+def _copy(model: Recogniser) -> Recogniser:
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if isinstance(module, nn.LSTM):
+            # A copy's weights lie apart, and cuDNN would bring them together at every call.
+            module.flatten_parameters()
+    return copied
 
 
 def _copied(model: Recogniser) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class Preset:
     values: Mapping[str, Value] = field(default_factory=dict)
 
 
-_THOUSANDS: Mapping[str, Value] = {"branches": 1, "hidden_dim": 160, "hand_dim": 48, "sign_dim": 128, "batch_size": 128}
+_THOUSANDS: Mapping[str, Value] = {"branches": 3, "hidden_dim": 96, "hand_dim": 32, "sign_dim": 128, "batch_size": 128}
 
 PRESETS: Mapping[str, Preset] = {
     "phase1": Preset("20 signs", {"max_glosses": 20, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),

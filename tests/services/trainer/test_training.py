@@ -168,6 +168,8 @@ def test_a_gpu_that_is_really_full_is_given_smaller_parts(small_dataset: Dataset
     def fill(is_training: bool, sequences: int) -> None:
         if is_training:
             torch.empty(sequences * third, dtype=torch.uint8, device=device)
+            # Or the next tensor would be cut out of what is kept of it, and the one after it not fit.
+            torch.cuda.empty_cache()
 
     with when_encoding(fill):
         train(small_dataset, told, device)
