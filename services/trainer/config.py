@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
         4,
         ge=1,
         le=64,
-        description="Encoders side by side in one model, each of --hidden-dim and --hand-dim and trained by a loss of "
+        description="Models in one, side by side, each of --hidden-dim and --hand-dim and trained by a loss of "
         "its own, that recognise together: several narrow ones are worth more than a wide one of as many parameters, "
         "and take longer",
     )
