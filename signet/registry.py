@@ -51,6 +51,7 @@ class ModelCard(BaseModel):
     insertion_penalty: float = Field(0.0, allow_inf_nan=False)
     repetition_penalty: float = Field(0.0, allow_inf_nan=False)
     beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1)
+    undoubted: bool = False
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
@@ -64,7 +65,9 @@ class ModelCard(BaseModel):
     @property
     def decoder(self) -> ContinuousDecoder:
         """The model's one decoder of continuous signing."""
-        return ContinuousDecoder(self.beam_width, self.blank_penalty, self.insertion_penalty, self.repetition_penalty)
+        return ContinuousDecoder(
+            self.beam_width, self.blank_penalty, self.insertion_penalty, self.repetition_penalty, self.undoubted
+        )
 
 
 class AliasMove(BaseModel):

@@ -70,7 +70,7 @@ def train(
     Takes a snapshot of the corpus, trains from a flat start into CTC, and publishes safetensors, ONNX and model.json
     under a new version; the alias `latest` moves to it. Ctrl-C once ends the run after the present epoch and publishes
     what there is; twice ends it at once and publishes nothing. However it ends, --resume goes on with it. With
-    --pretrain only the encoders are trained, without labels, and nothing is published; --start-from begins with that.
+    --pretrain only the encoder is trained, without labels, and nothing is published; --start-from begins with that.
     """
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     use_threads(threads)

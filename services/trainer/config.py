@@ -40,13 +40,13 @@ class TrainConfig(BaseModel):
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
     pretrain: bool = Field(
         False,
-        description="Train the encoders alone, without labels, to tell what hidden spans of a clip were, and publish "
+        description="Train the encoder alone, without labels, to tell what hidden spans of a clip were, and publish "
         "nothing; --start-from RUN then begins with it",
     )
     start_from: str = Field(
         "",
         description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
-        "encoders and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
+        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
         "a clip that is held out here, as with --folds it mostly did",
     )
     max_glosses: int = Field(
@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
         4,
         ge=1,
         le=64,
-        description="Models in one, side by side, each of --hidden-dim and --hand-dim and trained by a loss of "
+        description="Branches of the model, side by side, each of --hidden-dim and --hand-dim and trained by a loss of "
         "its own, that recognise together: several narrow ones are worth more than a wide one of as many parameters, "
         "and take longer",
     )
@@ -302,6 +302,7 @@ class TrainConfig(BaseModel):
             blank_penalty=self.blank_penalty,
             insertion_penalty=self.insertion_penalty,
             repetition_penalty=self.repetition_penalty,
+            undoubted=True,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Several members as one model: their encoders side by side, as an encoder's branches are.
+"""Several members as one model: with the encoders of all of them.
 
 An ensemble takes what a single model takes and answers what a single model answers: decoding, serving and the blank
 penalty need not know.
@@ -10,5 +10,5 @@ from services.trainer.model import Recogniser
 
 
 def together(members: Sequence[Recogniser]) -> Recogniser:
-    """One model of these, trained on the same vocabulary: the only one itself, or all their encoders as one."""
+    """One model of these, trained on the same vocabulary: the only one itself, or one with all their encoders."""
     return members[0] if len(members) == 1 else Recogniser([one for member in members for one in member.encoders])

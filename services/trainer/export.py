@@ -145,7 +145,7 @@ def _reading(encoder: "_Reading", size: int, cache: Cache) -> onnx.ModelProto:
 
 
 def _deciding(head: LinearHead | CompetitionHead, voters: int, cache: Cache) -> onnx.ModelProto:
-    """From the mean `evidence` [B, T, E] of so many models and `lengths` to log-probabilities [B, T, C + 1]."""
+    """From the mean `evidence` [B, T, E] of so many branches and `lengths` to log-probabilities [B, T, C + 1]."""
 
     def make() -> onnx.ModelProto:
         example = torch.zeros(2, 8, head.evidence_size), torch.tensor([8, 5])
@@ -246,7 +246,7 @@ class _Reading(nn.Module):
 
 
 class _Deciding(nn.Module):
-    """What a head makes of the mean evidence of so many models. It has no weights."""
+    """What a head makes of the mean evidence of so many branches. It has no weights."""
 
     def __init__(self, head: LinearHead | CompetitionHead, voters: int) -> None:
         super().__init__()

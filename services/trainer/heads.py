@@ -68,7 +68,7 @@ class Linears(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         y = torch.matmul(x.flatten(1, -2), self.weight.mT)
-        return torch.unflatten(y if self.bias is None else y + self.bias[:, None], 1, x.shape[1:-1])
+        return torch.unflatten(y if self.bias is None else y + self.bias[:, None].to(y), 1, x.shape[1:-1])
 
 
 class LinearHead(nn.Module):
@@ -92,7 +92,7 @@ class LinearHead(nn.Module):
         return logits.mean(dim=0)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
-        """The mean evidence of so many models to log-probabilities [B, T, C + 1]: their geometric mean."""
+        """The mean evidence of so many branches to log-probabilities [B, T, C + 1]: their geometric mean."""
         return torch.log_softmax(evidence, dim=-1)
 
     def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,13 +143,14 @@ class CompetitionHead(nn.Module):
         frames, signs = self._directions(x)
         # The mean of the branches' products is one product of what they compare, side by side.
         frames, signs = frames.permute(1, 2, 0, 3).flatten(2), signs.permute(1, 0, 2).flatten(1)
-        logits = (_CERTAINTY / self.branches) * (frames @ signs.T)
+        with torch.autocast(x.device.type, enabled=False):
+            logits = (_CERTAINTY / self.branches) * (frames @ signs.T)
         return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
 
     def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
-        """The mean evidence of so many models to log-probabilities [B, T, C + 1].
+        """The mean evidence of so many branches, of all models, to log-probabilities [B, T, C + 1].
 
-        Their saliencies add up, as in a product of experts (Hinton 2002): where two models prefer frames a little
+        Their saliencies add up, as in a product of experts (Hinton 2002): where two branches prefer frames a little
         apart, the mean of their saliencies would spread the sign over both, and the blank would win each.
         """
         saliency, gate, signs = evidence.tensor_split((1, 2), dim=-1)
@@ -192,10 +193,10 @@ class CompetitionHead(nn.Module):
         loudness = self.attention(x).float()[..., 0].masked_fill(~inside, _NOWHERE)
         shares = _windows(loudness, _NOWHERE).softmax(dim=-1).to(x.dtype)
         padded = F.pad(x, (0, 0, WINDOW, WINDOW))
-        frames = x.shape[2]
-        return torch.stack([shares[..., k, None] * padded[:, :, k : k + frames] for k in range(2 * WINDOW + 1)]).sum(
-            dim=0
-        )
+        heard = torch.zeros_like(x)
+        for k in range(2 * WINDOW + 1):
+            heard = heard + shares[..., k, None] * padded[:, :, k : k + x.shape[2]]
+        return heard
 
     def penalise_blank(self, penalty: float) -> None:
         """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""

@@ -38,10 +38,12 @@ class _LogShares(torch.autograd.Function):
         values = x.new_empty(wanted.shape)
         totals = x.new_empty((*x.shape[:2], 1))
         scaled = scale * directions.mT
-        for rows in _some_rows(x, directions):
-            weights = _weights(x[:, rows], scaled, scale)
-            totals[:, rows] = weights.sum(dim=2, keepdim=True)
-            values[:, rows] = weights.gather(2, wanted[:, rows])
+        # Autocast would compute the products in half of the digits, and the derivative, where it is off, in all.
+        with torch.autocast(x.device.type, enabled=False):
+            for rows in _some_rows(x, directions):
+                weights = _weights(x[:, rows], scaled, scale)
+                totals[:, rows] = weights.sum(dim=2, keepdim=True)
+                values[:, rows] = weights.gather(2, wanted[:, rows])
         ctx.save_for_backward(x, directions, wanted, totals)
         ctx.scale = scale
         return values.log_() - totals.log()

@@ -68,7 +68,7 @@ class MaskedModel(Recogniser):
         Args:
             features: float32 [B, T, D], as measured.
             lengths: int64 [B].
-            hidden: bool [B, T]; of such a frame the encoders see the mean.
+            hidden: bool [B, T]; of such a frame the encoder sees the mean.
         """
         return torch.cat(
             [

@@ -119,6 +119,7 @@ def _card(
         insertion_penalty=outcome.decoder.insertion_penalty,
         repetition_penalty=outcome.decoder.repetition_penalty,
         beam_width=outcome.decoder.beam_width,
+        undoubted=outcome.decoder.undoubted,
         parameters=model.parameter_count,
         config=config.model_dump(),
         metrics=Metrics(

@@ -23,6 +23,7 @@ from services.trainer.devices import find_device
 from services.trainer.hooks import Hooks, MemberEpoch, Started
 from services.trainer.initialisation import Begin, new_model
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.model import Recogniser
 from services.trainer.outcome import Learnt, Outcome, pretrained
 from services.trainer.progress import Progress, read_progress
 from services.trainer.publishing import publish, published_by
@@ -30,7 +31,7 @@ from services.trainer.result import Result
 from signet import dataset as datasets
 from signet import heldout, layout
 from signet.dataset import LEARNT, TRAIN, VAL
-from signet.errors import InvalidInput, SignetError, Unavailable
+from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore
 
@@ -119,6 +120,8 @@ class _Run:
         self._members = plan(self._dataset, self._config)
         self._checkpoints = self._record()
         try:
+            for member in self._members:
+                self._trained_before(member)
             self._begin = self._start()
             self._hooks.on_start(self._started())
             stopped = self._train()
@@ -302,8 +305,7 @@ class _Run:
         done, stopped = [], []
         for member in self._members:
             epochs = len(self._checkpoints.histories[member.place])
-            if self._checkpoints.of(member.place).done:
-                model = weights.restored(self._config, glosses, self._checkpoints.weights(member.place))
+            if (model := self._trained_before(member)) is not None:
                 selected_on = self._checkpoints.of(member.place).selected_on
                 done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
             elif member.place in self._unfinished:
@@ -311,6 +313,19 @@ class _Run:
                 selected_on = self._unfinished[member.place].selected_on
                 stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
         return done or stopped
+
+    def _trained_before(self, member: Member) -> Recogniser | None:
+        """The model of a member that is trained to its end; None of one that is not."""
+        if not self._checkpoints.of(member.place).done:
+            return None
+        glosses = len(self._dataset.manifest.vocabulary)
+        try:
+            return weights.restored(self._config, glosses, self._checkpoints.weights(member.place))
+        except RuntimeError as error:
+            raise NotReady(
+                f"run {self._run_id}: seed {member.place[1]} was trained by another version of Signet, whose models "
+                "are built otherwise. Begin the run again, or go on with the version that began it."
+            ) from error
 
     def _draw(self) -> None:
         histories = [history for history in self._checkpoints.histories.values() if history]

@@ -36,8 +36,8 @@ _SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
 
 _ENCODERS = "encoders."
 
-# What every model has, as this version builds it.
-_BUILT = "encoders.0.forwards.0.0.weight_ih_l0"
+# A tensor that every model has, and none did that was built otherwise.
+_OF_THIS_LAYOUT = "encoders.0.forwards.0.0.weight_ih_l0"
 
 # Which tensors of an encoder are its head's, and of these, which say something of each gloss.
 _HEAD = re.compile(r"encoders\.\d+\.head\.((signs|logits)\.)?")
@@ -112,7 +112,7 @@ class Start:
             tensors = weights.first(self.weights)
         except SafetensorError as error:
             raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
-        if _BUILT not in tensors:
+        if _OF_THIS_LAYOUT not in tensors:
             raise _of_another_version(self.name)
         return tensors
 

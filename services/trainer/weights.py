@@ -10,7 +10,7 @@ from services.trainer.ensemble import together
 from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser
 
-_ENCODER = re.compile(r"encoders\.(\d+)\.")
+_MEMBER = re.compile(r"encoders\.(\d+)\.")
 
 
 def dump(model: Recogniser) -> bytes:
@@ -32,7 +32,7 @@ def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
     """
     tensors = load(data)
     # As many as are named, not as the highest number says: a file must not decide how much memory is taken.
-    members = len({_encoder(name) for name in tensors} | {0})
+    members = len({_member(name) for name in tensors} | {0})
     model = together([new_model(config, glosses) for _ in range(members)])
     model.load_state_dict(tensors)
     return model.eval()
@@ -44,10 +44,10 @@ def first(data: bytes) -> dict[str, Tensor]:
     Raises:
         SafetensorError: these are no tensors.
     """
-    return {name: tensor for name, tensor in load(data).items() if _encoder(name) == 0}
+    return {name: tensor for name, tensor in load(data).items() if _member(name) == 0}
 
 
-def _encoder(name: str) -> int:
-    """Which encoder a tensor of this name belongs to; 0 if to none."""
-    found = _ENCODER.match(name)
+def _member(name: str) -> int:
+    """Whose encoder a tensor of this name belongs to, by the member's number; 0 if to none."""
+    found = _MEMBER.match(name)
     return int(found[1]) if found else 0

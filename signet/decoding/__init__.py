@@ -9,7 +9,7 @@ distance between the two on isolated clips measures blank collapse. Where in a c
 from signet.decoding.alignment import Alignment, Span, align, occupation
 from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis, beam_search
 from signet.decoding.exact import single_sign_posterior, single_sign_scores
-from signet.decoding.frames import BLANK, best_path, blank_ratio, log_softmax, penalise_blank, undoubted
+from signet.decoding.frames import BLANK, best_path, blank_ratio, log_softmax, penalise_blank, without_doubt
 
 __all__ = [
     "BLANK",
@@ -27,5 +27,5 @@ __all__ = [
     "penalise_blank",
     "single_sign_posterior",
     "single_sign_scores",
-    "undoubted",
+    "without_doubt",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signet.decoding.exact import Lengths
-from signet.decoding.frames import BLANK, Array, LogProbs, penalise_blank, undoubted
+from signet.decoding.frames import BLANK, Array, LogProbs, penalise_blank, without_doubt
 from signet.errors import InvalidInput, InvalidSetting
 
 # On val clips of WLASL, 20 and 100 glosses, it finds the sequence that a beam of 256 finds in 202 of 204 decodings, a
@@ -35,8 +35,8 @@ class Hypothesis:
 
     Attributes:
         signs: classes 1..C, in order.
-        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats. From a
-            `ContinuousDecoder` it is no probability, see `undoubted`.
+        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats. Of frames
+            that are read undoubted it is no probability.
     """
 
     signs: tuple[int, ...]
@@ -47,14 +47,14 @@ class Hypothesis:
 class ContinuousDecoder:
     """How a model's output is read as continuous signing. A model has one, and it stands on its card.
 
-    Whether there is a sign is decided apart from which one it is: the search reads the frames `undoubted`.
-
     Attributes:
         beam_width: prefixes kept from frame to frame.
         blank_penalty: nats taken from the blank in every frame, before anything else (`penalise_blank`).
         insertion_penalty: nats that each sign of a sequence costs.
         repetition_penalty: nats more that a sign costs which follows itself. Many signs repeat their movement, and
             hardly anyone signs one twice in a row.
+        undoubted: whether frames are read `without_doubt` which sign they show, so that it is decided by the blank
+            alone whether there is one.
 
     Raises:
         InvalidSetting: a width below 1, or a penalty that is not a finite number.
@@ -64,6 +64,7 @@ class ContinuousDecoder:
     blank_penalty: float = 0.0
     insertion_penalty: float = 0.0
     repetition_penalty: float = 0.0
+    undoubted: bool = False
 
     def __post_init__(self) -> None:
         if self.beam_width < 1:
@@ -87,7 +88,7 @@ class ContinuousDecoder:
             blank_penalty=self.blank_penalty,
             insertion_penalty=self.insertion_penalty,
             repetition_penalty=self.repetition_penalty,
-            sure=True,
+            undoubted=self.undoubted,
             most=most,
         )
 
@@ -100,7 +101,7 @@ def beam_search(
     blank_penalty: float = 0.0,
     insertion_penalty: float = 0.0,
     repetition_penalty: float = 0.0,
-    sure: bool = False,
+    undoubted: bool = False,
     most: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Prefix beam search of Hannun et al. 2014 (arXiv 1408.2873, algorithm 1), without a language model.
@@ -122,7 +123,7 @@ def beam_search(
         blank_penalty: nats taken from the blank first.
         insertion_penalty: nats per sign.
         repetition_penalty: nats more per sign that follows itself.
-        sure: whether the penalised frames are read `undoubted`.
+        undoubted: whether the penalised frames are read `without_doubt`.
         most: how many sequences to return; without it, all that are left.
 
     Returns:
@@ -137,7 +138,7 @@ def beam_search(
     order = np.argsort(-frames, kind="stable")
     for start in range(0, clips, _TOGETHER):
         rows = order[start : start + _TOGETHER]
-        prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty, sure)
+        prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty, undoubted)
         costs = insertion_penalty, repetition_penalty
         answers = _search(prepared, frames[rows], width, costs, width if most is None else most)
         for row, answer in zip(rows, answers, strict=True):
@@ -193,7 +194,7 @@ def _prepared(
     lengths: npt.NDArray[np.integer[Any]],
     tried: int,
     blank_penalty: float,
-    sure: bool,
+    undoubted: bool,
 ) -> Iterator[tuple[Array, Integers]]:
     """Frame by frame, of those of these rows that have it: penalised log-probabilities [B, C + 1], best signs [B, K].
 
@@ -205,7 +206,7 @@ def _prepared(
     for start in range(0, int(lengths[0]), step):
         here = rows[: np.searchsorted(-lengths, -start)]
         some = penalise_blank(log_probs[here, start : start + step], blank_penalty)
-        some = undoubted(some) if sure else some
+        some = without_doubt(some) if undoubted else some
         best = 1 + np.argpartition(-some[..., 1:], tried - 1, axis=-1)[..., :tried]
         for t in range(start, min(start + step, int(lengths[0]))):
             live = np.searchsorted(-lengths, -t)

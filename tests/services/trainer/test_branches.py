@@ -13,14 +13,14 @@ from services.trainer.batches import Batch, Clips, Sampler
 from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
 from services.trainer.initialisation import new_model
-from services.trainer.model import Recogniser
+from services.trainer.model import Recogniser, SequenceDropout
 from services.trainer.pretraining import MaskedModel, MaskedPrediction
 from services.trainer.start import Start
 from services.trainer.training import Training
 from signet.dataset import Dataset
 
 CPU = torch.device("cpu")
-CONFIG = TrainConfig(branches=3, hidden_dim=6, hand_dim=4, batch_size=6, dropout=0.0, num_epochs=2)
+CONFIG = TrainConfig(branches=3, hidden_dim=6, hand_dim=4, num_layers=2, batch_size=6, dropout=0.0, num_epochs=2)
 GLOSSES = ("apple", "book", "chair")
 
 
@@ -76,6 +76,13 @@ def test_each_learns_as_if_it_were_alone(small_dataset: Dataset) -> None:
     for branch, (_, theirs) in enumerate(expected):
         mine = of_branch(found, branch)
         torch.testing.assert_close(mine, {name: gradient / 3 for name, gradient in theirs.items()})
+
+
+def test_each_leaves_out_units_of_its_own() -> None:
+    left_out = SequenceDropout(0.5)(torch.ones(3, 2, 5, 40)) == 0
+    assert (left_out == left_out[:, :, :1]).all(), "the same in all frames"
+    rows = left_out[:, :, 0].flatten(0, 1)
+    assert len({tuple(row.tolist()) for row in rows}) == 6
 
 
 @torch.no_grad()

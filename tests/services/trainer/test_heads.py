@@ -12,10 +12,11 @@ UNITS, CLASSES, FRAMES = 8, 6, 40
 Head = LinearHead | CompetitionHead
 
 
-@pytest.fixture(params=list(HEADS))
+@pytest.fixture(params=[(name, branches) for name in HEADS for branches in (1, 3)], ids=str)
 def head(request: pytest.FixtureRequest) -> Head:
     torch.manual_seed(0)
-    return head_of(request.param, 1, UNITS, CLASSES)
+    name, branches = request.param
+    return head_of(name, branches, UNITS, CLASSES)
 
 
 def whole(x: Tensor) -> Tensor:
@@ -57,6 +58,16 @@ def test_what_lies_beyond_the_clip_does_not_compete(head: Head) -> None:
     torch.testing.assert_close(answered(head, x, inside)[:, :25], answered(head, other, inside)[:, :25])
 
 
+def each_alone(name: str, head: Head, sign_dim: int = 0) -> list[Head]:
+    """Each branch of a head as a head of its own."""
+    heads = []
+    for branch in range(head.branches):
+        alone = head_of(name, 1, UNITS, CLASSES, sign_dim)
+        alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
+        heads.append(alone)
+    return heads
+
+
 @pytest.mark.parametrize("sign_dim", [0, 3])
 @pytest.mark.parametrize("name", HEADS)
 def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim: int) -> None:
@@ -66,10 +77,9 @@ def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim:
     inside = torch.arange(FRAMES)[None, :] < torch.tensor([FRAMES, 25, 7])[:, None]
     signs = torch.tensor([[2, 5, 2], [1, 0, 0], [4, 3, 0]])
     asked = signs.clamp(min=1)[:, None].expand(-1, FRAMES, -1)
-    for branch, log_probs, given in zip(range(3), *head.of_signs(x, inside, signs), strict=True):
-        alone = head_of(name, 1, UNITS, CLASSES, sign_dim)
-        alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
-        everything = answered(alone, x[branch], inside)
+    answers = head.of_signs(x, inside, signs)
+    for one, alone, log_probs, given in zip(x, each_alone(name, head, sign_dim), *answers, strict=True):
+        everything = answered(alone, one, inside)
         shares = everything[..., 1:].log_softmax(dim=-1)
         expected = torch.cat([everything[..., :1], everything.gather(2, asked)], dim=-1)
         torch.testing.assert_close(log_probs[inside], expected[inside], atol=1e-5, rtol=1e-5)
@@ -81,12 +91,44 @@ def test_its_evidence_is_the_mean_of_its_branches(name: str) -> None:
     torch.manual_seed(0)
     head = head_of(name, 3, UNITS, CLASSES)
     x = torch.randn(3, 2, FRAMES, UNITS)
-    each = []
-    for branch in range(3):
-        alone = head_of(name, 1, UNITS, CLASSES)
-        alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
-        each.append(alone.evidence(x[branch : branch + 1], whole(x[0])))
+    each = [alone.evidence(one[None], whole(one)) for one, alone in zip(x, each_alone(name, head), strict=True)]
     torch.testing.assert_close(head.evidence(x, whole(x[0])), torch.stack(each).mean(dim=0))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_penalty_is_every_branch_s(name: str) -> None:
+    x = torch.randn(1, FRAMES, UNITS)
+    head = head_of(name, 3, UNITS, CLASSES)
+    before = [answered(alone, x, whole(x))[..., BLANK].mean() for alone in each_alone(name, head)]
+    head.penalise_blank(2.0)
+    after = [answered(alone, x, whole(x))[..., BLANK].mean() for alone in each_alone(name, head)]
+    assert all(one < other for one, other in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("name", ["competition", "attention"])
+def test_a_new_gate_leans_neither_way(name: str) -> None:
+    evidence = head_of(name, 3, UNITS, CLASSES).evidence(
+        torch.zeros(3, 1, 1, UNITS), torch.ones(1, 1, dtype=torch.bool)
+    )
+    assert evidence[..., 1].item() == 0
+
+
+def test_with_attention_the_loudest_frame_of_the_window_says_which_sign_it_is() -> None:
+    torch.manual_seed(0)
+    head = head_of("attention", 2, UNITS, CLASSES)
+    assert isinstance(head, CompetitionHead)
+    assert head.attention is not None
+    x = torch.randn(2, 1, FRAMES, UNITS)
+    x[..., 0] = 0.0
+    x[:, 0, 20, 0] = 1000.0
+    with torch.no_grad():
+        head.attention.weight.zero_()
+        head.attention.weight[..., 0] = 1.0
+        head.signs.weight[..., 0] = 0.0
+    signs = head.evidence(x, whole(x[0]))[0, :, 2:]
+    for frame in range(20 - WINDOW, 21 + WINDOW):
+        torch.testing.assert_close(signs[frame], signs[20])
+    assert not torch.allclose(signs[20 - WINDOW - 1], signs[20])
 
 
 def test_a_penalty_makes_the_blank_less_likely(head: Head) -> None:

@@ -39,6 +39,15 @@ def test_what_is_as_unlike_as_can_be_has_a_finite_share() -> None:
     assert torch.isfinite(x.grad).all()
 
 
+def test_autocast_leaves_them_in_float32() -> None:
+    torch.manual_seed(0)
+    x, directions = (F.normalize(torch.randn(1, *shape), dim=2) for shape in ((9, 16), (30, 16)))
+    wanted = torch.randint(0, 30, (1, 9, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        shares = log_shares(x, directions, wanted, SCALE)
+    torch.testing.assert_close(shares, plainly(x, directions, wanted))
+
+
 def test_no_rows_have_no_shares() -> None:
     x = torch.zeros(1, 0, 2, requires_grad=True)
     shares = log_shares(x, torch.eye(2)[None], torch.zeros(1, 0, 3, dtype=torch.long), SCALE)

@@ -9,15 +9,18 @@ import pytest
 import torch
 
 from services.trainer import narration
+from services.trainer.checkpoint import Checkpoints
 from services.trainer.config import TrainConfig
 from services.trainer.devices import find_device
 from services.trainer.epoch import Epoch
 from services.trainer.evaluate import Score
 from services.trainer.hooks import Hooks, MemberEpoch, Started
+from services.trainer.initialisation import new_model
 from services.trainer.members import Abandoned
 from services.trainer.result import GlossResult, MemberResult, Result, Tally
 from services.trainer.run import new_run_id, resume, run
 from services.trainer.training import Training
+from services.trainer.weights import dump
 from signet import heldout, layout, registry
 from signet.dataset import Dataset
 from signet.errors import InvalidInput, NotFound, NotReady, SignetError
@@ -240,6 +243,22 @@ def test_members_that_are_trained_are_not_trained_again(directory_store: Directo
     straight = Watcher().run(directory_store, config)
     assert result.members == straight.members
     assert result.ensemble == straight.ensemble
+
+
+def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_not_go_on(
+    directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, config = new_run_id(), told(QUICK, seeds=2)
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
+    other = dump(new_model(told(config, branches=config.branches + 1), 3))
+    monkeypatch.setattr(Checkpoints, "weights", lambda *_: other)
+    watcher = Watcher()
+
+    with pytest.raises(NotReady, match="seed 0 was trained by another version of Signet"):
+        watcher.resume(directory_store, run_id)
+
+    assert not watcher.heard, "before anything else is trained"
 
 
 def test_a_run_that_is_stopped_publishes_what_is_trained_to_its_end_if_anything_is(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signet.decoding import BLANK, ContinuousDecoder, beam_search, best_path, log_softmax, penalise_blank
+from signet.decoding import BLANK, ContinuousDecoder, beam_search, best_path, log_softmax, penalise_blank, without_doubt
 from signet.errors import InvalidInput, InvalidSetting
 from tests.signet.decoding.enumeration import Array, Path, padded_batch, posteriors, sequences, small
 
@@ -19,10 +19,10 @@ EVERYTHING = 400
 penalties = st.sampled_from([0.0, 0.7, 2.0])
 
 
-@given(small, penalties, st.sampled_from([0.0, 0.5, 2.0, -0.5]), st.sampled_from([0.0, 1.5, 20.0]))
+@given(small, penalties, st.sampled_from([0.0, 0.5, 2.0, -0.5]), st.sampled_from([0.0, 1.5, 20.0]), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
-    log_probs: Array, blank_penalty: float, insertion_penalty: float, repetition_penalty: float
+    log_probs: Array, blank_penalty: float, insertion_penalty: float, repetition_penalty: float, undoubted: bool
 ) -> None:
     (found,) = beam_search(
         log_probs[None],
@@ -30,12 +30,14 @@ def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
         blank_penalty=blank_penalty,
         insertion_penalty=insertion_penalty,
         repetition_penalty=repetition_penalty,
+        undoubted=undoubted,
     )
+    read = penalise_blank(log_probs, blank_penalty)
     expected = {
         signs: score
         - insertion_penalty * len(signs)
         - repetition_penalty * sum(one == other for one, other in pairwise(signs))
-        for signs, score in sequences(penalise_blank(log_probs, blank_penalty)).items()
+        for signs, score in sequences(without_doubt(read) if undoubted else read).items()
     }
     assert len(found) == len(expected)
     for hypothesis in found:
@@ -101,7 +103,8 @@ def test_doubt_between_many_signs_is_no_doubt_that_there_is_one() -> None:
     log_probs[2, 7] += 0.1
     log_probs = log_softmax(log_probs)[None]
     assert beam_search(log_probs)[0][0].signs == ()
-    assert ContinuousDecoder().decode(log_probs) == [(7,)]
+    assert ContinuousDecoder().decode(log_probs) == [()]
+    assert ContinuousDecoder(undoubted=True).decode(log_probs) == [(7,)]
 
 
 def test_alignments_add_up_where_the_best_path_sees_one_at_a_time() -> None:
