@@ -49,16 +49,18 @@ def test_a_published_model_is_found_by_alias_and_by_version(object_store: Object
 
 
 def test_a_card_names_the_model_s_one_continuous_decoder(directory_store: DirectoryStore) -> None:
-    card = _card().model_copy(update={"insertion_penalty": 0.5, "repetition_penalty": 3.0, "beam_width": 16})
+    card = _card().model_copy(
+        update={"insertion_penalty": 0.5, "repetition_penalty": 3.0, "beam_width": 16, "undoubted": True}
+    )
     registry.publish(directory_store, card, FILES)
     read = registry.read_card(directory_store, "signet", "v1")
-    assert read.decoder == ContinuousDecoder(16, blank_penalty=1.0, insertion_penalty=0.5, repetition_penalty=3.0)
+    assert read.decoder == ContinuousDecoder(16, 1.0, insertion_penalty=0.5, repetition_penalty=3.0, undoubted=True)
 
 
 def test_a_card_from_before_there_was_a_beam_search_is_still_read(directory_store: DirectoryStore) -> None:
     """As version 0.1 wrote it."""
     fields = json.loads(_card().model_dump_json(by_alias=True))
-    for newer in ("insertion_penalty", "repetition_penalty", "beam_width"):
+    for newer in ("insertion_penalty", "repetition_penalty", "beam_width", "undoubted"):
         del fields[newer]
     directory_store.put(layout.model("signet", "v1", "model.json"), json.dumps(fields).encode())
     card = registry.read_card(directory_store, "signet", "v1")

@@ -85,6 +85,7 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
     assert card.version == result.model_version
     assert card.vocabulary == ("book", "drink", "who")
     assert card.selected_on == "val", "val had a say in when to stop"
+    assert card.decoder == config.decoder, "what serves it decodes as it was measured"
     for file in ("model.safetensors", "model.onnx"):
         registry.read_file(directory_store, card, file)
     lines = history(directory_store, run_id)
