@@ -42,6 +42,10 @@ _OF_THIS_LAYOUT = "encoders.0.forwards.0.0.weight_ih_l0"
 # Which tensors of an encoder are its head's, and of these, which say something of each gloss.
 _HEAD = re.compile(r"encoders\.\d+\.head\.((signs|logits)\.)?")
 
+# What a model measures of its own training frames. A start's would say nothing of what its clips lacked: hands that
+# were imported without a body have elbows of mean and deviation zero, beside which every elbow is out of bounds.
+_MEASURED = re.compile(r"encoders\.\d+\.(mean|deviation)")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -136,8 +140,8 @@ def transferred(
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors that a model begins with, by name.
 
-    Those are the standardisation, the projection of the hands and the LSTMs; with the head, also all of it that says
-    when a sign happens, and what belongs to each gloss that both know.
+    Those are the projection of the hands and the LSTMs; with the head, also all of it that says when a sign happens,
+    and what belongs to each gloss that both know. Features are standardised as the new model's own clips have them.
 
     Args:
         theirs: the start's tensors.
@@ -152,7 +156,7 @@ def transferred(
     target = torch.tensor([pair[1] for pair in pairs], dtype=torch.long)
     for name, own in mine.items():
         of_head = _HEAD.match(name)
-        if not name.startswith(_ENCODERS) or name not in theirs or (of_head and not head):
+        if not name.startswith(_ENCODERS) or name not in theirs or _MEASURED.match(name) or (of_head and not head):
             continue
         found = theirs[name].to(own)
         if of_head and of_head[2] == "signs":
