@@ -126,7 +126,9 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
     use_threads(threads)
     try:
         opened = open_store(StoreSettings(store=store))
-        dataset = snapshot.take(opened, config.corpus, config.max_glosses, config.samples_per_gloss)
+        dataset = snapshot.take(
+            opened, config.corpus, config.max_glosses, config.samples_per_gloss, "", config.auxiliary_glosses
+        )
     except SignetError as error:
         return str(error)
     # From the first epoch on, CTC is what takes the time.

@@ -29,8 +29,11 @@ TRAIN, VAL = "train", "val"
 # The split of clips that came from another corpus: they are learnt from, and never held out.
 SUPPLEMENT = "supplement"
 
+# The split of clips of auxiliary glosses: they are learnt from, never held out, and what shows them is forgotten.
+AUXILIARY = "auxiliary"
+
 # Splits that training learns from.
-LEARNT = frozenset({TRAIN, SUPPLEMENT})
+LEARNT = frozenset({TRAIN, SUPPLEMENT, AUXILIARY})
 
 
 class DatasetClip(BaseModel):
@@ -91,6 +94,8 @@ class Manifest(BaseModel):
     frame_rate: float
     # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
+    # Further glosses, which are told apart in training only: the classes after those of the vocabulary.
+    auxiliary: tuple[str, ...] = ()
     clips: tuple[DatasetClip, ...]
     shard_sha256: str
     audit: Audit
@@ -119,12 +124,13 @@ class Dataset:
         return [clip for clip in self.manifest.clips if clip.split == split]
 
     def label(self, clip: DatasetClip) -> int:
-        """The clip's class, 1..C."""
+        """The clip's class: 1..C, or of an auxiliary gloss beyond."""
         return self._classes[clip.gloss]
 
     @cached_property
     def _classes(self) -> Mapping[str, int]:
-        return {gloss: index for index, gloss in enumerate(self.manifest.vocabulary, start=1)}
+        glosses = (*self.manifest.vocabulary, *self.manifest.auxiliary)
+        return {gloss: index for index, gloss in enumerate(glosses, start=1)}
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,9 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
         start += frames
     shard = np.concatenate([source.frames for source in ordered])
     own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
-    vocabulary = tuple(sorted({clip.gloss for clip in clips}))
+    asked = {clip.gloss for clip in clips if clip.split not in (SUPPLEMENT, AUXILIARY)}
+    vocabulary = tuple(sorted(asked))
+    auxiliary = tuple(sorted({clip.gloss for clip in clips} - asked))
     content = {
         "schema": SCHEMA,
         "frame_rate": FRAME_RATE,
@@ -199,6 +207,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
         supplement=next((one.record.corpus for one in ordered if one.record.split == SUPPLEMENT), ""),
         frame_rate=FRAME_RATE,
         vocabulary=vocabulary,
+        auxiliary=auxiliary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
         audit=_audit(clips, shard, twins),

@@ -8,12 +8,11 @@ and costs no more than one (Izmailov et al. 2018). Three ways, one upon the othe
     the best k epochs   those that recognised the most val clips: val has a say, and a card must say so
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from services.trainer.model import Recogniser
 
@@ -56,8 +55,8 @@ class Averages:
         self._trained = model
         self._decay = decay
         self._last_count, self._best_count = max(last, 1), best
-        self._moving = _copy(model).requires_grad_(requires_grad=False)
-        self._whole = _copy(self._moving) if last > 1 or best else self._moving
+        self._moving = model.copy().requires_grad_(requires_grad=False)
+        self._whole = self._moving.copy() if last > 1 or best else self._moving
         self._sources = [parameter.detach() for parameter in model.parameters()]
         self._targets = [parameter.detach() for parameter in self._moving.parameters()]
         self._last: list[dict[str, Tensor]] = []
@@ -130,15 +129,6 @@ class Averages:
         kept = {name.split(".")[1] for name in tensors if name.startswith("last.")}
         self._last = [of(f"last.{index}") for index in range(len(kept))]
         self._best = [(one, of(f"best.{index}")) for index, one in enumerate(best)]
-
-
-def _copy(model: Recogniser) -> Recogniser:
-    copied = copy.deepcopy(model)
-    for module in copied.modules():
-        if isinstance(module, nn.LSTM):
-            # A copy's weights lie apart, and cuDNN would bring them together at every call.
-            module.flatten_parameters()
-    return copied
 
 
 def _copied(model: Recogniser) -> dict[str, Tensor]:

@@ -47,7 +47,6 @@ class Clips:
     @classmethod
     def of(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
         """These clips of this snapshot."""
-        classes = {gloss: index + 1 for index, gloss in enumerate(dataset.manifest.vocabulary)}
         lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
         frames = [dataset.clip_frames(clip)[:, USED_JOINTS].transpose(0, 2, 1) for clip in clips]
         joints = torch.from_numpy(np.concatenate(frames) if frames else np.zeros((0, 3, len(USED_JOINTS)), np.float32))
@@ -56,7 +55,7 @@ class Clips:
             present=~joints[:, 0, PART_STARTS].isnan().to(device),
             starts=(lengths.cumsum(0) - lengths).to(device),
             lengths=lengths.to(device),
-            labels=torch.tensor([classes[clip.gloss] for clip in clips], dtype=torch.long, device=device),
+            labels=torch.tensor([dataset.label(clip) for clip in clips], dtype=torch.long, device=device),
         )
 
     def __len__(self) -> int:
@@ -71,7 +70,14 @@ class Clips:
 
     def every(self, step: int) -> "Clips":
         """Each `step`-th of these clips."""
-        return replace(self, starts=self.starts[::step], lengths=self.lengths[::step], labels=self.labels[::step])
+        return self._of(slice(None, None, step))
+
+    def of_first(self, signs: int) -> "Clips":
+        """Those of these clips that show one of the first so many signs."""
+        return self._of(self.labels <= signs)
+
+    def _of(self, which: slice | Tensor) -> "Clips":
+        return replace(self, starts=self.starts[which], lengths=self.lengths[which], labels=self.labels[which])
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""

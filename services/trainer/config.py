@@ -52,6 +52,12 @@ class TrainConfig(BaseModel):
     max_glosses: int = Field(
         20, ge=0, description="Train on the glosses with the most clips, this many; 0 takes all. Fewer is easier"
     )
+    auxiliary_glosses: int = Field(
+        0,
+        ge=0,
+        description="Learn also to tell apart so many glosses more, the next in number of clips, and forget them in "
+        "the end: their clips teach how hands move, and the model is none the larger",
+    )
     samples_per_gloss: int = Field(0, ge=0, description="At most this many training clips of each gloss; 0 takes all")
     device: str = Field(
         "auto",

@@ -13,7 +13,9 @@ from signet.errors import InvalidSetting
 # In the order of --help. A field that is in none comes last, under `OTHER`.
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Recipe": ("preset", "pretrain", "start_from"),
-    "Data: what is learnt from": ("corpus", "supplement", "max_glosses", "samples_per_gloss", "folds"),
+    "Data: what is learnt from": (
+        "corpus", "supplement", "max_glosses", "auxiliary_glosses", "samples_per_gloss", "folds",
+    ),
     "Model: what learns": (
         "branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout",
     ),

@@ -15,7 +15,7 @@ from services.trainer.epoch import Epoch
 from services.trainer.initialisation import Begin
 from services.trainer.telemetry import Telemetry
 from services.trainer.training import Training
-from signet.dataset import SUPPLEMENT, TRAIN, VAL, Dataset, DatasetClip, Manifest
+from signet.dataset import AUXILIARY, SUPPLEMENT, TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.errors import SignetError
 from signet.splits import signer_folds
 
@@ -130,7 +130,8 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
 def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     """The members of a run on the snapshot of this manifest; see `plan`."""
     train, val, further = (
-        [clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL, SUPPLEMENT)
+        [clip for clip in manifest.clips if clip.split in splits]
+        for splits in ({TRAIN}, {VAL}, {SUPPLEMENT, AUXILIARY})
     )
     divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [((*train, *further), tuple(val))]
     if config.folds:

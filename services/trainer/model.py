@@ -11,8 +11,9 @@ The branches of an encoder are computed as one, with a leading dimension K: smal
 leave a processor waiting.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -113,6 +114,11 @@ class Encoder(nn.Module):
             x = self.dropout(x)
             x = torch.cat([ahead(x), reordered(back(reordered(x, backward)), backward)], dim=-1)
         return x
+
+    def keep_signs(self, count: int) -> None:
+        """Forget all signs but the first so many."""
+        self.architecture = replace(self.architecture, classes=1 + count)
+        self.head.keep_signs(count)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -248,6 +254,22 @@ class Recogniser(nn.Module):
     def parameter_count(self) -> int:
         """How many numbers are learnt."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def copy(self) -> "Recogniser":
+        """The same model with weights of its own."""
+        copied = copy.deepcopy(self)
+        for module in copied.modules():
+            if isinstance(module, nn.LSTM):
+                # A copy's weights lie apart, and cuDNN would bring them together at every call.
+                module.flatten_parameters()
+        return copied
+
+    def of_first(self, signs: int) -> "Recogniser":
+        """The same model for the first so many of its signs alone, with weights of its own."""
+        fewer = self.copy()
+        for encoder in fewer.encoders:
+            encoder.keep_signs(signs)
+        return fewer
 
     def penalise_blank(self, penalty: float) -> None:
         """Start with `penalty` nats less on the blank.

@@ -113,7 +113,12 @@ class _Run:
         if self._before is None:
             told = self._config
             self._dataset = snapshot.take(
-                self._store, told.corpus, told.max_glosses, told.samples_per_gloss, told.supplement
+                self._store,
+                told.corpus,
+                told.max_glosses,
+                told.samples_per_gloss,
+                told.supplement,
+                told.auxiliary_glosses,
             )
         else:
             self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)

@@ -7,6 +7,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 from services.trainer import supplement as supplements
 from services.trainer.supplement import Supplement
 from signet import audit, dataset, landmarks, layout
-from signet.dataset import LEARNT, TRAIN, VAL, Dataset, DatasetClip, SampledClip, SourceClip
+from signet.dataset import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
 from signet.store import ObjectInfo, ObjectStore
@@ -36,7 +37,14 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int, supplement: str = "") -> Dataset:
+def take(
+    store: ObjectStore,
+    corpus: str,
+    max_glosses: int,
+    samples_per_gloss: int,
+    supplement: str = "",
+    auxiliary_glosses: int = 0,
+) -> Dataset:
     """Choose clips, snapshot them, and store the snapshot; the same clips give the same version.
 
     Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
@@ -51,6 +59,7 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
         max_glosses: how many glosses; 0 takes all.
         samples_per_gloss: training clips of each gloss at most; 0 takes all.
         supplement: a corpus that further training clips of these glosses are taken from, all of them; "" takes none.
+        auxiliary_glosses: how many further glosses training clips are taken of; fewer if the corpus has no more.
 
     Raises:
         NotReady: the corpus has no labelled training clips, or the supplement adds none.
@@ -58,7 +67,8 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
     """
     stored = list(store.list(layout.clips(corpus)))
     added = list(store.list(layout.clips(supplement))) if supplement else []
-    question = _question(store, [*stored, *added], max_glosses, samples_per_gloss)
+    choice = Choice(max_glosses, samples_per_gloss, auxiliary_glosses)
+    question = _question(store, [*stored, *added], choice)
     version = store.cache.noted(question)
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
@@ -71,7 +81,7 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
             damaged = True
     with ThreadPoolExecutor(_READERS) as readers:
         found = _Corpus(store, corpus, [info.key for info in stored], readers)
-        chosen, snapshot = found.choice(max_glosses, samples_per_gloss)
+        chosen, snapshot = found.choice(choice)
         if supplement:
             more = _Corpus(store, supplement, [info.key for info in added], readers)
             further = more.beside(snapshot.manifest.clips, found.ids)
@@ -81,15 +91,27 @@ def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: i
     return _told(snapshot)
 
 
-def choose(
-    records: Sequence[ClipRecord], max_glosses: int, samples_per_gloss: int, apart: frozenset[str] = frozenset()
-) -> list[ClipRecord]:
+@dataclass(frozen=True)
+class Choice:
+    """Which clips of a corpus are wanted.
+
+    Attributes:
+        glosses: how many; 0 takes all.
+        samples: training clips of each gloss at most; 0 takes all.
+        auxiliary: how many glosses more, of which there are training clips only, of the split `AUXILIARY`.
+    """
+
+    glosses: int
+    samples: int
+    auxiliary: int = 0
+
+
+def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] = frozenset()) -> list[ClipRecord]:
     """The clips that a snapshot is made of, in the order of their ids.
 
     Args:
         records: the corpus.
-        max_glosses: how many glosses; 0 takes all.
-        samples_per_gloss: training clips of each gloss at most; 0 takes all.
+        choice: which are wanted.
         apart: clips that are known to show the same recording as a held-out one, by id; they are left out, as are those
             whose record says it.
     """
@@ -109,18 +131,20 @@ def choose(
     trained = Counter(record.gloss for record in usable if record.split == TRAIN)
     supply = Counter(record.gloss for record in labelled if record.gloss in trained)
     ranked = sorted(supply, key=lambda gloss: (-supply[gloss], gloss))
-    glosses = set(ranked[:max_glosses] if max_glosses else ranked)
+    count = choice.glosses or len(ranked)
+    glosses, auxiliary = set(ranked[:count]), set(ranked[count : count + choice.auxiliary])
 
     taken: Counter[str] = Counter()
     chosen = []
     for record in usable:
-        if record.gloss not in glosses:
-            continue
         if record.split == TRAIN:
             taken[record.gloss] += 1
-            if samples_per_gloss and taken[record.gloss] > samples_per_gloss:
+            if choice.samples and taken[record.gloss] > choice.samples:
                 continue
-        chosen.append(record)
+        if record.gloss in glosses:
+            chosen.append(record)
+        elif record.gloss in auxiliary and record.split == TRAIN:
+            chosen.append(record.model_copy(update={"split": AUXILIARY}))
     return chosen
 
 
@@ -151,21 +175,20 @@ class _Corpus:
         """The clips' ids."""
         return frozenset(record.clip_id for record in self.records)
 
-    def choice(self, max_glosses: int, samples_per_gloss: int) -> tuple[list[SampledClip], Dataset]:
+    def choice(self, choice: Choice) -> tuple[list[SampledClip], Dataset]:
         """The clips that `choose` chooses, without twins of held-out ones, and the snapshot of these."""
-        if not (max_glosses or samples_per_gloss):
+        if not (choice.glosses or choice.samples):
             # Nearly all of them will be needed: each is read once, and not its head before.
             self._read_whole(self._keys)
         apart: frozenset[str] = frozenset()
         while True:
-            chosen = choose(self.records, max_glosses, samples_per_gloss, apart)
+            chosen = choose(self.records, choice, apart)
             self._check(chosen)
-            sampled = self.read(chosen)
+            sampled = [replace(one, record=record) for one, record in zip(self.read(chosen), chosen, strict=True)]
             snapshot = dataset.assemble(self._name, sampled)
             # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
             # chosen, and have twins of their own.
-            trained = {record.clip_id for record in chosen if record.split == TRAIN}
-            leaking = {clip_id for group in snapshot.manifest.audit.leaking for clip_id in group} & trained
+            leaking = _leaking(snapshot.manifest)
             if not leaking:
                 return sampled, snapshot
             apart |= leaking
@@ -200,13 +223,28 @@ class _Corpus:
             )
 
 
-def _question(store: ObjectStore, stored: Sequence[ObjectInfo], max_glosses: int, samples_per_gloss: int) -> str:
+def _leaking(manifest: Manifest) -> frozenset[str]:
+    """Clips that must not be learnt from: by their ids.
+
+    They show what a held-out clip shows; or, of an auxiliary gloss, what a clip of the vocabulary shows, and would have
+    one recording told from itself.
+    """
+    splits = {clip.clip_id: clip.split for clip in manifest.clips}
+    seen = {one for group in manifest.audit.leaking for one in group if splits[one] in LEARNT}
+    for group in manifest.audit.twins:
+        auxiliary = {one for one in group if splits[one] == AUXILIARY}
+        if len(auxiliary) < len(group):
+            seen |= auxiliary
+    return frozenset(seen)
+
+
+def _question(store: ObjectStore, stored: Sequence[ObjectInfo], choice: Choice) -> str:
     """A name for everything that decides which snapshot is taken."""
     digest = hashlib.sha256()
     for source in (Path(__file__), *(Path(str(module.__file__)) for module in _DECIDING)):
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     listing = [[info.key, info.size, info.etag] for info in stored]
-    digest.update(json.dumps([store.url, max_glosses, samples_per_gloss, listing]).encode())
+    digest.update(json.dumps([store.url, *astuple(choice), listing]).encode())
     return f"snapshot-{digest.hexdigest()}"
 
 
@@ -237,12 +275,14 @@ def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
 
 def _told(snapshot: Dataset) -> Dataset:
     """The snapshot, after the log was told of it."""
+    manifest = snapshot.manifest
     _log.info(
-        "dataset %s/%s: %d glosses, %d training and %d val clips",
-        snapshot.manifest.name,
-        snapshot.manifest.version,
-        len(snapshot.manifest.vocabulary),
-        sum(clip.split in LEARNT for clip in snapshot.manifest.clips),
+        "dataset %s/%s: %d glosses%s, %d training and %d val clips",
+        manifest.name,
+        manifest.version,
+        len(manifest.vocabulary),
+        f" and {len(manifest.auxiliary)} auxiliary ones" if manifest.auxiliary else "",
+        sum(clip.split in LEARNT for clip in manifest.clips),
         len(snapshot.split(VAL)),
     )
     return snapshot

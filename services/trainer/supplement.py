@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from signet import dataset
-from signet.dataset import SUPPLEMENT, TRAIN, DatasetClip, SampledClip
+from signet.dataset import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, SampledClip
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
@@ -62,7 +62,7 @@ def of(
     sampled = {clip.record.clip_id: clip for clip in read(same)}
     twins = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
 
-    held_out = [clip for clip in own if clip.split != TRAIN]
+    held_out = [clip for clip in own if clip.split not in LEARNT]
     barred = with_twins((clip.clip_id for clip in held_out), twins)
     videos = {clip.source_sha256 for clip in held_out} - {""}
     untold = {clip.signer for clip in held_out if clip.clip_id not in sampled}
@@ -96,10 +96,10 @@ def of(
 def beside(
     clips: Sequence[DatasetClip], held_out: Sequence[DatasetClip], twins: Sequence[Sequence[str]]
 ) -> tuple[DatasetClip, ...]:
-    """Of a supplement's clips those that may be learnt from while some signers are held out: of known others.
+    """Of clips that are never judged those that may be learnt from while some signers are held out: of known others.
 
     Args:
-        clips: the supplement's.
+        clips: a supplement's, or of auxiliary glosses.
         held_out: a fold's.
         twins: groups of ids that show the same recording.
     """

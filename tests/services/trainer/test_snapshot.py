@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.trainer import snapshot
+from services.trainer.snapshot import Choice
 from signet import dataset, layout
 from signet.errors import Conflict, NotReady
 from signet.landmarks import Landmarks, dump
@@ -112,12 +113,12 @@ def test_a_note_that_is_wrong_costs_time_and_nothing_else(watched: Watched, note
 
 def test_the_best_supplied_glosses_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips] + [moving_clip("more", "who", "train", 99).record]
-    assert {record.gloss for record in snapshot.choose(records, 1, 0)} == {"who"}
-    assert {record.gloss for record in snapshot.choose(records, 2, 0)} == {"who", "book"}
+    assert {record.gloss for record in snapshot.choose(records, Choice(1, 0))} == {"who"}
+    assert {record.gloss for record in snapshot.choose(records, Choice(2, 0))} == {"who", "book"}
 
 
 def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) -> None:
-    chosen = snapshot.choose([clip.record for clip in clips], 0, 4)
+    chosen = snapshot.choose([clip.record for clip in clips], Choice(0, 4))
     assert sum(record.split == "train" for record in chosen) == 12
     assert sum(record.split == "val" for record in chosen) == 6
 
@@ -125,7 +126,7 @@ def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) ->
 def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips]
     twin = records[0].model_copy(update={"clip_id": "twin", "split": "val"})
-    chosen = {record.clip_id for record in snapshot.choose([*records, twin], 0, 0)}
+    chosen = {record.clip_id for record in snapshot.choose([*records, twin], Choice(0, 0))}
     assert records[0].clip_id not in chosen
     assert "twin" in chosen
 
@@ -151,7 +152,7 @@ def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_
 def test_a_gloss_without_training_clips_is_left_out(clips: list[Landmarks]) -> None:
     only_val = moving_clip("v", "book", "val", 77).record.model_copy(update={"gloss": "unseen"})
     assert "unseen" not in {
-        record.gloss for record in snapshot.choose([*[clip.record for clip in clips], only_val], 0, 0)
+        record.gloss for record in snapshot.choose([*[clip.record for clip in clips], only_val], Choice(0, 0))
     }
 
 

@@ -1,0 +1,130 @@
+"""Clips of further glosses are learnt from, never judged by, and nothing of their glosses is left in the model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from services.trainer import snapshot, weights
+from services.trainer.config import TrainConfig
+from services.trainer.hooks import Hooks, Started
+from services.trainer.initialisation import new_model
+from services.trainer.members import plan
+from services.trainer.model import Recogniser
+from services.trainer.run import new_run_id, run
+from services.trainer.training import Training
+from signet import layout, registry
+from signet.dataset import AUXILIARY, Dataset
+from signet.landmarks import dump
+from signet.store import DirectoryStore
+from tests.services.trainer.conftest import Fill, moving_clip
+
+CPU = torch.device("cpu")
+QUICK = TrainConfig(num_epochs=4, max_glosses=2, auxiliary_glosses=1, hidden_dim=8, hand_dim=4, batch_size=6)
+
+
+@pytest.fixture
+def store(directory_store: DirectoryStore, fill: Fill) -> DirectoryStore:
+    fill(directory_store)
+    return directory_store
+
+
+def taken(store: DirectoryStore, glosses: int = 2, auxiliary: int = 1, samples: int = 0) -> Dataset:
+    return snapshot.take(store, "wlasl", glosses, samples, auxiliary_glosses=auxiliary)
+
+
+def test_further_glosses_come_with_their_training_clips_alone(store: DirectoryStore) -> None:
+    found = taken(store)
+
+    assert (found.manifest.vocabulary, found.manifest.auxiliary) == (("book", "drink"), ("who",))
+    assert {clip.gloss for clip in found.split(AUXILIARY)} == {"who"}
+    assert [len(found.split(split)) for split in ("train", "val", AUXILIARY)] == [12, 4, 6]
+    assert {found.label(clip) for clip in found.split(AUXILIARY)} == {3}
+
+
+def test_there_may_be_fewer_of_them_than_are_asked_for(store: DirectoryStore) -> None:
+    assert taken(store, glosses=2, auxiliary=50).manifest.auxiliary == ("who",)
+    assert taken(store, glosses=0, auxiliary=50).manifest.auxiliary == ()
+
+
+def test_samples_per_gloss_holds_for_them_too(store: DirectoryStore) -> None:
+    assert len(taken(store, samples=2).split(AUXILIARY)) == 2
+
+
+@pytest.mark.parametrize(("split", "seed"), [("train", 0), ("val", 6)])
+def test_what_shows_a_recording_of_the_vocabulary_is_left_out(store: DirectoryStore, split: str, seed: int) -> None:
+    """A recording of "book" that is labelled "who" too: it would be told from itself, or shows what is held out."""
+    recording = moving_clip("double", "book", "train", seed, source_sha256="d" * 64)
+    double = replace(recording, record=recording.record.model_copy(update={"gloss": "who"}))
+    store.put(layout.clip("wlasl", "double"), dump(double))
+    original = moving_clip("original", "book", split, seed)
+    store.put(layout.clip("wlasl", "original"), dump(original))
+
+    clips = {clip.clip_id: clip.split for clip in taken(store, glosses=1, auxiliary=2).manifest.clips}
+    assert clips["who-0"] == AUXILIARY
+    assert clips["original"] == split
+    assert "double" not in clips
+
+
+def test_a_fold_learns_from_none_by_a_signer_that_it_holds_out(store: DirectoryStore) -> None:
+    members = plan(taken(store), QUICK.model_copy(update={"folds": 2}))
+
+    for member in members:
+        further = [clip for clip in member.train if clip.split == AUXILIARY]
+        assert further
+        assert not {clip.signer for clip in further} & {clip.signer for clip in member.held_out}
+        assert {clip.gloss for clip in member.held_out} == {"book", "drink"}
+
+
+def test_what_is_published_knows_the_vocabulary_alone(store: DirectoryStore) -> None:
+    began: list[Started] = []
+    run(store, QUICK, new_run_id(), Hooks(on_start=began.append))
+
+    card = registry.read_card(store, "signet", registry.resolve(store, "signet", "latest"))
+    assert card.vocabulary == ("book", "drink")
+    kept = weights.restored(QUICK, 2, registry.read_file(store, card, "model.safetensors"))
+    assert kept.parameter_count == began[0].parameters
+    assert (began[0].glosses, began[0].train_clips, began[0].val_clips) == (2, 18, 4)
+
+
+@pytest.mark.parametrize("head", ["competition", "attention", "linear"])
+def test_fewer_signs_are_what_the_first_were(head: str) -> None:
+    """Their evidence stays, and so does what they are to one another."""
+    torch.manual_seed(0)
+    model = new_model(QUICK.model_copy(update={"head": head}), 5).eval()
+    fewer = model.of_first(3)
+    features, lengths = torch.randn(2, 9, model.features.size), torch.tensor([9, 6])
+
+    more, few = answers(model, features, lengths), answers(fewer, features, lengths)
+    assert few.shape == (2, 9, 4)
+    for clip, length in enumerate(lengths.tolist()):
+        told = more[clip, :length, 1:4].log_softmax(dim=-1)
+        assert torch.allclose(few[clip, :length, 1:].log_softmax(dim=-1), told, atol=1e-5)
+    assert answers(model, features, lengths).shape == (2, 9, 6)
+
+
+def answers(model: Recogniser, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model.read(features, lengths)
+
+
+def test_training_clips_of_the_vocabulary_alone_are_judged(store: DirectoryStore) -> None:
+    found = taken(store)
+    training = Training(found, QUICK, CPU, train=[*found.split("train"), *found.split(AUXILIARY)])
+    for _ in training.epochs():
+        pass
+    assert training.judge_train().clips == 12
+
+
+def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> None:
+    found = taken(store)
+    learnt = [*found.split("train"), *found.split(AUXILIARY)]
+    whole, first, second = (Training(found, QUICK, CPU, train=learnt) for _ in range(3))
+    for _ in whole.epochs():
+        pass
+    for _ in zip(range(2), first.epochs(), strict=False):
+        pass
+    second.restore(first.state())
+    for _ in second.epochs():
+        pass
+    assert weights.dump(second.model) == weights.dump(whole.model)
