@@ -1,14 +1,13 @@
 """A published model's weights as a model again, to be asked frame by frame."""
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from services.trainer import weights
 from services.trainer.config import TrainConfig
 from services.trainer.export import WEIGHTS
 from services.trainer.model import Recogniser
 from signet import registry
-from signet.errors import DataLoss, NotReady
+from signet.errors import NotReady
 from signet.registry import ModelCard
 from signet.store import ObjectStore
 
@@ -22,14 +21,13 @@ def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[Mo
         NotReady: it was published by a version of Signet whose models are built otherwise.
     """
     card = registry.read_card(store, name, registry.resolve(store, name, version_or_alias))
+    whose = f"model {card.name}/{card.version}"
     try:
-        data = registry.read_file(store, card, WEIGHTS)
-        model = weights.restored(TrainConfig.model_validate(card.config), len(card.vocabulary), data)
-    except SafetensorError as error:
-        raise DataLoss(f"model {card.name}/{card.version}: its weights cannot be read ({error}).") from error
-    except (ValidationError, RuntimeError, KeyError) as error:
+        config = TrainConfig.model_validate(card.config)
+    except ValidationError as error:
         raise NotReady(
-            f"model {card.name}/{card.version} was published by another version of Signet, whose models are built "
-            "otherwise. Train again with this one, or look at it with that one."
+            f"{whose} was trained by another version of Signet, with settings that this one does not have. Train again "
+            "with this one, or look at it with that one."
         ) from error
-    return card, model
+    data = registry.read_file(store, card, WEIGHTS)
+    return card, weights.restored(config, len(card.vocabulary), data, whose)

@@ -31,7 +31,7 @@ from services.trainer.result import Result
 from signet import dataset as datasets
 from signet import heldout, layout
 from signet.dataset import LEARNT, TRAIN, VAL
-from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
+from signet.errors import InvalidInput, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore
 
@@ -306,7 +306,6 @@ class _Run:
 
     def _learnt(self) -> list[Learnt]:
         """The members that are trained; those that were stopped on their way only where there are no others."""
-        glosses = len(self._dataset.manifest.vocabulary)
         done, stopped = [], []
         for member in self._members:
             epochs = len(self._checkpoints.histories[member.place])
@@ -314,7 +313,7 @@ class _Run:
                 selected_on = self._checkpoints.of(member.place).selected_on
                 done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
             elif member.place in self._unfinished:
-                model = weights.restored(self._config, glosses, self._unfinished[member.place].weights)
+                model = self._restored(member, self._unfinished[member.place].weights)
                 selected_on = self._unfinished[member.place].selected_on
                 stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
         return done or stopped
@@ -323,14 +322,11 @@ class _Run:
         """The model of a member that is trained to its end; None of one that is not."""
         if not self._checkpoints.of(member.place).done:
             return None
-        glosses = len(self._dataset.manifest.vocabulary)
-        try:
-            return weights.restored(self._config, glosses, self._checkpoints.weights(member.place))
-        except RuntimeError as error:
-            raise NotReady(
-                f"run {self._run_id}: seed {member.place[1]} was trained by another version of Signet, whose models "
-                "are built otherwise. Begin the run again, or go on with the version that began it."
-            ) from error
+        return self._restored(member, self._checkpoints.weights(member.place))
+
+    def _restored(self, member: Member, data: bytes) -> Recogniser:
+        whose = f"run {self._run_id}: seed {member.place[1]}"
+        return weights.restored(self._config, len(self._dataset.manifest.vocabulary), data, whose)
 
     def _draw(self) -> None:
         histories = [history for history in self._checkpoints.histories.values() if history]

@@ -2,6 +2,7 @@
 
 import re
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from services.trainer.config import TrainConfig
 from services.trainer.ensemble import together
 from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser
+from signet.errors import DataLoss, NotReady
 
 _MEMBER = re.compile(r"encoders\.(\d+)\.")
 
@@ -18,23 +20,33 @@ def dump(model: Recogniser) -> bytes:
     return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
-def restored(config: TrainConfig, glosses: int, data: bytes) -> Recogniser:
+def restored(config: TrainConfig, glosses: int, data: bytes, whose: str) -> Recogniser:
     """What `dump` was given, on the CPU: a single model, or the ensemble of several.
 
     Args:
         config: how it was trained.
         glosses: in its vocabulary.
         data: what `dump` made of it.
+        whose: what it belongs to, such as "model signet/1", for the message.
 
     Raises:
-        SafetensorError: these are no tensors.
-        RuntimeError: they are not those of a model of this configuration.
+        DataLoss: these are no tensors.
+        NotReady: they are those of a version of Signet whose models are built otherwise.
     """
-    tensors = load(data)
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise DataLoss(f"{whose}: its weights cannot be read ({error}).") from error
     # As many as are named, not as the highest number says: a file must not decide how much memory is taken.
     members = len({_member(name) for name in tensors} | {0})
     model = together([new_model(config, glosses) for _ in range(members)])
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise NotReady(
+            f"{whose} was trained by another version of Signet, whose models are built otherwise. Train again with "
+            "this one, or go on with that one."
+        ) from error
     return model.eval()
 
 

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from services.trainer import history
 from services.trainer.checkpoint import member_file
@@ -21,7 +19,7 @@ from services.trainer.weights import restored
 from signet import dataset as datasets
 from signet import heldout, layout
 from signet.dataset import Dataset, DatasetClip
-from signet.errors import DataLoss, NotFound
+from signet.errors import DataLoss, NotFound, NotReady
 from signet.heldout import HeldOut
 from signet.store import ObjectStore
 
@@ -293,9 +291,9 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise NotFound(f"{key} is damaged: its sha256 is not the one in {PROGRESS}.")
         try:
-            found[member.place[0]] = restored(record.config, len(record.vocabulary), data)
-        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-            raise NotFound(f"{key} does not fit a model of this version of Signet ({_reason(error)}).") from error
+            found[member.place[0]] = restored(record.config, len(record.vocabulary), data, key)
+        except (DataLoss, NotReady) as error:
+            raise NotFound(str(error)) from error
     return found
 
 
@@ -317,9 +315,3 @@ def _completed(data: bytes) -> bytes:
             return data
         lines.append(json.dumps({**_UNSAID, **entry} if isinstance(entry, dict) else entry).encode())
     return b"\n".join(lines)
-
-
-def _reason(error: Exception) -> str:
-    """What torch says first of weights that do not fit, after the line that says no more than that."""
-    lines: Sequence[str] = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[min(1, len(lines) - 1)].rstrip(":.")

@@ -82,7 +82,7 @@ def test_what_is_published_knows_the_vocabulary_alone(store: DirectoryStore) -> 
 
     card = registry.read_card(store, "signet", registry.resolve(store, "signet", "latest"))
     assert card.vocabulary == ("book", "drink")
-    kept = weights.restored(QUICK, 2, registry.read_file(store, card, "model.safetensors"))
+    kept = weights.restored(QUICK, 2, registry.read_file(store, card, "model.safetensors"), "x")
     assert kept.parameter_count == began[0].parameters
     assert (began[0].glosses, began[0].train_clips, began[0].val_clips) == (2, 18, 4)
 

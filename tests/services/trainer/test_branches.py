@@ -18,6 +18,7 @@ from services.trainer.pretraining import MaskedModel, MaskedPrediction
 from services.trainer.start import Start
 from services.trainer.training import Training
 from signet.dataset import Dataset
+from signet.errors import NotReady
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(branches=3, hidden_dim=6, hand_dim=4, num_layers=2, batch_size=6, dropout=0.0, num_epochs=2)
@@ -116,7 +117,7 @@ def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) ->
     members = [new_model(CONFIG, 3).eval() for _ in range(2)]
     model = together(members)
 
-    again = weights.restored(CONFIG, 3, weights.dump(model))
+    again = weights.restored(CONFIG, 3, weights.dump(model), "x")
 
     assert (len(again.encoders), again.voters) == (2, 6)
     batch = batch_of(small_dataset, model)
@@ -130,11 +131,11 @@ def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) ->
 @pytest.mark.parametrize("name", ["encoders.1.mean", "encoders.999999999999.mean"])
 def test_a_file_with_other_members_than_a_model_of_the_configuration_has_is_refused(name: str) -> None:
     tensors = new_model(CONFIG, 3).state_dict()
-    with pytest.raises(RuntimeError, match="encoders"):
-        weights.restored(CONFIG, 3, save(tensors | {name: tensors["encoders.0.mean"].clone()}))
+    with pytest.raises(NotReady, match="x was trained by another version"):
+        weights.restored(CONFIG, 3, save(tensors | {name: tensors["encoders.0.mean"].clone()}), "x")
     fewer = new_model(CONFIG.model_copy(update={"branches": 2}), 3).state_dict()
-    with pytest.raises(RuntimeError, match="encoders"):
-        weights.restored(CONFIG, 3, save(fewer))
+    with pytest.raises(NotReady, match="x was trained by another version"):
+        weights.restored(CONFIG, 3, save(fewer), "x")
 
 
 @pytest.mark.parametrize("pretrain", [False, True])

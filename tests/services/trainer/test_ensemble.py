@@ -132,7 +132,7 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
 
 
 def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
-    again = weights.restored(CONFIG, 3, weights.dump(members[0]))
+    again = weights.restored(CONFIG, 3, weights.dump(members[0]), "x")
     landmarks, lengths = inputs(small_dataset)
     assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
 

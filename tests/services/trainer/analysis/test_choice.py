@@ -84,7 +84,7 @@ def _with_other_weights(store: DirectoryStore, key: str) -> str:
     before = hashlib.sha256(store.get(key)).hexdigest()
     store.put(progress, store.get(progress).replace(before.encode(), hashlib.sha256(other).hexdigest().encode()))
     store.put(key, other)
-    return "does not fit a model of this version"
+    return "was trained by another version of Signet"
 
 
 @pytest.mark.parametrize("spoil", [_without_weights, _with_damaged_weights, _with_other_weights])
