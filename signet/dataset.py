@@ -123,6 +123,12 @@ class Dataset:
         """The clips of one split, in the manifest's order."""
         return [clip for clip in self.manifest.clips if clip.split == split]
 
+    @property
+    def learnt(self) -> list[DatasetClip]:
+        """The clips that training learns from, those of the train split first."""
+        clips = (clip for clip in self.manifest.clips if clip.split in LEARNT)
+        return sorted(clips, key=lambda clip: clip.split != TRAIN)
+
     def label(self, clip: DatasetClip) -> int:
         """The clip's class: 1..C, or of an auxiliary gloss beyond."""
         return self._classes[clip.gloss]

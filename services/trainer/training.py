@@ -30,7 +30,7 @@ from services.trainer.randomness import Randomness
 from services.trainer.schedule import one_cycle
 from services.trainer.state import Progress, State, Subject
 from services.trainer.telemetry import Telemetry, nothing
-from signet.dataset import TRAIN, VAL, Dataset, DatasetClip
+from signet.dataset import VAL, Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
 # Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as
@@ -45,7 +45,7 @@ class Training:
         dataset: the snapshot.
         config: the run's configuration.
         device: where to train.
-        train: the clips to learn from; those of the snapshot's split unless given.
+        train: the clips to learn from; all that the snapshot has for that unless given.
         held_out: the clips to judge by; those of the snapshot's val split unless given.
         between_batches: called before each batch; what it raises ends the training there.
         telemetry: told what happens within an epoch.
@@ -68,7 +68,7 @@ class Training:
         telemetry: Telemetry | None = None,
         begin: Begin | None = None,
     ) -> None:
-        learnt = list(dataset.split(TRAIN) if train is None else train)
+        learnt = list(dataset.learnt if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
         supply.check(dataset, learnt, chosen=config.folds > 0 or config.pretrain)
         self._dataset, self._chosen = dataset, (learnt, judged)

@@ -110,7 +110,7 @@ def answers(model: Recogniser, features: torch.Tensor, lengths: torch.Tensor) ->
 
 def test_training_clips_of_the_vocabulary_alone_are_judged(store: DirectoryStore) -> None:
     found = taken(store)
-    training = Training(found, QUICK, CPU, train=[*found.split("train"), *found.split(AUXILIARY)])
+    training = Training(found, QUICK, CPU)
     for _ in training.epochs():
         pass
     assert training.judge_train().clips == 12
@@ -118,8 +118,7 @@ def test_training_clips_of_the_vocabulary_alone_are_judged(store: DirectoryStore
 
 def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> None:
     found = taken(store)
-    learnt = [*found.split("train"), *found.split(AUXILIARY)]
-    whole, first, second = (Training(found, QUICK, CPU, train=learnt) for _ in range(3))
+    whole, first, second = (Training(found, QUICK, CPU) for _ in range(3))
     for _ in whole.epochs():
         pass
     for _ in zip(range(2), first.epochs(), strict=False):
