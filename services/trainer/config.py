@@ -12,7 +12,9 @@ from signet.decoding import ContinuousDecoder
 # The goal that the project began with: half of the val clips right, where chance is one in twenty.
 FIRST_GOAL = 0.5
 
-# What the default model is meant to weigh. More parameters than that have nothing to learn from eight clips a gloss.
+# The goal's glosses, and what a model of them is meant to weigh. More parameters than that have nothing to learn from
+# eight clips a gloss.
+DEFAULT_GLOSSES = 20
 PARAMETER_TARGET = 50_000
 
 # Share of the epochs before CTC speaks. A linear head needs long to give each sign its moment; one whose frames compete
@@ -50,7 +52,9 @@ class TrainConfig(BaseModel):
         "a clip that is held out here, as with --folds it mostly did",
     )
     max_glosses: int = Field(
-        20, ge=0, description="Train on the glosses with the most clips, this many; 0 takes all. Fewer is easier"
+        DEFAULT_GLOSSES,
+        ge=0,
+        description="Train on the glosses with the most clips, this many; 0 takes all. Fewer is easier",
     )
     auxiliary_glosses: int = Field(
         0,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterator
 
-from services.trainer.config import PARAMETER_TARGET
+from services.trainer.config import DEFAULT_GLOSSES, PARAMETER_TARGET
 from services.trainer.hooks import MemberEpoch, Started
 from services.trainer.result import GlossResult, Result, Tally, spread
 from signet.statistics import wilson
@@ -24,11 +24,13 @@ def opening(run: Started) -> Iterator[str]:
     """What a run found when it began, or went on."""
     gpu = f" ({run.gpu_name}, {run.gpu_memory_bytes / _MEBIBYTE:,.0f} MiB)" if run.gpu_name else ""
     yield f"device      {run.device}{gpu}"
-    yield f"parameters  {run.parameters:,} (target: about {PARAMETER_TARGET:,})"
+    target = f" (target: about {PARAMETER_TARGET:,})" if run.glosses <= DEFAULT_GLOSSES else ""
+    yield f"parameters  {run.parameters:,}{target}"
     clips = f"{run.train_clips} train and {run.val_clips} val clips"
     if run.folds:
         clips = f"{run.train_clips} clips of train and val, in {run.folds} folds of whole signers"
-    yield f"dataset     {run.dataset_version}: {run.glosses} glosses, {clips}"
+    auxiliary = f" and {run.auxiliary} auxiliary ones" if run.auxiliary else ""
+    yield f"dataset     {run.dataset_version}: {run.glosses} glosses{auxiliary}, {clips}"
     if run.members > 1:
         seeds = "1 seed" if run.seeds == 1 else f"{run.seeds} seeds"
         yield f"members     {run.members}: {f'{run.folds} folds, ' if run.folds else ''}{seeds}"

@@ -179,6 +179,7 @@ class _Run:
             parameters=new_model(self._config, len(manifest.vocabulary)).parameter_count,
             dataset_version=manifest.version,
             glosses=len(manifest.vocabulary),
+            auxiliary=len(manifest.auxiliary),
             train_clips=learnt + val if self._config.folds else learnt,
             val_clips=train + val if self._config.folds else val,
             num_epochs=self._config.num_epochs,

@@ -11,6 +11,7 @@ from services.trainer.hooks import Hooks, Started
 from services.trainer.initialisation import new_model
 from services.trainer.members import plan
 from services.trainer.model import Recogniser
+from services.trainer.narration import opening
 from services.trainer.run import new_run_id, run
 from services.trainer.training import Training
 from signet import layout, registry
@@ -127,3 +128,9 @@ def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> No
     for _ in second.epochs():
         pass
     assert weights.dump(second.model) == weights.dump(whole.model)
+
+
+def test_people_are_told_of_them(store: DirectoryStore) -> None:
+    began: list[Started] = []
+    run(store, QUICK.model_copy(update={"publish": "none"}), new_run_id(), Hooks(on_start=began.append))
+    assert any("2 glosses and 1 auxiliary ones, 18 train and 4 val clips" in line for line in opening(began[0]))
