@@ -74,8 +74,8 @@ ROWS: Mapping[str, Row] = {
     ),
     "cv20-alone": Row("the same; learning from these 20 glosses alone", _ALONE, _CV20_BARS),
     "cv20-more": Row(
-        "20 glosses, 5 folds; learning also from hands of other signers' lost clips",
-        {"preset": "phase1", "folds": 5, "seeds": 3, **_MORE},
+        "20 glosses alone, 5 folds; learning also from hands of other signers' lost clips",
+        {**_ALONE, **_MORE},
         _CV20_BARS,
     ),
     "signs100": Row(
@@ -96,8 +96,9 @@ ROWS: Mapping[str, Row] = {
     "large": Row("the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}),
     **{f"hands{glosses}": _hands(glosses, bar) for glosses, bar in ((100, 70), (300, 55), (1000, 40), (2000, 32))},
     **{f"collapse-lr{lr:g}": _collapse(lr) for lr in (0.004, 0.008, 0.016)},
-    "collapse-flat-start": _collapse(0.008, head="linear"),
-    "collapse-plain-ctc": _collapse(0.008, head="linear", flat_start=0.0),
+    "collapse-alone": _collapse(0.008, auxiliary_glosses=0, num_epochs=100),
+    "collapse-flat-start": _collapse(0.008, auxiliary_glosses=0, num_epochs=100, head="linear"),
+    "collapse-plain-ctc": _collapse(0.008, auxiliary_glosses=0, num_epochs=100, head="linear", flat_start=0.0),
     **{
         f"without-{group}": Row(f"20 glosses alone, 5 folds, without {group}", {**_ALONE, "without": group})
         for group in ("handshape", "outline", "orientation", "location", "contact", "movement", "hands")

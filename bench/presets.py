@@ -127,7 +127,11 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
     try:
         opened = open_store(StoreSettings(store=store))
         dataset = snapshot.take(
-            opened, config.corpus, config.max_glosses, config.samples_per_gloss, "", config.auxiliary_glosses
+            opened,
+            config.corpus,
+            config.max_glosses,
+            config.samples_per_gloss,
+            auxiliary_glosses=config.auxiliary_glosses,
         )
     except SignetError as error:
         return str(error)

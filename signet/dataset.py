@@ -67,7 +67,7 @@ class Audit(BaseModel):
     near_identical: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind whose clips have more than one gloss.
     multi_label: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind that stand on both sides of a split; a supplement stands on the side of train.
+    # Groups of either kind that stand on both sides of a split; supplement and auxiliary clips stand on train's.
     leaking: tuple[tuple[str, ...], ...] = ()
     # Signers that stand on both sides: WLASL's official split is not signer-independent.
     shared_signers: int = 0

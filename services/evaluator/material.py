@@ -13,7 +13,7 @@ from services.evaluator.figures import synonyms
 from services.evaluator.report import LeftOut
 from signet import corpus, dataset, landmarks, layout
 from signet.audit import near_identical
-from signet.dataset import LEARNT, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.dataset import AUXILIARY, LEARNT, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore
 from signet.twins import joined
@@ -69,7 +69,9 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
         InvalidInput: neither has a clip of this split whose gloss is in the vocabulary.
         Conflict: the corpus's clips were extracted otherwise than the snapshot's.
     """
-    clips = snapshot.split(split)
+    known = set(snapshot.manifest.vocabulary)
+    there = snapshot.split(split)
+    clips = [clip for clip in there if clip.gloss in known]
     if not clips:
         return _of_corpus(store, snapshot, split)
     twins = snapshot.manifest.audit.twins
@@ -79,6 +81,7 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
         manifest=snapshot.manifest,
         twins=twins,
         synonyms=synonyms(twins, {clip.clip_id: clip.gloss for clip in snapshot.manifest.clips}),
+        outside_vocabulary=len(there) - len(clips),
     )
 
 
@@ -154,7 +157,7 @@ def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:
 
 
 def _none(store: ObjectStore, manifest: Manifest, split: str, there: int) -> InvalidInput:
-    splits = Counter(clip.split for clip in manifest.clips)
+    splits = Counter(clip.split for clip in manifest.clips if clip.split != AUXILIARY)
     listed = ", ".join(f"{name or '(none)'} ({count} clips)" for name, count in sorted(splits.items()))
     fault = f"{there} clips, none of a gloss that the model knows" if there else "none either"
     return InvalidInput(

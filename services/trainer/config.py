@@ -1,8 +1,9 @@
 """What a training run can be told. The one place where flags, defaults and their meaning stand."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.trainer.features import GROUPS, HAND_GROUPS
@@ -23,6 +24,9 @@ _FLAT_START, _SHORT_START = 0.4, 0.1
 
 # An idle GPU in a warm room. A run that waits for it to be cooler waits for ever.
 COOLEST_LIMIT = 40.0
+
+# Of a validation: that these values were kept, and not told.
+_STORED = "stored"
 
 
 class TrainConfig(BaseModel):
@@ -240,9 +244,25 @@ class TrainConfig(BaseModel):
         "pauses. Raise it if training pauses often on a GPU that is built for more",
     )
 
+    @classmethod
+    def stored(cls, told: bytes | Mapping[str, Any]) -> "TrainConfig":
+        """A configuration that was kept, as JSON or as values.
+
+        What it does not say did not exist then: that has its default, whatever its preset says of it today.
+
+        Raises:
+            ValidationError: it says what this version of Signet does not know.
+        """
+        context = {_STORED: True}
+        if isinstance(told, bytes):
+            return cls.model_validate_json(told, context=context)
+        return cls.model_validate(told, context=context)
+
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_preset(cls, values: Any) -> Any:
+    def _fill_from_preset(cls, values: Any, info: ValidationInfo) -> Any:
+        if info.context and info.context.get(_STORED):
+            return values
         preset = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
         return {**preset.values, **values} if preset else values
 

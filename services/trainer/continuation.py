@@ -30,7 +30,7 @@ def continued(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> Tr
     """
     key = layout.run(run_id, "config.json")
     try:
-        config = TrainConfig.model_validate_json(store.get(key))
+        config = TrainConfig.stored(store.get(key))
     except NotFound:
         raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists them.") from None
     except ValidationError as error:

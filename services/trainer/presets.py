@@ -32,14 +32,7 @@ PRESETS: Mapping[str, Preset] = {
     "phase1": Preset("20 signs", {**_TWENTY, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),
     "signs50": Preset(
         "50 signs",
-        {
-            "max_glosses": 50,
-            "auxiliary_glosses": 50,
-            "branches": 4,
-            "hidden_dim": 48,
-            "hand_dim": 16,
-            "num_epochs": 80,
-        },
+        {"max_glosses": 50, "auxiliary_glosses": 50, "num_epochs": 80, "branches": 4, "hidden_dim": 48, "hand_dim": 16},
     ),
     "signs100": Preset(
         "100 signs",

@@ -23,7 +23,7 @@ def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[Mo
     card = registry.read_card(store, name, registry.resolve(store, name, version_or_alias))
     whose = f"model {card.name}/{card.version}"
     try:
-        config = TrainConfig.model_validate(card.config)
+        config = TrainConfig.stored(card.config)
     except ValidationError as error:
         raise NotReady(
             f"{whose} was trained by another version of Signet, with settings that this one does not have. Train again "

@@ -336,7 +336,7 @@ def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
             continue
         try:
             result = Result.model_validate_json(store.get(layout.run(run_id, "result.json")))
-            config = TrainConfig.model_validate_json(store.get(layout.run(run_id, "config.json")))
+            config = TrainConfig.stored(store.get(layout.run(run_id, "config.json")))
         except (ValidationError, NotFound) as error:
             _log.warning("%s/runs/%s/: not a run of this version, and left out (%s)", store.url, run_id, error)
             continue

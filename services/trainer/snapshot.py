@@ -73,7 +73,7 @@ def take(
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
         try:
-            return _told(dataset.load(store, corpus, version))
+            return _told(dataset.load(store, corpus, version), choice)
         except NotFound:
             _log.info("dataset %s/%s was deleted; making it again", corpus, version)
         except DataLoss as error:
@@ -84,11 +84,12 @@ def take(
         chosen, snapshot = found.choice(choice)
         if supplement:
             more = _Corpus(store, supplement, [info.key for info in added], readers)
-            further = more.beside(snapshot.manifest.clips, found.ids)
+            asked = [clip for clip in snapshot.manifest.clips if clip.split != AUXILIARY]
+            further = more.beside(asked, found.ids)
             snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
     dataset.publish(store, snapshot, repair=damaged)
     store.cache.note(question, snapshot.manifest.version)
-    return _told(snapshot)
+    return _told(snapshot, choice)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
     Args:
         records: the corpus.
         choice: which are wanted.
-        apart: clips that are known to show the same recording as a held-out one, by id; they are left out, as are those
-            whose record says it.
+        apart: clips that are known to show a recording that is held out or, being auxiliary, one of the vocabulary,
+            by id; they are left out, as are those whose record says that they show a held-out one.
     """
     labelled = sorted((record for record in records if record.gloss), key=lambda record: record.clip_id)
     held_out = {record.source_sha256 for record in labelled if record.split != TRAIN and record.source_sha256}
@@ -124,7 +125,7 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
     ]
     if len(usable) < len(labelled):
         _log.warning(
-            "%d training clips show the same recording as a held-out clip and are left out",
+            "%d training clips show a recording that is held out, or known by another gloss, and are left out",
             len(labelled) - len(usable),
         )
 
@@ -176,7 +177,7 @@ class _Corpus:
         return frozenset(record.clip_id for record in self.records)
 
     def choice(self, choice: Choice) -> tuple[list[SampledClip], Dataset]:
-        """The clips that `choose` chooses, without twins of held-out ones, and the snapshot of these."""
+        """The clips that `choose` chooses, without those that `_leaking` names, and the snapshot of these."""
         if not (choice.glosses or choice.samples):
             # Nearly all of them will be needed: each is read once, and not its head before.
             self._read_whole(self._keys)
@@ -273,9 +274,18 @@ def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
             yield some
 
 
-def _told(snapshot: Dataset) -> Dataset:
+def _told(snapshot: Dataset, choice: Choice) -> Dataset:
     """The snapshot, after the log was told of it."""
     manifest = snapshot.manifest
+    if choice.glosses and len(manifest.auxiliary) < choice.auxiliary:
+        _log.warning(
+            "corpus %s has clips of %d further glosses, and %d auxiliary ones were asked for: extract more (`signet "
+            "extract --max-glosses %d`), or train longer (--num-epochs)",
+            manifest.corpus,
+            len(manifest.auxiliary),
+            choice.auxiliary,
+            choice.glosses + choice.auxiliary,
+        )
     _log.info(
         "dataset %s/%s: %d glosses%s, %d training and %d val clips",
         manifest.name,

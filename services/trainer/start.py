@@ -256,7 +256,7 @@ def _start(
 
 def _config(told: bytes | Mapping[str, object], whose: str) -> TrainConfig:
     try:
-        return TrainConfig.model_validate_json(told) if isinstance(told, bytes) else TrainConfig.model_validate(told)
+        return TrainConfig.stored(told)
     except ValidationError as error:
         raise _of_another_version(whose) from error
 

@@ -81,7 +81,7 @@ class Subject(_Model):
 
     def differences(self, other: "Subject") -> list[str]:
         """In what the other one differs, for people: "lr 0.008 instead of 0.004"."""
-        mine, theirs = self.config, other.config
+        mine, theirs = _whole(self.config), _whole(other.config)
         found = [
             f"{name} {theirs.get(name)} instead of {mine.get(name)}"
             for name in sorted(mine.keys() | theirs.keys())
@@ -194,6 +194,11 @@ def _record(data: bytes) -> _Record:
 
 def _damaged(why: str) -> DataLoss:
     return DataLoss(f"a training state is damaged: {why}. Go on from an older one, or begin the run again.")
+
+
+def _whole(config: Mapping[str, object]) -> Mapping[str, object]:
+    """A kept configuration with what it does not say, since it did not exist then."""
+    return {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _FREE} | dict(config)
 
 
 def _of_ids(clips: Sequence[DatasetClip]) -> str:

@@ -35,7 +35,7 @@ def restored(config: TrainConfig, glosses: int, data: bytes, whose: str) -> Reco
     """
     try:
         tensors = load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise DataLoss(f"{whose}: its weights cannot be read ({error}).") from error
     # As many as are named, not as the highest number says: a file must not decide how much memory is taken.
     members = len({_member(name) for name in tensors} | {0})

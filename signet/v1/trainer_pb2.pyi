@@ -152,7 +152,7 @@ class RunQueued(_message.Message):
     def __init__(self, runs_ahead: _Optional[int] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs", "seeds", "folds", "members", "epochs_before", "members_before")
+    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs", "seeds", "folds", "members", "epochs_before", "members_before", "auxiliary")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     GPU_NAME_FIELD_NUMBER: _ClassVar[int]
     GPU_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class RunStarted(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
     device: str
     gpu_name: str
     gpu_memory_bytes: int
@@ -181,7 +182,8 @@ class RunStarted(_message.Message):
     members: int
     epochs_before: int
     members_before: int
-    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ...) -> None: ...
+    auxiliary: int
+    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ..., auxiliary: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
     __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips", "val_top5", "val_continuous_correct", "val_continuous_empty", "learning_rate", "actions", "member", "fold", "seed")

@@ -13,6 +13,7 @@ from services.trainer.epoch import Epoch
 from services.trainer.pages.environment import interval, percent
 from services.trainer.pages.reading import presence
 from services.trainer.result import Tally, spread
+from signet.dataset import AUXILIARY
 from signet.statistics import wilson
 
 # More empty outputs than this are not chance: a healthy run has 1 % and less.
@@ -235,7 +236,7 @@ def _of_training(record: Record) -> Iterator[Finding]:
 def _of_clips(record: Record) -> Iterator[Finding]:
     if record.dataset is None or not record.dataset.manifest.clips:
         return
-    clips = record.dataset.manifest.clips
+    clips = [clip for clip in record.dataset.manifest.clips if clip.split != AUXILIARY]
     handed = presence(record.dataset.frames)[:, 1:].any(axis=1)
     bare = [clip for clip in clips if handed[clip.start : clip.start + clip.frames].mean() < _HANDLESS_FRAMES]
     if len(bare) > _HANDLESS * len(clips):
@@ -246,7 +247,8 @@ def _of_clips(record: Record) -> Iterator[Finding]:
             "Look at one: `signet features CLIP`. Poor light and small pictures do it, and so does a wrong rotation.",
         )  # fmt: skip
     glosses = {clip.clip_id: clip.gloss for clip in clips}
-    double = [group for group in record.dataset.manifest.audit.identical if len({glosses[one] for one in group}) > 1]
+    groups = [[one for one in group if one in glosses] for group in record.dataset.manifest.audit.identical]
+    double = [group for group in groups if len({glosses[one] for one in group}) > 1]
     if double:
         named = "; ".join(" = ".join(f"{one} ({glosses[one]})" for one in group) for group in double[:3])
         yield Finding(

@@ -149,7 +149,7 @@ class _Reader:
 
     def _config(self, settings: dict[str, Any]) -> TrainConfig | None:
         try:
-            return TrainConfig.model_validate(settings)
+            return TrainConfig.stored(settings)
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "as a whole"

@@ -1,21 +1,26 @@
 """Clips of further glosses are learnt from, never judged by, and nothing of their glosses is left in the model."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from services.evaluator.material import of_split
 from services.trainer import snapshot, weights
 from services.trainer.config import TrainConfig
+from services.trainer.convert import event_to
 from services.trainer.hooks import Hooks, Started
 from services.trainer.initialisation import new_model
 from services.trainer.members import plan
 from services.trainer.model import Recogniser
 from services.trainer.narration import opening
 from services.trainer.run import new_run_id, run
+from services.trainer.state import Subject
 from services.trainer.training import Training
 from signet import layout, registry
-from signet.dataset import AUXILIARY, Dataset
+from signet.dataset import AUXILIARY, SUPPLEMENT, Dataset
+from signet.errors import InvalidInput
 from signet.landmarks import dump
 from signet.store import DirectoryStore
 from tests.services.trainer.conftest import Fill, moving_clip
@@ -134,3 +139,54 @@ def test_people_are_told_of_them(store: DirectoryStore) -> None:
     began: list[Started] = []
     run(store, QUICK.model_copy(update={"publish": "none"}), new_run_id(), Hooks(on_start=began.append))
     assert any("2 glosses and 1 auxiliary ones, 18 train and 4 val clips" in line for line in opening(began[0]))
+
+
+def test_a_client_is_told_of_them(store: DirectoryStore) -> None:
+    began = Started("cpu", "", 0, 1, "v", 2, 18, 4, 4, auxiliary=1)
+    assert event_to(began).started.auxiliary == 1
+
+
+def test_too_few_of_them_are_told_of(store: DirectoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    taken(store, glosses=2, auxiliary=1)
+    assert "asked for" not in caplog.text
+    taken(store, glosses=2, auxiliary=5)
+    assert "clips of 1 further glosses, and 5 auxiliary ones were asked for" in caplog.text
+    assert "`signet extract --max-glosses 7`" in caplog.text
+
+
+def test_a_run_from_before_them_had_none() -> None:
+    """Whatever its preset says today: what it was trained with is what it kept."""
+    kept = TrainConfig(preset="phase1").model_dump() | {"num_epochs": 100}
+    del kept["auxiliary_glosses"]
+    assert TrainConfig.stored(kept).auxiliary_glosses == 0
+    assert TrainConfig.stored(json.dumps(kept).encode()).auxiliary_glosses == 0
+    assert TrainConfig.model_validate(kept).auxiliary_glosses == 80
+
+
+def test_a_training_from_before_them_goes_on(store: DirectoryStore) -> None:
+    config = QUICK.model_copy(update={"auxiliary_glosses": 0})
+    found = taken(store, auxiliary=0)
+    now = Subject.of(config, found, found.split("train"), found.split("val"), "cpu")
+    before = now.model_copy(
+        update={"config": {name: value for name, value in now.config.items() if name != "auxiliary_glosses"}}
+    )
+    assert before.differences(now) == []
+    more = Subject.of(QUICK, found, found.split("train"), found.split("val"), "cpu")
+    assert before.differences(more) == ["auxiliary_glosses 1 instead of 0"]
+
+
+def test_none_of_them_can_be_evaluated(store: DirectoryStore) -> None:
+    with pytest.raises(InvalidInput, match=r"it has train \(12 clips\), val \(4 clips\)\. "):
+        of_split(store, taken(store), AUXILIARY)
+
+
+def test_a_supplement_adds_none_of_their_glosses(store: DirectoryStore) -> None:
+    for number, gloss in enumerate(("book", "who")):
+        clip = moving_clip(f"more-{gloss}", gloss, "train", 100 + number, corpus="other", signer="9")
+        store.put(layout.clip("other", clip.record.clip_id), dump(clip))
+        for index in (6, 7):
+            known = moving_clip(f"{gloss}-{index}", gloss, "val", 20 * number + index, corpus="other")
+            store.put(layout.clip("other", known.record.clip_id), dump(known))
+    found = snapshot.take(store, "wlasl", 2, 0, "other", auxiliary_glosses=1)
+    assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["more-book"]
+    assert found.manifest.auxiliary == ("who",)
