@@ -25,15 +25,9 @@ class Preset:
 
 _THOUSANDS: Mapping[str, Value] = {"branches": 3, "hidden_dim": 96, "hand_dim": 32, "sign_dim": 128, "batch_size": 128}
 
-# Few signs have too few clips for an encoder to learn from; with those of eighty others, fewer epochs do.
-_TWENTY: Mapping[str, Value] = {"max_glosses": 20, "auxiliary_glosses": 80, "num_epochs": 60}
-
 PRESETS: Mapping[str, Preset] = {
-    "phase1": Preset("20 signs", {**_TWENTY, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),
-    "signs50": Preset(
-        "50 signs",
-        {"max_glosses": 50, "auxiliary_glosses": 50, "num_epochs": 80, "branches": 4, "hidden_dim": 48, "hand_dim": 16},
-    ),
+    "phase1": Preset("20 signs", {"max_glosses": 20, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),
+    "signs50": Preset("50 signs", {"max_glosses": 50, "branches": 4, "hidden_dim": 48, "hand_dim": 16}),
     "signs100": Preset(
         "100 signs",
         {"max_glosses": 100, "branches": 4, "hidden_dim": 64, "hand_dim": 24, "num_epochs": 80, "batch_size": 64},
@@ -44,7 +38,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "signs1000": Preset("1,000 signs", {"max_glosses": 1000, **_THOUSANDS, "num_epochs": 30}),
     "signs2000": Preset("2,000 signs", {"max_glosses": 2000, **_THOUSANDS, "num_epochs": 25}),
-    "tiny": Preset("the smallest that still recognises", {**_TWENTY, "branches": 1, "hidden_dim": 24, "hand_dim": 12}),
+    "tiny": Preset("the smallest that still recognises", {"branches": 1, "hidden_dim": 24, "hand_dim": 12}),
     "large": Preset(
         "the most that a few thousand clips can fill",
         {"branches": 8, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 80, "batch_size": 64},

@@ -280,7 +280,7 @@ def _told(snapshot: Dataset, choice: Choice) -> Dataset:
     if choice.glosses and len(manifest.auxiliary) < choice.auxiliary:
         _log.warning(
             "corpus %s has clips of %d further glosses, and %d auxiliary ones were asked for: extract more (`signet "
-            "extract --max-glosses %d`), or train longer (--num-epochs)",
+            "extract --max-glosses %d`)",
             manifest.corpus,
             len(manifest.auxiliary),
             choice.auxiliary,

@@ -15,6 +15,7 @@ from services.trainer.initialisation import new_model
 from services.trainer.members import plan
 from services.trainer.model import Recogniser
 from services.trainer.narration import opening
+from services.trainer.presets import PRESETS, Preset
 from services.trainer.run import new_run_id, run
 from services.trainer.state import Subject
 from services.trainer.training import Training
@@ -154,8 +155,9 @@ def test_too_few_of_them_are_told_of(store: DirectoryStore, caplog: pytest.LogCa
     assert "`signet extract --max-glosses 7`" in caplog.text
 
 
-def test_a_run_from_before_them_had_none() -> None:
+def test_a_run_from_before_them_had_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its preset says today: what it was trained with is what it kept."""
+    monkeypatch.setitem(PRESETS, "phase1", Preset("20 signs", {"auxiliary_glosses": 80}))
     kept = TrainConfig(preset="phase1").model_dump() | {"num_epochs": 100}
     del kept["auxiliary_glosses"]
     assert TrainConfig.stored(kept).auxiliary_glosses == 0
