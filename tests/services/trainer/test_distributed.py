@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import torch
 from services.trainer.config import TrainConfig
 from services.trainer.training import Training
 from signet import dataset
-from signet.dataset import Dataset
+from signet.dataset import AUXILIARY, Dataset, SourceClip
+from signet.landmarks import Landmarks
 from signet.store import DirectoryStore
 
 # Without dropout, whose masks are each rank's own. Three clips in a batch: at times one sequence for two ranks.
@@ -92,10 +94,25 @@ def both(tmp_path: Path, small_dataset: Dataset, dies: str) -> list[tuple[int | 
     return [(rank.returncode, output, errors) for rank, (output, errors) in zip(ranks, told, strict=True)]
 
 
-def test_two_processes_train_as_one(tmp_path: Path, small_dataset: Dataset) -> None:
-    alone = Training(small_dataset, CONFIG, torch.device("cpu"))
+@pytest.fixture
+def with_auxiliary(clips: list[Landmarks]) -> Dataset:
+    """The small corpus, one of whose glosses is told apart in training only."""
+    return dataset.build(
+        "wlasl",
+        [
+            SourceClip(replace(clip, record=clip.record.model_copy(update=told)), clip.record.source_sha256)
+            for clip in clips
+            for told in ({"split": AUXILIARY} if clip.record.gloss == "who" else {},)
+        ],
+    )
+
+
+@pytest.mark.parametrize("name", ["small_dataset", "with_auxiliary"])
+def test_two_processes_train_as_one(tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:
+    snapshot: Dataset = request.getfixturevalue(name)
+    alone = Training(snapshot, CONFIG, torch.device("cpu"))
     expected = list(alone.epochs())
-    (leader, output, errors), (follower, silence, more_errors) = both(tmp_path, small_dataset, dies="")
+    (leader, output, errors), (follower, silence, more_errors) = both(tmp_path, snapshot, dies="")
     assert (leader, follower) == (0, 0), errors + more_errors
     assert silence == "", "only the leader tells"
     (first, _, _), (losses, weights, correct) = map(json.loads, output.splitlines())
