@@ -137,7 +137,7 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
         return str(error)
     # From the first epoch on, CTC is what takes the time.
     training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
-    return Cost(len(dataset.learnt), training.model.parameter_count, epoch_seconds(training), resident_gib())
+    return Cost(len(dataset.manifest.learnt), training.model.parameter_count, epoch_seconds(training), resident_gib())
 
 
 if __name__ == "__main__":

@@ -100,6 +100,17 @@ class Manifest(BaseModel):
     shard_sha256: str
     audit: Audit
 
+    @property
+    def glosses(self) -> tuple[str, ...]:
+        """All that training tells apart, in the order of their classes from 1."""
+        return (*self.vocabulary, *self.auxiliary)
+
+    @property
+    def learnt(self) -> tuple[DatasetClip, ...]:
+        """The clips that training learns from, those of the train split first."""
+        clips = (clip for clip in self.clips if clip.split in LEARNT)
+        return tuple(sorted(clips, key=lambda clip: clip.split != TRAIN))
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -123,20 +134,13 @@ class Dataset:
         """The clips of one split, in the manifest's order."""
         return [clip for clip in self.manifest.clips if clip.split == split]
 
-    @property
-    def learnt(self) -> list[DatasetClip]:
-        """The clips that training learns from, those of the train split first."""
-        clips = (clip for clip in self.manifest.clips if clip.split in LEARNT)
-        return sorted(clips, key=lambda clip: clip.split != TRAIN)
-
     def label(self, clip: DatasetClip) -> int:
         """The clip's class: 1..C, or of an auxiliary gloss beyond."""
         return self._classes[clip.gloss]
 
     @cached_property
     def _classes(self) -> Mapping[str, int]:
-        glosses = (*self.manifest.vocabulary, *self.manifest.auxiliary)
-        return {gloss: index for index, gloss in enumerate(glosses, start=1)}
+        return {gloss: index for index, gloss in enumerate(self.manifest.glosses, start=1)}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from services.evaluator.figures import synonyms
 from services.evaluator.report import LeftOut
 from signet import corpus, dataset, landmarks, layout
 from signet.audit import near_identical
-from signet.dataset import AUXILIARY, LEARNT, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.dataset import AUXILIARY, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore
 from signet.twins import joined
@@ -56,7 +56,7 @@ class Material:
     @property
     def trained_signers(self) -> frozenset[str]:
         """The known signers of the clips that the model learnt from."""
-        return frozenset(clip.signer for clip in self.manifest.clips if clip.split in LEARNT and clip.signer)
+        return frozenset(clip.signer for clip in self.manifest.learnt if clip.signer)
 
 
 def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
@@ -109,7 +109,7 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     new = dataset.assemble(manifest.corpus, sampled)
     twins = _twins(snapshot, new)
     glosses = {clip.clip_id: clip.gloss for clip in (*manifest.clips, *new.manifest.clips)}
-    training = {clip.clip_id for clip in manifest.clips if clip.split in LEARNT}
+    training = {clip.clip_id for clip in manifest.learnt}
     left_out = {
         clip_id: tuple(one for one in group if one in training)
         for group in twins

@@ -15,7 +15,7 @@ from services.trainer.epoch import Epoch
 from services.trainer.initialisation import Begin
 from services.trainer.telemetry import Telemetry
 from services.trainer.training import Training
-from signet.dataset import AUXILIARY, SUPPLEMENT, TRAIN, VAL, Dataset, DatasetClip, Manifest
+from signet.dataset import TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.errors import SignetError
 from signet.splits import signer_folds
 
@@ -129,13 +129,11 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
 
 def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     """The members of a run on the snapshot of this manifest; see `plan`."""
-    train, val, further = (
-        [clip for clip in manifest.clips if clip.split in splits]
-        for splits in ({TRAIN}, {VAL}, {SUPPLEMENT, AUXILIARY})
-    )
-    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [((*train, *further), tuple(val))]
+    train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
+    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(manifest.learnt, tuple(val))]
     if config.folds:
         clips, twins = [*train, *val], manifest.audit.twins
+        further = [clip for clip in manifest.learnt if clip.split != TRAIN]
         divided = []
         for ids in signer_folds(clips, config.folds, twins):
             learnt = [clip for clip in clips if clip.clip_id not in ids]

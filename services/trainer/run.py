@@ -30,7 +30,7 @@ from services.trainer.publishing import publish, published_by
 from services.trainer.result import Result
 from signet import dataset as datasets
 from signet import heldout, layout
-from signet.dataset import LEARNT, TRAIN, VAL
+from signet.dataset import TRAIN, VAL
 from signet.errors import InvalidInput, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore
@@ -170,7 +170,7 @@ class _Run:
     def _started(self) -> Started:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
         manifest = self._dataset.manifest
-        learnt = sum(clip.split in LEARNT for clip in manifest.clips)
+        learnt = len(manifest.learnt)
         train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
         return Started(
             device=str(self._device),

@@ -292,7 +292,7 @@ def _told(snapshot: Dataset, choice: Choice) -> Dataset:
         manifest.version,
         len(manifest.vocabulary),
         f" and {len(manifest.auxiliary)} auxiliary ones" if manifest.auxiliary else "",
-        sum(clip.split in LEARNT for clip in manifest.clips),
+        len(manifest.learnt),
         len(snapshot.split(VAL)),
     )
     return snapshot

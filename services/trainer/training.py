@@ -68,12 +68,12 @@ class Training:
         telemetry: Telemetry | None = None,
         begin: Begin | None = None,
     ) -> None:
-        learnt = list(dataset.learnt if train is None else train)
+        learnt = list(dataset.manifest.learnt if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
         supply.check(dataset, learnt, chosen=config.folds > 0 or config.pretrain)
         self._dataset, self._chosen = dataset, (learnt, judged)
         self._asked = len(dataset.manifest.vocabulary)
-        self._glosses = (*dataset.manifest.vocabulary, *dataset.manifest.auxiliary)
+        self._glosses = dataset.manifest.glosses
         self._config = config
         self._ranks = distributed.present()
         self._precision = precision.of(config.precision, device)
