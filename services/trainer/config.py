@@ -90,13 +90,13 @@ class TrainConfig(BaseModel):
         24,
         ge=1,
         le=4096,
-        description="LSTM units in each direction, of each branch: 24 for 20 glosses, 64 for 100, more beyond",
+        description="LSTM units in each direction, of each branch: 24 for 20 glosses, 96 from 100 on",
     )
     hand_dim: int = Field(
         12,
         ge=1,
         le=1024,
-        description="Numbers that each hand's features are reduced to: 12 for 20 glosses, 24 for 100, more beyond",
+        description="Numbers that each hand's features are reduced to: 12 for 20 glosses, 32 from 100 on",
     )
     head: Literal["competition", "attention", "linear"] = Field(
         "competition",

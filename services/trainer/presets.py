@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Preset] = {
     "signs50": Preset("50 signs", {"max_glosses": 50, "branches": 4, "hidden_dim": 48, "hand_dim": 16}),
     "signs100": Preset(
         "100 signs",
-        {"max_glosses": 100, "branches": 4, "hidden_dim": 64, "hand_dim": 24, "num_epochs": 80, "batch_size": 64},
+        {"max_glosses": 100, "branches": 6, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 80, "batch_size": 64},
     ),
     "signs300": Preset(
         "300 signs",
