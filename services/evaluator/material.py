@@ -13,7 +13,7 @@ from services.evaluator.figures import synonyms
 from services.evaluator.report import LeftOut
 from signet import corpus, dataset, landmarks, layout
 from signet.audit import near_identical
-from signet.dataset import AUXILIARY, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.dataset import Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore
 from signet.twins import joined
@@ -157,7 +157,7 @@ def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:
 
 
 def _none(store: ObjectStore, manifest: Manifest, split: str, there: int) -> InvalidInput:
-    splits = Counter(clip.split for clip in manifest.clips if clip.split != AUXILIARY)
+    splits = Counter(clip.split for clip in manifest.clips if clip.gloss in manifest.vocabulary)
     listed = ", ".join(f"{name or '(none)'} ({count} clips)" for name, count in sorted(splits.items()))
     fault = f"{there} clips, none of a gloss that the model knows" if there else "none either"
     return InvalidInput(

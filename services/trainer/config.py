@@ -52,8 +52,8 @@ class TrainConfig(BaseModel):
     start_from: str = Field(
         "",
         description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
-        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Refused if it learnt from "
-        "a clip that is held out here, as with --folds it mostly did",
+        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Each of --folds begins "
+        "with the same fold of a run that had as many. Refused if it learnt from a clip that is held out here",
     )
     max_glosses: int = Field(
         DEFAULT_GLOSSES,
@@ -63,8 +63,9 @@ class TrainConfig(BaseModel):
     auxiliary_glosses: int = Field(
         0,
         ge=0,
-        description="Learn also to tell apart so many glosses more, the next in number of clips, and forget them in "
-        "the end: their clips teach how hands move, and the model is none the larger",
+        description="Learn also to tell apart so many glosses more, the next in number of clips, first of --corpus and "
+        "then of --supplement, and forget them in the end: their clips teach how hands move, and the model is none the "
+        "larger",
     )
     samples_per_gloss: int = Field(0, ge=0, description="At most this many training clips of each gloss; 0 takes all")
     device: str = Field(
@@ -300,7 +301,6 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _pretrains_alone(self) -> "TrainConfig":
         for flag, given in (
-            ("--folds", self.folds),
             ("--target-accuracy", self.target_accuracy is not None),
             ("--train-past-target", self.train_past_target),
             ("--keep-best", self.keep_best),

@@ -26,7 +26,7 @@ import torch
 from services.trainer import thermal
 from services.trainer.checkpoint import STATE_SHARE
 from services.trainer.config import TrainConfig
-from services.trainer.initialisation import Begin
+from services.trainer.initialisation import BeginFold
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
 from services.trainer.telemetry import Telemetry
 from signet.dataset import Dataset, Manifest
@@ -78,7 +78,7 @@ class _Setting:
     device: str
     threads: int
     state_seconds: float
-    begin: Begin | None
+    begin: BeginFold | None
 
 
 def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing that a process can tell)
@@ -92,7 +92,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     abandoned: Callable[[], bool],
     telemetry: Telemetry,
     state_seconds: float,
-    begin: Begin | None = None,
+    begin: BeginFold | None = None,
 ) -> Iterator[Step]:
     """Train members, `config.jobs` at a time; what they tell comes as it happens.
 

@@ -6,8 +6,9 @@ from services.trainer.config import TrainConfig
 from services.trainer.model import Architecture, Encoder, Recogniser
 from services.trainer.pretraining import MaskedModel
 
-# Gives a new model, of a vocabulary, the weights to begin with.
+# Gives a new model, of a vocabulary, the weights to begin with; and a new model of a fold, where each has its own.
 Begin = Callable[[Recogniser, Sequence[str]], None]
+BeginFold = Callable[[int, Recogniser, Sequence[str]], None]
 
 
 def new_model(config: TrainConfig, glosses: int) -> Recogniser:

@@ -6,13 +6,14 @@ A run has one member for each seed; where it cross-validates, one for each seed 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from services.trainer import supplement, weights
 from services.trainer.config import TrainConfig
 from services.trainer.epoch import Epoch
-from services.trainer.initialisation import Begin
+from services.trainer.initialisation import BeginFold
 from services.trainer.telemetry import Telemetry
 from services.trainer.training import Training
 from signet.dataset import TRAIN, VAL, Dataset, DatasetClip, Manifest
@@ -153,7 +154,7 @@ def train(
     device: torch.device,
     state: bytes | None,
     orders: Orders,
-    begin: Begin | None = None,
+    begin: BeginFold | None = None,
 ) -> Iterator[Step]:
     """Train one member, from where its state is to its end.
 
@@ -164,7 +165,7 @@ def train(
         device: where.
         state: what to go on from; None begins.
         orders: what it is told meanwhile.
-        begin: gives a model that begins the weights to begin with; without it, it begins with those of chance.
+        begin: gives a model of a fold the weights to begin with; without it, it begins with those of chance.
 
     Raises:
         SignetError: it cannot begin or go on.
@@ -177,7 +178,7 @@ def train(
         held_out=member.held_out,
         between_batches=orders.between_batches,
         telemetry=orders.telemetry,
-        begin=begin if state is None else None,
+        begin=partial(begin, member.fold) if begin and state is None else None,
     )
     if state is not None:
         training.restore(state)

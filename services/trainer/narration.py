@@ -96,7 +96,7 @@ def _pretrained(result: Result, run_id: str) -> Iterator[str]:
         yield f"by itself   {sentence}"
     yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
     yield "published   nothing: a pre-training recognises no sign"
-    yield f"go on       signet train --start-from {run_id}"
+    yield f"go on       signet train --start-from {run_id}{f' --folds {result.folds}' if result.folds else ''}"
 
 
 def _member(event: MemberEpoch, run: Started) -> str:

@@ -21,7 +21,7 @@ from services.trainer.continuation import continued
 from services.trainer.crew import train_side_by_side
 from services.trainer.devices import find_device
 from services.trainer.hooks import Hooks, MemberEpoch, Started
-from services.trainer.initialisation import Begin, new_model
+from services.trainer.initialisation import BeginFold, new_model
 from services.trainer.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
 from services.trainer.model import Recogniser
 from services.trainer.outcome import Learnt, Outcome, pretrained
@@ -143,11 +143,11 @@ class _Run:
             self._checkpoints.let_go()
             raise
 
-    def _start(self) -> Begin | None:
+    def _start(self) -> BeginFold | None:
         """What gives a member that begins its weights; None where chance does, or all have begun."""
         if all(self._checkpoints.of(member.place).file for member in self._members):
             return None
-        found = start.read(self._store, self._config.start_from)
+        found = start.read(self._store, self._config.start_from, self._config.folds)
         if found is None:
             return None
         found.check(self._config, self._members, self._dataset.manifest.audit.twins)
@@ -261,7 +261,8 @@ class _Run:
         if self._config.pretrain:
             done = {member.place for member in self._members if kept.of(member.place).done}
             found = pretrained(self._members, kept.histories, done)
-            return self._end(found.model_copy(update={"seconds": kept.seconds, "corpus_version": self._corpus_version}))
+            told = {"seconds": kept.seconds, "corpus_version": self._corpus_version, "folds": self._config.folds}
+            return self._end(found.model_copy(update=told))
         out = Outcome(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:
             kept.insist(lambda: heldout.write(self._store, out.held_out(self._run_id)))

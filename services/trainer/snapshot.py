@@ -17,7 +17,7 @@ from typing import TypeVar
 from services.trainer import supplement as supplements
 from services.trainer.supplement import Supplement
 from signet import audit, dataset, landmarks, layout
-from signet.dataset import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.dataset import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
 from signet.store import ObjectInfo, ObjectStore
@@ -59,7 +59,8 @@ def take(
         max_glosses: how many glosses; 0 takes all.
         samples_per_gloss: training clips of each gloss at most; 0 takes all.
         supplement: a corpus that further training clips of these glosses are taken from, all of them; "" takes none.
-        auxiliary_glosses: how many further glosses training clips are taken of; fewer if the corpus has no more.
+        auxiliary_glosses: how many further glosses training clips are taken of, first of the corpus and then of the
+            supplement; fewer if they have no more.
 
     Raises:
         NotReady: the corpus has no labelled training clips, or the supplement adds none.
@@ -84,8 +85,7 @@ def take(
         chosen, snapshot = found.choice(choice)
         if supplement:
             more = _Corpus(store, supplement, [info.key for info in added], readers)
-            asked = [clip for clip in snapshot.manifest.clips if clip.split != AUXILIARY]
-            further = more.beside(asked, found.ids)
+            further = more.beside(snapshot.manifest, found.ids, auxiliary_glosses)
             snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
     dataset.publish(store, snapshot, repair=damaged)
     store.cache.note(question, snapshot.manifest.version)
@@ -194,9 +194,9 @@ class _Corpus:
                 return sampled, snapshot
             apart |= leaking
 
-    def beside(self, own: Sequence[DatasetClip], known: frozenset[str]) -> Supplement:
-        """What this corpus adds to a snapshot of these clips, whose corpus has those of these ids."""
-        further = supplements.of(self._store, self._name, self.records, own, known, self.read)
+    def beside(self, own: Manifest, known: frozenset[str], auxiliary: int) -> Supplement:
+        """What this corpus adds to a snapshot, whose own has clips of these ids: see `services.trainer.supplement`."""
+        further = supplements.of(self._store, self._name, self.records, own, known, auxiliary, self.read)
         self._check([clip.record for clip in further.clips])
         return further
 

@@ -1,10 +1,9 @@
 """Where a run begins when it begins with what another one has learnt (`--start-from`), and what it may begin with.
 
 A start is refused if it learnt from a clip that the new run judges by, or was selected by one: what was seen is not
-held out.
+held out. A start that was cross-validated itself has a member for each fold, and each fold begins with its own.
 """
 
-import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,10 +19,10 @@ from services.trainer.checkpoint import WEIGHTS as KEPT
 from services.trainer.checkpoint import member_file
 from services.trainer.config import TrainConfig
 from services.trainer.export import WEIGHTS
-from services.trainer.members import Member, Place, plan_of
+from services.trainer.members import Member, plan_of
 from services.trainer.model import Recogniser
 from services.trainer.pretraining import MaskedModel
-from services.trainer.progress import read_progress
+from services.trainer.progress import MemberProgress, read_progress
 from signet import dataset as datasets
 from signet import layout, registry
 from signet.dataset import DatasetClip, Manifest
@@ -48,6 +47,19 @@ _MEASURED = re.compile(r"encoders\.\d+\.(mean|deviation)")
 
 
 @dataclass(frozen=True)
+class Taught:
+    """One member of a start.
+
+    Attributes:
+        weights: as `services.trainer.weights.dump` gives them.
+        learnt: the clips that it and its own starts learnt from, and those that had a say in which weights these are.
+    """
+
+    weights: bytes
+    learnt: tuple[DatasetClip, ...]
+
+
+@dataclass(frozen=True)
 class Start:
     """What a run begins with.
 
@@ -55,17 +67,19 @@ class Start:
         name: as --start-from names it, a model by its version.
         config: how it was trained.
         vocabulary: its glosses; class c is vocabulary[c - 1].
-        weights: of its first member, as `services.trainer.weights.dump` gives them.
-        learnt: the clips that it and its own starts learnt from, and those that had a say in which weights these are.
+        members: one for each fold of the run; a single one is for all of them.
         twins: groups of clip ids that its data sets know to show the same recording.
     """
 
     name: str
     config: TrainConfig
     vocabulary: tuple[str, ...]
-    weights: bytes
-    learnt: tuple[DatasetClip, ...]
+    members: tuple[Taught, ...]
     twins: tuple[tuple[str, ...], ...]
+
+    def of(self, fold: int) -> Taught:
+        """What a fold begins with."""
+        return self.members[fold if len(self.members) > 1 else 0]
 
     def check(self, config: TrainConfig, members: Sequence[Member], twins: Iterable[Sequence[str]]) -> None:
         """See that a run may begin with this.
@@ -88,46 +102,54 @@ class Start:
                     f"--start-from {self.name} was trained with {flag} {theirs!r}, and this run is told {mine!r}: the "
                     f"weights do not fit. Give {flag} {theirs!r}, or begin with another."
                 )
-        held_out = {clip.clip_id: clip for member in members for clip in member.held_out}
-        seen = self._seen(held_out.values(), twins)
+        known = [*self.twins, *twins]
+        held_out = {clip.clip_id for member in members for clip in member.held_out}
+        seen = {clip_id for member in members for clip_id in _seen(self.of(member.fold).learnt, member.held_out, known)}
         if seen:
+            fair = (
+                f"with one that had the same folds (train it with --folds {config.folds} too, on these glosses), or "
+                "leave --folds out"
+                if config.folds
+                else "with a run that learnt from a corpus' train split and was not selected on val (--keep-best, "
+                "--patience, --target-accuracy)"
+            )
             raise InvalidInput(
                 f"--start-from {self.name} has learnt from {len(seen)} of the {len(held_out)} clips that this run is "
-                f"judged by, such as {seen[0]}, or was selected by them: its figures would be no measure. Begin with a "
-                f"run that learnt from a corpus' train split and was not selected on val (--keep-best, --patience, "
-                f"--target-accuracy){', or leave --folds out' if config.folds else ''}."
+                f"judged by, such as {min(seen)}, or was selected by them: its figures would be no measure. Begin "
+                f"{fair}."
             )
 
-    def begin(self, model: Recogniser, vocabulary: Sequence[str]) -> None:
-        """Give a model, of sizes that fit, these weights: see `transferred`."""
-        own = model.state_dict()
+    def begin(self, fold: int, model: Recogniser, vocabulary: Sequence[str]) -> None:
+        """Give a fold's model, of sizes that fit, these weights: see `transferred`."""
+        own, theirs = model.state_dict(), self.tensors(fold)
         head = not self.config.pretrain and not isinstance(model, MaskedModel)
-        model.load_state_dict({**own, **dict(transferred(self.tensors, own, self.vocabulary, vocabulary, head=head))})
+        model.load_state_dict({**own, **dict(transferred(theirs, own, self.vocabulary, vocabulary, head=head))})
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The weights by name.
+    def tensors(self, fold: int) -> dict[str, Tensor]:
+        """The weights that a fold begins with, by name.
 
         Raises:
             DataLoss: they cannot be read.
             NotReady: they are of a version of Signet whose models are built otherwise.
         """
         try:
-            tensors = weights.first(self.weights)
+            tensors = weights.first(self.of(fold).weights)
         except SafetensorError as error:
             raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
         if _OF_THIS_LAYOUT not in tensors:
             raise _of_another_version(self.name)
         return tensors
 
-    def _seen(self, held_out: Iterable[DatasetClip], twins: Iterable[Sequence[str]]) -> list[str]:
-        """Ids of those held-out clips that were learnt from, in whatever recording of them."""
-        videos = {clip.source_sha256 for clip in self.learnt} - {""}
-        ids = {clip.clip_id for clip in self.learnt}
-        clips = list(held_out)
-        ids |= {clip.clip_id for clip in clips if clip.source_sha256 in videos}
-        seen = with_twins(ids, (*self.twins, *twins))
-        return sorted(clip.clip_id for clip in clips if clip.clip_id in seen)
+
+def _seen(
+    learnt: Sequence[DatasetClip], held_out: Sequence[DatasetClip], twins: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    """Ids of those held-out clips that were learnt from, in whatever recording of them."""
+    videos = {clip.source_sha256 for clip in learnt} - {""}
+    ids = {clip.clip_id for clip in learnt}
+    ids |= {clip.clip_id for clip in held_out if clip.source_sha256 in videos}
+    seen = with_twins(ids, twins)
+    return (clip.clip_id for clip in held_out if clip.clip_id in seen)
 
 
 def transferred(
@@ -191,43 +213,57 @@ def pinned(store: ObjectStore, name: str) -> str:
         ) from error
 
 
-def read(store: ObjectStore, name: str) -> Start | None:
+def read(store: ObjectStore, name: str, folds: int) -> Start | None:
     """What a run begins with; None for "".
 
     Args:
         store: where runs and models are.
         name: from `pinned`.
+        folds: of the run that begins. A start with as many has a member for each; of any other the first is taken.
 
     Raises:
         NotFound: there is none.
-        NotReady: it is a run whose first member is not trained, or of another version of Signet.
+        NotReady: it is a run whose first members are not trained, or of another version of Signet.
         DataLoss: it is damaged.
     """
     if not name:
         return None
-    return _of_model(store, name) if "@" in name else _of_run(store, name)
+    return _of_model(store, name) if "@" in name else _of_run(store, name, folds)
 
 
-def _of_run(store: ObjectStore, run_id: str) -> Start:
+def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
     config = _config(store.get(layout.run(run_id, "config.json")), f"run {run_id}")
     progress = read_progress(store, run_id)
-    first = progress.members[0] if progress and progress.members else None
-    data, key = b"", ""
-    if progress is not None and first is not None and (first.done or store.stat(layout.run(run_id, "result.json"))):
-        place: Place = (first.fold, first.seed)
-        key = layout.run(run_id, member_file(len(progress.members), place, KEPT))
-        # A pre-training that was stopped has left weights too.
-        with contextlib.suppress(NotFound):
-            data = store.get(key)
-    if progress is None or first is None or not data:
+    count = folds if folds and config.folds == folds else 1
+    members = progress.members if progress else ()
+    # All folds of the first seed come first.
+    kept = [
+        (data, member.selected_on)
+        for member in members[:count]
+        if (data := _weights(store, run_id, member, len(members)))
+    ]
+    if progress is None or len(kept) < count:
         raise NotReady(
-            f"--start-from {run_id}: the run has kept no weights, since its first member is not trained to its end. Go "
-            f"on with it (`signet train --resume {run_id}`), or name the model that it published."
+            f"--start-from {run_id}: the run has kept no weights, since its first member is not trained to its end"
+            f"{', in all folds' if count > 1 else ''}. Go on with it (`signet train --resume {run_id}`), or name the "
+            "model that it published."
         )
-    if first.done and hashlib.sha256(data).hexdigest() != first.sha256:
-        raise DataLoss(f"{store.url}/{key} is not what was written. Begin with another run.")
     manifest = datasets.read_manifest(store, progress.dataset_name, progress.dataset_version)
-    return _start(store, run_id, config, manifest, data, first.selected_on)
+    return _start(store, run_id, config, manifest, kept)
+
+
+def _weights(store: ObjectStore, run_id: str, member: MemberProgress, members: int) -> bytes:
+    """What a member has learnt; nothing where it has not been trained to its end."""
+    if not (member.done or store.stat(layout.run(run_id, "result.json"))):
+        return b""
+    key = layout.run(run_id, member_file(members, (member.fold, member.seed), KEPT))
+    try:
+        data = store.get(key)
+    except NotFound:
+        return b""  # a run that was stopped; a pre-training that was has left weights
+    if member.done and hashlib.sha256(data).hexdigest() != member.sha256:
+        raise DataLoss(f"{store.url}/{key} is not what was written. Begin with another run.")
+    return data
 
 
 def _of_model(store: ObjectStore, name: str) -> Start:
@@ -235,21 +271,23 @@ def _of_model(store: ObjectStore, name: str) -> Start:
     card = registry.read_card(store, model, version)
     manifest = datasets.read_manifest(store, card.dataset_name, card.dataset_version)
     config = _config(card.config, f"model {name}")
-    return _start(store, name, config, manifest, registry.read_file(store, card, WEIGHTS), card.selected_on)
+    return _start(store, name, config, manifest, [(registry.read_file(store, card, WEIGHTS), card.selected_on)])
 
 
 def _start(
-    store: ObjectStore, name: str, config: TrainConfig, manifest: Manifest, data: bytes, selected_on: str
+    store: ObjectStore, name: str, config: TrainConfig, manifest: Manifest, kept: Sequence[tuple[bytes, str]]
 ) -> Start:
-    before = read(store, config.start_from)
-    first = plan_of(manifest, config)[0]
-    seen = (*first.train, *first.held_out) if selected_on else first.train
+    """What was kept of the first members, their weights and the split that had a say in them, one a fold."""
+    before = read(store, config.start_from, config.folds)
+    taught = []
+    for member, (data, selected_on) in zip(plan_of(manifest, config), kept, strict=False):
+        seen = (*member.train, *member.held_out) if selected_on else member.train
+        taught.append(Taught(data, (*seen, *(before.of(member.fold).learnt if before else ()))))
     return Start(
         name=name,
         config=config,
         vocabulary=manifest.vocabulary,
-        weights=data,
-        learnt=(*seen, *(before.learnt if before else ())),
+        members=tuple(taught),
         twins=(*manifest.audit.twins, *(before.twins if before else ())),
     )
 

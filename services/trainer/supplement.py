@@ -1,17 +1,19 @@
 """Further clips of a snapshot's glosses from another corpus: learnt from, and never judged by (`--supplement`).
 
 Hands that others have extracted from clips that are not to be had any more are worth having, but no measure: what is
-held out stays what the run's own corpus holds. Nothing that shows a held-out recording may come in by this door. Twins
+held out stays what the run's own corpus holds. Nothing that shows a held-out recording may come in by this door, and
+what shows a recording of the vocabulary not as that of an auxiliary gloss, or it would be told from itself. Twins
 are found within the other corpus, where one extractor made all clips, and carried over by the clips' ids: between
 landmarks of two extractors `signet.audit` finds none.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from signet import dataset
-from signet.dataset import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, SampledClip
+from signet.dataset import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, SampledClip
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
@@ -37,11 +39,14 @@ def of(
     store: ObjectStore,
     corpus: str,
     records: Sequence[ClipRecord],
-    own: Sequence[DatasetClip],
+    own: Manifest,
     known: frozenset[str],
+    auxiliary: int,
     read: Callable[[Sequence[ClipRecord]], list[SampledClip]],
 ) -> Supplement:
     """Choose what a corpus adds to a snapshot: its training clips of the same glosses that the other one lacks.
+
+    Where the snapshot has fewer auxiliary glosses than are wanted, these are the next in number of training clips here.
 
     Left out are clips that show the recording of a held-out clip; and, where a held-out clip is not in this corpus, so
     that its twins cannot be told, all clips by its signer.
@@ -50,29 +55,30 @@ def of(
         store: where the corpora are.
         corpus: the supplement's name.
         records: all of its clips.
-        own: the snapshot's clips.
+        own: the snapshot.
         known: ids of all clips of the snapshot's corpus.
+        auxiliary: how many auxiliary glosses are wanted in all.
         read: reads clips of the supplement.
 
     Raises:
         NotReady: it adds nothing.
     """
-    glosses = {clip.gloss for clip in own}
+    vocabulary = set(own.vocabulary)
+    glosses = vocabulary.union(own.auxiliary, _next(records, own, auxiliary - len(own.auxiliary)))
     same = [record for record in records if record.gloss in glosses]
     sampled = {clip.record.clip_id: clip for clip in read(same)}
     twins = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
 
-    held_out = [clip for clip in own if clip.split not in LEARNT]
-    barred = with_twins((clip.clip_id for clip in held_out), twins)
-    videos = {clip.source_sha256 for clip in held_out} - {""}
+    asked = [clip for clip in own.clips if clip.gloss in vocabulary]
+    held_out = [clip for clip in asked if clip.split not in LEARNT]
     untold = {clip.signer for clip in held_out if clip.clip_id not in sampled}
-
+    barred = _Recordings.of(held_out, twins)
+    of_vocabulary = _Recordings.of([*asked, *(record for record in same if record.gloss in vocabulary)], twins)
     further = [record for record in same if record.split == TRAIN and record.clip_id not in known]
     chosen = [
         record
         for record in further
-        if record.clip_id not in barred
-        and record.source_sha256 not in videos
+        if record not in (barred if record.gloss in vocabulary else of_vocabulary)
         and not (untold and (not record.signer or record.signer in untold))
     ]
     if not chosen:
@@ -83,7 +89,8 @@ def of(
         )
     if len(chosen) < len(further):
         _log.warning(
-            "%d clips of %s may show the same recording as a held-out clip and are left out",
+            "%d clips of %s may show the same recording as a held-out clip, or one of the vocabulary by another gloss, "
+            "and are left out",
             len(further) - len(chosen),
             corpus,
         )
@@ -91,6 +98,31 @@ def of(
     return Supplement(
         tuple(replace(one, record=one.record.model_copy(update={"split": SUPPLEMENT})) for one in added), twins
     )
+
+
+def _next(records: Sequence[ClipRecord], own: Manifest, count: int) -> list[str]:
+    """So many glosses that the snapshot has not, those with the most training clips here."""
+    supply = Counter(record.gloss for record in records if record.split == TRAIN and record.gloss)
+    for gloss in own.glosses:
+        supply.pop(gloss, None)
+    return sorted(supply, key=lambda gloss: (-supply[gloss], gloss))[: max(0, count)]
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What some clips show, by the ids of all clips that are known to show it, and by the hashes of its videos."""
+
+    ids: frozenset[str]
+    videos: frozenset[str]
+
+    @classmethod
+    def of(cls, clips: Sequence[DatasetClip | ClipRecord], twins: Sequence[Sequence[str]]) -> "_Recordings":
+        """Those of clips, of which these groups of ids show the same."""
+        ids = with_twins((clip.clip_id for clip in clips), twins)
+        return cls(frozenset(ids), frozenset(clip.source_sha256 for clip in clips) - {""})
+
+    def __contains__(self, record: ClipRecord) -> bool:
+        return record.clip_id in self.ids or record.source_sha256 in self.videos
 
 
 def beside(

@@ -13,7 +13,6 @@ from services.trainer.epoch import Epoch
 from services.trainer.pages.environment import interval, percent
 from services.trainer.pages.reading import presence
 from services.trainer.result import Tally, spread
-from signet.dataset import AUXILIARY
 from signet.statistics import wilson
 
 # More empty outputs than this are not chance: a healthy run has 1 % and less.
@@ -236,7 +235,8 @@ def _of_training(record: Record) -> Iterator[Finding]:
 def _of_clips(record: Record) -> Iterator[Finding]:
     if record.dataset is None or not record.dataset.manifest.clips:
         return
-    clips = [clip for clip in record.dataset.manifest.clips if clip.split != AUXILIARY]
+    vocabulary = frozenset(record.dataset.manifest.vocabulary)
+    clips = [clip for clip in record.dataset.manifest.clips if clip.gloss in vocabulary]
     handed = presence(record.dataset.frames)[:, 1:].any(axis=1)
     bare = [clip for clip in clips if handed[clip.start : clip.start + clip.frames].mean() < _HANDLESS_FRAMES]
     if len(bare) > _HANDLESS * len(clips):

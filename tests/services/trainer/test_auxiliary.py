@@ -1,13 +1,14 @@
 """Clips of further glosses are learnt from, never judged by, and nothing of their glosses is left in the model."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
 from services.evaluator.material import of_split
-from services.trainer import snapshot, weights
+from services.trainer import snapshot, start, weights
 from services.trainer.config import TrainConfig
 from services.trainer.convert import event_to
 from services.trainer.hooks import Hooks, Started
@@ -24,7 +25,7 @@ from signet.dataset import AUXILIARY, SUPPLEMENT, Dataset
 from signet.errors import InvalidInput
 from signet.landmarks import dump
 from signet.store import DirectoryStore
-from tests.services.trainer.conftest import Fill, moving_clip
+from tests.services.trainer.conftest import GLOSSES, Fill, moving_clip
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(num_epochs=4, max_glosses=2, auxiliary_glosses=1, hidden_dim=8, hand_dim=4, batch_size=6)
@@ -182,13 +183,78 @@ def test_none_of_them_can_be_evaluated(store: DirectoryStore) -> None:
         of_split(store, taken(store), AUXILIARY)
 
 
-def test_a_supplement_adds_none_of_their_glosses(store: DirectoryStore) -> None:
-    for number, gloss in enumerate(("book", "who")):
-        clip = moving_clip(f"more-{gloss}", gloss, "train", 100 + number, corpus="other", signer="9")
-        store.put(layout.clip("other", clip.record.clip_id), dump(clip))
+@pytest.fixture
+def other(store: DirectoryStore) -> Callable[..., None]:
+    """Puts a clip of a second corpus into the store, which has the first one's val clips too: twins can be told."""
+
+    def put(clip_id: str, gloss: str, seed: int, split: str = "train", **record: object) -> None:
+        known = {"corpus": "other", "source_sha256": "", "signer": "9", **record}
+        clip = moving_clip(clip_id, "book", split, seed, **known)
+        clip = replace(clip, record=clip.record.model_copy(update={"gloss": gloss}))
+        store.put(layout.clip("other", clip_id), dump(clip))
+
+    for number, gloss in enumerate(GLOSSES):
         for index in (6, 7):
-            known = moving_clip(f"{gloss}-{index}", gloss, "val", 20 * number + index, corpus="other")
-            store.put(layout.clip("other", known.record.clip_id), dump(known))
-    found = snapshot.take(store, "wlasl", 2, 0, "other", auxiliary_glosses=1)
-    assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["more-book"]
-    assert found.manifest.auxiliary == ("who",)
+            put(f"{gloss}-{index}", gloss, 500 + 10 * number + index, "val")
+    return put
+
+
+def supplemented(store: DirectoryStore, glosses: int, auxiliary: int) -> Dataset:
+    return snapshot.take(store, "wlasl", glosses, 0, "other", auxiliary_glosses=auxiliary)
+
+
+def test_a_supplement_has_clips_of_them_and_further_ones(store: DirectoryStore, other: Callable[..., None]) -> None:
+    other("more-book", "book", 100)
+    other("more-who", "who", 101)
+    for number, (gloss, clips) in enumerate({"yes": 2, "no": 3, "maybe": 1, "": 5}.items()):
+        for index in range(clips):
+            other(f"x{gloss}-{index}", gloss, 110 + 10 * number + index)
+
+    found = supplemented(store, glosses=2, auxiliary=3)
+    assert found.manifest.vocabulary == ("book", "drink")
+    assert found.manifest.auxiliary == ("no", "who", "yes")
+    assert {clip.gloss for clip in found.split(AUXILIARY)} == {"who"}
+    added = ["more-book", "more-who", "xno-0", "xno-1", "xno-2", "xyes-0", "xyes-1"]
+    assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == added
+    assert found.manifest.corpus == "wlasl"
+    assert {clip.clip_id for clip in plan(found, QUICK)[0].train} >= set(added)
+    assert supplemented(store, glosses=2, auxiliary=0).manifest.auxiliary == ()
+
+
+def test_what_a_supplement_shows_of_the_vocabulary_by_another_gloss_is_left_out(
+    store: DirectoryStore, other: Callable[..., None]
+) -> None:
+    """Whether it shows a clip of either corpus, or one that is held out."""
+    other("more-book", "book", 100)
+    other("as-more", "yes", 100)
+    other("book-0", "book", 200)
+    other("as-book", "yes", 200)
+    other("as-val", "yes", 506)
+    (video,) = (clip.source_sha256 for clip in taken(store).manifest.clips if clip.clip_id == "drink-1")
+    other("same-video", "yes", 300, source_sha256=video)
+    other("yes", "yes", 301)
+
+    found = supplemented(store, glosses=2, auxiliary=2)
+    assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["more-book", "yes"]
+    assert found.manifest.auxiliary == ("who", "yes")
+
+
+def test_a_supplement_is_pretrained_on_fold_by_fold(store: DirectoryStore, other: Callable[..., None]) -> None:
+    """Each fold learns from all but its signers, and the folds of the run that goes on are the same."""
+    for signer in range(4):
+        other(f"yes-{signer}", "yes", 100 + signer, signer=str(signer))
+    sizes = {"num_epochs": 1, "hidden_dim": 4, "hand_dim": 4, "folds": 2, "max_glosses": 2}
+    before, after = new_run_id(), new_run_id()
+    further = {"supplement": "other", "auxiliary_glosses": 2}
+    run(store, TrainConfig(pretrain=True, **sizes, **further), before, Hooks())
+
+    result = run(store, TrainConfig(start_from=before, **sizes), after, Hooks())
+
+    assert (result.state, result.folds) == ("succeeded", 2)
+    found = start.read(store, before, 2)
+    assert found is not None
+    for fold, member in enumerate(plan(taken(store, auxiliary=0), TrainConfig(**sizes))):
+        learnt = {clip.signer for clip in found.of(fold).learnt}
+        assert learnt
+        assert not learnt & {clip.signer for clip in member.held_out}
+        assert any(clip.clip_id.startswith("yes-") for clip in found.of(fold).learnt)

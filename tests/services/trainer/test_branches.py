@@ -15,7 +15,7 @@ from services.trainer.ensemble import together
 from services.trainer.initialisation import new_model
 from services.trainer.model import Recogniser, SequenceDropout
 from services.trainer.pretraining import MaskedModel, MaskedPrediction
-from services.trainer.start import Start
+from services.trainer.start import Start, Taught
 from services.trainer.training import Training
 from signet.dataset import Dataset
 from signet.errors import NotReady
@@ -143,7 +143,7 @@ def test_each_begins_with_what_its_own_has_learnt(pretrain: bool) -> None:
     config = CONFIG.model_copy(update={"pretrain": pretrain})
     source, model = new_model(config, 3), new_model(CONFIG, 3)
 
-    Start("x", config, GLOSSES, weights.dump(source), (), ()).begin(model, GLOSSES)
+    Start("x", config, GLOSSES, (Taught(weights.dump(source), ()),), ()).begin(0, model, GLOSSES)
 
     theirs = source.state_dict()
     for name, tensor in model.state_dict().items():

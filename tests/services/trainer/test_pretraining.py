@@ -179,9 +179,9 @@ def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStor
 
     assert (result.state, result.epochs) == ("stopped", 1)
     assert "weights.safetensors" in files(directory_store, "20261125T000000Z-aaaaaa")
-    found = start.read(directory_store, "20261125T000000Z-aaaaaa")
+    found = start.read(directory_store, "20261125T000000Z-aaaaaa", 0)
     assert found is not None
-    assert "encoders.0.mean" in found.tensors
+    assert "encoders.0.mean" in found.tensors(0)
 
 
 def test_metrics_hold_the_loss_and_no_accuracy() -> None:
@@ -199,7 +199,6 @@ def test_metrics_hold_the_loss_and_no_accuracy() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("folds", 5),
         ("target_accuracy", 0.5),
         ("train_past_target", True),
         ("keep_best", 2),

@@ -1,5 +1,6 @@
 """What a run may begin with, and what of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,13 +11,13 @@ from services.trainer import start
 from services.trainer.config import TrainConfig
 from services.trainer.hooks import Hooks
 from services.trainer.initialisation import new_model
-from services.trainer.members import plan
+from services.trainer.members import Abandoned, plan
 from services.trainer.run import new_run_id, run
-from services.trainer.start import Start
+from services.trainer.start import Start, Taught
 from services.trainer.weights import dump
 from signet import dataset as datasets
 from signet import layout
-from signet.dataset import Dataset, SourceClip
+from signet.dataset import Dataset, DatasetClip, SourceClip
 from signet.errors import InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.landmarks import dump as dump_clip
 from signet.store import DirectoryStore
@@ -30,12 +31,17 @@ MEASURED = {"encoders.0.mean", "encoders.0.deviation"}
 MINE, THEIRS = ("apple", "book", "who"), ("book", "chair", "drink", "who")
 
 
+def alone(name: str, config: TrainConfig, weights: bytes = b"", learnt: Sequence[DatasetClip] = ()) -> Start:
+    """A start of one member."""
+    return Start(name, config, THEIRS, (Taught(weights, tuple(learnt)),), ())
+
+
 def begun(config: TrainConfig, told: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
     """Tensors of a start, of a new model before it begins with that, and after."""
     source, model = new_model(config, len(THEIRS)), new_model(told, len(MINE))
     source.encoders[0].mean.fill_(3.0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    Start("x", config, THEIRS, dump(source), (), ()).begin(model, MINE)
+    alone("x", config, dump(source)).begin(0, model, MINE)
     return source.state_dict(), before, dict(model.state_dict())
 
 
@@ -93,7 +99,7 @@ def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fil
     other_corpus(directory_store)
     before = new_run_id()
     run(directory_store, PRETRAIN.model_copy(update={"corpus": "other"}), before, Hooks())
-    found = start.read(directory_store, before)
+    found = start.read(directory_store, before, 0)
     assert found is not None
     told = QUICK.model_copy(update={"start_from": before, "jobs": 2, "seeds": 2, "lr": 1e-9, "weight_decay": 0.0})
 
@@ -101,13 +107,55 @@ def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fil
     result = run(directory_store, told, after, Hooks())
 
     assert result.state == "succeeded"
-    again = start.read(directory_store, after)
+    again = start.read(directory_store, after, 0)
     assert again is not None
     assert torch.allclose(
-        again.tensors["encoders.0.hand.0.weight"], found.tensors["encoders.0.hand.0.weight"], atol=1e-6
+        again.tensors(0)["encoders.0.hand.0.weight"], found.tensors(0)["encoders.0.hand.0.weight"], atol=1e-6
     )
     # What it learnt from is its own clips and those of its start.
-    assert {clip.clip_id for clip in found.learnt} < {clip.clip_id for clip in again.learnt}
+    assert {clip.clip_id for clip in found.of(0).learnt} < {clip.clip_id for clip in again.of(0).learnt}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_fold_begins_with_the_same_fold_of_its_start(
+    directory_store: DirectoryStore, fill: Fill, jobs: int
+) -> None:
+    """So that a start may have learnt from the very corpus that the new run is cross-validated on."""
+    fill(directory_store)
+    before = new_run_id()
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2, "seeds": 2}), before, Hooks())
+    told = {"start_from": before, "folds": 2, "seeds": 2, "jobs": jobs, "lr": 1e-9, "weight_decay": 0.0}
+
+    after = new_run_id()
+    run(directory_store, QUICK.model_copy(update=told), after, Hooks())
+
+    found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
+    assert found is not None
+    assert again is not None
+    theirs, mine = ([one.tensors(fold)["encoders.0.hand.0.weight"] for fold in (0, 1)] for one in (found, again))
+    assert not torch.allclose(theirs[0], theirs[1], atol=1e-3)
+    for their, own in zip(theirs, mine, strict=True):
+        assert torch.allclose(own, their, atol=1e-6)
+
+
+def test_a_fold_is_refused_what_another_fold_of_its_start_may_have(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    before = new_run_id()
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks())
+    with pytest.raises(InvalidInput, match=r"is judged by, .* had the same folds \(train it with --folds 3 too"):
+        run(directory_store, QUICK.model_copy(update={"start_from": before, "folds": 3}), new_run_id(), Hooks())
+
+
+def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    before = new_run_id()
+    told = PRETRAIN.model_copy(update={"folds": 2})
+    epochs: list[object] = []
+    with pytest.raises(Abandoned):
+        run(directory_store, told, before, Hooks(on_epoch=epochs.append, abandoned=lambda: len(epochs) > 2))
+    with pytest.raises(NotReady, match=rf"not trained to its end, in all folds. .* --resume {before}"):
+        start.read(directory_store, before, 2)
+    assert start.read(directory_store, before, 0) is not None
 
 
 def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store: DirectoryStore, fill: Fill) -> None:
@@ -128,7 +176,7 @@ def test_a_start_of_a_version_whose_models_are_built_otherwise_is_refused() -> N
         {f"encoders.0.{name.replace('wards.0.0.', 'wards.0.')}": tensor for name, tensor in tensors.items()},
     ):
         with pytest.raises(NotReady, match="x is of another version"):
-            Start("x", QUICK, THEIRS, save(before), (), ()).begin(new_model(QUICK, 3), MINE)
+            alone("x", QUICK, save(before)).begin(0, new_model(QUICK, 3), MINE)
 
 
 def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
@@ -137,17 +185,17 @@ def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
 
 def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:
     train, val = small_dataset.split("train"), small_dataset.split("val")
-    fair = Start("x", QUICK, THEIRS, b"", tuple(train), ())
+    fair = alone("x", QUICK, learnt=train)
 
     guarded(QUICK, small_dataset, fair)
     with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
-        guarded(QUICK, small_dataset, replace(fair, learnt=(*train, val[0])))
+        guarded(QUICK, small_dataset, alone("x", QUICK, learnt=[*train, val[0]]))
     renamed = val[0].model_copy(update={"clip_id": "another"})
     with pytest.raises(InvalidInput, match="book-6"):
-        guarded(QUICK, small_dataset, replace(fair, learnt=(renamed,)))
+        guarded(QUICK, small_dataset, alone("x", QUICK, learnt=[renamed]))
     unlike = renamed.model_copy(update={"source_sha256": "f" * 64})
     with pytest.raises(InvalidInput, match="book-6"):
-        guarded(QUICK, small_dataset, replace(fair, learnt=(unlike,), twins=(("another", "book-6"),)))
+        guarded(QUICK, small_dataset, replace(alone("x", QUICK, learnt=[unlike]), twins=(("another", "book-6"),)))
     with pytest.raises(InvalidInput, match="leave --folds out"):
         guarded(QUICK.model_copy(update={"folds": 2}), small_dataset, fair)
 
@@ -164,7 +212,7 @@ def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: 
     ],
 )
 def test_sizes_that_do_not_fit_are_named(small_dataset: Dataset, name: str, value: object) -> None:
-    found = Start("x", QUICK, THEIRS, b"", (), ())
+    found = alone("x", QUICK)
 
     with pytest.raises(InvalidSetting) as raised:
         guarded(QUICK.model_copy(update={name: value}), small_dataset, found)
@@ -174,7 +222,7 @@ def test_sizes_that_do_not_fit_are_named(small_dataset: Dataset, name: str, valu
 
 
 def test_a_pretrained_start_fits_every_head(small_dataset: Dataset) -> None:
-    guarded(QUICK.model_copy(update={"head": "linear"}), small_dataset, Start("x", PRETRAIN, THEIRS, b"", (), ()))
+    guarded(QUICK.model_copy(update={"head": "linear"}), small_dataset, alone("x", PRETRAIN))
 
 
 @pytest.mark.parametrize("name", ["20261125T000000Z-ffffff", "nobody@latest", "nobody"])
@@ -187,7 +235,7 @@ def test_a_run_that_has_trained_nobody_yet_is_no_start(directory_store: Director
     directory_store.create(layout.run("begun", "config.json"), QUICK.model_dump_json().encode())
 
     with pytest.raises(NotReady, match="--resume begun"):
-        start.read(directory_store, "begun")
+        start.read(directory_store, "begun", 0)
 
 
 def test_a_published_model_is_noted_by_its_version(directory_store: DirectoryStore, fill: Fill) -> None:
