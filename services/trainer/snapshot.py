@@ -279,9 +279,9 @@ def _told(snapshot: Dataset, choice: Choice) -> Dataset:
     manifest = snapshot.manifest
     if choice.glosses and len(manifest.auxiliary) < choice.auxiliary:
         _log.warning(
-            "corpus %s has clips of %d further glosses, and %d auxiliary ones were asked for: extract more (`signet "
-            "extract --max-glosses %d`)",
-            manifest.corpus,
+            "%s has clips of %d further glosses, and %d auxiliary ones were asked for: extract more (`signet extract "
+            "--max-glosses %d`)",
+            f"corpus {manifest.corpus}" + (f" with {manifest.supplement}" if manifest.supplement else ""),
             len(manifest.auxiliary),
             choice.auxiliary,
             choice.glosses + choice.auxiliary,
