@@ -68,7 +68,7 @@ _SIGNS100_BARS = {"top-1": 77, "top-5": 93, "empty continuous": 1, "ensemble": 8
 _MORE = {"supplement": "wlasl2000-hands"}
 _AUXILIARY = {"auxiliary_glosses": 80, "num_epochs": 60}
 # All that is known of two thousand glosses, apart from the signers of the fold that is held out.
-_CV20_START = {"preset": "phase1", "folds": 5, **_MORE, "auxiliary_glosses": 2000, "batch_size": 128}
+_CV20_START = {"preset": "phase1", "folds": 5, **_MORE, "auxiliary_glosses": 1975, "batch_size": 128}
 
 ROWS: Mapping[str, Row] = {
     "cv20": Row(
@@ -165,11 +165,16 @@ def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> No
     config = _config(row.config, jobs)
     console.print(f"{name}: {row.what}")
     # Its memory is to be that of this row.
-    trained = alone(_train, store, config, _config(row.start, jobs) if row.start else None)
-    if isinstance(trained, str):
+    trained = begun = alone(_train, store, _config(row.start, jobs)) if row.start else None
+    if not isinstance(begun, str):
+        trained = alone(_train, store, config.model_copy(update={"start_from": begun.run_id if begun else ""}))
+    if not isinstance(trained, Trained):
         console.print(f"  left out: {trained}")
         return
-    keep(RESULTS, dict(sorted({**kept(RESULTS), name: _record(row, config, trained)}.items())))
+    record = _record(row, config, trained)
+    if isinstance(begun, Trained):
+        record["start_seconds"] = round(begun.result.seconds, 1)
+    keep(RESULTS, dict(sorted({**kept(RESULTS), name: record}.items())))
 
 
 def _config(told: Mapping[str, Any], jobs: int) -> TrainConfig:
@@ -181,27 +186,24 @@ def _config(told: Mapping[str, Any], jobs: int) -> TrainConfig:
 class Trained:
     """A run that is done, the parameters of one of its models, where, and what it held in memory at most, GiB."""
 
+    run_id: str
     result: Result
     parameters: int
     device: str
     resident: float
 
 
-def _train(store: str, config: TrainConfig, start: TrainConfig | None) -> Trained | str:
-    """Train a row, and before it what it begins with; why it could not be, where its corpus is not there."""
+def _train(store: str, config: TrainConfig) -> Trained | str:
+    """Train a row, or what it begins with; why it could not be, where its corpus is not there."""
     use_threads(DEFAULT_THREADS)
     started: list[Started] = []
     try:
-        opened = open_store(StoreSettings(store=store))
-        if start is not None:
-            before = new_run_id()
-            run(opened, start, before, Hooks())
-            config = config.model_copy(update={"start_from": before})
-        result = run(opened, config, new_run_id(), Hooks(on_start=started.append))
+        run_id = new_run_id()
+        result = run(open_store(StoreSettings(store=store)), config, run_id, Hooks(on_start=started.append))
     except (NotReady, NotFound) as error:
         return str(error)
     (begun,) = started
-    return Trained(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
+    return Trained(run_id, result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 
 
 def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:

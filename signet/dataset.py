@@ -29,7 +29,8 @@ TRAIN, VAL = "train", "val"
 # The split of clips that came from another corpus: they are learnt from, and never held out.
 SUPPLEMENT = "supplement"
 
-# The split of clips of auxiliary glosses: they are learnt from, never held out, and what shows them is forgotten.
+# The split of the corpus' own clips of auxiliary glosses: they are learnt from, never held out, and what the model
+# knows of their glosses is forgotten. A supplement's may be of such glosses too.
 AUXILIARY = "auxiliary"
 
 # Splits that training learns from.
@@ -69,6 +70,9 @@ class Audit(BaseModel):
     multi_label: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind that stand on both sides of a split; supplement and auxiliary clips stand on train's.
     leaking: tuple[tuple[str, ...], ...] = ()
+    # Whole groups of either kind some of whose clips are not in the snapshot, such as training clips that were left out
+    # because of what they show. Empty in snapshots from before these were kept.
+    outside: tuple[tuple[str, ...], ...] = ()
     # Signers that stand on both sides: WLASL's official split is not signer-independent.
     shared_signers: int = 0
 
@@ -76,6 +80,11 @@ class Audit(BaseModel):
     def twins(self) -> tuple[tuple[str, ...], ...]:
         """Groups of clips that show the same recording, of either kind: what must not be parted."""
         return joined((*self.identical, *self.near_identical))
+
+    @property
+    def recordings(self) -> tuple[tuple[str, ...], ...]:
+        """All groups of clips that show the same recording, clips that are not in the snapshot included."""
+        return joined((*self.twins, *self.outside))
 
 
 class Manifest(BaseModel):
@@ -175,8 +184,8 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
     Args:
         name: the snapshot's.
         sampled: the clips.
-        twins: groups of ids that are known to show the same recording, beside those that are found here; ids of other
-            clips are passed over.
+        twins: groups of ids that are known to show the same recording, beside those that are found here; some may be of
+            other clips.
     """
     ordered = sorted(sampled, key=lambda source: source.record.clip_id)
     clips, start = [], 0
@@ -330,8 +339,10 @@ def _audit(
     ]
     known = {frozenset(group) for group in identical}
     by_id = {clip.clip_id: clip for clip in clips}
-    told = [here for group in known_twins if len(here := [one for one in group if one in by_id]) > 1]
-    twins = joined((*identical, *near, *told))
+    groups = joined((*identical, *near, *known_twins))
+    here = [tuple(one for one in group if one in by_id) for group in groups]
+    twins = sorted(group for group in here if len(group) > 1)
+    outside = tuple(group for group, there in zip(groups, here, strict=True) if 0 < len(there) < len(group))
     learnt = {clip.signer for clip in clips if clip.split in LEARNT}
     held_out = {clip.signer for clip in clips if clip.split in {VAL, "test"}}
     return Audit(
@@ -339,6 +350,7 @@ def _audit(
         near_identical=tuple(group for group in twins if frozenset(group) not in known),
         multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
         leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
+        outside=outside,
         shared_signers=len(learnt & held_out),
     )
 

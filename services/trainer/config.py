@@ -40,8 +40,9 @@ class TrainConfig(BaseModel):
     corpus: str = Field("wlasl", description="Corpus of landmarks to train on: landmarks/v1/<corpus>/ in the store")
     supplement: str = Field(
         "",
-        description="Learn also from this corpus' training clips of the same glosses, where --corpus lacks them; none "
-        "is ever held out, and what may show a held-out recording is left out. Such as imported hands of lost videos",
+        description="Learn also from this corpus' training clips of the same glosses, auxiliary ones included, where "
+        "--corpus lacks them; none is ever held out, and what may show a held-out recording is left out. Such as "
+        "imported hands of lost videos",
     )
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
     pretrain: bool = Field(
@@ -53,7 +54,8 @@ class TrainConfig(BaseModel):
         "",
         description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
         "encoder and, unless it was pre-trained, the timing and the glosses that both know. Each of --folds begins "
-        "with the same fold of a run that had as many. Refused if it learnt from a clip that is held out here",
+        "with the same fold of a run that had as many. Refused if it learnt from a clip that is held out here or, of "
+        "a fold, from others by its signer",
     )
     max_glosses: int = Field(
         DEFAULT_GLOSSES,

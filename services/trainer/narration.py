@@ -28,7 +28,10 @@ def opening(run: Started) -> Iterator[str]:
     yield f"parameters  {run.parameters:,}{target}"
     clips = f"{run.train_clips} train and {run.val_clips} val clips"
     if run.folds:
-        clips = f"{run.train_clips} clips of train and val, in {run.folds} folds of whole signers"
+        further = run.train_clips - run.val_clips
+        clips = f"{run.val_clips} clips of train and val, in {run.folds} folds of whole signers" + (
+            f", and {further} further ones to learn from" if further else ""
+        )
     auxiliary = f" and {run.auxiliary} auxiliary ones" if run.auxiliary else ""
     yield f"dataset     {run.dataset_version}: {run.glosses} glosses{auxiliary}, {clips}"
     if run.members > 1:
@@ -91,12 +94,15 @@ def closing(result: Result, run_id: str) -> Iterator[str]:
 def _pretrained(result: Result, run_id: str) -> Iterator[str]:
     """How a pre-training ended."""
     if result.val_loss is not None:
-        yield f"val         masked loss {result.val_loss:.3f}, mean of the members, on clips that were not learnt from"
+        yield f"held out    masked loss {result.val_loss:.3f}, mean of the members, on clips that were not learnt from"
     for sentence in result.actions[:_NAMED]:
         yield f"by itself   {sentence}"
     yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
     yield "published   nothing: a pre-training recognises no sign"
-    yield f"go on       signet train --start-from {run_id}{f' --folds {result.folds}' if result.folds else ''}"
+    if all(member.epochs for member in result.members[: max(1, result.folds)]):
+        yield f"go on       signet train --start-from {run_id}{f' --folds {result.folds}' if result.folds else ''}"
+    else:
+        yield "go on       no run can: it was stopped before each fold had learnt something. Begin it again"
 
 
 def _member(event: MemberEpoch, run: Started) -> str:

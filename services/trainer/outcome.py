@@ -88,7 +88,7 @@ def pretrained(
                 complete=member.place in done,
                 **NO_CLIPS.model_dump(),
             )
-            for member in trained
+            for member in members
         ),
         actions=tuple(action for member in trained for epoch in histories[member.place] for action in epoch.actions),
         pretrained=True,

@@ -139,7 +139,7 @@ class Result(_Model):
     ensemble: Tally | None = None
     # Whether it was a pre-training: it publishes nothing, and recognises nothing.
     pretrained: bool = False
-    # Of a pre-training: its masked loss on val, mean of the members; None without val clips.
+    # Of a pre-training: its masked loss on the held-out clips, mean of the members; None where there are none.
     val_loss: float | None = None
     # What the trainings did by themselves, a sentence each.
     actions: tuple[str, ...] = ()

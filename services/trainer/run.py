@@ -150,8 +150,8 @@ class _Run:
         found = start.read(self._store, self._config.start_from, self._config.folds)
         if found is None:
             return None
-        found.check(self._config, self._members, self._dataset.manifest.audit.twins)
-        return found.begin
+        found.check(self._config, self._members, self._dataset.manifest.audit.recordings)
+        return found.forgetful().begin
 
     def _record(self) -> Checkpoints:
         if self._before is not None:

@@ -58,7 +58,8 @@ def take(
         corpus: the landmarks' corpus.
         max_glosses: how many glosses; 0 takes all.
         samples_per_gloss: training clips of each gloss at most; 0 takes all.
-        supplement: a corpus that further training clips of these glosses are taken from, all of them; "" takes none.
+        supplement: a corpus that further training clips of these glosses, and of auxiliary ones, are taken from, all of
+            them; "" takes none.
         auxiliary_glosses: how many further glosses training clips are taken of, first of the corpus and then of the
             supplement; fewer if they have no more.
 
@@ -182,17 +183,19 @@ class _Corpus:
             # Nearly all of them will be needed: each is read once, and not its head before.
             self._read_whole(self._keys)
         apart: frozenset[str] = frozenset()
+        twins: tuple[tuple[str, ...], ...] = ()
         while True:
             chosen = choose(self.records, choice, apart)
             self._check(chosen)
             sampled = [replace(one, record=record) for one, record in zip(self.read(chosen), chosen, strict=True)]
-            snapshot = dataset.assemble(self._name, sampled)
+            snapshot = dataset.assemble(self._name, sampled, twins)
             # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
             # chosen, and have twins of their own.
             leaking = _leaking(snapshot.manifest)
             if not leaking:
                 return sampled, snapshot
             apart |= leaking
+            twins = snapshot.manifest.audit.recordings
 
     def beside(self, own: Manifest, known: frozenset[str], auxiliary: int) -> Supplement:
         """What this corpus adds to a snapshot, whose own has clips of these ids: see `services.trainer.supplement`."""
@@ -277,14 +280,14 @@ def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
 def _told(snapshot: Dataset, choice: Choice) -> Dataset:
     """The snapshot, after the log was told of it."""
     manifest = snapshot.manifest
-    if choice.glosses and len(manifest.auxiliary) < choice.auxiliary:
+    if len(manifest.auxiliary) < choice.auxiliary:
         _log.warning(
-            "%s has clips of %d further glosses, and %d auxiliary ones were asked for: extract more (`signet extract "
-            "--max-glosses %d`)",
+            "%s has clips of %d further glosses, and %d auxiliary ones were asked for: these are all that there are. "
+            "`signet extract --max-glosses %d` and `signet import` bring more",
             f"corpus {manifest.corpus}" + (f" with {manifest.supplement}" if manifest.supplement else ""),
             len(manifest.auxiliary),
             choice.auxiliary,
-            choice.glosses + choice.auxiliary,
+            len(manifest.vocabulary) + choice.auxiliary,
         )
     _log.info(
         "dataset %s/%s: %d glosses%s, %d training and %d val clips",

@@ -7,7 +7,7 @@ held out. A start that was cross-validated itself has a member for each fold, an
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from signet import layout, registry
 from signet.dataset import DatasetClip, Manifest
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.store import ObjectStore
-from signet.twins import with_twins
+from signet.twins import joined, with_twins
 
 # Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
 _SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
@@ -68,7 +68,7 @@ class Start:
         config: how it was trained.
         vocabulary: its glosses; class c is vocabulary[c - 1].
         members: one for each fold of the run; a single one is for all of them.
-        twins: groups of clip ids that its data sets know to show the same recording.
+        twins: groups of clip ids that its data sets know to show the same recording, clips that they left out included.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Start:
 
         Raises:
             InvalidSetting: the two are of different sizes; the message names the flag.
-            InvalidInput: a held-out clip was learnt from, or had a say; the message names one.
+            InvalidInput: a held-out clip was learnt from, or had a say, or a fold's signer; the message names a clip.
         """
         names = _SHAPES if self.config.pretrain or config.pretrain else (*_SHAPES, "head", "sign_dim")
         for name in names:
@@ -102,22 +102,38 @@ class Start:
                     f"--start-from {self.name} was trained with {flag} {theirs!r}, and this run is told {mine!r}: the "
                     f"weights do not fit. Give {flag} {theirs!r}, or begin with another."
                 )
-        known = [*self.twins, *twins]
-        held_out = {clip.clip_id for member in members for clip in member.held_out}
-        seen = {clip_id for member in members for clip_id in _seen(self.of(member.fold).learnt, member.held_out, known)}
+        known = joined((*self.twins, *twins))
+        # Seeds of a fold hold out the same.
+        held_out = {member.fold: member.held_out for member in members}
+        seen = {
+            one.clip_id
+            for fold, clips in held_out.items()
+            for one in _seen(self.of(fold).learnt, clips, known, signers=config.folds > 0)
+        }
         if seen:
-            fair = (
-                f"with one that had the same folds (train it with --folds {config.folds} too, on these glosses), or "
-                "leave --folds out"
-                if config.folds
-                else "with a run that learnt from a corpus' train split and was not selected on val (--keep-best, "
-                "--patience, --target-accuracy)"
-            )
             raise InvalidInput(
-                f"--start-from {self.name} has learnt from {len(seen)} of the {len(held_out)} clips that this run is "
-                f"judged by, such as {min(seen)}, or was selected by them: its figures would be no measure. Begin "
-                f"{fair}."
+                f"--start-from {self.name} has learnt from {len(seen)} of the {sum(map(len, held_out.values()))} clips "
+                f"that this run is judged by{', or from others by their signers' if config.folds else ''}, such as "
+                f"{min(seen)}, or was selected by them: its figures would be no measure. {self._way_out(config)}"
             )
+
+    def _way_out(self, config: TrainConfig) -> str:
+        """What a run may begin with instead of this."""
+        mine, theirs = config.folds, self.config.folds
+        if theirs and not mine:
+            return f"It was trained with --folds {theirs}: give --folds {theirs} too."
+        if mine and mine == theirs:
+            return "Its folds were others: train it on the same clips (--corpus, --max-glosses, --samples-per-gloss)."
+        if mine:
+            return f"Train one with --folds {mine}, of the same glosses{'' if theirs else ', or leave --folds out'}."
+        return (
+            "Begin with a run that learnt from a corpus' train split and was not selected on val (--keep-best, "
+            "--patience, --target-accuracy)."
+        )
+
+    def forgetful(self) -> "Start":
+        """The same, but for what it was made of: all that a process needs that only begins with it."""
+        return replace(self, members=tuple(replace(one, learnt=()) for one in self.members), twins=())
 
     def begin(self, fold: int, model: Recogniser, vocabulary: Sequence[str]) -> None:
         """Give a fold's model, of sizes that fit, these weights: see `transferred`."""
@@ -142,14 +158,19 @@ class Start:
 
 
 def _seen(
-    learnt: Sequence[DatasetClip], held_out: Sequence[DatasetClip], twins: Sequence[Sequence[str]]
-) -> Iterator[str]:
-    """Ids of those held-out clips that were learnt from, in whatever recording of them."""
+    learnt: Sequence[DatasetClip],
+    held_out: Sequence[DatasetClip],
+    twins: Sequence[Sequence[str]],
+    *,
+    signers: bool,
+) -> Iterator[DatasetClip]:
+    """Those held-out clips that were learnt from, in whatever recording of them, or the known signers of which were."""
     videos = {clip.source_sha256 for clip in learnt} - {""}
+    people = {clip.signer for clip in learnt} - {""} if signers else set()
     ids = {clip.clip_id for clip in learnt}
     ids |= {clip.clip_id for clip in held_out if clip.source_sha256 in videos}
-    seen = with_twins(ids, twins)
-    return (clip.clip_id for clip in held_out if clip.clip_id in seen)
+    shown = with_twins(ids, twins)
+    return (clip for clip in held_out if clip.clip_id in shown or clip.signer in people)
 
 
 def transferred(
@@ -243,10 +264,17 @@ def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
         if (data := _weights(store, run_id, member, len(members)))
     ]
     if progress is None or len(kept) < count:
+        all_folds = ", in all folds" if count > 1 else ""
+        ended = store.stat(layout.run(run_id, "result.json"))
+        published = "" if config.pretrain or config.folds else ", or name the model that it published"
         raise NotReady(
             f"--start-from {run_id}: the run has kept no weights, since its first member is not trained to its end"
-            f"{', in all folds' if count > 1 else ''}. Go on with it (`signet train --resume {run_id}`), or name the "
-            "model that it published."
+            f"{all_folds}. "
+            + (
+                f"It was stopped: begin it again{published}."
+                if ended
+                else f"Go on with it (`signet train --resume {run_id}`)."
+            )
         )
     manifest = datasets.read_manifest(store, progress.dataset_name, progress.dataset_version)
     return _start(store, run_id, config, manifest, kept)
@@ -288,7 +316,7 @@ def _start(
         config=config,
         vocabulary=manifest.vocabulary,
         members=tuple(taught),
-        twins=(*manifest.audit.twins, *(before.twins if before else ())),
+        twins=(*manifest.audit.recordings, *(before.twins if before else ())),
     )
 
 

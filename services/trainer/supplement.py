@@ -1,4 +1,4 @@
-"""Further clips of a snapshot's glosses from another corpus: learnt from, and never judged by (`--supplement`).
+"""Further clips of a snapshot's glosses, also auxiliary ones, from another corpus: never judged by (`--supplement`).
 
 Hands that others have extracted from clips that are not to be had any more are worth having, but no measure: what is
 held out stays what the run's own corpus holds. Nothing that shows a held-out recording may come in by this door, and
@@ -17,7 +17,7 @@ from signet.dataset import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, Sam
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
-from signet.twins import with_twins
+from signet.twins import joined, with_twins
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ def of(
 ) -> Supplement:
     """Choose what a corpus adds to a snapshot: its training clips of the same glosses that the other one lacks.
 
-    Where the snapshot has fewer auxiliary glosses than are wanted, these are the next in number of training clips here.
+    Where the snapshot has fewer auxiliary glosses than are wanted, further ones are those with the most clips here.
 
-    Left out are clips that show the recording of a held-out clip; and, where a held-out clip is not in this corpus, so
-    that its twins cannot be told, all clips by its signer.
+    Left out are clips that show the recording of a held-out clip, of either corpus where their gloss is auxiliary; and,
+    where a held-out clip is not in this corpus, so that its twins cannot be told, all clips by its signer.
 
     Args:
         store: where the corpora are.
@@ -63,37 +63,39 @@ def of(
     Raises:
         NotReady: it adds nothing.
     """
-    vocabulary = set(own.vocabulary)
-    glosses = vocabulary.union(own.auxiliary, _next(records, own, auxiliary - len(own.auxiliary)))
-    same = [record for record in records if record.gloss in glosses]
-    sampled = {clip.record.clip_id: clip for clip in read(same)}
-    twins = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
-
+    vocabulary = frozenset(own.vocabulary)
     asked = [clip for clip in own.clips if clip.gloss in vocabulary]
     held_out = [clip for clip in asked if clip.split not in LEARNT]
-    untold = {clip.signer for clip in held_out if clip.clip_id not in sampled}
+    there = {record.clip_id for record in records if record.gloss in vocabulary}
+    untold = {clip.signer for clip in held_out if clip.clip_id not in there}
+    further = [record for record in records if record.split == TRAIN and record.clip_id not in known]
+    usable = [record for record in further if not untold or (record.signer and record.signer not in untold)]
+
+    glosses = vocabulary.union(own.auxiliary, _next(usable, own, auxiliary - len(own.auxiliary)))
+    same = [record for record in records if record.gloss in glosses]
+    sampled = {clip.record.clip_id: clip for clip in read(same)}
+    found = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
+    twins = joined((*found, *own.audit.recordings))
+
     barred = _Recordings.of(held_out, twins)
-    of_vocabulary = _Recordings.of([*asked, *(record for record in same if record.gloss in vocabulary)], twins)
-    further = [record for record in same if record.split == TRAIN and record.clip_id not in known]
+    # What a corpus holds out of another gloss is what the next run may be judged by.
+    apart = [record for record in same if record.gloss in vocabulary or record.split != TRAIN]
+    barred_elsewhere = _Recordings.of([*asked, *apart], twins)
     chosen = [
         record
-        for record in further
-        if record not in (barred if record.gloss in vocabulary else of_vocabulary)
-        and not (untold and (not record.signer or record.signer in untold))
+        for record in usable
+        if record.gloss in glosses and record not in (barred if record.gloss in vocabulary else barred_elsewhere)
     ]
+    left_out = sum(record.gloss in glosses for record in further) - len(chosen)
+    reason = "may show the recording of a held-out clip, or under another gloss one of the vocabulary"
     if not chosen:
         raise NotReady(
             f"{store.url}: --supplement {corpus} adds no training clip of the {len(glosses)} glosses"
-            + (f": all {len(further)} may show what a held-out clip shows." if further else ".")
+            + (f": all {left_out} {reason}." if left_out else ".")
             + " Import more clips of them into it, or leave it out."
         )
-    if len(chosen) < len(further):
-        _log.warning(
-            "%d clips of %s may show the same recording as a held-out clip, or one of the vocabulary by another gloss, "
-            "and are left out",
-            len(further) - len(chosen),
-            corpus,
-        )
+    if left_out:
+        _log.warning("%d clips of %s %s, and are left out", left_out, corpus, reason)
     added = [sampled[record.clip_id] for record in chosen]
     return Supplement(
         tuple(replace(one, record=one.record.model_copy(update={"split": SUPPLEMENT})) for one in added), twins
@@ -101,10 +103,8 @@ def of(
 
 
 def _next(records: Sequence[ClipRecord], own: Manifest, count: int) -> list[str]:
-    """So many glosses that the snapshot has not, those with the most training clips here."""
-    supply = Counter(record.gloss for record in records if record.split == TRAIN and record.gloss)
-    for gloss in own.glosses:
-        supply.pop(gloss, None)
+    """So many glosses that the snapshot has not, those with the most of these clips."""
+    supply = Counter(record.gloss for record in records if record.gloss and record.gloss not in own.glosses)
     return sorted(supply, key=lambda gloss: (-supply[gloss], gloss))[: max(0, count)]
 
 

@@ -152,8 +152,11 @@ def test_too_few_of_them_are_told_of(store: DirectoryStore, caplog: pytest.LogCa
     taken(store, glosses=2, auxiliary=1)
     assert "asked for" not in caplog.text
     taken(store, glosses=2, auxiliary=5)
-    assert "clips of 1 further glosses, and 5 auxiliary ones were asked for" in caplog.text
+    assert "corpus wlasl has clips of 1 further glosses, and 5 auxiliary ones were asked for" in caplog.text
     assert "`signet extract --max-glosses 7`" in caplog.text
+    caplog.clear()
+    taken(store, glosses=0, auxiliary=5)
+    assert "0 further glosses" in caplog.text
 
 
 def test_a_run_from_before_them_had_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +240,45 @@ def test_what_a_supplement_shows_of_the_vocabulary_by_another_gloss_is_left_out(
     found = supplemented(store, glosses=2, auxiliary=2)
     assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["more-book", "yes"]
     assert found.manifest.auxiliary == ("who", "yes")
+
+
+def test_what_another_run_may_be_judged_by_is_left_out_of_further_glosses(
+    store: DirectoryStore, other: Callable[..., None]
+) -> None:
+    """A val clip of "no" shows what a training clip of "yes" does: who begins with this one must not have seen it."""
+    other("yes-0", "yes", 300)
+    other("yes-1", "yes", 301)
+    other("no-0", "no", 302)
+    other("no-val", "no", 301, "val")
+    assert [clip.clip_id for clip in supplemented(store, 2, 3).split(SUPPLEMENT)] == ["no-0", "yes-0"]
+
+
+def test_a_recording_is_followed_through_clips_that_were_left_out(
+    store: DirectoryStore, other: Callable[..., None]
+) -> None:
+    """The corpus knows that "hidden" shows what book-0 does, the supplement that "copy" shows what "hidden" does."""
+    recording = moving_clip("hidden", "book", "train", 0)
+    hidden = replace(recording, record=recording.record.model_copy(update={"gloss": "who"}))
+    store.put(layout.clip("wlasl", "hidden"), dump(hidden))
+    for index in (4, 5):
+        store.delete(layout.clip("wlasl", f"who-{index}"))
+    other("hidden", "who", 400)
+    other("copy", "yes", 400)
+    other("yes", "yes", 401)
+
+    found = supplemented(store, 2, 2)
+    assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["yes"]
+    assert ("book-0", "copy", "hidden") in found.manifest.audit.recordings
+    assert "hidden" not in {clip.clip_id for clip in found.manifest.clips}
+
+
+def test_the_opening_counts_what_is_divided_and_what_is_not(store: DirectoryStore) -> None:
+    began: list[Started] = []
+    told = QUICK.model_copy(update={"folds": 2, "num_epochs": 1})
+    run(store, told, new_run_id(), Hooks(on_start=began.append))
+    assert any(
+        "16 clips of train and val, in 2 folds of whole signers, and 6 further ones" in x for x in opening(began[0])
+    )
 
 
 def test_a_supplement_is_pretrained_on_fold_by_fold(store: DirectoryStore, other: Callable[..., None]) -> None:

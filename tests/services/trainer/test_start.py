@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from services.trainer import start
+from services.trainer import snapshot, start
 from services.trainer.config import TrainConfig
 from services.trainer.hooks import Hooks
 from services.trainer.initialisation import new_model
 from services.trainer.members import Abandoned, plan
-from services.trainer.run import new_run_id, run
+from services.trainer.narration import closing
+from services.trainer.run import new_run_id, resume, run
 from services.trainer.start import Start, Taught
 from services.trainer.weights import dump
 from signet import dataset as datasets
@@ -142,7 +143,7 @@ def test_a_fold_is_refused_what_another_fold_of_its_start_may_have(directory_sto
     fill(directory_store)
     before = new_run_id()
     run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks())
-    with pytest.raises(InvalidInput, match=r"is judged by, .* had the same folds \(train it with --folds 3 too"):
+    with pytest.raises(InvalidInput, match=r"is judged by, or from others .* Train one with --folds 3, of the same"):
         run(directory_store, QUICK.model_copy(update={"start_from": before, "folds": 3}), new_run_id(), Hooks())
 
 
@@ -156,6 +157,56 @@ def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: Direct
     with pytest.raises(NotReady, match=rf"not trained to its end, in all folds. .* --resume {before}"):
         start.read(directory_store, before, 2)
     assert start.read(directory_store, before, 0) is not None
+
+
+def test_a_start_of_a_start_is_known_fold_by_fold(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    first, second = new_run_id(), new_run_id()
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), first, Hooks())
+    told = QUICK.model_copy(update={"folds": 2, "start_from": first})
+    run(directory_store, told, second, Hooks())
+
+    result = run(directory_store, told.model_copy(update={"start_from": second}), new_run_id(), Hooks())
+
+    assert result.state == "succeeded"
+    found = start.read(directory_store, second, 2)
+    assert found is not None
+    held_out = [{clip.clip_id for clip in member.held_out} for member in plan(small(directory_store), told)]
+    assert not any({clip.clip_id for clip in found.of(fold).learnt} & held_out[fold] for fold in (0, 1))
+
+
+def test_a_fold_that_begins_after_an_interruption_begins_with_its_own(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    before, after = new_run_id(), new_run_id()
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks())
+    told = QUICK.model_copy(update={"folds": 2, "start_from": before, "lr": 1e-9, "weight_decay": 0.0})
+    epochs: list[object] = []
+    with pytest.raises(Abandoned):
+        run(directory_store, told, after, Hooks(on_epoch=epochs.append, abandoned=lambda: len(epochs) == 2))
+
+    assert resume(directory_store, after, Hooks()).state == "succeeded"
+
+    found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
+    assert found is not None
+    assert again is not None
+    theirs, mine = (one.tensors(1)["encoders.0.hand.0.weight"] for one in (found, again))
+    assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_a_pretraining_that_was_stopped_before_its_last_fold_says_that_none_can_begin_with_it(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    before = new_run_id()
+    result = run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks(stopped=lambda: True))
+
+    lines = list(closing(result, before))
+    assert any("no run can" in line for line in lines)
+    assert any(f"runs/{before}/members/*/weights.safetensors" in line for line in lines)
+    with pytest.raises(NotReady, match=r"It was stopped: begin it again\.$"):
+        start.read(directory_store, before, 2)
 
 
 def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store: DirectoryStore, fill: Fill) -> None:
@@ -179,8 +230,12 @@ def test_a_start_of_a_version_whose_models_are_built_otherwise_is_refused() -> N
             alone("x", QUICK, save(before)).begin(0, new_model(QUICK, 3), MINE)
 
 
+def small(store: DirectoryStore) -> Dataset:
+    return snapshot.take(store, "wlasl", 20, 0)
+
+
 def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
-    found.check(config, plan(dataset, config), dataset.manifest.audit.twins)
+    found.check(config, plan(dataset, config), dataset.manifest.audit.recordings)
 
 
 def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:
@@ -196,8 +251,35 @@ def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: 
     unlike = renamed.model_copy(update={"source_sha256": "f" * 64})
     with pytest.raises(InvalidInput, match="book-6"):
         guarded(QUICK, small_dataset, replace(alone("x", QUICK, learnt=[unlike]), twins=(("another", "book-6"),)))
-    with pytest.raises(InvalidInput, match="leave --folds out"):
-        guarded(QUICK.model_copy(update={"folds": 2}), small_dataset, fair)
+
+
+def test_a_start_that_knows_the_signers_of_a_fold_is_refused(small_dataset: Dataset) -> None:
+    """Other clips of theirs are enough: a fold is judged on people whom it never saw. Those of val may be known."""
+    train = small_dataset.split("train")
+    others = [
+        clip.model_copy(update={"clip_id": f"x{number}", "source_sha256": ""}) for number, clip in enumerate(train)
+    ]
+    folds = QUICK.model_copy(update={"folds": 2})
+
+    guarded(QUICK, small_dataset, alone("x", QUICK, learnt=others))
+    with pytest.raises(InvalidInput, match=r"24 of the 24 clips .* or from others by their signers"):
+        guarded(folds, small_dataset, alone("x", QUICK, learnt=others))
+    nobody = [clip.model_copy(update={"signer": ""}) for clip in others]
+    guarded(folds, small_dataset, alone("x", QUICK, learnt=nobody))
+
+
+def test_the_way_out_of_a_refusal_depends_on_whose_folds_there_are(small_dataset: Dataset) -> None:
+    clips = small_dataset.manifest.clips
+    two, three = (QUICK.model_copy(update={"folds": folds}) for folds in (2, 3))
+    for theirs, mine, way_out in (
+        (QUICK, QUICK, "Begin with a run that learnt from a corpus' train split"),
+        (QUICK, two, "Train one with --folds 2, of the same glosses, or leave --folds out"),
+        (three, two, r"Train one with --folds 2, of the same glosses\.$"),
+        (two, two, "Its folds were others: train it on the same clips"),
+        (two, QUICK, "It was trained with --folds 2: give --folds 2 too"),
+    ):
+        with pytest.raises(InvalidInput, match=way_out):
+            guarded(mine, small_dataset, alone("x", theirs, learnt=clips))
 
 
 @pytest.mark.parametrize(
