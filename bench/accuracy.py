@@ -66,6 +66,7 @@ def _collapse(lr: float, **config: Any) -> Row:
 _CV20_BARS = {"top-1": 84, "top-5": 97, "empty continuous": 1, "gloss errors": 15}
 _SIGNS100_BARS = {"top-1": 77, "top-5": 93, "empty continuous": 1, "ensemble": 81, "gloss errors": 24}
 _MORE = {"supplement": "wlasl2000-hands"}
+_NARROW = {"branches": 4, "hidden_dim": 64, "hand_dim": 24}
 _AUXILIARY = {"auxiliary_glosses": 80, "num_epochs": 60}
 # All that is known of two thousand glosses, apart from the signers of the fold that is held out.
 _CV20_START = {"preset": "phase1", "folds": 5, **_MORE, "auxiliary_glosses": 1975, "batch_size": 128}
@@ -103,9 +104,14 @@ ROWS: Mapping[str, Row] = {
         {"preset": "signs100", "seeds": 3},
         _SIGNS100_BARS,
     ),
+    "signs100-narrow": Row(
+        "the same with four branches of 64 units",
+        {"preset": "signs100", "seeds": 3, **_NARROW},
+        _SIGNS100_BARS,
+    ),
     "signs100-more": Row(
-        "the same; learning also from hands of lost training clips",
-        {"preset": "signs100", "seeds": 3, **_MORE},
+        "four branches of 64 units; learning also from hands of lost training clips",
+        {"preset": "signs100", "seeds": 3, **_NARROW, **_MORE},
         _SIGNS100_BARS,
     ),
     "signs50": Row("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
