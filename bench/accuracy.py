@@ -220,10 +220,10 @@ def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
     return {
         "what": row.what,
         "bars": dict(row.bars),
-        "command": " and ".join(
+        "command": "; ".join(
             [
                 *([_command(row.start)] if row.start else []),
-                _command(row.config) + (" --start-from it" * bool(row.start)),
+                _command(row.config) + (" --start-from <run>" * bool(row.start)),
             ]
         ),
         "clips": result.val_clips,
