@@ -63,6 +63,7 @@ def _collapse(lr: float, **config: Any) -> Row:
     )
 
 
+_CV20 = {"preset": "phase1", "folds": 5, "seeds": 3}
 _CV20_BARS = {"top-1": 84, "top-5": 97, "empty continuous": 1, "gloss errors": 15}
 _SIGNS100_BARS = {"top-1": 77, "top-5": 93, "empty continuous": 1, "ensemble": 81, "gloss errors": 24}
 _MORE = {"supplement": "wlasl2000-hands"}
@@ -74,28 +75,28 @@ _CV20_START = {"preset": "phase1", "folds": 5, **_MORE, "auxiliary_glosses": 197
 ROWS: Mapping[str, Row] = {
     "cv20": Row(
         "20 glosses, 5 folds by signer over train and val",
-        {"preset": "phase1", "folds": 5, "seeds": 3},
+        _CV20,
         _CV20_BARS,
     ),
     "cv20-auxiliary": Row(
         "the same; learning also from 80 auxiliary glosses",
-        {"preset": "phase1", "folds": 5, "seeds": 3, **_AUXILIARY},
+        {**_CV20, **_AUXILIARY},
         _CV20_BARS,
     ),
     "cv20-more": Row(
         "20 glosses, 5 folds; learning also from hands of other signers' lost clips",
-        {"preset": "phase1", "folds": 5, "seeds": 3, **_MORE},
+        {**_CV20, **_MORE},
         _CV20_BARS,
     ),
     "cv20-labels": Row(
         "20 glosses, 5 folds, each begun with labels of 2,000 glosses by other signers",
-        {"preset": "phase1", "folds": 5, "seeds": 3},
+        _CV20,
         _CV20_BARS,
         {**_CV20_START, "num_epochs": 12},
     ),
     "cv20-masked": Row(
         "20 glosses, 5 folds, each begun with masked prediction on other signers",
-        {"preset": "phase1", "folds": 5, "seeds": 3},
+        _CV20,
         _CV20_BARS,
         {**_CV20_START, "pretrain": True, "num_epochs": 15},
     ),
@@ -126,9 +127,7 @@ ROWS: Mapping[str, Row] = {
     "collapse-flat-start": _collapse(0.008, head="linear"),
     "collapse-plain-ctc": _collapse(0.008, head="linear", flat_start=0.0),
     **{
-        f"without-{group}": Row(
-            f"20 glosses, 5 folds, without {group}", {"preset": "phase1", "folds": 5, "seeds": 3, "without": group}
-        )
+        f"without-{group}": Row(f"20 glosses, 5 folds, without {group}", {**_CV20, "without": group})
         for group in ("handshape", "outline", "orientation", "location", "contact", "movement", "hands")
     },
 }
@@ -170,15 +169,15 @@ def main() -> None:
 def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> None:
     config = _config(row.config, jobs)
     console.print(f"{name}: {row.what}")
-    # Its memory is to be that of this row.
-    trained = begun = alone(_train, store, _config(row.start, jobs)) if row.start else None
-    if not isinstance(begun, str):
+    try:
+        # Its memory is to be that of this row, and not of what it begins with.
+        begun = alone(_train, store, _config(row.start, jobs)) if row.start else None
         trained = alone(_train, store, config.model_copy(update={"start_from": begun.run_id if begun else ""}))
-    if not isinstance(trained, Trained):
-        console.print(f"  left out: {trained}")
+    except (NotReady, NotFound) as error:
+        console.print(f"  left out: {error}")
         return
     record = _record(row, config, trained)
-    if isinstance(begun, Trained):
+    if begun:
         record["start_seconds"] = round(begun.result.seconds, 1)
     keep(RESULTS, dict(sorted({**kept(RESULTS), name: record}.items())))
 
@@ -199,15 +198,16 @@ class Trained:
     resident: float
 
 
-def _train(store: str, config: TrainConfig) -> Trained | str:
-    """Train a row, or what it begins with; why it could not be, where its corpus is not there."""
+def _train(store: str, config: TrainConfig) -> Trained:
+    """Train a row, or what it begins with.
+
+    Raises:
+        NotReady, NotFound: its corpus is not there.
+    """
     use_threads(DEFAULT_THREADS)
     started: list[Started] = []
-    try:
-        run_id = new_run_id()
-        result = run(open_store(StoreSettings(store=store)), config, run_id, Hooks(on_start=started.append))
-    except (NotReady, NotFound) as error:
-        return str(error)
+    run_id = new_run_id()
+    result = run(open_store(StoreSettings(store=store)), config, run_id, Hooks(on_start=started.append))
     (begun,) = started
     return Trained(run_id, result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 

@@ -115,6 +115,12 @@ class Manifest(BaseModel):
         return (*self.vocabulary, *self.auxiliary)
 
     @property
+    def asked(self) -> tuple[DatasetClip, ...]:
+        """The clips of the vocabulary: those that a model may be asked about."""
+        vocabulary = frozenset(self.vocabulary)
+        return tuple(clip for clip in self.clips if clip.gloss in vocabulary)
+
+    @property
     def learnt(self) -> tuple[DatasetClip, ...]:
         """The clips that training learns from, those of the train split first."""
         clips = (clip for clip in self.clips if clip.split in LEARNT)

@@ -157,7 +157,7 @@ def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:
 
 
 def _none(store: ObjectStore, manifest: Manifest, split: str, there: int) -> InvalidInput:
-    splits = Counter(clip.split for clip in manifest.clips if clip.gloss in manifest.vocabulary)
+    splits = Counter(clip.split for clip in manifest.asked)
     listed = ", ".join(f"{name or '(none)'} ({count} clips)" for name, count in sorted(splits.items()))
     fault = f"{there} clips, none of a gloss that the model knows" if there else "none either"
     return InvalidInput(

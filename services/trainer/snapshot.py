@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from services.trainer import supplement as supplements
+from services.trainer import supply
 from services.trainer.supplement import Supplement
 from signet import audit, dataset, landmarks, layout
 from signet.dataset import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
@@ -31,7 +32,7 @@ _READERS = 8
 _TOGETHER, _AHEAD = 32, 12
 
 # What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
-_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements)
+_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements, supply)
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -131,8 +132,8 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
         )
 
     trained = Counter(record.gloss for record in usable if record.split == TRAIN)
-    supply = Counter(record.gloss for record in labelled if record.gloss in trained)
-    ranked = sorted(supply, key=lambda gloss: (-supply[gloss], gloss))
+    clips = Counter(record.gloss for record in labelled if record.gloss in trained)
+    ranked = supply.ranked(clips)
     count = choice.glosses or len(ranked)
     glosses, auxiliary = set(ranked[:count]), set(ranked[count : count + choice.auxiliary])
 

@@ -28,7 +28,7 @@ from signet import layout, registry
 from signet.dataset import DatasetClip, Manifest
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.store import ObjectStore
-from signet.twins import joined, with_twins
+from signet.twins import with_twins
 
 # Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
 _SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
@@ -102,7 +102,7 @@ class Start:
                     f"--start-from {self.name} was trained with {flag} {theirs!r}, and this run is told {mine!r}: the "
                     f"weights do not fit. Give {flag} {theirs!r}, or begin with another."
                 )
-        known = joined((*self.twins, *twins))
+        known = (*self.twins, *twins)
         # Seeds of a fold hold out the same.
         held_out = {member.fold: member.held_out for member in members}
         seen = {

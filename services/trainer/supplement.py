@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from services.trainer import supply
 from signet import dataset
 from signet.dataset import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, SampledClip
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
-from signet.twins import joined, with_twins
+from signet.twins import with_twins
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Supplement:
 
     Attributes:
         clips: in the order of their ids, with the split `SUPPLEMENT`.
-        twins: groups of ids, of these and of the snapshot's own clips, that show the same recording.
+        twins: groups of ids, of these, of the snapshot's own clips and of others, that show the same recording.
     """
 
     clips: tuple[SampledClip, ...]
@@ -64,23 +65,23 @@ def of(
         NotReady: it adds nothing.
     """
     vocabulary = frozenset(own.vocabulary)
-    asked = [clip for clip in own.clips if clip.gloss in vocabulary]
-    held_out = [clip for clip in asked if clip.split not in LEARNT]
+    held_out = [clip for clip in own.asked if clip.split not in LEARNT]
     there = {record.clip_id for record in records if record.gloss in vocabulary}
     untold = {clip.signer for clip in held_out if clip.clip_id not in there}
     further = [record for record in records if record.split == TRAIN and record.clip_id not in known]
     usable = [record for record in further if not untold or (record.signer and record.signer not in untold)]
 
-    glosses = vocabulary.union(own.auxiliary, _next(usable, own, auxiliary - len(own.auxiliary)))
+    glosses = vocabulary.union(own.auxiliary)
+    glosses = glosses.union(_next(usable, glosses, auxiliary - len(own.auxiliary)))
     same = [record for record in records if record.gloss in glosses]
     sampled = {clip.record.clip_id: clip for clip in read(same)}
     found = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
-    twins = joined((*found, *own.audit.recordings))
+    twins = (*found, *own.audit.recordings)
 
     barred = _Recordings.of(held_out, twins)
     # What a corpus holds out of another gloss is what the next run may be judged by.
     apart = [record for record in same if record.gloss in vocabulary or record.split != TRAIN]
-    barred_elsewhere = _Recordings.of([*asked, *apart], twins)
+    barred_elsewhere = _Recordings.of([*own.asked, *apart], twins)
     chosen = [
         record
         for record in usable
@@ -102,10 +103,10 @@ def of(
     )
 
 
-def _next(records: Sequence[ClipRecord], own: Manifest, count: int) -> list[str]:
-    """So many glosses that the snapshot has not, those with the most of these clips."""
-    supply = Counter(record.gloss for record in records if record.gloss and record.gloss not in own.glosses)
-    return sorted(supply, key=lambda gloss: (-supply[gloss], gloss))[: max(0, count)]
+def _next(records: Sequence[ClipRecord], glosses: frozenset[str], count: int) -> list[str]:
+    """So many glosses beside these, those with the most of the clips."""
+    clips = Counter(record.gloss for record in records if record.gloss and record.gloss not in glosses)
+    return supply.ranked(clips)[: max(0, count)]
 
 
 @dataclass(frozen=True)

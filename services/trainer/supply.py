@@ -1,12 +1,17 @@
-"""Whether there is something to learn from some clips, said before a training begins."""
+"""What there is to learn from: glosses by their supply of clips, and whether some clips are enough to begin with."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from signet.dataset import Dataset, DatasetClip
 from signet.errors import InvalidInput
 
 _log = logging.getLogger(__name__)
+
+
+def ranked(clips: Mapping[str, int]) -> list[str]:
+    """Glosses by how many clips they have, the best supplied first; of equals, by name."""
+    return sorted(clips, key=lambda gloss: (-clips[gloss], gloss))
 
 
 def check(dataset: Dataset, learnt: Sequence[DatasetClip], *, chosen: bool) -> None:

@@ -23,7 +23,7 @@ from services.trainer.training import Training
 from signet import layout, registry
 from signet.dataset import AUXILIARY, SUPPLEMENT, Dataset
 from signet.errors import InvalidInput
-from signet.landmarks import dump
+from signet.landmarks import Landmarks, dump
 from signet.store import DirectoryStore
 from tests.services.trainer.conftest import GLOSSES, Fill, moving_clip
 
@@ -35,6 +35,11 @@ QUICK = TrainConfig(num_epochs=4, max_glosses=2, auxiliary_glosses=1, hidden_dim
 def store(directory_store: DirectoryStore, fill: Fill) -> DirectoryStore:
     fill(directory_store)
     return directory_store
+
+
+def labelled(clip: Landmarks, gloss: str) -> Landmarks:
+    """The same recording under a gloss that is not what it shows."""
+    return replace(clip, record=clip.record.model_copy(update={"gloss": gloss}))
 
 
 def taken(store: DirectoryStore, glosses: int = 2, auxiliary: int = 1, samples: int = 0) -> Dataset:
@@ -63,8 +68,7 @@ def test_samples_per_gloss_holds_for_them_too(store: DirectoryStore) -> None:
 def test_what_shows_a_recording_of_the_vocabulary_is_left_out(store: DirectoryStore, split: str, seed: int) -> None:
     """A recording of "book" that is labelled "who" too: it would be told from itself, or shows what is held out."""
     recording = moving_clip("double", "book", "train", seed, source_sha256="d" * 64)
-    double = replace(recording, record=recording.record.model_copy(update={"gloss": "who"}))
-    store.put(layout.clip("wlasl", "double"), dump(double))
+    store.put(layout.clip("wlasl", "double"), dump(labelled(recording, "who")))
     original = moving_clip("original", "book", split, seed)
     store.put(layout.clip("wlasl", "original"), dump(original))
 
@@ -193,8 +197,7 @@ def other(store: DirectoryStore) -> Callable[..., None]:
     def put(clip_id: str, gloss: str, seed: int, split: str = "train", **record: object) -> None:
         known = {"corpus": "other", "source_sha256": "", "signer": "9", **record}
         clip = moving_clip(clip_id, "book", split, seed, **known)
-        clip = replace(clip, record=clip.record.model_copy(update={"gloss": gloss}))
-        store.put(layout.clip("other", clip_id), dump(clip))
+        store.put(layout.clip("other", clip_id), dump(labelled(clip, gloss)))
 
     for number, gloss in enumerate(GLOSSES):
         for index in (6, 7):
@@ -258,8 +261,7 @@ def test_a_recording_is_followed_through_clips_that_were_left_out(
 ) -> None:
     """The corpus knows that "hidden" shows what book-0 does, the supplement that "copy" shows what "hidden" does."""
     recording = moving_clip("hidden", "book", "train", 0)
-    hidden = replace(recording, record=recording.record.model_copy(update={"gloss": "who"}))
-    store.put(layout.clip("wlasl", "hidden"), dump(hidden))
+    store.put(layout.clip("wlasl", "hidden"), dump(labelled(recording, "who")))
     for index in (4, 5):
         store.delete(layout.clip("wlasl", f"who-{index}"))
     other("hidden", "who", 400)
