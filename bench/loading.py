@@ -19,7 +19,7 @@ from rich.table import Table
 from services.trainer import snapshot
 from signet import dataset
 from signet.dataset import Dataset, SampledClip
-from signet.landmarks import JOINTS, ClipRecord
+from signet.landmarks import INSTANTS, JOINTS, ClipRecord
 from signet.store import DirectoryStore, StoreSettings, open_store
 
 CLIPS = 10_000
@@ -44,7 +44,7 @@ class Row:
 def made_up(clips: int = CLIPS) -> Dataset:
     """A snapshot of so many clips, of pose and hands."""
     random = np.random.default_rng(0)
-    frames = random.normal(0.5, 0.1, size=(_FRAMES, JOINTS, 3)).astype(np.float32)
+    instants = random.normal(0.5, 0.1, size=(_FRAMES, INSTANTS, JOINTS, 3)).astype(np.float32)
     return dataset.assemble(
         "made-up",
         [
@@ -55,7 +55,7 @@ def made_up(clips: int = CLIPS) -> Dataset:
                     height=480, frame_end=_FRAMES, source_sha256=f"{number:064x}", extractor="bench",
                 ),
                 f"{number:064x}",
-                frames,
+                instants,
             )
             for number in range(clips)
         ],
@@ -77,7 +77,7 @@ def _row(what: str, load: Callable[[], Dataset], times: int) -> Row:
         began = time.perf_counter()
         loaded = load()
         # What is mapped has not been read yet: so it is here.
-        np.max(loaded.frames[..., 0])
+        np.max(loaded.instants[..., 0])
         seconds.append(time.perf_counter() - began)
     return Row(what, len(loaded.manifest.clips), len(loaded.frames), min(seconds), float(np.median(seconds)))
 

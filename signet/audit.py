@@ -11,18 +11,18 @@ quarter of a frame), moved and scaled to fit, and measured joint by joint (`lay_
 
 Distances of the pairs that met, in shoulder widths; | is the limit that they are judged by:
 
-    a body, and hands that move         < 0.012  < 0.02  < 0.03  < 0.045 |  < 0.06  < 0.08  < 0.1
-    64 re-encodings of 16 clips of ours       1      17      17       12 |       2       3      2
-    other pairs of 707 clips of WLASL         0       0       0        0 |       3       2     10
+    a body, and hands that move         < 0.012  < 0.02  < 0.03  < 0.037 |  < 0.045  < 0.06  < 0.08  < 0.1
+    64 re-encodings of 16 clips of ours       6      31      11        4 |        3       4       2      0
+    other pairs of 707 clips of WLASL         0       0       0        0 |        2       3       2     14
 
     no body, or hands held still         < 0.005  < 0.01  < 0.012 |  < 0.015  < 0.02  < 0.03  < 0.045
-    hands of 10,566 clips, of one URL         84       6        2 |        0       1       1        2
-    the same, of two URLs                      1       1        0 |        1       3      11       35
+    hands of 10,566 clips, of one URL         89       3        0 |        0       1       1        2
+    the same, of two URLs                      1       1        0 |        0       2      14       32
 
-The re-encodings are harsh: half of them at three quarters of their size (some of 288 x 192 pixels) or cropped, a
-quarter without their first third; five did not meet at all. The three other pairs below 0.06 are two takes of a sign
-by one signer, as eyes confirm; the two of two URLs are one recording put up twice. The hands' 1,557 clips in 710 groups
-take 15 s of one core.
+The re-encodings are harsh (x264 at CRF 28 to 33; a quarter at three quarters of their size, some of 288 x 192 pixels, a
+quarter cropped, a quarter without their first third); two did not meet at all, and one is left without hands that move.
+The other pairs below 0.06 are two takes of a sign by one signer, as eyes confirm; the two of two URLs are one recording
+put up twice. The hands' 10,566 clips take some 90 s of one core.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,9 +37,9 @@ Frames = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int_]
 
 # Shoulder widths; see the histograms above. With a body to fit them by and hands that move, two takes of one sign by
-# one signer are not nearer than 0.048. Of still hands, and of hands without a body, other handshapes of one spelling
-# lesson come as near as 0.013, and the same recording is mostly within 0.005.
-TWIN_DISTANCE = 0.045
+# one signer are not nearer than 0.038. Of still hands, and of hands without a body, other handshapes of one spelling
+# lesson come as near as 0.016, and the same recording is mostly within 0.005.
+TWIN_DISTANCE = 0.037
 STILL_TWIN_DISTANCE = 0.012
 
 # MediaPipe pose: nose, shoulders, elbows, wrists. The legs and the face's other points say nothing about a sign.

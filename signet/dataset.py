@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet import layout
 from signet.audit import near_identical
 from signet.errors import AlreadyExists, DataLoss, NotFound
-from signet.landmarks import FRAME_RATE, JOINTS, ClipRecord, Landmarks, to_model_input
+from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants
 from signet.store import ObjectStore
 from signet.twins import joined
 
@@ -101,6 +101,8 @@ class Manifest(BaseModel):
     # The corpus of further clips, which are learnt from and never judged by; "" without.
     supplement: str = ""
     frame_rate: float
+    # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Snapshots from before there was any have none.
+    smoothing_seconds: float = 0.0
     # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
     # Further glosses, which are told apart in training only: the classes after those of the vocabulary.
@@ -133,17 +135,27 @@ class Dataset:
 
     Attributes:
         manifest: what it is.
-        frames: float32 [N, 75, 3]; all clips' model inputs, one after the other; NaN where a part is absent. Of a
-            snapshot that was loaded, frames that nobody looks at take no memory, and those that somebody does are given
-            back when it is short.
+        instants: float32 [N, S, 75, 3]; all clips' frames, one after the other, and of each the S instants from it to
+            the next, of which the first is the frame as a model sees it (`signet.landmarks.to_instants`); NaN where a
+            part is absent. Snapshots from before there were others have S = 1. Of a snapshot that was loaded, what
+            nobody looks at takes no memory, and what somebody does is given back when it is short.
     """
 
     manifest: Manifest
-    frames: npt.NDArray[np.float32]
+    instants: npt.NDArray[np.float32]
+
+    @property
+    def frames(self) -> npt.NDArray[np.float32]:
+        """All clips' model inputs, one after the other: float32 [N, 75, 3]."""
+        return self.instants[:, 0]
+
+    def clip_instants(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
+        """What training draws a clip's frames from: float32 [T, S, 75, 3]."""
+        return self.instants[clip.start : clip.start + clip.frames]
 
     def clip_frames(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
         """One clip's model input: float32 [T, 75, 3]."""
-        return self.frames[clip.start : clip.start + clip.frames]
+        return self.clip_instants(clip)[:, 0]
 
     def split(self, split: str) -> list[DatasetClip]:
         """The clips of one split, in the manifest's order."""
@@ -167,16 +179,16 @@ class SourceClip:
 
     def sampled(self) -> "SampledClip":
         """What a snapshot keeps of it, a fraction of its size."""
-        return SampledClip(self.landmarks.record, self.sha256, to_model_input(self.landmarks))
+        return SampledClip(self.landmarks.record, self.sha256, to_instants(self.landmarks))
 
 
 @dataclass(frozen=True, eq=False)
 class SampledClip:
-    """What a snapshot keeps of a clip: its record, the hash of its stored bytes, and its model input [T', 75, 3]."""
+    """What a snapshot keeps of a clip: its record, the hash of its stored bytes, and its instants [T', S, 75, 3]."""
 
     record: ClipRecord
     sha256: str
-    frames: npt.NDArray[np.float32]
+    instants: npt.NDArray[np.float32]
 
 
 def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
@@ -197,7 +209,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
     clips, start = [], 0
     for source in ordered:
         record = source.record
-        frames = len(source.frames)
+        frames = len(source.instants)
         clips.append(
             DatasetClip(
                 clip_id=record.clip_id,
@@ -211,7 +223,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
             )
         )
         start += frames
-    shard = np.concatenate([source.frames for source in ordered])
+    shard = np.concatenate([source.instants for source in ordered])
     own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
     asked = {clip.gloss for clip in clips if clip.split not in (SUPPLEMENT, AUXILIARY)}
     vocabulary = tuple(sorted(asked))
@@ -219,6 +231,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
     content = {
         "schema": SCHEMA,
         "frame_rate": FRAME_RATE,
+        "smoothing_seconds": SMOOTHING_SECONDS,
         "vocabulary": vocabulary,
         "clips": [[clip.clip_id, clip.gloss, clip.split, clip.signer, clip.sha256] for clip in clips],
         "shard": _digest(shard),
@@ -231,11 +244,12 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
         extractor=own.extractor,
         supplement=next((one.record.corpus for one in ordered if one.record.split == SUPPLEMENT), ""),
         frame_rate=FRAME_RATE,
+        smoothing_seconds=SMOOTHING_SECONDS,
         vocabulary=vocabulary,
         auxiliary=auxiliary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
-        audit=_audit(clips, shard, twins),
+        audit=_audit(clips, shard[:, 0], twins),
     )
     return Dataset(manifest, shard)
 
@@ -252,7 +266,7 @@ def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> No
     key = layout.dataset_manifest(name, version)
     if not repair and store.stat(key):
         return
-    store.put(layout.dataset_shard(name, version), _encode(dataset.frames))
+    store.put(layout.dataset_shard(name, version), _encode(dataset.instants))
     manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
     if repair:
         return store.put(key, manifest)
@@ -300,36 +314,38 @@ def load(store: ObjectStore, name: str, version: str) -> Dataset:
 # copy hundreds of megabytes several times and cannot read from a memory map of ours. A file is the header's length as
 # uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
 # https://huggingface.co/docs/safetensors.
-def _header(frames: npt.NDArray[np.float32]) -> bytes:
-    text = json.dumps(
-        {"frames": {"dtype": "F32", "shape": frames.shape, "data_offsets": [0, frames.nbytes]}}, separators=(",", ":")
-    )
+def _header(instants: npt.NDArray[np.float32]) -> bytes:
+    entry = {"dtype": "F32", "shape": instants.shape, "data_offsets": [0, instants.nbytes]}
+    text = json.dumps({"frames": entry}, separators=(",", ":"))
     text += " " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text.encode()
 
 
-def _encode(frames: npt.NDArray[np.float32]) -> bytes:
-    return b"".join((_header(frames), _bytes(frames)))
+def _encode(instants: npt.NDArray[np.float32]) -> bytes:
+    return b"".join((_header(instants), _bytes(instants)))
 
 
-def _digest(frames: npt.NDArray[np.float32]) -> str:
-    digest = hashlib.sha256(_header(frames))
-    digest.update(_bytes(frames))
+def _digest(instants: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(_header(instants))
+    digest.update(_bytes(instants))
     return digest.hexdigest()
 
 
-def _bytes(frames: npt.NDArray[np.float32]) -> memoryview:
-    return np.ascontiguousarray(frames, "<f4").data.cast("B")
+def _bytes(instants: npt.NDArray[np.float32]) -> memoryview:
+    return np.ascontiguousarray(instants, "<f4").data.cast("B")
 
 
 def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
-    """The frames in a shard's own memory: float32 [N, 75, 3]."""
+    """What is in a shard's own memory: float32 [N, S, 75, 3]."""
     (length,) = struct.unpack("<Q", shard[:8])
     entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
-    if entry["dtype"] != "F32" or entry["shape"][1:] != [JOINTS, 3]:
-        raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, {JOINTS}, 3]")
+    frames, *instants = entry["shape"][:-2]
+    if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(instants) > 1:
+        raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")
     start, end = entry["data_offsets"]
-    return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(entry["shape"])
+    return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(
+        (frames, *(instants or [1]), JOINTS, 3)
+    )
 
 
 def _audit(

@@ -45,6 +45,8 @@ class ModelCard(BaseModel):
     # Class c is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
     frame_rate: float
+    # How its clips were smoothed; those of cards from before there was that, not at all.
+    smoothing_seconds: float = 0.0
     # How the model is decoded; part of it, so that every reader decodes alike. The blank's penalty holds for isolated
     # signs too. Cards from before there was a beam search are read as if they had its defaults.
     blank_penalty: float = Field(allow_inf_nan=False)

@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from signet import registry
 from signet.decoding import align, best_path, blank_ratio, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, SignetError
-from signet.landmarks import FRAME_RATE, JOINTS
+from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS
 from signet.store import ObjectStore
 
 ONNX_FILE = "model.onnx"
@@ -211,6 +211,11 @@ class LoadedModel:
         if card.frame_rate != FRAME_RATE:
             raise self._fault(
                 f"it was trained at {card.frame_rate:g} frames a second, and clips come at {FRAME_RATE:g}"
+            )
+        if card.smoothing_seconds != SMOOTHING_SECONDS:
+            raise self._fault(
+                f"it was trained on landmarks smoothed over {card.smoothing_seconds:g} s, and clips come smoothed over "
+                f"{SMOOTHING_SECONDS:g} s"
             )
         if not card.vocabulary or len(set(card.vocabulary)) != len(card.vocabulary):
             raise self._fault("its vocabulary is empty or names a gloss twice")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,16 +29,18 @@ class Clips:
     """Some clips of a snapshot, on the device.
 
     Attributes:
-        frames: float32 [N, 3 · J], all of them: x of the joints that features are made of, then y, then z; zero where
-            a part is absent.
-        present: bool [N, 3]: pose, left hand, right hand.
+        joints: float32 [N · S, 3 · J], all of them, S instants to a frame, of which a model sees the first: x of the
+            joints that features are made of, then y, then z; zero where a part is absent.
+        present: bool [N · S, 3]: pose, left hand, right hand.
+        instants: S, how many there are to a frame.
         starts: int64 [M], each clip's first frame.
-        lengths: int64 [M].
+        lengths: int64 [M], frames.
         labels: int64 [M], classes 1..C.
     """
 
-    frames: Tensor
+    joints: Tensor
     present: Tensor
+    instants: int
     starts: Tensor
     lengths: Tensor
     labels: Tensor
@@ -48,11 +49,17 @@ class Clips:
     def of(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
         """These clips of this snapshot."""
         lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
-        frames = [dataset.clip_frames(clip)[:, USED_JOINTS].transpose(0, 2, 1) for clip in clips]
-        joints = torch.from_numpy(np.concatenate(frames) if frames else np.zeros((0, 3, len(USED_JOINTS)), np.float32))
+        instants = dataset.instants.shape[1]
+        joints = torch.empty((int(lengths.sum()) * instants, 3, len(USED_JOINTS)))
+        # Clip by clip, so that of thousands no second copy is ever there.
+        for clip, rows in zip(clips, torch.split(joints, (lengths * instants).tolist()), strict=True):
+            seen = dataset.clip_instants(clip)[:, :, USED_JOINTS]
+            rows.copy_(torch.from_numpy(seen).flatten(0, 1).transpose(1, 2))
+        present = ~joints[:, 0, PART_STARTS].isnan()
         return cls(
-            frames=joints.nan_to_num().flatten(1).to(device),
-            present=~joints[:, 0, PART_STARTS].isnan().to(device),
+            joints=joints.nan_to_num_().flatten(1).to(device),
+            present=present.to(device),
+            instants=instants,
             starts=(lengths.cumsum(0) - lengths).to(device),
             lengths=lengths.to(device),
             labels=torch.tensor([dataset.label(clip) for clip in clips], dtype=torch.long, device=device),
@@ -83,7 +90,8 @@ class Clips:
         """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""
         steps = torch.arange(int(self.lengths.max()), device=self.starts.device)[None, :]
         frames = torch.minimum(self.starts[:, None] + steps, (self.starts + self.lengths - 1)[:, None])
-        return _frames_last(self.frames[frames]), self.present[frames].permute(2, 0, 1)
+        rows = frames * self.instants
+        return _frames_last(self.joints[rows]), self.present[rows].permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -208,17 +216,19 @@ class Sampler:
         """These clips, each bent in its own way, in their new lengths: joints [3, J, M, T], present [3, M, T]."""
         clips = self._clips
         original = clips.lengths[group]
-        times = sample_times(original, lengths, self._augmentation, self._generator)
+        times = clips.instants * sample_times(original, lengths, self._augmentation, self._generator)
         before = times.floor().long()
-        after = torch.minimum(before + 1, original[:, None] - 1)
-        before, after, weight = before + clips.starts[group, None], after + clips.starts[group, None], times - before
+        after = torch.minimum(before + 1, clips.instants * (original[:, None] - 1))
+        weight = times - before
+        starts = clips.instants * clips.starts[group, None]
+        before, after = before + starts, after + starts
         left, right = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
-        # Between a frame that has a part and one that has not, the nearer one decides.
+        # Between an instant that has a part and one that has not, the nearer one decides.
         nearer = weight.round()
         both = left & right
         present = both | torch.where(nearer > 0, right, left)
         weights = torch.where(both, weight, nearer)
-        here, there = _frames_last(clips.frames[before]), _frames_last(clips.frames[after])
+        here, there = _frames_last(clips.joints[before]), _frames_last(clips.joints[after])
         joints = [
             torch.lerp(here[:, part], there[:, part], weights[index])
             for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))

@@ -115,7 +115,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     waiting = deque(members)
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
         frames = Path(folder, "frames.npy")
-        np.save(frames, dataset.frames)
+        np.save(frames, dataset.instants)
         setting = _Setting(dataset.manifest, frames, config, str(device), torch.get_num_threads(), state_seconds, begin)
         crew = [_Worker(setting) for _ in range(min(config.jobs, len(waiting)))]
         try:

@@ -323,12 +323,13 @@ def _chosen(clips: Clips, rows: npt.NDArray[np.int64]) -> Clips:
 def _joined_clips(clips: Clips) -> Clips:
     """Sequences of `CONCATENATED` consecutive clips as if they had been one clip each; their labels mean nothing."""
     steps = torch.arange(int(clips.lengths.max()), device=clips.starts.device)
-    frames = (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
+    rows = clips.instants * (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
     lengths = clips.lengths.view(-1, CONCATENATED).sum(dim=1)
     return replace(
         clips,
-        frames=clips.frames[frames],
-        present=clips.present[frames],
+        joints=clips.joints[rows],
+        present=clips.present[rows],
+        instants=1,
         starts=lengths.cumsum(0) - lengths,
         lengths=lengths,
         labels=clips.labels[::CONCATENATED],

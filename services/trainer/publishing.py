@@ -115,6 +115,7 @@ def _card(
         dataset_version=manifest.version,
         vocabulary=manifest.vocabulary,
         frame_rate=manifest.frame_rate,
+        smoothing_seconds=manifest.smoothing_seconds,
         blank_penalty=outcome.decoder.blank_penalty,
         insertion_penalty=outcome.decoder.insertion_penalty,
         repetition_penalty=outcome.decoder.repetition_penalty,

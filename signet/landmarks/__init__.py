@@ -1,6 +1,13 @@
 """Landmark tensors: the stored format, and the one path from it to a model's input."""
 
-from signet.landmarks.sampling import FRAME_RATE, MAX_GAP_SECONDS, to_model_input
+from signet.landmarks.sampling import (
+    FRAME_RATE,
+    INSTANTS,
+    MAX_GAP_SECONDS,
+    SMOOTHING_SECONDS,
+    to_instants,
+    to_model_input,
+)
 from signet.landmarks.tensor import (
     HEADER_BYTES,
     JOINTS,
@@ -20,6 +27,7 @@ from signet.landmarks.tensor import (
 __all__ = [
     "FRAME_RATE",
     "HEADER_BYTES",
+    "INSTANTS",
     "JOINTS",
     "LEFT_HAND",
     "MAX_GAP_SECONDS",
@@ -28,10 +36,12 @@ __all__ = [
     "POSE_JOINTS",
     "RIGHT_HAND",
     "SCHEMA",
+    "SMOOTHING_SECONDS",
     "ClipRecord",
     "Landmarks",
     "dump",
     "load",
     "read_record",
+    "to_instants",
     "to_model_input",
 ]

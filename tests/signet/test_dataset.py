@@ -10,7 +10,7 @@ import safetensors.numpy
 from signet import dataset, layout
 from signet.dataset import Audit, SourceClip
 from signet.errors import DataLoss, NotFound
-from signet.landmarks import dump, to_model_input
+from signet.landmarks import dump, to_instants, to_model_input
 from signet.store import DirectoryStore, ObjectStore
 from tests.conftest import MakeClip
 
@@ -40,6 +40,7 @@ def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceCl
     for clip in made.manifest.clips:
         (source,) = [source for source in sources if source.landmarks.record.clip_id == clip.clip_id]
         assert np.array_equal(made.clip_frames(clip), to_model_input(source.landmarks), equal_nan=True)
+        assert np.array_equal(made.clip_instants(clip), to_instants(source.landmarks), equal_nan=True)
 
 
 def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[SourceClip]) -> None:
@@ -67,7 +68,7 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
     dataset.publish(object_store, made)
     back = dataset.load(object_store, "wlasl", made.manifest.version)
     assert back.manifest == made.manifest
-    assert np.array_equal(back.frames, made.frames, equal_nan=True)
+    assert np.array_equal(back.instants, made.instants, equal_nan=True)
 
 
 def test_a_shard_is_what_safetensors_itself_would_write(
@@ -76,18 +77,21 @@ def test_a_shard_is_what_safetensors_itself_would_write(
     made = dataset.build("wlasl", sources)
     dataset.publish(directory_store, made)
     shard = directory_store.get(layout.dataset_shard("wlasl", made.manifest.version))
-    assert shard == safetensors.numpy.save({"frames": made.frames})
+    assert shard == safetensors.numpy.save({"frames": made.instants})
 
 
-def test_an_older_shard_with_more_in_its_header_is_read(
+def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
     directory_store: DirectoryStore, sources: list[SourceClip]
 ) -> None:
     made = dataset.build("wlasl", sources)
-    shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": made.frames}, {"by": "somebody"})
+    frames = np.ascontiguousarray(made.frames)
+    shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": frames}, {"by": "somebody"})
     manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
     directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
     directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
-    assert np.array_equal(dataset.load(directory_store, "wlasl", "v").frames, made.frames, equal_nan=True)
+    back = dataset.load(directory_store, "wlasl", "v")
+    assert np.array_equal(back.frames, frames, equal_nan=True)
+    assert back.instants.shape[1] == 1
 
 
 def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
@@ -95,13 +99,20 @@ def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
 ) -> None:
     made = dataset.build("wlasl", sources)
     dataset.publish(object_store, made)
-    dataset.load(object_store, "wlasl", made.manifest.version).frames[:] = 0
+    dataset.load(object_store, "wlasl", made.manifest.version).instants[:] = 0
     again = dataset.load(object_store, "wlasl", made.manifest.version)
-    assert np.array_equal(again.frames, made.frames, equal_nan=True)
+    assert np.array_equal(again.instants, made.instants, equal_nan=True)
 
 
 @pytest.mark.parametrize(
-    "tensors", [{"frames": np.zeros((4, 3), np.float32)}, {"frames": np.zeros((4, 75, 3), np.float16)}, {}]
+    "tensors",
+    [
+        {"frames": np.zeros((4, 3), np.float32)},
+        {"frames": np.zeros((4, 75, 3), np.float16)},
+        {"frames": np.zeros((2, 2, 2, 75, 3), np.float32)},
+        {"frames": np.zeros(225, np.float32)},
+        {},
+    ],
 )
 def test_a_shard_of_something_else_is_data_loss(
     directory_store: DirectoryStore, sources: list[SourceClip], tensors: dict[str, npt.NDArray[np.generic]]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from services.evaluator.settings import EvaluatorSettings
 from signet import dataset, landmarks, registry
 from signet.dataset import Dataset, SourceClip
-from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, ClipRecord, Landmarks
+from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, SMOOTHING_SECONDS, ClipRecord, Landmarks
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore
 
@@ -151,6 +151,7 @@ class World:
             "dataset_version": snapshot.manifest.version,
             "vocabulary": snapshot.manifest.vocabulary,
             "frame_rate": FRAME_RATE,
+            "smoothing_seconds": SMOOTHING_SECONDS,
             "blank_penalty": 1.5,
             "parameters": 1234,
             "config": {},

@@ -4,8 +4,9 @@ import torch
 
 from services.trainer.augment import Augmentation, sample_times, warped_lengths
 from services.trainer.batches import Batch, Clips, Sampler
-from services.trainer.features import Features
+from services.trainer.features import USED_JOINTS, Features
 from signet.dataset import Dataset
+from signet.landmarks import INSTANTS
 
 
 def sampler(dataset: Dataset, seed: int = 0, batch_size: int = 5) -> Sampler:
@@ -51,6 +52,22 @@ def test_parts_of_like_length_hold_each_sequence_once_and_little_padding() -> No
             assert part.lengths[row] == part.target_lengths[row] == lengths[number] == part.inside[row].sum()
             assert (part.frame_labels[row, : lengths[number]] == number).all()
             assert (part.features[row, : lengths[number]] == number).all()
+
+
+def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset) -> None:
+    """Half as fast, there are twice the frames, of which each other lies between two that a model sees."""
+    device, train = torch.device("cpu"), small_dataset.split("train")
+    still = Augmentation(**dict.fromkeys(vars(Augmentation()), 0.0))
+    clips = Clips.of(small_dataset, train, device)
+    drawn = Sampler(clips, Features(), 5, 1, still, torch.Generator())
+    lengths = 2 * clips.lengths - 1
+    seen, _ = drawn._augmented(torch.arange(len(clips)), lengths)
+    for row, clip in enumerate(train):
+        instants = torch.from_numpy(small_dataset.clip_instants(clip))[:, :, USED_JOINTS].flatten(0, 1).nan_to_num()
+        at = torch.arange(int(lengths[row])) * INSTANTS / 2
+        low = at.floor().long()
+        between = torch.lerp(instants[low], instants[at.ceil().long()], (at - low)[:, None, None])
+        assert torch.allclose(seen[:, :, row, : lengths[row]], between.permute(2, 1, 0), atol=1e-5)
 
 
 def test_equal_seeds_give_equal_batches_and_others_do_not(small_dataset: Dataset) -> None:

@@ -1,5 +1,7 @@
 """From stored frames to the model's: what stands still stays, what moves evenly moves evenly, what is lost is lost."""
 
+import tracemalloc
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,13 +10,16 @@ from hypothesis import strategies as st
 
 from signet.landmarks import (
     FRAME_RATE,
+    INSTANTS,
     LEFT_HAND,
     MAX_GAP_SECONDS,
     PARTS,
     POSE,
     RIGHT_HAND,
+    SMOOTHING_SECONDS,
     ClipRecord,
     Landmarks,
+    to_instants,
     to_model_input,
 )
 from tests.conftest import MakeClip
@@ -126,3 +131,48 @@ def test_a_clip_that_begins_late_is_sampled_from_its_first_frame(make_clip: Make
     sampled = to_model_input(clip)
     assert len(sampled) == round(FRAME_RATE)
     assert np.allclose(sampled[0], 1.25, atol=1e-3)
+
+
+@pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
+def test_trembling_is_averaged_away(make_clip: MakeClip, fps: float) -> None:
+    clip = make_clip(frames=round(20 * fps), fps=fps, slope=0.0)
+    tremble = np.random.default_rng(0).normal(0, 0.01, clip.landmarks.shape)
+    clip.landmarks[:] = (0.5 + tremble).astype(np.float16)
+    # Of so many frames that a Gaussian is nearly an integral, the mean's deviation is 1/sqrt(2·sqrt(pi)·sigma·fps).
+    left = 0.01 / np.sqrt(2 * np.sqrt(np.pi) * SMOOTHING_SECONDS * fps)
+    assert np.isclose(to_model_input(clip)[5:-5].std(), left, rtol=0.05)
+
+
+def test_a_stroke_keeps_its_course(make_clip: MakeClip) -> None:
+    """A turn every second is what signing has; one every 0.1 s is the tracker's."""
+    times = np.arange(120) / 30
+    slow, fast = (np.sin(2 * np.pi * hertz * times)[:, None, None] for hertz in (1, 10))
+    clip = make_clip(frames=120)
+    for wave, least, most in ((slow, 0.93, 0.97), (fast, 0.0, 0.02)):
+        clip.landmarks[:] = np.float16(wave)
+        kept = np.abs(to_instants(clip)[3:-3]).max()
+        assert least <= kept <= most
+
+
+def test_the_first_instant_of_each_frame_is_what_a_model_sees(make_clip: MakeClip) -> None:
+    presence = np.random.default_rng(0).integers(0, 2, (90, 3))
+    clip = make_clip(frames=90, fps=29.97, presence=presence)
+    clip.landmarks[:] += np.random.default_rng(1).normal(0, 0.1, clip.landmarks.shape).astype(np.float16)
+    seen, instants = to_model_input(clip), to_instants(clip)
+    assert instants.shape == (len(seen), INSTANTS, 75, 3)
+    assert np.array_equal(instants[:, 0], seen, equal_nan=True)
+
+
+def test_instants_are_evenly_spaced(make_clip: MakeClip) -> None:
+    assert _on_line(to_instants(make_clip(frames=60)).reshape(-1, 75, 3)[:-INSTANTS], 0.25 / INSTANTS)
+
+
+def test_an_hour_is_made_a_few_seconds_at_a_time(make_clip: MakeClip) -> None:
+    """Its frames weighed against one another at once would take gigabytes."""
+    hour = make_clip(frames=3600 * 30, slope=1e-4)
+    tracemalloc.start()
+    sampled = to_model_input(hour)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(sampled) == 36_000
+    assert most < 500 * 2**20
