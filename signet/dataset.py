@@ -1,4 +1,4 @@
-"""Dataset snapshots: an immutable, hashed choice of clips with their labels, and all their frames in one file.
+"""Dataset snapshots: an immutable, hashed choice of clips with their labels, and all they look like in one file.
 
 A snapshot's version is the hash of what it holds, so the same choice of the same clips is the same version, and a
 report that names a version names its data exactly.
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet import layout
 from signet.audit import near_identical
 from signet.errors import AlreadyExists, DataLoss, NotFound
-from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants
+from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants, unlike
 from signet.store import ObjectStore
 from signet.twins import joined
 
@@ -110,6 +110,11 @@ class Manifest(BaseModel):
     clips: tuple[DatasetClip, ...]
     shard_sha256: str
     audit: Audit
+
+    @property
+    def unlike(self) -> str:
+        """How its clips were sampled otherwise than they are here; "" if they were not."""
+        return unlike(self.frame_rate, self.smoothing_seconds)
 
     @property
     def glosses(self) -> tuple[str, ...]:
@@ -310,9 +315,9 @@ def load(store: ObjectStore, name: str, version: str) -> Dataset:
         raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} cannot be read ({error}).") from error
 
 
-# A shard is safetensors with the one tensor "frames". It is written and read here without that library, which would
-# copy hundreds of megabytes several times and cannot read from a memory map of ours. A file is the header's length as
-# uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
+# A shard is safetensors with the one tensor "frames", which holds the instants. It is written and read here without
+# that library, which would copy hundreds of megabytes several times and cannot read from a memory map of ours. A file
+# is the header's length as uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
 # https://huggingface.co/docs/safetensors.
 def _header(instants: npt.NDArray[np.float32]) -> bytes:
     entry = {"dtype": "F32", "shape": instants.shape, "data_offsets": [0, instants.nbytes]}

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet import layout
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
+from signet.landmarks import unlike
 from signet.store import ObjectStore
 
 SCHEMA = "signet.model/1"
@@ -63,6 +64,11 @@ class ModelCard(BaseModel):
     onnx_difference: float
     # sha256 of the other files of this version, by name.
     files: dict[str, str]
+
+    @property
+    def unlike(self) -> str:
+        """How clips were sampled otherwise for it than they are here; "" if they were not."""
+        return unlike(self.frame_rate, self.smoothing_seconds)
 
     @property
     def decoder(self) -> ContinuousDecoder:

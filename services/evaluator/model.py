@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from signet import registry
 from signet.decoding import align, best_path, blank_ratio, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, SignetError
-from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS
+from signet.landmarks import JOINTS
 from signet.store import ObjectStore
 
 ONNX_FILE = "model.onnx"
@@ -208,15 +208,8 @@ class LoadedModel:
             raise self._fault(
                 f"its card is of schema {card.schema_version!r}, and this evaluator reads {registry.SCHEMA}"
             )
-        if card.frame_rate != FRAME_RATE:
-            raise self._fault(
-                f"it was trained at {card.frame_rate:g} frames a second, and clips come at {FRAME_RATE:g}"
-            )
-        if card.smoothing_seconds != SMOOTHING_SECONDS:
-            raise self._fault(
-                f"it was trained on landmarks smoothed over {card.smoothing_seconds:g} s, and clips come smoothed over "
-                f"{SMOOTHING_SECONDS:g} s"
-            )
+        if card.unlike:
+            raise self._fault(card.unlike)
         if not card.vocabulary or len(set(card.vocabulary)) != len(card.vocabulary):
             raise self._fault("its vocabulary is empty or names a gloss twice")
 
@@ -237,7 +230,7 @@ class LoadedModel:
             raise self._fault("what its graph answers is not normalised: these are no log-probabilities")
 
     def _fault(self, fault: str) -> DataLoss:
-        return DataLoss(f"model {self.name} cannot be served: {fault}. Publish it again with `signet train`.")
+        return DataLoss(f"model {self.name} cannot be served: {fault}. Train one anew with `signet train`.")
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -73,7 +73,7 @@ class _Setting:
     """What a worker is given once."""
 
     manifest: Manifest
-    frames: Path
+    instants: Path
     config: TrainConfig
     device: str
     threads: int
@@ -114,9 +114,11 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     """
     waiting = deque(members)
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
-        frames = Path(folder, "frames.npy")
-        np.save(frames, dataset.instants)
-        setting = _Setting(dataset.manifest, frames, config, str(device), torch.get_num_threads(), state_seconds, begin)
+        instants = Path(folder, "instants.npy")
+        np.save(instants, dataset.instants)
+        setting = _Setting(
+            dataset.manifest, instants, config, str(device), torch.get_num_threads(), state_seconds, begin
+        )
         crew = [_Worker(setting) for _ in range(min(config.jobs, len(waiting)))]
         try:
             for worker in crew:
@@ -304,7 +306,7 @@ def _work(connection: Connection, setting: _Setting) -> None:
     torch.set_num_threads(setting.threads)
     boss = _Boss(connection)
     logging.basicConfig(level="INFO", handlers=[_Passed(boss)])
-    dataset = Dataset(setting.manifest, np.load(setting.frames, mmap_mode="c"))
+    dataset = Dataset(setting.manifest, np.load(setting.instants, mmap_mode="c"))
     while True:
         job = boss.job()
         try:

@@ -18,10 +18,12 @@ def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[Mo
     Raises:
         NotFound: there is none.
         DataLoss: its weights are damaged.
-        NotReady: it was published by a version of Signet whose models are built otherwise.
+        NotReady: it was published by a version of Signet whose models are built otherwise, or see clips otherwise.
     """
     card = registry.read_card(store, name, registry.resolve(store, name, version_or_alias))
     whose = f"model {card.name}/{card.version}"
+    if card.unlike:
+        raise NotReady(f"{whose} does not go with this version of Signet: {card.unlike}. Train again with this one.")
     try:
         config = TrainConfig.stored(card.config)
     except ValidationError as error:

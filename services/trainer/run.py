@@ -31,7 +31,7 @@ from services.trainer.result import Result
 from signet import dataset as datasets
 from signet import heldout, layout
 from signet.dataset import TRAIN, VAL
-from signet.errors import InvalidInput, SignetError, Unavailable
+from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore
 
@@ -122,6 +122,11 @@ class _Run:
             )
         else:
             self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)
+            if self._dataset.manifest.unlike:
+                raise NotReady(
+                    f"run {self._run_id} cannot go on: {self._dataset.manifest.unlike}. Nobody could serve its model. "
+                    "Finish it with the version of Signet that began it, or train anew."
+                )
         self._members = plan(self._dataset, self._config)
         self._checkpoints = self._record()
         try:

@@ -7,6 +7,7 @@ from signet.landmarks.sampling import (
     SMOOTHING_SECONDS,
     to_instants,
     to_model_input,
+    unlike,
 )
 from signet.landmarks.tensor import (
     HEADER_BYTES,
@@ -44,4 +45,5 @@ __all__ = [
     "read_record",
     "to_instants",
     "to_model_input",
+    "unlike",
 ]

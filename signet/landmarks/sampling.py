@@ -17,14 +17,14 @@ INSTANTS = 3
 # sign's hold is longer than that.
 MAX_GAP_SECONDS = 0.3
 
-# A tracker's joints tremble from frame to frame by more than a fingertip's width. Each instant is a mean of the frames
-# about it, by a Gaussian of this deviation, which ends at three.
+# A tracker's joints tremble from frame to frame. Each instant is read off a line through the frames about it, weighted
+# by a Gaussian of this deviation, which ends at three of them.
 SMOOTHING_SECONDS = 0.05
-_REACH_SECONDS = 3 * SMOOTHING_SECONDS
 
-# Stored times are float32. At 30 fps a gap of exactly 0.3 s and a distance of exactly half a step are everyday: neither
-# must be decided by rounding.
+# Stored times are float32. At 30 fps a gap of exactly 0.3 s and a distance of exactly half a step are everyday, at 20
+# fps three frames are as far as the Gaussian reaches: none of it must be decided by rounding.
 _TIME_TOLERANCE = 1e-4
+_REACH_SECONDS = 3 * SMOOTHING_SECONDS + _TIME_TOLERANCE
 
 # Instants that are made at a time: a few seconds of them, so that an hour's weights are never there together.
 _AT_ONCE = 64
@@ -36,7 +36,8 @@ def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
     """Resample a clip to `FRAME_RATE`, smooth it, and fill its short gaps.
 
     A part is there at an instant if it was found in a frame before and in one after, at most `MAX_GAP_SECONDS` apart,
-    or in one within half a step. Where it is, is told by a line through the frames about the instant (`_weights`).
+    or in one within half a step. Where it is, is told by a line through the frames about the instant, or, across a gap
+    that is longer than the Gaussian reaches, by the line between the two frames (`_weights`).
 
     Returns:
         float32 [T', 75, 3] with T' = ceil(duration · FRAME_RATE), at least 1; NaN where a part is absent.
@@ -62,6 +63,15 @@ def to_instants(clip: Landmarks) -> npt.NDArray[np.float32]:
     return sampled.reshape(frames, INSTANTS, JOINTS, 3)
 
 
+def unlike(frame_rate: float, smoothing_seconds: float) -> str:
+    """How clips that were sampled so are other than those that are sampled here; "" if they are not."""
+    if frame_rate != FRAME_RATE:
+        return f"its clips were sampled at {frame_rate:g} frames a second, and come at {FRAME_RATE:g} now"
+    if smoothing_seconds != SMOOTHING_SECONDS:
+        return f"its landmarks were smoothed over {smoothing_seconds:g} s, and are over {SMOOTHING_SECONDS:g} s now"
+    return ""
+
+
 def _fill(sampled: npt.NDArray[np.float32], times: Floats, joints: Floats, grid: Floats) -> None:
     """Write one part's joints [n, 3 · J] at these times into the instants of the grid at which it is there."""
     right = np.clip(np.searchsorted(times, grid), 0, len(times) - 1)
@@ -71,7 +81,7 @@ def _fill(sampled: npt.NDArray[np.float32], times: Floats, joints: Floats, grid:
     nearest = np.where(np.abs(grid - times[left]) <= np.abs(times[right] - grid), times[left], times[right])
     close = np.abs(nearest - grid) <= 0.5 / FRAME_RATE + _TIME_TOLERANCE
     there = np.flatnonzero(bridged | close)
-    # Nothing is told of what was before the first sighting, or after the last.
+    # Beside a gap that is not bridged, the place of the nearest sighting is held, and not carried on along a line.
     at = np.where(bridged, grid, nearest)[there]
     for start in range(0, len(there), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)

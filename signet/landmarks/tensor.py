@@ -29,6 +29,9 @@ PARTS = {"pose": POSE, "left": LEFT_HAND, "right": RIGHT_HAND}
 # Ten minutes at 60 fps. An isolated sign takes seconds; more is a film, or an attack.
 MAX_FRAMES = 36_000
 
+# Whoever reads a clip samples it at even steps. Two frames that are weeks apart would be millions of these.
+MAX_SECONDS = 3_600.0
+
 # A range read of this many bytes from the front of a stored clip always holds its record.
 HEADER_BYTES = 4096
 
@@ -157,6 +160,8 @@ def _check(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> None:
     times = tensors["timestamps"].astype(np.float64)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         _refuse(name, "'timestamps' must be finite and strictly increasing")
+    if times[-1] - times[0] > MAX_SECONDS:
+        _refuse(name, f"'timestamps' span {times[-1] - times[0]:g} s; at most {MAX_SECONDS:g} s are allowed")
     presence = tensors["presence"].astype(np.uint8)
     if (presence > 1).any():
         _refuse(name, "'presence' must hold 0 and 1 only")

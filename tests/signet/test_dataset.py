@@ -34,6 +34,7 @@ def sources(make_clip: MakeClip) -> list[SourceClip]:
 def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceClip]) -> None:
     made = dataset.build("wlasl", sources)
     assert made.manifest.vocabulary == ("book", "drink")
+    assert not made.manifest.unlike
     assert [clip.clip_id for clip in made.manifest.clips] == ["1", "2", "3"]
     assert [made.label(clip) for clip in made.manifest.clips] == [2, 1, 1]
     assert [clip.clip_id for clip in made.split("train")] == ["1", "2"]

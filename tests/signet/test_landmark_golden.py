@@ -25,6 +25,7 @@ REFUSALS = {
     "3.3": r"must be uint8 \[3, 3\]",
     "3.4": "it has 0 frames",
     "4.1": "finite and strictly increasing",
+    "4.3": "span 3601 s",
     "5.1": "0 and 1 only",
     "5.2": "'right' is present",
     "5.3": "'left' is absent",

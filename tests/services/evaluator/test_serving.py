@@ -93,7 +93,7 @@ def test_a_version_instead_of_an_alias_never_moves(world: "World", snapshot: Dat
 def test_a_first_version_that_is_damaged_is_named_to_every_caller(world: "World", snapshot: Dataset) -> None:
     world.publish(snapshot, frame_rate=25.0)
     served, metrics = serving(world.store)
-    with pytest.raises(NotReady, match="trained at 25 frames a second"):
+    with pytest.raises(NotReady, match="sampled at 25 frames a second"):
         served.current()
     assert failures(metrics) == 1
     world.publish(snapshot)

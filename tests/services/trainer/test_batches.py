@@ -70,6 +70,19 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
         assert torch.allclose(seen[:, :, row, : lengths[row]], between.permute(2, 1, 0), atol=1e-5)
 
 
+def test_an_older_snapshot_with_one_instant_a_frame_is_learnt_from(small_dataset: Dataset) -> None:
+    older = Dataset(small_dataset.manifest, small_dataset.instants[:, :1])
+    (before, there), (now, here) = (
+        Clips.of(dataset, small_dataset.split("val"), torch.device("cpu")).padded()
+        for dataset in (older, small_dataset)
+    )
+    assert torch.equal(before, now), "what a model sees is the same"
+    assert torch.equal(there, here)
+    for old, new in zip(sampler(older).epoch(), sampler(small_dataset).epoch(), strict=True):
+        assert torch.equal(old.targets, new.targets)
+        assert old.features.shape == new.features.shape
+
+
 def test_equal_seeds_give_equal_batches_and_others_do_not(small_dataset: Dataset) -> None:
     first, again, other = (next(sampler(small_dataset, seed).epoch()).features for seed in (1, 1, 2))
     assert torch.equal(first, again)

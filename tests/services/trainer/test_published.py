@@ -15,7 +15,7 @@ from services.trainer.published import recogniser
 from services.trainer.weights import dump
 from signet import layout, registry
 from signet.errors import DataLoss, NotFound, NotReady
-from signet.landmarks import to_model_input
+from signet.landmarks import SMOOTHING_SECONDS, to_model_input
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore
 from tests.services.trainer.conftest import moving_clip
@@ -23,12 +23,12 @@ from tests.services.trainer.conftest import moving_clip
 CONFIG = TrainConfig(hidden_dim=4)
 
 
-def publish(store: DirectoryStore, data: bytes, **told: Any) -> None:
+def publish(store: DirectoryStore, data: bytes, smoothing_seconds: float = SMOOTHING_SECONDS, **told: Any) -> None:
     metrics = Metrics(val_clips=0, val_correct=0, val_greedy_correct=0, blank_ratio=0.0, epoch=1)
     card = ModelCard(
         schema=registry.SCHEMA, name="m", version="v1", created="", run_id="r", dataset_name="d", dataset_version="1",
-        vocabulary=("book", "who"), frame_rate=10.0, blank_penalty=1.0, parameters=1,
-        config={**CONFIG.model_dump(), **told}, metrics=metrics, onnx_difference=0.0,
+        vocabulary=("book", "who"), frame_rate=10.0, smoothing_seconds=smoothing_seconds, blank_penalty=1.0,
+        parameters=1, config={**CONFIG.model_dump(), **told}, metrics=metrics, onnx_difference=0.0,
         files={WEIGHTS: hashlib.sha256(data).hexdigest()},
     )  # fmt: skip
     registry.publish(store, card, {WEIGHTS: data})
@@ -54,6 +54,12 @@ def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
         recogniser(directory_store, "m", "v1")
     directory_store.put(layout.model("m", "v1", WEIGHTS), b"?")
     with pytest.raises(DataLoss, match="damaged"):
+        recogniser(directory_store, "m", "v1")
+
+
+def test_a_model_that_was_taught_on_clips_sampled_otherwise_is_told(directory_store: DirectoryStore) -> None:
+    publish(directory_store, dump(new_model(CONFIG, 2)), smoothing_seconds=0.0)
+    with pytest.raises(NotReady, match="its landmarks were smoothed over 0 s, and are over"):
         recogniser(directory_store, "m", "v1")
 
 

@@ -86,6 +86,7 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
     assert card.vocabulary == ("book", "drink", "who")
     assert card.selected_on == "val", "val had a say in when to stop"
     assert card.decoder == config.decoder, "what serves it decodes as it was measured"
+    assert not card.unlike, "and samples clips as it was taught"
     for file in ("model.safetensors", "model.onnx"):
         registry.read_file(directory_store, card, file)
     lines = history(directory_store, run_id)
@@ -244,6 +245,23 @@ def test_members_that_are_trained_are_not_trained_again(directory_store: Directo
     straight = Watcher().run(directory_store, config)
     assert result.members == straight.members
     assert result.ensemble == straight.ensemble
+
+
+def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store: DirectoryStore, fill: Fill) -> None:
+    run_id = new_run_id()
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
+    begun = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
+    key = layout.dataset_manifest(begun["dataset_name"], begun["dataset_version"])
+    manifest = json.loads(directory_store.get(key))
+    del manifest["smoothing_seconds"]
+    directory_store.put(key, json.dumps(manifest).encode())
+    before = files(directory_store, run_id)
+    with pytest.raises(
+        NotReady, match=f"run {run_id} cannot go on: .* smoothed over 0 s, .* version of Signet that began"
+    ):
+        Watcher().resume(directory_store, run_id)
+    assert files(directory_store, run_id) == before, "it may be finished elsewhere"
 
 
 def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_not_go_on(

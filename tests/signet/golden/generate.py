@@ -109,6 +109,7 @@ def files() -> dict[str, bytes]:
         "invalid/3-4-no-frames.safetensors": encode(none),
         "invalid/4-1-time-stands-still.safetensors": encode(changed("timestamps", 2, 0.04)),
         "invalid/4-1-time-not-finite.safetensors": encode(changed("timestamps", 2, float("inf"))),
+        "invalid/4-3-more-than-an-hour.safetensors": encode(changed("timestamps", 2, 3601.0)),
         "invalid/5-1-presence-of-two.safetensors": encode(changed("presence", (0, 0), 2)),
         "invalid/5-2-present-but-nan.safetensors": encode(changed("landmarks", (0, 60, 1), float("nan"))),
         "invalid/5-3-absent-but-zero.safetensors": encode(changed("landmarks", (2, slice(33, 54)), 0.0)),
