@@ -26,7 +26,7 @@ from services.trainer.config import TrainConfig
 from services.trainer.devices import use_threads
 from services.trainer.presets import PRESETS
 from services.trainer.training import Training
-from signet.errors import SignetError
+from signet.errors import NotFound, NotReady
 from signet.store import StoreSettings, open_store
 
 RESULTS = Path(__file__).parent / "results" / "presets.json"
@@ -75,9 +75,10 @@ def main() -> None:
             parser.error(f"there is no preset {name}. There are {', '.join(ROWS)}")
         console.print(f"{name} ...")
         config = _config(name)
-        found = alone(_cost, arguments.store, config, arguments.threads)
-        if isinstance(found, str):
-            console.print(f"  left out: {found}")
+        try:
+            found: Cost = alone(_cost, arguments.store, config, arguments.threads)
+        except (NotReady, NotFound) as error:
+            console.print(f"  left out: {error}")
             continue
         costs[name] = {
             "clips": found.clips,
@@ -121,20 +122,20 @@ def _config(preset: str) -> TrainConfig:
     return TrainConfig.model_validate(told)
 
 
-def _cost(store: str, config: TrainConfig, threads: int) -> Cost | str:
-    """What a preset costs; why that cannot be told, where its corpus is not there."""
+def _cost(store: str, config: TrainConfig, threads: int) -> Cost:
+    """What a preset costs.
+
+    Raises:
+        NotReady, NotFound: its corpus is not there.
+    """
     use_threads(threads)
-    try:
-        opened = open_store(StoreSettings(store=store))
-        dataset = snapshot.take(
-            opened,
-            config.corpus,
-            config.max_glosses,
-            config.samples_per_gloss,
-            auxiliary_glosses=config.auxiliary_glosses,
-        )
-    except SignetError as error:
-        return str(error)
+    dataset = snapshot.take(
+        open_store(StoreSettings(store=store)),
+        config.corpus,
+        config.max_glosses,
+        config.samples_per_gloss,
+        auxiliary_glosses=config.auxiliary_glosses,
+    )
     # From the first epoch on, CTC is what takes the time.
     training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
     return Cost(len(dataset.manifest.learnt), training.model.parameter_count, epoch_seconds(training), resident_gib())
