@@ -41,8 +41,9 @@ help:
 demo: $(STAMP) system
 	@$(BIN)/signet demo
 
+# Side by side, a file's tests in one process; more than four would spend their time on starting servers.
 test: $(STAMP) system
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 bench-accuracy: $(STAMP) system
 	@$(BIN)/python -m bench.accuracy $(ROWS)
