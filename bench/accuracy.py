@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.record import alone, keep, kept, origin, resident_gib
-from services.trainer.config import TrainConfig
-from services.trainer.devices import DEFAULT_THREADS, use_threads
-from services.trainer.hooks import Hooks, Started
-from services.trainer.result import Result, Tally, spread
-from services.trainer.run import new_run_id, run
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.events import Hooks, Started
+from services.trainer.runs.result import Result, Tally, spread
+from services.trainer.runs.run import new_run_id, run
+from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
-from signet.statistics import wilson
+from signet.statistics.intervals import wilson
 from signet.store import StoreSettings, open_store
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"

@@ -17,10 +17,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor import worker
-from services.extractor.wlasl import Instance, Wlasl, read_wlasl
-from services.extractor.worker import Labels
-from services.extractor.workers import Workers
+from services.extractor.jobs import worker
+from services.extractor.jobs.worker import Labels
+from services.extractor.jobs.workers import Workers
+from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
 

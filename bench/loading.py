@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from services.trainer import snapshot
-from signet import dataset
-from signet.dataset import Dataset, SampledClip
+from services.trainer.data import snapshot
+from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import Dataset, SampledClip
 from signet.landmarks import INSTANTS, JOINTS, ClipRecord
 from signet.store import DirectoryStore, StoreSettings, open_store
 

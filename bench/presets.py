@@ -21,11 +21,11 @@ from rich.table import Table
 from bench import accuracy
 from bench.record import alone, keep, kept, origin, resident_gib
 from bench.train import epoch_seconds
-from services.trainer import snapshot
-from services.trainer.config import TrainConfig
-from services.trainer.devices import use_threads
-from services.trainer.presets import PRESETS
-from services.trainer.training import Training
+from services.trainer.config.presets import PRESETS
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data import snapshot
+from services.trainer.runtime.devices import use_threads
+from services.trainer.training.loop import Training
 from signet.errors import NotFound, NotReady
 from signet.store import StoreSettings, open_store
 

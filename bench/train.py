@@ -22,16 +22,16 @@ from torch import Tensor, nn
 
 from bench.loading import loading
 from bench.record import alone, keep, kept, origin, resident_gib
-from services.trainer import snapshot
-from services.trainer.augment import Augmentation
-from services.trainer.batches import Clips, Sampler
-from services.trainer.config import TrainConfig
-from services.trainer.devices import use_threads
-from services.trainer.features import Features
-from services.trainer.initialisation import new_model
-from services.trainer.model import Recogniser
-from services.trainer.training import Training
-from signet.dataset import Dataset
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data import snapshot
+from services.trainer.data.augmentation import Augmentation
+from services.trainer.data.batches import Clips, Sampler
+from services.trainer.features.phonology import Features
+from services.trainer.model.initialisation import new_model
+from services.trainer.model.recogniser import Recogniser
+from services.trainer.runtime.devices import use_threads
+from services.trainer.training.loop import Training
+from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError
 from signet.store import StoreSettings, open_store
 

@@ -22,7 +22,7 @@ WORKDIR /app
 USER 10001
 EXPOSE 50053 9103
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["python", "-m", "signet.health", "127.0.0.1:50053"]
+    CMD ["python", "-m", "signet.rpc.health", "127.0.0.1:50053"]
 ENTRYPOINT ["python", "-m", "services.evaluator"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

@@ -24,7 +24,7 @@ WORKDIR /app
 USER 10001
 EXPOSE 50051 9101
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["python", "-m", "signet.health", "127.0.0.1:50051"]
+    CMD ["python", "-m", "signet.rpc.health", "127.0.0.1:50051"]
 ENTRYPOINT ["python", "-m", "services.extractor"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

@@ -65,7 +65,7 @@ def _root(
 def demo() -> None:
     """Extract, train, evaluate and serve on real clips: WLASL=<dir>."""
     try:
-        module = importlib.import_module("services.demo")
+        module = importlib.import_module("services.local.demo")
     except ImportError as error:
         raise SignetError(_missing("demo", "local", error)) from error
     raise typer.Exit(module.main())
@@ -80,7 +80,7 @@ def up(
 ) -> None:
     """Run store and services on this machine until Ctrl-C."""
     try:
-        module = importlib.import_module("services.local")
+        module = importlib.import_module("services.local.stack")
     except ImportError as error:
         raise SignetError(_missing("up", "local", error)) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)

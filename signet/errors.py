@@ -15,7 +15,7 @@
      └── DataLoss                    DATA_LOSS            stored bytes are not what was written
 
 Each message says what was wrong, with which input, and what to do next. `code` is the name of the gRPC status that a
-server answers with, and the one from which `signet.client` makes the same error again.
+server answers with, and the one from which `signet.rpc.client` makes the same error again.
 """
 
 from typing import ClassVar
@@ -54,7 +54,7 @@ class ClipError(InvalidInput):
     """A video is not a usable clip.
 
     Attributes:
-        reason: one of a fixed set of words (`services.extractor.video.REASONS`), used as a metric label.
+        reason: one of a fixed set of words (`services.extractor.video.decode.REASONS`), used as a metric label.
     """
 
     def __init__(self, reason: str, message: str) -> None:

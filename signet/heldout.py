@@ -28,9 +28,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from signet import layout
 from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.store import ObjectStore
+from signet.store import keys as layout
 
 SCHEMA = "signet.heldout/1"
 
@@ -61,7 +61,7 @@ class Member:
         fold: the fold that was held out, 0..folds-1; 0 in the official protocol.
         seed: the seed that it was trained with.
         clip_ids: the clips.
-        labels: int32 [n]; classes 1..C, as `signet.dataset.Dataset.label` gives them.
+        labels: int32 [n]; classes 1..C, as `signet.datasets.snapshot.Dataset.label` gives them.
         scores: float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip is this gloss alone,
             with the model's blank penalty taken off, up to a constant for each clip: readers normalise it over c, so
             that it may be normalised or not.

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from signet import layout
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
 from signet.landmarks import unlike
 from signet.store import ObjectStore
+from signet.store import keys as layout
 
 SCHEMA = "signet.model/1"
 CARD = "model.json"

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from services.seaweedfs import LocalStore
+from services.local.seaweedfs import LocalStore
 from signet.landmarks import JOINTS, PARTS, POSE_JOINTS, ClipRecord, Landmarks
 from signet.store import DirectoryStore, ObjectStore, S3Store
 

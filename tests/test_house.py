@@ -90,7 +90,7 @@ def _constants_first(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-@pytest.mark.parametrize("module", ["signet", "signet.client", "signet.landmarks", "services.cli"])
+@pytest.mark.parametrize("module", ["signet", "signet.rpc.client", "signet.landmarks", "services.cli"])
 def test_a_client_loads_neither_torch_nor_mediapipe(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({{'torch', 'mediapipe', 'cv2', 'onnxruntime'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.evaluator.evaluations import Evaluations
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.recognition import Recognizer
+from services.evaluator.reports.queue import Evaluations
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
-from services.evaluator.serving import ServedModel
+from services.evaluator.serving.extractor_client import VideoExtractor
+from services.evaluator.serving.recognizer import Recognizer
+from services.evaluator.serving.served_model import ServedModel
 from services.evaluator.settings import EvaluatorSettings
-from services.evaluator.video import VideoExtractor
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
+from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 

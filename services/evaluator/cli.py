@@ -10,15 +10,16 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from services.evaluator import evaluation, report
-from services.evaluator.recognition import DEFAULT_TOP_K
-from services.evaluator.report import AcrossSeeds, GlossResult, Proportion, Report, Spread
+from services.evaluator.reports import evaluate as evaluation
+from services.evaluator.reports import report
+from services.evaluator.reports.report import AcrossSeeds, GlossResult, Proportion, Report, Spread
+from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.tables import Column, bar, print_table, say
 from signet import registry
-from signet.client import signet_errors
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
-from signet.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
+from signet.rpc.client import signet_errors
+from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from signet.store import ObjectStore, open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 

@@ -1,4 +1,4 @@
-"""The evaluator's own Prometheus metrics. Calls and their latency by method and code are counted in signet.server."""
+"""The evaluator's own Prometheus metrics. `signet.rpc.server` counts calls and their latency by method and code."""
 
 from collections import deque
 

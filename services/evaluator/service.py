@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from services.evaluator import report as reports
-from services.evaluator.evaluation import DEFAULT_SPLIT
-from services.evaluator.evaluations import Evaluations
-from services.evaluator.recognition import Recognition, Recognizer
+from services.evaluator.reports import report as reports
+from services.evaluator.reports.evaluate import DEFAULT_SPLIT
+from services.evaluator.reports.queue import Evaluations
+from services.evaluator.serving.recognizer import Recognition, Recognizer
 from services.evaluator.settings import EvaluatorSettings
 from signet.errors import InvalidInput
 from signet.registry import LATEST

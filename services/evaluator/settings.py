@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from signet.registry import LATEST
-from signet.settings import ServiceSettings
+from signet.rpc.settings import ServiceSettings
 
 
 class EvaluatorSettings(ServiceSettings):

@@ -3,13 +3,13 @@
 import asyncio
 
 from services.extractor.auto import AutoExtraction
-from services.extractor.extractions import Extractions
+from services.extractor.jobs.queue import Extractions
+from services.extractor.jobs.workers import Workers
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.selection import Choice
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
-from services.extractor.workers import Workers
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
+from services.extractor.sources.selection import Choice
+from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 

@@ -5,11 +5,11 @@ import logging
 import time
 from pathlib import Path
 
-from services.extractor.extractions import Extractions
-from services.extractor.progress import State
-from services.extractor.selection import Choice
-from services.extractor.wlasl import read_wlasl
-from signet.following import Once, follow
+from services.extractor.jobs.progress import State
+from services.extractor.jobs.queue import Extractions
+from services.extractor.sources.selection import Choice
+from services.extractor.sources.wlasl import read_wlasl
+from signet.rpc.polling import Once, follow
 
 _log = logging.getLogger(__name__)
 

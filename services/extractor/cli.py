@@ -16,22 +16,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.extractor import importing, progress
-from services.extractor.archive import read_archive
-from services.extractor.extraction import Extraction
+from services.extractor.jobs import progress
+from services.extractor.jobs.extraction import Extraction
+from services.extractor.jobs.progress import State
+from services.extractor.jobs.statistics import clip_statistics
+from services.extractor.jobs.workers import Workers
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.progress import State
-from services.extractor.selection import Choice
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
-from services.extractor.statistics import clip_statistics
-from services.extractor.wlasl import SPLITS, read_metadata, read_wlasl
-from services.extractor.workers import Workers
-from signet import layout
-from signet.corpus import Shard
+from services.extractor.sources import importing
+from services.extractor.sources.archive import read_archive
+from services.extractor.sources.selection import Choice
+from services.extractor.sources.wlasl import SPLITS, read_metadata, read_wlasl
+from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, load
-from signet.server import set_up_logging
+from signet.rpc.server import set_up_logging
 from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store import keys as layout
 
 app = typer.Typer(help="Video to landmark tensors.")
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.extractor import worker
-from services.extractor.extractions import Extractions
+from services.extractor.jobs import worker
+from services.extractor.jobs.progress import Progress, State
+from services.extractor.jobs.queue import Extractions
+from services.extractor.jobs.worker import Labels
+from services.extractor.jobs.workers import Workers
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.progress import Progress, State
-from services.extractor.selection import Choice
 from services.extractor.settings import DEFAULT_CORPUS
-from services.extractor.worker import Labels
-from services.extractor.workers import Workers
+from services.extractor.sources.selection import Choice
 from signet.errors import ClipError, InvalidInput
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from signet.settings import ServiceSettings
+from signet.rpc.settings import ServiceSettings
 
 DEFAULT_CLIP_TIMEOUT_SECONDS = 300.0
 DEFAULT_CORPUS = "wlasl"

@@ -3,13 +3,13 @@
 import asyncio
 
 from services.trainer.auto import AutoTraining
-from services.trainer.devices import use_threads
-from services.trainer.metrics import TrainerMetrics
-from services.trainer.runs import Runs
+from services.trainer.runs.metrics import TrainerMetrics
+from services.trainer.runs.queue import Runs
+from services.trainer.runtime.devices import use_threads
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
-from signet.gpu import Nvml
-from signet.server import ServiceServer, new_registry, run_service, serve_until_stopped
+from signet.rpc.gpu import Nvml
+from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped
 from signet.store import open_store
 from signet.v1 import trainer_pb2_grpc
 

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 
-from services.trainer.config import TrainConfig
-from services.trainer.continuation import OPERATIONAL
-from services.trainer.runs import Failure, Run, Runs, succeeded, unfinished
-from signet.corpus import read_manifest
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.queue import Failure, Run, Runs, succeeded, unfinished
+from services.trainer.runs.resume import OPERATIONAL
+from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
-from signet.following import Once, follow
+from signet.rpc.polling import Once, follow
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)

@@ -12,18 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.trainer import analysis_cli, distributed, narration
-from services.trainer.config import TrainConfig
-from services.trainer.devices import DEFAULT_THREADS, THREADS_HELP, use_threads
-from services.trainer.flags import config_of, configured, given, panel
-from services.trainer.follower import follow
-from services.trainer.hooks import Hooks, MemberEpoch, Started
-from services.trainer.progress import read_progress, way_back
-from services.trainer.run import new_run_id, resume, run
-from services.trainer.runs import latest_unfinished, summaries
-from signet import layout
+from services.trainer.config.flags import config_of, configured, given, panel
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.inspection import cli as analysis_cli
+from services.trainer.runs import messages as narration
+from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.progress import read_progress, way_back
+from services.trainer.runs.queue import latest_unfinished, summaries
+from services.trainer.runs.run import new_run_id, resume, run
+from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP, use_threads
+from services.trainer.training import distributed
+from services.trainer.training.follower import follow
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store import keys as layout
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(analysis_cli.analyze)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.trainer import convert
-from services.trainer.runs import Runs
+from services.trainer import converters as convert
+from services.trainer.runs.queue import Runs
 from signet.v1 import trainer_pb2 as pb
 from signet.v1 import trainer_pb2_grpc
 

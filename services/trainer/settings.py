@@ -3,9 +3,9 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.trainer.config import TrainConfig
-from services.trainer.devices import DEFAULT_THREADS, THREADS_HELP
-from signet.settings import ServiceSettings
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP
+from signet.rpc.settings import ServiceSettings
 
 
 class TrainerSettings(ServiceSettings):

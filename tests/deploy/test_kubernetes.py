@@ -21,8 +21,8 @@ from services.evaluator.settings import EvaluatorSettings
 from services.extractor import cli as extractor_cli
 from services.extractor.settings import ExtractorSettings
 from services.trainer.settings import TrainerSettings
-from signet.corpus import Shard
-from signet.settings import ServiceSettings
+from signet.datasets.corpus import Shard
+from signet.rpc.settings import ServiceSettings
 from signet.store import StoreSettings
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from deploy.grafana.queries import metrics, queries
 from services.evaluator.metrics import EvaluatorMetrics
 from services.extractor.metrics import ExtractorMetrics
-from services.trainer.metrics import TrainerMetrics
+from services.trainer.runs.metrics import TrainerMetrics
 from tests.conftest import ROOT
 
 PROMETHEUS = ROOT / "deploy/prometheus"

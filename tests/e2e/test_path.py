@@ -12,11 +12,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from services.demo import run_demo, unseen_clip
-from services.local import LocalStack
-from signet.client import Client, signet_errors
+from services.local.demo import run_demo, unseen_clip
+from services.local.stack import LocalStack
 from signet.errors import InvalidInput, NotFound, NotReady
 from signet.landmarks import load
+from signet.rpc.client import Client, signet_errors
 from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
 from tests.conftest import alive
 

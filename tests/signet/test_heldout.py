@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from signet import heldout, layout
+from signet import heldout
 from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.heldout import GlossErrors, HeldOut, Member
 from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
 
 VOCABULARY = ("book", "chair", "drink")
 

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from signet import layout, registry
+from signet import registry
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.registry import Alias, Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
 
 FILES = {"model.onnx": b"onnx bytes", "model.safetensors": b"weights"}
 

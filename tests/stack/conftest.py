@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.processes import free_ports
+from services.local.child_processes import free_ports
 from tests.conftest import ROOT
 from tests.signet.nvml import compile_stand_in
 from tests.stack.engine import NoEngine, engine

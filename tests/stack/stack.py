@@ -15,10 +15,11 @@ from urllib.request import urlopen
 
 from pydantic import SecretStr
 
-from signet import layout, registry
-from signet.client import Client, signet_errors
+from signet import registry
 from signet.errors import NotFound, SignetError
+from signet.rpc.client import Client, signet_errors
 from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store import keys as layout
 from signet.v1 import evaluator_pb2 as pb
 from tests.conftest import ROOT
 

@@ -14,8 +14,8 @@ import pytest
 
 from deploy.grafana.queries import queries
 from signet import landmarks
-from signet.client import Client
-from signet.corpus import read_manifest
+from signet.datasets.corpus import read_manifest
+from signet.rpc.client import Client
 from signet.v1 import evaluator_pb2 as pb
 from tests.conftest import ROOT
 from tests.stack.conftest import PROJECT

@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.evaluator.settings import EvaluatorSettings
-from signet import dataset, landmarks, registry
-from signet.dataset import Dataset, SourceClip
+from signet import landmarks, registry
+from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import Dataset, SourceClip
 from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, SMOOTHING_SECONDS, ClipRecord, Landmarks
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore

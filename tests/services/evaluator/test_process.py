@@ -18,10 +18,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.evaluator.cli import app
-from services.evaluator.report import list_reports
+from services.evaluator.reports.report import list_reports
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
-from signet.dataset import Dataset
+from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
 from signet.registry import ModelCard
 

@@ -13,13 +13,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.evaluator.__main__ import evaluator
-from services.evaluator.model import LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.settings import EvaluatorSettings
-from signet import landmarks, layout
-from signet.dataset import Dataset
+from signet import landmarks
+from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
-from signet.limits import CHANNEL_OPTIONS
 from signet.registry import ModelCard
+from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.store import keys as layout
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from services.extractor.workers import Workers
+from services.extractor.jobs.workers import Workers
 
 # The shortest clips of WLASL, of as many glosses: seconds of MediaPipe instead of minutes.
 SHORT = ("06334", "57632", "64283", "63207", "24639")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from signet.corpus import CorpusManifest, read_manifest
+from signet.datasets.corpus import CorpusManifest, read_manifest
 from signet.store import DirectoryStore
-
-from .conftest import SHORT, MakeCorpus
+from tests.services.extractor.conftest import SHORT, MakeCorpus
 
 pytestmark = pytest.mark.clips
 

@@ -12,19 +12,18 @@ from typing import Any
 import grpc
 import pytest
 
-from services.extractor.extractions import Extractions
+from services.extractor.jobs.queue import Extractions
+from services.extractor.jobs.workers import Workers
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
-from services.extractor.workers import Workers
-from signet.client import Client
 from signet.landmarks import load
-from signet.server import ServiceServer, new_registry, service_names
+from signet.rpc.client import Client
+from signet.rpc.server import ServiceServer, new_registry, service_names
 from signet.store import DirectoryStore
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc
-
-from .conftest import SHORT, MakeCorpus, MakeVideo, wait_until_gone
+from tests.services.extractor.conftest import SHORT, MakeCorpus, MakeVideo, wait_until_gone
 
 pytestmark = pytest.mark.clips
 
@@ -84,7 +83,7 @@ def watch(extractor: Any, extraction_id: str) -> list[pb.ExtractionProgress]:
 def test_an_extraction_is_started_and_watched_to_its_end(
     extractor: Any, directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("services.extractor.extractions._TELL_SECONDS", 0.0)
+    monkeypatch.setattr("services.extractor.jobs.queue._TELL_SECONDS", 0.0)
     started = time.monotonic()
     answer = extractor.StartExtraction(pb.StartExtractionRequest(max_glosses=2, splits=["train"]), timeout=10)
     assert time.monotonic() - started < 2

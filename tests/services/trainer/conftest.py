@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.devices import DEFAULT_THREADS, use_threads
-from signet import dataset, layout
-from signet.dataset import Dataset, SourceClip
+from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
+from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import Dataset, SourceClip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
 from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
 
 GLOSSES = ("book", "drink", "who")
 FPS = 25.0

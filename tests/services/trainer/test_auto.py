@@ -15,15 +15,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.trainer.auto import AutoTraining
-from services.trainer.config import TrainConfig
-from services.trainer.metrics import TrainerMetrics
-from services.trainer.runs import Failure, Run, Runs, summaries
-from signet import layout, registry
-from signet.corpus import Shard, finish_extraction, read_manifest
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.metrics import TrainerMetrics
+from services.trainer.runs.queue import Failure, Run, Runs, summaries
+from signet import registry
+from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import NotFound
 from signet.landmarks import dump
 from signet.registry import LATEST
 from signet.store import DirectoryStore
+from signet.store import keys as layout
 from tests.services.trainer.conftest import Fill, moving_clip
 
 

@@ -14,16 +14,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from services.trainer.cli import app
-from services.trainer.config import TrainConfig
-from services.trainer.flags import OTHER, PANELS, flag
-from services.trainer.metrics import TrainerMetrics
-from services.trainer.runs import Runs, summaries
+from services.trainer.config.flags import OTHER, PANELS, flag
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.metrics import TrainerMetrics
+from services.trainer.runs.queue import Runs, summaries
 from services.trainer.service import TrainerServicer
-from signet.client import Client, signet_errors
 from signet.errors import InvalidInput, NotFound, NotReady, Unavailable
 from signet.registry import read_card
-from signet.server import ServiceServer
-from signet.settings import ServiceSettings
+from signet.rpc.client import Client, signet_errors
+from signet.rpc.server import ServiceServer
+from signet.rpc.settings import ServiceSettings
 from signet.store import DirectoryStore, ObjectStore
 from signet.v1 import trainer_pb2 as pb
 from signet.v1 import trainer_pb2_grpc

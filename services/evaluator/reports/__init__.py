@@ -1,0 +1,1 @@
+"""Accuracy reports: evaluation, figures, caveats and the stored report."""

@@ -1,0 +1,1 @@
+"""Accuracy reports as HTML pages."""

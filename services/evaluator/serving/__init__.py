@@ -1,0 +1,1 @@
+"""Answering requests: the served model, batches, recognition and video."""

@@ -1,0 +1,1 @@
+"""Extraction jobs: worker processes, a queue, progress and statistics."""

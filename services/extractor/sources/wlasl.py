@@ -1,0 +1,235 @@
+"""WLASL as it is published: one JSON file, and a directory of <video_id>.mp4 of which many are missing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from services.extractor.video.decode import Segment
+from signet.errors import ClipError, InvalidInput, NotFound
+from signet.store import keys as layout
+
+METADATA = "WLASL_v0.3.json"
+SPLITS = ("train", "val", "test")
+
+# Where people keep the clips, relative to the metadata: the first that holds any.
+_CLIP_DIRECTORIES = ("clips", "videos", ".")
+# "To the end", as WLASL writes it.
+TO_THE_END = -1
+# Where the metadata has no box.
+NO_BOX = (0, 0, 0, 0)
+# A trimmed mirror's clip is as long as the segment give or take re-encoding: this share of it, and some frames.
+_TRIM_TOLERANCE_SHARE = 0.1
+_TRIM_TOLERANCE_FRAMES = 3
+
+
+class _Instance(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    video_id: str
+    split: Literal["train", "val", "test"]
+    signer_id: str = ""
+    frame_start: int = 1
+    frame_end: int = TO_THE_END
+    source: str = ""
+    bbox: tuple[int, ...] = NO_BOX
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    gloss: str
+    instances: list[_Instance]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One performance of one gloss.
+
+    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. `source` is who
+    published it, and `box` the signer's bounding box there: left, top, right, bottom, in pixels.
+    """
+
+    video_id: str
+    gloss: str
+    split: str
+    signer: str
+    frame_start: int
+    frame_end: int
+    source: str = ""
+    box: tuple[int, int, int, int] = NO_BOX
+
+
+@dataclass(frozen=True)
+class Wlasl:
+    """The metadata joined with a directory of clips.
+
+    Attributes:
+        instances: all of them, in the order of the metadata.
+        metadata: the file that lists them.
+        clips: the directory.
+        files: names of the files that are in it.
+    """
+
+    instances: tuple[Instance, ...]
+    metadata: Path
+    clips: Path
+    files: frozenset[str]
+
+    def path(self, instance: Instance) -> Path:
+        """Where the instance's clip is, or would be."""
+        return self.clips / _file(instance)
+
+    def has(self, instance: Instance) -> bool:
+        """Whether the instance's clip is there."""
+        return _file(instance) in self.files
+
+
+def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
+    """Read the metadata and list the clips.
+
+    Args:
+        path: the directory that holds `WLASL_v0.3.json`, or that file itself.
+        clips: the directory of clips; without it `clips/`, `videos/` or the directory of the metadata, the first that
+            holds an mp4 file.
+
+    Raises:
+        NotFound: the metadata or the directory is not there.
+        InvalidInput: the metadata is not WLASL's, or the directory cannot be read.
+    """
+    with _readable(path):
+        return _read_wlasl(path, clips)
+
+
+def read_metadata(path: Path) -> tuple[Instance, ...]:
+    """Read the metadata alone.
+
+    Args:
+        path: the directory that holds `WLASL_v0.3.json`, or that file itself.
+
+    Raises:
+        NotFound: it is not there.
+        InvalidInput: it is not WLASL's, or cannot be read.
+    """
+    with _readable(path):
+        return _read_metadata(_find_metadata(path))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of what may not be read how it can be."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InvalidInput(
+            f"{error.filename}: cannot be read ({error.strerror}). Make it readable to the user that Signet runs as: "
+            f"chmod -R a+rX {path}"
+        ) from error
+
+
+def _find_metadata(path: Path) -> Path:
+    metadata = path / METADATA if path.is_dir() else path
+    if not metadata.is_file():
+        raise NotFound(
+            f"{metadata}: no such file. Name the directory that holds {METADATA} and the clips with --wlasl (or "
+            "SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL."
+        )
+    return metadata
+
+
+def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
+    metadata = _find_metadata(path)
+    instances = _read_metadata(metadata)
+    if clips is not None and not clips.is_dir():
+        raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
+    for directory in [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]:
+        files = frozenset(file.name for file in directory.glob("*.mp4"))
+        if files:
+            return Wlasl(instances, metadata, directory, files)
+    raise NotFound(
+        f"{clips or metadata.parent}: holds no <video_id>.mp4 file"
+        + ("." if clips else f", and neither do {', '.join(_CLIP_DIRECTORIES[:-1])} in it.")
+        + " `signet fetch` downloads the clips that can still be had."
+    )
+
+
+def segment_of(instance: Instance, frames: int) -> tuple[Segment, str]:
+    """Which frames of its video an instance is.
+
+    Public mirrors ship clips that are trimmed already, while the metadata still counts in the long original. A video
+    that ends before `frame_end`, and is as long as the segment or ends before `frame_start`, is such a clip: all of it
+    is the sign.
+
+    Args:
+        instance: what the metadata says.
+        frames: how many frames the video has.
+
+    Returns:
+        The frames to take, and a note for people where they are not those of the metadata ("" otherwise).
+
+    Raises:
+        ClipError: the segment is not in the video.
+    """
+    start, end = max(1, instance.frame_start), instance.frame_end
+    if end == TO_THE_END and start <= frames:
+        return Segment(start, frames), ""
+    if end != TO_THE_END and start <= end <= frames:
+        return Segment(start, end), ""
+    length = end - start + 1
+    tolerance = _TRIM_TOLERANCE_FRAMES + _TRIM_TOLERANCE_SHARE * max(length, 0)
+    if frames < start or (start <= end and abs(frames - length) <= tolerance):
+        return Segment(1, frames), f"trimmed already: has {frames} frames, metadata says {start} to {end}; taken whole"
+    raise ClipError(
+        "outside",
+        f"{instance.video_id}: frames {start} to {end} are its sign by the metadata, but it has {frames} frames. "
+        "Download it again, or correct the metadata.",
+    )
+
+
+def _file(instance: Instance) -> str:
+    return f"{instance.video_id}.mp4"
+
+
+def _read_metadata(path: Path) -> tuple[Instance, ...]:
+    try:
+        entries = TypeAdapter(list[_Entry]).validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the whole file"
+        raise InvalidInput(
+            f"{path}: not the metadata of WLASL: {where}: {fault['msg']}. Download {METADATA} again from "
+            "https://github.com/dxli94/WLASL."
+        ) from error
+    instances = tuple(
+        Instance(
+            video_id=layout.check_name("clip", found.video_id),
+            gloss=entry.gloss,
+            split=found.split,
+            signer=found.signer_id,
+            frame_start=found.frame_start,
+            frame_end=found.frame_end,
+            source=found.source,
+            box=_box(found.bbox),
+        )
+        for entry in entries
+        for found in entry.instances
+    )
+    twice, times = Counter(instance.video_id for instance in instances).most_common(1)[0] if instances else ("", 0)
+    if times != 1:
+        fault_text = f"video_id {twice!r} stands there {times} times" if instances else "it lists no instance"
+        raise InvalidInput(f"{path}: not the metadata of WLASL: {fault_text}. Download {METADATA} again.")
+    return instances
+
+
+def _box(numbers: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Only landmarks of others are in need of the box: metadata without one is good for everything else."""
+    if len(numbers) != len(NO_BOX):
+        return NO_BOX
+    left, top, right, bottom = numbers
+    return left, top, right, bottom

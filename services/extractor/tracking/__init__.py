@@ -1,0 +1,1 @@
+"""Frames to landmarks: the MediaPipe graph."""

@@ -1,0 +1,1 @@
+"""Video files to frames: containers are checked, frames are decoded."""

@@ -1,0 +1,257 @@
+"""Encoded video to frames, in the order and at the times in which a player would show them."""
+
+import hashlib
+import io
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from services.extractor.video.container import AVI, MATROSKA, MP4, identify
+from signet.errors import ClipError
+from signet.landmarks.tensor import MAX_FRAMES
+from signet.rpc.limits import MAX_MESSAGE_BYTES
+
+# Every reason for which a clip may be unusable; the label of a metric, so the set is fixed.
+REASONS = (
+    "crashed",  # the worker died over it
+    "damaged",  # too many frames are only guesses of the decoder
+    "empty",  # zero bytes
+    "html",  # a web page
+    "image",  # a still picture
+    "no_video",  # a container without a video stream
+    "outside",  # the segment that was asked for is not in it
+    "text_mangled",  # binary read and written as text
+    "timeout",  # took longer than a clip may
+    "too_few_frames",
+    "too_large",  # bytes, pixels, frames or seconds beyond the limits below
+    "truncated",  # cut off
+    "undecodable",  # the decoder gives up
+    "unreadable",  # the file cannot be read: permissions, a directory, gone meanwhile
+    "unsupported",  # not a container that we read
+)
+
+# 0.2 s at 25 frames a second: the shortest stroke of a sign. The shortest clip of WLASL has 19 frames.
+MIN_FRAMES = 5
+# What a gRPC message carries, so that a file and a message can hold the same clips. WLASL's largest clip has 2 MB.
+MAX_FILE_BYTES = MAX_MESSAGE_BYTES
+# 4096 x 2304, the largest that phones record, in either direction; a frame of it is 28 MB of RGB.
+MAX_PIXELS = 4096 * 2304
+# As long as MAX_FRAMES at 60 frames a second. Timestamps in float32 stay finer than 0.1 ms up to here.
+MAX_SECONDS = 600.0
+# Decoders conceal damage by guessing; a few such frames are bridged like a lost hand, more are no clip.
+MAX_DAMAGED_SHARE = 0.1
+
+# The finest step between two frames that a tensor's rate (at most 1000 a second) allows.
+_MIN_STEP_SECONDS = 0.001
+# For a stream that gives neither timestamps nor a rate.
+_FALLBACK_FPS = 25.0
+# Encoders write 1280:1281 and the like when they round; only a real anamorphic clip is worth stretching.
+_SQUARE_TOLERANCE = 0.01
+
+_FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI"}
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame as a viewer sees it: upright, with square pixels.
+
+    Attributes:
+        rgb: uint8 [height, width, 3].
+        seconds: since the first frame that was asked for; strictly increasing.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames of a video, 1-based and inclusive."""
+
+    start: int
+    end: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames it has."""
+        return self.end - self.start + 1
+
+
+def read_file(path: Path) -> bytes:
+    """A clip's bytes.
+
+    Raises:
+        ClipError: the file is not there, cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            _refuse_size(path.name, f"{size} bytes", f"{MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ClipError("unreadable", f"{path}: cannot be read ({error.strerror}).") from error
+
+
+class Video:
+    """An encoded video, known to be a container that we read. It can be decoded any number of times.
+
+    Args:
+        data: the whole file.
+        name: what to call it in an error.
+
+    Raises:
+        ClipError: it is not a video that we read.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        if len(data) > MAX_FILE_BYTES:
+            _refuse_size(name, f"{len(data)} bytes", f"{MAX_FILE_BYTES} bytes")
+        self.name = name
+        self._data = data
+        self._format = identify(data, name)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        # What the container says; known once decoding began.
+        self.fps = _FALLBACK_FPS
+        self._pixel_aspect = 1.0
+
+    def count(self) -> int:
+        """Decode everything and count the frames.
+
+        Raises:
+            ClipError: it does not decode to between `MIN_FRAMES` and `MAX_FRAMES` frames.
+        """
+        frames = sum(1 for _ in self._pictures())
+        self._check_count(frames)
+        return frames
+
+    def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
+        """Decode, one frame at a time, those of `segment` (all without one).
+
+        Raises:
+            ClipError: at any frame; those given before it are then not to be used.
+        """
+        times: list[float] = []
+        offset = 0.0
+        for index, picture in enumerate(self._pictures(), start=1):
+            if segment is not None and index > segment.end:
+                break
+            if segment is not None and index < segment.start:
+                continue
+            moment = None if picture.pts is None else float(picture.pts * picture.time_base)
+            if not times:
+                offset, seconds = moment or 0.0, 0.0
+            elif moment is not None and moment - offset >= times[-1] + _MIN_STEP_SECONDS:
+                seconds = moment - offset
+            else:  # no timestamp, or one that does not go forward: one nominal step, until the clock is ahead again
+                seconds = times[-1] + 1 / self.fps
+            if seconds > MAX_SECONDS:
+                _refuse_size(self.name, f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
+            times.append(seconds)
+            yield Frame(_to_rgb(picture, self._pixel_aspect), seconds)
+        if segment is not None and len(times) != segment.frames:
+            self._refuse_outside(segment, segment.start + len(times) - 1)
+        self._check_count(len(times))
+
+    def _pictures(self) -> Iterator[Any]:
+        """Decoded pictures, with every way of failing said as a `ClipError`."""
+        try:
+            # In memory and with an empty list of protocols, so that a file cannot make FFmpeg open anything else.
+            with av.open(
+                io.BytesIO(self._data), format=self._format, container_options={"protocol_whitelist": ""}
+            ) as opened:
+                if not opened.streams.video:
+                    raise ClipError(
+                        "no_video", f"{self.name}: has sound or data, but no video stream. Download the video itself."
+                    )
+                stream = opened.streams.video[0]
+                if stream.codec_context is None:
+                    raise ClipError("undecodable", f"{self.name}: its video codec is unknown. Convert it to H.264.")
+                yield from self._decode(opened, stream)
+        except av.FFmpegError as error:
+            raise ClipError(
+                "undecodable",
+                f"{self.name}: {_FORMATS[self._format]} that does not decode ({error.strerror}). Download it again.",
+            ) from error
+        except MemoryError as error:
+            raise ClipError("too_large", f"{self.name}: needs more memory than a worker may use.") from error
+
+    def _decode(self, opened: Any, stream: Any) -> Iterator[Any]:
+        # One thread: clips run in parallel, and frames come out the same however many cores there are.
+        stream.codec_context.thread_count = 1
+        self._check_pixels(stream.codec_context.width, stream.codec_context.height)
+        self.fps = _frame_rate(stream)
+        self._pixel_aspect = _pixel_aspect(stream)
+        decoded = damaged = 0
+        size: tuple[int, int] | None = None
+        for picture in opened.decode(stream):
+            self._check_pixels(picture.width, picture.height)
+            size = size or (picture.width, picture.height)
+            if size != (picture.width, picture.height):
+                raise ClipError("undecodable", f"{self.name}: its frame size changes midway. Convert it to one size.")
+            decoded += 1
+            damaged += picture.is_corrupt
+            if decoded > MAX_FRAMES:
+                _refuse_size(self.name, f"more than {MAX_FRAMES} frames", f"{MAX_FRAMES}")
+            yield picture
+        expected = sum(not entry.is_discard for entry in _index(stream)) if self._format == MP4 else 0
+        if decoded < expected:
+            raise ClipError(
+                "truncated",
+                f"{self.name}: cut off: {expected} frames are declared, {decoded} are there. Download it again.",
+            )
+        if damaged > MAX_DAMAGED_SHARE * decoded:
+            raise ClipError("damaged", f"{self.name}: {damaged} of {decoded} frames are damaged. Download it again.")
+
+    def _check_pixels(self, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            _refuse_size(self.name, f"{width}x{height} pixels", f"{MAX_PIXELS} pixels in all; scale it down")
+
+    def _check_count(self, frames: int) -> None:
+        if frames < MIN_FRAMES:
+            raise ClipError(
+                "too_few_frames",
+                f"{self.name}: {frames} frame{'s' * (frames != 1)}; a sign needs at least {MIN_FRAMES}.",
+            )
+
+    def _refuse_outside(self, segment: Segment, frames: int) -> None:
+        raise ClipError(
+            "outside", f"{self.name}: frames {segment.start} to {segment.end} were asked for, but it has {frames}."
+        )
+
+
+def _index(stream: Any) -> Iterator[Any]:
+    return (stream.index_entries[position] for position in range(len(stream.index_entries)))
+
+
+def _frame_rate(stream: Any) -> float:
+    """The stream's nominal rate, frames per second."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and 0 < rate <= 1 / _MIN_STEP_SECONDS:
+            return float(rate)
+    return _FALLBACK_FPS
+
+
+def _pixel_aspect(stream: Any) -> float:
+    """Width of a pixel over its height; 1 where it is not given, or is nearly 1, or would make a frame too large."""
+    ratio = float(stream.sample_aspect_ratio or 1)
+    context = stream.codec_context
+    if abs(ratio - 1) <= _SQUARE_TOLERANCE or not 0 < ratio * context.width * context.height <= MAX_PIXELS:
+        return 1.0
+    return ratio
+
+
+def _to_rgb(picture: Any, pixel_aspect: float) -> npt.NDArray[np.uint8]:
+    """A picture as it is meant to be shown: uint8 [height, width, 3]."""
+    width = max(1, round(picture.width * pixel_aspect))
+    rgb = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
+    # The matrix turns the picture counterclockwise by this many degrees; players know quarter turns only.
+    return np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
+
+
+def _refuse_size(name: str, found: str, limit: str) -> None:
+    raise ClipError("too_large", f"{name}: {found}; the limit is {limit}. Cut it to the sign.")

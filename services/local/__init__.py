@@ -1,0 +1,1 @@
+"""The whole system on one machine: a store, the three services, and the demo."""

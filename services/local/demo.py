@@ -1,0 +1,321 @@
+"""The main job: real clips through extractor, trainer and evaluator, driven over gRPC like any client would."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from services.local.messages import Narrator
+from services.local.stack import LocalStack
+from signet.errors import NotFound, NotReady, SignetError, Unavailable
+from signet.rpc.client import Client, signet_errors
+from signet.v1 import evaluator_pb2 as evaluator
+from signet.v1 import extractor_pb2 as extractor
+from signet.v1 import trainer_pb2 as trainer
+
+CORPUS = "wlasl"
+MODEL = "signet"
+DATA = Path("data/demo")
+
+# Exit status where there are no clips to work on: nothing has failed, something is missing.
+NO_CLIPS = 2
+
+_CLIPS_PLACES = (Path("../shared/wlasl"), Path("data/wlasl"))
+
+# Longer than any call takes on a slow machine; without these, a lost server would be waited for without an end.
+_CALL_SECONDS = 120.0
+_EXTRACTION_SECONDS = 3600.0
+_TRAINING_SECONDS = 3600.0
+_PICK_UP_SECONDS = 60.0
+_PICK_UP_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo found out. `str()` of it is the demo's last line."""
+
+    top1: float
+    clips: int
+    top5: float
+    greedy: float
+    blank: float
+    predicted: str
+    truth: str
+    probability: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"demo: top1={self.top1:.3f} n={self.clips} top5={self.top5:.3f} greedy={self.greedy:.3f} "
+            f"blank={self.blank:.2f} predicted={self.predicted} truth={self.truth} p={self.probability:.2f} "
+            f"seconds={self.seconds:.0f}"
+        )
+
+
+@dataclass(frozen=True)
+class UnseenClip:
+    """A clip that no training has seen."""
+
+    clip_id: str
+    gloss: str
+    path: Path
+
+
+def find_clips(given: str) -> Path | None:
+    """The directory with WLASL_v0.3.json and clips/: the one given, else the first usual place that has them."""
+    for folder in [Path(given)] if given else _CLIPS_PLACES:
+        if (folder / "WLASL_v0.3.json").is_file() and any((folder / "clips").glob("*.mp4")):
+            return folder
+    return None
+
+
+def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> UnseenClip:
+    """The val clip with the lowest id whose file is not also a training clip, bit for bit.
+
+    Args:
+        folder: with WLASL_v0.3.json and clips/.
+        glosses: the vocabulary.
+        broken: ids of clips that cannot be used.
+
+    Raises:
+        NotFound: there is none.
+    """
+    trained, candidates = set(), []
+    for entry in json.loads((folder / "WLASL_v0.3.json").read_text()):
+        if entry["gloss"] not in glosses:
+            continue
+        for instance in entry["instances"]:
+            path = folder / "clips" / f"{instance['video_id']}.mp4"
+            whole = instance["frame_start"] == 1 and instance["frame_end"] == -1
+            if not path.is_file() or instance["video_id"] in broken:
+                continue
+            if instance["split"] == "train":
+                trained.add(hashlib.sha256(path.read_bytes()).digest())
+            elif instance["split"] == "val" and whole:
+                candidates.append(UnseenClip(instance["video_id"], entry["gloss"], path))
+    for clip in sorted(candidates, key=lambda clip: clip.clip_id):
+        if hashlib.sha256(clip.path.read_bytes()).digest() not in trained:
+            return clip
+    raise NotFound(f"{folder}: no val clip of {', '.join(glosses)} that was not trained on.")
+
+
+def run_demo(
+    clips: Path,
+    data: Path,
+    console: Console,
+    *,
+    max_glosses: int = 20,
+    samples_per_gloss: int = 0,
+    num_epochs: int | None = None,
+) -> Outcome:
+    """Extract, train, publish, evaluate and recognise, with three services and a store that live only as long as this.
+
+    Args:
+        clips: directory with WLASL_v0.3.json and clips/.
+        data: where store and logs are kept; what was extracted there before is not extracted again.
+        console: takes the progress.
+        max_glosses: how many of the best-supplied glosses to learn.
+        samples_per_gloss: at most this many clips of each; 0 takes all.
+        num_epochs: the trainer's own default where None.
+
+    Raises:
+        SignetError: a step failed; the message says which, why, and where the log is.
+    """
+    began = time.monotonic()
+    narrator = Narrator(console)
+    stack = LocalStack(data, clips, {"SIGNET_COMMIT": _commit()})
+    with narrator.step("start") as step:
+        step.show("an S3 store and three services")
+        stack.start()
+    try:
+        addresses = [f"{name} {service.address}" for name, service in stack.services.items()]
+        narrator.say("start", f"store {stack.store.url}, {', '.join(addresses)}; logs in {stack.logs}")
+        with stack.client() as client, signet_errors():
+            extraction = _extract(client, narrator, max_glosses, samples_per_gloss)
+            model_version = _train(client, narrator, max_glosses, samples_per_gloss, num_epochs)
+            report = _evaluate(client, narrator, model_version)
+            clip = unseen_clip(clips, extraction.glosses, [failure.clip_id for failure in extraction.failures])
+            best = _recognise(client, narrator, clip, model_version)
+    finally:
+        with narrator.step("stop") as step:
+            step.show("the services drain")
+            stack.stop()
+    return Outcome(
+        top1=report.top1,
+        clips=report.clips,
+        top5=report.top5,
+        greedy=report.greedy_top1,
+        blank=report.blank_ratio,
+        predicted=best.gloss,
+        truth=clip.gloss,
+        probability=best.probability,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _extract(client: Client, narrator: Narrator, max_glosses: int, samples: int) -> extractor.ExtractionProgress:
+    with narrator.step("extract") as step:
+        request = extractor.StartExtractionRequest(
+            corpus=CORPUS, max_glosses=max_glosses, samples_per_gloss=samples, splits=["train", "val"]
+        )
+        started = client.extractor.StartExtraction(request, timeout=_CALL_SECONDS)
+        progress = extractor.ExtractionProgress()
+        watch = extractor.WatchExtractionRequest(extraction_id=started.extraction_id)
+        for response in client.extractor.WatchExtraction(watch, timeout=_EXTRACTION_SECONDS):
+            progress = response.progress
+            done = progress.extracted + progress.present + progress.broken
+            if progress.state == extractor.EXTRACTION_STATE_SELECTING:
+                step.show("looking for the glosses with the most clips that decode", done, progress.total)
+            else:
+                step.show(f"{progress.frames} frames, {progress.broken} broken clips", done, progress.total)
+    if progress.state != extractor.EXTRACTION_STATE_SUCCEEDED:
+        state = extractor.ExtractionState.Name(progress.state)
+        raise SignetError(f"the extraction did not succeed ({state}): {progress.error}")
+    narrator.say(
+        "extract",
+        f"{progress.extracted} clips extracted, {progress.present} there already, {progress.broken} broken, "
+        f"{progress.missing} without a file; {len(progress.glosses)} glosses",
+    )
+    for failure in progress.failures:
+        narrator.say("extract", f"{failure.clip_id} is broken ({failure.reason}): {failure.message}")
+    return progress
+
+
+def _train(client: Client, narrator: Narrator, max_glosses: int, samples: int, num_epochs: int | None) -> str:
+    config = trainer.TrainConfig(
+        corpus=CORPUS, model_name=MODEL, max_glosses=max_glosses, samples_per_gloss=samples, train_past_target=True
+    )
+    if num_epochs is not None:
+        config.num_epochs = num_epochs
+    finished = trainer.RunFinished()
+    with narrator.step("train") as step:
+        run_id = client.trainer.StartRun(trainer.StartRunRequest(config=config), timeout=_CALL_SECONDS).run_id
+        epochs = 0
+        for response in client.trainer.WatchRun(trainer.WatchRunRequest(run_id=run_id), timeout=_TRAINING_SECONDS):
+            match response.WhichOneof("event"):
+                case "queued":
+                    step.show(f"queued, {response.queued.runs_ahead} runs ahead")
+                case "started":
+                    epochs = response.started.num_epochs
+                    _say_started(narrator, response.started)
+                case "epoch":
+                    step.show(_epoch_line(response.epoch), response.epoch.epoch, epochs)
+                case "finished":
+                    finished = response.finished
+    if finished.state != trainer.RUN_STATE_SUCCEEDED or not finished.model_version:
+        state = trainer.RunState.Name(finished.state)
+        raise SignetError(f"the training did not succeed ({state}): {finished.error}")
+    narrator.say(
+        "train",
+        f"published {finished.model_name}/{finished.model_version} after {finished.seconds:.0f} s: val "
+        f"{finished.val_accuracy:.1%} exact, {finished.val_greedy_accuracy:.1%} greedy, "
+        f"{'blank-collapsed' if finished.collapsed else 'not blank-collapsed'}",
+    )
+    return finished.model_version
+
+
+def _say_started(narrator: Narrator, started: trainer.RunStarted) -> None:
+    narrator.say(
+        "train",
+        f"{started.parameters:,} parameters on {started.gpu_name or started.device}; {started.glosses} glosses, "
+        f"{started.train_clips} train clips, {started.val_clips} val clips, dataset {started.dataset_version}",
+    )
+
+
+def _epoch_line(epoch: trainer.EpochFinished) -> str:
+    return (
+        f"loss {epoch.train_loss:.3f}, val {epoch.val_loss:.3f}, val {epoch.val_correct}/{epoch.val_clips} exact, "
+        f"{epoch.val_greedy_correct}/{epoch.val_clips} greedy, blank {epoch.blank_ratio:.0%}"
+    )
+
+
+def _evaluate(client: Client, narrator: Narrator, version: str) -> evaluator.ReportSummary:
+    with narrator.step("evaluate") as step:
+        step.show(f"{MODEL}/{version} on val")
+        request = evaluator.RunEvaluationRequest(model_name=MODEL, model_version=version, split="val")
+        report: evaluator.ReportSummary = client.evaluation.RunEvaluation(request, timeout=_CALL_SECONDS).summary
+    narrator.say(
+        "evaluate",
+        f"top-1 {report.top1:.1%} (95 % interval {report.top1_low:.1%} to {report.top1_high:.1%}, n = {report.clips}), "
+        f"top-5 {report.top5:.1%}, greedy {report.greedy_top1:.1%}; report {report.report_id}",
+    )
+    return report
+
+
+def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: str) -> evaluator.Prediction:
+    with narrator.step("recognise") as step:
+        step.show(f"{clip.path.name}, never trained on")
+        request = evaluator.RecognizeRequest(video=clip.path.read_bytes())
+        answer = evaluator.RecognizeResponse()
+        deadline = time.monotonic() + _PICK_UP_SECONDS
+        # The evaluator looks for new models every few seconds; until then it has none, or the one of an earlier run.
+        while answer.model_version != version:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the evaluator does not serve {MODEL}/{version} after {_PICK_UP_SECONDS:.0f} s.")
+            try:
+                with signet_errors():
+                    answer = client.recognizer.Recognize(request, timeout=_CALL_SECONDS)
+            except NotReady:
+                time.sleep(_PICK_UP_POLL_SECONDS)
+    if not answer.predictions:
+        raise SignetError(f"{clip.path}: the evaluator returned no predictions.")
+    narrator.say(
+        "recognise",
+        f"{clip.path.name}, truly {clip.gloss!r}, {answer.timing.total_seconds:.2f} s, of which "
+        f"{answer.timing.extract_seconds:.2f} s for landmarks:",
+    )
+    for rank, prediction in enumerate(answer.predictions, 1):
+        narrator.say("recognise", f"{rank}. {prediction.gloss:<14} {prediction.probability:6.1%}")
+    best: evaluator.Prediction = answer.predictions[0]
+    return best
+
+
+def _commit() -> str:
+    """The commit of this code, for the report; "unknown" outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def main() -> int:
+    """Run the demo on WLASL=<dir>, and return the exit status."""
+    # SIGTERM ends us as Ctrl-C does: in order, and with every process stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = os.environ.get("WLASL", "")
+    clips = find_clips(given)
+    if clips is None:
+        print(
+            f"No clips: {given or ' or '.join(map(str, _CLIPS_PLACES))} must hold WLASL_v0.3.json and "
+            "clips/<video_id>.mp4.\n"
+            "Get both from https://github.com/dxli94/WLASL (academic use), put them into data/wlasl, or name their "
+            "directory: make demo WLASL=<dir>",
+            file=sys.stderr,
+        )
+        return NO_CLIPS
+    console = Console()
+    try:
+        outcome = run_demo(clips, DATA, console)
+    except SignetError as error:
+        print(f"demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo interrupted; what was extracted is kept.", file=sys.stderr)
+        return 130
+    console.print(str(outcome), highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

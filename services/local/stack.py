@@ -1,0 +1,173 @@
+"""The whole system on one machine without containers: a store and the three services as child processes."""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services.local.child_processes import Child, free_ports
+from services.local.seaweedfs import LocalStore
+from signet.errors import NotReady
+from signet.rpc.client import Client
+from signet.rpc.health import is_serving
+
+__all__ = ["SERVICES", "LocalService", "LocalStack", "LocalStore"]
+
+SERVICES = ("extractor", "trainer", "evaluator")
+
+_HOST = "127.0.0.1"
+
+# Importing torch or MediaPipe takes seconds, and more on a busy machine.
+_START_SECONDS = 120.0
+# A service drains for 8 s before it cancels what is left.
+_PATIENCE = 20.0
+_WATCH_SECONDS = 1.0
+_HEALTH_SECONDS = 2.0
+
+
+class LocalService:
+    """One of the three services as a child process on 127.0.0.1, with the entry point that its container uses.
+
+    Args:
+        name: "extractor", "trainer" or "evaluator".
+        environment: its SIGNET_* settings, the ports excepted.
+        log: the file that takes its log.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.port, self.metrics_port = free_ports(2)
+        self._environment = environment
+        self._log = log
+        self._child: Child | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port of its gRPC server."""
+        return f"{_HOST}:{self.port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its metrics are."""
+        return f"http://{_HOST}:{self.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 if it was not started."""
+        return self._child.pid if self._child else 0
+
+    def start(self) -> None:
+        """Start it, without waiting."""
+        own = {"SIGNET_HOST": _HOST, "SIGNET_PORT": str(self.port), "SIGNET_METRICS_PORT": str(self.metrics_port)}
+        self._child = Child(
+            self.name,
+            [sys.executable, "-m", f"services.{self.name}"],
+            {**self._environment, **own},
+            self._log,
+        )
+
+    def wait_ready(self) -> None:
+        """Return when its health service says SERVING.
+
+        Raises:
+            Unavailable: it does not come up; the message ends with its log's last lines.
+        """
+        if self._child is None:
+            raise NotReady(f"{self.name} was not started.")
+        self._child.wait_until(lambda: is_serving(self.address, _HEALTH_SECONDS), _START_SECONDS)
+
+    def check(self) -> None:
+        """Raise `Unavailable`, with its log's last lines, if it was started and has ended by itself."""
+        if self._child is not None:
+            self._child.check()
+
+    def stop(self) -> None:
+        """Let it drain, then end it. Does nothing where nothing was started."""
+        if self._child is not None:
+            self._child.stop(_PATIENCE)
+            self._child = None
+
+
+class LocalStack:
+    """Store and services together, as a context manager: up when entered, gone when left.
+
+    Args:
+        folder: data of the store, and logs/<name>.log of each process.
+        clips: the directory with WLASL_v0.3.json and clips/.
+        settings: further SIGNET_* settings of the services.
+    """
+
+    def __init__(self, folder: Path, clips: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.store = LocalStore(folder / "store")
+        self.logs = folder.absolute() / "logs"
+        self._clips = clips.absolute()
+        self._settings = dict(settings or {})
+        self._cleanup = ExitStack()
+        self.services: dict[str, LocalService] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the store, then the services; return when all of them serve.
+
+        Raises:
+            NotReady: another stack has the directory, or SeaweedFS is not installed.
+            Unavailable: one of them does not come up; those that did are stopped again.
+        """
+        with ExitStack() as started:
+            started.enter_context(self.store)
+            for name in SERVICES:
+                self.services[name] = LocalService(name, self._service_settings(name), self.logs / f"{name}.log")
+                started.callback(self.services[name].stop)
+                self.services[name].start()
+            for service in self.services.values():
+                service.wait_ready()
+            self._cleanup = started.pop_all()
+
+    def stop(self) -> None:
+        """Let the services drain, then stop them and the store."""
+        self._cleanup.close()
+
+    def watch(self) -> None:
+        """Return never, as long as all of them run.
+
+        Raises:
+            Unavailable: one of them ended; the message ends with its log's last lines.
+        """
+        while True:
+            self.store.check()
+            for service in self.services.values():
+                service.check()
+            time.sleep(_WATCH_SECONDS)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Every process's id, by name."""
+        return {"store": self.store.pid} | {name: service.pid for name, service in self.services.items()}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command line must be told to use this stack."""
+        return self.store.environment | {"SIGNET_EVALUATOR": self.services["evaluator"].address}
+
+    def client(self) -> Client:
+        """A client of all three services."""
+        return Client(**{name: service.address for name, service in self.services.items()})
+
+    def _service_settings(self, name: str) -> dict[str, str]:
+        own = {}
+        if name == "extractor":
+            own["SIGNET_WLASL"] = str(self._clips)
+        if name == "evaluator":
+            own["SIGNET_EXTRACTOR"] = self.services["extractor"].address
+        return self.store.environment | own | self._settings

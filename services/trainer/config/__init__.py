@@ -1,0 +1,1 @@
+"""The configuration of a training: fields, presets and command-line flags."""

@@ -1,0 +1,1 @@
+"""Training data: snapshots, batches, augmentation and the ranking of glosses."""

@@ -1,0 +1,44 @@
+"""What there is to learn from: glosses by their supply of clips, and whether some clips are enough to begin with."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from signet.datasets.snapshot import Dataset, DatasetClip
+from signet.errors import InvalidInput
+
+_log = logging.getLogger(__name__)
+
+
+def ranked(clips: Mapping[str, int]) -> list[str]:
+    """Glosses by how many clips they have, the best supplied first; of equals, by name."""
+    return sorted(clips, key=lambda gloss: (-clips[gloss], gloss))
+
+
+def check(dataset: Dataset, learnt: Sequence[DatasetClip], *, chosen: bool) -> None:
+    """See that there are clips, of two glosses or more, and of each gloss one or more.
+
+    Args:
+        dataset: the snapshot.
+        learnt: its clips to learn from.
+        chosen: whether they are a choice, such as a fold's: a gloss may be missing there, and is only told of.
+
+    Raises:
+        InvalidInput: there are not; the message names what is missing.
+    """
+    manifest = dataset.manifest
+    name = f"dataset {manifest.name}/{manifest.version}"
+    if not learnt:
+        raise InvalidInput(f"{name} has no training clips. Extract some: `signet extract --split train`.")
+    if len(manifest.vocabulary) < 2:
+        raise InvalidInput(
+            f"{name} has one gloss, {manifest.vocabulary[0]!r}: whatever a model answered would be right. Take two "
+            "glosses or more (--max-glosses), or extract clips of others."
+        )
+    there = {clip.gloss for clip in learnt}
+    missing = [gloss for gloss in manifest.vocabulary if gloss not in there]
+    if not missing:
+        return
+    named = f"{name} has no training clips of {', '.join(missing)}"
+    if not chosen:
+        raise InvalidInput(f"{named}. Extract some, or leave these glosses out (--max-glosses).")
+    _log.warning("%s in this fold. Their held-out clips cannot be recognised, and count as wrong", named)

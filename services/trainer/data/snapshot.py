@@ -1,0 +1,305 @@
+"""From a corpus of landmarks in the store to the dataset snapshot that a run trains on."""
+
+import hashlib
+import json
+import logging
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from services.trainer.data import gloss_ranking as supply
+from services.trainer.data import supplement as supplements
+from services.trainer.data.supplement import Supplement
+from signet import landmarks
+from signet.datasets import audit
+from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
+from signet.errors import Conflict, DataLoss, NotFound, NotReady
+from signet.landmarks import ClipRecord, sampling
+from signet.store import ObjectInfo, ObjectStore
+from signet.store import keys as layout
+
+_log = logging.getLogger(__name__)
+
+# Reading a clip is waiting for the store, not computing.
+_READERS = 8
+# Clips that a reader is asked for at a time, and how many such requests are ahead of what is done with the clips. One
+# by one, threads would spend more time on each other than on a clip.
+_TOGETHER, _AHEAD = 32, 12
+
+# What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
+_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements, supply)
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+def take(
+    store: ObjectStore,
+    corpus: str,
+    max_glosses: int,
+    samples_per_gloss: int,
+    supplement: str = "",
+    auxiliary_glosses: int = 0,
+) -> Dataset:
+    """Choose clips, snapshot them, and store the snapshot; the same clips give the same version.
+
+    Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
+    clips that show the same recording as a held-out clip are left out too: twins stay on one side.
+
+    Which snapshot it was is noted on this machine. As long as the corpus is the same, the next one who takes it reads
+    that snapshot, and not ten thousand clips.
+
+    Args:
+        store: where landmarks are and the snapshot goes.
+        corpus: the landmarks' corpus.
+        max_glosses: how many glosses; 0 takes all.
+        samples_per_gloss: training clips of each gloss at most; 0 takes all.
+        supplement: a corpus that further training clips of these glosses, and of auxiliary ones, are taken from, all of
+            them; "" takes none.
+        auxiliary_glosses: how many further glosses training clips are taken of, first of the corpus and then of the
+            supplement; fewer if they have no more.
+
+    Raises:
+        NotReady: the corpus has no labelled training clips, or the supplement adds none.
+        Conflict: the clips of either were made by different extractors.
+    """
+    stored = list(store.list(layout.clips(corpus)))
+    added = list(store.list(layout.clips(supplement))) if supplement else []
+    choice = Choice(max_glosses, samples_per_gloss, auxiliary_glosses)
+    question = _question(store, [*stored, *added], choice)
+    version = store.cache.noted(question)
+    damaged = False
+    if re.fullmatch("[0-9a-f]{16}", version):
+        try:
+            return _told(dataset.load(store, corpus, version), choice)
+        except NotFound:
+            _log.info("dataset %s/%s was deleted; making it again", corpus, version)
+        except DataLoss as error:
+            _log.warning("%s Making it again.", error)
+            damaged = True
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = _Corpus(store, corpus, [info.key for info in stored], readers)
+        chosen, snapshot = found.choice(choice)
+        if supplement:
+            more = _Corpus(store, supplement, [info.key for info in added], readers)
+            further = more.beside(snapshot.manifest, found.ids, auxiliary_glosses)
+            snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
+    dataset.publish(store, snapshot, repair=damaged)
+    store.cache.note(question, snapshot.manifest.version)
+    return _told(snapshot, choice)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which clips of a corpus are wanted.
+
+    Attributes:
+        glosses: how many; 0 takes all.
+        samples: training clips of each gloss at most; 0 takes all.
+        auxiliary: how many glosses more, of which there are training clips only, of the split `AUXILIARY`.
+    """
+
+    glosses: int
+    samples: int
+    auxiliary: int = 0
+
+
+def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] = frozenset()) -> list[ClipRecord]:
+    """The clips that a snapshot is made of, in the order of their ids.
+
+    Args:
+        records: the corpus.
+        choice: which are wanted.
+        apart: clips that are known to show a recording that is held out or, being auxiliary, one of the vocabulary,
+            by id; they are left out, as are those whose record says that they show a held-out one.
+    """
+    labelled = sorted((record for record in records if record.gloss), key=lambda record: record.clip_id)
+    held_out = {record.source_sha256 for record in labelled if record.split != TRAIN and record.source_sha256}
+    usable = [
+        record
+        for record in labelled
+        if record.split != TRAIN or (record.source_sha256 not in held_out and record.clip_id not in apart)
+    ]
+    if len(usable) < len(labelled):
+        _log.warning(
+            "%d training clips show a recording that is held out, or known by another gloss, and are left out",
+            len(labelled) - len(usable),
+        )
+
+    trained = Counter(record.gloss for record in usable if record.split == TRAIN)
+    clips = Counter(record.gloss for record in labelled if record.gloss in trained)
+    ranked = supply.ranked(clips)
+    count = choice.glosses or len(ranked)
+    glosses, auxiliary = set(ranked[:count]), set(ranked[count : count + choice.auxiliary])
+
+    taken: Counter[str] = Counter()
+    chosen = []
+    for record in usable:
+        if record.split == TRAIN:
+            taken[record.gloss] += 1
+            if choice.samples and taken[record.gloss] > choice.samples:
+                continue
+        if record.gloss in glosses:
+            chosen.append(record)
+        elif record.gloss in auxiliary and record.split == TRAIN:
+            chosen.append(record.model_copy(update={"split": AUXILIARY}))
+    return chosen
+
+
+class _Corpus:
+    """The clips of a corpus, each of which is read when it is first needed.
+
+    Args:
+        store: where it is.
+        name: its name.
+        keys: its clips'.
+        readers: do the reading.
+    """
+
+    def __init__(self, store: ObjectStore, name: str, keys: Sequence[str], readers: ThreadPoolExecutor) -> None:
+        self._store, self._name, self._keys, self._readers = store, name, keys, readers
+        self._sampled: dict[str, SampledClip] = {}
+
+    @cached_property
+    def records(self) -> list[ClipRecord]:
+        """What is known of each clip."""
+        if len(self._sampled) == len(self._keys):
+            return [one.record for one in self._sampled.values()]
+        heads = _each(self._readers, lambda key: self._store.get_head(key, landmarks.HEADER_BYTES), self._keys)
+        return [landmarks.read_record(head, key) for head, key in zip(heads, self._keys, strict=True)]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The clips' ids."""
+        return frozenset(record.clip_id for record in self.records)
+
+    def choice(self, choice: Choice) -> tuple[list[SampledClip], Dataset]:
+        """The clips that `choose` chooses, without those that `_leaking` names, and the snapshot of these."""
+        if not (choice.glosses or choice.samples):
+            # Nearly all of them will be needed: each is read once, and not its head before.
+            self._read_whole(self._keys)
+        apart: frozenset[str] = frozenset()
+        twins: tuple[tuple[str, ...], ...] = ()
+        while True:
+            chosen = choose(self.records, choice, apart)
+            self._check(chosen)
+            sampled = [replace(one, record=record) for one, record in zip(self.read(chosen), chosen, strict=True)]
+            snapshot = dataset.assemble(self._name, sampled, twins)
+            # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
+            # chosen, and have twins of their own.
+            leaking = _leaking(snapshot.manifest)
+            if not leaking:
+                return sampled, snapshot
+            apart |= leaking
+            twins = snapshot.manifest.audit.recordings
+
+    def beside(self, own: Manifest, known: frozenset[str], auxiliary: int) -> Supplement:
+        """What this corpus adds to a snapshot that has clips of these ids: see `data.supplement`."""
+        further = supplements.of(self._store, self._name, self.records, own, known, auxiliary, self.read)
+        self._check([clip.record for clip in further.clips])
+        return further
+
+    def read(self, records: Sequence[ClipRecord]) -> list[SampledClip]:
+        """These clips, whole."""
+        missing = [record.clip_id for record in records if record.clip_id not in self._sampled]
+        self._read_whole([layout.clip(self._name, clip_id) for clip_id in missing])
+        return [self._sampled[record.clip_id] for record in records]
+
+    def _read_whole(self, keys: Iterable[str]) -> None:
+        found = _each(self._readers, lambda key: _read(self._store, key), keys)
+        self._sampled.update((one.record.clip_id, one) for one in found)
+
+    def _check(self, chosen: Sequence[ClipRecord]) -> None:
+        if not chosen:
+            raise NotReady(
+                f"{self._store.url}: corpus {self._name!r} holds {len(self._keys)} clips and no labelled training clip "
+                "among them. Extract some first: `signet extract`, or `signet import`."
+            )
+        made_by = sorted({record.extractor for record in chosen})
+        if len(made_by) > 1:
+            raise Conflict(
+                f"{self._store.url}: the clips of corpus {self._name!r} were made by different extractors "
+                f"({', '.join(made_by)}). Extract them again into a corpus of another name."
+            )
+
+
+def _leaking(manifest: Manifest) -> frozenset[str]:
+    """Clips that must not be learnt from: by their ids.
+
+    They show what a held-out clip shows; or, of an auxiliary gloss, what a clip of the vocabulary shows, and would have
+    one recording told from itself.
+    """
+    splits = {clip.clip_id: clip.split for clip in manifest.clips}
+    seen = {one for group in manifest.audit.leaking for one in group if splits[one] in LEARNT}
+    for group in manifest.audit.twins:
+        auxiliary = {one for one in group if splits[one] == AUXILIARY}
+        if len(auxiliary) < len(group):
+            seen |= auxiliary
+    return frozenset(seen)
+
+
+def _question(store: ObjectStore, stored: Sequence[ObjectInfo], choice: Choice) -> str:
+    """A name for everything that decides which snapshot is taken."""
+    digest = hashlib.sha256()
+    for source in (Path(__file__), *(Path(str(module.__file__)) for module in _DECIDING)):
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    listing = [[info.key, info.size, info.etag] for info in stored]
+    digest.update(json.dumps([store.url, *astuple(choice), listing]).encode())
+    return f"snapshot-{digest.hexdigest()}"
+
+
+def _read(store: ObjectStore, key: str) -> SampledClip:
+    data = store.get(key)
+    return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest()).sampled()
+
+
+def _each(readers: ThreadPoolExecutor, read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """What is read of each, in their order, with only so many read ahead as keep the readers busy."""
+
+    def together(some: list[Item]) -> list[Found]:
+        return [read(one) for one in some]
+
+    left = iter(items)
+    ahead = deque(readers.submit(together, some) for some in _some(left, _AHEAD))
+    while ahead:
+        found = ahead.popleft().result()
+        ahead.extend(readers.submit(together, some) for some in _some(left, 1))
+        yield from found
+
+
+def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
+    for _ in range(times):
+        if some := list(islice(left, _TOGETHER)):
+            yield some
+
+
+def _told(snapshot: Dataset, choice: Choice) -> Dataset:
+    """The snapshot, after the log was told of it."""
+    manifest = snapshot.manifest
+    if len(manifest.auxiliary) < choice.auxiliary:
+        _log.warning(
+            "%s has clips of %d further glosses, and %d auxiliary ones were asked for: these are all that there are. "
+            "`signet extract --max-glosses %d` and `signet import` bring more",
+            f"corpus {manifest.corpus}" + (f" with {manifest.supplement}" if manifest.supplement else ""),
+            len(manifest.auxiliary),
+            choice.auxiliary,
+            len(manifest.vocabulary) + choice.auxiliary,
+        )
+    _log.info(
+        "dataset %s/%s: %d glosses%s, %d training and %d val clips",
+        manifest.name,
+        manifest.version,
+        len(manifest.vocabulary),
+        f" and {len(manifest.auxiliary)} auxiliary ones" if manifest.auxiliary else "",
+        len(manifest.learnt),
+        len(snapshot.split(VAL)),
+    )
+    return snapshot

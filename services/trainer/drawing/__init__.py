@@ -1,0 +1,1 @@
+"""Figures for HTML pages and reports: curves, strips, SVG and the page template."""

@@ -1,0 +1,1 @@
+"""Trained models to ONNX, and published models back."""

@@ -1,0 +1,1 @@
+"""Landmarks to phonological features, and their names."""

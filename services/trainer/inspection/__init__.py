@@ -1,0 +1,1 @@
+"""`signet analyze` and `signet features`: pages about a run and about a clip."""

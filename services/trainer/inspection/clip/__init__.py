@@ -1,0 +1,1 @@
+"""`signet features`: one page about a clip as the model sees it."""

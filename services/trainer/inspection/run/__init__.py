@@ -1,0 +1,1 @@
+"""`signet analyze`: one page about a run, or about several runs compared."""

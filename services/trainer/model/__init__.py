@@ -1,0 +1,1 @@
+"""The network: recogniser, heads, and how its weights are built and stored."""

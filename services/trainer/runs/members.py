@@ -1,0 +1,222 @@
+"""The members of a run, one trained model each: which there are, and how one of them is trained.
+
+A run has one member for each seed; where it cross-validates, one for each seed and each group of signers held out.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data import supplement
+from services.trainer.model import weights
+from services.trainer.model.initialisation import BeginFold
+from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.epoch import Epoch
+from services.trainer.training.loop import Training
+from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
+from signet.datasets.splits import signer_folds
+from signet.errors import SignetError
+
+# How often the training clips are judged too, in epochs. Often enough to see what is learnt by heart and not
+# understood; each time costs two fifths of a default run's epoch, so that it is 4 % in all.
+_TRAIN_EVERY = 10
+
+# Fold and seed.
+Place = tuple[int, int]
+
+
+class Abandoned(SignetError):
+    """The run was given up between two batches: nothing is published."""
+
+    code = "ABORTED"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a run.
+
+    Attributes:
+        fold: the fold that is held out, from 0; 0 too where val is held out.
+        seed: of its weights, order and augmentation.
+        train: the clips that it learns from.
+        held_out: the clips that it is judged by.
+    """
+
+    fold: int
+    seed: int
+    train: tuple[DatasetClip, ...]
+    held_out: tuple[DatasetClip, ...]
+
+    @property
+    def place(self) -> Place:
+        """What tells it from the run's other members."""
+        return (self.fold, self.seed)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A member has trained an epoch."""
+
+    place: Place
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a member can go on from after the epoch that it has told of last.
+
+    Attributes:
+        place: which one.
+        state: as `Training.state` gives it.
+        seconds: how long it took to make.
+        last: whether the training ends with it.
+    """
+
+    place: Place
+    state: bytes
+    seconds: float
+    last: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """A member is trained: to its end, or to where it was told to stop.
+
+    Attributes:
+        place: which one.
+        weights: what it has learnt, as `services.trainer.model.weights.dump` gives it.
+        complete: whether it came to its end.
+        selected_on: the split that had a say in which weights these are; "" if none had.
+    """
+
+    place: Place
+    weights: bytes
+    complete: bool
+    selected_on: str
+
+
+Step = Trained | Kept | Done
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a training is told while it goes on.
+
+    Attributes:
+        stopped: asked after each epoch; True ends the member there.
+        due: asked after each epoch; True wants a state.
+        between_batches: called before each batch; what it raises ends the training there, and the state of its last
+            epoch is still given.
+        telemetry: told what happens within an epoch.
+    """
+
+    stopped: Callable[[], bool]
+    due: Callable[[], bool]
+    between_batches: Callable[[], None]
+    telemetry: Telemetry
+
+
+def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
+    """The members of a run, in the order in which they are trained: all folds of the first seed first.
+
+    Raises:
+        InvalidInput: the clips have fewer signers than there are to be folds.
+    """
+    return plan_of(dataset.manifest, config)
+
+
+def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
+    """The members of a run on the snapshot of this manifest; see `plan`."""
+    train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
+    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(manifest.learnt, tuple(val))]
+    if config.folds:
+        clips, twins = [*train, *val], manifest.audit.twins
+        further = [clip for clip in manifest.learnt if clip.split != TRAIN]
+        divided = []
+        for ids in signer_folds(clips, config.folds, twins):
+            learnt = [clip for clip in clips if clip.clip_id not in ids]
+            held_out = [clip for clip in clips if clip.clip_id in ids]
+            divided.append(((*learnt, *supplement.beside(further, held_out, twins)), tuple(held_out)))
+    return tuple(
+        Member(fold, config.seed + number, learnt, held_out)
+        for number in range(config.seeds)
+        for fold, (learnt, held_out) in enumerate(divided)
+    )
+
+
+def train(
+    dataset: Dataset,
+    config: TrainConfig,
+    member: Member,
+    device: torch.device,
+    state: bytes | None,
+    orders: Orders,
+    begin: BeginFold | None = None,
+) -> Iterator[Step]:
+    """Train one member, from where its state is to its end.
+
+    Args:
+        dataset: the run's snapshot.
+        config: the run's configuration.
+        member: which one.
+        device: where.
+        state: what to go on from; None begins.
+        orders: what it is told meanwhile.
+        begin: gives a model of a fold the weights to begin with; without it, it begins with those of chance.
+
+    Raises:
+        SignetError: it cannot begin or go on.
+    """
+    training = Training(
+        dataset,
+        config.model_copy(update={"seed": member.seed, "seeds": 1}),
+        device,
+        train=member.train,
+        held_out=member.held_out,
+        between_batches=orders.between_batches,
+        telemetry=orders.telemetry,
+        begin=partial(begin, member.fold) if begin and state is None else None,
+    )
+    if state is not None:
+        training.restore(state)
+    kept = training.epoch
+    # Unless there is an epoch to be trained.
+    complete, stopped_on_val = True, False
+    try:
+        for trained in training.epochs():
+            stopped_on_val = target_met(trained, config)
+            complete = trained.last or stopped_on_val
+            last = complete or orders.stopped()
+            judge_train = not config.pretrain and (last or trained.number % _TRAIN_EVERY == 0)
+            train_score = training.judge_train() if judge_train else None
+            yield Trained(member.place, replace(trained, train=train_score, last=last))
+            if last:
+                break
+            if orders.due():
+                kept = trained.number
+                yield _kept(member, training, last=False)
+    except (Exception, KeyboardInterrupt):
+        # Whatever ends it, all but the present epoch is kept.
+        if training.epoch > kept:
+            yield _kept(member, training, last=True)
+        raise
+    selected_on = training.selected_on or (VAL if stopped_on_val else "")
+    yield Done(member.place, weights.dump(training.model), complete, selected_on)
+
+
+def _kept(member: Member, training: Training, *, last: bool) -> Kept:
+    started = time.perf_counter()
+    state = training.state()
+    return Kept(member.place, state, time.perf_counter() - started, last)
+
+
+def target_met(epoch: Epoch, config: TrainConfig) -> bool:
+    """Whether to stop here. Not during the flat start: until CTC has spoken there is no timing to publish."""
+    if config.target_accuracy is None or config.train_past_target or not epoch.val.clips:
+        return False
+    after_start = epoch.number > config.start * config.num_epochs
+    return after_start and epoch.val.correct >= config.target_accuracy * epoch.val.clips

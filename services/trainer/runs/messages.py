@@ -1,0 +1,190 @@
+"""What a run says to people, as lines of text: the same for the command line and for the service's log."""
+
+import math
+from collections.abc import Callable, Collection, Iterator
+
+from services.trainer.config.train_config import DEFAULT_GLOSSES, PARAMETER_TARGET
+from services.trainer.runs.events import MemberEpoch, Started
+from services.trainer.runs.result import GlossResult, Result, Tally, spread
+from signet.statistics.intervals import wilson
+
+# Glosses named at either end of the ranking, and actions at most.
+_NAMED = 5
+
+_MEBIBYTE = 1024 * 1024
+
+COLLAPSE_REMEDY = (
+    "BLANK COLLAPSE: every val clip comes out empty under greedy decoding. The exact posterior still ranks the signs, "
+    "but continuous signing would give nothing. Raise --blank-penalty (try twice as much), train longer "
+    "(--num-epochs), or raise --lr."
+)
+
+
+def opening(run: Started) -> Iterator[str]:
+    """What a run found when it began, or went on."""
+    gpu = f" ({run.gpu_name}, {run.gpu_memory_bytes / _MEBIBYTE:,.0f} MiB)" if run.gpu_name else ""
+    yield f"device      {run.device}{gpu}"
+    target = f" (target: about {PARAMETER_TARGET:,})" if run.glosses <= DEFAULT_GLOSSES else ""
+    yield f"parameters  {run.parameters:,}{target}"
+    clips = f"{run.train_clips} train and {run.val_clips} val clips"
+    if run.folds:
+        further = run.train_clips - run.val_clips
+        clips = f"{run.val_clips} clips of train and val, in {run.folds} folds of whole signers" + (
+            f", and {further} further ones to learn from" if further else ""
+        )
+    auxiliary = f" and {run.auxiliary} auxiliary ones" if run.auxiliary else ""
+    yield f"dataset     {run.dataset_version}: {run.glosses} glosses{auxiliary}, {clips}"
+    if run.members > 1:
+        seeds = "1 seed" if run.seeds == 1 else f"{run.seeds} seeds"
+        yield f"members     {run.members}: {f'{run.folds} folds, ' if run.folds else ''}{seeds}"
+    yield f"epochs      {run.num_epochs}{' each' if run.members > 1 else ''}"
+    if run.members > 1 and run.epochs_before:
+        trained = f"{run.members_before} of {run.members} members are trained"
+        yield f"goes on     {trained}, {run.epochs_before} epochs in all are kept"
+    elif run.epochs_before:
+        yield f"goes on     after epoch {run.epochs_before}"
+
+
+def epoch_line(event: MemberEpoch, run: Started) -> str:
+    """What one epoch came to, in one line of constant width."""
+    epoch, planned = event.epoch, run.num_epochs
+    line = (
+        f"{_member(event, run)}epoch {epoch.number:>{len(str(planned))}}/{planned}  train loss {epoch.train_loss:7.3f}"
+    )
+    if epoch.val.clips:
+        share = 100 * epoch.val.correct / epoch.val.clips
+        line += (
+            f"  val loss {epoch.val.loss:7.3f}  val acc {share:5.1f} % ({epoch.val.correct}/{epoch.val.clips})"
+            f"  greedy {epoch.val.greedy_correct}/{epoch.val.clips}  blank {epoch.val.blank_ratio:.2f}"
+        )
+    elif math.isfinite(epoch.val.loss):
+        line += f"  val loss {epoch.val.loss:7.3f}"
+    return f"{line}  {epoch.seconds:.2f} s{'  * new best' if epoch.best and epoch.val.clips else ''}"
+
+
+def closing(result: Result, run_id: str) -> Iterator[str]:
+    """How a run ended."""
+    yield f"{result.state} after {result.epochs} epochs, {result.seconds:.0f} s"
+    if result.pretrained:
+        yield from _pretrained(result, run_id)
+        return
+    if result.val_clips:
+        yield from _table(result)
+        if not result.folds:
+            yield from _val(result)
+        yield from _goal(result)
+    else:
+        yield "val         no val clips in this dataset: nothing is known of the model's accuracy"
+    for sentence in result.actions[:_NAMED]:
+        yield f"by itself   {sentence}"
+    if len(result.actions) > _NAMED:
+        yield f"            and {len(result.actions) - _NAMED} times more: see history.jsonl"
+    if result.collapsed:
+        yield COLLAPSE_REMEDY
+    if result.model_version:
+        yield f"published   models/{result.model_name}/{result.model_version}/, alias latest"
+    elif result.folds:
+        yield "published   nothing: it is the recipe that was measured"
+    else:
+        yield "published   nothing, as was asked (--publish none)"
+    if result.val_clips and (len(result.members) > 1 or not result.model_version):
+        yield f"report      signet evaluate --run {run_id}"
+
+
+def _pretrained(result: Result, run_id: str) -> Iterator[str]:
+    """How a pre-training ended."""
+    if result.val_loss is not None:
+        yield f"held out    masked loss {result.val_loss:.3f}, mean of the members, on clips that were not learnt from"
+    for sentence in result.actions[:_NAMED]:
+        yield f"by itself   {sentence}"
+    yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
+    yield "published   nothing: a pre-training recognises no sign"
+    if all(member.epochs for member in result.members[: max(1, result.folds)]):
+        yield f"go on       signet train --start-from {run_id}{f' --folds {result.folds}' if result.folds else ''}"
+    else:
+        yield "go on       no run can: it was stopped before each fold had learnt something. Begin it again"
+
+
+def _member(event: MemberEpoch, run: Started) -> str:
+    """Which member it is about; nothing where there is one."""
+    if run.members == 1:
+        return ""
+    fold = f" fold {event.fold + 1}/{run.folds}" if run.folds else ""
+    return f"{event.member:>{len(str(run.members))}}/{run.members}{fold} seed {event.seed}  "
+
+
+def _val(result: Result) -> Iterator[str]:
+    low, high = wilson(result.val_correct, result.val_clips)
+    yield (
+        f"val         {100 * result.val_accuracy:.1f} % exact ({result.val_correct}/{result.val_clips}, 95 % "
+        f"interval {100 * low:.0f} to {100 * high:.0f}), "
+        f"{100 * result.val_continuous_correct / result.val_clips:.1f} % continuous, "
+        f"{100 * result.val_greedy_accuracy:.1f} % greedy, {result.val_empty} empty, "
+        f"blank ratio {result.blank_ratio:.2f}"
+    )
+
+
+def _goal(result: Result) -> Iterator[str]:
+    yield f"best        {_named(result.glosses[:_NAMED])}"
+    yield f"worst       {_named(result.glosses[-_NAMED:])}"
+    met = "met" if result.goal_met else "NOT met"
+    yield f"goal        {100 * result.goal:.0f} % of {'the held-out clips' if result.folds else 'val'}: {met}"
+    missed = math.ceil(result.goal * result.val_clips) - result.val_correct
+    if not result.goal_met:
+        yield (
+            f"            {missed} clips short. Train longer (--num-epochs), on more clips a gloss, or on fewer "
+            "glosses (--max-glosses); a loss that jumps wants a lower --lr."
+        )
+
+
+def _table(result: Result) -> Iterator[str]:
+    """The members of a run of several, seed by seed, and what they come to."""
+    if len(result.members) < 2:
+        return
+    seeds = result.seeds
+    yield (
+        f"{'':<12}{'top-1':>16}{'top-5':>9}{'continuous':>12}{'empty':>9}{'greedy':>9}{'empty':>9}{'gloss errors':>14}"
+    )
+    for seed, tally in seeds.items():
+        yield _row(f"seed {seed}", tally)
+    if result.ensemble is not None:
+        yield _row("together", result.ensemble)
+    if not seeds:
+        return
+    several = seeds.values()
+    low, high = wilson(round(spread(several, _top1)[0] * result.val_clips), result.val_clips)
+    over = f"over {len(seeds)} seeds" if len(seeds) > 1 else "of one seed"
+    yield (
+        f"mean        {_spread(several, _top1)} % top-1 {over}, 95 % interval {100 * low:.0f} to {100 * high:.0f} "
+        f"(n = {result.val_clips}){'' if len(seeds) > 1 else '; --seeds 3 would say how much of it is luck'}"
+    )
+    yield (
+        f"            {_spread(several, lambda one: one.top5 / one.clips)} % top-5, "
+        f"{_spread(several, lambda one: one.continuous_correct / one.clips)} % continuous, "
+        f"{_spread(several, lambda one: one.continuous_empty / one.clips)} % empty"
+    )
+
+
+def _top1(tally: Tally) -> float:
+    return tally.correct / tally.clips
+
+
+def _row(name: str, tally: Tally) -> str:
+    def share(count: int) -> str:
+        return f"{100 * count / tally.clips:.1f} %"
+
+    errors = f"{100 * tally.gloss_errors / tally.concatenated:.1f} %" if tally.concatenated else ""
+    top1 = f"{share(tally.correct)} ({tally.correct}/{tally.clips})"
+    return (
+        f"{name:<12}{top1:>16}{share(tally.top5):>9}{share(tally.continuous_correct):>12}"
+        f"{share(tally.continuous_empty):>9}{share(tally.greedy_correct):>9}{share(tally.empty):>9}{errors:>14}"
+    ).rstrip()
+
+
+def _spread(seeds: Collection[Tally], share: Callable[[Tally], float]) -> str:
+    mean, deviation = spread(seeds, share)
+    return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
+
+
+def _named(glosses: tuple[GlossResult, ...]) -> str:
+    return ", ".join(f"{one.gloss} {one.correct}/{one.clips}" for one in glosses)

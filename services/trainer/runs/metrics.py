@@ -1,0 +1,176 @@
+"""What the trainer tells Prometheus: the run under way, what stood in its way, and how runs ended."""
+
+import math
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.trainer.runs.events import MemberEpoch, Started
+from services.trainer.training.callbacks import Telemetry
+from signet.datasets.snapshot import TRAIN, VAL
+
+# A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
+_EPOCH_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+
+# From here on an epoch counts as collapsed. A clip has some 25 frames at 10 Hz, so that a single frame of sign in each
+# keeps the ratio at 0.96: above 0.98 at least every second clip has come out empty.
+COLLAPSED_BLANK_RATIO = 0.98
+
+_ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
+
+# What a training does by itself, as `Telemetry.acted` is told.
+_ACTIONS = ("recovery", "larger-steps")
+
+
+class TrainerMetrics(Telemetry):
+    """The trainer's series. Those of a run hold its last values until the next one begins.
+
+    What a run has not measured yet is absent, or NaN where a series has no labels: a zero would be a claim.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"signet_trainer_{name}", text, labels, registry=registry)
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"signet_trainer_{name}", text, labels, registry=registry)
+
+        self._running = gauge("running", "1 while a run is under way")
+        self._queued = gauge("queued_runs", "Runs that wait for another to end")
+        self._info = gauge(
+            "run_info", "1 for the run whose values are shown", ("run_id", "model_name", "dataset_version", "device")
+        )
+        self._epoch = gauge("epoch", "Last finished epoch of the member under way")
+        self._planned = gauge("planned_epochs", "Epochs that each member is to have")
+        self._member = gauge("member", "Member under way, from 1")
+        self._members = gauge("members", "Models that the run is to train: seeds times folds")
+        self._resumed = gauge("resumed_epochs", "Epochs of the run that processes before this one trained, and kept")
+        self._clips = gauge("clips", "Clips of the run's dataset", ("split",))
+        self._parameters = gauge("parameters", "Parameters of the run's model")
+        self._loss = gauge("loss", "Loss, nats per sign; of a pre-training, the masked loss", ("split",))
+        self._accuracy = gauge("accuracy_ratio", "Share of clips recognised by exact decoding", ("split",))
+        self._blank = gauge("blank_ratio", "Share of val frames whose best class is the blank")
+        self._empty = gauge("empty_ratio", "Share of val clips whose best path holds no sign")
+        self._continuous_empty = gauge(
+            "continuous_empty_ratio",
+            "Share of val clips in which the continuous decoder finds no sign, of the last epoch that measured it",
+        )
+        self._silent = gauge(
+            "silent_ratio", "Share of training sequences without a frame that is more likely to be a sign than blank"
+        )
+        self._gap = gauge("exact_greedy_gap_ratio", "Exact less greedy accuracy on val: the measure of blank collapse")
+        self._continuous_gap = gauge(
+            "exact_continuous_gap_ratio",
+            "Exact accuracy on val less that of the continuous decoder, of the last epoch that measured it",
+        )
+        self._collapsed = gauge(
+            "blank_epochs", f"Consecutive epochs, up to the last, with a blank ratio of {COLLAPSED_BLANK_RATIO} or more"
+        )
+        # Of each member that is under way: there may be several.
+        self._collapsed_epochs: dict[int, int] = {}
+        self._seconds = Histogram(
+            "signet_trainer_epoch_seconds", "Duration of an epoch", buckets=_EPOCH_BUCKETS, registry=registry
+        )
+        self._batches = counter("batches", "Batches learnt from")
+        self._throttled = counter("throttled_seconds", "Seconds paused because the GPU was too hot")
+        self._throttling = gauge("throttling", "1 while training pauses because the GPU is too hot")
+        self._nonfinite = counter("nonfinite_losses", "Runs that ended since their loss was not finite")
+        self._actions = counter("actions", "What trainings did by themselves against trouble", ("action",))
+        self._splits = counter("out_of_memory", "Times that a batch was split since GPU memory was full")
+        self._runs = counter("runs", "Runs by how they ended", ("state",))
+        # A rate needs the zero before the first one.
+        for state in _ENDINGS:
+            self._runs.labels(state)
+        for action in _ACTIONS:
+            self._actions.labels(action)
+        self._forget_epochs()
+
+    def queued(self, count: int) -> None:
+        """So many runs wait."""
+        self._queued.set(count)
+
+    def started(self, run_id: str, model_name: str, run: Started) -> None:
+        """A run begins; the values of the one before it go."""
+        self._info.clear()
+        self._forget_epochs()
+        self._info.labels(run_id, model_name, run.dataset_version, run.device).set(1)
+        self._running.set(1)
+        self._planned.set(run.num_epochs)
+        self._members.set(run.members)
+        self._resumed.set(run.epochs_before)
+        self._parameters.set(run.parameters)
+        self._clips.labels(TRAIN).set(run.train_clips)
+        self._clips.labels(VAL).set(run.val_clips)
+
+    def epoch(self, event: MemberEpoch) -> None:
+        """An epoch ended."""
+        epoch, val = event.epoch, event.epoch.val
+        self._epoch.set(epoch.number)
+        self._member.set(event.member)
+        self._seconds.observe(epoch.seconds)
+        self._loss.labels(TRAIN).set(epoch.train_loss)
+        if epoch.train is not None and epoch.train.clips:
+            self._accuracy.labels(TRAIN).set(epoch.train.correct / epoch.train.clips)
+        if epoch.posteriors is not None:
+            self._silent.set(epoch.posteriors.silent)
+        if math.isfinite(val.loss):
+            self._loss.labels(VAL).set(val.loss)
+        if not val.clips:
+            return
+        self._accuracy.labels(VAL).set(val.correct / val.clips)
+        self._blank.set(val.blank_ratio)
+        self._empty.set(val.empty / val.clips)
+        self._gap.set((val.correct - val.greedy_correct) / val.clips)
+        if val.continuous_empty is not None:
+            self._continuous_empty.set(val.continuous_empty / val.clips)
+        if val.continuous_correct is not None:
+            self._continuous_gap.set((val.correct - val.continuous_correct) / val.clips)
+        self._count_collapse(event)
+
+    def _count_collapse(self, event: MemberEpoch) -> None:
+        collapsed = event.epoch.val.blank_ratio >= COLLAPSED_BLANK_RATIO
+        before = self._collapsed_epochs.get(event.member, 0)
+        self._collapsed_epochs[event.member] = before + 1 if collapsed else 0
+        self._collapsed.set(max(self._collapsed_epochs.values()))
+        if event.epoch.last:
+            del self._collapsed_epochs[event.member]
+
+    def ended(self, state: str) -> None:
+        """A run ended as succeeded, stopped, failed or interrupted."""
+        self._running.set(0)
+        self._runs.labels(state).inc()
+
+    def batch(self) -> None:
+        """A batch was learnt from."""
+        self._batches.inc()
+
+    def split(self) -> None:
+        """GPU memory was full."""
+        self._splits.inc()
+
+    def nonfinite_loss(self) -> None:
+        """A run ends since its loss is not finite."""
+        self._nonfinite.inc()
+
+    def acted(self, what: str) -> None:
+        """A training did something by itself."""
+        self._actions.labels(what).inc()
+
+    def throttling(self, paused: bool) -> None:
+        """A run pauses since the GPU is too hot, or goes on."""
+        self._throttling.set(paused)
+
+    def throttled(self, seconds: float) -> None:
+        """A run was paused for so many more seconds."""
+        self._throttled.inc(seconds)
+
+    def _forget_epochs(self) -> None:
+        for counted in (self._epoch, self._member, self._members, self._resumed):
+            counted.set(0)
+        self._loss.clear()
+        self._accuracy.clear()
+        for measured in (
+            self._blank, self._empty, self._continuous_empty, self._silent, self._gap, self._continuous_gap
+        ):  # fmt: skip
+            measured.set(math.nan)
+        self._collapsed_epochs.clear()
+        self._collapsed.set(0)

@@ -1,0 +1,363 @@
+"""One training run from start to published model: snapshot, members, history in the store, export, alias.
+
+runs/<run_id>/ holds config.json from the first moment, what the run can be continued from while it goes on
+(`services.trainer.runs.checkpoints`), and curves.svg, heldout.safetensors and result.json when it has ended. A run
+without a result was interrupted, or has failed; it published nothing.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import torch
+
+from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
+from services.trainer.data import snapshot
+from services.trainer.drawing import curves
+from services.trainer.model import weights
+from services.trainer.model.initialisation import BeginFold, new_model
+from services.trainer.model.recogniser import Recogniser
+from services.trainer.runs import checkpoints as checkpoint
+from services.trainer.runs import warm_start as start
+from services.trainer.runs.checkpoints import Checkpoints, TakenOver
+from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
+from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.runs.progress import Progress, read_progress
+from services.trainer.runs.publish import publish, published_by
+from services.trainer.runs.result import Result
+from services.trainer.runs.resume import continued
+from services.trainer.runs.worker_pool import train_side_by_side
+from services.trainer.runtime import gpu_throttle as thermal
+from services.trainer.runtime.devices import find_device
+from services.trainer.training import distributed
+from signet import heldout
+from signet.datasets import snapshot as datasets
+from signet.datasets.snapshot import TRAIN, VAL
+from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
+from signet.registry import ModelCard
+from signet.store import ObjectStore
+from signet.store import keys as layout
+
+
+def new_run_id() -> str:
+    """An id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corpus_version: str = "") -> Result:
+    """Train and publish.
+
+    Args:
+        store: holds the landmarks, and gets the rest.
+        config: the run's configuration.
+        run_id: its name, from `new_run_id`.
+        hooks: who looks on.
+        corpus_version: what state of the corpus this is, for the result.
+
+    Raises:
+        Abandoned: the run was given up. `resume` goes on.
+        SignetError: the run cannot begin or go on; nothing is published then.
+    """
+    # Refused now, not when the model is to be published.
+    layout.check_name("model", config.model_name)
+    config = config.model_copy(update={"start_from": start.pinned(store, config.start_from)})
+    store.create(layout.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
+    return _Run(store, config, run_id, hooks, None, corpus_version).to_its_end()
+
+
+def resume(
+    store: ObjectStore, run_id: str, hooks: Hooks, changes: Mapping[str, Any] | None = None, corpus_version: str = ""
+) -> Result:
+    """Go on with a run that was interrupted, from the last epoch that is kept; on a CPU as if nothing had happened.
+
+    Members that are trained are not trained again. A process that still trains the run stops at its next state.
+
+    Args:
+        store: holds the run.
+        run_id: its name.
+        hooks: who looks on. `on_epoch` is told the epochs from there on.
+        changes: of its configuration; see `services.trainer.runs.resume.continued`.
+        corpus_version: for a run that was interrupted before it noted its own.
+
+    Raises:
+        NotFound: there is no such run.
+        NotReady: it has ended.
+        InvalidInput: what it is told cannot be, or would train something else.
+        SignetError: as `run`.
+    """
+    config = continued(store, run_id, changes or {})
+    return _Run(store, config, run_id, hooks, read_progress(store, run_id), corpus_version).to_its_end()
+
+
+class _Run:
+    """One run in this process."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        config: TrainConfig,
+        run_id: str,
+        hooks: Hooks,
+        before: Progress | None,
+        corpus_version: str,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._run_id = run_id
+        self._hooks = hooks
+        self._before = before
+        self._corpus_version = before.corpus_version if before else corpus_version
+        # Of the members that were stopped on their way: what they had learnt.
+        self._unfinished: dict[Place, Done] = {}
+
+    def to_its_end(self) -> Result:
+        """Train what is not trained yet, and publish."""
+        self._device = find_device(self._config.device)
+        if self._before is None:
+            told = self._config
+            self._dataset = snapshot.take(
+                self._store,
+                told.corpus,
+                told.max_glosses,
+                told.samples_per_gloss,
+                told.supplement,
+                told.auxiliary_glosses,
+            )
+        else:
+            self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)
+            if self._dataset.manifest.unlike:
+                raise NotReady(
+                    f"run {self._run_id} cannot go on: {self._dataset.manifest.unlike}. Nobody could serve its model. "
+                    "Finish it with the version of Signet that began it, or train anew."
+                )
+        self._members = plan(self._dataset, self._config)
+        self._checkpoints = self._record()
+        try:
+            for member in self._members:
+                self._trained_before(member)
+            self._begin = self._start()
+            self._hooks.on_start(self._started())
+            stopped = self._train()
+            return self._conclude(stopped)
+        except TakenOver:
+            raise
+        except (Abandoned, Unavailable):
+            self._checkpoints.let_go()
+            raise
+        except SignetError as error:
+            self._checkpoints.fail(error)
+            raise
+        except BaseException:
+            self._checkpoints.let_go()
+            raise
+
+    def _start(self) -> BeginFold | None:
+        """What gives a member that begins its weights; None where chance does, or all have begun."""
+        if all(self._checkpoints.of(member.place).file for member in self._members):
+            return None
+        found = start.read(self._store, self._config.start_from, self._config.folds)
+        if found is None:
+            return None
+        found.check(self._config, self._members, self._dataset.manifest.audit.recordings)
+        return found.forgetful().begin
+
+    def _record(self) -> Checkpoints:
+        if self._before is not None:
+            return checkpoint.take_over(self._store, self._run_id, self._members, self._before, self._hooks.abandoned)
+        manifest = self._dataset.manifest
+        return checkpoint.begin(
+            self._store,
+            self._run_id,
+            self._members,
+            dataset_name=manifest.name,
+            dataset_version=manifest.version,
+            corpus_version=self._corpus_version,
+            given_up=self._hooks.abandoned,
+        )
+
+    def _started(self) -> Started:
+        gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
+        manifest = self._dataset.manifest
+        learnt = len(manifest.learnt)
+        train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
+        return Started(
+            device=str(self._device),
+            gpu_name=gpu.name if gpu else "",
+            gpu_memory_bytes=gpu.total_memory if gpu else 0,
+            parameters=new_model(self._config, len(manifest.vocabulary)).parameter_count,
+            dataset_version=manifest.version,
+            glosses=len(manifest.vocabulary),
+            auxiliary=len(manifest.auxiliary),
+            train_clips=learnt + val if self._config.folds else learnt,
+            val_clips=train + val if self._config.folds else val,
+            num_epochs=self._config.num_epochs,
+            seeds=self._config.seeds,
+            folds=self._config.folds,
+            epochs_before=self._checkpoints.progress.epochs,
+            members_before=self._checkpoints.progress.done,
+        )
+
+    def _train(self) -> bool:
+        """Train the members that are not trained; whether they were stopped on their way."""
+        left = [member for member in self._members if not self._checkpoints.of(member.place).done]
+        numbers = {member.place: number for number, member in enumerate(self._members, 1)}
+        for step in self._steps(left):
+            if isinstance(step, Trained):
+                self._checkpoints.epoch(step.place, step.epoch)
+                self._hooks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
+            elif isinstance(step, Kept):
+                if step.last or self._checkpoints.due(step.place):
+                    self._checkpoints.keep(step.place, step.state, step.seconds)
+            elif step.complete:
+                self._checkpoints.finish(step.place, step.weights, step.selected_on)
+            else:
+                self._checkpoints.insist(partial(self._checkpoints.write_history, step.place))
+                self._unfinished[step.place] = step
+                if self._config.pretrain:
+                    self._checkpoints.leave(step.place, step.weights)
+        return not all(self._checkpoints.of(member.place).done for member in self._members)
+
+    def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
+        at_a_time = min(self._config.jobs, len(members))
+        if at_a_time > 1:
+            if distributed.present().size > 1:
+                raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
+            self._checkpoints.side_by_side = at_a_time
+            return train_side_by_side(
+                self._dataset,
+                self._config,
+                members,
+                self._device,
+                self._checkpoints.state,
+                stopped=self._hooks.stopped,
+                abandoned=self._hooks.abandoned,
+                telemetry=self._hooks.telemetry,
+                state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
+                begin=self._begin,
+            )
+        return self._one_after_the_other(members)
+
+    def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[Step]:
+        cool_down = thermal.guard(
+            self._device,
+            self._config.max_gpu_temperature,
+            self._hooks.nvml,
+            released=lambda: self._hooks.stopped() or self._hooks.abandoned(),
+            telemetry=self._hooks.telemetry,
+        )
+
+        def between_batches() -> None:
+            cool_down()
+            if self._hooks.abandoned():
+                raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
+
+        for number, member in enumerate(members):
+            if number and self._hooks.stopped():
+                return
+            orders = Orders(
+                stopped=self._hooks.stopped,
+                due=partial(self._checkpoints.due, member.place),
+                between_batches=between_batches,
+                telemetry=self._hooks.telemetry,
+            )
+            state = self._checkpoints.state(member.place)
+            yield from train(self._dataset, self._config, member, self._device, state, orders, self._begin)
+
+    def _conclude(self, stopped: bool) -> Result:
+        """Judge, publish and write the result. It is written last: until then the run can be continued."""
+        kept = self._checkpoints
+        if self._config.pretrain:
+            done = {member.place for member in self._members if kept.of(member.place).done}
+            found = pretrained(self._members, kept.histories, done)
+            told = {"seconds": kept.seconds, "corpus_version": self._corpus_version, "folds": self._config.folds}
+            return self._end(found.model_copy(update=told))
+        out = Outcome(self._dataset, self._config, self._learnt(), self._device)
+        if out.judged:
+            kept.insist(lambda: heldout.write(self._store, out.held_out(self._run_id)))
+        self._draw()
+        card = self._publish(out)
+        tally = out.tally
+        result = Result(
+            state="stopped" if stopped else "succeeded",
+            model_name=card.name if card else "",
+            model_version=card.version if card else "",
+            epochs=max(member.epochs for member in out.members),
+            val_clips=tally.clips,
+            val_correct=tally.correct,
+            val_top5=tally.top5,
+            val_continuous_correct=tally.continuous_correct,
+            val_greedy_correct=tally.greedy_correct,
+            val_empty=tally.empty,
+            blank_ratio=tally.blank_ratio,
+            collapsed=tally.collapsed or any(member.collapsed for member in out.members),
+            goal=self._goal,
+            goal_met=tally.clips > 0 and tally.correct >= self._goal * tally.clips,
+            seconds=kept.seconds,
+            corpus_version=self._corpus_version,
+            glosses=out.glosses,
+            folds=self._config.folds,
+            members=out.members,
+            ensemble=out.ensemble,
+            actions=tuple(
+                action for history in kept.histories.values() for epoch in history for action in epoch.actions
+            ),
+        )
+        return self._end(result)
+
+    def _end(self, result: Result) -> Result:
+        """Write the result; the run has ended with it."""
+        kept = self._checkpoints
+        written = result.model_dump_json(indent=1).encode()
+        kept.insist(lambda: self._store.put(layout.run(self._run_id, "result.json"), written))
+        # What is left of them is in nobody's way.
+        with contextlib.suppress(Unavailable):
+            kept.clear()
+        return result
+
+    def _learnt(self) -> list[Learnt]:
+        """The members that are trained; those that were stopped on their way only where there are no others."""
+        done, stopped = [], []
+        for member in self._members:
+            epochs = len(self._checkpoints.histories[member.place])
+            if (model := self._trained_before(member)) is not None:
+                selected_on = self._checkpoints.of(member.place).selected_on
+                done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
+            elif member.place in self._unfinished:
+                model = self._restored(member, self._unfinished[member.place].weights)
+                selected_on = self._unfinished[member.place].selected_on
+                stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
+        return done or stopped
+
+    def _trained_before(self, member: Member) -> Recogniser | None:
+        """The model of a member that is trained to its end; None of one that is not."""
+        if not self._checkpoints.of(member.place).done:
+            return None
+        return self._restored(member, self._checkpoints.weights(member.place))
+
+    def _restored(self, member: Member, data: bytes) -> Recogniser:
+        whose = f"run {self._run_id}: seed {member.place[1]}"
+        return weights.restored(self._config, len(self._dataset.manifest.vocabulary), data, whose)
+
+    def _draw(self) -> None:
+        histories = [history for history in self._checkpoints.histories.values() if history]
+        glosses = len(self._dataset.manifest.vocabulary)
+        title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
+        drawn = curves.draw(histories, self._config.num_epochs, self._config.start, self._goal, title)
+        self._checkpoints.insist(lambda: self._store.put(layout.run(self._run_id, "curves.svg"), drawn))
+
+    @property
+    def _goal(self) -> float:
+        return self._config.target_accuracy or FIRST_GOAL
+
+    def _publish(self, out: Outcome) -> ModelCard | None:
+        """The published model's card; None where nothing is to be published."""
+        model = out.published
+        if model is None:
+            return None
+        # A process before this one may have published it, and ended without a result.
+        earlier = published_by(self._store, self._run_id, self._config.model_name) if self._before else None
+        return earlier or publish(self._store, self._dataset, self._config, self._run_id, model, out, self._checkpoints)

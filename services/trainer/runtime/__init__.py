@@ -1,0 +1,1 @@
+"""What a training computes with: devices, random numbers, precision, memory and GPU temperature."""

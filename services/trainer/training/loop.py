@@ -1,0 +1,366 @@
+"""The training loop: a flat start, then CTC, one epoch at a time. Reads top to bottom."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data import gloss_ranking as supply
+from services.trainer.data.augmentation import Augmentation
+from services.trainer.data.batches import Batch, Clips, Sampler
+from services.trainer.model.initialisation import Begin, new_model
+from services.trainer.model.recogniser import Recogniser
+from services.trainer.runtime import autocast as precision
+from services.trainer.runtime.oom import Parts, full_memory_named
+from services.trainer.runtime.rng import Randomness
+from services.trainer.training import distributed
+from services.trainer.training import recovery as remedies
+from services.trainer.training import state as states
+from services.trainer.training.averaging import Averages, Kept
+from services.trainer.training.callbacks import Telemetry, nothing
+from services.trainer.training.collapse import FIGURES, LOOKED_AT, Posteriors, observe
+from services.trainer.training.distributed import Task
+from services.trainer.training.epoch import Epoch
+from services.trainer.training.objective import FADE
+from services.trainer.training.optimizer import clip_gradient, moments, optimizer_of, restore_moments
+from services.trainer.training.schedule import one_cycle
+from services.trainer.training.state import Progress, State, Subject
+from services.trainer.training.tasks import aim_of
+from services.trainer.training.validate import CONTINUOUS_EVERY, NOTHING, Score
+from signet.datasets.snapshot import VAL, Dataset, DatasetClip
+from signet.errors import DataLoss, InvalidInput
+
+# Training clips that are judged at most. More would say the same (±3 points) and, with a few thousand glosses, take as
+# long as an epoch.
+_JUDGED_TRAIN_CLIPS = 1000
+
+
+class Training:
+    """One model being trained on one snapshot.
+
+    Args:
+        dataset: the snapshot.
+        config: the run's configuration.
+        device: where to train.
+        train: the clips to learn from; all that the snapshot has for that unless given.
+        held_out: the clips to judge by; those of the snapshot's val split unless given.
+        between_batches: called before each batch; what it raises ends the training there.
+        telemetry: told what happens within an epoch.
+        begin: gives the model the weights to begin with; without it, they are those of chance.
+
+    Raises:
+        InvalidInput: there is nothing to learn from these clips; the message says what is missing.
+    """
+
+    @full_memory_named()
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        train: Sequence[DatasetClip] | None = None,
+        held_out: Sequence[DatasetClip] | None = None,
+        between_batches: Callable[[], None] = nothing,
+        telemetry: Telemetry | None = None,
+        begin: Begin | None = None,
+    ) -> None:
+        learnt = list(dataset.manifest.learnt if train is None else train)
+        judged = list(dataset.split(VAL) if held_out is None else held_out)
+        supply.check(dataset, learnt, chosen=config.folds > 0 or config.pretrain)
+        self._dataset, self._chosen = dataset, (learnt, judged)
+        self._asked = len(dataset.manifest.vocabulary)
+        self._glosses = dataset.manifest.glosses
+        self._config = config
+        self._ranks = distributed.present()
+        self._precision = precision.of(config.precision, device)
+        self._between_batches = between_batches
+        self._telemetry = telemetry or Telemetry()
+        self._subject = Subject.of(config, dataset, learnt, judged, device.type)
+        self._randomness = Randomness(config.seed, device)
+        self._generator = torch.Generator(device).manual_seed(config.seed)
+        with self._randomness.drawn():
+            self._model = new_model(config, len(self._glosses)).to(device)
+        self._model.penalise_blank(config.blank_penalty)
+        self._aim = aim_of(config, self._model)
+        self._train, self._val = _divided(Clips.of(dataset, [*learnt, *judged], device), len(learnt))
+        self._sampler = Sampler(
+            self._train, self._model.features, config.batch_size, self._aim.longest, Augmentation(), self._generator
+        )
+        self._model.standardise(self._sampler.frames())
+        if begin is not None:
+            begin(self._model, self._glosses)
+        self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
+        self._parameters = self._aim.parameters(self._model)
+        self._optimizer = optimizer_of(self._parameters, config)
+        self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
+        self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
+        self._judging = Parts("validation", self._telemetry.split, release=nothing)
+        self._progress = Progress()
+        self._state = self._snapshot()
+
+    @property
+    def model(self) -> Recogniser:
+        """The averaged weights, ready to be judged or published: what they know of auxiliary glosses is left out."""
+        whole = self._averages.model
+        return whole if len(self._glosses) == self._asked else whole.of_first(self._asked)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are trained."""
+        return self._progress.epoch
+
+    @property
+    def selected_on(self) -> str:
+        """The split that had a say in which weights `model` has; "" if none had. A published model must name it."""
+        return VAL if self._progress.kept or self._progress.ended else ""
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train, an epoch at a time, from after the last one trained; whoever stops asking stops the training.
+
+        Raises:
+            SignetError: the loss stays not finite, or the GPU's memory is full; the message says what to change.
+        """
+        with self._ranks.leading(self._task) as begin:
+            while self.epoch < self._config.num_epochs and not self._progress.ended:
+                begin()
+                yield self._next()
+
+    def follow(self) -> None:
+        """Train along with a leader, for as many epochs as it says."""
+        while self._ranks.told_to_go_on():
+            self._next()
+
+    def state(self) -> bytes:
+        """All that another process needs to go on after the last finished epoch, even in the midst of the next one."""
+        return self._state.dump()
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `state` gave. If that is refused, the training is as it was.
+
+        Raises:
+            DataLoss: it is damaged.
+            InvalidInput: it is of another configuration, other clips, another kind of device or another version of
+                Signet; the message names all that differs.
+        """
+        read = states.read(data)
+        differences = read.subject.differences(self._subject)
+        if differences:
+            raise InvalidInput(
+                f"a training can only go on as it began, and this one is told {'; '.join(differences)}. Begin a new "
+                "run for that, or leave it as it was."
+            )
+        before = self._state
+        try:
+            self._load(read)
+        except (KeyError, ValueError, RuntimeError) as error:
+            self._load(before)
+            raise DataLoss(
+                f"a training state does not fit its own configuration ({error}): it is damaged, or of a version of "
+                "Signet whose models are built otherwise. Begin the run again."
+            ) from error
+
+    def judge_train(self) -> Score:
+        """How the averaged weights do on the training clips as they are; on an even choice of them if they are many.
+
+        Those of auxiliary glosses are none that one would ask about.
+        """
+        asked = self._train.of_first(self._asked)
+        return self._judge(asked.every(-(-len(asked) // _JUDGED_TRAIN_CLIPS)))
+
+    def _next(self) -> Epoch:
+        """Train one epoch more; where its loss is not finite, again from where it began and more slowly."""
+        started = time.perf_counter()
+        actions: list[str] = []
+        while True:
+            share = self.epoch / self._config.num_epochs
+            with self._randomness.drawn():
+                self._ranks.part_ways(self._config.seed, self.epoch)
+                loss, rate, posteriors = self._epoch(share)
+            if math.isfinite(loss):
+                break
+            slower, action = remedies.slowed(self._progress, loss, self._config, self._telemetry)
+            self._load(self._state)
+            self._progress = slower
+            actions.append(action)
+        self._averages.epoch()
+        number = self.epoch + 1
+        val, correct, val_loss = self._judged()
+        if share >= self._config.start and len(self._val):
+            kept = Kept(epoch=number, correct=correct, loss=val_loss)
+            if self._averages.judged(kept):
+                val, correct, _ = self._judged()
+        best = correct > self._progress.most_correct and not self._config.pretrain
+        best_epoch = number if best else self._progress.best_epoch
+        self._progress = self._progress.model_copy(
+            update={
+                "epoch": number,
+                "steps": self._progress.steps + self._steps_per_epoch,
+                "most_correct": max(correct, self._progress.most_correct),
+                "best_epoch": best_epoch,
+                "ended": self._impatient(number, best_epoch),
+                "plateau": self._progress.plateau.after(loss, comparable=self._comparable(share)),
+                "kept": self._averages.best,
+            }
+        )
+        if posteriors is not None and share >= self._config.start:
+            self._progress, done = remedies.watched(
+                self._progress, posteriors, self._config, self._steps_per_epoch, self._telemetry
+            )
+            actions += done
+        self._state = self._snapshot()
+        return Epoch(
+            number,
+            loss,
+            val,
+            time.perf_counter() - started,
+            best=best,
+            last=self._progress.ended or number == self._config.num_epochs,
+            learning_rate=rate,
+            actions=tuple(actions),
+            posteriors=posteriors,
+        )
+
+    @full_memory_named()
+    def _epoch(self, share: float) -> tuple[float, float, Posteriors | None]:
+        """One pass over the training clips: the mean loss, the last learning rate, and what was seen of the model.
+
+        Args:
+            share: of the epochs, those gone before.
+        """
+        self._model.train()
+        losses: list[Tensor] = []
+        norms: list[Tensor] = []
+        seen: list[Tensor] = []
+        rate, step = math.nan, self._progress.steps
+        batches = (self._aim.prepared(batch, self._generator) for batch in self._sampler.epoch())
+        while group := list(islice(batches, self._config.accumulate)):
+            most = max(len(batch) for batch in group)
+            look = self._aim.posteriors and len(seen) * len(group) * self._config.batch_size < LOOKED_AT
+            learnt = self._learning.fit(most, partial(self._gradient, group, share, look))
+            learnt = self._ranks.add_up(self._parameters, learnt)
+            losses.append(learnt[:1])
+            norms.append(clip_gradient(self._parameters, self._config.gradient_norm))
+            if look:
+                seen.append(learnt[1:])
+            rate = self._rate(step)
+            for parameters in self._optimizer.param_groups:
+                parameters["lr"] = rate
+            self._optimizer.step()
+            self._averages.step(step)
+            step += 1
+            for _ in group:
+                self._telemetry.batch()
+        # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
+        finite = torch.cat([*losses, *norms]).isfinite().all()
+        mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)
+        return float(mean), rate, Posteriors.of(torch.stack(seen).sum(dim=0)) if seen else None
+
+    def _gradient(self, group: Sequence[Batch], share: float, look: bool, parts: int) -> Tensor:
+        """Leave the gradient of some batches' mean loss in the parameters, one part after the other.
+
+        Returns:
+            that loss and, if one is to look, what `observe` saw: [1 + FIGURES].
+        """
+        self._optimizer.zero_grad()
+        total = torch.zeros(1 + FIGURES, device=group[0].lengths.device)
+        for batch in group:
+            self._between_batches()
+            totals = self._aim.totals(batch, len(group))
+            mine = self._ranks.share(batch)
+            fitting = mine.parts(parts) if mine else []
+            for part in (alike for some in fitting for alike in some.of_like_length()):
+                with self._precision():
+                    answer = self._aim.answer(self._model, part, look)
+                loss = self._aim.loss(answer, part, share, totals)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total[0] += loss.detach()
+                if look:
+                    total[1:] += observe(answer.whole, part.inside, part.target_lengths, self._config.blank_penalty)
+        return total
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        steps = self._config.num_epochs * self._steps_per_epoch
+        plain = one_cycle if self._config.schedule == "one-cycle" else self._progress.plateau.rate
+        return self._progress.rate_factor * plain(self._config.lr, step, steps)
+
+    def _comparable(self, share: float) -> bool:
+        """Whether the loss of the epoch that begins at this share of them means what that of the one before it did."""
+        start, before = self._config.start, share - 1 / self._config.num_epochs
+        return share < start or before >= start + FADE
+
+    def _impatient(self, number: int, best_epoch: int) -> bool:
+        """Whether too many epochs since the flat start have recognised no more val clips."""
+        if not self._config.patience or not len(self._val):
+            return False
+        since = max(best_epoch, math.ceil(self._config.start * self._config.num_epochs))
+        return number - since >= self._config.patience
+
+    def _judged(self) -> tuple[Score, int, float]:
+        """How the averaged weights do on the held-out clips; of that, what decisions are made by: correct and loss.
+
+        The leader judges; its followers are told what it decides by.
+        """
+        score = self._judge(self._val) if self._ranks.leads else NOTHING
+        correct, loss = self._ranks.agree(score.correct, score.loss)
+        return score, int(correct), loss
+
+    def _task(self) -> tuple[Task, bytes]:
+        """What followers are told of this training."""
+        manifest = self._dataset.manifest
+        train, held_out = (tuple(clip.clip_id for clip in clips) for clips in self._chosen)
+        task = Task(
+            config=self._config.model_dump_json(),
+            dataset_name=manifest.name,
+            dataset_version=manifest.version,
+            train=train,
+            held_out=held_out,
+        )
+        return task, self.state()
+
+    def _judge(self, clips: Clips) -> Score:
+        searched = self.epoch % CONTINUOUS_EVERY == CONTINUOUS_EVERY - 1 or self.epoch == self._config.num_epochs - 1
+
+        def judge(parts: int) -> Score:
+            return self._aim.judge(self.model, clips, parts, searched)
+
+        return self._judging.fit(len(clips), judge) if len(clips) else NOTHING
+
+    def _snapshot(self) -> State:
+        """The training as it is, apart from what it will be."""
+        tensors = {f"model.{name}": tensor.clone() for name, tensor in self._model.state_dict().items()}
+        tensors |= self._averages.state()
+        tensors |= moments(self._optimizer)
+        tensors["sampler"] = self._generator.get_state()
+        tensors |= {f"randomness.{name}": stream for name, stream in self._randomness.state().items()}
+        return State(self._subject, self._progress, tensors)
+
+    def _load(self, state: State) -> None:
+        """Be as it was then."""
+        tensors = state.tensors
+        names = self._model.state_dict()
+        self._model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
+        self._averages.restore(tensors, state.progress.kept)
+        restore_moments(self._optimizer, tensors)
+        self._generator.set_state(tensors["sampler"])
+        self._randomness.restore(
+            {name.removeprefix("randomness."): tensors[name] for name in tensors if name.startswith("randomness.")}
+        )
+        self._progress = state.progress
+        self._state = state
+
+
+def _divided(clips: Clips, count: int) -> tuple[Clips, Clips]:
+    """The first so many clips, and the others; the frames of all are held once."""
+    columns = (clips.starts, clips.lengths, clips.labels)
+    first, others = zip(*((column[:count], column[count:]) for column in columns), strict=True)
+    return tuple(  # type: ignore[return-value]
+        replace(clips, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in (first, others)
+    )

@@ -1,0 +1,81 @@
+"""What a training does by itself, and tells people of: slower where its loss is not finite, faster out of a collapse.
+
+Each remedy changes how far the training is by no more than the factor of its learning rate, and what is remembered of
+the remedies themselves.
+"""
+
+import logging
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.collapse import MOST_RAISES, RAISE, Posteriors, watch_length
+from services.trainer.training.state import Progress
+from signet.errors import SignetError
+
+_log = logging.getLogger(__name__)
+
+# How often the learning rate is halved since a loss is not finite. After three halvings the rate is not what is wrong.
+_MOST_RECOVERIES = 3
+
+
+def slowed(progress: Progress, loss: float, config: TrainConfig, telemetry: Telemetry) -> tuple[Progress, str]:
+    """Halve the learning rate, for an epoch that is trained again since its loss was not finite.
+
+    Args:
+        progress: how far the training is, without that epoch.
+        loss: of that epoch.
+        config: of the training.
+        telemetry: told of it.
+
+    Returns:
+        how far it is now, and what was done, for people.
+
+    Raises:
+        SignetError: that was done often enough; the message says what to change.
+    """
+    number, factor, recoveries = progress.epoch + 1, progress.rate_factor, progress.recoveries
+    if recoveries == _MOST_RECOVERIES:
+        telemetry.nonfinite_loss()
+        raise SignetError(
+            f"the training loss is not finite ({loss}) in epoch {number}, and was not with a learning rate of "
+            f"{factor:g} times what was asked. Lower --lr (now {config.lr:g})."
+        )
+    telemetry.acted("recovery")
+    action = (
+        f"the loss of epoch {number} was not finite: went back to the end of epoch {progress.epoch}, and on with a "
+        f"learning rate of {factor / 2:g} times what was asked (--lr {config.lr:g})"
+    )
+    _log.warning("%s", action)
+    return progress.model_copy(update={"rate_factor": factor / 2, "recoveries": recoveries + 1}), action
+
+
+def watched(
+    progress: Progress, posteriors: Posteriors, config: TrainConfig, steps_per_epoch: int, telemetry: Telemetry
+) -> tuple[Progress, list[str]]:
+    """Look out for a collapse after an epoch in which CTC had a say, and leave it by larger steps.
+
+    Args:
+        progress: how far the training is, with that epoch.
+        posteriors: what was seen of the model in it.
+        config: of the training.
+        steps_per_epoch: of the optimiser.
+        telemetry: told of what is done.
+
+    Returns:
+        how far it is now, and what was done, for people.
+    """
+    length = watch_length(config.num_epochs, steps_per_epoch)
+    watch = progress.watch.after(posteriors, length)
+    if not watch.collapsed(length) or watch.raises > MOST_RAISES:
+        return progress.model_copy(update={"watch": watch}), []
+    factor = progress.rate_factor
+    silence = f"{len(watch.silent)} epochs of silence on {posteriors.silent:.0%} of the training sequences"
+    found = f"blank collapse: {silence}"
+    if watch.raises == MOST_RAISES:
+        action = f"{found}, and larger steps did not help. Use --head competition, or train longer (--num-epochs)"
+    else:
+        factor *= RAISE
+        action = f"{found}; on with a learning rate of {factor:g} times what was asked (--lr {config.lr:g})"
+        telemetry.acted("larger-steps")
+    _log.warning("%s", action)
+    return progress.model_copy(update={"watch": watch.raised(), "rate_factor": factor}), [action]

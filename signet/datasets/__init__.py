@@ -1,0 +1,1 @@
+"""Datasets: snapshots, splits, the duplicate audit and the state of a corpus."""

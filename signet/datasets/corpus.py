@@ -1,0 +1,113 @@
+"""What a finished extraction leaves behind, so that others know when a corpus is there to be trained on.
+
+The landmarks of a corpus grow clip by clip; nobody can tell from them whether more is on its way. So an extraction that
+has come to its end writes which clips the corpus holds then: its manifest. Where it is spread over machines as shards,
+each writes a note when it has ended, and the one that finds all notes there writes the manifest.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from signet.errors import DataLoss, InvalidInput, NotFound
+from signet.store import ObjectStore
+from signet.store import keys as layout
+
+SCHEMA = "signet.corpus/1"
+
+
+class CorpusManifest(BaseModel):
+    """corpora/<corpus>/manifest.json: replaced whenever an extraction of the corpus has ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: str = Field(default=SCHEMA, alias="schema")
+    corpus: str
+    # The same clips by the same extractor are the same version.
+    version: str
+    extractor: str
+    clips: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of an extraction: of the clips in the order of the selection, every `count`-th from `index` on."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise InvalidInput(
+                f"shard {self.index}/{self.count}: there is none. Write i/n with i from 0 to n - 1: 0/4, 1/4, 2/4, 3/4."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """From "i/n".
+
+        Raises:
+            InvalidInput: it is not of that form.
+        """
+        index, slash, count = text.partition("/")
+        if not slash or not index.isdecimal() or not count.isdecimal():
+            raise InvalidInput(f"shard {text!r}: write i/n with i from 0 to n - 1, for example 0/4.")
+        return cls(int(index), int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
+
+def finish_extraction(
+    store: ObjectStore, corpus: str, extractor: str, shard: Shard, selection: str
+) -> CorpusManifest | None:
+    """Note that a shard of an extraction has ended, and write the manifest if it was the last.
+
+    Args:
+        store: where the corpus is.
+        corpus: its name.
+        extractor: how its clips were extracted.
+        shard: the part that has ended.
+        selection: names what was to be extracted; the same in all shards of one extraction.
+
+    Returns:
+        The manifest, or None while other shards are at work.
+    """
+    notes: list[str] = []
+    if shard.count > 1:
+        store.put(layout.corpus_shard(corpus, selection, str(shard)), b"{}")
+        # Written before it is counted: of shards that end together, each sees its own note, and the last one sees all.
+        listed = [info.key for info in store.list(layout.corpus_shards(corpus, selection))]
+        notes = [key for key in listed if key.endswith(f"-of-{shard.count}.json")]
+        if len(notes) < shard.count:
+            return None
+    prefix = layout.clips(corpus)
+    clips = tuple(info.key.removeprefix(prefix).removesuffix(".safetensors") for info in store.list(prefix))
+    content = json.dumps([SCHEMA, corpus, extractor, clips]).encode()
+    manifest = CorpusManifest(
+        corpus=corpus, version=hashlib.sha256(content).hexdigest()[:16], extractor=extractor, clips=clips
+    )
+    store.put(layout.corpus_manifest(corpus), manifest.model_dump_json(by_alias=True, indent=1).encode())
+    for key in notes:
+        store.delete(key)  # the next extraction of the same clips is another one
+    return manifest
+
+
+def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
+    """The manifest of a corpus, or None before an extraction of it has ended.
+
+    Raises:
+        DataLoss: it cannot be read.
+    """
+    key = layout.corpus_manifest(corpus)
+    try:
+        return CorpusManifest.model_validate_json(store.get(key))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise DataLoss(
+            f"{store.url}/{key}: not a corpus manifest ({error.error_count()} faults). Delete it and extract again: "
+            "clips that are stored are not done twice."
+        ) from error

@@ -1,0 +1,387 @@
+"""Dataset snapshots: an immutable, hashed choice of clips with their labels, and all they look like in one file.
+
+A snapshot's version is the hash of what it holds, so the same choice of the same clips is the same version, and a
+report that names a version names its data exactly.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from signet.datasets.audit import near_identical
+from signet.datasets.twins import joined
+from signet.errors import AlreadyExists, DataLoss, NotFound
+from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants, unlike
+from signet.store import ObjectStore
+from signet.store import keys as layout
+
+SCHEMA = "signet.dataset/1"
+
+TRAIN, VAL = "train", "val"
+
+# The split of clips that came from another corpus: they are learnt from, and never held out.
+SUPPLEMENT = "supplement"
+
+# The split of the corpus' own clips of auxiliary glosses: they are learnt from, never held out, and what the model
+# knows of their glosses is forgotten. A supplement's may be of such glosses too.
+AUXILIARY = "auxiliary"
+
+# Splits that training learns from.
+LEARNT = frozenset({TRAIN, SUPPLEMENT, AUXILIARY})
+
+
+class DatasetClip(BaseModel):
+    """One clip of a snapshot.
+
+    `sha256` is of the stored landmark tensor, `source_sha256` of the video that it came from. The clip's frames are
+    `[start, start + frames)` of the shard.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    clip_id: str
+    gloss: str
+    split: str
+    signer: str
+    sha256: str
+    source_sha256: str
+    start: int
+    frames: int
+
+
+class Audit(BaseModel):
+    """What a reader must know before believing an accuracy on this snapshot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # Groups of clips made from bit-identical videos, by clip id.
+    identical: tuple[tuple[str, ...], ...] = ()
+    # Groups of clips whose landmarks show the same recording (`signet.datasets.audit`), not all of them bit-identical.
+    # Empty in snapshots from before that was looked for; so is the next.
+    near_identical: tuple[tuple[str, ...], ...] = ()
+    # Groups of either kind whose clips have more than one gloss.
+    multi_label: tuple[tuple[str, ...], ...] = ()
+    # Groups of either kind that stand on both sides of a split; supplement and auxiliary clips stand on train's.
+    leaking: tuple[tuple[str, ...], ...] = ()
+    # Whole groups of either kind some of whose clips are not in the snapshot, such as training clips that were left out
+    # because of what they show. Empty in snapshots from before these were kept.
+    outside: tuple[tuple[str, ...], ...] = ()
+    # Signers that stand on both sides: WLASL's official split is not signer-independent.
+    shared_signers: int = 0
+
+    @property
+    def twins(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of clips that show the same recording, of either kind: what must not be parted."""
+        return joined((*self.identical, *self.near_identical))
+
+    @property
+    def recordings(self) -> tuple[tuple[str, ...], ...]:
+        """All groups of clips that show the same recording, clips that are not in the snapshot included."""
+        return joined((*self.twins, *self.outside))
+
+
+class Manifest(BaseModel):
+    """What a snapshot is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: str = Field(default=SCHEMA, alias="schema")
+    name: str
+    version: str
+    corpus: str
+    # How its clips were extracted; one value, since a changed extractor is never mixed with an old one.
+    extractor: str
+    # The corpus of further clips, which are learnt from and never judged by; "" without.
+    supplement: str = ""
+    frame_rate: float
+    # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Snapshots from before there was any have none.
+    smoothing_seconds: float = 0.0
+    # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
+    vocabulary: tuple[str, ...]
+    # Further glosses, which are told apart in training only: the classes after those of the vocabulary.
+    auxiliary: tuple[str, ...] = ()
+    clips: tuple[DatasetClip, ...]
+    shard_sha256: str
+    audit: Audit
+
+    @property
+    def unlike(self) -> str:
+        """How its clips were sampled otherwise than they are here; "" if they were not."""
+        return unlike(self.frame_rate, self.smoothing_seconds)
+
+    @property
+    def glosses(self) -> tuple[str, ...]:
+        """All that training tells apart, in the order of their classes from 1."""
+        return (*self.vocabulary, *self.auxiliary)
+
+    @property
+    def asked(self) -> tuple[DatasetClip, ...]:
+        """The clips of the vocabulary: those that a model may be asked about."""
+        vocabulary = frozenset(self.vocabulary)
+        return tuple(clip for clip in self.clips if clip.gloss in vocabulary)
+
+    @property
+    def learnt(self) -> tuple[DatasetClip, ...]:
+        """The clips that training learns from, those of the train split first."""
+        clips = (clip for clip in self.clips if clip.split in LEARNT)
+        return tuple(sorted(clips, key=lambda clip: clip.split != TRAIN))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A snapshot in memory, or mapped into it from a file of this machine.
+
+    Attributes:
+        manifest: what it is.
+        instants: float32 [N, S, 75, 3]; all clips' frames, one after the other, and of each the S instants from it to
+            the next, of which the first is the frame as a model sees it (`signet.landmarks.to_instants`); NaN where a
+            part is absent. Snapshots from before there were others have S = 1. Of a snapshot that was loaded, what
+            nobody looks at takes no memory, and what somebody does is given back when it is short.
+    """
+
+    manifest: Manifest
+    instants: npt.NDArray[np.float32]
+
+    @property
+    def frames(self) -> npt.NDArray[np.float32]:
+        """All clips' model inputs, one after the other: float32 [N, 75, 3]."""
+        return self.instants[:, 0]
+
+    def clip_instants(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
+        """What training draws a clip's frames from: float32 [T, S, 75, 3]."""
+        return self.instants[clip.start : clip.start + clip.frames]
+
+    def clip_frames(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
+        """One clip's model input: float32 [T, 75, 3]."""
+        return self.clip_instants(clip)[:, 0]
+
+    def split(self, split: str) -> list[DatasetClip]:
+        """The clips of one split, in the manifest's order."""
+        return [clip for clip in self.manifest.clips if clip.split == split]
+
+    def label(self, clip: DatasetClip) -> int:
+        """The clip's class: 1..C, or of an auxiliary gloss beyond."""
+        return self._classes[clip.gloss]
+
+    @cached_property
+    def _classes(self) -> Mapping[str, int]:
+        return {gloss: index for index, gloss in enumerate(self.manifest.glosses, start=1)}
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """A stored clip that is to become part of a snapshot: its landmarks, and the hash of its stored bytes."""
+
+    landmarks: Landmarks
+    sha256: str
+
+    def sampled(self) -> "SampledClip":
+        """What a snapshot keeps of it, a fraction of its size."""
+        return SampledClip(self.landmarks.record, self.sha256, to_instants(self.landmarks))
+
+
+@dataclass(frozen=True, eq=False)
+class SampledClip:
+    """What a snapshot keeps of a clip: its record, the hash of its stored bytes, and its instants [T', S, 75, 3]."""
+
+    record: ClipRecord
+    sha256: str
+    instants: npt.NDArray[np.float32]
+
+
+def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
+    """Make a snapshot of these clips, in the order of their ids; at least one."""
+    return assemble(name, [source.sampled() for source in sources])
+
+
+def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence[str]] = ()) -> Dataset:
+    """Make a snapshot of these clips, in the order of their ids; at least one that is no supplement.
+
+    Args:
+        name: the snapshot's.
+        sampled: the clips.
+        twins: groups of ids that are known to show the same recording, beside those that are found here; some may be of
+            other clips.
+    """
+    ordered = sorted(sampled, key=lambda source: source.record.clip_id)
+    clips, start = [], 0
+    for source in ordered:
+        record = source.record
+        frames = len(source.instants)
+        clips.append(
+            DatasetClip(
+                clip_id=record.clip_id,
+                gloss=record.gloss,
+                split=record.split,
+                signer=record.signer,
+                sha256=source.sha256,
+                source_sha256=record.source_sha256,
+                start=start,
+                frames=frames,
+            )
+        )
+        start += frames
+    shard = np.concatenate([source.instants for source in ordered])
+    own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
+    asked = {clip.gloss for clip in clips if clip.split not in (SUPPLEMENT, AUXILIARY)}
+    vocabulary = tuple(sorted(asked))
+    auxiliary = tuple(sorted({clip.gloss for clip in clips} - asked))
+    content = {
+        "schema": SCHEMA,
+        "frame_rate": FRAME_RATE,
+        "smoothing_seconds": SMOOTHING_SECONDS,
+        "vocabulary": vocabulary,
+        "clips": [[clip.clip_id, clip.gloss, clip.split, clip.signer, clip.sha256] for clip in clips],
+        "shard": _digest(shard),
+    }
+    version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    manifest = Manifest(
+        name=name,
+        version=version,
+        corpus=own.corpus,
+        extractor=own.extractor,
+        supplement=next((one.record.corpus for one in ordered if one.record.split == SUPPLEMENT), ""),
+        frame_rate=FRAME_RATE,
+        smoothing_seconds=SMOOTHING_SECONDS,
+        vocabulary=vocabulary,
+        auxiliary=auxiliary,
+        clips=tuple(clips),
+        shard_sha256=str(content["shard"]),
+        audit=_audit(clips, shard[:, 0], twins),
+    )
+    return Dataset(manifest, shard)
+
+
+def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
+    """Store a snapshot: its frames first, its manifest last.
+
+    Args:
+        store: where it goes.
+        dataset: the snapshot.
+        repair: write over one that is there already, because it is damaged; otherwise that is left as it is.
+    """
+    name, version = dataset.manifest.name, dataset.manifest.version
+    key = layout.dataset_manifest(name, version)
+    if not repair and store.stat(key):
+        return
+    store.put(layout.dataset_shard(name, version), _encode(dataset.instants))
+    manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
+    if repair:
+        return store.put(key, manifest)
+    try:
+        store.create(key, manifest)
+    except AlreadyExists:
+        return  # another run made the very same snapshot meanwhile
+
+
+def read_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
+    """What a snapshot is, without its frames.
+
+    Raises:
+        NotFound: there is none of this name and version.
+        DataLoss: its manifest cannot be read.
+    """
+    key = layout.dataset_manifest(name, version)
+    try:
+        return Manifest.model_validate_json(store.get(key))
+    except NotFound:
+        raise NotFound(f"{store.url}: no dataset {name!r} of version {version!r}. `signet train` makes one.") from None
+    except ValidationError as error:
+        raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({error.error_count()} faults).") from error
+
+
+def load(store: ObjectStore, name: str, version: str) -> Dataset:
+    """Read a snapshot back; its frames are mapped from a file of this machine, which is fetched if it is not there.
+
+    Raises:
+        NotFound: there is none of this name and version.
+        DataLoss: its frames are not those that its manifest names.
+    """
+    manifest = read_manifest(store, name, version)
+    try:
+        return Dataset(manifest, _decode(store.get_mapped(layout.dataset_shard(name, version), manifest.shard_sha256)))
+    except (DataLoss, NotFound) as error:
+        raise DataLoss(
+            f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again: it makes them anew."
+        ) from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} cannot be read ({error}).") from error
+
+
+# A shard is safetensors with the one tensor "frames", which holds the instants. It is written and read here without
+# that library, which would copy hundreds of megabytes several times and cannot read from a memory map of ours. A file
+# is the header's length as uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
+# https://huggingface.co/docs/safetensors.
+def _header(instants: npt.NDArray[np.float32]) -> bytes:
+    entry = {"dtype": "F32", "shape": instants.shape, "data_offsets": [0, instants.nbytes]}
+    text = json.dumps({"frames": entry}, separators=(",", ":"))
+    text += " " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def _encode(instants: npt.NDArray[np.float32]) -> bytes:
+    return b"".join((_header(instants), _bytes(instants)))
+
+
+def _digest(instants: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(_header(instants))
+    digest.update(_bytes(instants))
+    return digest.hexdigest()
+
+
+def _bytes(instants: npt.NDArray[np.float32]) -> memoryview:
+    return np.ascontiguousarray(instants, "<f4").data.cast("B")
+
+
+def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
+    """What is in a shard's own memory: float32 [N, S, 75, 3]."""
+    (length,) = struct.unpack("<Q", shard[:8])
+    entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
+    frames, *instants = entry["shape"][:-2]
+    if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(instants) > 1:
+        raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")
+    start, end = entry["data_offsets"]
+    return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(
+        (frames, *(instants or [1]), JOINTS, 3)
+    )
+
+
+def _audit(
+    clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32], known_twins: Iterable[Sequence[str]]
+) -> Audit:
+    by_source: dict[str, list[str]] = {}
+    for clip in clips:
+        by_source.setdefault(clip.source_sha256 or clip.sha256, []).append(clip.clip_id)
+    identical = tuple(tuple(group) for group in by_source.values() if len(group) > 1)
+    near = [
+        (clips[twin.first].clip_id, clips[twin.second].clip_id)
+        for twin in near_identical(frames, [clip.frames for clip in clips])
+    ]
+    known = {frozenset(group) for group in identical}
+    by_id = {clip.clip_id: clip for clip in clips}
+    groups = joined((*identical, *near, *known_twins))
+    here = [tuple(one for one in group if one in by_id) for group in groups]
+    twins = sorted(group for group in here if len(group) > 1)
+    outside = tuple(group for group, there in zip(groups, here, strict=True) if 0 < len(there) < len(group))
+    learnt = {clip.signer for clip in clips if clip.split in LEARNT}
+    held_out = {clip.signer for clip in clips if clip.split in {VAL, "test"}}
+    return Audit(
+        identical=identical,
+        near_identical=tuple(group for group in twins if frozenset(group) not in known),
+        multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
+        leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
+        outside=outside,
+        shared_signers=len(learnt & held_out),
+    )
+
+
+def _side(clip: DatasetClip) -> str:
+    """The split on whose side a clip stands."""
+    return TRAIN if clip.split in LEARNT else clip.split

@@ -1,0 +1,1 @@
+"""gRPC: server, client, settings, health, limits, polling and GPU metrics."""

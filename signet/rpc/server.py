@@ -1,0 +1,224 @@
+"""The shell around each service's servicers: health, reflection, errors as status codes, metrics, a drained stop."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from signet.errors import DeadlineExceeded, SignetError, Unavailable
+from signet.rpc.gpu import GpuCollector, Nvml
+from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.settings import ServiceSettings, Settings, read_settings
+
+_log = logging.getLogger(__name__)
+
+# From a cached answer (1 ms) to an extraction of a long clip (30 s).
+_LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+# gRPC would share a port with another server of ours without a word, and split the calls between the two.
+_SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
+
+
+def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
+    """A metrics registry with the process's own figures and, where there is one, the GPU's.
+
+    Args:
+        nvml: the process's connection to NVML, if it has one for other ends too.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(GpuCollector(nvml or Nvml()))
+    return registry
+
+
+def set_up_logging(level: str) -> None:
+    """One line per event on standard error, time first."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+class ServiceServer:
+    """One gRPC server with everything that a servicer should not have to think of.
+
+    Args:
+        settings: where to listen and how long to drain.
+        registry: where metrics are registered; served on /metrics.
+    """
+
+    def __init__(self, settings: ServiceSettings, registry: CollectorRegistry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._names: list[str] = []
+        self._server = grpc.aio.server(interceptors=[_Boundary(registry)], options=_SERVER_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port = 0
+        self.metrics_port = 0
+
+    def add(self, name: str, register: Callable[[Any, Any], None], servicer: object) -> None:
+        """Serve `servicer` as the service of this full name."""
+        register(servicer, self._server)
+        self._names.append(name)
+
+    async def start(self) -> None:
+        """Listen, and say SERVING.
+
+        Raises:
+            Unavailable: a port is taken.
+        """
+        reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise Unavailable(
+                f"{address}: cannot listen there. Is the port taken? Choose another with --port."
+            ) from error
+        try:
+            metrics, _ = start_http_server(self._settings.metrics_port, self._settings.host, registry=self._registry)
+        except OSError as error:
+            raise Unavailable(
+                f"{self._settings.host}:{self._settings.metrics_port}: cannot serve metrics there ({error.strerror}). "
+                "Choose another with --metrics-port."
+            ) from error
+        self._metrics = metrics
+        self.metrics_port = metrics.server_port
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("listening on %s:%d, metrics on :%d", self._settings.host, self.port, self.metrics_port)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let running calls end, cancel what is left after the drain time."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_seconds)
+        self._metrics.shutdown()
+        self._metrics.server_close()
+
+
+async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        server: configured, not yet started.
+        drain: ends the service's own work (a running extraction or training) so that it can be resumed.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.start()
+    await stop.wait()
+    _log.info("draining")
+    if drain is not None:
+        await drain()
+    await server.stop()
+    _log.info("stopped")
+
+
+def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Read a service's settings and serve; a `SignetError` at start is one line and exit status 1, not a traceback."""
+    set_up_logging("INFO")
+    try:
+        settings = read_settings(kind)
+        logging.getLogger().setLevel(settings.log_level)
+        asyncio.run(serve(settings))
+    except SignetError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from error
+
+
+class _Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Turns errors into status codes and counts every call."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "code")
+        self._calls = Counter("signet_rpc_requests", "gRPC calls by method and status code", labels, registry=registry)
+        self._seconds = Histogram(
+            "signet_rpc_seconds", "gRPC call latency", ("method",), buckets=_LATENCY_BUCKETS, registry=registry
+        )
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.request_streaming or not details.method.startswith("/signet."):
+            return handler
+        method = details.method.removeprefix("/")
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _unary(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            with _Outcome(self, method) as outcome:
+                try:
+                    return await behaviour(request, context)
+                except Exception as error:  # noqa: BLE001  (the edge: whatever it is, the client gets a status)
+                    await outcome.abort(error, context)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            with _Outcome(self, method) as outcome:
+                try:
+                    async for response in behaviour(request, context):
+                        yield response
+                except Exception as error:  # noqa: BLE001
+                    await outcome.abort(error, context)
+
+        return call
+
+    def count(self, method: str, code: str, seconds: float) -> None:
+        self._calls.labels(method, code).inc()
+        self._seconds.labels(method).observe(seconds)
+
+
+class _Outcome:
+    """One call's status and duration."""
+
+    def __init__(self, boundary: _Boundary, method: str) -> None:
+        self._boundary = boundary
+        self._method = method
+        self._code = "OK"
+
+    def __enter__(self) -> "_Outcome":
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self._code = "CANCELLED"
+        self._boundary.count(self._method, self._code, time.perf_counter() - self._started)
+
+    async def abort(self, error: Exception, context: Any) -> None:
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if isinstance(error, SignetError):
+            self._code, message = error.code, str(error)
+        elif isinstance(error, TimeoutError):
+            self._code, message = DeadlineExceeded.code, f"{self._method}: the deadline passed. Allow more time."
+        else:
+            _log.exception("%s failed", self._method)
+            self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."
+        await context.abort(grpc.StatusCode[self._code], message)
+
+
+def service_names(module: Any) -> Sequence[str]:
+    """Full names of the services that a generated module defines."""
+    return [service.full_name for service in module.DESCRIPTOR.services_by_name.values()]

@@ -1,0 +1,1 @@
+"""Statistics of results: intervals, calibration and gloss errors."""

@@ -1,0 +1,157 @@
+"""Clips that came into the corpus after a training, such as the official test clips: taken, checked and evaluated."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.evaluator.cli import app
+from services.evaluator.reports.evaluate import evaluate
+from services.evaluator.reports.report import Report, read_report
+from signet import landmarks
+from signet.datasets import corpus
+from signet.datasets.corpus import Shard
+from signet.datasets.snapshot import SUPPLEMENT, Dataset
+from signet.errors import Conflict, InvalidInput
+from signet.landmarks import Landmarks
+from signet.registry import ModelCard
+from signet.store import ObjectStore
+from signet.store import keys as layout
+from tests.services.evaluator.conftest import GLOSSES, place_of
+from tests.services.evaluator.reports.test_report import Page
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+BOOK, CHAIR = place_of(0, len(GLOSSES)), place_of(1, len(GLOSSES))
+
+
+def extract(store: ObjectStore, *clips: Landmarks, finish: bool = True) -> None:
+    """Put clips into the corpus, as the extractor does."""
+    for clip in clips:
+        store.put(layout.clip("made", clip.record.clip_id), landmarks.dump(clip))
+    if finish:
+        corpus.finish_extraction(store, "made", "made/1", Shard(), "all")
+
+
+def note(report: Report, title: str) -> str:
+    (found,) = (one.text for one in report.notes if one.title == title)
+    return found
+
+
+def test_test_clips_that_were_extracted_after_the_training_are_evaluated(
+    world: "World", card: ModelCard, sign: Any
+) -> None:
+    extract(
+        world.store,
+        sign("t1", "book", BOOK, split="test", signer="anna"),
+        sign("t2", "book", CHAIR, split="test", signer="ben"),
+        sign("t3", "chair", CHAIR, split="test", signer="signer1"),
+        sign("t4", "unknown", CHAIR, split="test"),
+        sign("v9", "book", BOOK, split="val"),
+    )
+    report, page = evaluate(world.store, "signet", split="test")
+    assert {(clip.clip_id, clip.rank == 1) for clip in report.clips} == {("t1", True), ("t2", False), ("t3", True)}
+    finished = corpus.read_manifest(world.store, "made")
+    assert finished is not None
+    told = report.provenance
+    assert (told.split, told.corpus_version, told.dataset_version) == ("test", finished.version, card.dataset_version)
+    assert report.outside_vocabulary == 1
+    text = note(report, "Clips that came later")
+    assert f"version {finished.version}" in text
+    assert "1 clips of other glosses were passed over" in text
+    assert note(report, "Known signers").startswith("1 of the 3 clips is by signers")
+    assert read_report(world.store, report.report_id) == report
+    assert finished.version in Page(page).text
+    assert report.calibration is not None
+
+    val, _ = evaluate(world.store, "signet")
+    assert (val.provenance.corpus_version, val.left_out, val.outside_vocabulary) == ("", (), 0)
+
+
+def test_twins_of_training_clips_are_not_counted_and_are_listed(
+    world: "World", snapshot: Dataset, card: ModelCard, sign: Any
+) -> None:
+    trained = snapshot.split("train")[0]
+    same_file = sign("t1", "chair", CHAIR, split="test", source=trained.clip_id)
+    # Encoded again: another file, and the very landmarks.
+    recording = sign(trained.clip_id, trained.gloss, BOOK, split="test", frames=24)
+    again = Landmarks(
+        recording.landmarks,
+        recording.presence,
+        recording.visibility,
+        recording.timestamps,
+        recording.record.model_copy(
+            update={"clip_id": "t2", "source_sha256": hashlib.sha256(b"another file").hexdigest()}
+        ),
+    )
+    extract(world.store, same_file, again, sign("t3", "who", place_of(5, 6), split="test"))
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t3"]
+    assert {one.clip_id: one.twins for one in report.left_out} == {
+        "t1": (trained.clip_id,),
+        "t2": (trained.clip_id,),
+    }
+    assert f"t2 (book) = {trained.clip_id}" in note(report, "Twins of training clips are left out")
+    assert report.synonym_aware is not None, "one recording stands under book and chair, though it is not counted"
+
+    world.store.delete(layout.clip("made", "t3"))
+    with pytest.raises(
+        InvalidInput, match="all 2 clips of corpus 'made' show recordings that the model was trained on"
+    ):
+        evaluate(world.store, "signet", split="test")
+
+
+def test_a_corpus_that_is_still_being_extracted_is_said_to_be(world: "World", card: ModelCard, sign: Any) -> None:
+    extract(world.store, sign("t1", "book", BOOK, split="test"), finish=False)
+    report, _ = evaluate(world.store, "signet", split="test")
+    (found,) = (one for one in report.notes if one.title == "Clips that came later")
+    assert found.caution
+    assert "no extraction of it has come to its end" in found.text
+
+
+def test_clips_of_another_extractor_are_never_mixed_in(world: "World", card: ModelCard, sign: Any) -> None:
+    clip = sign("t1", "book", BOOK, split="test")
+    other = Landmarks(
+        clip.landmarks,
+        clip.presence,
+        clip.visibility,
+        clip.timestamps,
+        clip.record.model_copy(update={"extractor": "made/2"}),
+    )
+    extract(world.store, other)
+    with pytest.raises(Conflict, match="made by made/2, and the model was trained on landmarks made by made/1"):
+        evaluate(world.store, "signet", split="test")
+
+
+def test_without_clips_the_way_to_them_is_named(world: "World", card: ModelCard, sign: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"Corpus 'made' .* has none either.*`signet extract --split test`"):
+        evaluate(world.store, "signet", split="test")
+    extract(world.store, sign("t1", "unknown", BOOK, split="test"))
+    with pytest.raises(InvalidInput, match="1 clips, none of a gloss that the model knows"):
+        evaluate(world.store, "signet", split="test")
+
+
+def test_the_command_needs_nothing_but_the_split(world: "World", card: ModelCard, sign: Any) -> None:
+    extract(world.store, sign("t1", "book", BOOK, split="test"), sign("t2", "chair", CHAIR, split="test"))
+    ended = CliRunner().invoke(app, ["evaluate", "--split", "test", "--store", world.store.url])
+    assert ended.exit_code == 0, ended.output
+    assert "on test of corpus made" in ended.output
+    assert "2 of 2" in ended.output
+
+
+def test_what_a_supplement_taught_is_not_measured_as_unseen(world: "World", sign: Any) -> None:
+    taught = sign("s1", "book", BOOK, split=SUPPLEMENT, signer="teacher", source="video")
+    world.publish(world.snapshot([*world.everyday_clips(), taught]))
+    extract(
+        world.store,
+        sign("t1", "book", BOOK, split="test", signer="teacher", source="video"),
+        sign("t2", "chair", CHAIR, split="test", signer="teacher"),
+    )
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t2"]
+    assert {one.clip_id: one.twins for one in report.left_out} == {"t1": ("s1",)}
+    assert note(report, "Known signers").startswith("1 of the 1 clips is by signers")
+    itself, _ = evaluate(world.store, "signet", split=SUPPLEMENT)
+    assert note(itself, "Trained on this split")

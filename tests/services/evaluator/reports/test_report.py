@@ -1,0 +1,115 @@
+"""Reports as they are kept: figures that come back whole, and a page that needs nothing else."""
+
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.evaluator.reports import report as reports
+from services.evaluator.reports.evaluate import evaluate
+from services.evaluator.reports.report import Report
+from signet.errors import DataLoss, NotFound
+from signet.registry import ModelCard
+from signet.store import keys as layout
+from tests import strict_html
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+
+class Page(strict_html.Page):
+    """A report's page, whose drawings are of elements that need not be closed."""
+
+    void = frozenset({"meta", "br", "line", "rect", "circle"})
+
+
+def test_a_stored_report_comes_back_as_it_was(world: "World", card: ModelCard) -> None:
+    made, page = evaluate(world.store, "signet")
+    assert reports.read_report(world.store, made.report_id) == made
+    assert Report.model_validate_json(made.to_json()) == made
+    assert reports.read_html(world.store, made.report_id) == page
+    assert world.store.stat(layout.report(made.report_id, "report.html"))
+
+
+def test_ids_sort_by_time() -> None:
+    start = datetime(2026, 12, 31, 23, 59, 59, 998_000, UTC)
+    ids = [reports.new_report_id("x", start + timedelta(milliseconds=step)) for step in range(5)]
+    assert ids == sorted(ids)
+    assert ids[0].startswith("20261231T235959998Z-")
+    assert len(set(ids)) == 5
+
+
+def test_a_damaged_report_is_logged_and_left_out_of_the_list(
+    world: "World", card: ModelCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, _ = evaluate(world.store, "signet")
+    second, _ = evaluate(world.store, "signet", split="train")
+    world.store.put(layout.report("19990101T000000000Z-00000000", "report.json"), b'{"half":')
+    world.store.put(layout.report("20990101T000000000Z-00000000", "report.html"), b"a page whose figures never came")
+    with caplog.at_level(logging.WARNING):
+        assert [made.report_id for made in reports.list_reports(world.store)] == [second.report_id, first.report_id]
+    assert "19990101T000000000Z-00000000" in caplog.text
+    with pytest.raises(DataLoss, match="is damaged"):
+        reports.read_report(world.store, "19990101T000000000Z-00000000")
+    with pytest.raises(NotFound, match="signet reports"):
+        reports.read_report(world.store, "20990101T000000000Z-00000000")
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_world(world: "World", card: ModelCard) -> None:
+    made, html = evaluate(world.store, "signet")
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    outside = [
+        (tag, name) for tag, name, _ in page.attributes if name in {"src", "href", "xlink:href", "srcset", "action"}
+    ]
+    assert outside == []
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", html)
+    words = " ".join(page.text.split())
+    for said in (
+        "12 of 14 clips recognised at the first guess",
+        "Few clips: read the interval, not the figure",
+        card.version,
+        made.report_id,
+        made.provenance.dataset_version,
+        "9001",
+    ):
+        assert said in words, said
+    assert not re.search(r"\b(nan|inf|None)\b", html)
+
+
+def test_tables_have_captions_and_headers_for_those_who_listen(world: "World", card: ModelCard) -> None:
+    page = Page(evaluate(world.store, "signet")[1])
+    assert page.tags.count("table") == page.tags.count("caption") == 4
+    assert page.tags.count("th") == sum(tag == "th" and name == "scope" for tag, name, _ in page.attributes)
+    assert ("html", "lang", "en") in page.attributes
+    assert page.tags.count("h1") == 1
+
+
+def test_hostile_names_are_text_and_nothing_else(world: "World", sign: Any) -> None:
+    hostile = '<img src=x onerror="alert(1)">&amp;</title></svg><script>'
+    world.publish(
+        world.snapshot(
+            [
+                sign("c1", hostile, 0.5),
+                sign("<b>c2</b>", hostile, 1.0, signer="<i>"),
+                sign("c3", "plain", 1.0),
+            ]
+        )
+    )
+    page = Page(evaluate(world.store, "signet", commit="<u>commit</u>")[1])
+    assert not {"img", "script", "b", "u"} & set(page.tags)
+    assert hostile in page.text
+    assert "<b>c2</b>" in page.text
+
+
+def test_a_matrix_is_drawn_as_long_as_it_can_be_read(world: "World") -> None:
+    for count, drawn in ((20, True), (100, True), (161, False)):
+        clips = world.everyday_clips([f"g{index:03d}" for index in range(count - 3)] + ["go", "chair", "who"])
+        world.publish(world.snapshot(clips))
+        made, html = evaluate(world.store, "signet")
+        assert (f"Confusion matrix of {count} glosses" in html) is drawn
+        assert ("too many for a drawn matrix" in html) is not drawn
+        Page(html)
+        assert len(made.per_gloss) == count

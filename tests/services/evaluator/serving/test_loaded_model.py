@@ -1,0 +1,142 @@
+"""A loaded model: the graph's numbers, and what is refused."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from services.evaluator.serving.loaded_model import LoadedModel, batches
+from signet.datasets.snapshot import Dataset
+from signet.decoding import best_path, blank_ratio, penalise_blank, single_sign_posterior
+from signet.errors import DataLoss, NotFound
+from signet.landmarks import to_model_input
+from signet.registry import ModelCard
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+
+@pytest.fixture
+def model(world: "World", card: ModelCard) -> LoadedModel:
+    return LoadedModel.load(world.store, card.name, card.version, threads=1)
+
+
+def test_clips_of_all_lengths_together_are_read_as_each_alone(model: LoadedModel, sign: Any) -> None:
+    clips = [
+        to_model_input(sign(f"clip{frames}", "", 0.5 + index / 6, frames=frames))
+        for index, frames in enumerate((90, 3, 61, 1, 30))
+    ]
+    together = model.log_probs(clips)
+    for clip, answer in zip(clips, together, strict=True):
+        assert answer.shape == (len(clip), 7)
+        (alone,) = model.log_probs([clip])
+        np.testing.assert_allclose(answer, alone, atol=1e-5)
+
+
+def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
+    model: LoadedModel, snapshot: Dataset, card: ModelCard
+) -> None:
+    for clip in snapshot.split("val"):
+        (log_probs,) = model.log_probs([snapshot.clip_frames(clip)])
+        reading = model.read(log_probs)
+        penalised = penalise_blank(log_probs, card.blank_penalty)
+        np.testing.assert_array_equal(reading.posterior, single_sign_posterior(penalised))
+        (heard,) = card.decoder.decode(log_probs[None])
+        assert reading.continuous == tuple(card.vocabulary[c - 1] for c in heard)
+        assert reading.greedy == tuple(card.vocabulary[c - 1] for c in best_path(penalised))
+        assert reading.blank_ratio == blank_ratio(penalised)
+        assert reading.posterior.sum() == pytest.approx(1)
+        assert reading.ranking()[0] == reading.posterior.argmax()
+
+
+def test_clips_are_read_together_as_each_alone(model: LoadedModel, snapshot: Dataset) -> None:
+    answers = model.log_probs([snapshot.clip_frames(clip) for clip in snapshot.manifest.clips])
+    for answer, reading in zip(answers, model.read_all(answers), strict=True):
+        alone = model.read(answer)
+        np.testing.assert_array_equal(reading.posterior, alone.posterior)
+        assert (reading.moment, reading.continuous, reading.greedy) == (alone.moment, alone.continuous, alone.greedy)
+    assert model.read_all([]) == []
+
+
+def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) -> None:
+    """The signer rests for a third of the clip, signs for a third, and rests: see `make_clip`."""
+    for frames in (30, 60, 150):
+        clip = to_model_input(sign(f"clip{frames}", "", 0.5 + 2 / 6, frames=frames))
+        reading = model.read(model.log_probs([clip])[0])
+        seconds = frames / 30
+        assert reading.moment.start == pytest.approx(seconds / 3, abs=0.11)
+        assert reading.moment.end == pytest.approx(2 * seconds / 3, abs=0.11)
+
+
+def test_several_signs_in_a_clip_are_read_in_their_order(model: LoadedModel, sign: Any) -> None:
+    clips = [to_model_input(sign(f"clip{place}", "", 0.5 + place / 6, frames=45)) for place in (5, 0, 5)]
+    reading = model.read(model.log_probs([np.concatenate(clips)])[0])
+    assert reading.continuous == ("who", "book", "who")
+
+
+def test_the_decoder_is_the_card_s(world: "World", snapshot: Dataset, sign: Any) -> None:
+    card = world.publish(snapshot, insertion_penalty=1000.0)
+    model = LoadedModel.load(world.store, card.name, card.version, threads=1)
+    reading = model.read(model.log_probs([to_model_input(sign("clip", "", 0.5 + 2 / 6))])[0])
+    assert reading.continuous == ()
+    assert reading.greedy == ("drink",)
+
+
+def test_batches_hold_every_clip_once_and_stay_small() -> None:
+    lengths = [int(length) for length in np.random.default_rng(0).integers(1, 9000, 300)]
+    found = list(batches(lengths))
+    assert sorted(index for batch in found for index in batch) == list(range(300))
+    for batch in found:
+        assert len(batch) <= 32
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 32_768
+    assert list(batches([])) == []
+
+
+def _renamed(graph: bytes, old: str, new: str) -> bytes:
+    model = onnx.load_from_string(graph)
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = new if value.name == old else value.name
+    return bytes(model.SerializeToString())
+
+
+def _unnormalised(graph: bytes) -> bytes:
+    model = onnx.load_from_string(graph)
+    (softmax,) = (node for node in model.graph.node if node.op_type == "LogSoftmax")
+    softmax.op_type = "Identity"
+    del softmax.attribute[:]
+    return bytes(model.SerializeToString())
+
+
+def test_a_graph_that_is_not_what_its_card_says_is_refused_with_the_reason(
+    world: "World", snapshot: Dataset, graph: bytes
+) -> None:
+    for bytes_, changes, words in (
+        (b"<html>", {}, "no graph that onnxruntime can load"),
+        (b"", {}, "no graph that onnxruntime can load"),
+        (graph[: len(graph) // 2], {}, "no graph that onnxruntime can load"),
+        (_renamed(graph, "lengths", "sizes"), {}, "inputs landmarks tensor(float), sizes tensor(int64)"),
+        (_renamed(graph, "log_probs", "answers"), {}, "outputs answers tensor(float)"),
+        (_unnormalised(graph), {}, "not normalised"),
+        (graph, {"vocabulary": ("a", "b")}, "answers [1, 16, 7] where [1, 16, 3] is due"),
+        (graph, {"vocabulary": ("a",) * 6}, "names a gloss twice"),
+        (graph, {"frame_rate": 30.0}, "sampled at 30 frames a second, and come at 10"),
+        (graph, {"smoothing_seconds": 0.0}, "smoothed over 0 s, and are over 0"),
+        (graph, {"schema": "signet.model/2"}, "schema 'signet.model/2'"),
+    ):
+        card = world.card(snapshot, bytes_, **changes)
+        with pytest.raises(DataLoss) as caught:
+            LoadedModel(card, bytes_, threads=1)
+        assert words in str(caught.value)
+        assert f"model {card.name}/{card.version} cannot be served" in str(caught.value)
+
+
+def test_stored_bytes_that_are_not_the_cards_are_refused(world: "World", snapshot: Dataset) -> None:
+    card = world.publish(snapshot, files={"model.onnx": "0" * 64})
+    with pytest.raises(DataLoss, match="sha256"):
+        LoadedModel.load(world.store, card.name, card.version)
+    with pytest.raises(NotFound, match="signet models"):
+        LoadedModel.load(world.store, card.name, "1999")

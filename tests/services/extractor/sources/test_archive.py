@@ -1,0 +1,142 @@
+"""Archives that others made: what is whole is read, what is not is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.extractor.sources.archive import read_archive
+from signet.errors import ClipError, InvalidInput, NotFound
+from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
+from tests.services.extractor.archives import HEADER, hands_archive, left_hand, right_hand, write_archive
+
+
+def test_hands_come_out_sided_and_in_frame_heights(tmp_path: Path) -> None:
+    archive = read_archive(hands_archive(tmp_path, {"a": 6, "b": 4}))
+    assert archive.kind == "hands"
+    assert [(row.clip_id, row.start, row.frames) for row in archive.rows] == [("a", 0, 6), ("b", 6, 4)]
+    joints, visibility = archive.joints(archive.rows[0], 1.8, 0.5)
+    assert joints.shape == (6, 75, 3)
+    for index in range(6):
+        assert np.allclose(joints[index, RIGHT_HAND], right_hand(0.6 + 0.01 * index, 0.5), atol=2e-3)
+    assert np.isnan(joints[:3, LEFT_HAND]).all()
+    assert np.allclose(joints[5, LEFT_HAND], left_hand(1.15, 0.5), atol=2e-3)
+    assert np.isnan(joints[:, POSE]).all()
+    assert np.isnan(visibility).all()
+
+
+def test_a_holistic_archive_keeps_its_pose_and_its_sides(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    arrays = {
+        "pose": random.random((5, 33, 4)).astype(np.float16),
+        "left_hand": np.full((5, 21, 3), np.nan, np.float16),
+        "right_hand": random.random((5, 21, 3)).astype(np.float16),
+        "face": np.zeros((5, 24, 3), np.float16),
+    }
+    rows = [(*HEADER, "fps", "width", "height"), ("a", 1, 4, 29.97, 320, 240)]
+    archive = read_archive(write_archive(tmp_path, arrays, rows))
+    (row,) = archive.rows
+    assert (archive.kind, row.fps, row.width, row.height) == ("holistic", 29.97, 320, 240)
+    joints, visibility = archive.joints(row, 320 / 240, 0.5)
+    scale = np.array([4 / 3, 1, 4 / 3], np.float32)
+    assert np.allclose(joints[:, POSE], arrays["pose"][1:, :, :3].astype(np.float32) * scale)
+    assert np.isnan(joints[:, LEFT_HAND]).all()
+    assert np.allclose(joints[:, RIGHT_HAND], arrays["right_hand"][1:].astype(np.float32) * scale)
+    assert np.array_equal(visibility, arrays["pose"][1:, :, 3].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (("x", 8, 3), "frames 8 to 11 are not among the archive's 10"),
+        (("x", -1, 3), "frames -1 to 2 are not among the archive's 10"),
+        (("x", 0, 0), "frames 0 to 0 are not among the archive's 10"),
+        (("x", "zero", 3), "index.csv line 3: 'x,zero,3' is not video_id,start,frames"),
+        (("x",), "index.csv line 3: 'x,None,None' is not video_id,start,frames"),
+        (("../x", 0, 3), "'../x' cannot name a clip"),
+        (("a", 0, 3), "index.csv line 3: a stands there before"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_and_the_others_are_read(
+    tmp_path: Path, row: tuple[object, ...], says: str
+) -> None:
+    frames = np.zeros((10, 2, 21, 3), np.float16)
+    archive = read_archive(write_archive(tmp_path, {"frames": frames}, [HEADER, ("a", 0, 5), row, ("b", 5, 5)]))
+    assert [row.clip_id for row in archive.rows] == ["a", "b"]
+    (fault,) = archive.faults
+    assert (fault.clip_id, fault.reason) == (str(row[0]), "index")
+    assert says in fault.message
+
+
+@pytest.mark.parametrize("known", [("nan", 320, 240), (2000, 320, 240), (25, -1, 240), (25, 320, 99999)])
+def test_a_video_that_cannot_be_is_refused(tmp_path: Path, known: tuple[object, ...]) -> None:
+    rows = [(*HEADER, "fps", "width", "height"), ("a", 0, 5, *known)]
+    archive = read_archive(write_archive(tmp_path, {"frames": np.zeros((5, 2, 21, 3), np.float16)}, rows))
+    assert not archive.rows
+    assert "is no video" in archive.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"other": np.zeros(3)}, r"holds other\. What can be imported: frames \(hands\)"),
+        (
+            {"frames": np.zeros((5, 42, 3), np.float16)},
+            r"'frames' must be .* \[5, 2, 21, 3\], not float16 \[5, 42, 3\]",
+        ),
+        ({"frames": np.zeros((5, 2, 21, 3), np.int64)}, r"'frames' must be float16 or float32 .*, not int64"),
+        (
+            {
+                "pose": np.zeros((5, 33, 4), np.float16),
+                "left_hand": np.zeros((5, 21, 3), np.float16),
+                "right_hand": np.zeros((4, 21, 3), np.float16),
+            },
+            r"'right_hand' must be .* \[5, 21, 3\], not float16 \[4, 21, 3\]",
+        ),
+        ({"frames": np.array([{"a": 1}], dtype=object)}, "not a whole .npz file .*allow_pickle"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], says: str) -> None:  # type: ignore[type-arg]
+    write_archive(tmp_path, arrays, [HEADER])
+    with pytest.raises(InvalidInput, match=says):
+        read_archive(tmp_path)
+
+
+def test_what_is_not_there_or_not_whole_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"frames\.npz: no such file"):
+        read_archive(tmp_path)
+    hands_archive(tmp_path, {"a": 40})
+    whole = (tmp_path / "frames.npz").read_bytes()
+    for broken in (b"", b"<html>", whole[:-100], whole[:100] + bytes(50) + whole[150:]):
+        (tmp_path / "frames.npz").write_bytes(broken)
+        with pytest.raises(InvalidInput, match=r"frames\.npz: not a whole \.npz file"):
+            read_archive(tmp_path)
+    (tmp_path / "frames.npz").write_bytes(whole)
+    (tmp_path / "index.csv").write_text("id,first\n1,2\n")
+    with pytest.raises(InvalidInput, match=r"index\.csv: has no column frames, start, video_id"):
+        read_archive(tmp_path)
+    (tmp_path / "index.csv").unlink()
+    with pytest.raises(NotFound, match=r"index\.csv: no such file"):
+        read_archive(tmp_path)
+
+
+def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
+    hands_archive(tmp_path, {"a": 4})
+    with (tmp_path / "frames.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InvalidInput, match="a single array"):
+        read_archive(tmp_path)
+
+
+def test_pixels_are_not_taken_for_fractions(tmp_path: Path) -> None:
+    frames = np.full((5, 2, 21, 3), 320.0, np.float16)
+    archive = read_archive(write_archive(tmp_path, {"frames": frames}, [HEADER, ("a", 0, 5)]))
+    with pytest.raises(ClipError, match=r"a: its landmarks reach to 320\. They must be fractions of the frame"):
+        archive.joints(archive.rows[0], 1.8, 0.5)
+
+
+def test_another_archive_is_another_sha256(tmp_path: Path) -> None:
+    one, two = (read_archive(hands_archive(tmp_path / name, {"a": 4, name: 4})) for name in ("b", "c"))
+    assert one.sha256 != two.sha256
+    assert one.source_sha256(one.rows[0]) == two.source_sha256(two.rows[0])
+    assert one.source_sha256(one.rows[0]) != one.source_sha256(one.rows[1])

@@ -1,0 +1,216 @@
+"""`signet import`: from an archive to a corpus that can be trained on; interrupted anywhere, resumed by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.extractor.jobs.progress import Progress, State
+from services.extractor.sources.archive import read_archive
+from services.extractor.sources.importing import fingerprint, run_import
+from services.extractor.sources.wlasl import read_metadata
+from signet.datasets.corpus import read_manifest
+from signet.errors import AlreadyExists, DataLoss
+from signet.landmarks import HEADER_BYTES, Landmarks, dump, load, read_record
+from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
+from tests.conftest import ROOT
+from tests.services.extractor.archives import HEADER, hands_archive, write_archive, write_metadata
+
+CLIPS = {"1": 12, "2": 9, "3": 20, "4": 5}
+GLOSSES = {"1": "book", "2": "book", "3": "drink", "4": "who"}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return hands_archive(tmp_path / "archive", CLIPS)
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Path:
+    return write_metadata(tmp_path / "wlasl", GLOSSES)
+
+
+def _import(archive: Path, metadata: Path, store: ObjectStore, corpus: str = "others") -> Progress:
+    return run_import(read_archive(archive), read_metadata(metadata), store, corpus)
+
+
+def _clip(store: ObjectStore, clip_id: str) -> Landmarks:
+    key = layout.clip("others", clip_id)
+    return load(store.get(key), key)
+
+
+def test_every_clip_is_stored_with_what_is_known_of_it(
+    archive: Path, metadata: Path, object_store: ObjectStore
+) -> None:
+    result = _import(archive, metadata, object_store)
+    assert (result.state, result.extracted, result.frames, result.broken) == (State.SUCCEEDED, 4, 46, 0)
+    assert result.glosses == ("book", "drink", "who")
+    clip = _clip(object_store, "3")
+    record = clip.record
+    assert (record.corpus, record.gloss, record.split, record.signer) == ("others", "drink", "train", "7")
+    assert (record.width, record.height, record.frame_end) == (720, 400, 20)
+    assert record.extractor == fingerprint(read_archive(archive))
+    assert record.extractor.startswith("import/hands/")
+    assert clip.presence.sum(axis=0).tolist() == [0, 10, 20]
+    assert np.allclose(clip.timestamps, np.arange(20) * 1001 / 30000)
+
+
+def test_the_manifest_tells_a_trainer_what_there_is(
+    archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    _import(archive, metadata, directory_store)
+    manifest = read_manifest(directory_store, "others")
+    assert manifest is not None
+    assert manifest.clips == ("1", "2", "3", "4")
+    assert manifest.extractor == fingerprint(read_archive(archive))
+
+
+def test_only_the_first_glosses_are_taken_and_the_rest_is_no_fault(
+    archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    result = run_import(read_archive(archive), read_metadata(metadata), directory_store, "others", first_glosses=2)
+    assert (result.glosses, result.extracted, result.broken) == (("book", "drink"), 3, 0)
+
+
+def test_what_is_stored_is_not_written_again(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
+    _import(archive, metadata, directory_store)
+    before = {info.key: info.etag for info in directory_store.list("")}
+    directory_store.delete(layout.clip("others", "2"))
+    again = _import(archive, metadata, directory_store)
+    assert (again.extracted, again.present) == (1, 3)
+    after = {info.key: info.etag for info in directory_store.list("landmarks/")}
+    assert {key for key in after if after[key] != before[key]} == {layout.clip("others", "2")}
+
+
+def test_clips_that_cannot_be_used_are_named_and_the_rest_is_stored(
+    tmp_path: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    frames = np.full((30, 2, 21, 3), 0.5, np.float16)
+    frames[10:20] = np.inf
+    rows = [HEADER, ("1", 0, 10), ("2", 10, 10), ("3", 25, 10), ("stranger", 20, 5), ("4", 20, 10)]
+    result = _import(write_archive(tmp_path / "bad", {"frames": frames}, rows), metadata, directory_store)
+    assert {(failure.clip_id, failure.reason) for failure in result.failures} == {
+        ("2", "range"),
+        ("3", "index"),
+        ("stranger", "unknown"),
+    }
+    assert (result.state, result.extracted, result.broken, result.total) == (State.SUCCEEDED, 2, 3, 5)
+    manifest = read_manifest(directory_store, "others")
+    assert manifest is not None
+    assert manifest.clips == ("1", "4")
+
+
+def test_nothing_is_ever_mixed_with_what_others_made(
+    tmp_path: Path, archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    _import(archive, metadata, directory_store)
+    other = hands_archive(tmp_path / "other", {"9": 5, **CLIPS})
+    with pytest.raises(AlreadyExists, match=r"with extractor 'import/hands/.* choose another --corpus"):
+        _import(other, metadata, directory_store)
+    changed = write_metadata(tmp_path / "changed", {**GLOSSES, "2": "computer"})
+    with pytest.raises(AlreadyExists, match=r"2\.safetensors: is there already, with gloss 'book', not 'computer'"):
+        _import(archive, changed, directory_store)
+
+
+def test_a_clip_that_appears_meanwhile_must_be_the_same(
+    archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    _import(archive, metadata, directory_store)
+    same = directory_store.get(layout.clip("others", "1"))
+    key = layout.clip("raced", "1")
+    done = 0
+
+    def meanwhile(_: Progress) -> None:
+        nonlocal done
+        if not done:  # after the import looked at the store, before it writes
+            record = load(same).record.model_copy(update={"corpus": "raced"})
+            clip = load(same)
+            directory_store.create(
+                key, dump(Landmarks(clip.landmarks, clip.presence, clip.visibility, clip.timestamps, record))
+            )
+        done += 1
+
+    result = run_import(read_archive(archive), read_metadata(metadata), directory_store, "raced", on_change=meanwhile)
+    assert (result.extracted, result.present) == (3, 1)
+
+
+def test_a_damaged_clip_in_the_store_is_named(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
+    _import(archive, metadata, directory_store)
+    directory_store.put(layout.clip("others", "1"), b"garbage")
+    with pytest.raises(DataLoss, match=r"1\.safetensors: damaged\. Delete it and import again"):
+        _import(archive, metadata, directory_store)
+
+
+def test_one_that_is_stopped_leaves_no_manifest_and_is_resumed(tmp_path: Path, directory_store: DirectoryStore) -> None:
+    many = {str(number): 3 for number in range(200)}
+    archive = read_archive(hands_archive(tmp_path / "many", many))
+    instances = read_metadata(write_metadata(tmp_path / "wlasl", dict.fromkeys(many, "book")))
+    seen: list[Progress] = []
+    stopped = run_import(
+        archive, instances, directory_store, "others", on_change=seen.append, stopped=lambda: seen[-1].done > 0
+    )
+    assert stopped.state is State.CANCELLED
+    assert 0 < stopped.done < stopped.total == 200
+    assert read_manifest(directory_store, "others") is None
+    resumed = run_import(archive, instances, directory_store, "others")
+    assert (resumed.state, resumed.present) == (State.SUCCEEDED, stopped.extracted)
+    assert resumed.extracted == 200 - stopped.extracted
+
+
+def _signet(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "services.cli", "import", *map(str, arguments)]
+
+
+def test_the_command_says_what_it_did_and_with_which_status(
+    tmp_path: Path, archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
+    command = _signet(archive, "--wlasl", metadata, "--store", directory_store.url)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "imported" in done.stdout
+    assert "3 glosses: book, drink, who" in done.stdout
+    manifest = read_manifest(directory_store, "wlasl-hands")
+    assert manifest is not None
+    assert len(manifest.clips) == 4
+    with (archive / "index.csv").open("a") as index:
+        index.write("1,0,4\nnobody,0,4\n")
+    again = subprocess.run([*command, "--corpus", "more"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert again.returncode == 3
+    assert "broken 1 (index): index.csv line 6: 1 stands there before." in again.stdout
+    assert "broken nobody (unknown): nobody: is not in the metadata" in again.stdout
+    missing = subprocess.run(
+        _signet(tmp_path / "no", "--wlasl", metadata), capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: ")
+    assert "frames.npz: no such file" in missing.stderr
+
+
+def test_whatever_is_killed_when_every_stored_clip_is_whole_and_the_rest_comes(
+    tmp_path: Path, directory_store: DirectoryStore
+) -> None:
+    many = {str(number): 30 for number in range(600)}
+    archive = hands_archive(tmp_path / "many", many)
+    metadata = write_metadata(tmp_path / "wlasl", dict.fromkeys(many, "book"))
+    command = _signet(archive, "--wlasl", metadata, "--store", directory_store.url, "--corpus", "others")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (keys := [info.key for info in directory_store.list("landmarks/")]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    keys = [info.key for info in directory_store.list("landmarks/")]
+    assert 0 < len(keys) < 600
+    for key in keys:
+        load(directory_store.get(key), key)
+        assert read_record(directory_store.get_head(key, HEADER_BYTES), key).frame_end == 30
+    assert read_manifest(directory_store, "others") is None
+    result = _import(archive, metadata, directory_store)
+    assert (result.extracted, result.present) == (600 - len(keys), len(keys))

@@ -1,0 +1,110 @@
+"""Which glosses and clips are chosen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from services.extractor.jobs import worker
+from services.extractor.jobs.workers import Workers
+from services.extractor.sources.selection import Choice, Selection, Usable, Verdicts, select
+from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
+from services.extractor.video.decode import Segment
+from signet.errors import ClipError, InvalidInput, NotFound
+
+BEST_20 = (
+    "go computer thin thanksgiving who cool change bowling before yes tall short shirt many hot family drink cousin "
+    "bed accident"
+)
+
+
+class Judge:
+    """Says of clips what their names say, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, instances: Sequence[Instance]) -> Verdicts:
+        self.asked += [found.video_id for found in instances]
+        return {
+            found: ClipError("html", "x") if "bad" in found.video_id else Usable("0" * 64, Segment(1, 30))
+            for found in instances
+        }
+
+
+def corpus(**glosses: str) -> Wlasl:
+    """Clips by gloss, as words: `g` good, `b` broken, `m` missing, `v` good and in val."""
+    instances, files = [], set()
+    for gloss, kinds in glosses.items():
+        for index, kind in enumerate(kinds):
+            clip_id = f"{gloss}{index}{'bad' if kind == 'b' else ''}"
+            instances.append(Instance(clip_id, gloss, "val" if kind == "v" else "train", "1", 1, -1))
+            if kind != "m":
+                files.add(f"{clip_id}.mp4")
+    return Wlasl(tuple(instances), Path("metadata"), Path("clips"), frozenset(files))
+
+
+def chosen(selection: Selection) -> dict[str, int]:
+    return {gloss: sum(clip.gloss == gloss for clip, _ in selection.clips) for gloss in selection.glosses}
+
+
+@pytest.mark.clips
+def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, workers: Workers) -> None:
+    source = read_wlasl(wlasl)
+    verified = 0
+
+    def verify(instances: Sequence[Instance]) -> Verdicts:
+        nonlocal verified
+        verified += len(instances)
+        return dict(workers.each(worker.verify, ((clip, (source.path(clip), clip)) for clip in instances)))
+
+    selection = select(source, Choice(max_glosses=20), verify)
+    assert set(selection.glosses) == set(BEST_20.split())
+    assert len(selection.clips) == 195
+    assert not selection.broken
+    assert verified < 707 / 2  # it stops as soon as the rest cannot win
+
+
+def test_what_counts_is_what_decodes_and_not_what_is_there() -> None:
+    judge = Judge()
+    selection = select(corpus(many="bbbbg", some="gggb", few="ggg", least="g"), Choice(max_glosses=2), judge)
+    assert selection.glosses == ("few", "some")
+    assert chosen(selection) == {"few": 3, "some": 3}
+    assert [clip.video_id for clip, _ in selection.broken] == ["some3bad"]
+    assert not any(clip_id.startswith("least") for clip_id in judge.asked)
+
+
+def test_ties_go_by_name_even_against_a_gloss_not_yet_verified() -> None:
+    assert select(corpus(b="ggg", a="ggg", c="ggg"), Choice(max_glosses=2), Judge()).glosses == ("a", "b")
+    assert select(corpus(z="gggb", a="ggg"), Choice(max_glosses=1), Judge()).glosses == ("a",)
+
+
+def test_only_the_clips_of_the_wanted_splits_count() -> None:
+    selection = select(corpus(a="gggv", b="gvvv"), Choice(max_glosses=1, splits=("val",)), Judge())
+    assert chosen(selection) == {"b": 3}
+
+
+def test_glosses_can_be_named_and_missing_clips_are_counted() -> None:
+    selection = select(corpus(a="gm", b="ggg", c="mm"), Choice(max_glosses=1, glosses=("a", "c")), Judge())
+    assert chosen(selection) == {"a": 1}
+    assert [clip.video_id for clip in selection.missing] == ["a1", "c0", "c1"]
+
+
+def test_samples_are_the_same_ones_every_time_and_only_usable_ones() -> None:
+    source = corpus(a="gbgvggbvgg")
+    first = select(source, Choice(samples_per_gloss=3), Judge())
+    again = select(source, Choice(samples_per_gloss=3), Judge())
+    assert [clip.video_id for clip, _ in first.clips] == [clip.video_id for clip, _ in again.clips]
+    assert chosen(first) == {"a": 3}
+    assert len(first.broken) == 2
+    larger = select(source, Choice(samples_per_gloss=5), Judge())
+    assert set(first.clips) < set(larger.clips)
+
+
+def test_what_wlasl_does_not_have_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="no gloss 'bok'"):
+        select(corpus(book="g"), Choice(glosses=("bok",)), Judge())
+    with pytest.raises(InvalidInput, match=r"no split 'dev'\. It has test, train, val"):
+        select(corpus(book="g"), Choice(splits=("dev",)), Judge())
+    with pytest.raises(NotFound, match="none of the 2 clips"):
+        select(corpus(book="mm"), Choice(), Judge())

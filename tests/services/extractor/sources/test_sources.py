@@ -1,0 +1,47 @@
+"""What is known of WLASL's sources agrees with the videos that can still be had."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from services.extractor.sources.sources import FILM, NTSC, frame_rate, picture
+from services.extractor.sources.wlasl import NO_BOX, read_metadata
+
+
+def test_the_smallest_size_that_holds_the_box_is_taken() -> None:
+    assert [picture("startasl", (100, 10, 500, bottom)).height for bottom in (400, 414, 415)] == [414, 414, 720]
+    beyond = picture("spreadthesign", (0, 0, 400, 300))
+    assert (beyond.width, beyond.height) == (320, 240)
+
+
+def test_a_signer_is_in_the_middle_of_the_box_and_else_of_the_picture() -> None:
+    assert picture("aslsearch", (180, 50, 360, 400)).midline == 270 / 720
+    assert picture("aslsearch", NO_BOX).midline == 0.5
+
+
+def test_pixels_that_are_not_square_make_the_picture_wider_and_leave_the_signer_in_place() -> None:
+    shown = picture("aslbrick", (220, 50, 420, 480))
+    assert (shown.width, shown.height, shown.midline) == (853, 480, 0.5)
+
+
+def test_a_rate_is_the_sources_or_the_signers() -> None:
+    assert frame_rate("signschool", "31") == FILM
+    assert frame_rate("signschool", "39") == frame_rate("nobody", "31") == NTSC
+
+
+def test_real_videos_have_the_rate_that_is_said(wlasl: Path) -> None:
+    if not (wlasl / "holistic/index.csv").is_file():
+        pytest.skip("no landmark archive beside the clips")
+    instances = {instance.video_id: instance for instance in read_metadata(wlasl)}
+    with (wlasl / "holistic/index.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    hits = shapes = 0
+    for row in rows:
+        instance = instances[row["video_id"]]
+        hits += abs(frame_rate(instance.source, instance.signer) / float(row["fps"]) - 1) < 0.01
+        shown = picture(instance.source, instance.box)
+        shapes += abs(shown.width / shown.height / (float(row["width"]) / float(row["height"])) - 1) < 0.02
+    assert hits >= 0.95 * len(rows)
+    # The others are the wide ones: the index gives their stored pixels.
+    assert shapes >= len(rows) - 4

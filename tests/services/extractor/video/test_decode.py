@@ -1,0 +1,170 @@
+"""Encoded video to frames: what is refused, under which name, and what frames look like."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from services.extractor.video import decode as video
+from services.extractor.video.decode import MIN_FRAMES, REASONS, Segment, Video, read_file
+from signet.errors import ClipError
+from tests.services.extractor.conftest import SHORT, MakeVideo
+
+
+def decode(path: Path) -> list[video.Frame]:
+    return list(Video(read_file(path), path.name).frames())
+
+
+def is_white(pixel: npt.NDArray[np.uint8]) -> bool:
+    return bool(pixel.mean() > 128)
+
+
+def refusal(path: Path) -> ClipError:
+    with pytest.raises(ClipError) as caught:
+        decode(path)
+    return caught.value
+
+
+@pytest.mark.clips
+def test_every_file_that_real_downloads_left_broken_is_refused_by_name(wlasl: Path) -> None:
+    found = {path.name: refusal(path).reason for path in (wlasl / "broken").iterdir()}
+    assert len(found) == 9
+    for name, reason in found.items():
+        assert reason == ("html" if name.startswith("html") else "text_mangled")
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"", "empty"),
+        (b"\n <!DOCTYPE html><html>gone</html>", "html"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(500), "image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "image"),
+        (b"GIF89a" + bytes(500), "image"),
+        (b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes(500), "image"),
+        (b"\x00\x00\x00\x18ftypavif" + bytes(500), "image"),
+        (b'{"error": "not found"}', "unsupported"),
+        (b"#EXTM3U\n#EXT-X-VERSION:3\nhttp://127.0.0.1:1/a.ts\n", "unsupported"),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", "unsupported"),
+        (b"CWS\x0a" + bytes(range(200, 256)), "unsupported"),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", "truncated"),
+        (b"\x1a\x45\xdf\xa3\x84abcd\x18\x53\x80\x67\x40", "truncated"),
+        (b"\x1a\x45\xdf\xa3" + bytes(range(128, 256)), "undecodable"),
+    ],
+)
+def test_a_file_that_is_no_video_is_named_by_what_it_is(tmp_path: Path, head: bytes, reason: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(head)
+    error = refusal(path)
+    assert error.reason == reason
+    assert "clip.mp4" in str(error)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "absent.mp4").reason == "unreadable"
+    assert refusal(tmp_path).reason == "unreadable"
+
+
+def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.mp4"
+    with path.open("wb") as file:
+        file.truncate(video.MAX_FILE_BYTES + 1)
+    assert refusal(path).reason == "too_large"
+
+
+def test_sound_without_pictures_is_refused(make_video: MakeVideo) -> None:
+    assert refusal(make_video(frames=0, sound=True)).reason == "no_video"
+
+
+def test_one_frame_is_no_sign(make_video: MakeVideo) -> None:
+    error = refusal(make_video(frames=1))
+    assert error.reason == "too_few_frames"
+    assert f"1 frame; a sign needs at least {MIN_FRAMES}" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.avi"])
+def test_every_container_decodes_whole_and_is_refused_when_cut(make_video: MakeVideo, name: str) -> None:
+    path = make_video(name, codec={"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264"), frames=20)
+    assert len(decode(path)) == 20
+    data = path.read_bytes()
+    for share in (0.5, 0.9, 0.99):
+        path.write_bytes(data[: int(len(data) * share)])
+        assert refusal(path).reason == "truncated"
+
+
+@pytest.mark.clips
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+def test_a_real_clip_cut_anywhere_is_truncated_and_not_just_shorter(wlasl: Path, tmp_path: Path, share: float) -> None:
+    data = (wlasl / "clips" / f"{SHORT[0]}.mp4").read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data[: int(len(data) * share)])
+    assert refusal(path).reason == "truncated"
+
+
+@pytest.mark.clips
+def test_a_real_clip_with_its_media_overwritten_is_refused(wlasl: Path, tmp_path: Path) -> None:
+    data = bytearray((wlasl / "clips" / f"{SHORT[0]}.mp4").read_bytes())
+    start = data.index(b"mdat") + 64
+    data[start:] = np.random.default_rng(0).bytes(len(data) - start)
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(data)
+    assert refusal(path).reason in {"damaged", "undecodable", "truncated"}
+
+
+def test_the_display_rotation_is_applied(make_video: MakeVideo) -> None:
+    upright = decode(make_video("upright.mp4"))[0].rgb
+    assert upright.shape == (48, 64, 3)
+    assert is_white(upright[5, 5]) and not is_white(upright[5, -5])
+    turned = decode(make_video("turned.mp4", rotation=90))[0].rgb  # counterclockwise: the corner goes to the lower left
+    assert turned.shape == (64, 48, 3)
+    assert is_white(turned[-5, 5]) and not is_white(turned[5, 5])
+    over = decode(make_video("over.mp4", rotation=180))[0].rgb
+    assert is_white(over[-5, -5]) and not is_white(over[5, 5])
+
+
+def test_wide_pixels_are_stretched_to_square_ones(make_video: MakeVideo) -> None:
+    assert decode(make_video(pixel_aspect=Fraction(4, 3)))[0].rgb.shape == (48, 85, 3)
+    assert decode(make_video(pixel_aspect=Fraction(1280, 1281)))[0].rgb.shape == (48, 64, 3)
+
+
+def test_a_variable_rate_keeps_its_times(make_video: MakeVideo) -> None:
+    ticks = [0, 1, 2, 10, 11, 12, 20]
+    frames = decode(make_video(frames=7, ticks=ticks, fps=10))
+    assert [frame.seconds for frame in frames] == pytest.approx([tick / 10 for tick in ticks], abs=1e-3)
+
+
+def test_times_count_from_the_first_frame_of_the_segment(make_video: MakeVideo) -> None:
+    path = make_video(frames=20)
+    clip = Video(read_file(path), path.name)
+    assert clip.count() == 20
+    part = list(clip.frames(Segment(6, 15)))
+    assert len(part) == 10
+    assert [frame.seconds for frame in part] == pytest.approx(np.arange(10) / 25, abs=1e-3)
+    assert part[0].rgb[-5, -5].mean() == pytest.approx(50, abs=6)  # the sixth frame is grey of level 50
+    with pytest.raises(ClipError) as caught:
+        list(clip.frames(Segment(6, 25)))
+    assert caught.value.reason == "outside"
+
+
+def test_a_film_is_too_long(make_video: MakeVideo) -> None:
+    path = make_video(frames=7, ticks=[0, 1, 2, 3, 4, 5, 7000], fps=10)
+    assert refusal(path).reason == "too_large"
+
+
+def test_frames_are_not_all_held_at_once(make_video: MakeVideo) -> None:
+    path = make_video(frames=20)
+    frames = Video(read_file(path), path.name).frames()
+    assert next(frames).seconds == 0.0
+    frames.close()
+
+
+def test_every_reason_in_use_is_in_the_fixed_set() -> None:
+    used = set()
+    for path in Path(str(video.__file__)).parents[1].rglob("*.py"):
+        if path.name == "archive.py":
+            continue  # reads no video, and its reasons are no metric's
+        used |= set(re.findall(r'ClipError\(\s*"(\w+)"', path.read_text()))
+    assert used == set(REASONS)

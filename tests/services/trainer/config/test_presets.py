@@ -1,0 +1,75 @@
+"""Recipes by name, wherever a configuration comes from."""
+
+import pytest
+from pydantic import ValidationError
+
+from services.trainer.config.flags import config_of
+from services.trainer.config.presets import PRESETS
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.converters import config_from
+from services.trainer.settings import TrainerSettings
+from signet.errors import InvalidInput, InvalidSetting
+from signet.v1 import trainer_pb2 as pb
+
+EXPECTED = {"phase1", "signs50", "signs100", "signs300", "signs1000", "signs2000", "tiny", "large"}
+
+
+def test_there_are_presets_for_every_size() -> None:
+    assert set(PRESETS) == EXPECTED
+    for name, preset in PRESETS.items():
+        config = TrainConfig(preset=name)
+        assert {field: getattr(config, field) for field in preset.values} == preset.values
+    assert [TrainConfig(preset=f"signs{count}").max_glosses for count in (50, 100, 300, 1000, 2000)] == [
+        50, 100, 300, 1000, 2000,
+    ]  # fmt: skip
+
+
+def test_what_is_given_counts_more_than_the_preset_and_what_neither_says_keeps_its_default() -> None:
+    config = TrainConfig.model_validate({"preset": "signs300", "hidden_dim": 10})
+    assert (config.hidden_dim, config.max_glosses) == (10, 300)
+    assert config.optimizer == TrainConfig().optimizer
+
+
+def test_a_stored_configuration_is_what_it_was_though_its_preset_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = TrainConfig(preset="signs300").model_dump_json()
+    monkeypatch.delitem(PRESETS, "tiny")
+    monkeypatch.setitem(PRESETS, "signs300", PRESETS["phase1"])
+    assert TrainConfig.model_validate_json(stored).max_glosses == 300
+
+
+def test_a_preset_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidSetting, match=r"--preset signs20: .*phase1.*large"):
+        config_of({"preset": "signs20"})
+    with pytest.raises(InvalidInput, match="preset='signs20'"):
+        config_from(pb.TrainConfig(preset="signs20"))
+
+
+def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNET_TRAIN__PRESET", "signs100")
+    monkeypatch.setenv("SIGNET_TRAIN__NUM_EPOCHS", "7")
+    train = TrainerSettings(_cli_parse_args=[]).train
+    assert (train.max_glosses, train.num_epochs) == (100, 7)
+    monkeypatch.setenv("SIGNET_TRAIN__NUM_EPOCHS", "")
+    assert TrainerSettings(_cli_parse_args=[]).train == TrainConfig(preset="signs100"), "handed on, and not set"
+    assert config_from(pb.TrainConfig(preset="signs100", seed=3)).max_glosses == 100
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"folds": 1}, "--folds 1: One fold"),
+        ({"folds": 5, "target_accuracy": 0.8}, "--folds with --target-accuracy"),
+        ({"folds": 5, "patience": 10}, "--folds with --patience"),
+        ({"folds": 5, "keep_best": 3}, "--folds with --keep-best"),
+        ({"seeds": 0}, "--seeds 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_its_flags(values: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidSetting, match=named):
+        config_of(values)
+
+
+def test_a_goal_that_stops_nothing_goes_with_folds() -> None:
+    assert TrainConfig(folds=5, target_accuracy=0.8, train_past_target=True).folds == 5
+    with pytest.raises(ValidationError):
+        TrainConfig(folds=21)

@@ -1,0 +1,170 @@
+"""Which clips a run trains on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.trainer.data import snapshot
+from services.trainer.data.snapshot import Choice
+from signet.datasets import snapshot as dataset
+from signet.errors import Conflict, NotReady
+from signet.landmarks import Landmarks, dump
+from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
+from tests.services.trainer.conftest import Fill, moving_clip
+
+
+def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_store: ObjectStore, fill: Fill) -> None:
+    first = snapshot.take(fill(object_store), "wlasl", 0, 0)
+    again = snapshot.take(object_store, "wlasl", 0, 0)
+    stored = dataset.load(object_store, "wlasl", first.manifest.version)
+    assert first.manifest == again.manifest == stored.manifest
+    assert (len(first.split("train")), len(first.split("val"))) == (18, 6)
+
+
+class Watched(DirectoryStore):
+    """Remembers which objects were read, whole or in part."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        self.read.append(key)
+        return super().get(key)
+
+    def get_head(self, key: str, length: int) -> bytes:
+        self.read.append(key)
+        return super().get_head(key, length)
+
+    def clips_read(self) -> int:
+        """How many reads of clips there were since this was last asked."""
+        count = sum(key.startswith("landmarks/") for key in self.read)
+        self.read.clear()
+        return count
+
+
+@pytest.fixture
+def watched(directory_store: DirectoryStore, fill: Fill) -> Watched:
+    fill(directory_store)
+    return Watched(directory_store.root)
+
+
+def test_the_same_corpus_is_not_read_twice(watched: Watched) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 24
+    again = snapshot.take(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 0
+    assert again.manifest == first.manifest
+    assert np.array_equal(again.frames, first.frames, equal_nan=True)
+
+
+def test_of_a_choice_only_the_chosen_clips_are_read_whole(watched: Watched) -> None:
+    taken = snapshot.take(watched, "wlasl", 1, 2)
+    assert watched.clips_read() == 24 + len(taken.manifest.clips) == 24 + 4
+    assert len(snapshot.take(watched, "wlasl", 2, 2).manifest.clips) == 8
+    assert watched.clips_read() == 24 + 8
+    assert len(snapshot.take(watched, "wlasl", 1, 2).manifest.clips) == 4
+    assert watched.clips_read() == 0
+
+
+def test_a_corpus_that_changed_is_read_again(watched: Watched) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    more = moving_clip("more", "who", "train", 99)
+    watched.create(layout.clip("wlasl", "more"), dump(more))
+    grown = snapshot.take(watched, "wlasl", 0, 0)
+    assert len(grown.manifest.clips) == len(first.manifest.clips) + 1
+    other = moving_clip("more", "who", "train", 98)
+    watched.put(layout.clip("wlasl", "more"), dump(other))
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version not in {
+        first.manifest.version,
+        grown.manifest.version,
+    }
+    watched.delete(layout.clip("wlasl", "more"))
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version == first.manifest.version
+
+
+@pytest.mark.parametrize("lost", [layout.dataset_manifest, layout.dataset_shard])
+@pytest.mark.parametrize("damage", [None, b"", b"garbage"])
+def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
+    watched: Watched, lost: Callable[[str, str], str], damage: bytes | None
+) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    key = lost("wlasl", first.manifest.version)
+    if damage is None:
+        watched.delete(key)
+    else:
+        watched.put(key, damage)
+    again = snapshot.take(watched, "wlasl", 0, 0)
+    assert again.manifest == first.manifest
+    back = dataset.load(watched, "wlasl", first.manifest.version)
+    assert np.array_equal(back.frames, first.frames, equal_nan=True)
+
+
+@pytest.mark.parametrize("note", ["", "garbage", "../../outside", "0" * 16])
+def test_a_note_that_is_wrong_costs_time_and_nothing_else(watched: Watched, note: str) -> None:
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    for path in (watched.root / ".signet-cache/notes").iterdir():
+        path.write_text(note)
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest == first.manifest
+
+
+def test_the_best_supplied_glosses_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:
+    records = [clip.record for clip in clips] + [moving_clip("more", "who", "train", 99).record]
+    assert {record.gloss for record in snapshot.choose(records, Choice(1, 0))} == {"who"}
+    assert {record.gloss for record in snapshot.choose(records, Choice(2, 0))} == {"who", "book"}
+
+
+def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) -> None:
+    chosen = snapshot.choose([clip.record for clip in clips], Choice(0, 4))
+    assert sum(record.split == "train" for record in chosen) == 12
+    assert sum(record.split == "val" for record in chosen) == 6
+
+
+def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
+    records = [clip.record for clip in clips]
+    twin = records[0].model_copy(update={"clip_id": "twin", "split": "val"})
+    chosen = {record.clip_id for record in snapshot.choose([*records, twin], Choice(0, 0))}
+    assert records[0].clip_id not in chosen
+    assert "twin" in chosen
+
+
+def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_out(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    first = snapshot.take(directory_store, "wlasl", 0, 0)
+    # The recording of a val clip under another name, by another signer, with another file's hash, and under a gloss of
+    # its own as well.
+    again = moving_clip("again", "drink", "train", 16, source_sha256="a" * 64, signer="99")
+    other = moving_clip("other", "drink", "train", 16, source_sha256="b" * 64, signer="99")
+    other = replace(other, record=other.record.model_copy(update={"gloss": "sip"}))
+    for clip in (again, other):
+        directory_store.create(layout.clip("wlasl", clip.record.clip_id), dump(clip))
+    taken = snapshot.take(directory_store, "wlasl", 0, 0)
+    assert [clip.clip_id for clip in taken.manifest.clips] == [clip.clip_id for clip in first.manifest.clips]
+    assert taken.manifest.vocabulary == first.manifest.vocabulary, "a gloss without another training clip is left out"
+    assert taken.manifest.audit.leaking == ()
+
+
+def test_a_gloss_without_training_clips_is_left_out(clips: list[Landmarks]) -> None:
+    only_val = moving_clip("v", "book", "val", 77).record.model_copy(update={"gloss": "unseen"})
+    assert "unseen" not in {
+        record.gloss for record in snapshot.choose([*[clip.record for clip in clips], only_val], Choice(0, 0))
+    }
+
+
+def test_an_empty_corpus_says_to_extract_first(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotReady, match="signet extract"):
+        snapshot.take(directory_store, "wlasl", 20, 0)
+
+
+def test_clips_of_different_extractors_are_never_mixed(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    other = moving_clip("other", "book", "train", 55, extractor="another")
+    directory_store.create(layout.clip("wlasl", "other"), dump(other))
+    with pytest.raises(Conflict, match="another, test"):
+        snapshot.take(directory_store, "wlasl", 0, 0)

@@ -1,0 +1,99 @@
+"""Clips that are looked at frame by frame: the right ones, by the right model."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from services.trainer.inspection.run.clip_choice import look
+from services.trainer.inspection.run.predictions import by_clip
+from services.trainer.inspection.run.record import Record, read
+from signet.errors import NotFound
+from signet.statistics.calibration import log_posteriors
+from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
+from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, Runs
+
+
+def _whole(store: ObjectStore, run_id: str) -> tuple[Record, tuple[str, ...]]:
+    record = read(store, run_id)
+    assert record.held_out is not None
+    return record, tuple(answer.clip_id for answer in by_clip(record.held_out))
+
+
+@pytest.mark.parametrize(("run_id", "seed"), [(SEEDS, 0), (SEEDS, 1), (FOLDS, 0), (LINEAR, 0)])
+def test_a_clip_is_read_by_the_model_that_held_it_out(runs: Runs, run_id: str, seed: int) -> None:
+    record, clip_ids = _whole(runs.store, run_id)
+    assert record.held_out is not None
+    strips = look(runs.store, record, by_clip(record.held_out), 0, clip_ids, seed)
+    assert (strips.seed, strips.missing) == (seed, "")
+    assert [one.answer.clip_id for one in strips.chosen] == list(clip_ids)
+    said = {
+        clip_id: np.exp(log_posteriors(member.scores[[row]]))[0]
+        for member in record.held_out.members
+        if member.seed == seed
+        for row, clip_id in enumerate(member.clip_ids)
+    }
+    for one in strips.chosen:
+        np.testing.assert_allclose(one.reading.posterior, said[one.answer.clip_id], atol=1e-4)
+        place = one.answer.seeds.index(seed)
+        assert one.reading.named(one.reading.greedy) == (" · ".join(one.answer.greedy[place]) or "nothing")
+        assert one.reading.frames == one.answer.frames
+
+
+def test_each_kind_has_its_clips_and_none_is_shown_twice(runs: Runs) -> None:
+    record, _ = _whole(runs.store, FOLDS)
+    assert record.held_out is not None
+    answers = by_clip(record.held_out)
+    for each in (0, 1, 3):
+        chosen = look(runs.store, record, answers, each).chosen
+        assert len({one.answer.clip_id for one in chosen}) == len(chosen)
+        for kind in {one.kind for one in chosen}:
+            assert sum(one.kind == kind for one in chosen) <= each
+    for one in look(runs.store, record, answers, 3).chosen:
+        assert one.kind.startswith("right") <= one.answer.correct
+        assert (one.kind == "wrong and sure") <= (not one.answer.correct)
+        assert one.kind.startswith("empty") <= (not one.reading.greedy)
+
+
+def test_a_clip_or_seed_that_is_not_there_is_named(runs: Runs) -> None:
+    record, _ = _whole(runs.store, SEEDS)
+    assert record.held_out is not None
+    with pytest.raises(NotFound, match=r"'book-0'.*book-6"):
+        look(runs.store, record, by_clip(record.held_out), named=["book-0"])
+    with pytest.raises(NotFound, match=r"no seed 7; it has 0, 1"):
+        look(runs.store, record, by_clip(record.held_out), seed=7)
+    with pytest.raises(NotFound, match="it has held out none"):
+        look(runs.store, read(runs.store, INTERRUPTED), (), named=["book-6"])
+
+
+def _without_weights(store: DirectoryStore, key: str) -> str:
+    store.delete(key)
+    return "is gone"
+
+
+def _with_damaged_weights(store: DirectoryStore, key: str) -> str:
+    data = store.get(key)
+    store.put(key, data[:-1] + bytes([data[-1] ^ 1]))
+    return "is damaged"
+
+
+def _with_other_weights(store: DirectoryStore, key: str) -> str:
+    other = store.get(layout.run(SEEDS, "members/0-0/weights.safetensors"))
+    progress = layout.run(LINEAR, "progress.json")
+    before = hashlib.sha256(store.get(key)).hexdigest()
+    store.put(progress, store.get(progress).replace(before.encode(), hashlib.sha256(other).hexdigest().encode()))
+    store.put(key, other)
+    return "was trained by another version of Signet"
+
+
+@pytest.mark.parametrize("spoil", [_without_weights, _with_damaged_weights, _with_other_weights])
+def test_weights_that_cannot_be_used_cost_the_strips_and_nothing_else(copied: Runs, spoil: object) -> None:
+    assert callable(spoil)
+    reason = spoil(copied.store, layout.run(LINEAR, "weights.safetensors"))
+    record, _ = _whole(copied.store, LINEAR)
+    assert record.held_out is not None
+    strips = look(copied.store, record, by_clip(record.held_out))
+    assert strips.chosen == ()
+    assert "There are no alignment strips" in strips.missing
+    assert reason in strips.missing

@@ -1,0 +1,101 @@
+"""What the store holds of a run, however much that is."""
+
+import json
+
+import pytest
+
+from services.trainer.inspection.run.record import newest, read
+from signet.errors import DataLoss, NotFound
+from signet.store import DirectoryStore
+from signet.store import keys as layout
+from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
+
+
+def test_a_run_is_read_whole(runs: Runs) -> None:
+    record = read(runs.store, SEEDS)
+    assert (record.state, record.missing) == ("succeeded", ())
+    assert [(member.place, len(member.epochs), member.done) for member in record.members] == [
+        ((0, 0), 14, True),
+        ((0, 1), 14, True),
+    ]
+    assert record.vocabulary == ("book", "drink", "who")
+    assert len(record.clips()) == 24
+
+
+def test_a_cross_validation_has_a_member_for_each_fold(runs: Runs) -> None:
+    record = read(runs.store, FOLDS)
+    assert [member.place for member in record.members] == [(0, 0), (1, 0)]
+    assert record.folds == 2
+
+
+def test_an_interrupted_run_has_its_curves_and_the_way_back(runs: Runs) -> None:
+    record = read(runs.store, INTERRUPTED)
+    assert (record.state, record.held_out) == ("interrupted", None)
+    assert [len(member.epochs) for member in record.members] == [4]
+    (sentence,) = record.missing
+    assert "It was interrupted" in sentence
+    assert f"signet train --resume {INTERRUPTED}" in sentence
+
+
+def test_a_run_without_held_out_clips_says_what_is_not_known(runs: Runs) -> None:
+    record = read(runs.store, TRAIN_ONLY)
+    assert (record.state, record.held_out) == ("succeeded", None)
+    (sentence,) = record.missing
+    assert "no held-out clips" in sentence
+    assert "signet extract --split val" in sentence
+
+
+def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
+    key = layout.run(LINEAR, "config.json")
+    told = json.loads(copied.store.get(key)) | {"warp_factor": 9}
+    entries = [json.loads(line) for line in copied.store.get(layout.run(LINEAR, "history.jsonl")).splitlines()]
+    for entry in entries:
+        # As the first version wrote them.
+        for name in ("val_top5", "val_continuous_correct", "learning_rate"):
+            del entry[name]
+    copied.replaced(LINEAR, "config.json", json.dumps(told).encode())
+    copied.replaced(LINEAR, "history.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
+    record = read(copied.store, LINEAR)
+    assert record.config is None
+    assert record.settings["warp_factor"] == 9
+    assert "warp_factor" in record.missing[0]
+    assert [len(member.epochs) for member in record.members] == [14]
+    assert record.members[0].epochs[-1].val.continuous_correct is None
+    assert record.held_out is not None
+
+
+def test_a_run_from_before_there_was_progress_has_one_member(copied: Runs) -> None:
+    copied.replaced(LINEAR, "progress.json", None).replaced(LINEAR, "heldout.safetensors", None)
+    record = read(copied.store, LINEAR)
+    assert [member.place for member in record.members] == [(0, 0)]
+    assert record.members[0].weights == ""
+    assert "earlier version" in record.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("history.jsonl", "Its curves are left out"),
+        ("result.json", "result.json cannot be read"),
+        ("heldout.safetensors", "not held-out predictions"),
+        ("progress.json", "How far it is cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_read(copied: Runs, file: str, said: str) -> None:
+    record = read(copied.replaced(LINEAR, file, b"{").store, LINEAR)
+    assert any(said in sentence for sentence in record.missing), record.missing
+    assert record.settings["head"] == "linear"
+
+
+def test_a_run_that_is_not_there_is_named(runs: Runs, directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match=r"no run 'nope'.*signet runs"):
+        read(runs.store, "nope")
+    with pytest.raises(NotFound, match="signet train"):
+        newest(directory_store)
+    assert newest(runs.store) == SEEDS, "the last by name"
+
+
+def test_a_configuration_that_is_none_is_a_loss(copied: Runs) -> None:
+    for broken in (b"{", b"[]"):
+        with pytest.raises(DataLoss, match=r"config\.json"):
+            read(copied.replaced(LINEAR, "config.json", broken).store, LINEAR)

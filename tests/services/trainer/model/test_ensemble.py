@@ -1,0 +1,143 @@
+"""Several members as one model, which is served, stored and proven like any other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.batches import Clips
+from services.trainer.export.onnx import GRAPH, TOLERANCE, WEIGHTS, export
+from services.trainer.model import weights
+from services.trainer.model.ensemble import together
+from services.trainer.model.heads import CompetitionHead
+from services.trainer.model.initialisation import new_model
+from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
+from services.trainer.training.validate import evaluate
+from signet.datasets.snapshot import Dataset
+from signet.decoding import ContinuousDecoder
+from signet.store.cache import Cache
+
+CONFIG = TrainConfig(branches=2, hidden_dim=6)
+
+
+@pytest.fixture
+def members() -> list[Recogniser]:
+    torch.manual_seed(0)
+    return [new_model(CONFIG, 3).eval() for _ in range(3)]
+
+
+def inputs(dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    clips = [torch.from_numpy(dataset.clip_frames(clip)) for clip in dataset.split("val")]
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=torch.nan)
+    return padded, torch.tensor([len(clip) for clip in clips])
+
+
+def signs_of(log_probs: torch.Tensor) -> torch.Tensor:
+    """Which sign each frame shows, if it shows one: [B, T, C]."""
+    return log_probs[..., 1:].softmax(dim=-1)
+
+
+@torch.no_grad()
+def test_which_sign_it_is_is_the_normalised_geometric_mean_of_its_members(
+    members: list[Recogniser], small_dataset: Dataset
+) -> None:
+    landmarks, lengths = inputs(small_dataset)
+    shares = torch.stack([signs_of(member(landmarks, lengths)) for member in members])
+    geometric = shares.prod(dim=0) ** (1 / 3)
+    expected = geometric / geometric.sum(dim=-1, keepdim=True)
+    log_probs = together(members)(landmarks, lengths)
+    torch.testing.assert_close(signs_of(log_probs), expected)
+    torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(log_probs.shape[:2]))
+
+
+@torch.no_grad()
+def test_linear_members_answer_the_normalised_geometric_mean(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"head": "linear"})
+    members = [new_model(config, 3).eval() for _ in range(3)]
+    landmarks, lengths = inputs(small_dataset)
+    geometric = torch.stack([member(landmarks, lengths).exp() for member in members]).prod(dim=0) ** (1 / 3)
+    expected = geometric / geometric.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(together(members)(landmarks, lengths).exp(), expected)
+
+
+@torch.no_grad()
+def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
+    head = CompetitionHead(branches=1, units=8, classes=3)
+    inside = torch.ones(1, 20, dtype=torch.bool)
+
+    def says(peak: int) -> torch.Tensor:
+        """Evidence that rises towards a frame, with an open gate, for the first sign."""
+        distance = (torch.arange(20.0) - peak).abs()
+        sure = torch.ones(20)
+        return torch.stack([-2 * distance, 5 * sure, 8 * sure, -8 * sure], dim=-1)[None]
+
+    blank = []
+    for evidence, voters in ((says(9), 1), (says(11), 1), ((says(9) + says(11)) / 2, 2)):
+        blank.append(float(head.decide(evidence, inside, voters)[..., 0].exp().min()))
+    mean_of_answers = (head.decide(says(9), inside) + head.decide(says(11), inside)).log_softmax(dim=-1)
+    assert max(blank[:2]) < 0.3
+    assert blank[2] < 0.7, "one expected emission over the three frames between them"
+    assert float(mean_of_answers[..., 0].exp().min()) > blank[2]
+
+
+def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
+    assert together(members).parameter_count == sum(member.parameter_count for member in members)
+    assert together(members[:1]) is members[0]
+
+
+def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
+    clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
+    decoder = ContinuousDecoder(blank_penalty=1.0)
+    # A head without saliency leaves nothing to add up.
+    head = members[0].encoders[0].head
+    assert isinstance(head, CompetitionHead)
+    for parameter in head.timing.parameters():
+        torch.nn.init.zeros_(parameter)
+    same = together([members[0], members[0]])
+    judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
+    assert judged.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert replace(judged, loss=0.0) == replace(alone, loss=0.0)
+
+
+def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_member(
+    members: list[Recogniser], small_dataset: Dataset, graphs: Path
+) -> None:
+    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
+    files, difference = export(together(members), clips, Cache(graphs))
+    assert 0 < difference <= TOLERANCE
+    session = onnxruntime.InferenceSession(files[GRAPH], providers=["CPUExecutionProvider"])
+    assert {node.name: node.type for node in session.get_inputs()} == {
+        "landmarks": "tensor(float)", "lengths": "tensor(int64)",
+    }  # fmt: skip
+    (output,) = session.get_outputs()
+    (answer,) = session.run([output.name], {"landmarks": clips[0][None], "lengths": np.array([len(clips[0])])})
+    assert output.name == "log_probs"
+    assert answer.shape == (1, len(clips[0]), 4)
+
+    again, _ = export(together(members), clips, Cache(graphs))
+    assert again == files, "what this machine kept of the export before is as good as new"
+
+    kept = load(files[WEIGHTS])
+    for index, member in enumerate(members):
+        prefix = f"encoders.{index}."
+        own = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+        encoder = member.encoders[0].state_dict()
+        assert own.keys() == encoder.keys()
+        assert all(torch.equal(own[name], value) for name, value in encoder.items())
+
+
+def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
+    again = weights.restored(CONFIG, 3, weights.dump(members[0]), "x")
+    landmarks, lengths = inputs(small_dataset)
+    assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
+
+
+def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:
+    several = together([Recogniser([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)])
+    landmarks, lengths = inputs(small_dataset)
+    torch.testing.assert_close(several(landmarks, lengths).exp().sum(-1), torch.ones(landmarks.shape[:2]))

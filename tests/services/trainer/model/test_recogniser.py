@@ -1,0 +1,83 @@
+"""The model's promises: its size, its deafness to padding, its equality with the exported graph."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
+from services.trainer.data.batches import Clips
+from services.trainer.export.onnx import GRAPH, TOLERANCE, WEIGHTS, export, prove
+from services.trainer.model.initialisation import new_model
+from services.trainer.model.recogniser import Architecture, Encoder, Recogniser, backward_order, reordered
+from signet.datasets.snapshot import Dataset
+from signet.decoding import BLANK
+from signet.errors import SignetError
+from signet.store.cache import Cache
+
+
+@pytest.fixture
+def model() -> Recogniser:
+    torch.manual_seed(0)
+    return Recogniser([Encoder(Architecture(classes=21))]).eval()
+
+
+def test_the_default_model_for_twenty_glosses_has_about_fifty_thousand_parameters() -> None:
+    assert abs(new_model(TrainConfig(), 20).parameter_count - PARAMETER_TARGET) < 10_000
+
+
+def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: Recogniser, small_dataset: Dataset) -> None:
+    clips = [torch.from_numpy(small_dataset.clip_frames(clip)) for clip in small_dataset.manifest.clips[:6]]
+    lengths = torch.tensor([len(clip) for clip in clips])
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=torch.nan)
+    together = model(padded, lengths)
+    for clip, row in zip(clips, together, strict=True):
+        torch.testing.assert_close(model(clip[None], torch.tensor([len(clip)]))[0], row[: len(clip)])
+
+
+def test_two_lstms_read_as_one_bidirectional_lstm() -> None:
+    x, lengths = torch.randn(1, 3, 7, 5), torch.tensor([7, 4, 1])
+    both = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+    back = torch.nn.LSTM(5, 6, batch_first=True)
+    back.load_state_dict(
+        {name.removesuffix("_reverse"): value for name, value in both.state_dict().items() if "_reverse" in name}
+    )
+    order = backward_order(lengths, 7)
+    ours = reordered(back(reordered(x, order)[0])[0][None], order)[0]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x[0], lengths, batch_first=True)
+    theirs, _ = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(ours[row, :length], theirs[row, :length, 6:])
+
+
+@pytest.mark.parametrize(("head", "least", "most"), [("linear", 1.5, 2.0), ("competition", 0.03, 2.0)])
+def test_the_blank_penalty_makes_a_new_model_less_blank(
+    small_dataset: Dataset, head: str, least: float, most: float
+) -> None:
+    torch.manual_seed(0)
+    model = Recogniser([Encoder(Architecture(classes=21, head=head))]).eval()
+    clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
+
+    @torch.no_grad()
+    def blank() -> float:
+        features = model.features(*clips.padded(), clips.lengths)
+        return float(model.read(features, clips.lengths)[..., BLANK].mean())
+
+    before = blank()
+    model.penalise_blank(2.0)
+    assert least < before - blank() < most
+
+
+def test_the_onnx_graph_equals_torch_and_one_that_does_not_is_refused(
+    model: Recogniser, small_dataset: Dataset, graphs: Path
+) -> None:
+    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
+    files, difference = export(model, clips, Cache(graphs))
+    assert 0 < difference <= TOLERANCE
+    assert set(files) == {WEIGHTS, GRAPH}
+
+    other = Recogniser([Encoder(Architecture(classes=21))]).eval()
+    for mistaken, inputs in ((other, clips), (model, [np.full((5, 75, 3), np.inf, np.float32)])):
+        with pytest.raises(SignetError, match="Nothing was published"):
+            prove(mistaken, files[GRAPH], inputs)

@@ -1,0 +1,114 @@
+"""Which models a run trains, and on what."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Step, Trained, plan, target_met, train
+from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.epoch import Epoch
+from services.trainer.training.validate import Score
+from signet.datasets.snapshot import Dataset
+from signet.errors import InvalidInput
+
+CPU = torch.device("cpu")
+SHORT = TrainConfig(num_epochs=4, hidden_dim=4, batch_size=8)
+
+
+def orders(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> Orders:
+    epochs = iter(range(1, 10**6))
+    batches = iter(range(10**6))
+
+    def between_batches() -> None:
+        if next(batches) == abandon_at_batch:
+            raise Abandoned("given up")
+
+    return Orders(lambda: next(epochs) >= stop_after, lambda: True, between_batches, Telemetry())
+
+
+def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
+    (only,) = plan(small_dataset, TrainConfig(seed=5))
+    assert only.place == (0, 5)
+    assert (list(only.train), list(only.held_out)) == (small_dataset.split("train"), small_dataset.split("val"))
+
+
+def test_seeds_follow_one_another(small_dataset: Dataset) -> None:
+    assert [member.place for member in plan(small_dataset, TrainConfig(seed=5, seeds=3))] == [(0, 5), (0, 6), (0, 7)]
+
+
+def test_folds_hold_out_every_clip_once_for_every_seed_and_no_signer_is_on_both_sides(small_dataset: Dataset) -> None:
+    members = plan(small_dataset, TrainConfig(seeds=2, folds=4))
+    assert [member.place for member in members] == [(fold, seed) for seed in (0, 1) for fold in range(4)]
+    for seed in (0, 1):
+        held_out = Counter(clip.clip_id for one in members if one.seed == seed for clip in one.held_out)
+        assert held_out == Counter(clip.clip_id for clip in small_dataset.manifest.clips)
+    for member in members:
+        assert len(member.train) + len(member.held_out) == 24
+        assert not {clip.signer for clip in member.train} & {clip.signer for clip in member.held_out}
+
+
+def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
+    with pytest.raises(InvalidInput, match="5 folds of 24 clips: they have only 4 signers"):
+        plan(small_dataset, TrainConfig(folds=5))
+
+
+def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Dataset) -> None:
+    (member,) = plan(small_dataset, SHORT)
+    steps = list(train(small_dataset, SHORT, member, CPU, None, orders()))
+    assert [type(step) for step in steps] == [Trained, Kept, Trained, Kept, Trained, Kept, Trained, Done]
+    *_, last, done = steps
+    assert isinstance(last, Trained)
+    assert isinstance(done, Done)
+    assert (last.epoch.last, done.complete, done.selected_on) == (True, True, "")
+    assert last.epoch.train is not None
+
+
+def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: Dataset) -> None:
+    (member,) = plan(small_dataset, SHORT)
+    *_, expected = train(small_dataset, SHORT, member, CPU, None, orders())
+    for kept_at in (1, 3):
+        first = train(small_dataset, SHORT, member, CPU, None, orders())
+        state = [step.state for step in first if isinstance(step, Kept)][kept_at - 1]
+        rest = list(train(small_dataset, SHORT, member, CPU, state, orders()))
+        assert [step.epoch.number for step in rest if isinstance(step, Trained)] == list(range(kept_at + 1, 5))
+        assert rest[-1] == expected
+
+
+def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> None:
+    (member,) = plan(small_dataset, SHORT)
+    *_, last, done = train(small_dataset, SHORT, member, CPU, None, orders(stop_after=2))
+    assert isinstance(last, Trained)
+    assert isinstance(done, Done)
+    assert (last.epoch.number, last.epoch.last, done.complete) == (2, True, False)
+
+
+def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
+    (member,) = plan(small_dataset, SHORT)
+    told = orders(abandon_at_batch=7)  # an epoch has three
+    told = Orders(told.stopped, lambda: False, told.between_batches, told.telemetry)
+    steps: list[Step] = []
+    training = train(small_dataset, SHORT, member, CPU, None, told)
+    with pytest.raises(Abandoned):
+        while True:
+            steps.append(next(training))
+    assert [type(step) for step in steps] == [Trained, Trained, Kept]
+
+
+@pytest.mark.parametrize(
+    ("update", "epoch", "correct", "met"),
+    [
+        ({}, 60, 3, True),
+        ({}, 60, 2, False),
+        ({}, 24, 3, False),
+        ({"train_past_target": True}, 60, 3, False),
+        ({"target_accuracy": None}, 60, 4, False),
+    ],
+)
+def test_a_target_is_met_once_ctc_has_spoken_by_enough_clips_unless_told_otherwise(
+    update: dict[str, object], epoch: int, correct: int, met: bool
+) -> None:
+    config = SHORT.model_copy(update={"target_accuracy": 0.75, "num_epochs": 60, "flat_start": 0.4, **update})
+    score = Score(1.0, 4, correct, 4, 4, 0, 0.5, {1: (correct, 4)}, frozenset({1}))
+    assert target_met(Epoch(epoch, 1.0, score, 0.1, best=True), config) is met

@@ -1,0 +1,419 @@
+"""A run from landmarks to a published model, and what it says."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.model.initialisation import new_model
+from services.trainer.model.weights import dump
+from services.trainer.runs import messages as narration
+from services.trainer.runs.checkpoints import Checkpoints
+from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.members import Abandoned
+from services.trainer.runs.result import GlossResult, MemberResult, Result, Tally
+from services.trainer.runs.run import new_run_id, resume, run
+from services.trainer.runtime.devices import find_device
+from services.trainer.training.epoch import Epoch
+from services.trainer.training.loop import Training
+from services.trainer.training.validate import Score
+from signet import heldout, registry
+from signet.datasets.snapshot import Dataset
+from signet.errors import InvalidInput, NotFound, NotReady, SignetError
+from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
+from tests.services.trainer.conftest import Fill
+
+SHORT = TrainConfig(num_epochs=40, hidden_dim=16, batch_size=8)
+QUICK = TrainConfig(num_epochs=5, hidden_dim=4, batch_size=8)
+
+
+def told(config: TrainConfig, **values: object) -> TrainConfig:
+    return TrainConfig.model_validate(config.model_dump() | values)
+
+
+class Watcher:
+    """Keeps what a run tells."""
+
+    def __init__(self, stop_after: int = 10**6, abandon_after: int = 10**6) -> None:
+        self.started: list[Started] = []
+        self.heard: list[MemberEpoch] = []
+        self._stop_after = stop_after
+        self._abandon_after = abandon_after
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        return [event.epoch for event in self.heard]
+
+    def hooks(self) -> Hooks:
+        return Hooks(
+            self.started.append,
+            self.heard.append,
+            stopped=lambda: len(self.heard) + 1 >= self._stop_after,
+            abandoned=lambda: len(self.heard) >= self._abandon_after,
+        )
+
+    def run(self, store: ObjectStore, config: TrainConfig, run_id: str = "") -> Result:
+        return run(store, config, run_id or new_run_id(), self.hooks(), "7")
+
+    def resume(self, store: ObjectStore, run_id: str, changes: Mapping[str, Any] | None = None) -> Result:
+        return resume(store, run_id, self.hooks(), changes)
+
+
+def files(store: ObjectStore, run_id: str) -> set[str]:
+    prefix = f"runs/{run_id}/"
+    return {info.key.removeprefix(prefix) for info in store.list(prefix)}
+
+
+def history(store: ObjectStore, run_id: str, member: str = "") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in store.get(layout.run(run_id, f"{member}history.jsonl")).splitlines()]
+
+
+def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryStore, fill: Fill) -> None:
+    watcher, run_id = Watcher(), new_run_id()
+    config = told(SHORT, target_accuracy=0.8, num_epochs=100)
+    result = watcher.run(fill(directory_store), config, run_id)
+
+    assert (watcher.started[0].train_clips, watcher.started[0].val_clips) == (18, 6)
+    assert result.val_correct >= 5, "three movements that an eye tells apart at once"
+    assert (result.state, result.goal_met) == ("succeeded", True)
+    assert config.start * 100 < result.epochs < 100, "not before CTC has spoken"
+    card = registry.read_card(directory_store, "signet", registry.resolve(directory_store, "signet", "latest"))
+    assert card.version == result.model_version
+    assert card.vocabulary == ("book", "drink", "who")
+    assert card.selected_on == "val", "val had a say in when to stop"
+    assert card.decoder == config.decoder, "what serves it decodes as it was measured"
+    assert not card.unlike, "and samples clips as it was taught"
+    for file in ("model.safetensors", "model.onnx"):
+        registry.read_file(directory_store, card, file)
+    lines = history(directory_store, run_id)
+    assert [entry["epoch"] for entry in lines] == list(range(1, result.epochs + 1))
+    judged = {entry["epoch"]: entry["train_clips"] for entry in lines if "train_correct" in entry}
+    assert judged == dict.fromkeys({*range(10, result.epochs, 10), result.epochs}, 18)
+    assert watcher.epochs[-1].train is not None
+    assert watcher.epochs[-1].train.correct >= 15, "what it saw a hundred times"
+    assert result.corpus_version == "7"
+    assert Result.model_validate_json(directory_store.get(layout.run(run_id, "result.json"))) == result
+    assert directory_store.get(layout.run(run_id, "curves.svg")).startswith(b"<?xml")
+    assert files(directory_store, run_id) == {
+        "config.json", "curves.svg", "heldout.safetensors", "history.jsonl", "progress.json", "result.json",
+        "weights.safetensors",
+    }  # fmt: skip
+    said = heldout.read(directory_store, run_id)
+    assert (said.protocol, said.folds, said.seeds, said.selected_on) == ("official", 0, (0,), "val")
+    (member,) = said.members
+    assert sum(member.scores.argmax(axis=1) + 1 == member.labels) == result.val_correct
+    truths = [(said.vocabulary[label - 1],) for label in member.labels]
+    assert sum(path == truth for path, truth in zip(member.greedy, truths, strict=True)) == result.val_greedy_correct
+
+
+def test_seeds_are_members_of_one_published_ensemble(directory_store: DirectoryStore, fill: Fill) -> None:
+    watcher, run_id = Watcher(), new_run_id()
+    result = watcher.run(fill(directory_store), told(QUICK, seeds=2, seed=4), run_id)
+    assert [(event.member, event.seed, event.epoch.number) for event in watcher.heard] == [
+        (member, seed, epoch) for member, seed in ((1, 4), (2, 5)) for epoch in range(1, 6)
+    ]
+    assert [(member.seed, member.epochs, member.clips) for member in result.members] == [(4, 5, 6), (5, 5, 6)]
+    assert result.ensemble is not None
+    assert (result.val_correct, result.val_empty) == (result.ensemble.correct, result.ensemble.empty)
+    card = registry.read_card(directory_store, "signet", result.model_version)
+    assert card.parameters == 2 * watcher.started[0].parameters
+    assert card.metrics.val_correct == result.val_correct
+    assert card.config["seeds"] == 2
+    assert {f"members/0-{seed}/{name}" for seed in (4, 5) for name in ("history.jsonl", "weights.safetensors")} < files(
+        directory_store, run_id
+    )
+    assert [len(history(directory_store, run_id, f"members/0-{seed}/")) for seed in (4, 5)] == [5, 5]
+    said = heldout.read(directory_store, run_id)
+    assert said.seeds == (4, 5)
+    # Each seed is what it would have been alone.
+    alone = Watcher().run(directory_store, told(QUICK, seed=5, publish="none"))
+    assert alone.members[0].model_dump() == result.members[1].model_dump()
+
+
+@pytest.mark.parametrize(("publish", "members"), [("first", 1), ("none", 0)])
+def test_of_several_seeds_the_first_alone_can_be_published_or_nothing(
+    directory_store: DirectoryStore, fill: Fill, publish: str, members: int
+) -> None:
+    watcher = Watcher()
+    result = watcher.run(fill(directory_store), told(QUICK, num_epochs=2, seeds=2, publish=publish))
+    assert len(registry.versions(directory_store, "signet")) == members
+    assert bool(result.model_version) == bool(members)
+    if members:
+        assert result.val_correct == result.members[0].correct
+        assert registry.read_card(directory_store, "signet", result.model_version).parameters == (
+            watcher.started[0].parameters
+        )
+
+
+def test_folds_measure_the_recipe_on_every_clip_and_publish_nothing(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    watcher, run_id = Watcher(), new_run_id()
+    result = watcher.run(fill(directory_store), told(QUICK, folds=2, seeds=2, num_epochs=2), run_id)
+    assert (watcher.started[0].members, watcher.started[0].val_clips) == (4, 24)
+    assert [(event.fold, event.seed) for event in watcher.heard[::2]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert not list(directory_store.list("models/"))
+    assert (result.val_clips, result.folds, result.model_version) == (24, 2, "")
+    assert [tally.clips for tally in result.seeds.values()] == [24, 24]
+    assert result.val_correct == round(sum(tally.correct for tally in result.seeds.values()) / 2)
+    assert result.ensemble is not None
+    assert result.ensemble.clips == 24
+    assert sum(gloss.clips for gloss in result.glosses) == 48, "24 clips, by two seeds"
+    said = heldout.read(directory_store, run_id)
+    assert (said.protocol, said.folds, len(said.members)) == ("cross-validation", 2, 4)
+    for seed in (0, 1):
+        held = [clip for member in said.members if member.seed == seed for clip in member.clip_ids]
+        assert len(set(held)) == len(held) == 24
+    text = "\n".join(narration.closing(result, run_id))
+    for part in ("nothing: it is the recipe that was measured", f"signet evaluate --run {run_id}", "(n = 24)", " ± "):
+        assert part in text
+
+
+def test_a_gloss_whose_signers_are_all_held_out_is_named(
+    directory_store: DirectoryStore, fill: Fill, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(directory_store)
+    # The only signer of "who" is now one who signs nothing else.
+    for info in list(directory_store.list("landmarks/v1/wlasl/who-")):
+        if not info.key.endswith(("-0.safetensors", "-4.safetensors")):
+            directory_store.delete(info.key)
+    result = Watcher().run(directory_store, told(QUICK, folds=3, num_epochs=1))
+    assert "has no training clips of who in this fold" in caplog.text
+    assert result.state == "succeeded"
+
+
+def test_equal_seeds_train_equal_models(small_dataset: Dataset) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        training = Training(small_dataset, told(SHORT, num_epochs=2, seed=seed), torch.device("cpu"))
+        list(training.epochs())
+        return torch.cat([parameter.flatten() for parameter in training.model.parameters()])
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+
+
+def test_a_run_that_is_given_up_leaves_its_last_epoch_and_no_model_and_goes_on(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    run_id = new_run_id()
+    with pytest.raises(Abandoned, match=run_id):
+        Watcher(abandon_after=3).run(fill(directory_store), QUICK, run_id)
+    assert files(directory_store, run_id) == {
+        "config.json", "progress.json", "history.jsonl", "state-000003.safetensors",
+    }  # fmt: skip
+    assert not list(directory_store.list("models/"))
+
+    watcher = Watcher()
+    result = watcher.resume(directory_store, run_id)
+    assert (watcher.started[0].epochs_before, [epoch.number for epoch in watcher.epochs]) == (3, [4, 5])
+    assert (result.epochs, result.corpus_version) == (5, "7")
+    straight = new_run_id()
+    Watcher().run(directory_store, QUICK, straight)
+    assert directory_store.get(layout.run(run_id, "weights.safetensors")) == directory_store.get(
+        layout.run(straight, "weights.safetensors")
+    )
+    assert without_time(history(directory_store, run_id)) == without_time(history(directory_store, straight))
+
+
+def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    directory_store.put(layout.run("r", "config.json"), QUICK.model_dump_json().encode())
+    watcher = Watcher()
+    assert resume(directory_store, "r", watcher.hooks(), corpus_version="8").corpus_version == "8"
+    assert (watcher.started[0].epochs_before, len(watcher.epochs)) == (0, 5)
+
+
+def test_members_that_are_trained_are_not_trained_again(directory_store: DirectoryStore, fill: Fill) -> None:
+    run_id = new_run_id()
+    config = told(QUICK, seeds=3, num_epochs=3)
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=4).run(fill(directory_store), config, run_id)
+    watcher = Watcher()
+    result = watcher.resume(directory_store, run_id)
+    assert (watcher.started[0].members_before, watcher.started[0].epochs_before) == (1, 4)
+    assert [(event.member, event.epoch.number) for event in watcher.heard] == [(2, 2), (2, 3), (3, 1), (3, 2), (3, 3)]
+    straight = Watcher().run(directory_store, config)
+    assert result.members == straight.members
+    assert result.ensemble == straight.ensemble
+
+
+def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store: DirectoryStore, fill: Fill) -> None:
+    run_id = new_run_id()
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
+    begun = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
+    key = layout.dataset_manifest(begun["dataset_name"], begun["dataset_version"])
+    manifest = json.loads(directory_store.get(key))
+    del manifest["smoothing_seconds"]
+    directory_store.put(key, json.dumps(manifest).encode())
+    before = files(directory_store, run_id)
+    with pytest.raises(
+        NotReady, match=f"run {run_id} cannot go on: .* smoothed over 0 s, .* version of Signet that began"
+    ):
+        Watcher().resume(directory_store, run_id)
+    assert files(directory_store, run_id) == before, "it may be finished elsewhere"
+
+
+def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_not_go_on(
+    directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, config = new_run_id(), told(QUICK, seeds=2)
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
+    other = dump(new_model(told(config, branches=config.branches + 1), 3))
+    monkeypatch.setattr(Checkpoints, "weights", lambda *_: other)
+    watcher = Watcher()
+
+    with pytest.raises(NotReady, match="seed 0 was trained by another version of Signet"):
+        watcher.resume(directory_store, run_id)
+
+    assert not watcher.heard, "before anything else is trained"
+
+
+def test_a_run_that_is_stopped_publishes_what_is_trained_to_its_end_if_anything_is(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
+    fill(directory_store)
+    early = Watcher(stop_after=2).run(directory_store, told(QUICK, seeds=2, num_epochs=3))
+    assert (early.state, [(one.seed, one.epochs, one.complete) for one in early.members]) == (
+        "stopped", [(0, 2, False)],
+    )  # fmt: skip
+    late = Watcher(stop_after=5).run(directory_store, told(QUICK, seeds=3, num_epochs=3))
+    assert (late.state, [(one.seed, one.epochs, one.complete) for one in late.members]) == (
+        "stopped", [(0, 3, True)],
+    )  # fmt: skip
+    assert late.model_version
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"lr": 0.5}, "lr 0.5 instead of 0.008"),
+        ({"num_epochs": 9, "device": "cpu"}, "num_epochs 9 instead of 5"),
+        ({"device": "tpu"}, "device tpu"),
+    ],
+)
+def test_a_run_goes_on_as_it_began_but_for_where(
+    directory_store: DirectoryStore, fill: Fill, changes: dict[str, object], named: str
+) -> None:
+    run_id = new_run_id()
+    with pytest.raises(Abandoned):
+        Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
+    with pytest.raises(InvalidInput, match=named):
+        Watcher().resume(directory_store, run_id, changes)
+    assert Watcher().resume(directory_store, run_id, {"device": "cpu", "lr": 0.008}).state == "succeeded"
+    with pytest.raises(NotReady, match="has ended"):
+        Watcher().resume(directory_store, run_id)
+
+
+def test_a_run_that_there_is_not_cannot_go_on(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match="no run 'nope'"):
+        Watcher().resume(directory_store, "nope")
+
+
+def test_a_run_killed_after_it_published_does_not_publish_again(directory_store: DirectoryStore, fill: Fill) -> None:
+    run_id = new_run_id()
+    first = Watcher().run(fill(directory_store), told(QUICK, num_epochs=2), run_id)
+    directory_store.delete(layout.run(run_id, "result.json"))
+    directory_store.delete(layout.alias("signet", "latest"))
+    again = Watcher().resume(directory_store, run_id)
+    assert again.model_version == first.model_version
+    assert registry.versions(directory_store, "signet") == [first.model_version]
+    assert registry.resolve(directory_store, "signet", "latest") == first.model_version
+
+
+def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, fill: Fill) -> None:
+    run_id = new_run_id()
+    with pytest.raises(SignetError, match="--lr"):
+        Watcher().run(
+            fill(directory_store), told(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0, weight_decay=1e30), run_id
+        )
+    progress = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
+    assert "--lr" in progress["failure"]
+    assert progress["owner"]["pid"] == 0
+
+
+def test_a_missing_gpu_is_named() -> None:
+    with pytest.raises(NotReady, match="--device cpu"):
+        find_device("cuda:99")
+    assert find_device("auto").type in {"cpu", "cuda"}
+
+
+def test_an_unusable_model_name_is_refused_before_training(directory_store: DirectoryStore, fill: Fill) -> None:
+    watcher = Watcher()
+    with pytest.raises(InvalidInput, match=r"\.\./x"):
+        watcher.run(fill(directory_store), told(SHORT, model_name="../x"))
+    assert not watcher.epochs
+
+
+STARTED = Started("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
+
+
+def test_the_narration_names_a_collapse_and_its_remedy() -> None:
+    score = Score(3.0, 4, 3, 4, 0, 4, 1.0, {1: (3, 4)}, frozenset({1}))
+    assert score.collapsed
+    result = Result(
+        state="succeeded", model_name="m", model_version="v", epochs=9, val_clips=4, val_correct=3,
+        val_greedy_correct=0, blank_ratio=1.0, collapsed=True, goal=0.5, goal_met=True, seconds=1.0,
+        glosses=(GlossResult(gloss="book", correct=2, clips=2), GlossResult(gloss="who", correct=1, clips=2)),
+        actions=("went back to epoch 7",),
+    )  # fmt: skip
+    text = "\n".join(narration.closing(result, "r1"))
+    assert "BLANK COLLAPSE" in text
+    assert "--blank-penalty" in text
+    assert "best        book 2/2, who 1/2" in text
+    assert "went back to epoch 7" in text
+    line = narration.epoch_line(MemberEpoch(Epoch(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
+    for part in ("7/300", "train loss", "val loss", "75.0 % (3/4)", "blank 1.00", "new best"):
+        assert part in line
+
+
+def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
+    def member(fold: int, seed: int, correct: int) -> MemberResult:
+        return MemberResult(
+            fold=fold, seed=seed, epochs=9, clips=100, correct=correct, top5=97, continuous_correct=correct - 1,
+            continuous_empty=3, greedy_correct=correct - 2, empty=1, blank_ratio=0.6, concatenated=99, gloss_errors=9,
+        )  # fmt: skip
+
+    members = tuple(member(fold, seed, 80 + 2 * seed) for seed in range(3) for fold in range(2))
+    result = Result(
+        state="succeeded", model_name="", model_version="", epochs=9, val_clips=200, val_correct=164,
+        val_greedy_correct=160, blank_ratio=0.6, collapsed=False, goal=0.5, goal_met=True, seconds=1.0, folds=2,
+        glosses=(GlossResult(gloss="book", correct=2, clips=2),), members=members,
+        ensemble=Tally.sum([member(0, 0, 90), member(1, 0, 88)]),
+    )  # fmt: skip
+    text = "\n".join(narration.closing(result, "r1"))
+    assert "82.0 % (164/200)" in text, "seed 1"
+    assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
+    assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
+    assert "89.0 % (178/200)" in text, "all seeds together"
+    event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
+    started = Started("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
+    assert narration.epoch_line(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
+
+
+def test_the_opening_names_device_parameters_target_and_data() -> None:
+    text = "\n".join(narration.opening(STARTED))
+    for part in ("cuda:0 (H200, 131,072 MiB)", "55,461", "50,000", "20 glosses", "157 train", "37 val"):
+        assert part in text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_run_on_a_gpu_learns_as_on_a_cpu(directory_store: DirectoryStore, fill: Fill) -> None:
+    watcher = Watcher()
+    result = watcher.run(fill(directory_store), told(SHORT, device="cuda"))
+    assert watcher.started[0].gpu_name
+    assert result.val_correct >= 5
+    assert math.isfinite(watcher.epochs[-1].train_loss)

@@ -1,0 +1,322 @@
+"""Training where memory is short: the same batches in smaller pieces, and the same model in the end."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.batches import Clips
+from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.epoch import Epoch
+from services.trainer.training.loop import Training
+from services.trainer.training.validate import evaluate
+from signet.datasets.snapshot import Dataset
+from signet.decoding import ContinuousDecoder
+from signet.errors import InvalidInput, InvalidSetting, SignetError
+
+# Without dropout, whose masks are drawn anew, and with steps as large as the gradient, whose last bits then stay small.
+CONFIG = TrainConfig(num_epochs=5, branches=1, hidden_dim=8, batch_size=8, dropout=0.0, optimizer="sgd", lr=0.05)
+
+CPU = torch.device("cpu")
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+class Counted(Telemetry):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.batches = self.splits = self.nonfinite = 0
+        self.acts: list[str] = []
+
+    def batch(self) -> None:
+        self.batches += 1
+
+    def split(self) -> None:
+        self.splits += 1
+
+    def nonfinite_loss(self) -> None:
+        self.nonfinite += 1
+
+    def acted(self, what: str) -> None:
+        self.acts.append(what)
+
+
+@contextmanager
+def when_encoding(act: Callable[[bool, int], None]) -> Iterator[None]:
+    """Calls `act` with whether it is for training, and the sequences, whenever some go through an encoder."""
+
+    def hook(module: torch.nn.Module, given: tuple[torch.Tensor, ...], _: Any) -> None:
+        if isinstance(module, torch.nn.Sequential):  # of an encoder, what reduces the hands
+            act(module.training, len(given[0]))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def full_beyond(training: int, judging: int = 10**6) -> Callable[[bool, int], None]:
+    """A GPU whose memory holds so many sequences at a time."""
+
+    def refuse(is_training: bool, sequences: int) -> None:
+        if sequences > (training if is_training else judging):
+            raise torch.cuda.OutOfMemoryError("stand-in for a full GPU")
+
+    return refuse
+
+
+def train(dataset: Dataset, telemetry: Telemetry, device: torch.device = CPU) -> tuple[list[Epoch], torch.Tensor]:
+    training = Training(dataset, CONFIG, device, telemetry=telemetry)
+    epochs = list(training.epochs())
+    return epochs, torch.cat([parameter.flatten() for parameter in training.model.parameters()])
+
+
+def test_batches_that_do_not_fit_are_learnt_from_in_parts_with_the_same_gradient(
+    small_dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, parted = Counted(), Counted()
+    expected_epochs, expected = train(small_dataset, whole)
+    with when_encoding(full_beyond(training=2)), caplog.at_level(logging.WARNING):
+        epochs, weights = train(small_dataset, parted)
+    torch.testing.assert_close(weights, expected, atol=1e-6, rtol=1e-4)
+    for epoch, one in zip(epochs, expected_epochs, strict=True):
+        assert epoch.train_loss == pytest.approx(one.train_loss, rel=1e-4)
+        assert epoch.val.correct == one.val.correct
+    assert (whole.splits, parted.splits) == (0, 2), "eight sequences: halves, then quarters, which are kept"
+    assert parted.batches == whole.batches == 5 * 3, "no batch is left out, and none is counted twice"
+    assert [record.message.split(",")[0] for record in caplog.records] == [
+        f"GPU memory is full: training goes on in {parts} parts at a time" for parts in (2, 4)
+    ]
+
+
+def test_every_sequence_is_learnt_from_once(small_dataset: Dataset) -> None:
+    seen: list[int] = []
+
+    def note(is_training: bool, sequences: int) -> None:
+        full_beyond(training=3)(is_training, sequences)
+        if is_training:
+            seen.append(sequences)
+
+    with when_encoding(note):
+        train(small_dataset, Counted())
+    in_parts, seen = sum(seen), []
+
+    def note_all(is_training: bool, sequences: int) -> None:
+        if is_training:
+            seen.append(sequences)
+
+    with when_encoding(note_all):
+        train(small_dataset, Counted())
+    # Of a batch that did not fit at first, no part had gone through before the first that was refused.
+    assert in_parts == sum(seen)
+
+
+def test_val_clips_that_do_not_fit_are_judged_in_parts_with_the_same_score(small_dataset: Dataset) -> None:
+    expected, _ = train(small_dataset, Counted())
+    parted = Counted()
+    with when_encoding(full_beyond(training=10**6, judging=2)):
+        epochs, _ = train(small_dataset, parted)
+    assert parted.splits == 2
+    for epoch, one in zip(epochs, expected, strict=True):
+        assert vars(epoch.val) == vars(one.val) | {
+            "loss": pytest.approx(one.val.loss), "blank_ratio": pytest.approx(one.val.blank_ratio)
+        }  # fmt: skip
+
+
+def test_a_sequence_that_does_not_fit_alone_is_an_error_with_a_way_out(small_dataset: Dataset) -> None:
+    with when_encoding(full_beyond(training=0)), pytest.raises(SignetError, match="--hidden-dim"):
+        train(small_dataset, Counted())
+    with when_encoding(full_beyond(training=10**6, judging=0)), pytest.raises(SignetError, match="--device cpu"):
+        train(small_dataset, Counted())
+
+
+def test_a_loss_that_is_not_finite_is_counted(small_dataset: Dataset) -> None:
+    told = Counted()
+    with pytest.raises(SignetError, match="--lr"):
+        list(Training(small_dataset, CONFIG.model_copy(update={"lr": 1e30}), CPU, telemetry=told).epochs())
+    assert told.nonfinite == 1
+
+
+def test_what_is_called_between_batches_ends_the_training_by_raising(small_dataset: Dataset) -> None:
+    told = Counted()
+
+    def give_up() -> None:
+        if told.batches == 4:
+            raise InterruptedError
+
+    training = Training(small_dataset, CONFIG, CPU, between_batches=give_up, telemetry=told)
+    with pytest.raises(InterruptedError):
+        list(training.epochs())
+    assert told.batches == 4
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_gpu_that_is_really_full_is_given_smaller_parts(small_dataset: Dataset) -> None:
+    device = torch.device("cuda")
+    third = torch.cuda.get_device_properties(device).total_memory // 3
+    told = Counted()
+
+    def fill(is_training: bool, sequences: int) -> None:
+        if is_training:
+            torch.empty(sequences * third, dtype=torch.uint8, device=device)
+            # Or the next tensor would be cut out of what is kept of it, and the one after it not fit.
+            torch.cuda.empty_cache()
+
+    with when_encoding(fill):
+        train(small_dataset, told, device)
+    assert told.splits == 2, "of eight sequences, two and not four fit"
+    assert told.batches == 5 * 3
+
+
+@contextmanager
+def broken_until(batch: int) -> Iterator[None]:
+    """A model that answers with NaN in training until so many batches have gone through."""
+    seen = 0
+
+    def hook(module: torch.nn.Module, _: tuple[torch.Tensor, ...], answer: torch.Tensor) -> torch.Tensor | None:
+        nonlocal seen
+        if not isinstance(module, torch.nn.Sequential) or not module.training:
+            return None
+        seen += 1
+        return answer * torch.nan if 4 <= seen < batch else None
+
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_loss_that_is_not_finite_costs_one_epoch_and_half_the_learning_rate(small_dataset: Dataset) -> None:
+    told = Counted()
+    plain = list(Training(small_dataset, CONFIG, CPU).epochs())
+    with broken_until(8):  # the second epoch, and the first batches of its repetition
+        epochs = list(Training(small_dataset, CONFIG, CPU, telemetry=told).epochs())
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5]
+    assert [len(epoch.actions) for epoch in epochs] == [0, 2, 0, 0, 0]
+    assert "went back to the end of epoch 1" in epochs[1].actions[1]
+    assert "0.25 times" in epochs[1].actions[1]
+    assert epochs[-1].learning_rate == pytest.approx(plain[-1].learning_rate / 4)
+    assert (told.acts, told.nonfinite) == (["recovery", "recovery"], 0)
+
+
+def test_a_training_that_recovered_goes_on_from_its_state_as_slowly(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG, CPU)
+    with broken_until(5):
+        for epoch in training.epochs():
+            if epoch.number == 2:
+                break
+    restored = Training(small_dataset, CONFIG, CPU)
+    restored.restore(training.state())
+    first, other = next(restored.epochs()), next(training.epochs())
+    assert (first.train_loss, first.learning_rate) == (other.train_loss, other.learning_rate)
+
+
+@pytest.mark.parametrize("batch_size", [1, 17])
+def test_a_batch_may_be_one_clip(small_dataset: Dataset, batch_size: int) -> None:
+    config = CONFIG.model_copy(update={"batch_size": batch_size, "num_epochs": 2})
+    epochs = list(Training(small_dataset, config, CPU).epochs())
+    assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
+
+
+def test_accumulated_batches_make_one_step(small_dataset: Dataset) -> None:
+    steps = 0
+
+    def count(*_: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    handle = register_optimizer_step_post_hook(count)
+    told = Counted()
+    try:
+        config = CONFIG.model_copy(update={"accumulate": 2})
+        epochs = list(Training(small_dataset, config, CPU, telemetry=told).epochs())
+    finally:
+        handle.remove()
+    assert (steps, told.batches) == (5 * 2, 5 * 3)
+    with when_encoding(full_beyond(training=1)):
+        parted = list(Training(small_dataset, config, CPU).epochs())
+    assert [epoch.train_loss for epoch in parted] == pytest.approx([epoch.train_loss for epoch in epochs], rel=1e-4)
+
+
+def test_patience_ends_a_training_and_says_by_which_split(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"lr": 1e-9, "num_epochs": 40, "patience": 3, "flat_start": 0.1})
+    training = Training(small_dataset, config, CPU)
+    epochs = list(training.epochs())
+    assert len(epochs) == 4 + 3, "counted from the end of the flat start"
+    assert [epoch.last for epoch in epochs] == [False] * 6 + [True]
+    assert training.selected_on == "val"
+    restored = Training(small_dataset, config, CPU)
+    restored.restore(training.state())
+    assert not list(restored.epochs())
+
+
+def test_nothing_is_selected_unless_it_is_asked_for(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG.model_copy(update={"average_last": 3}), CPU)
+    epochs = list(training.epochs())
+    assert training.selected_on == ""
+    assert [epoch.last for epoch in epochs] == [False] * 4 + [True]
+
+
+def test_the_best_epochs_are_published_and_judged(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"keep_best": 2, "flat_start": 0.0, "num_epochs": 8})
+    training = Training(small_dataset, config, CPU)
+    *_, last = training.epochs()
+    assert training.selected_on == "val"
+    again = Training(small_dataset, config, CPU)
+    again.restore(training.state())
+    decoder = ContinuousDecoder(blank_penalty=config.blank_penalty)
+    published = evaluate(again.model, Clips.of(small_dataset, small_dataset.split("val"), CPU), decoder)
+    assert (published.loss, published.correct) == (last.val.loss, last.val.correct), "what is told is what is published"
+
+
+def test_precision_is_what_the_device_can(small_dataset: Dataset) -> None:
+    with pytest.raises(InvalidSetting, match="--precision bf16: cpu"):
+        Training(small_dataset, CONFIG.model_copy(update={"precision": "bf16"}), CPU)
+    (epoch, *_), (plain, *_) = (
+        list(Training(small_dataset, CONFIG.model_copy(update={"precision": name}), CPU).epochs())
+        for name in ("auto", "float32")
+    )
+    assert epoch.train_loss == plain.train_loss
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_bf16_learns_as_float32_does(small_dataset: Dataset) -> None:
+    last = [
+        list(Training(small_dataset, CONFIG.model_copy(update={"precision": name}), torch.device("cuda")).epochs())[-1]
+        for name in ("bf16", "float32")
+    ]
+    assert last[0].train_loss == pytest.approx(last[1].train_loss, rel=0.05)
+
+
+def without(dataset: Dataset, gloss: str, split: str) -> Dataset:
+    clips = tuple(clip for clip in dataset.manifest.clips if (clip.gloss, clip.split) != (gloss, split))
+    return Dataset(dataset.manifest.model_copy(update={"clips": clips}), dataset.instants)
+
+
+def test_a_gloss_without_training_clips_is_named(small_dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    lacking = without(small_dataset, "drink", "train")
+    with pytest.raises(InvalidInput, match="no training clips of drink"):
+        Training(lacking, CONFIG, CPU)
+    with caplog.at_level(logging.WARNING):
+        folded = CONFIG.model_copy(update={"folds": 2})
+        list(Training(lacking, folded, CPU, train=lacking.split("train"), held_out=lacking.split("val")).epochs())
+    assert "no training clips of drink in this fold" in caplog.text
+
+
+def test_nothing_to_learn_from_is_said_before_training(small_dataset: Dataset) -> None:
+    with pytest.raises(InvalidInput, match="has no training clips"):
+        Training(small_dataset, CONFIG, CPU, train=[])
+    manifest = small_dataset.manifest.model_copy(update={"vocabulary": ("book",)})
+    with pytest.raises(InvalidInput, match="one gloss, 'book'"):
+        Training(Dataset(manifest, small_dataset.instants), CONFIG, CPU)

@@ -1,0 +1,156 @@
+"""Twins are found however they were cut and encoded; another take of the same sign is not taken for one."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from signet.datasets.audit import STILL_TWIN_DISTANCE, TWIN_DISTANCE, lay_over, near_identical
+from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, ClipRecord, Landmarks, to_model_input
+
+Frames = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A signer whose hands move smoothly for ever, and can be filmed from any moment on."""
+
+    number: int
+    # Of the hands' path, in frame heights; a third of a signer's shoulders.
+    size: float = 0.12
+
+    def film(
+        self,
+        start: float = 0.0,
+        frames: int = 30,
+        *,
+        speed: float = 1.0,
+        noise: float = 0.0,
+        zoom: float = 1.0,
+        pan: float = 0.0,
+        with_body: bool = True,
+    ) -> Frames:
+        """Frames from `start` seconds on: float32 [frames, 75, 3]."""
+        chance = np.random.default_rng(self.number)
+        moments = start + speed * np.arange(frames) / 10
+        joints = np.full((frames, JOINTS, 3), np.nan)
+        body = chance.normal((0.8, 0.5), 0.1, (33, 2))
+        body[[11, 12]] = [[0.98, 0.5], [0.62, 0.5]]
+        joints[:, POSE, :2] = body
+        for hand, elbow, wrist in ((LEFT_HAND, 13, 15), (RIGHT_HAND, 14, 16)):
+            rate, phase = chance.uniform(0.2, 0.9, (3, 2)), chance.uniform(0, 6, (3, 2))
+            path = self.size * np.sin(2 * np.pi * rate * moments[:, None, None] + phase).sum(axis=1)
+            place = path + body[wrist]
+            shape = chance.normal(0, 0.04, (21, 2))
+            shape[0] = 0
+            opening = 1 + 0.3 * np.sin(moments * chance.uniform(2, 5))
+            joints[:, hand, :2] = place[:, None] + opening[:, None, None] * shape
+            joints[:, wrist, :2] = place
+            joints[:, elbow, :2] = (place + body[elbow - 2]) / 2
+        joints[..., 2] = np.where(np.isnan(joints[..., 0]), np.nan, 0)
+        joints[..., :2] = zoom * (joints[..., :2] + noise * chance.normal(0, 1, joints[..., :2].shape)) + pan
+        if not with_body:
+            joints[:, POSE] = np.nan
+        return joints.astype(np.float32)
+
+
+def found(*clips: Frames) -> list[tuple[int, int]]:
+    twins = near_identical(np.concatenate(clips), [len(clip) for clip in clips])
+    return [(twin.first, twin.second) for twin in twins]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param({}, id="the same frames"),
+        pytest.param({"noise": 0.003}, id="encoded again"),
+        pytest.param({"start": 0.37, "frames": 24, "noise": 0.002}, id="trimmed, and between two frames"),
+        pytest.param({"start": -1.0, "frames": 45, "noise": 0.002}, id="with more around it"),
+        pytest.param({"zoom": 1.4, "pan": -0.2, "noise": 0.002}, id="cropped and scaled"),
+    ],
+)
+def test_a_recording_is_known_again_among_others(again: dict[str, float]) -> None:
+    others = [Recording(number).film() for number in range(1, 25)]
+    clip, twin = Recording(0).film(), Recording(0).film(**again)  # type: ignore[arg-type]
+    assert found(*others, clip, twin) == [(24, 25)]
+
+
+def test_the_shift_says_which_frame_of_one_is_which_of_the_other() -> None:
+    clips = [Recording(0).film(), Recording(0).film(start=0.55, frames=25)]
+    (twin,) = near_identical(np.concatenate(clips), [30, 25])
+    assert twin.shift == pytest.approx(-5.5, abs=0.25)
+    assert twin.distance < 0.02
+
+
+@pytest.mark.parametrize("other", [{"speed": 1.12}, {"start": 0.0, "speed": 0.9}])
+def test_another_take_of_the_same_movement_is_no_twin(other: dict[str, float]) -> None:
+    assert found(Recording(0).film(), Recording(0).film(**other)) == []  # type: ignore[arg-type]
+
+
+def test_hands_without_a_body_and_hands_held_still_are_believed_only_when_they_are_nearly_equal() -> None:
+    for recording, with_body in ((Recording(0), False), (Recording(1, size=0.001), True)):
+        clip = recording.film(with_body=with_body)
+        overlay = lay_over(clip, recording.film(noise=0.001, with_body=with_body), 0)
+        rougher = lay_over(clip, recording.film(noise=0.005, with_body=with_body), 0)
+        assert overlay is not None
+        assert rougher is not None
+        assert not overlay.sure
+        assert overlay.twins
+        assert STILL_TWIN_DISTANCE < rougher.distance < TWIN_DISTANCE
+        assert not rougher.twins
+
+
+def test_clips_in_which_nobody_was_found_are_not_twins_of_one_another() -> None:
+    nothing = np.full((20, JOINTS, 3), np.nan, np.float32)
+    assert found(nothing, nothing, Recording(0).film()) == []
+
+
+def test_clips_too_short_to_tell_are_left_alone_unless_they_are_equal() -> None:
+    short = Recording(0).film(frames=5)
+    assert found(short, Recording(0).film(frames=5, noise=0.001)) == []
+    assert found(short, short, short) == [(0, 1), (0, 2)]
+    assert found(short) == []
+
+
+def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_twin() -> None:
+    clip, twin = Recording(0).film(), Recording(0).film(noise=0.002)
+    twin[8:15, LEFT_HAND] = np.nan
+    assert found(clip, twin) == [(0, 1)]
+
+
+def test_of_real_clips_exactly_the_known_twins_are_found(wlasl: Path) -> None:
+    """707 clips of WLASL, of which nine pairs are bit-identical videos; their landmarks are a reference of others."""
+    folder = wlasl / "holistic"
+    if not (folder / "index.csv").is_file():
+        pytest.skip(f"{folder}: no reference landmarks here")
+    with np.load(folder / "frames.npz") as stored:
+        pose, left, right = stored["pose"][..., :3], stored["left_hand"], stored["right_hand"]
+    with (folder / "index.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    inputs = []
+    for row in rows:
+        where = slice(int(row["start"]), int(row["start"]) + int(row["frames"]))
+        joints = np.concatenate([pose[where], left[where], right[where]], axis=1).astype(np.float32)
+        width, height = int(row["width"]), int(row["height"])
+        joints[..., [0, 2]] *= width / height
+        inputs.append(to_model_input(_landmarks(row["video_id"], joints, float(row["fps"]), width, height)))
+    twins = near_identical(np.concatenate(inputs), [len(one) for one in inputs])
+    assert {(rows[twin.first]["video_id"], rows[twin.second]["video_id"]) for twin in twins} == {
+        ("00633", "64090"), ("05742", "32255"), ("05743", "32257"), ("17721", "17722"), ("24954", "24955"),
+        ("26980", "57283"), ("33273", "49181"), ("40118", "40119"), ("57948", "57949"),
+    }  # fmt: skip
+
+
+def _landmarks(clip_id: str, joints: npt.NDArray[np.float32], fps: float, width: int, height: int) -> Landmarks:
+    frames = len(joints)
+    found = [np.isfinite(joints[:, where]).all(axis=(1, 2)) for where in (POSE, LEFT_HAND, RIGHT_HAND)]
+    return Landmarks(
+        landmarks=joints.astype(np.float16),
+        presence=np.stack(found, axis=1).astype(np.uint8),
+        visibility=np.ones((frames, 33), np.float16),
+        timestamps=(np.arange(frames) / fps).astype(np.float32),
+        record=ClipRecord(clip_id=clip_id, fps=fps, width=width, height=height, frame_end=frames),
+    )

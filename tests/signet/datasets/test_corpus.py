@@ -1,0 +1,59 @@
+"""When a corpus is complete: after one extraction, or after the last of its shards."""
+
+import pytest
+
+from signet.datasets.corpus import Shard, finish_extraction, read_manifest
+from signet.errors import DataLoss, InvalidInput
+from signet.store import ObjectStore
+from signet.store import keys as layout
+
+
+def put_clips(store: ObjectStore, *clip_ids: str) -> None:
+    for clip_id in clip_ids:
+        store.create(layout.clip("wlasl", clip_id), b"landmarks")
+
+
+def test_a_finished_extraction_says_which_clips_the_corpus_holds(object_store: ObjectStore) -> None:
+    assert read_manifest(object_store, "wlasl") is None
+    put_clips(object_store, "b", "a")
+    first = finish_extraction(object_store, "wlasl", "mediapipe", Shard(), "chosen")
+    assert first == read_manifest(object_store, "wlasl")
+    assert first is not None
+    assert first.clips == ("a", "b")
+
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(), "chosen") == first, "the same is the same"
+    put_clips(object_store, "c")
+    more = finish_extraction(object_store, "wlasl", "mediapipe", Shard(), "chosen")
+    assert more is not None
+    assert more.clips == ("a", "b", "c")
+    assert more.version != first.version
+    assert read_manifest(object_store, "other") is None
+
+
+def test_the_last_shard_completes_the_corpus_whichever_it_is(object_store: ObjectStore) -> None:
+    for index in (2, 0, 0):  # one that is done again is not two
+        if index:
+            put_clips(object_store, f"clip-{index}")
+        assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(index, 3), "chosen") is None
+    # Shards of other selections, or of another number of machines, do not count.
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(1, 3), "others") is None
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(1, 4), "chosen") is None
+    assert read_manifest(object_store, "wlasl") is None
+    manifest = finish_extraction(object_store, "wlasl", "mediapipe", Shard(1, 3), "chosen")
+    assert manifest is not None
+    assert manifest.clips == ("clip-2",)
+    # Extracted once more from the start: what the shards of the last time noted counts no longer.
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(0, 3), "chosen") is None
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "1/0", "a/b", "1/2/3"])
+def test_a_shard_that_does_not_exist_is_named(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"[wW]rite i/n"):
+        Shard.parse(text)
+    assert Shard.parse("3/4") == Shard(3, 4)
+
+
+def test_a_damaged_manifest_is_named(object_store: ObjectStore) -> None:
+    object_store.put(layout.corpus_manifest("wlasl"), b"<html>")
+    with pytest.raises(DataLoss, match=r"corpora/wlasl/manifest\.json"):
+        read_manifest(object_store, "wlasl")

@@ -1,0 +1,191 @@
+"""Snapshots: the same clips are the same version, and what was stored is what is read, or an error."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors.numpy
+
+from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import Audit, SourceClip
+from signet.errors import DataLoss, NotFound
+from signet.landmarks import dump, to_instants, to_model_input
+from signet.store import DirectoryStore, ObjectStore
+from signet.store import keys as layout
+from tests.conftest import MakeClip
+
+SHA = {letter: hashlib.sha256(letter.encode()).hexdigest() for letter in "abc"}
+
+
+def _source(make_clip: MakeClip, clip_id: str, gloss: str, split: str, **kwargs: object) -> SourceClip:
+    clip = make_clip(clip_id, gloss, split, **kwargs)
+    return SourceClip(clip, hashlib.sha256(dump(clip)).hexdigest())
+
+
+@pytest.fixture
+def sources(make_clip: MakeClip) -> list[SourceClip]:
+    return [
+        _source(make_clip, "3", "book", "val", frames=45, signer="2", source_sha256=SHA["b"]),
+        _source(make_clip, "1", "drink", "train", frames=31, signer="1", source_sha256=SHA["a"]),
+        _source(make_clip, "2", "book", "train", frames=60, signer="1", source_sha256=SHA["c"]),
+    ]
+
+
+def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceClip]) -> None:
+    made = dataset.build("wlasl", sources)
+    assert made.manifest.vocabulary == ("book", "drink")
+    assert not made.manifest.unlike
+    assert [clip.clip_id for clip in made.manifest.clips] == ["1", "2", "3"]
+    assert [made.label(clip) for clip in made.manifest.clips] == [2, 1, 1]
+    assert [clip.clip_id for clip in made.split("train")] == ["1", "2"]
+    for clip in made.manifest.clips:
+        (source,) = [source for source in sources if source.landmarks.record.clip_id == clip.clip_id]
+        assert np.array_equal(made.clip_frames(clip), to_model_input(source.landmarks), equal_nan=True)
+        assert np.array_equal(made.clip_instants(clip), to_instants(source.landmarks), equal_nan=True)
+
+
+def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[SourceClip]) -> None:
+    version = dataset.build("wlasl", sources).manifest.version
+    assert dataset.build("other", sources[::-1]).manifest.version == version
+
+
+def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: list[SourceClip]) -> None:
+    versions = {dataset.build("wlasl", sources).manifest.version, dataset.build("wlasl", sources[:-1]).manifest.version}
+    for change in (
+        {"gloss": "computer"},
+        {"split": "train"},
+        {"signer": "9"},
+        {"slope": 0.3},
+    ):
+        arguments = {"gloss": "book", "split": "val", "frames": 45, "signer": "2", "source_sha256": SHA["b"]} | change
+        changed = _source(make_clip, "3", **arguments)  # type: ignore[arg-type]
+        versions.add(dataset.build("wlasl", [changed, *sources[1:]]).manifest.version)
+    assert len(versions) == 6
+
+
+def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sources: list[SourceClip]) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(object_store, made)
+    dataset.publish(object_store, made)
+    back = dataset.load(object_store, "wlasl", made.manifest.version)
+    assert back.manifest == made.manifest
+    assert np.array_equal(back.instants, made.instants, equal_nan=True)
+
+
+def test_a_shard_is_what_safetensors_itself_would_write(
+    directory_store: DirectoryStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(directory_store, made)
+    shard = directory_store.get(layout.dataset_shard("wlasl", made.manifest.version))
+    assert shard == safetensors.numpy.save({"frames": made.instants})
+
+
+def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
+    directory_store: DirectoryStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    frames = np.ascontiguousarray(made.frames)
+    shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": frames}, {"by": "somebody"})
+    manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
+    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    back = dataset.load(directory_store, "wlasl", "v")
+    assert np.array_equal(back.frames, frames, equal_nan=True)
+    assert back.instants.shape[1] == 1
+
+
+def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
+    object_store: ObjectStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(object_store, made)
+    dataset.load(object_store, "wlasl", made.manifest.version).instants[:] = 0
+    again = dataset.load(object_store, "wlasl", made.manifest.version)
+    assert np.array_equal(again.instants, made.instants, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"frames": np.zeros((4, 3), np.float32)},
+        {"frames": np.zeros((4, 75, 3), np.float16)},
+        {"frames": np.zeros((2, 2, 2, 75, 3), np.float32)},
+        {"frames": np.zeros(225, np.float32)},
+        {},
+    ],
+)
+def test_a_shard_of_something_else_is_data_loss(
+    directory_store: DirectoryStore, sources: list[SourceClip], tensors: dict[str, npt.NDArray[np.generic]]
+) -> None:
+    shard = safetensors.numpy.save(tensors)
+    manifest = dataset.build("wlasl", sources).manifest
+    manifest = manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
+    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    with pytest.raises(DataLoss, match="cannot be read"):
+        dataset.load(directory_store, "wlasl", "v")
+
+
+def test_a_snapshot_that_is_not_there_is_not_found(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match="no dataset 'wlasl' of version '0123'"):
+        dataset.load(directory_store, "wlasl", "0123")
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_damaged_frames_are_never_trained_on(
+    directory_store: DirectoryStore, sources: list[SourceClip], damage: bytes | None
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(directory_store, made)
+    key = layout.dataset_shard("wlasl", made.manifest.version)
+    whole = bytearray(directory_store.get(key))
+    whole[-1] ^= 1
+    directory_store.put(key, bytes(whole) if damage is None else damage)
+    with pytest.raises(DataLoss, match="damaged"):
+        dataset.load(directory_store, "wlasl", made.manifest.version)
+
+
+def test_a_damaged_manifest_is_data_loss(directory_store: DirectoryStore) -> None:
+    directory_store.put(layout.dataset_manifest("wlasl", "v"), b'{"schema": "signet.dataset/1"}')
+    with pytest.raises(DataLoss, match="not a dataset manifest"):
+        dataset.load(directory_store, "wlasl", "v")
+
+
+def test_a_snapshot_is_complete_only_with_its_manifest(
+    directory_store: DirectoryStore, sources: list[SourceClip]
+) -> None:
+    made = dataset.build("wlasl", sources)
+    dataset.publish(directory_store, made)
+    directory_store.delete(layout.dataset_manifest("wlasl", made.manifest.version))
+    with pytest.raises(NotFound):
+        dataset.load(directory_store, "wlasl", made.manifest.version)
+
+
+def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
+    audit = dataset.build(
+        "wlasl",
+        [
+            _source(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _source(make_clip, "2", "later", "val", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _source(make_clip, "3", "later", "train", signer="2", source_sha256=SHA["b"], slope=0.2),
+            _source(make_clip, "4", "before", "train", signer="3", source_sha256=SHA["b"], slope=0.2),
+            _source(make_clip, "5", "before", "train", signer="4", source_sha256=SHA["c"], slope=0.3),
+            # The same landmarks of another file.
+            _source(make_clip, "6", "before", "val", signer="5", slope=0.3),
+            _source(make_clip, "7", "before", "val", signer="5", slope=0.4),
+        ],
+    ).manifest.audit
+    assert audit.identical == (("1", "2"), ("3", "4"))
+    assert audit.near_identical == (("5", "6"),)
+    assert audit.twins == (("1", "2"), ("3", "4"), ("5", "6"))
+    assert audit.multi_label == (("1", "2"), ("3", "4"))
+    assert audit.leaking == (("1", "2"), ("5", "6"))
+    assert audit.shared_signers == 1
+
+
+def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
+    audit = Audit(identical=(("a", "b"), ("d", "e")), near_identical=(("a", "b", "c"),))
+    assert audit.twins == (("a", "b", "c"), ("d", "e"))
+    assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).twins == (("a", "b"),)

@@ -1,0 +1,315 @@
+"""The shell of every service, asked over a real channel: health, reflection, status codes, metrics, a drained stop."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from services.local.child_processes import Child, free_ports
+from signet.errors import (
+    AlreadyExists,
+    Busy,
+    ClipError,
+    Conflict,
+    DataLoss,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    SignetError,
+    Unavailable,
+)
+from signet.rpc.client import Client, signet_errors
+from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
+
+# A service of our own contract whose behaviour the request names. Run as its own process, as services are.
+PROGRAM = """
+import asyncio, sys
+from signet import errors
+from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
+from signet.rpc.settings import ServiceSettings
+from signet.v1 import extractor_pb2, extractor_pb2_grpc
+
+
+class Servicer(extractor_pb2_grpc.ExtractorServicer):
+    async def ExtractClip(self, request, context):
+        what = request.clip_id
+        if what == "ClipError":
+            raise errors.ClipError("html", "message of ClipError")
+        if hasattr(errors, what):
+            raise getattr(errors, what)(f"message of {what}")
+        if what == "bug":
+            raise ZeroDivisionError("secret detail")
+        if what == "timeout":
+            raise TimeoutError
+        if what.startswith("sleep "):
+            await asyncio.sleep(float(what.split()[1]))
+        return extractor_pb2.ExtractClipResponse(landmarks=request.video)
+
+    async def WatchExtraction(self, request, context):
+        for n in range(3):
+            yield extractor_pb2.WatchExtractionResponse(progress=extractor_pb2.ExtractionProgress(extracted=n))
+        if request.extraction_id:
+            raise errors.NotFound("no such extraction")
+
+
+async def main(settings):
+    server = ServiceServer(settings, new_registry())
+    (name,) = service_names(extractor_pb2)
+    server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, Servicer())
+    async def drain():
+        print("own work drained", file=sys.stderr)
+    await serve_until_stopped(server, drain)
+
+
+run_service(ServiceSettings, main)
+"""
+
+DRAIN_SECONDS = 2.0
+
+
+class Served:
+    """The program above, running."""
+
+    def __init__(self, folder: Path) -> None:
+        self.program = folder / "program.py"
+        self.program.write_text(PROGRAM)
+        self.port, self.metrics_port = free_ports(2)
+        self.address = f"127.0.0.1:{self.port}"
+        environment = {
+            "SIGNET_PORT": str(self.port),
+            "SIGNET_METRICS_PORT": str(self.metrics_port),
+            "SIGNET_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        }
+        self.child = Child("served", [sys.executable, str(self.program)], environment, folder / "log")
+        self.child.wait_until(lambda: self.health("") == "SERVING", 30)
+
+    def health(self, service: str) -> str:
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(service=service), timeout=2
+                )
+            except grpc.RpcError as error:
+                return str(error.code().name)
+            return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    running = Served(tmp_path_factory.mktemp("served"))
+    yield running
+    running.child.stop(10)
+
+
+@pytest.fixture
+def extract(served: Served) -> Iterator[Callable[..., Any]]:
+    with Client(extractor=served.address) as client:
+
+        def call(what: str = "", video: bytes = b"", timeout: float = 5) -> Any:
+            with signet_errors():
+                return client.extractor.ExtractClip(
+                    extractor_pb2.ExtractClipRequest(clip_id=what, video=video), timeout=timeout
+                )
+
+        yield call
+
+
+def _count(metrics: str, method: str, code: str) -> float:
+    found = re.search(rf'signet_rpc_requests_total{{code="{code}",method="{method}"}} ([\d.]+)', metrics)
+    return float(found[1]) if found else 0.0
+
+
+def test_health_says_serving_for_the_process_and_for_each_service(served: Served) -> None:
+    assert served.health("") == "SERVING"
+    assert served.health("signet.v1.Extractor") == "SERVING"
+    assert served.health("signet.v1.Nothing") == "NOT_FOUND"
+
+
+def test_reflection_lists_what_is_served(served: Served) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=5)
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"signet.v1.Extractor", "grpc.health.v1.Health"} <= names
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        InvalidInput, NotFound, AlreadyExists, Conflict, NotReady, Busy, Unavailable, DeadlineExceeded, DataLoss,
+        SignetError,
+    ],
+)  # fmt: skip
+def test_an_error_reaches_the_client_as_what_it_was(extract: Callable[..., Any], kind: type[SignetError]) -> None:
+    with pytest.raises(kind, match=f"message of {kind.__name__}") as raised:
+        extract(kind.__name__)
+    assert type(raised.value) is kind
+
+
+def test_a_clip_error_reaches_the_client_as_invalid_input(extract: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidInput, match="message of ClipError") as raised:
+        extract(ClipError.__name__)
+    assert type(raised.value) is InvalidInput
+
+
+def test_a_bug_tells_the_client_no_details_and_the_log_all_of_them(extract: Callable[..., Any], served: Served) -> None:
+    with pytest.raises(SignetError, match="unexpected ZeroDivisionError; see the log") as raised:
+        extract("bug")
+    assert "secret detail" not in str(raised.value)
+    assert "secret detail" in served.child.log.read_text()
+
+
+def test_a_timeout_inside_is_a_passed_deadline(extract: Callable[..., Any]) -> None:
+    with pytest.raises(DeadlineExceeded, match="Allow more time"):
+        extract("timeout")
+
+
+def test_a_callers_deadline_is_kept(extract: Callable[..., Any]) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        extract("sleep 30", timeout=0.3)
+    assert time.monotonic() - began < 3
+
+
+def test_a_message_of_a_whole_video_passes(extract: Callable[..., Any]) -> None:
+    video = bytes(20 * 1024 * 1024)
+    assert extract("", video).landmarks == video
+
+
+def test_a_method_that_is_not_there_is_a_plain_error(served: Served) -> None:
+    with Client(trainer=served.address) as client, pytest.raises(SignetError), signet_errors():
+        client.trainer.ListRuns(trainer_pb2.ListRunsRequest(), timeout=5)
+
+
+def test_a_stream_is_passed_on_and_its_error_is_its_end(served: Served) -> None:
+    with Client(extractor=served.address) as client:
+        whole = client.extractor.WatchExtraction(extractor_pb2.WatchExtractionRequest(), timeout=5)
+        assert [response.progress.extracted for response in whole] == [0, 1, 2]
+        seen = []
+        with pytest.raises(NotFound, match="no such extraction"), signet_errors():
+            seen += client.extractor.WatchExtraction(extractor_pb2.WatchExtractionRequest(extraction_id="x"), timeout=5)
+
+
+def test_every_call_is_counted_by_method_and_code_and_timed(extract: Callable[..., Any], served: Served) -> None:
+    method = "signet.v1.Extractor/ExtractClip"
+    before = served.metrics()
+    for _ in range(3):
+        extract()
+    with pytest.raises(NotFound):
+        extract("NotFound")
+    after = served.metrics()
+    assert _count(after, method, "OK") - _count(before, method, "OK") == 3
+    assert _count(after, method, "NOT_FOUND") - _count(before, method, "NOT_FOUND") == 1
+    assert f'signet_rpc_seconds_count{{method="{method}"}}' in after
+    assert "process_resident_memory_bytes" in after
+
+
+def test_a_call_that_its_caller_gave_up_is_counted_as_cancelled(extract: Callable[..., Any], served: Served) -> None:
+    method = "signet.v1.Extractor/ExtractClip"
+    before = _count(served.metrics(), method, "CANCELLED")
+    with pytest.raises(DeadlineExceeded):
+        extract("sleep 30", timeout=0.2)
+    deadline = time.monotonic() + 5
+    while _count(served.metrics(), method, "CANCELLED") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_nothing_listens_beyond_this_machine(served: Served) -> None:
+    for port in (served.port, served.metrics_port):
+        with socket.socket() as other:
+            other.settimeout(2)
+            # Another address of this host: refused, since only 127.0.0.1 listens.
+            assert other.connect_ex(("127.0.0.2", port)) != 0
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    (port,) = free_ports(1)
+    with Client(evaluator=f"127.0.0.1:{port}") as client, pytest.raises(Unavailable), signet_errors():
+        client.recognizer.Recognize(evaluator_pb2.RecognizeRequest(), timeout=5)
+
+
+@pytest.mark.parametrize("taken", ["port", "metrics_port"])
+def test_a_taken_port_is_one_line_and_status_one(served: Served, taken: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(served.program), f"--{taken.replace('_', '-')}", str(getattr(served, taken))],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"127.0.0.1:{getattr(served, taken)}" in done.stderr
+    assert f"--{taken.replace('_', '-')}" in done.stderr
+
+
+def test_help_names_every_setting(served: Served) -> None:
+    done = subprocess.run(
+        [sys.executable, str(served.program), "--help"], capture_output=True, text=True, timeout=30, check=True
+    )
+    for flag in ("--store", "--s3-secret-key", "--host", "--port", "--metrics-port", "--drain-seconds", "--log-level"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(("seconds", "finishes"), [(1.0, True), (60.0, False)])
+def test_sigterm_lets_calls_end_and_cuts_those_that_take_too_long(
+    tmp_path: Path, seconds: float, finishes: bool
+) -> None:
+    served = Served(tmp_path)
+    try:
+        with Client(extractor=served.address) as client:
+            call = client.extractor.ExtractClip.future(
+                extractor_pb2.ExtractClipRequest(clip_id=f"sleep {seconds}", video=b"v"), timeout=90
+            )
+            time.sleep(0.5)
+            began = time.monotonic()
+            subprocess.run(["kill", "-TERM", str(served.child.pid)], check=True)
+            if finishes:
+                assert call.result().landmarks == b"v"
+            else:
+                with pytest.raises(SignetError), signet_errors():
+                    call.result()
+            while served.child.running:
+                assert time.monotonic() - began < DRAIN_SECONDS + 5
+                time.sleep(0.05)
+        log = served.child.log.read_text()
+        assert "own work drained" in log
+        assert "signet.rpc.server: stopped" in log
+    finally:
+        served.child.stop(5)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SIGNET_PORT", "many"), ("SIGNET_LOG_LEVEL", "loud"), ("SIGNET_STORE", "ftp://x/y")]
+)
+def test_an_unusable_setting_is_one_line_that_names_it(tmp_path: Path, variable: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.evaluator"],
+        env={**os.environ, "SIGNET_STORE": tmp_path.as_uri(), variable: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert value in done.stderr
+    assert variable.removeprefix("SIGNET_").lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,194 @@
+"""What a machine keeps of a store: believed only if it is what it should be, and never missed when it is gone."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from services.local.seaweedfs import LocalStore
+from signet.errors import DataLoss, NotFound
+from signet.store import DirectoryStore, ObjectStore, S3Store, StoreSettings, open_store
+from signet.store.cache import Cache
+from tests.conftest import ROOT
+
+DATA = os.urandom(100_000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Source:
+    """Counts how often it is asked."""
+
+    def __init__(self, data: bytes = DATA) -> None:
+        self.data = data
+        self.asked = 0
+
+    def __call__(self) -> bytes:
+        self.asked += 1
+        return self.data
+
+
+@pytest.fixture
+def cached_store(s3_server: LocalStore, new_bucket: Callable[..., S3Store], tmp_path: Path) -> S3Store:
+    """An S3 store with a cache, in this test's own bucket."""
+    bucket = new_bucket().url.rpartition("/")[2]
+    given = s3_server.environment
+    settings = StoreSettings(
+        store=f"{given['SIGNET_STORE'].rpartition('/')[0]}/{bucket}",
+        s3_access_key=given["SIGNET_S3_ACCESS_KEY"],
+        s3_secret_key=SecretStr(given["SIGNET_S3_SECRET_KEY"]),
+        cache=tmp_path / "cache",
+    )
+    store = open_store(settings)
+    assert isinstance(store, S3Store)
+    return store
+
+
+def test_an_object_is_mapped_as_it_was_stored(object_store: ObjectStore) -> None:
+    object_store.put("k", DATA)
+    assert bytes(object_store.get_mapped("k", SHA256)) == DATA
+    object_store.put("empty", b"")
+    assert bytes(object_store.get_mapped("empty", hashlib.sha256(b"").hexdigest())) == b""
+    with pytest.raises(NotFound, match="nothing"):
+        object_store.get_mapped("nothing", SHA256[::-1])
+
+
+def test_an_object_that_is_not_what_was_stored_is_data_loss(object_store: ObjectStore) -> None:
+    for wrong in (DATA[:-1], b"", DATA[::-1]):
+        object_store.put("k", wrong)
+        with pytest.raises(DataLoss, match="k: is not what was stored"):
+            object_store.get_mapped("k", SHA256)
+
+
+def test_what_is_written_to_a_map_stays_in_the_process(object_store: ObjectStore) -> None:
+    object_store.put("k", DATA)
+    array = np.frombuffer(object_store.get_mapped("k", SHA256), np.uint8)
+    array[:] = 0
+    assert object_store.get("k") == DATA
+    assert bytes(object_store.get_mapped("k", SHA256)) == DATA
+
+
+def test_a_copy_outlives_its_object(cached_store: S3Store) -> None:
+    cached_store.put("k", DATA)
+    cached_store.get_mapped("k", SHA256)
+    cached_store.delete("k")
+    assert bytes(cached_store.get_mapped("k", SHA256)) == DATA
+
+
+@pytest.mark.parametrize("damage", [DATA[:-1], b"", DATA[:50_000] + b"?" + DATA[50_001:]])
+def test_a_damaged_copy_is_fetched_again(cached_store: S3Store, tmp_path: Path, damage: bytes) -> None:
+    cached_store.put("k", DATA)
+    cached_store.get_mapped("k", SHA256)
+    copy = tmp_path / "cache/objects" / SHA256
+    copy.write_bytes(damage)
+    assert bytes(cached_store.get_mapped("k", SHA256)) == DATA
+    assert copy.read_bytes() == DATA
+
+
+def test_a_copy_is_fetched_once(tmp_path: Path) -> None:
+    source = Source()
+    for _ in range(3):
+        assert bytes(Cache(tmp_path).copy(SHA256, source, "k")) == DATA
+    assert source.asked == 1
+
+
+def test_without_a_place_to_write_everything_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for cache in (Cache(None), Cache(tmp_path / "file")):
+        source = Source()
+        for _ in range(2):
+            assert bytes(cache.copy(SHA256, source, "k")) == DATA
+        assert source.asked == 2
+        cache.note("n", "text")
+        assert not cache.noted("n")
+
+
+def test_a_full_disk_is_no_failure_and_leaves_nothing(tmp_path: Path) -> None:
+    """A process that may write no more than half of it."""
+    program = f"""
+import hashlib, resource, signal
+from pathlib import Path
+from signet.store.cache import Cache
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+data = bytes(100_000)
+cache = Cache(Path({str(tmp_path)!r}))
+assert bytes(cache.copy(hashlib.sha256(data).hexdigest(), lambda: data, "k")) == data
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "objects").iterdir()) == []
+
+
+def test_the_copies_that_were_not_used_for_longest_make_room(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_bytes=250)
+    data = {name: name.encode() * 100 for name in "abcd"}
+    sha256 = {name: hashlib.sha256(data[name]).hexdigest() for name in data}
+
+    def use(name: str) -> int:
+        source = Source(data[name])
+        cache.copy(sha256[name], source, name)
+        os.utime(tmp_path / "objects" / sha256[name], (clock := time.time() + len(used), clock))
+        used.append(name)
+        return source.asked
+
+    used: list[str] = []
+    assert [use(name) for name in "abac"] == [1, 1, 0, 1]
+    assert {path.name for path in (tmp_path / "objects").iterdir()} == {sha256["a"], sha256["c"]}
+
+
+def test_what_a_killed_process_left_half_written_is_never_read_and_swept_away_later(tmp_path: Path) -> None:
+    program = f"""
+import hashlib, os, signal
+from pathlib import Path
+from signet.store.cache import Cache
+replace = Path.replace
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+data = bytes(100_000)
+Cache(Path({str(tmp_path)!r})).copy(hashlib.sha256(data).hexdigest(), lambda: data, "k")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "objects").iterdir()
+    source = Source(bytes(100_000))
+    Cache(tmp_path).copy(hashlib.sha256(source.data).hexdigest(), source, "k")
+    assert source.asked == 1
+    assert left.exists()
+    os.utime(left, (0, 0))
+    Cache(tmp_path).copy(SHA256, Source(), "k")
+    assert not left.exists()
+
+
+def test_notes_are_kept_by_name_and_replaced_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert not cache.noted("n")
+    cache.note("n", "one")
+    cache.note("n", "two")
+    cache.note("m", "other")
+    assert (Cache(tmp_path).noted("n"), Cache(tmp_path).noted("m")) == ("two", "other")
+
+
+def test_a_directorys_notes_are_none_of_its_objects(directory_store: DirectoryStore) -> None:
+    directory_store.cache.note("n", "text")
+    assert directory_store.cache.noted("n") == "text"
+    assert list(directory_store.list("")) == []
+
+
+def test_the_cache_lies_where_the_users_caches_do_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SIGNET_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert StoreSettings().cache == tmp_path / ".cache/signet"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert StoreSettings().cache == tmp_path / "caches/signet"
+    monkeypatch.setenv("SIGNET_CACHE", str(tmp_path / "mine"))
+    assert StoreSettings().cache == tmp_path / "mine"
