@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from services.trainer.config.presets import LISTED, PRESETS
-from services.trainer.features.phonology import GROUPS, HAND_GROUPS
+from services.trainer.features.groups import GROUPS, HAND_GROUPS
 from signet.decoding import ContinuousDecoder
 
 # The goal that the project began with: half of the val clips right, where chance is one in twenty.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from services.trainer.features.phonology import BOTH_GROUPS, HAND_GROUPS
+from services.trainer.features.groups import BOTH_GROUPS, HAND_GROUPS
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 _LONG = _FINGERS[1:]

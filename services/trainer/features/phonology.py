@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from services.trainer.features.groups import BOTH_GROUPS, GROUPS, HAND_GROUPS
 from signet.landmarks import JOINTS, POSE_JOINTS
 
 # The joints that features are made of: nose, corners of the mouth, shoulders, elbows and wrists of MediaPipe's pose,
@@ -65,22 +66,6 @@ _CHEST = 0.5
 
 # Frames before and after over which the slower of two velocities is taken.
 _SLOW = 3
-
-# What is measured of each hand, and of both together, by group: how many numbers.
-HAND_GROUPS = {
-    "handshape": 31,  # 15 flexions, 4 spreads, 5 reaches, 4 pinches, 3 gaps
-    "outline": 40,  # 20 joints about the wrist, in the picture's plane
-    "orientation": 9,  # pointing, palm's normal, direction of the index finger
-    "location": 6,  # wrist to the body, to the nose, to the elbow
-    "contact": 7,  # nearness to five places, index tip to nose
-    "movement": 15,  # wrist fast and slow, speed, tips about the wrist
-    "presence": 1,
-}
-BOTH_GROUPS = {
-    "hands": 10,  # wrist to wrist, tip to tip, tip to wrist, with distances, and whether they move alike
-    "presence": 1,
-}
-GROUPS = tuple(dict.fromkeys([*HAND_GROUPS, *BOTH_GROUPS]))
 
 
 class Features(nn.Module):

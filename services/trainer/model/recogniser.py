@@ -19,7 +19,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from services.trainer.features.phonology import GROUPS, PART_STARTS, USED_JOINTS, Features
+from services.trainer.features.groups import GROUPS
+from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from services.trainer.model.heads import head_of
 
 # A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from services.trainer.data.batches import Batch, Clips
-from services.trainer.features.phonology import BOTH_GROUPS, HAND_GROUPS, Features
+from services.trainer.features.groups import BOTH_GROUPS, HAND_GROUPS
+from services.trainer.features.phonology import Features
 from services.trainer.model.heads import Linears
 from services.trainer.model.recogniser import Encoder, Recogniser, frames_inside
 from services.trainer.training.validate import NOTHING, Score

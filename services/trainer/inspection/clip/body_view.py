@@ -8,8 +8,8 @@ import torch
 
 from services.trainer.drawing.posteriors import Frames
 from services.trainer.features import names as feature_names
+from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import (
-    GROUPS,
     LEFT_HAND,
     PART_STARTS,
     POSE,

@@ -6,8 +6,8 @@ from services.trainer.drawing import html as environment
 from services.trainer.drawing import strip
 from services.trainer.drawing.posteriors import Reading, presence, read
 from services.trainer.drawing.svg import Drawing
+from services.trainer.features.groups import GROUPS
 from services.trainer.features.names import UNITS
-from services.trainer.features.phonology import GROUPS
 from services.trainer.inspection.clip import heatmap as heat
 from services.trainer.inspection.clip import presence as presences
 from services.trainer.inspection.clip import skeleton

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from services.trainer.features import names as feature_names
-from services.trainer.features.phonology import BOTH_GROUPS, GROUPS, HAND_GROUPS, PART_STARTS, USED_JOINTS, Features
+from services.trainer.features.groups import BOTH_GROUPS, GROUPS, HAND_GROUPS
+from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from signet.landmarks import JOINTS, LEFT_HAND, RIGHT_HAND
 
 Frames = npt.NDArray[np.float32]

@@ -5,10 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from services.trainer.features.groups import BOTH_GROUPS, GROUPS, HAND_GROUPS
 from services.trainer.features.phonology import (
-    BOTH_GROUPS,
-    GROUPS,
-    HAND_GROUPS,
     LEFT_HAND,
     MIRRORED,
     PART_STARTS,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from services.trainer.features.phonology import GROUPS, NOSE, SHOULDERS, Features
+from services.trainer.features.groups import GROUPS
+from services.trainer.features.phonology import NOSE, SHOULDERS, Features
 from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, Standard, look
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, to_model_input
 from tests.services.trainer.conftest import moving_clip
