@@ -27,7 +27,7 @@ from services.trainer.data import snapshot
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Clips, Sampler
 from services.trainer.features.phonology import Features
-from services.trainer.model.initialisation import new_model
+from services.trainer.model.build import new_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runtime.devices import use_threads
 from services.trainer.training.loop import Training

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from services.trainer.data.augmentation import Augmentation, distort, lose_hands, sample_times, warped_lengths
 from services.trainer.features.phonology import LEFT_HAND, PART_STARTS, POSE, RIGHT_HAND, USED_JOINTS, Features
-from services.trainer.training.losses import SIGN_SPAN
 from signet.datasets.snapshot import Dataset, DatasetClip
+
+# The flat start assumes that a clip's sign lies between these shares of the clip; all other frames are blank.
+SIGN_SPAN = (0.3, 0.7)
 
 # Enough clips for long vectors, few enough that they are of like length.
 _MEASURED_TOGETHER = 64

@@ -3,8 +3,7 @@
 from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.onnx import WEIGHTS
-from services.trainer.model import weights
+from services.trainer.model.build import WEIGHTS, restore_model
 from services.trainer.model.recogniser import Recogniser
 from signet import registry
 from signet.errors import NotReady
@@ -32,4 +31,4 @@ def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[Mo
             "with this one, or look at it with that one."
         ) from error
     data = registry.read_file(store, card, WEIGHTS)
-    return card, weights.restored(config, len(card.vocabulary), data, whose)
+    return card, restore_model(config, len(card.vocabulary), data, whose)

@@ -20,15 +20,15 @@ from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 from services.trainer.features import phonology as features
-from services.trainer.model import heads, weights
+from services.trainer.model import heads
 from services.trainer.model import recogniser as model_of_all
+from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.heads import CompetitionHead, LinearHead
 from services.trainer.model.recogniser import Encoder, Recogniser, frames_inside
 from signet.errors import DataLoss, SignetError
 from signet.landmarks import JOINTS
 from signet.store.cache import Cache
 
-WEIGHTS = "model.safetensors"
 GRAPH = "model.onnx"
 
 NO_CACHE = Cache(None)
@@ -72,7 +72,7 @@ def export(
         # Should what was kept be to blame, it is not believed twice.
         graph = _to_onnx(model, NO_CACHE)
         difference = prove(model, graph, clips[:_PROOF_CLIPS])
-    return {WEIGHTS: weights.dump(model), GRAPH: graph}, difference
+    return {WEIGHTS: serialise_weights(model), GRAPH: graph}, difference
 
 
 def _to_onnx(model: Recogniser, cache: Cache) -> bytes:

@@ -11,7 +11,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.model.ensemble import together
+from services.trainer.model.build import build_ensemble
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.members import Member, Place
 from services.trainer.runs.result import NO_CLIPS, GlossResult, MemberResult, Result, Tally, by_seed
@@ -163,7 +163,7 @@ class Outcome:
         if self._config.folds or self._config.publish == "none":
             return None
         models = [one.model for one in self._learnt]
-        return together(models[:1] if self._config.publish == "first" else models)
+        return build_ensemble(models[:1] if self._config.publish == "first" else models)
 
     def held_out(self, run_id: str) -> HeldOut:
         """What the members said of every clip, for the run's report."""
@@ -185,7 +185,7 @@ class Outcome:
 
     def _judge(self, member: Member, models: Sequence[Recogniser]) -> Judged:
         clips = Clips.of(self._dataset, member.held_out, self._device)
-        model = together(models).to(self._device)
+        model = build_ensemble(models).to(self._device)
         score = evaluate(model, clips, self.decoder, answers=True)
         errors = concatenation_error_rate(model, clips, self.decoder, _CONCATENATION_SEED)
         model.cpu()

@@ -12,8 +12,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import supplement
-from services.trainer.model import weights
-from services.trainer.model.initialisation import BeginFold
+from services.trainer.model.build import BeginFold, serialise_weights
 from services.trainer.training.callbacks import Telemetry
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
@@ -88,7 +87,7 @@ class Done:
 
     Attributes:
         place: which one.
-        weights: what it has learnt, as `services.trainer.model.weights.dump` gives it.
+        weights: what it has learnt, as `services.trainer.model.build.serialise_weights` gives it.
         complete: whether it came to its end.
         selected_on: the split that had a say in which weights these are; "" if none had.
     """
@@ -205,7 +204,7 @@ def train(
             yield _kept(member, training, last=True)
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
-    yield Done(member.place, weights.dump(training.model), complete, selected_on)
+    yield Done(member.place, serialise_weights(training.model), complete, selected_on)
 
 
 def _kept(member: Member, training: Training, *, last: bool) -> Kept:

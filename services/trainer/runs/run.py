@@ -17,8 +17,7 @@ import torch
 from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
 from services.trainer.data import snapshot
 from services.trainer.drawing import curves
-from services.trainer.model import weights
-from services.trainer.model.initialisation import BeginFold, new_model
+from services.trainer.model.build import BeginFold, new_model, restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs import warm_start as start
@@ -340,7 +339,7 @@ class _Run:
 
     def _restored(self, member: Member, data: bytes) -> Recogniser:
         whose = f"run {self._run_id}: seed {member.place[1]}"
-        return weights.restored(self._config, len(self._dataset.manifest.vocabulary), data, whose)
+        return restore_model(self._config, len(self._dataset.manifest.vocabulary), data, whose)
 
     def _draw(self) -> None:
         histories = [history for history in self._checkpoints.histories.values() if history]

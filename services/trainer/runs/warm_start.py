@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.onnx import WEIGHTS
-from services.trainer.model import weights
+from services.trainer.model.build import WEIGHTS, load_first_member
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import WEIGHTS as KEPT
 from services.trainer.runs.checkpoints import member_file
@@ -52,7 +51,7 @@ class Taught:
     """One member of a start.
 
     Attributes:
-        weights: as `services.trainer.model.weights.dump` gives them.
+        weights: as `services.trainer.model.build.serialise_weights` gives them.
         learnt: the clips that it and its own starts learnt from, and those that had a say in which weights these are.
     """
 
@@ -150,7 +149,7 @@ class Start:
             NotReady: they are of a version of Signet whose models are built otherwise.
         """
         try:
-            tensors = weights.first(self.of(fold).weights)
+            tensors = load_first_member(self.of(fold).weights)
         except SafetensorError as error:
             raise DataLoss(f"--start-from {self.name}: its weights cannot be read ({error}).") from error
         if _OF_THIS_LAYOUT not in tensors:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.model.initialisation import BeginFold
+from services.trainer.model.build import BeginFold
 from services.trainer.runs.checkpoints import STATE_SHARE
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
 from services.trainer.runtime import gpu_throttle as thermal

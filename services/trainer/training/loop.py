@@ -14,7 +14,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import gloss_ranking as supply
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
-from services.trainer.model.initialisation import Begin, new_model
+from services.trainer.model.build import Begin, new_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runtime import autocast as precision
 from services.trainer.runtime.oom import Parts, full_memory_named

@@ -16,9 +16,6 @@ from torch import Tensor
 from services.trainer.model.recogniser import frames_inside
 from signet.decoding import BLANK
 
-# Where in a clip its sign is taken to be while the timing is not yet learnt; the rest is blank.
-SIGN_SPAN = (0.3, 0.7)
-
 # Blank frames are the many; they count less than sign frames, so that the start is not a collapse of its own.
 BLANK_FRAME_WEIGHT = 0.4
 

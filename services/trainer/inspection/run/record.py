@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.model.build import restore_model
 from services.trainer.model.recogniser import Recogniser
-from services.trainer.model.weights import restored
 from services.trainer.runs import history
 from services.trainer.runs.checkpoints import member_file
 from services.trainer.runs.members import Place
@@ -292,7 +292,7 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise NotFound(f"{key} is damaged: its sha256 is not the one in {PROGRESS}.")
         try:
-            found[member.place[0]] = restored(record.config, len(record.vocabulary), data, key)
+            found[member.place[0]] = restore_model(record.config, len(record.vocabulary), data, key)
         except (DataLoss, NotReady) as error:
             raise NotFound(str(error)) from error
     return found

@@ -12,8 +12,7 @@ from services.trainer.config.presets import PRESETS, Preset
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.converters import event_to
 from services.trainer.data import snapshot
-from services.trainer.model import weights
-from services.trainer.model.initialisation import new_model
+from services.trainer.model.build import new_model, restore_model, serialise_weights
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import Hooks, Started
@@ -97,7 +96,7 @@ def test_what_is_published_knows_the_vocabulary_alone(store: DirectoryStore) -> 
 
     card = registry.read_card(store, "signet", registry.resolve(store, "signet", "latest"))
     assert card.vocabulary == ("book", "drink")
-    kept = weights.restored(QUICK, 2, registry.read_file(store, card, "model.safetensors"), "x")
+    kept = restore_model(QUICK, 2, registry.read_file(store, card, "model.safetensors"), "x")
     assert kept.parameter_count == began[0].parameters
     assert (began[0].glosses, began[0].train_clips, began[0].val_clips) == (2, 18, 4)
 
@@ -141,7 +140,7 @@ def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> No
     second.restore(first.state())
     for _ in second.epochs():
         pass
-    assert weights.dump(second.model) == weights.dump(whole.model)
+    assert serialise_weights(second.model) == serialise_weights(whole.model)
 
 
 def test_people_are_told_of_them(store: DirectoryStore) -> None:

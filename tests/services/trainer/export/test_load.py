@@ -9,10 +9,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.export.load import recogniser
-from services.trainer.export.onnx import WEIGHTS
-from services.trainer.model.ensemble import together
-from services.trainer.model.initialisation import new_model
-from services.trainer.model.weights import dump
+from services.trainer.model.build import WEIGHTS, build_ensemble, new_model, serialise_weights
 from signet import registry
 from signet.errors import DataLoss, NotFound, NotReady
 from signet.landmarks import SMOOTHING_SECONDS, to_model_input
@@ -37,8 +34,8 @@ def publish(store: DirectoryStore, data: bytes, smoothing_seconds: float = SMOOT
 
 @pytest.mark.parametrize("members", [1, 12])
 def test_it_says_what_it_said(directory_store: DirectoryStore, members: int) -> None:
-    model = together([new_model(CONFIG, 2).eval() for _ in range(members)])
-    publish(directory_store, dump(model))
+    model = build_ensemble([new_model(CONFIG, 2).eval() for _ in range(members)])
+    publish(directory_store, serialise_weights(model))
     card, again = recogniser(directory_store, "m", "latest")
     assert card.version == "v1"
     frames = torch.from_numpy(to_model_input(moving_clip("c", "who", "val", 1)))[None]
@@ -50,7 +47,7 @@ def test_it_says_what_it_said(directory_store: DirectoryStore, members: int) -> 
 def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="signet models"):
         recogniser(directory_store, "m", "latest")
-    publish(directory_store, dump(new_model(TrainConfig(hidden_dim=5), 2)))
+    publish(directory_store, serialise_weights(new_model(TrainConfig(hidden_dim=5), 2)))
     with pytest.raises(NotReady, match="another version of Signet"):
         recogniser(directory_store, "m", "v1")
     directory_store.put(layout.model("m", "v1", WEIGHTS), b"?")
@@ -59,12 +56,12 @@ def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
 
 
 def test_a_model_that_was_taught_on_clips_sampled_otherwise_is_told(directory_store: DirectoryStore) -> None:
-    publish(directory_store, dump(new_model(CONFIG, 2)), smoothing_seconds=0.0)
+    publish(directory_store, serialise_weights(new_model(CONFIG, 2)), smoothing_seconds=0.0)
     with pytest.raises(NotReady, match="its landmarks were smoothed over 0 s, and are over"):
         recogniser(directory_store, "m", "v1")
 
 
 def test_a_configuration_of_another_version_is_told(directory_store: DirectoryStore) -> None:
-    publish(directory_store, dump(new_model(CONFIG, 2)), warp_factor=9)
+    publish(directory_store, serialise_weights(new_model(CONFIG, 2)), warp_factor=9)
     with pytest.raises(NotReady, match="another version of Signet"):
         recogniser(directory_store, "m", "v1")

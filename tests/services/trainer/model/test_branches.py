@@ -9,9 +9,7 @@ from safetensors.torch import save
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
-from services.trainer.model import weights
-from services.trainer.model.ensemble import together
-from services.trainer.model.initialisation import new_model
+from services.trainer.model.build import build_ensemble, load_first_member, new_model, restore_model, serialise_weights
 from services.trainer.model.recogniser import Recogniser, SequenceDropout
 from services.trainer.runs.warm_start import Start, Taught
 from services.trainer.training.loop import Training
@@ -94,7 +92,7 @@ def test_they_answer_as_the_ensemble_of_as_many_models_does(small_dataset: Datas
     answer = model.of_signs(batch.features, batch.lengths, batch.targets, True)
 
     read = model.read(batch.features, batch.lengths)
-    ensemble = together(alone(model))
+    ensemble = build_ensemble(alone(model))
     torch.testing.assert_close(read, ensemble.read(batch.features, batch.lengths))
     assert answer.whole is not None
     torch.testing.assert_close(answer.whole, read)
@@ -115,16 +113,16 @@ def test_they_begin_apart_and_all_are_trained(small_dataset: Dataset) -> None:
 
 def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) -> None:
     members = [new_model(CONFIG, 3).eval() for _ in range(2)]
-    model = together(members)
+    model = build_ensemble(members)
 
-    again = weights.restored(CONFIG, 3, weights.dump(model), "x")
+    again = restore_model(CONFIG, 3, serialise_weights(model), "x")
 
     assert (len(again.encoders), again.voters) == (2, 6)
     batch = batch_of(small_dataset, model)
     model.standardise(batch.features[0])
     again.standardise(batch.features[0])
     assert torch.equal(again.read(batch.features, batch.lengths), model.read(batch.features, batch.lengths))
-    first = weights.first(weights.dump(model))
+    first = load_first_member(serialise_weights(model))
     assert first.keys() == members[0].state_dict().keys()
 
 
@@ -132,10 +130,10 @@ def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) ->
 def test_a_file_with_other_members_than_a_model_of_the_configuration_has_is_refused(name: str) -> None:
     tensors = new_model(CONFIG, 3).state_dict()
     with pytest.raises(NotReady, match="x was trained by another version"):
-        weights.restored(CONFIG, 3, save(tensors | {name: tensors["encoders.0.mean"].clone()}), "x")
+        restore_model(CONFIG, 3, save(tensors | {name: tensors["encoders.0.mean"].clone()}), "x")
     fewer = new_model(CONFIG.model_copy(update={"branches": 2}), 3).state_dict()
     with pytest.raises(NotReady, match="x was trained by another version"):
-        weights.restored(CONFIG, 3, save(fewer), "x")
+        restore_model(CONFIG, 3, save(fewer), "x")
 
 
 @pytest.mark.parametrize("pretrain", [False, True])
@@ -143,7 +141,7 @@ def test_each_begins_with_what_its_own_has_learnt(pretrain: bool) -> None:
     config = CONFIG.model_copy(update={"pretrain": pretrain})
     source, model = new_model(config, 3), new_model(CONFIG, 3)
 
-    Start("x", config, GLOSSES, (Taught(weights.dump(source), ()),), ()).begin(0, model, GLOSSES)
+    Start("x", config, GLOSSES, (Taught(serialise_weights(source), ()),), ()).begin(0, model, GLOSSES)
 
     theirs = source.state_dict()
     for name, tensor in model.state_dict().items():

@@ -11,11 +11,9 @@ from safetensors.torch import load
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.export.onnx import GRAPH, TOLERANCE, WEIGHTS, export
-from services.trainer.model import weights
-from services.trainer.model.ensemble import together
+from services.trainer.export.onnx import GRAPH, TOLERANCE, export
+from services.trainer.model.build import WEIGHTS, build_ensemble, new_model, restore_model, serialise_weights
 from services.trainer.model.heads import CompetitionHead
-from services.trainer.model.initialisation import new_model
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
@@ -50,7 +48,7 @@ def test_which_sign_it_is_is_the_normalised_geometric_mean_of_its_members(
     shares = torch.stack([signs_of(member(landmarks, lengths)) for member in members])
     geometric = shares.prod(dim=0) ** (1 / 3)
     expected = geometric / geometric.sum(dim=-1, keepdim=True)
-    log_probs = together(members)(landmarks, lengths)
+    log_probs = build_ensemble(members)(landmarks, lengths)
     torch.testing.assert_close(signs_of(log_probs), expected)
     torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(log_probs.shape[:2]))
 
@@ -62,7 +60,7 @@ def test_linear_members_answer_the_normalised_geometric_mean(small_dataset: Data
     landmarks, lengths = inputs(small_dataset)
     geometric = torch.stack([member(landmarks, lengths).exp() for member in members]).prod(dim=0) ** (1 / 3)
     expected = geometric / geometric.sum(dim=-1, keepdim=True)
-    torch.testing.assert_close(together(members)(landmarks, lengths).exp(), expected)
+    torch.testing.assert_close(build_ensemble(members)(landmarks, lengths).exp(), expected)
 
 
 @torch.no_grad()
@@ -86,8 +84,8 @@ def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
 
 
 def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
-    assert together(members).parameter_count == sum(member.parameter_count for member in members)
-    assert together(members[:1]) is members[0]
+    assert build_ensemble(members).parameter_count == sum(member.parameter_count for member in members)
+    assert build_ensemble(members[:1]) is members[0]
 
 
 def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
@@ -98,7 +96,7 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     assert isinstance(head, CompetitionHead)
     for parameter in head.timing.parameters():
         torch.nn.init.zeros_(parameter)
-    same = together([members[0], members[0]])
+    same = build_ensemble([members[0], members[0]])
     judged, alone = evaluate(same, clips, decoder), evaluate(members[0], clips, decoder)
     assert judged.loss == pytest.approx(alone.loss, rel=1e-5)
     assert replace(judged, loss=0.0) == replace(alone, loss=0.0)
@@ -108,7 +106,7 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
     members: list[Recogniser], small_dataset: Dataset, graphs: Path
 ) -> None:
     clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
-    files, difference = export(together(members), clips, Cache(graphs))
+    files, difference = export(build_ensemble(members), clips, Cache(graphs))
     assert 0 < difference <= TOLERANCE
     session = onnxruntime.InferenceSession(files[GRAPH], providers=["CPUExecutionProvider"])
     assert {node.name: node.type for node in session.get_inputs()} == {
@@ -119,7 +117,7 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
     assert output.name == "log_probs"
     assert answer.shape == (1, len(clips[0]), 4)
 
-    again, _ = export(together(members), clips, Cache(graphs))
+    again, _ = export(build_ensemble(members), clips, Cache(graphs))
     assert again == files, "what this machine kept of the export before is as good as new"
 
     kept = load(files[WEIGHTS])
@@ -132,12 +130,14 @@ def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_
 
 
 def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
-    again = weights.restored(CONFIG, 3, weights.dump(members[0]), "x")
+    again = restore_model(CONFIG, 3, serialise_weights(members[0]), "x")
     landmarks, lengths = inputs(small_dataset)
     assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
 
 
 def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:
-    several = together([Recogniser([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)])
+    several = build_ensemble(
+        [Recogniser([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)]
+    )
     landmarks, lengths = inputs(small_dataset)
     torch.testing.assert_close(several(landmarks, lengths).exp().sum(-1), torch.ones(landmarks.shape[:2]))

@@ -8,8 +8,8 @@ import torch
 
 from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.export.onnx import GRAPH, TOLERANCE, WEIGHTS, export, prove
-from services.trainer.model.initialisation import new_model
+from services.trainer.export.onnx import GRAPH, TOLERANCE, export, prove
+from services.trainer.model.build import WEIGHTS, new_model
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser, backward_order, reordered
 from signet.datasets.snapshot import Dataset
 from signet.decoding import BLANK

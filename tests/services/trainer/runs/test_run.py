@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.model.initialisation import new_model
-from services.trainer.model.weights import dump
+from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import messages as narration
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.events import Hooks, MemberEpoch, Started
@@ -271,7 +270,7 @@ def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_n
     run_id, config = new_run_id(), told(QUICK, seeds=2)
     with pytest.raises(Abandoned):
         Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
-    other = dump(new_model(told(config, branches=config.branches + 1), 3))
+    other = serialise_weights(new_model(told(config, branches=config.branches + 1), 3))
     monkeypatch.setattr(Checkpoints, "weights", lambda *_: other)
     watcher = Watcher()
 

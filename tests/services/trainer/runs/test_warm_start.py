@@ -9,8 +9,7 @@ from safetensors.torch import save
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import snapshot
-from services.trainer.model.initialisation import new_model
-from services.trainer.model.weights import dump
+from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import Hooks
 from services.trainer.runs.members import Abandoned, plan
@@ -43,7 +42,7 @@ def begun(config: TrainConfig, told: TrainConfig = QUICK) -> tuple[dict[str, tor
     source, model = new_model(config, len(THEIRS)), new_model(told, len(MINE))
     source.encoders[0].mean.fill_(3.0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    alone("x", config, dump(source)).begin(0, model, MINE)
+    alone("x", config, serialise_weights(source)).begin(0, model, MINE)
     return source.state_dict(), before, dict(model.state_dict())
 
 

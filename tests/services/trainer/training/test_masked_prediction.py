@@ -12,8 +12,7 @@ from services.trainer.config.flags import config_of
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.phonology import Features
-from services.trainer.model.initialisation import new_model
-from services.trainer.model.weights import first
+from services.trainer.model.build import load_first_member, new_model
 from services.trainer.runs import messages as narration
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import Hooks, MemberEpoch
@@ -155,7 +154,7 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
     assert {"members/0-0/weights.safetensors", "members/0-1/weights.safetensors", "result.json"} <= files(
         directory_store, run_id
     )
-    assert "encoders.0.hand.0.weight" in first(
+    assert "encoders.0.hand.0.weight" in load_first_member(
         directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors"))
     )
     lines = directory_store.get(layout.run(run_id, "members/0-0/history.jsonl")).splitlines()

@@ -9,8 +9,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection.clip.page import draw
-from services.trainer.model.ensemble import together
-from services.trainer.model.initialisation import new_model
+from services.trainer.model.build import build_ensemble, new_model
 from signet import registry
 from signet.landmarks import POSE, Landmarks
 from signet.registry import Metrics, ModelCard
@@ -92,7 +91,7 @@ def test_a_clip_without_hands_is_told() -> None:
 def test_a_model_says_what_it_thinks_and_sees_only_its_own_features(members: int) -> None:
     config = TrainConfig(hidden_dim=4, without="outline")
     torch.manual_seed(0)
-    model = together([new_model(config, 3).eval() for _ in range(members)])
+    model = build_ensemble([new_model(config, 3).eval() for _ in range(members)])
     page = Page(draw(CLIP, (card(), model)))
     page.assert_alone()
     assert "m v7, 3 glosses" in page.words

@@ -1,0 +1,103 @@
+"""Build a network from its configuration, store and restore its weights, and join several networks into one."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
+from services.trainer.training.masked_prediction import MaskedModel
+from signet.errors import DataLoss, NotReady
+
+# The weights' file in a published model.
+WEIGHTS: Final = "model.safetensors"
+
+# Give a new model of a vocabulary its first weights; the second form has other weights for each fold.
+Begin = Callable[[Recogniser, Sequence[str]], None]
+BeginFold = Callable[[int, Recogniser, Sequence[str]], None]
+
+_ENCODER_TENSOR = re.compile(r"encoders\.(\d+)\.")
+
+
+def new_model(config: TrainConfig, glosses: int) -> Recogniser:
+    """A model of this configuration for a vocabulary of `glosses` entries, with random weights."""
+    architecture = Architecture(
+        classes=glosses + 1,
+        branches=config.branches,
+        hidden_dim=config.hidden_dim,
+        num_layers=config.num_layers,
+        hand_dim=config.hand_dim,
+        dropout=config.dropout,
+        groups=config.groups,
+        head=config.head,
+        sign_dim=config.sign_dim,
+    )
+    kind = MaskedModel if config.pretrain else Recogniser
+    return kind([Encoder(architecture)])
+
+
+def build_ensemble(members: Sequence[Recogniser]) -> Recogniser:
+    """One model with the encoders of all members; a single member is returned as it is.
+
+    An ensemble has the inputs and outputs of a single model. Decoding, serving and the blank penalty treat both alike.
+
+    Args:
+        members: at least one; all of the same vocabulary.
+    """
+    if len(members) == 1:
+        return members[0]
+    return Recogniser([encoder for member in members for encoder in member.encoders])
+
+
+def serialise_weights(model: Recogniser) -> bytes:
+    """A model's parameters and standardisation, of all its members, as one safetensors file."""
+    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) -> Recogniser:
+    """The model that `serialise_weights` was given, on the CPU: a single model or an ensemble.
+
+    Args:
+        config: the model's training configuration.
+        glosses: entries of its vocabulary.
+        data: what `serialise_weights` returned.
+        owner: what the weights belong to, such as "model signet/1", for error messages.
+
+    Raises:
+        DataLoss: the data is not a safetensors file.
+        NotReady: the tensors are those of another version of Signet, which builds models differently.
+    """
+    try:
+        tensors = load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DataLoss(f"{owner}: its weights cannot be read ({error}).") from error
+    # Count the members instead of trusting the highest number: a file must not decide how much memory is allocated.
+    members = len({_member_index(name) for name in tensors} | {0})
+    model = build_ensemble([new_model(config, glosses) for _ in range(members)])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise NotReady(
+            f"{owner} was trained by another version of Signet, which builds models differently. Train the model again "
+            "with this version, or use the version that trained it."
+        ) from error
+    return model.eval()
+
+
+def load_first_member(data: bytes) -> dict[str, Tensor]:
+    """The tensors of the first member in what `serialise_weights` returned, named as in a single model.
+
+    Raises:
+        SafetensorError: the data is not a safetensors file.
+    """
+    return {name: tensor for name, tensor in load(data).items() if _member_index(name) == 0}
+
+
+def _member_index(tensor_name: str) -> int:
+    """The index of the member that a tensor belongs to; 0 if it is not an encoder's tensor."""
+    match = _ENCODER_TENSOR.match(tensor_name)
+    return int(match[1]) if match else 0
