@@ -29,8 +29,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from signet.errors import DataLoss, InvalidInput, NotFound
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.heldout/1"
 
@@ -239,7 +238,7 @@ def load(data: bytes, name: str = "held-out predictions") -> HeldOut:
 
 def write(store: ObjectStore, heldout: HeldOut) -> None:
     """Store it with its run; what a finished run left there is replaced, since the same run says the same."""
-    store.put(layout.held_out(heldout.run_id), dump(heldout))
+    store.put(keys.held_out(heldout.run_id), dump(heldout))
 
 
 def read(store: ObjectStore, run_id: str) -> HeldOut:
@@ -249,7 +248,7 @@ def read(store: ObjectStore, run_id: str) -> HeldOut:
         NotFound: it left nothing, or there is no such run.
         DataLoss: what it left is damaged.
     """
-    key = layout.held_out(run_id)
+    key = keys.held_out(run_id)
     try:
         data = store.get(key)
     except NotFound:

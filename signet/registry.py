@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
 from signet.landmarks import unlike
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.model/1"
 CARD = "model.json"
@@ -111,8 +110,8 @@ def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias:
         AlreadyExists: the version is taken.
     """
     for name, data in files.items():
-        store.create(layout.model(card.name, card.version, name), data)
-    store.create(layout.model(card.name, card.version, CARD), card.model_dump_json(by_alias=True, indent=1).encode())
+        store.create(keys.model(card.name, card.version, name), data)
+    store.create(keys.model(card.name, card.version, CARD), card.model_dump_json(by_alias=True, indent=1).encode())
     move_alias(store, card.name, alias, card.version)
 
 
@@ -124,7 +123,7 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
         Conflict: others moved it at every attempt.
     """
     read_card(store, name, version)
-    key = layout.alias(name, alias)
+    key = keys.alias(name, alias)
     move = AliasMove(version=version, moved=datetime.now(UTC).isoformat(timespec="seconds"))
     for _ in range(_ALIAS_ATTEMPTS):
         try:
@@ -150,11 +149,11 @@ def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
         NotFound: there is neither.
     """
     try:
-        key = layout.alias(name, version_or_alias)
+        key = keys.alias(name, version_or_alias)
         return _parse_alias(store.get(key), key).version
     except NotFound:
         pass
-    if store.stat(layout.model(name, version_or_alias, CARD)):
+    if store.stat(keys.model(name, version_or_alias, CARD)):
         return version_or_alias
     raise NotFound(
         f"{store.url}: model {name!r} has no version or alias {version_or_alias!r}. `signet models` lists what there "
@@ -169,7 +168,7 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
         NotFound: there is no such version.
         DataLoss: the card cannot be read.
     """
-    key = layout.model(name, version, CARD)
+    key = keys.model(name, version, CARD)
     try:
         return ModelCard.model_validate_json(store.get(key))
     except NotFound:
@@ -187,7 +186,7 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
     """
     if file not in card.files:
         raise NotFound(f"model {card.name}/{card.version} has no file {file!r}; it has {', '.join(card.files)}.")
-    key = layout.model(card.name, card.version, file)
+    key = keys.model(card.name, card.version, file)
     try:
         data = store.get(key)
     except NotFound:
@@ -199,16 +198,16 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
 
 def versions(store: ObjectStore, name: str) -> list[str]:
     """All complete versions of a model, oldest first."""
-    prefix = layout.models(name)
-    keys = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    return [key.removesuffix(f"/{CARD}") for key in keys if key.endswith(f"/{CARD}")]
+    prefix = keys.models(name)
+    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
+    return [name.removesuffix(f"/{CARD}") for name in names if name.endswith(f"/{CARD}")]
 
 
 def aliases(store: ObjectStore, name: str) -> dict[str, str]:
     """The version that each alias of a model names."""
-    prefix = layout.aliases(name)
-    keys = [info.key for info in store.list(prefix)]
-    return {key.removeprefix(prefix).removesuffix(".json"): _parse_alias(store.get(key), key).version for key in keys}
+    prefix = keys.aliases(name)
+    stored = [info.key for info in store.list(prefix)]
+    return {key.removeprefix(prefix).removesuffix(".json"): _parse_alias(store.get(key), key).version for key in stored}
 
 
 def _parse_alias(data: bytes, key: str) -> Alias:

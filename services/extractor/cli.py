@@ -31,8 +31,7 @@ from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, load
 from signet.rpc.server import set_up_logging
-from signet.store import ObjectStore, StoreSettings, open_store
-from signet.store import keys as layout
+from signet.store import ObjectStore, StoreSettings, keys, open_store
 
 app = typer.Typer(help="Video to landmark tensors.")
 
@@ -287,7 +286,7 @@ def _statistics(store: ObjectStore, corpus: str, result: progress.Progress) -> T
         table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")
     broken = {failure.clip_id for failure in result.failures}
     for clip_id in result.clips:
-        key = layout.clip(corpus, clip_id)
+        key = keys.clip(corpus, clip_id)
         if clip_id in broken or (result.state is State.CANCELLED and store.stat(key) is None):
             continue
         clip = load(store.get(key), key)

@@ -24,8 +24,7 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP, use_
 from services.trainer.training import distributed
 from services.trainer.training.follower import follow
 from signet.errors import InvalidSetting
-from signet.store import ObjectStore, StoreSettings, open_store
-from signet.store import keys as layout
+from signet.store import ObjectStore, StoreSettings, keys, open_store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(analysis_cli.analyze)
@@ -120,7 +119,7 @@ def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], p
         console.print(line)
     if result.pretrained:
         return
-    curves = layout.run(run_id, "curves.svg")
+    curves = keys.run(run_id, "curves.svg")
     console.print(f"curves      {curves}")
     if plot is not None:
         plot.write_bytes(opened.get(curves))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.errors import DataLoss, InvalidInput, NotFound
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.corpus/1"
 
@@ -77,19 +76,19 @@ def finish_extraction(
     """
     notes: list[str] = []
     if shard.count > 1:
-        store.put(layout.corpus_shard(corpus, selection, str(shard)), b"{}")
+        store.put(keys.corpus_shard(corpus, selection, str(shard)), b"{}")
         # Written before it is counted: of shards that end together, each sees its own note, and the last one sees all.
-        listed = [info.key for info in store.list(layout.corpus_shards(corpus, selection))]
+        listed = [info.key for info in store.list(keys.corpus_shards(corpus, selection))]
         notes = [key for key in listed if key.endswith(f"-of-{shard.count}.json")]
         if len(notes) < shard.count:
             return None
-    prefix = layout.clips(corpus)
+    prefix = keys.clips(corpus)
     clips = tuple(info.key.removeprefix(prefix).removesuffix(".safetensors") for info in store.list(prefix))
     content = json.dumps([SCHEMA, corpus, extractor, clips]).encode()
     manifest = CorpusManifest(
         corpus=corpus, version=hashlib.sha256(content).hexdigest()[:16], extractor=extractor, clips=clips
     )
-    store.put(layout.corpus_manifest(corpus), manifest.model_dump_json(by_alias=True, indent=1).encode())
+    store.put(keys.corpus_manifest(corpus), manifest.model_dump_json(by_alias=True, indent=1).encode())
     for key in notes:
         store.delete(key)  # the next extraction of the same clips is another one
     return manifest
@@ -101,7 +100,7 @@ def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
     Raises:
         DataLoss: it cannot be read.
     """
-    key = layout.corpus_manifest(corpus)
+    key = keys.corpus_manifest(corpus)
     try:
         return CorpusManifest.model_validate_json(store.get(key))
     except NotFound:

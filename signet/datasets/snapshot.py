@@ -19,8 +19,7 @@ from signet.datasets.audit import near_identical
 from signet.datasets.twins import joined
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants, unlike
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.dataset/1"
 
@@ -268,10 +267,10 @@ def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> No
         repair: write over one that is there already, because it is damaged; otherwise that is left as it is.
     """
     name, version = dataset.manifest.name, dataset.manifest.version
-    key = layout.dataset_manifest(name, version)
+    key = keys.dataset_manifest(name, version)
     if not repair and store.stat(key):
         return
-    store.put(layout.dataset_shard(name, version), _encode(dataset.instants))
+    store.put(keys.dataset_shard(name, version), _encode(dataset.instants))
     manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
     if repair:
         return store.put(key, manifest)
@@ -288,7 +287,7 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
         NotFound: there is none of this name and version.
         DataLoss: its manifest cannot be read.
     """
-    key = layout.dataset_manifest(name, version)
+    key = keys.dataset_manifest(name, version)
     try:
         return Manifest.model_validate_json(store.get(key))
     except NotFound:
@@ -306,7 +305,7 @@ def load(store: ObjectStore, name: str, version: str) -> Dataset:
     """
     manifest = read_manifest(store, name, version)
     try:
-        return Dataset(manifest, _decode(store.get_mapped(layout.dataset_shard(name, version), manifest.shard_sha256)))
+        return Dataset(manifest, _decode(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256)))
     except (DataLoss, NotFound) as error:
         raise DataLoss(
             f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again: it makes them anew."

@@ -9,8 +9,7 @@ import pytest
 from signet import heldout
 from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.heldout import GlossErrors, HeldOut, Member
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 
 VOCABULARY = ("book", "chair", "drink")
 
@@ -101,7 +100,7 @@ def test_parts_that_do_not_fit_are_refused_by_whoever_writes_them(changes: dict[
 @pytest.mark.parametrize("cut", [0, 4, 100, -1])
 def test_damage_is_found(directory_store: DirectoryStore, cut: int) -> None:
     data = heldout.dump(_made())
-    directory_store.put(layout.held_out("run-1"), data[:cut])
+    directory_store.put(keys.held_out("run-1"), data[:cut])
     with pytest.raises(DataLoss, match=r"run-1/heldout.safetensors: not held-out predictions"):
         heldout.read(directory_store, "run-1")
     with pytest.raises(DataLoss, match="not held-out predictions"):

@@ -11,8 +11,7 @@ from signet import registry
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.registry import Alias, Metrics, ModelCard
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 
 FILES = {"model.onnx": b"onnx bytes", "model.safetensors": b"weights"}
 
@@ -37,7 +36,7 @@ def _card(version: str = "v1", name: str = "signet") -> ModelCard:
 
 
 def _alias(store: ObjectStore, alias: str = "latest") -> Alias:
-    return Alias.model_validate_json(store.get(layout.alias("signet", alias)))
+    return Alias.model_validate_json(store.get(keys.alias("signet", alias)))
 
 
 def test_a_published_model_is_found_by_alias_and_by_version(object_store: ObjectStore) -> None:
@@ -63,7 +62,7 @@ def test_a_card_from_before_there_was_a_beam_search_is_still_read(directory_stor
     fields = json.loads(_card().model_dump_json(by_alias=True))
     for newer in ("insertion_penalty", "repetition_penalty", "beam_width", "undoubted"):
         del fields[newer]
-    directory_store.put(layout.model("signet", "v1", "model.json"), json.dumps(fields).encode())
+    directory_store.put(keys.model("signet", "v1", "model.json"), json.dumps(fields).encode())
     card = registry.read_card(directory_store, "signet", "v1")
     assert card.decoder == ContinuousDecoder(DEFAULT_BEAM_WIDTH, blank_penalty=1.0)
 
@@ -109,7 +108,7 @@ def test_of_many_moves_at_once_none_is_lost(object_store: ObjectStore) -> None:
 
 
 def test_a_version_without_its_card_does_not_exist(object_store: ObjectStore) -> None:
-    object_store.create(layout.model("signet", "half", "model.onnx"), b"onnx bytes")
+    object_store.create(keys.model("signet", "half", "model.onnx"), b"onnx bytes")
     assert registry.versions(object_store, "signet") == []
     with pytest.raises(NotFound, match="`signet train` publishes one"):
         registry.resolve(object_store, "signet", "half")
@@ -125,10 +124,10 @@ def test_where_nothing_is_published_the_message_says_what_publishes(
 
 def test_a_damaged_file_is_never_served(directory_store: DirectoryStore) -> None:
     registry.publish(directory_store, _card(), FILES)
-    directory_store.put(layout.model("signet", "v1", "model.onnx"), b"onnx bytez")
+    directory_store.put(keys.model("signet", "v1", "model.onnx"), b"onnx bytez")
     with pytest.raises(DataLoss, match="damaged"):
         registry.read_file(directory_store, _card(), "model.onnx")
-    directory_store.delete(layout.model("signet", "v1", "model.onnx"))
+    directory_store.delete(keys.model("signet", "v1", "model.onnx"))
     with pytest.raises(DataLoss, match="is gone"):
         registry.read_file(directory_store, _card(), "model.onnx")
     with pytest.raises(NotFound, match=r"it has model\.onnx, model\.safetensors"):
@@ -137,10 +136,10 @@ def test_a_damaged_file_is_never_served(directory_store: DirectoryStore) -> None
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b'{"schema": "signet.model/1", "name": "signet"}'])
 def test_a_damaged_card_or_alias_is_data_loss(directory_store: DirectoryStore, damage: bytes) -> None:
-    directory_store.put(layout.model("signet", "v1", "model.json"), damage)
+    directory_store.put(keys.model("signet", "v1", "model.json"), damage)
     with pytest.raises(DataLoss, match="not a model card"):
         registry.read_card(directory_store, "signet", "v1")
-    directory_store.put(layout.alias("signet", "latest"), damage)
+    directory_store.put(keys.alias("signet", "latest"), damage)
     with pytest.raises(DataLoss, match="not an alias"):
         registry.resolve(directory_store, "signet", "latest")
 
@@ -151,4 +150,4 @@ def test_versions_sort_by_time_and_differ_by_content_and_run() -> None:
     assert registry.new_version("another", b"a")[-8:] != first[-8:]
     assert first[:-9] <= second[:-9]
     assert first[-8:] == hashlib.sha256(b"runa").hexdigest()[:8]
-    assert layout.check_name("model version", first) == first
+    assert keys.check_name("model version", first) == first

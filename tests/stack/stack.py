@@ -18,8 +18,7 @@ from pydantic import SecretStr
 from signet import registry
 from signet.errors import NotFound, SignetError
 from signet.rpc.client import Client, signet_errors
-from signet.store import ObjectStore, StoreSettings, open_store
-from signet.store import keys as layout
+from signet.store import ObjectStore, StoreSettings, keys, open_store
 from signet.v1 import evaluator_pb2 as pb
 from tests.conftest import ROOT
 
@@ -163,7 +162,7 @@ class Stack:
 
 def stored_clips(store: ObjectStore) -> dict[str, str]:
     """Key and etag of every landmark tensor that is stored."""
-    return {info.key: info.etag for info in store.list(layout.clips("wlasl"))}
+    return {info.key: info.etag for info in store.list(keys.clips("wlasl"))}
 
 
 def published(store: ObjectStore) -> str:

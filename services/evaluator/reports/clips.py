@@ -18,8 +18,7 @@ from signet.datasets.audit import near_identical
 from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, SourceClip
 from signet.datasets.twins import joined
 from signet.errors import Conflict, InvalidInput
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 Frames = npt.NDArray[np.float32]
 
@@ -91,10 +90,10 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
 def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     manifest = snapshot.manifest
     known = set(manifest.vocabulary)
-    keys = [info.key for info in store.list(layout.clips(manifest.corpus))] if manifest.corpus else []
+    stored = [info.key for info in store.list(keys.clips(manifest.corpus))] if manifest.corpus else []
     with ThreadPoolExecutor(_READERS) as readers:
-        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), keys)
-        records = [landmarks.read_record(head, key) for head, key in zip(heads, keys, strict=True)]
+        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), stored)
+        records = [landmarks.read_record(head, key) for head, key in zip(heads, stored, strict=True)]
         # A snapshot has a split or it has none; but a clip may have been moved from one to another since.
         trained = {clip.clip_id for clip in manifest.clips}
         there = [record for record in records if record.split == split and record.clip_id not in trained]
@@ -154,7 +153,7 @@ def _twins(snapshot: Dataset, new: Dataset) -> tuple[tuple[str, ...], ...]:
 
 
 def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:
-    key = layout.clip(name, clip_id)
+    key = keys.clip(name, clip_id)
     data = store.get(key)
     return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest()).sampled()
 

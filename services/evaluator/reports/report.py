@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from signet.errors import DataLoss, NotFound
 from signet.heldout import CROSS_VALIDATION
 from signet.statistics.intervals import wilson
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -378,14 +377,14 @@ def new_report_id(content: str, now: datetime | None = None) -> str:
 
 def store_report(store: ObjectStore, report: Report, html: str) -> None:
     """Keep a report: its page first, its figures last, so that a listed report is a whole one."""
-    store.create(layout.report(report.report_id, HTML_FILE), html.encode())
-    store.create(layout.report(report.report_id, JSON_FILE), report.to_json())
+    store.create(keys.report(report.report_id, HTML_FILE), html.encode())
+    store.create(keys.report(report.report_id, JSON_FILE), report.to_json())
 
 
 def read_json(store: ObjectStore, report_id: str) -> bytes:
     """report.json as stored. Raises `NotFound`."""
     try:
-        return store.get(layout.report(report_id, JSON_FILE))
+        return store.get(keys.report(report_id, JSON_FILE))
     except NotFound:
         raise NotFound(
             f"{store.url}: no report {report_id!r}. `signet reports` lists them; `signet evaluate` writes one."
@@ -395,7 +394,7 @@ def read_json(store: ObjectStore, report_id: str) -> bytes:
 def read_html(store: ObjectStore, report_id: str) -> str:
     """report.html as stored. Raises `NotFound`."""
     try:
-        return store.get(layout.report(report_id, HTML_FILE)).decode()
+        return store.get(keys.report(report_id, HTML_FILE)).decode()
     except NotFound:
         raise NotFound(f"{store.url}: report {report_id!r} has no page. `signet reports` lists reports.") from None
 
@@ -415,9 +414,9 @@ def read_report(store: ObjectStore, report_id: str) -> Report:
 
 def list_reports(store: ObjectStore, limit: int | None = None) -> Sequence[Report]:
     """Complete reports, newest first, all or at most `limit`. One that cannot be read is logged and passed over."""
-    prefix = layout.reports()
-    keys = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    ids = sorted((key.removesuffix(f"/{JSON_FILE}") for key in keys if key.endswith(f"/{JSON_FILE}")), reverse=True)
+    prefix = keys.reports()
+    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
+    ids = sorted((name.removesuffix(f"/{JSON_FILE}") for name in names if name.endswith(f"/{JSON_FILE}")), reverse=True)
 
     def read(report_id: str) -> Report | None:
         try:

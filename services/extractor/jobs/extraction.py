@@ -24,8 +24,7 @@ from services.extractor.video.decode import Segment, read_file
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks, SignetError, Unavailable
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class Extraction:
         shard: Shard = Shard(),  # noqa: B008  (frozen)
         on_change: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        layout.clips(name)
+        keys.clips(name)
         self.name = name
         self._corpus = corpus
         self._choice = choice
@@ -164,7 +163,7 @@ class Extraction:
 
     def _keep(self, instance: Instance, outcome: Extracted) -> None:
         start = time.perf_counter()
-        key = layout.clip(self.name, instance.video_id)
+        key = keys.clip(self.name, instance.video_id)
         if not self._create(key, outcome.data):
             self._metrics.count("present")
             return self._change(present=self._progress.present + 1)
@@ -224,7 +223,7 @@ class Extraction:
 
         Every extraction does so before it writes, so one clip speaks for all.
         """
-        self._keys = {info.key for info in self._store.list(layout.clips(self.name))}
+        self._keys = {info.key for info in self._store.list(keys.clips(self.name))}
         for key in sorted(self._keys)[:1]:
             self._check_extractor(key, self._record(key))
 
@@ -238,7 +237,7 @@ class Extraction:
         Raises:
             AlreadyExists: the store has something else under its key.
         """
-        key = layout.clip(self.name, instance.video_id)
+        key = keys.clip(self.name, instance.video_id)
         if key not in self._keys:
             return None
         try:
@@ -265,7 +264,7 @@ class Extraction:
     def _taken(self, key: str, what: str) -> AlreadyExists:
         return AlreadyExists(
             f"{self._store.url}/{key}: is there already, {what}. Landmarks of different origin are never mixed: choose "
-            f"another --corpus than {self.name!r}, or delete {layout.clips(self.name)} first."
+            f"another --corpus than {self.name!r}, or delete {keys.clips(self.name)} first."
         )
 
     def _labels(self, instance: Instance) -> Labels:

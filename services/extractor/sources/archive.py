@@ -27,7 +27,7 @@ from services.extractor.sources import handedness
 from signet.errors import ClipError, InvalidInput, NotFound
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import HAND_JOINTS, MAX_FRAMES
-from signet.store import keys as layout
+from signet.store import keys
 
 FRAMES, INDEX = "frames.npz", "index.csv"
 
@@ -212,7 +212,7 @@ def _read_index(path: Path, total: int) -> tuple[tuple[Row, ...], tuple[Failure,
 
 def _row(line: Mapping[str, str], total: int) -> Row:
     row = Row(
-        clip_id=layout.check_name("clip", line["video_id"]),
+        clip_id=keys.check_name("clip", line["video_id"]),
         start=int(line["start"]),
         frames=int(line["frames"]),
         fps=float(line.get("fps") or 0),

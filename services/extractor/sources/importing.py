@@ -19,8 +19,7 @@ from services.extractor.sources.wlasl import Instance
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks
 from signet.landmarks import HEADER_BYTES, PARTS, ClipRecord, Landmarks, dump, read_record
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 # How archives become tensors. Raise it when that changes.
 _CONVERSION = "signet-import-1"
@@ -125,14 +124,14 @@ class _Importer:
         self._store = store
         self._corpus = corpus
         self._extractor = fingerprint(archive)
-        self._stored = {info.key for info in store.list(layout.clips(corpus))}
+        self._stored = {info.key for info in store.list(keys.clips(corpus))}
         # One clip speaks for all: whoever adds to a corpus looks first. So nothing is added to what others made.
         for key in sorted(self._stored)[:1]:
             self._check(key, self._record(key), {"extractor": self._extractor})
 
     def bring(self, row: Row, instance: Instance) -> int | Failure:
         """Store a clip: how many frames were stored, 0 if it was there already; or why it cannot be used."""
-        key = layout.clip(self._corpus, row.clip_id)
+        key = keys.clip(self._corpus, row.clip_id)
         try:
             record = self._describe(row, instance)
             if key in self._stored:
@@ -195,5 +194,5 @@ class _Importer:
     def _taken(self, key: str, what: str) -> AlreadyExists:
         return AlreadyExists(
             f"{self._store.url}/{key}: is there already, {what}. Landmarks of different origin are never mixed: choose "
-            f"another --corpus than {self._corpus!r}, or delete {layout.clips(self._corpus)} first."
+            f"another --corpus than {self._corpus!r}, or delete {keys.clips(self._corpus)} first."
         )

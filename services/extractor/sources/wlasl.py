@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound
-from signet.store import keys as layout
+from signet.store import keys
 
 METADATA = "WLASL_v0.3.json"
 SPLITS = ("train", "val", "test")
@@ -208,7 +208,7 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
         ) from error
     instances = tuple(
         Instance(
-            video_id=layout.check_name("clip", found.video_id),
+            video_id=keys.check_name("clip", found.video_id),
             gloss=entry.gloss,
             split=found.split,
             signer=found.signer_id,

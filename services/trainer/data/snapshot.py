@@ -23,8 +23,7 @@ from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord, sampling
-from signet.store import ObjectInfo, ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectInfo, ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +70,8 @@ def take(
         NotReady: the corpus has no labelled training clips, or the supplement adds none.
         Conflict: the clips of either were made by different extractors.
     """
-    stored = list(store.list(layout.clips(corpus)))
-    added = list(store.list(layout.clips(supplement))) if supplement else []
+    stored = list(store.list(keys.clips(corpus)))
+    added = list(store.list(keys.clips(supplement))) if supplement else []
     choice = Choice(max_glosses, samples_per_gloss, auxiliary_glosses)
     question = _question(store, [*stored, *added], choice)
     version = store.cache.noted(question)
@@ -210,7 +209,7 @@ class _Corpus:
     def read(self, records: Sequence[ClipRecord]) -> list[SampledClip]:
         """These clips, whole."""
         missing = [record.clip_id for record in records if record.clip_id not in self._sampled]
-        self._read_whole([layout.clip(self._name, clip_id) for clip_id in missing])
+        self._read_whole([keys.clip(self._name, clip_id) for clip_id in missing])
         return [self._sampled[record.clip_id] for record in records]
 
     def _read_whole(self, keys: Iterable[str]) -> None:

@@ -17,8 +17,7 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
 from signet import landmarks, registry
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks
-from signet.store import ObjectStore, StoreSettings, open_store
-from signet.store import keys as layout
+from signet.store import ObjectStore, StoreSettings, keys, open_store
 
 StoreOption = Annotated[
     str | None,
@@ -82,8 +81,8 @@ def analyze(
     if keep:
         within = f"analysis/{against}/" if against else "analysis/"
         for file, data in files.items():
-            opened.put(layout.run(ids[0], f"{within}{_safe(file)}"), data)
-        console.print(f"kept        {layout.run(ids[0], within)} in {opened.url}")
+            opened.put(keys.run(ids[0], f"{within}{_safe(file)}"), data)
+        console.print(f"kept        {keys.run(ids[0], within)} in {opened.url}")
 
 
 def features(
@@ -147,7 +146,7 @@ def _of_file(file: Path) -> Landmarks:
 
 
 def _of_corpus(store: ObjectStore, corpus: str, clip_id: str) -> Landmarks:
-    key = layout.clip(corpus, clip_id)
+    key = keys.clip(corpus, clip_id)
     try:
         return landmarks.load(store.get(key), f"{store.url}/{key}")
     except NotFound:

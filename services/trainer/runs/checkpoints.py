@@ -21,8 +21,7 @@ from services.trainer.runs.progress import PROGRESS, MemberProgress, Owner, Prog
 from services.trainer.runs.store_retry import Patience
 from services.trainer.training.epoch import Epoch
 from signet.errors import Conflict, DataLoss, NotFound, SignetError
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 WEIGHTS = "weights.safetensors"
 
@@ -247,7 +246,7 @@ class Checkpoints:
         if _sha256(data) != member.sha256:
             raise DataLoss(
                 f"{self._store.url}/{key} is {'damaged' if data else 'gone'}. Delete "
-                f"{layout.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
+                f"{keys.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
             )
         return data
 
@@ -264,7 +263,7 @@ class Checkpoints:
         if [epoch.number for epoch in known] != list(range(1, epochs + 1)):
             raise DataLoss(
                 f"{self._store.url}/{key} does not hold epochs 1 to {epochs}, which its state has seen. Delete "
-                f"{layout.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
+                f"{keys.run(self._run_id, PROGRESS)}, and the run begins from its first epoch."
             )
         return known
 
@@ -291,7 +290,7 @@ class Checkpoints:
         )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         written = self._progress.model_copy(update={"members": members, "seconds": self.seconds, "updated": now})
-        self._store.put(layout.run(self._run_id, PROGRESS), written.model_dump_json(by_alias=True, indent=1).encode())
+        self._store.put(keys.run(self._run_id, PROGRESS), written.model_dump_json(by_alias=True, indent=1).encode())
         self._progress = written
 
     def check_owner(self) -> None:
@@ -308,7 +307,7 @@ class Checkpoints:
             )
 
     def _key(self, place: Place, name: str) -> str:
-        return layout.run(self._run_id, member_file(len(self._members), place, name))
+        return keys.run(self._run_id, member_file(len(self._members), place, name))
 
 
 def begin(

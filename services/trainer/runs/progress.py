@@ -12,8 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.errors import DataLoss, NotFound
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.run/1"
 PROGRESS = "progress.json"
@@ -134,7 +133,7 @@ def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
     Raises:
         DataLoss: it cannot be read.
     """
-    key = layout.run(run_id, PROGRESS)
+    key = keys.run(run_id, PROGRESS)
     try:
         return Progress.model_validate_json(store.get(key))
     except NotFound:

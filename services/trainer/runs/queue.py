@@ -22,8 +22,7 @@ from services.trainer.runs.resume import continued
 from services.trainer.runs.run import new_run_id, resume, run
 from signet.errors import Busy, Conflict, DataLoss, NotFound, NotReady, SignetError, Unavailable
 from signet.rpc.gpu import Nvml
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -335,8 +334,8 @@ def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
         if "result.json" not in names:
             continue
         try:
-            result = Result.model_validate_json(store.get(layout.run(run_id, "result.json")))
-            config = TrainConfig.stored(store.get(layout.run(run_id, "config.json")))
+            result = Result.model_validate_json(store.get(keys.run(run_id, "result.json")))
+            config = TrainConfig.stored(store.get(keys.run(run_id, "config.json")))
         except (ValidationError, NotFound) as error:
             _log.warning("%s/runs/%s/: not a run of this version, and left out (%s)", store.url, run_id, error)
             continue
@@ -355,7 +354,7 @@ def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
 
 
 def _ended(store: ObjectStore, run_id: str) -> Summary:
-    key = layout.run(run_id, "result.json")
+    key = keys.run(run_id, "result.json")
     try:
         result = Result.model_validate_json(store.get(key))
     except ValidationError as error:

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
 from signet.errors import DataLoss, InvalidInput, NotFound, NotReady
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 # What a run that is continued may be told otherwise: where it is trained, and nothing of what is learnt.
 OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
@@ -28,7 +27,7 @@ def continued(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> Tr
         InvalidInput: a change would train something else.
         DataLoss: its configuration is not one of this version.
     """
-    key = layout.run(run_id, "config.json")
+    key = keys.run(run_id, "config.json")
     try:
         config = TrainConfig.stored(store.get(key))
     except NotFound:
@@ -38,7 +37,7 @@ def continued(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> Tr
             f"{store.url}/{key}: not a configuration of this version ({error.error_count()} faults). Go on with the "
             "version that began the run, or begin a new one."
         ) from error
-    if store.stat(layout.run(run_id, "result.json")):
+    if store.stat(keys.run(run_id, "result.json")):
         raise NotReady(f"run {run_id} has ended, and there is nothing to go on with. `signet runs` lists those.")
     refused = sorted(
         name for name, value in changes.items() if name not in OPERATIONAL and value != getattr(config, name)

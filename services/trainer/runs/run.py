@@ -38,8 +38,7 @@ from signet.datasets import snapshot as datasets
 from signet.datasets.snapshot import TRAIN, VAL
 from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
 from signet.registry import ModelCard
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 
 def new_run_id() -> str:
@@ -62,9 +61,9 @@ def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corp
         SignetError: the run cannot begin or go on; nothing is published then.
     """
     # Refused now, not when the model is to be published.
-    layout.check_name("model", config.model_name)
+    keys.check_name("model", config.model_name)
     config = config.model_copy(update={"start_from": start.pinned(store, config.start_from)})
-    store.create(layout.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
+    store.create(keys.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
     return _Run(store, config, run_id, hooks, None, corpus_version).to_its_end()
 
 
@@ -311,7 +310,7 @@ class _Run:
         """Write the result; the run has ended with it."""
         kept = self._checkpoints
         written = result.model_dump_json(indent=1).encode()
-        kept.insist(lambda: self._store.put(layout.run(self._run_id, "result.json"), written))
+        kept.insist(lambda: self._store.put(keys.run(self._run_id, "result.json"), written))
         # What is left of them is in nobody's way.
         with contextlib.suppress(Unavailable):
             kept.clear()
@@ -346,7 +345,7 @@ class _Run:
         glosses = len(self._dataset.manifest.vocabulary)
         title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
         drawn = curves.draw(histories, self._config.num_epochs, self._config.start, self._goal, title)
-        self._checkpoints.insist(lambda: self._store.put(layout.run(self._run_id, "curves.svg"), drawn))
+        self._checkpoints.insist(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), drawn))
 
     @property
     def _goal(self) -> float:

@@ -27,8 +27,7 @@ from signet.datasets import snapshot as datasets
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.datasets.twins import with_twins
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 # Fields in which both must agree, or the weights do not fit; the head too, where the start has one that was trained.
 _SHAPES = ("branches", "hidden_dim", "hand_dim", "num_layers", "without")
@@ -222,7 +221,7 @@ def pinned(store: ObjectStore, name: str) -> str:
     Raises:
         NotFound: there is neither such a run nor such a model.
     """
-    if not name or ("@" not in name and store.stat(layout.run(name, "config.json"))):
+    if not name or ("@" not in name and store.stat(keys.run(name, "config.json"))):
         return name
     model, _, version = name.partition("@")
     try:
@@ -253,7 +252,7 @@ def read(store: ObjectStore, name: str, folds: int) -> Start | None:
 
 
 def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
-    config = _config(store.get(layout.run(run_id, "config.json")), f"run {run_id}")
+    config = _config(store.get(keys.run(run_id, "config.json")), f"run {run_id}")
     progress = read_progress(store, run_id)
     count = folds if folds and config.folds == folds else 1
     members = progress.members if progress else ()
@@ -265,7 +264,7 @@ def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
     ]
     if progress is None or len(kept) < count:
         all_folds = ", in all folds" if count > 1 else ""
-        ended = store.stat(layout.run(run_id, "result.json"))
+        ended = store.stat(keys.run(run_id, "result.json"))
         published = "" if config.pretrain or config.folds else ", or name the model that it published"
         raise NotReady(
             f"--start-from {run_id}: the run has kept no weights, since its first member is not trained to its end"
@@ -282,9 +281,9 @@ def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
 
 def _weights(store: ObjectStore, run_id: str, member: MemberProgress, members: int) -> bytes:
     """What a member has learnt; nothing where it has not been trained to its end."""
-    if not (member.done or store.stat(layout.run(run_id, "result.json"))):
+    if not (member.done or store.stat(keys.run(run_id, "result.json"))):
         return b""
-    key = layout.run(run_id, member_file(members, (member.fold, member.seed), KEPT))
+    key = keys.run(run_id, member_file(members, (member.fold, member.seed), KEPT))
     try:
         data = store.get(key)
     except NotFound:

@@ -20,7 +20,7 @@ from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
 from signet.rpc.limits import CHANNEL_OPTIONS
-from signet.store import keys as layout
+from signet.store import keys
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def test_an_evaluation_is_run_listed_and_read_over_the_wire(world: "World", card
         listed = (await calls.evaluation.ListReports(evaluator_pb2.ListReportsRequest())).reports
         assert list(listed) == [second, first]
         read = await calls.evaluation.GetReport(evaluator_pb2.GetReportRequest(report_id=first.report_id))
-        assert read.json.encode() == world.store.get(layout.report(first.report_id, "report.json"))
+        assert read.json.encode() == world.store.get(keys.report(first.report_id, "report.json"))
         assert read.html.startswith("<!DOCTYPE html>")
         accuracy = f'signet_evaluator_report_accuracy{{name="signet",split="val",version="{card.version}"}} 0.857'
         assert accuracy in await calls.metrics()

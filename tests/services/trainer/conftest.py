@@ -10,8 +10,7 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
 from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import Dataset, SourceClip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 
 GLOSSES = ("book", "drink", "who")
 FPS = 25.0
@@ -98,7 +97,7 @@ def fill(clips: list[Landmarks]) -> Fill:
 
     def put(store: ObjectStore) -> ObjectStore:
         for clip in clips:
-            store.create(layout.clip("wlasl", clip.record.clip_id), dump(clip))
+            store.create(keys.clip("wlasl", clip.record.clip_id), dump(clip))
         return store
 
     return put

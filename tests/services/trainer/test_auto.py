@@ -23,8 +23,7 @@ from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import NotFound
 from signet.landmarks import dump
 from signet.registry import LATEST
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
 
 
@@ -76,7 +75,7 @@ def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
         time.sleep(1)
         assert len(published(directory_store)) == 1
 
-        directory_store.create(layout.clip("wlasl", "late"), dump(moving_clip("late", "book", "train", 77)))
+        directory_store.create(keys.clip("wlasl", "late"), dump(moving_clip("late", "book", "train", 77)))
         complete(directory_store)
         wait_for(lambda: len(published(directory_store)) == 2, log)
         wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"] * 2, log)
@@ -131,12 +130,12 @@ def test_a_run_that_another_process_seems_to_train_is_waited_for(
     complete(directory_store)
     corpus = read_manifest(directory_store, "wlasl")
     assert corpus is not None
-    directory_store.put(layout.run("r", "config.json"), TrainConfig().model_dump_json().encode())
+    directory_store.put(keys.run("r", "config.json"), TrainConfig().model_dump_json().encode())
     progress = {
         "dataset_name": "d", "dataset_version": "v", "corpus_version": corpus.version, "seconds": 1, "members": (),
         "owner": {"token": "t", "host": "another", "pid": 1}, "updated": "2999-01-01T00:00:00+00:00",
     }  # fmt: skip
-    directory_store.put(layout.run("r", "progress.json"), json.dumps(progress).encode())
+    directory_store.put(keys.run("r", "progress.json"), json.dumps(progress).encode())
     runs = Runs(directory_store, TrainerMetrics(CollectorRegistry()))
     assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._look())
     assert "run r seems to be under way in process 1 on another" in caplog.text

@@ -4,13 +4,12 @@ import pytest
 
 from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import DataLoss, InvalidInput
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 
 def put_clips(store: ObjectStore, *clip_ids: str) -> None:
     for clip_id in clip_ids:
-        store.create(layout.clip("wlasl", clip_id), b"landmarks")
+        store.create(keys.clip("wlasl", clip_id), b"landmarks")
 
 
 def test_a_finished_extraction_says_which_clips_the_corpus_holds(object_store: ObjectStore) -> None:
@@ -54,6 +53,6 @@ def test_a_shard_that_does_not_exist_is_named(text: str) -> None:
 
 
 def test_a_damaged_manifest_is_named(object_store: ObjectStore) -> None:
-    object_store.put(layout.corpus_manifest("wlasl"), b"<html>")
+    object_store.put(keys.corpus_manifest("wlasl"), b"<html>")
     with pytest.raises(DataLoss, match=r"corpora/wlasl/manifest\.json"):
         read_manifest(object_store, "wlasl")

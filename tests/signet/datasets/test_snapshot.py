@@ -11,8 +11,7 @@ from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import Audit, SourceClip
 from signet.errors import DataLoss, NotFound
 from signet.landmarks import dump, to_instants, to_model_input
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.conftest import MakeClip
 
 SHA = {letter: hashlib.sha256(letter.encode()).hexdigest() for letter in "abc"}
@@ -78,7 +77,7 @@ def test_a_shard_is_what_safetensors_itself_would_write(
 ) -> None:
     made = dataset.build("wlasl", sources)
     dataset.publish(directory_store, made)
-    shard = directory_store.get(layout.dataset_shard("wlasl", made.manifest.version))
+    shard = directory_store.get(keys.dataset_shard("wlasl", made.manifest.version))
     assert shard == safetensors.numpy.save({"frames": made.instants})
 
 
@@ -89,8 +88,8 @@ def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
     frames = np.ascontiguousarray(made.frames)
     shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": frames}, {"by": "somebody"})
     manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
-    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
-    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    directory_store.put(keys.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
     back = dataset.load(directory_store, "wlasl", "v")
     assert np.array_equal(back.frames, frames, equal_nan=True)
     assert back.instants.shape[1] == 1
@@ -122,8 +121,8 @@ def test_a_shard_of_something_else_is_data_loss(
     shard = safetensors.numpy.save(tensors)
     manifest = dataset.build("wlasl", sources).manifest
     manifest = manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
-    directory_store.put(layout.dataset_shard("wlasl", "v"), shard)
-    directory_store.put(layout.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
+    directory_store.put(keys.dataset_shard("wlasl", "v"), shard)
+    directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
     with pytest.raises(DataLoss, match="cannot be read"):
         dataset.load(directory_store, "wlasl", "v")
 
@@ -139,7 +138,7 @@ def test_damaged_frames_are_never_trained_on(
 ) -> None:
     made = dataset.build("wlasl", sources)
     dataset.publish(directory_store, made)
-    key = layout.dataset_shard("wlasl", made.manifest.version)
+    key = keys.dataset_shard("wlasl", made.manifest.version)
     whole = bytearray(directory_store.get(key))
     whole[-1] ^= 1
     directory_store.put(key, bytes(whole) if damage is None else damage)
@@ -148,7 +147,7 @@ def test_damaged_frames_are_never_trained_on(
 
 
 def test_a_damaged_manifest_is_data_loss(directory_store: DirectoryStore) -> None:
-    directory_store.put(layout.dataset_manifest("wlasl", "v"), b'{"schema": "signet.dataset/1"}')
+    directory_store.put(keys.dataset_manifest("wlasl", "v"), b'{"schema": "signet.dataset/1"}')
     with pytest.raises(DataLoss, match="not a dataset manifest"):
         dataset.load(directory_store, "wlasl", "v")
 
@@ -158,7 +157,7 @@ def test_a_snapshot_is_complete_only_with_its_manifest(
 ) -> None:
     made = dataset.build("wlasl", sources)
     dataset.publish(directory_store, made)
-    directory_store.delete(layout.dataset_manifest("wlasl", made.manifest.version))
+    directory_store.delete(keys.dataset_manifest("wlasl", made.manifest.version))
     with pytest.raises(NotFound):
         dataset.load(directory_store, "wlasl", made.manifest.version)
 

@@ -3,22 +3,22 @@
 import pytest
 
 from signet.errors import InvalidInput
-from signet.store import keys as layout
+from signet.store import keys
 
 
 def test_keys_are_those_that_other_programs_rely_on() -> None:
-    assert layout.clip("wlasl", "07069") == "landmarks/v1/wlasl/07069.safetensors"
-    assert layout.dataset_manifest("wlasl20", "abc") == "datasets/wlasl20/abc/manifest.json"
-    assert layout.dataset_shard("wlasl20", "abc") == "datasets/wlasl20/abc/shard-00000.safetensors"
-    assert layout.run("r1", "config.json") == "runs/r1/config.json"
-    assert layout.model("signet", "v1", "model.onnx") == "models/signet/v1/model.onnx"
-    assert layout.alias("signet", "latest") == "models/signet/aliases/latest.json"
-    assert layout.report("r1", "report.json") == "reports/r1/report.json"
+    assert keys.clip("wlasl", "07069") == "landmarks/v1/wlasl/07069.safetensors"
+    assert keys.dataset_manifest("wlasl20", "abc") == "datasets/wlasl20/abc/manifest.json"
+    assert keys.dataset_shard("wlasl20", "abc") == "datasets/wlasl20/abc/shard-00000.safetensors"
+    assert keys.run("r1", "config.json") == "runs/r1/config.json"
+    assert keys.model("signet", "v1", "model.onnx") == "models/signet/v1/model.onnx"
+    assert keys.alias("signet", "latest") == "models/signet/aliases/latest.json"
+    assert keys.report("r1", "report.json") == "reports/r1/report.json"
 
 
 @pytest.mark.parametrize("name", ["a", "wlasl", "07069", "WLASL-100_v0.3", "x" * 128])
 def test_a_plain_name_is_taken(name: str) -> None:
-    assert layout.check_name("corpus", name) == name
+    assert keys.check_name("corpus", name) == name
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_a_plain_name_is_taken(name: str) -> None:
 )
 def test_a_name_that_could_lead_elsewhere_is_refused_by_name(name: str) -> None:
     with pytest.raises(InvalidInput, match="cannot name a corpus: use 1 to 128 letters"):
-        layout.clips(name)
+        keys.clips(name)

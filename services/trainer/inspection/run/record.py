@@ -21,8 +21,7 @@ from signet.datasets import snapshot as datasets
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.errors import DataLoss, NotFound, NotReady
 from signet.heldout import HeldOut
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 # The newest run that there is, instead of a run's id.
 LATEST = "latest"
@@ -137,7 +136,7 @@ class _Reader:
         )
 
     def _settings(self) -> dict[str, Any]:
-        key = layout.run(self.run_id, "config.json")
+        key = keys.run(self.run_id, "config.json")
         try:
             settings = json.loads(self.store.get(key))
         except NotFound:
@@ -161,7 +160,7 @@ class _Reader:
             return None
 
     def _result(self) -> Result | None:
-        key = layout.run(self.run_id, "result.json")
+        key = keys.run(self.run_id, "result.json")
         try:
             return Result.model_validate_json(self.store.get(key))
         except NotFound:
@@ -206,7 +205,7 @@ class _Reader:
 
     def _history(self, file: str) -> tuple[Epoch, ...]:
         try:
-            data = self.store.get(layout.run(self.run_id, file))
+            data = self.store.get(keys.run(self.run_id, file))
         except NotFound:
             return ()
         try:
@@ -284,7 +283,7 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
         raise NotFound(f"there are no weights of seed {seed} in the store.")
     found = {}
     for member in members:
-        key = layout.run(record.run_id, member.weights)
+        key = keys.run(record.run_id, member.weights)
         try:
             data = store.get(key)
         except NotFound:

@@ -16,8 +16,7 @@ from signet.datasets.snapshot import SUPPLEMENT, Dataset
 from signet.errors import Conflict, InvalidInput
 from signet.landmarks import Landmarks
 from signet.registry import ModelCard
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 from tests.services.evaluator.conftest import GLOSSES, place_of
 from tests.services.evaluator.reports.test_report import Page
 
@@ -30,7 +29,7 @@ BOOK, CHAIR = place_of(0, len(GLOSSES)), place_of(1, len(GLOSSES))
 def extract(store: ObjectStore, *clips: Landmarks, finish: bool = True) -> None:
     """Put clips into the corpus, as the extractor does."""
     for clip in clips:
-        store.put(layout.clip("made", clip.record.clip_id), landmarks.dump(clip))
+        store.put(keys.clip("made", clip.record.clip_id), landmarks.dump(clip))
     if finish:
         corpus.finish_extraction(store, "made", "made/1", Shard(), "all")
 
@@ -96,7 +95,7 @@ def test_twins_of_training_clips_are_not_counted_and_are_listed(
     assert f"t2 (book) = {trained.clip_id}" in note(report, "Twins of training clips are left out")
     assert report.synonym_aware is not None, "one recording stands under book and chair, though it is not counted"
 
-    world.store.delete(layout.clip("made", "t3"))
+    world.store.delete(keys.clip("made", "t3"))
     with pytest.raises(
         InvalidInput, match="all 2 clips of corpus 'made' show recordings that the model was trained on"
     ):

@@ -15,7 +15,7 @@ from signet.decoding import best_path, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.registry import ModelCard
 from signet.statistics.intervals import wilson
-from signet.store import keys as layout
+from signet.store import keys
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -29,9 +29,9 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_clips(
     world: "World", snapshot: Dataset, card: ModelCard
 ) -> None:
     report, _ = evaluate(world.store, "signet")
-    stored = json.loads(world.store.get(layout.report(report.report_id, "report.json")))
+    stored = json.loads(world.store.get(keys.report(report.report_id, "report.json")))
 
-    session = ort.InferenceSession(world.store.get(layout.model("signet", card.version, "model.onnx")))
+    session = ort.InferenceSession(world.store.get(keys.model("signet", card.version, "model.onnx")))
     right = right5 = greedy = empty = blanks = frames = 0
     truth_p, cells = [], Counter[tuple[str, str]]()
     for clip in snapshot.split("val"):
@@ -142,14 +142,14 @@ def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(w
     assert [now.done for now in seen] == sorted({now.done for now in seen})
     assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 14, 14)
 
-    before = [info.key for info in world.store.list(layout.reports())]
+    before = [info.key for info in world.store.list(keys.reports())]
 
     def stop(_: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(world.store, "signet", watch=stop)
-    assert [info.key for info in world.store.list(layout.reports())] == before
+    assert [info.key for info in world.store.list(keys.reports())] == before
 
 
 def test_what_cannot_be_evaluated_is_named(world: "World", snapshot: Dataset, card: ModelCard) -> None:

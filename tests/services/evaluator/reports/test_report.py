@@ -12,7 +12,7 @@ from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.report import Report
 from signet.errors import DataLoss, NotFound
 from signet.registry import ModelCard
-from signet.store import keys as layout
+from signet.store import keys
 from tests import strict_html
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_a_stored_report_comes_back_as_it_was(world: "World", card: ModelCard) -
     assert reports.read_report(world.store, made.report_id) == made
     assert Report.model_validate_json(made.to_json()) == made
     assert reports.read_html(world.store, made.report_id) == page
-    assert world.store.stat(layout.report(made.report_id, "report.html"))
+    assert world.store.stat(keys.report(made.report_id, "report.html"))
 
 
 def test_ids_sort_by_time() -> None:
@@ -46,8 +46,8 @@ def test_a_damaged_report_is_logged_and_left_out_of_the_list(
 ) -> None:
     first, _ = evaluate(world.store, "signet")
     second, _ = evaluate(world.store, "signet", split="train")
-    world.store.put(layout.report("19990101T000000000Z-00000000", "report.json"), b'{"half":')
-    world.store.put(layout.report("20990101T000000000Z-00000000", "report.html"), b"a page whose figures never came")
+    world.store.put(keys.report("19990101T000000000Z-00000000", "report.json"), b'{"half":')
+    world.store.put(keys.report("20990101T000000000Z-00000000", "report.html"), b"a page whose figures never came")
     with caplog.at_level(logging.WARNING):
         assert [made.report_id for made in reports.list_reports(world.store)] == [second.report_id, first.report_id]
     assert "19990101T000000000Z-00000000" in caplog.text

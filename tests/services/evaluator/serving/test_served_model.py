@@ -14,8 +14,7 @@ from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.errors import NotReady
 from signet.registry import LATEST, ModelCard
-from signet.store import ObjectStore
-from signet.store import keys as layout
+from signet.store import ObjectStore, keys
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -48,7 +47,7 @@ def test_a_damaged_version_is_logged_once_and_taken_when_it_has_been_restored(
     clock = Clock()
     served, metrics = serving(world.store, clock=clock)
     newer = world.publish(snapshot, blank_penalty=0.0)
-    key = layout.model(newer.name, newer.version, "model.onnx")
+    key = keys.model(newer.name, newer.version, "model.onnx")
     whole = world.store.get(key)
     world.store.put(key, whole[:-1])
     caplog.clear()

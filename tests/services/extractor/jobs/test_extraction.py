@@ -21,8 +21,7 @@ from services.extractor.sources.wlasl import read_wlasl
 from signet.datasets.corpus import Shard, read_manifest
 from signet.errors import InvalidInput, Unavailable
 from signet.landmarks import Landmarks, dump, load
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.extractor.conftest import SHORT, MakeCorpus, MakeVideo
 
 pytestmark = pytest.mark.clips
@@ -106,8 +105,8 @@ def test_broken_files_are_named_and_counted_and_the_others_unharmed(
         assert count == 2
 
     stored = run.objects()
-    assert set(stored) == {layout.clip("wlasl", clip_id) for clip_id in SHORT[:2]}
-    clip = load(stored[layout.clip("wlasl", SHORT[0])])
+    assert set(stored) == {keys.clip("wlasl", clip_id) for clip_id in SHORT[:2]}
+    clip = load(stored[keys.clip("wlasl", SHORT[0])])
     assert clip.record.source_sha256 == hashlib.sha256((wlasl / f"clips/{SHORT[0]}.mp4").read_bytes()).hexdigest()
     assert (clip.record.gloss, clip.record.split, clip.record.corpus) == ("bird", "train", "wlasl")
     figures = clip_statistics(clip)
@@ -160,10 +159,10 @@ def test_segments_are_honoured_and_trimmed_clips_taken_whole(make_corpus: MakeCo
     assert [(failure.clip_id, failure.reason) for failure in result.failures] == [(SHORT[2], "outside")]
     assert len(result.notes) == 1
     assert result.notes[0].startswith(f"{SHORT[1]}: trimmed already")
-    part = load(run.store.get(layout.clip("wlasl", SHORT[0])))
+    part = load(run.store.get(keys.clip("wlasl", SHORT[0])))
     assert (part.frames, part.record.frame_start, part.record.frame_end) == (9, 4, 12)
     assert part.timestamps[0] == 0
-    whole = load(run.store.get(layout.clip("wlasl", SHORT[1])))
+    whole = load(run.store.get(keys.clip("wlasl", SHORT[1])))
     assert (whole.frames, whole.record.frame_start, whole.record.frame_end) == (20, 1, 20)
     assert run.prepare(folder).run().present == 2
 
@@ -182,7 +181,7 @@ def test_landmarks_of_another_origin_are_never_mixed_in(
 ) -> None:
     folder = make_corpus(SHORT[:1])
     assert run.prepare(folder).run().extracted == 1
-    key = layout.clip("wlasl", SHORT[0])
+    key = keys.clip("wlasl", SHORT[0])
     clip = load(run.store.get(key))
     other = Landmarks(
         clip.landmarks, clip.presence, clip.visibility, clip.timestamps, clip.record.model_copy(update=change)
@@ -198,11 +197,11 @@ def test_landmarks_of_another_origin_are_never_mixed_in(
 
 def test_a_damaged_object_in_the_store_is_said_and_not_overwritten(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:1])
-    run.store.put(layout.clip("wlasl", SHORT[0]), b"half an object")
+    run.store.put(keys.clip("wlasl", SHORT[0]), b"half an object")
     result = run.prepare(folder).run()
     assert result.state is State.FAILED
     assert "damaged" in result.error
-    assert run.store.get(layout.clip("wlasl", SHORT[0])) == b"half an object"
+    assert run.store.get(keys.clip("wlasl", SHORT[0])) == b"half an object"
 
 
 class Flaky(DirectoryStore):

@@ -17,8 +17,7 @@ from services.extractor.sources.wlasl import read_metadata
 from signet.datasets.corpus import read_manifest
 from signet.errors import AlreadyExists, DataLoss
 from signet.landmarks import HEADER_BYTES, Landmarks, dump, load, read_record
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.conftest import ROOT
 from tests.services.extractor.archives import HEADER, hands_archive, write_archive, write_metadata
 
@@ -41,7 +40,7 @@ def _import(archive: Path, metadata: Path, store: ObjectStore, corpus: str = "ot
 
 
 def _clip(store: ObjectStore, clip_id: str) -> Landmarks:
-    key = layout.clip("others", clip_id)
+    key = keys.clip("others", clip_id)
     return load(store.get(key), key)
 
 
@@ -81,11 +80,11 @@ def test_only_the_first_glosses_are_taken_and_the_rest_is_no_fault(
 def test_what_is_stored_is_not_written_again(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
     _import(archive, metadata, directory_store)
     before = {info.key: info.etag for info in directory_store.list("")}
-    directory_store.delete(layout.clip("others", "2"))
+    directory_store.delete(keys.clip("others", "2"))
     again = _import(archive, metadata, directory_store)
     assert (again.extracted, again.present) == (1, 3)
     after = {info.key: info.etag for info in directory_store.list("landmarks/")}
-    assert {key for key in after if after[key] != before[key]} == {layout.clip("others", "2")}
+    assert {key for key in after if after[key] != before[key]} == {keys.clip("others", "2")}
 
 
 def test_clips_that_cannot_be_used_are_named_and_the_rest_is_stored(
@@ -122,8 +121,8 @@ def test_a_clip_that_appears_meanwhile_must_be_the_same(
     archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     _import(archive, metadata, directory_store)
-    same = directory_store.get(layout.clip("others", "1"))
-    key = layout.clip("raced", "1")
+    same = directory_store.get(keys.clip("others", "1"))
+    key = keys.clip("raced", "1")
     done = 0
 
     def meanwhile(_: Progress) -> None:
@@ -142,7 +141,7 @@ def test_a_clip_that_appears_meanwhile_must_be_the_same(
 
 def test_a_damaged_clip_in_the_store_is_named(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
     _import(archive, metadata, directory_store)
-    directory_store.put(layout.clip("others", "1"), b"garbage")
+    directory_store.put(keys.clip("others", "1"), b"garbage")
     with pytest.raises(DataLoss, match=r"1\.safetensors: damaged\. Delete it and import again"):
         _import(archive, metadata, directory_store)
 
@@ -201,16 +200,16 @@ def test_whatever_is_killed_when_every_stored_clip_is_whole_and_the_rest_comes(
     command = _signet(archive, "--wlasl", metadata, "--store", directory_store.url, "--corpus", "others")
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (keys := [info.key for info in directory_store.list("landmarks/")]):
+    while not (stored := [info.key for info in directory_store.list("landmarks/")]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    keys = [info.key for info in directory_store.list("landmarks/")]
-    assert 0 < len(keys) < 600
-    for key in keys:
+    stored = [info.key for info in directory_store.list("landmarks/")]
+    assert 0 < len(stored) < 600
+    for key in stored:
         load(directory_store.get(key), key)
         assert read_record(directory_store.get_head(key, HEADER_BYTES), key).frame_end == 30
     assert read_manifest(directory_store, "others") is None
     result = _import(archive, metadata, directory_store)
-    assert (result.extracted, result.present) == (600 - len(keys), len(keys))
+    assert (result.extracted, result.present) == (600 - len(stored), len(stored))

@@ -25,8 +25,7 @@ from signet import registry
 from signet.datasets.snapshot import AUXILIARY, SUPPLEMENT, Dataset
 from signet.errors import InvalidInput
 from signet.landmarks import Landmarks, dump
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import GLOSSES, Fill, moving_clip
 
 CPU = torch.device("cpu")
@@ -70,9 +69,9 @@ def test_samples_per_gloss_holds_for_them_too(store: DirectoryStore) -> None:
 def test_what_shows_a_recording_of_the_vocabulary_is_left_out(store: DirectoryStore, split: str, seed: int) -> None:
     """A recording of "book" that is labelled "who" too: it would be told from itself, or shows what is held out."""
     recording = moving_clip("double", "book", "train", seed, source_sha256="d" * 64)
-    store.put(layout.clip("wlasl", "double"), dump(labelled(recording, "who")))
+    store.put(keys.clip("wlasl", "double"), dump(labelled(recording, "who")))
     original = moving_clip("original", "book", split, seed)
-    store.put(layout.clip("wlasl", "original"), dump(original))
+    store.put(keys.clip("wlasl", "original"), dump(original))
 
     clips = {clip.clip_id: clip.split for clip in taken(store, glosses=1, auxiliary=2).manifest.clips}
     assert clips["who-0"] == AUXILIARY
@@ -199,7 +198,7 @@ def other(store: DirectoryStore) -> Callable[..., None]:
     def put(clip_id: str, gloss: str, seed: int, split: str = "train", **record: object) -> None:
         known = {"corpus": "other", "source_sha256": "", "signer": "9", **record}
         clip = moving_clip(clip_id, "book", split, seed, **known)
-        store.put(layout.clip("other", clip_id), dump(labelled(clip, gloss)))
+        store.put(keys.clip("other", clip_id), dump(labelled(clip, gloss)))
 
     for number, gloss in enumerate(GLOSSES):
         for index in (6, 7):
@@ -263,9 +262,9 @@ def test_a_recording_is_followed_through_clips_that_were_left_out(
 ) -> None:
     """The corpus knows that "hidden" shows what book-0 does, the supplement that "copy" shows what "hidden" does."""
     recording = moving_clip("hidden", "book", "train", 0)
-    store.put(layout.clip("wlasl", "hidden"), dump(labelled(recording, "who")))
+    store.put(keys.clip("wlasl", "hidden"), dump(labelled(recording, "who")))
     for index in (4, 5):
-        store.delete(layout.clip("wlasl", f"who-{index}"))
+        store.delete(keys.clip("wlasl", f"who-{index}"))
     other("hidden", "who", 400)
     other("copy", "yes", 400)
     other("yes", "yes", 401)

@@ -12,8 +12,7 @@ from services.trainer.data.snapshot import Choice
 from signet.datasets import snapshot as dataset
 from signet.errors import Conflict, NotReady
 from signet.landmarks import Landmarks, dump
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
 
 
@@ -74,20 +73,20 @@ def test_of_a_choice_only_the_chosen_clips_are_read_whole(watched: Watched) -> N
 def test_a_corpus_that_changed_is_read_again(watched: Watched) -> None:
     first = snapshot.take(watched, "wlasl", 0, 0)
     more = moving_clip("more", "who", "train", 99)
-    watched.create(layout.clip("wlasl", "more"), dump(more))
+    watched.create(keys.clip("wlasl", "more"), dump(more))
     grown = snapshot.take(watched, "wlasl", 0, 0)
     assert len(grown.manifest.clips) == len(first.manifest.clips) + 1
     other = moving_clip("more", "who", "train", 98)
-    watched.put(layout.clip("wlasl", "more"), dump(other))
+    watched.put(keys.clip("wlasl", "more"), dump(other))
     assert snapshot.take(watched, "wlasl", 0, 0).manifest.version not in {
         first.manifest.version,
         grown.manifest.version,
     }
-    watched.delete(layout.clip("wlasl", "more"))
+    watched.delete(keys.clip("wlasl", "more"))
     assert snapshot.take(watched, "wlasl", 0, 0).manifest.version == first.manifest.version
 
 
-@pytest.mark.parametrize("lost", [layout.dataset_manifest, layout.dataset_shard])
+@pytest.mark.parametrize("lost", [keys.dataset_manifest, keys.dataset_shard])
 @pytest.mark.parametrize("damage", [None, b"", b"garbage"])
 def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
     watched: Watched, lost: Callable[[str, str], str], damage: bytes | None
@@ -143,7 +142,7 @@ def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_
     other = moving_clip("other", "drink", "train", 16, source_sha256="b" * 64, signer="99")
     other = replace(other, record=other.record.model_copy(update={"gloss": "sip"}))
     for clip in (again, other):
-        directory_store.create(layout.clip("wlasl", clip.record.clip_id), dump(clip))
+        directory_store.create(keys.clip("wlasl", clip.record.clip_id), dump(clip))
     taken = snapshot.take(directory_store, "wlasl", 0, 0)
     assert [clip.clip_id for clip in taken.manifest.clips] == [clip.clip_id for clip in first.manifest.clips]
     assert taken.manifest.vocabulary == first.manifest.vocabulary, "a gloss without another training clip is left out"
@@ -165,6 +164,6 @@ def test_an_empty_corpus_says_to_extract_first(directory_store: DirectoryStore) 
 def test_clips_of_different_extractors_are_never_mixed(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     other = moving_clip("other", "book", "train", 55, extractor="another")
-    directory_store.create(layout.clip("wlasl", "other"), dump(other))
+    directory_store.create(keys.clip("wlasl", "other"), dump(other))
     with pytest.raises(Conflict, match="another, test"):
         snapshot.take(directory_store, "wlasl", 0, 0)

@@ -13,8 +13,7 @@ from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import SUPPLEMENT, Dataset
 from signet.errors import Conflict, NotReady
 from signet.landmarks import Landmarks, dump
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import GLOSSES, Fill, moving_clip
 
 OTHER = "hands"
@@ -44,7 +43,7 @@ def known() -> list[Landmarks]:
 
 def supplemented(store: DirectoryStore, clips: Iterable[Landmarks], max_glosses: int = 0) -> Dataset:
     for clip in clips:
-        store.put(layout.clip(OTHER, clip.record.clip_id), dump(clip))
+        store.put(keys.clip(OTHER, clip.record.clip_id), dump(clip))
     return snapshot.take(store, "wlasl", max_glosses, 0, OTHER)
 
 
@@ -73,7 +72,7 @@ def test_signers_and_clips_of_a_supplement_are_counted_as_learnt_from(
     (stranger,) = {clip.signer for clip in alone.split("train")} & {"3"}
     lacking = [clip for clip in alone.manifest.clips if clip.split == "train" and clip.signer == stranger]
     for clip in lacking:
-        store.delete(layout.clip("wlasl", clip.clip_id))
+        store.delete(keys.clip("wlasl", clip.clip_id))
     before = snapshot.take(store, "wlasl", 0, 0).manifest.audit.shared_signers
     found = supplemented(store, [*known, other("more", "train", 100, signer=stranger)])
     assert found.manifest.audit.shared_signers == before + 1

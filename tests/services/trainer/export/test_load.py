@@ -14,8 +14,7 @@ from signet import registry
 from signet.errors import DataLoss, NotFound, NotReady
 from signet.landmarks import SMOOTHING_SECONDS, to_model_input
 from signet.registry import Metrics, ModelCard
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import moving_clip
 
 CONFIG = TrainConfig(hidden_dim=4)
@@ -50,7 +49,7 @@ def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
     publish(directory_store, serialise_weights(new_model(TrainConfig(hidden_dim=5), 2)))
     with pytest.raises(NotReady, match="another version of Signet"):
         recogniser(directory_store, "m", "v1")
-    directory_store.put(layout.model("m", "v1", WEIGHTS), b"?")
+    directory_store.put(keys.model("m", "v1", WEIGHTS), b"?")
     with pytest.raises(DataLoss, match="damaged"):
         recogniser(directory_store, "m", "v1")
 

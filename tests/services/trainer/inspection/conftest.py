@@ -14,8 +14,7 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
 from signet import heldout
 from signet.heldout import GlossErrors, HeldOut, Member
 from signet.landmarks import dump
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import GLOSSES, moving_clip
 
 SEEDS, LINEAR, FOLDS, INTERRUPTED, TRAIN_ONLY = "run-seeds", "run-linear", "run-folds", "run-interrupted", "run-no-val"
@@ -31,7 +30,7 @@ class Runs:
 
     def replaced(self, run_id: str, file: str, data: bytes | None) -> "Runs":
         """The same with one of a run's files otherwise, or gone."""
-        key = layout.run(run_id, file)
+        key = keys.run(run_id, file)
         if data is None:
             self.store.delete(key)
         else:
@@ -46,10 +45,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
     for number, gloss in enumerate(GLOSSES):
         for index in range(8):
             clip = moving_clip(f"{gloss}-{index}", gloss, "train" if index < 6 else "val", 10 * number + index)
-            store.create(layout.clip("wlasl", clip.record.clip_id), dump(clip))
+            store.create(keys.clip("wlasl", clip.record.clip_id), dump(clip))
             if index < 6:
                 alone = moving_clip(clip.record.clip_id, gloss, "train", 10 * number + index, corpus="alone")
-                store.create(layout.clip("alone", clip.record.clip_id), dump(alone))
+                store.create(keys.clip("alone", clip.record.clip_id), dump(alone))
     run(store, SHORT.model_copy(update={"seeds": 2}), SEEDS, Hooks())
     run(store, SHORT.model_copy(update={"head": "linear", "flat_start": 0.0, "device": "cpu"}), LINEAR, Hooks())
     run(store, SHORT.model_copy(update={"folds": 2, "num_epochs": 6}), FOLDS, Hooks())

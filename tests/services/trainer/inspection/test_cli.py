@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from services.trainer.cli import app
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import dump
-from signet.store import keys as layout
+from signet.store import keys
 from tests.services.trainer.conftest import moving_clip
 from tests.services.trainer.inspection.conftest import INTERRUPTED, LINEAR, SEEDS, Runs
 from tests.strict_html import Page
@@ -41,7 +41,7 @@ def test_several_runs_are_one_page_and_are_kept_where_that_is_asked(copied: Runs
     done = signet(copied, "analyze", SEEDS, LINEAR, "--out", "there", "--keep", "--clips", "0")
     assert done.exit_code == 0
     assert "2 runs side by side" in Page(Path("there/analysis.html").read_text()).words
-    kept = layout.run(SEEDS, f"analysis/with-{LINEAR}/analysis.html")
+    kept = keys.run(SEEDS, f"analysis/with-{LINEAR}/analysis.html")
     assert copied.store.get(kept).decode() == Path("there/analysis.html").read_text()
     assert not list(Path("there").glob("*strip*"))
 

@@ -16,8 +16,7 @@ from services.trainer.runs.progress import Progress, read_progress, way_back
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING
 from signet.errors import DataLoss, Unavailable
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 
 ONE = (Member(0, 3, (), ()),)
 TWO = (Member(0, 3, (), ()), Member(1, 3, (), ()))
@@ -133,7 +132,7 @@ def test_a_state_that_is_not_what_was_written_is_not_believed(directory_store: D
     kept = start(directory_store)
     train(kept, 1, 2)
     kept.keep((0, 3), b"two")
-    state, history = layout.run("r", "state-000002.safetensors"), layout.run("r", "history.jsonl")
+    state, history = keys.run("r", "state-000002.safetensors"), keys.run("r", "history.jsonl")
     if how == "damaged":
         directory_store.put(state, b"tw0")
     elif how == "gone":

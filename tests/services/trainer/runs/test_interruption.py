@@ -18,8 +18,7 @@ from services.trainer.runs.events import Hooks, Started
 from services.trainer.runs.progress import read_progress
 from services.trainer.runs.run import resume, run
 from signet import heldout
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.conftest import ROOT, alive
 from tests.services.trainer.conftest import Fill
 
@@ -57,7 +56,7 @@ def kept(store: DirectoryStore, run_id: str) -> int:
 
 
 def epochs(store: DirectoryStore, run_id: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in store.get(layout.run(run_id, "history.jsonl")).splitlines()]
+    lines = [json.loads(line) for line in store.get(keys.run(run_id, "history.jsonl")).splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
@@ -91,7 +90,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
     assert started[0].epochs_before == before
 
     straight = run(directory_store, TrainConfig.model_validate(CONFIG), "straight", Hooks())
-    weights = (directory_store.get(layout.run(name, "weights.safetensors")) for name in (run_id, "straight"))
+    weights = (directory_store.get(keys.run(name, "weights.safetensors")) for name in (run_id, "straight"))
     assert len(set(weights)) == 1, "to the last bit"
     history = epochs(directory_store, run_id)
     assert [line["epoch"] for line in history] == list(range(1, straight.epochs + 1)), "no gap, nothing twice"
@@ -123,6 +122,6 @@ def test_members_that_are_trained_side_by_side_die_with_their_run_and_go_on_with
     (run_id,) = found
     resume(directory_store, run_id, Hooks(), {"jobs": 1})
     run(directory_store, TrainConfig.model_validate(CONFIG | {"seed": 1}), "alone", Hooks())
-    assert directory_store.get(layout.run(run_id, "members/0-1/weights.safetensors")) == directory_store.get(
-        layout.run("alone", "weights.safetensors")
+    assert directory_store.get(keys.run(run_id, "members/0-1/weights.safetensors")) == directory_store.get(
+        keys.run("alone", "weights.safetensors")
     )

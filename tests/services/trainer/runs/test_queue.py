@@ -17,8 +17,7 @@ from services.trainer.runs.result import GlossResult, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
 from signet.errors import NotFound, NotReady
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 
 STARTED = Started("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
 
@@ -33,8 +32,8 @@ def keep(store: ObjectStore, run_id: str, state: str, corpus_version: str = "") 
             "glosses": [GlossResult(gloss="book", correct=0, clips=1)],
         }
     )  # fmt: skip
-    store.put(layout.run(run_id, "config.json"), TrainConfig(corpus=f"of-{run_id}").model_dump_json().encode())
-    store.put(layout.run(run_id, "result.json"), result.model_dump_json().encode())
+    store.put(keys.run(run_id, "config.json"), TrainConfig(corpus=f"of-{run_id}").model_dump_json().encode())
+    store.put(keys.run(run_id, "result.json"), result.model_dump_json().encode())
 
 
 def test_runs_that_succeeded_are_found_with_what_they_trained_on(
@@ -45,10 +44,10 @@ def test_runs_that_succeeded_are_found_with_what_they_trained_on(
     keep(directory_store, "r3", "succeeded")
     for run_id, config in (("damaged", b"{"), ("foreign", b'{"corpus": "x", "unheard_of": 1}')):
         keep(directory_store, run_id, "succeeded", "8")
-        directory_store.put(layout.run(run_id, "config.json"), config)
+        directory_store.put(keys.run(run_id, "config.json"), config)
     keep(directory_store, "half", "succeeded", "8")
-    directory_store.put(layout.run("half", "result.json"), b"")
-    directory_store.put(layout.run("interrupted", "config.json"), TrainConfig().model_dump_json().encode())
+    directory_store.put(keys.run("half", "result.json"), b"")
+    directory_store.put(keys.run("interrupted", "config.json"), TrainConfig().model_dump_json().encode())
     with caplog.at_level(logging.WARNING):
         found = [(config.corpus, result.corpus_version) for config, result in succeeded(directory_store)]
     assert found == [("of-r1", "7"), ("of-r3", "")]
@@ -59,20 +58,20 @@ def test_runs_that_succeeded_are_found_with_what_they_trained_on(
 
 def open_run(store: ObjectStore, run_id: str, pid: int = 0, failure: str = "") -> None:
     """As a run without a result leaves it."""
-    store.put(layout.run(run_id, "config.json"), TrainConfig().model_dump_json().encode())
+    store.put(keys.run(run_id, "config.json"), TrainConfig().model_dump_json().encode())
     progress = {
         "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "failure": failure,
         "owner": {"token": "t", "host": socket.gethostname(), "pid": pid}, "updated": "2026-01-01T00:00:00+00:00",
         "members": [{"fold": 0, "seed": 0, "epochs": 9, "done": True}, {"fold": 0, "seed": 1, "epochs": 4}],
     }  # fmt: skip
-    store.put(layout.run(run_id, "progress.json"), json.dumps(progress).encode())
+    store.put(keys.run(run_id, "progress.json"), json.dumps(progress).encode())
 
 
 def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -> None:
     open_run(directory_store, "r1")
     open_run(directory_store, "r2", failure="the loss is not finite")
     open_run(directory_store, "r3", pid=os.getppid())
-    directory_store.put(layout.run("r0", "config.json"), TrainConfig().model_dump_json().encode())
+    directory_store.put(keys.run("r0", "config.json"), TrainConfig().model_dump_json().encode())
     found = summaries(directory_store, {})
     assert [(one.run_id, one.state, one.epochs, f"{one.members_done}/{one.members}") for one in found] == [
         ("r3", "running", 9, "1/2"),
@@ -87,7 +86,7 @@ def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_
         latest_unfinished(directory_store)
     open_run(directory_store, "r1")
     keep(directory_store, "r2", "succeeded")
-    directory_store.put(layout.run("r3", "config.json"), b"{")
+    directory_store.put(keys.run("r3", "config.json"), b"{")
     assert latest_unfinished(directory_store) == "r1"
     open_run(directory_store, "r4", pid=os.getppid())
     with pytest.raises(NotReady, match=r"run r4 .* --resume r4"):

@@ -23,8 +23,7 @@ from services.trainer.training.validate import Score
 from signet import heldout, registry
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidInput, NotFound, NotReady, SignetError
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.trainer.conftest import Fill
 
 SHORT = TrainConfig(num_epochs=40, hidden_dim=16, batch_size=8)
@@ -69,7 +68,7 @@ def files(store: ObjectStore, run_id: str) -> set[str]:
 
 
 def history(store: ObjectStore, run_id: str, member: str = "") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in store.get(layout.run(run_id, f"{member}history.jsonl")).splitlines()]
+    return [json.loads(line) for line in store.get(keys.run(run_id, f"{member}history.jsonl")).splitlines()]
 
 
 def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryStore, fill: Fill) -> None:
@@ -96,8 +95,8 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
     assert watcher.epochs[-1].train is not None
     assert watcher.epochs[-1].train.correct >= 15, "what it saw a hundred times"
     assert result.corpus_version == "7"
-    assert Result.model_validate_json(directory_store.get(layout.run(run_id, "result.json"))) == result
-    assert directory_store.get(layout.run(run_id, "curves.svg")).startswith(b"<?xml")
+    assert Result.model_validate_json(directory_store.get(keys.run(run_id, "result.json"))) == result
+    assert directory_store.get(keys.run(run_id, "curves.svg")).startswith(b"<?xml")
     assert files(directory_store, run_id) == {
         "config.json", "curves.svg", "heldout.safetensors", "history.jsonl", "progress.json", "result.json",
         "weights.safetensors",
@@ -213,8 +212,8 @@ def test_a_run_that_is_given_up_leaves_its_last_epoch_and_no_model_and_goes_on(
     assert (result.epochs, result.corpus_version) == (5, "7")
     straight = new_run_id()
     Watcher().run(directory_store, QUICK, straight)
-    assert directory_store.get(layout.run(run_id, "weights.safetensors")) == directory_store.get(
-        layout.run(straight, "weights.safetensors")
+    assert directory_store.get(keys.run(run_id, "weights.safetensors")) == directory_store.get(
+        keys.run(straight, "weights.safetensors")
     )
     assert without_time(history(directory_store, run_id)) == without_time(history(directory_store, straight))
 
@@ -227,7 +226,7 @@ def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     fill(directory_store)
-    directory_store.put(layout.run("r", "config.json"), QUICK.model_dump_json().encode())
+    directory_store.put(keys.run("r", "config.json"), QUICK.model_dump_json().encode())
     watcher = Watcher()
     assert resume(directory_store, "r", watcher.hooks(), corpus_version="8").corpus_version == "8"
     assert (watcher.started[0].epochs_before, len(watcher.epochs)) == (0, 5)
@@ -251,8 +250,8 @@ def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store
     run_id = new_run_id()
     with pytest.raises(Abandoned):
         Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
-    begun = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
-    key = layout.dataset_manifest(begun["dataset_name"], begun["dataset_version"])
+    begun = json.loads(directory_store.get(keys.run(run_id, "progress.json")))
+    key = keys.dataset_manifest(begun["dataset_name"], begun["dataset_version"])
     manifest = json.loads(directory_store.get(key))
     del manifest["smoothing_seconds"]
     directory_store.put(key, json.dumps(manifest).encode())
@@ -324,8 +323,8 @@ def test_a_run_that_there_is_not_cannot_go_on(directory_store: DirectoryStore) -
 def test_a_run_killed_after_it_published_does_not_publish_again(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
     first = Watcher().run(fill(directory_store), told(QUICK, num_epochs=2), run_id)
-    directory_store.delete(layout.run(run_id, "result.json"))
-    directory_store.delete(layout.alias("signet", "latest"))
+    directory_store.delete(keys.run(run_id, "result.json"))
+    directory_store.delete(keys.alias("signet", "latest"))
     again = Watcher().resume(directory_store, run_id)
     assert again.model_version == first.model_version
     assert registry.versions(directory_store, "signet") == [first.model_version]
@@ -338,7 +337,7 @@ def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, 
         Watcher().run(
             fill(directory_store), told(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0, weight_decay=1e30), run_id
         )
-    progress = json.loads(directory_store.get(layout.run(run_id, "progress.json")))
+    progress = json.loads(directory_store.get(keys.run(run_id, "progress.json")))
     assert "--lr" in progress["failure"]
     assert progress["owner"]["pid"] == 0
 

@@ -20,8 +20,7 @@ from signet.datasets import snapshot as datasets
 from signet.datasets.snapshot import Dataset, DatasetClip, SourceClip
 from signet.errors import InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.landmarks import dump as dump_clip
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
 
 CPU = torch.device("cpu")
@@ -91,7 +90,7 @@ def other_corpus(store: DirectoryStore, corpus: str = "other", first: int = 500)
         for index in range(5)
     ]
     for clip in clips:
-        store.create(layout.clip(corpus, clip.record.clip_id), dump_clip(clip))
+        store.create(keys.clip(corpus, clip.record.clip_id), dump_clip(clip))
     return datasets.build(corpus, [SourceClip(clip, clip.record.source_sha256) for clip in clips])
 
 
@@ -314,7 +313,7 @@ def test_a_start_that_is_not_there_is_named(directory_store: DirectoryStore, fil
 
 
 def test_a_run_that_has_trained_nobody_yet_is_no_start(directory_store: DirectoryStore) -> None:
-    directory_store.create(layout.run("begun", "config.json"), QUICK.model_dump_json().encode())
+    directory_store.create(keys.run("begun", "config.json"), QUICK.model_dump_json().encode())
 
     with pytest.raises(NotReady, match="--resume begun"):
         start.read(directory_store, "begun", 0)
@@ -333,5 +332,5 @@ def test_a_published_model_is_noted_by_its_version(directory_store: DirectorySto
 
     run(directory_store, QUICK.model_copy(update={"start_from": "signet"}), run_id, Hooks())
 
-    noted = TrainConfig.model_validate_json(directory_store.get(layout.run(run_id, "config.json")))
+    noted = TrainConfig.model_validate_json(directory_store.get(keys.run(run_id, "config.json")))
     assert noted.start_from == f"signet@{result.model_version}"

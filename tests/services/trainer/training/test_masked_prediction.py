@@ -32,8 +32,7 @@ from services.trainer.training.masked_prediction import (
 from services.trainer.training.validate import NOTHING
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidSetting
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import Fill
 
 CPU = torch.device("cpu")
@@ -155,9 +154,9 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
         directory_store, run_id
     )
     assert "encoders.0.hand.0.weight" in load_first_member(
-        directory_store.get(layout.run(run_id, "members/0-0/weights.safetensors"))
+        directory_store.get(keys.run(run_id, "members/0-0/weights.safetensors"))
     )
-    lines = directory_store.get(layout.run(run_id, "members/0-0/history.jsonl")).splitlines()
+    lines = directory_store.get(keys.run(run_id, "members/0-0/history.jsonl")).splitlines()
     assert all("val_correct" not in json.loads(line) and json.loads(line)["val_loss"] > 0 for line in lines)
     text = "\n".join(narration.closing(result, run_id))
     assert f"signet train --start-from {run_id}" in text
@@ -176,7 +175,7 @@ def test_a_run_that_was_given_up_goes_on(directory_store: DirectoryStore, fill: 
 
     resume(directory_store, broken, Hooks())
 
-    one, other = (directory_store.get(layout.run(name, "weights.safetensors")) for name in (whole, broken))
+    one, other = (directory_store.get(keys.run(name, "weights.safetensors")) for name in (whole, broken))
     assert one == other
 
 

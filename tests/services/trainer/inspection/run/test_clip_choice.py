@@ -10,8 +10,7 @@ from services.trainer.inspection.run.predictions import by_clip
 from services.trainer.inspection.run.record import Record, read
 from signet.errors import NotFound
 from signet.statistics.calibration import log_posteriors
-from signet.store import DirectoryStore, ObjectStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, Runs
 
 
@@ -79,8 +78,8 @@ def _with_damaged_weights(store: DirectoryStore, key: str) -> str:
 
 
 def _with_other_weights(store: DirectoryStore, key: str) -> str:
-    other = store.get(layout.run(SEEDS, "members/0-0/weights.safetensors"))
-    progress = layout.run(LINEAR, "progress.json")
+    other = store.get(keys.run(SEEDS, "members/0-0/weights.safetensors"))
+    progress = keys.run(LINEAR, "progress.json")
     before = hashlib.sha256(store.get(key)).hexdigest()
     store.put(progress, store.get(progress).replace(before.encode(), hashlib.sha256(other).hexdigest().encode()))
     store.put(key, other)
@@ -90,7 +89,7 @@ def _with_other_weights(store: DirectoryStore, key: str) -> str:
 @pytest.mark.parametrize("spoil", [_without_weights, _with_damaged_weights, _with_other_weights])
 def test_weights_that_cannot_be_used_cost_the_strips_and_nothing_else(copied: Runs, spoil: object) -> None:
     assert callable(spoil)
-    reason = spoil(copied.store, layout.run(LINEAR, "weights.safetensors"))
+    reason = spoil(copied.store, keys.run(LINEAR, "weights.safetensors"))
     record, _ = _whole(copied.store, LINEAR)
     assert record.held_out is not None
     strips = look(copied.store, record, by_clip(record.held_out))

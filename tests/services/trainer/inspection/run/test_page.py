@@ -9,7 +9,7 @@ import pytest
 
 from services.trainer.inspection.run.page import Analysis, analyse, draw
 from services.trainer.inspection.run.record import Trained
-from signet.store import keys as layout
+from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 from tests.strict_html import Page
 
@@ -107,7 +107,7 @@ def test_a_run_compared_with_its_equal_differs_in_nothing(copied: Runs) -> None:
 
 
 def test_hostile_names_are_text_and_nothing_else(copied: Runs) -> None:
-    key = layout.run(LINEAR, "config.json")
+    key = keys.run(LINEAR, "config.json")
     hostile = '<img src=x onerror="alert(1)"></title></svg><script>'
     copied.store.put(key, json.dumps(json.loads(copied.store.get(key)) | {"model_name": hostile}).encode())
     page = Page(draw([analyse(copied.store, LINEAR), analyse(copied.store, SEEDS)]).html)

@@ -6,7 +6,7 @@ from services.trainer.inspection.run.predictions import by_clip, by_gloss, by_me
 from services.trainer.inspection.run.record import read
 from services.trainer.runs.result import Result
 from signet.statistics.intervals import wilson
-from signet.store import keys as layout
+from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, SEEDS, Runs, held_out
 
 SAID = held_out(
@@ -65,7 +65,7 @@ def test_the_surest_mistake_comes_first() -> None:
 def test_what_is_counted_from_held_out_clips_is_what_the_run_counted(runs: Runs, run_id: str) -> None:
     found = read(runs.store, run_id).held_out
     assert found is not None
-    result = Result.model_validate_json(runs.store.get(layout.run(run_id, "result.json")))
+    result = Result.model_validate_json(runs.store.get(keys.run(run_id, "result.json")))
     counts = {
         "clips",
         "correct",

@@ -6,8 +6,7 @@ import pytest
 
 from services.trainer.inspection.run.record import newest, read
 from signet.errors import DataLoss, NotFound
-from signet.store import DirectoryStore
-from signet.store import keys as layout
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 
 
@@ -46,9 +45,9 @@ def test_a_run_without_held_out_clips_says_what_is_not_known(runs: Runs) -> None
 
 
 def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
-    key = layout.run(LINEAR, "config.json")
+    key = keys.run(LINEAR, "config.json")
     told = json.loads(copied.store.get(key)) | {"warp_factor": 9}
-    entries = [json.loads(line) for line in copied.store.get(layout.run(LINEAR, "history.jsonl")).splitlines()]
+    entries = [json.loads(line) for line in copied.store.get(keys.run(LINEAR, "history.jsonl")).splitlines()]
     for entry in entries:
         # As the first version wrote them.
         for name in ("val_top5", "val_continuous_correct", "learning_rate"):
