@@ -53,6 +53,11 @@ class Proportion(_Part):
         """Upper end of the interval."""
         return wilson(self.correct, self.n)[1]
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends of the interval."""
+        return self.low, self.high
+
 
 class Provenance(_Part):
     """What exactly was evaluated, on what, by which code."""

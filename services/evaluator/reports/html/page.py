@@ -1,18 +1,15 @@
 """A report as one HTML page that needs nothing else: no script, no font, no picture from outside."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ClipResult, Confusion, GlossResult, Proportion, Report, Spread
-
-# A narrow space that does not break, as it is set between a figure and its unit.
-_NARROW = "\u202f"
+from services.evaluator.reports.report import ClipResult, Confusion, GlossResult, Report, Spread
+from signet.html import NARROW_SPACE, page_environment
 
 # Beyond this a drawn matrix is a grey mist, and the list of confusions says more.
 _MATRIX_GLOSSES = 160
@@ -96,14 +93,8 @@ def render(report: Report) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("services.evaluator.reports.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, interval=_interval, points=_points, typeset=_typeset, spread=_spread)
+    environment = page_environment("services.evaluator.reports.html")
+    environment.filters.update(points=_points, spread=_spread)
     return environment
 
 
@@ -152,26 +143,13 @@ def _matrix(report: Report) -> Matrix | None:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}{_NARROW}%"
-
-
-def _spread(spread: Spread, scale: float = 100, digits: int = 1) -> str:
-    """Mean and deviation over seeds, as percentages or whatever the scale makes of them."""
-    mean = f"{scale * spread.mean:.{digits}f}"
-    return mean if spread.deviation is None else f"{mean}{_NARROW}±{_NARROW}{scale * spread.deviation:.{digits}f}"
+def _spread(spread: Spread) -> str:
+    """Mean and standard deviation over seeds, as percentages."""
+    mean = f"{100 * spread.mean:.1f}"
+    return mean if spread.deviation is None else f"{mean}{NARROW_SPACE}±{NARROW_SPACE}{100 * spread.deviation:.1f}"
 
 
 def _points(share: float) -> str:
     """A difference of two shares, in percentage points."""
     points = round(100 * share)
     return f"{'−' if points < 0 else ''}{abs(points)} {'point' if abs(points) == 1 else 'points'}"
-
-
-def _typeset(text: str) -> str:
-    """Plain prose with its units tied to their figures."""
-    return re.sub(r"(?<=\d) (?=%)", _NARROW, text)
-
-
-def _interval(proportion: Proportion) -> str:
-    return f"{100 * proportion.low:.0f}–{100 * proportion.high:.0f}{_NARROW}%"

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from services.trainer.drawing.html import interval, percent
 from services.trainer.drawing.posteriors import presence
 from services.trainer.inspection.run.predictions import ClipAnswer, each_seed
 from services.trainer.inspection.run.record import Record
 from services.trainer.runs.result import Tally, spread
 from services.trainer.training.epoch import Epoch
+from signet.html import interval, percent
 from signet.statistics.intervals import wilson
 
 # More empty outputs than this are not chance: a healthy run has 1 % and less.

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.trainer.drawing.html import count, interval, percent
+from services.trainer.drawing.html import count
 from services.trainer.drawing.svg import Drawing, element, text, titled
 from services.trainer.inspection.run.predictions import GlossFigure
+from signet.html import interval, percent
 
 _ROW, _TOP = 17.0, 22.0
 _NAME, _COUNT, _SCALE, _END = 128.0, 62.0, 360.0, 100.0
