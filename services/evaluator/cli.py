@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import grpc
 import typer
@@ -20,7 +20,8 @@ from signet import registry
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
-from signet.store import ObjectStore, open_store
+from signet.store import ObjectStore
+from signet.store.options import StoreOption, open_store_option
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -29,7 +30,6 @@ _SHOWN_GLOSSES = 5
 # To tell a server that is not there from one that is slow.
 _CONNECT_SECONDS = 5.0
 
-StoreOption = Annotated[str, typer.Option("--store", help="The store's URL. Default: SIGNET_STORE")]
 ModelNameOption = Annotated[str, typer.Option(help="The model. Default: SIGNET_MODEL_NAME, or signet")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Save the report's page here", dir_okay=False)]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Save the report's figures here", dir_okay=False)]
@@ -59,8 +59,8 @@ def evaluate(
     json: JsonOption = None,
 ) -> None:
     """Measure a published model on a split, or all models of a run, and store the report."""
-    settings = _settings(store)
-    opened = open_store(settings)
+    settings = _settings()
+    opened = open_store_option(store)
     console = Console()
     if run:
         if model_name or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
@@ -122,8 +122,8 @@ def predict(
 @app.command()
 def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None:
     """List a model's versions, newest first, and what they reached on val when they were published."""
-    settings = _settings(store)
-    opened = open_store(settings)
+    settings = _settings()
+    opened = open_store_option(store)
     name = model_name or settings.model_name
     versions = registry.versions(opened, name)
     if not versions:
@@ -154,7 +154,7 @@ def reports(
     json: JsonOption = None,
 ) -> None:
     """List all reports, newest first, or show one."""
-    opened = open_store(_settings(store))
+    opened = open_store_option(store)
     console = Console()
     if report_id:
         _show(console, report.read_report(opened, report_id))
@@ -202,11 +202,10 @@ def _tell(console: Console, store: ObjectStore, made: Report, page: str, html: P
     _save(console, json, made.to_json())
 
 
-def _settings(store: str) -> EvaluatorSettings:
-    """The environment's settings, with the store that the command line names."""
-    given: dict[str, Any] = {"store": store} if store else {}
+def _settings() -> EvaluatorSettings:
+    """The environment's settings."""
     try:
-        return EvaluatorSettings(_cli_parse_args=False, **given)
+        return EvaluatorSettings(_cli_parse_args=False)
     except ValidationError as error:
         fault = error.errors()[0]
         variable = "SIGNET_" + "_".join(map(str, fault["loc"])).upper()

@@ -31,7 +31,8 @@ from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, load
 from signet.rpc.server import set_up_logging
-from signet.store import ObjectStore, StoreSettings, keys, open_store
+from signet.store import ObjectStore, keys
+from signet.store.options import StoreOption, open_store_option
 
 app = typer.Typer(help="Video to landmark tensors.")
 
@@ -40,10 +41,6 @@ _LINE_SECONDS = 10.0
 
 EXIT_BROKEN = 3
 _EXIT_SIGNAL = 128
-
-StoreOption = Annotated[
-    str | None, typer.Option(help="http(s)://host:port/bucket or file:<directory>; default: SIGNET_STORE")
-]
 
 
 @app.callback()
@@ -91,7 +88,7 @@ def extract(
     clip_timeout_seconds: Annotated[
         float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this long")
     ] = DEFAULT_CLIP_TIMEOUT_SECONDS,
-    store: StoreOption = None,
+    store: StoreOption = "",
     stats: Annotated[
         bool, typer.Option("--stats", help="Print each clip's shape, mean, std and share of frames with each part")
     ] = False,
@@ -104,7 +101,7 @@ def extract(
     set_up_logging("WARNING")
     console = Console()
     choice = Choice(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
-    target = open_store(StoreSettings() if store is None else StoreSettings(store=store))
+    target = open_store_option(store)
     source = read_wlasl(wlasl, clips)
     with Workers(workers, clip_timeout_seconds) as pool, _Display(console, "extracting") as display:
         job = Extraction(
@@ -147,7 +144,7 @@ def import_(
             min=0, help="Only the first so many glosses of the metadata: 100, 300 and 1000 are WLASL's own subsets"
         ),
     ] = 0,
-    store: StoreOption = None,
+    store: StoreOption = "",
 ) -> None:
     """Turn an archive of landmarks that others made of WLASL's clips into landmark tensors in the store.
 
@@ -157,7 +154,7 @@ def import_(
     """
     set_up_logging("WARNING")
     console = Console()
-    target = open_store(StoreSettings() if store is None else StoreSettings(store=store))
+    target = open_store_option(store)
     instances = read_metadata(wlasl)
     source = read_archive(archive)
     stop = threading.Event()

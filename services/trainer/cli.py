@@ -24,16 +24,12 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP, use_
 from services.trainer.training import distributed
 from services.trainer.training.follower import follow
 from signet.errors import InvalidSetting
-from signet.store import ObjectStore, StoreSettings, keys, open_store
+from signet.store import ObjectStore, keys
+from signet.store.options import StoreOption, open_store_option
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(analysis_cli.analyze)
 app.command()(analysis_cli.features)
-
-_STORE = typer.Option(
-    help="http(s)://host:port/bucket or file:<directory>", envvar="SIGNET_STORE", show_default="file:data/store"
-)
-StoreOption = Annotated[str | None, _STORE]
 
 # Conventional exit status of a command ended by Ctrl-C.
 _INTERRUPTED = 130
@@ -63,7 +59,7 @@ def train(
     plot: Annotated[
         Path | None, typer.Option(help="Also write the training curves here, as SVG", rich_help_panel=_RUN_PANEL)
     ] = None,
-    store: StoreOption = None,
+    store: StoreOption = "",
     **_flags: Any,
 ) -> None:
     """Train a BiLSTM-CTC on extracted clips, and publish it.
@@ -79,7 +75,7 @@ def train(
     config = None if resume_run else config_of(told)
     if plot is not None and config is not None and config.pretrain:
         raise InvalidSetting("--plot: a pre-training draws no curves; its losses are in history.jsonl. Leave it out.")
-    opened = _open(store)
+    opened = open_store_option(store)
     with distributed.group() as ranks:
         if ranks.leads:
             run_id = latest_unfinished(opened) if resume_run == LATEST else resume_run
@@ -156,11 +152,11 @@ class _Watch:
 
 
 @app.command()
-def runs(store: StoreOption = None) -> None:
+def runs(store: StoreOption = "") -> None:
     """List the trainings that the store knows, newest first."""
     table = Table("run", "state", "members", "epochs", "val accuracy", "model version", box=None)
     interrupted = False
-    for one in summaries(_open(store), {}):
+    for one in summaries(open_store_option(store), {}):
         ended = one.state in {"succeeded", "stopped"}
         interrupted |= one.state == "interrupted"
         accuracy = f"{100 * one.val_accuracy:.1f} %" if ended and one.val_clips else ""
@@ -169,10 +165,6 @@ def runs(store: StoreOption = None) -> None:
     Console().print(table)
     if interrupted:
         Console().print("`signet train --resume RUN` goes on with one that was interrupted.")
-
-
-def _open(url: str | None) -> ObjectStore:
-    return open_store(StoreSettings(store=url) if url else StoreSettings())
 
 
 def _stop_once(stop: threading.Event) -> None:

@@ -12,6 +12,9 @@ from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
 from signet.store.s3 import S3Store
 
+DEFAULT_STORE = "file:data/store"
+STORE_HELP = "The store: http(s)://host:port/bucket for S3, file:<directory> for a directory"
+
 
 def _user_cache() -> Path | None:
     """Where the user's caches are; None for a user without a home, as in many containers."""
@@ -23,14 +26,11 @@ def _user_cache() -> Path | None:
 
 
 class StoreSettings(BaseSettings):
-    """Where the store is, and who asks."""
+    """Where the store is, and the credentials for it."""
 
     model_config = SettingsConfigDict(env_prefix="SIGNET_", extra="ignore")
 
-    store: str = Field(
-        default="file:data/store",
-        description="The store: http(s)://host:port/bucket for S3, file:<directory> for a directory",
-    )
+    store: str = Field(default=DEFAULT_STORE, description=STORE_HELP)
     s3_access_key: str = Field(default="", description="S3 user")
     s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 user's secret")
     s3_secret_key_file: Path | None = Field(

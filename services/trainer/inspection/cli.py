@@ -17,14 +17,8 @@ from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
 from signet import landmarks, registry
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks
-from signet.store import ObjectStore, StoreSettings, keys, open_store
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        help="http(s)://host:port/bucket or file:<directory>", envvar="SIGNET_STORE", show_default="file:data/store"
-    ),
-]
+from signet.store import ObjectStore, keys
+from signet.store.options import StoreOption, open_store_option
 
 # The ending of a landmark tensor's file.
 _TENSOR = ".safetensors"
@@ -50,7 +44,7 @@ def analyze(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep it in the store as well, under runs/<RUN>/analysis/")
     ] = False,
-    store: StoreOption = None,
+    store: StoreOption = "",
 ) -> None:
     """Look at a training run, or compare several.
 
@@ -63,7 +57,7 @@ def analyze(
     was interrupted, held out no clips or is of another version shows what there is, and says what is missing.
     """
     use_threads(DEFAULT_THREADS)
-    opened = _open(store)
+    opened = open_store_option(store)
     ids = [newest(opened) if run == LATEST else run for run in runs]
     twice = next((run for index, run in enumerate(ids) if run in ids[:index]), None)
     if twice is not None:
@@ -101,7 +95,7 @@ def features(
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the page here", show_default="features-<CLIP>.html")
     ] = None,
-    store: StoreOption = None,
+    store: StoreOption = "",
 ) -> None:
     """Show a clip as the model sees it.
 
@@ -111,11 +105,11 @@ def features(
     """
     use_threads(DEFAULT_THREADS)
     file = Path(clip) if clip.endswith(_TENSOR) else None
-    found = _of_file(file) if file is not None else _of_corpus(_open(store), corpus, clip)
+    found = _of_file(file) if file is not None else _of_corpus(open_store_option(store), corpus, clip)
     asked = None
     if model:
         name, _, version = model.partition("/")
-        asked = published.recogniser(_open(store), name, version or registry.LATEST)
+        asked = published.recogniser(open_store_option(store), name, version or registry.LATEST)
     written = out if out is not None else Path(f"features-{_safe(found.record.clip_id)}.html")
     _write(written.parent, {written.name: sheets.draw(found, asked).encode()})
     Console(highlight=False, soft_wrap=True).print(f"page        {written}")
@@ -168,7 +162,3 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 def _safe(name: str) -> str:
     """A name that is one file and nothing else, whatever a clip is called."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
-
-
-def _open(url: str | None) -> ObjectStore:
-    return open_store(StoreSettings(store=url) if url else StoreSettings())
