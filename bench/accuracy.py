@@ -21,7 +21,7 @@ from rich.table import Table
 
 from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.events import Hooks, Started
+from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.result import Result, Tally, spread
 from services.trainer.runs.run import new_run_id, run
 from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
@@ -205,9 +205,9 @@ def _train(store: str, config: TrainConfig) -> Trained:
         NotReady, NotFound: its corpus is not there.
     """
     use_threads(DEFAULT_THREADS)
-    started: list[Started] = []
+    started: list[RunStarted] = []
     run_id = new_run_id()
-    result = run(open_store(StoreSettings(store=store)), config, run_id, Hooks(on_start=started.append))
+    result = run(open_store(StoreSettings(store=store)), config, run_id, RunCallbacks(on_start=started.append))
     (begun,) = started
     return Trained(run_id, result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 

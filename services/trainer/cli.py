@@ -16,7 +16,7 @@ from services.trainer.config.flags import config_of, configured, given, panel
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection import cli as analysis_cli
 from services.trainer.runs import messages as narration
-from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.progress import read_progress, way_back
 from services.trainer.runs.queue import latest_unfinished, summaries
 from services.trainer.runs.run import new_run_id, resume, run
@@ -103,9 +103,9 @@ def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], p
         previous = signal.signal(signal.SIGINT, lambda *_: _stop_once(stop))
         try:
             if isinstance(begun, TrainConfig):
-                result = run(opened, begun, run_id, watch.hooks())
+                result = run(opened, begun, run_id, watch.callbacks())
             else:
-                result = resume(opened, run_id, watch.hooks(), told)
+                result = resume(opened, run_id, watch.callbacks(), told)
         except KeyboardInterrupt:
             console.print(f"interrupted: nothing was published. {way_back(run_id, read_progress(opened, run_id))}")
             raise typer.Exit(_INTERRUPTED) from None
@@ -135,11 +135,11 @@ class _Watch:
         self._bar = bar
         self._stop = stop
 
-    def hooks(self) -> Hooks:
+    def callbacks(self) -> RunCallbacks:
         """What a run tells it, and asks it."""
-        return Hooks(on_start=self._started, on_epoch=self._epoch, stopped=self._stop.is_set)
+        return RunCallbacks(on_start=self._started, on_epoch=self._epoch, should_stop=self._stop.is_set)
 
-    def _started(self, event: Started) -> None:
+    def _started(self, event: RunStarted) -> None:
         for line in narration.opening(event):
             self._console.print(line)
         self._run = event

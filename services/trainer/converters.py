@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.events import MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.queue import Event, Failure, Run, Summary
 from services.trainer.runs.result import MemberResult, Result, Tally, spread
 from signet.errors import InvalidInput
@@ -47,7 +47,7 @@ def given_in(message: pb.TrainConfig) -> dict[str, Any]:
 
 def event_to(event: Event) -> pb.WatchRunResponse:
     """A run's event."""
-    if isinstance(event, Started):
+    if isinstance(event, RunStarted):
         found = {one.name: getattr(event, one.name) for one in fields(event)}
         return pb.WatchRunResponse(started=pb.RunStarted(**found, members=event.members))
     if isinstance(event, MemberEpoch):

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from signet.rpc.gpu import Nvml
 
 
 @dataclass(frozen=True)
-class Started:
+class RunStarted:
     """What a run found when it began, or went on.
 
     Attributes:
@@ -76,21 +76,21 @@ def _unheard(_: object) -> None:
 
 
 @dataclass(frozen=True)
-class Hooks:
+class RunCallbacks:
     """Who looks on at a run, and may end it.
 
     Attributes:
         on_start: told once what the run found.
         on_epoch: told each epoch.
-        stopped: asked after each epoch; True ends the training there, and what there is counts.
-        abandoned: asked before each batch; True gives the run up. A model that is trained is still published.
-        telemetry: told what happens within an epoch.
+        should_stop: asked after each epoch; True ends the training there, and what there is counts.
+        should_abandon: asked before each batch; True gives the run up. A model that is trained is still published.
+        training: told what happens within an epoch.
         nvml: what a run on a GPU asks for its temperature; without it, it makes its own connection.
     """
 
-    on_start: Callable[[Started], None] = _unheard
+    on_start: Callable[[RunStarted], None] = _unheard
     on_epoch: Callable[[MemberEpoch], None] = _unheard
-    stopped: Callable[[], bool] = _never
-    abandoned: Callable[[], bool] = _never
-    telemetry: Telemetry = field(default_factory=Telemetry)
+    should_stop: Callable[[], bool] = _never
+    should_abandon: Callable[[], bool] = _never
+    training: TrainingCallbacks = field(default_factory=TrainingCallbacks)
     nvml: Nvml | None = None

@@ -13,7 +13,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import supplement
 from services.trainer.model.build import BeginFold, serialise_weights
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
@@ -110,13 +110,13 @@ class Orders:
         due: asked after each epoch; True wants a state.
         between_batches: called before each batch; what it raises ends the training there, and the state of its last
             epoch is still given.
-        telemetry: told what happens within an epoch.
+        callbacks: told what happens within an epoch.
     """
 
     stopped: Callable[[], bool]
     due: Callable[[], bool]
     between_batches: Callable[[], None]
-    telemetry: Telemetry
+    callbacks: TrainingCallbacks
 
 
 def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
@@ -177,7 +177,7 @@ def train(
         train=member.train,
         held_out=member.held_out,
         between_batches=orders.between_batches,
-        telemetry=orders.telemetry,
+        callbacks=orders.callbacks,
         begin=partial(begin, member.fold) if begin and state is None else None,
     )
     if state is not None:

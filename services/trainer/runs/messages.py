@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 
 from services.trainer.config.train_config import DEFAULT_GLOSSES, PARAMETER_TARGET
-from services.trainer.runs.events import MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.result import GlossResult, Result, Tally, spread
 from signet.statistics.intervals import wilson
 
@@ -20,7 +20,7 @@ COLLAPSE_REMEDY = (
 )
 
 
-def opening(run: Started) -> Iterator[str]:
+def opening(run: RunStarted) -> Iterator[str]:
     """What a run found when it began, or went on."""
     gpu = f" ({run.gpu_name}, {run.gpu_memory_bytes / _MEBIBYTE:,.0f} MiB)" if run.gpu_name else ""
     yield f"device      {run.device}{gpu}"
@@ -45,7 +45,7 @@ def opening(run: Started) -> Iterator[str]:
         yield f"goes on     after epoch {run.epochs_before}"
 
 
-def epoch_line(event: MemberEpoch, run: Started) -> str:
+def epoch_line(event: MemberEpoch, run: RunStarted) -> str:
     """What one epoch came to, in one line of constant width."""
     epoch, planned = event.epoch, run.num_epochs
     line = (
@@ -105,7 +105,7 @@ def _pretrained(result: Result, run_id: str) -> Iterator[str]:
         yield "go on       no run can: it was stopped before each fold had learnt something. Begin it again"
 
 
-def _member(event: MemberEpoch, run: Started) -> str:
+def _member(event: MemberEpoch, run: RunStarted) -> str:
     """Which member it is about; nothing where there is one."""
     if run.members == 1:
         return ""

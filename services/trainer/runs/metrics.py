@@ -4,8 +4,8 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.trainer.runs.events import MemberEpoch, Started
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.runs.events import MemberEpoch, RunStarted
+from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import TRAIN, VAL
 
 # A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
@@ -17,11 +17,11 @@ COLLAPSED_BLANK_RATIO = 0.98
 
 _ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
 
-# What a training does by itself, as `Telemetry.acted` is told.
+# What a training does by itself, as `TrainingCallbacks.on_recovery_action` is told.
 _ACTIONS = ("recovery", "larger-steps")
 
 
-class TrainerMetrics(Telemetry):
+class TrainerMetrics(TrainingCallbacks):
     """The trainer's series. Those of a run hold its last values until the next one begins.
 
     What a run has not measured yet is absent, or NaN where a series has no labels: a zero would be a claim.
@@ -88,7 +88,7 @@ class TrainerMetrics(Telemetry):
         """So many runs wait."""
         self._queued.set(count)
 
-    def started(self, run_id: str, model_name: str, run: Started) -> None:
+    def started(self, run_id: str, model_name: str, run: RunStarted) -> None:
         """A run begins; the values of the one before it go."""
         self._info.clear()
         self._forget_epochs()
@@ -139,27 +139,27 @@ class TrainerMetrics(Telemetry):
         self._running.set(0)
         self._runs.labels(state).inc()
 
-    def batch(self) -> None:
+    def on_batch(self) -> None:
         """A batch was learnt from."""
         self._batches.inc()
 
-    def split(self) -> None:
+    def on_memory_split(self) -> None:
         """GPU memory was full."""
         self._splits.inc()
 
-    def nonfinite_loss(self) -> None:
+    def on_nonfinite_loss(self) -> None:
         """A run ends since its loss is not finite."""
         self._nonfinite.inc()
 
-    def acted(self, what: str) -> None:
+    def on_recovery_action(self, what: str) -> None:
         """A training did something by itself."""
         self._actions.labels(what).inc()
 
-    def throttling(self, paused: bool) -> None:
+    def on_throttling(self, paused: bool) -> None:
         """A run pauses since the GPU is too hot, or goes on."""
         self._throttling.set(paused)
 
-    def throttled(self, seconds: float) -> None:
+    def on_throttled_seconds(self, seconds: float) -> None:
         """A run was paused for so many more seconds."""
         self._throttled.inc(seconds)
 

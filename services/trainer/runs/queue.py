@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs import messages as narration
 from services.trainer.runs.checkpoints import TakenOver
-from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.progress import Progress, read_progress, way_back
@@ -48,7 +48,7 @@ class Failure:
     code: str = ""
 
 
-Event = Started | MemberEpoch | Result | Failure
+Event = RunStarted | MemberEpoch | Result | Failure
 
 
 @dataclass
@@ -244,9 +244,9 @@ class Runs:
             return Failure(f"the trainer was told to stop before this run began. {again}", "interrupted")
 
         told = 0.0
-        begun: Started | None = None
+        begun: RunStarted | None = None
 
-        def started(event: Started) -> None:
+        def started(event: RunStarted) -> None:
             nonlocal begun
             begun = event
             for line in narration.opening(event):
@@ -264,11 +264,11 @@ class Runs:
             self._metrics.epoch(event)
             this.events.append(event)
 
-        hooks = Hooks(started, epoch, this.stop.is_set, self._closing.is_set, self._metrics, self._nvml)
+        callbacks = RunCallbacks(started, epoch, this.stop.is_set, self._closing.is_set, self._metrics, self._nvml)
         try:
             if this.resumed is not None:
-                return resume(self._store, this.run_id, hooks, this.resumed, this.corpus_version)
-            return run(self._store, this.config, this.run_id, hooks, this.corpus_version)
+                return resume(self._store, this.run_id, callbacks, this.resumed, this.corpus_version)
+            return run(self._store, this.config, this.run_id, callbacks, this.corpus_version)
         except Abandoned:
             _log.warning("run %s interrupted: the trainer was told to stop. Nothing was published", this.run_id)
             return Failure(

@@ -22,7 +22,7 @@ from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
-from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
 from services.trainer.runs.progress import Progress, read_progress
@@ -46,14 +46,16 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corpus_version: str = "") -> Result:
+def run(
+    store: ObjectStore, config: TrainConfig, run_id: str, callbacks: RunCallbacks, corpus_version: str = ""
+) -> Result:
     """Train and publish.
 
     Args:
         store: holds the landmarks, and gets the rest.
         config: the run's configuration.
         run_id: its name, from `new_run_id`.
-        hooks: who looks on.
+        callbacks: who looks on.
         corpus_version: what state of the corpus this is, for the result.
 
     Raises:
@@ -64,11 +66,15 @@ def run(store: ObjectStore, config: TrainConfig, run_id: str, hooks: Hooks, corp
     keys.check_name("model", config.model_name)
     config = config.model_copy(update={"start_from": start.pinned(store, config.start_from)})
     store.create(keys.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
-    return _Run(store, config, run_id, hooks, None, corpus_version).to_its_end()
+    return _Run(store, config, run_id, callbacks, None, corpus_version).to_its_end()
 
 
 def resume(
-    store: ObjectStore, run_id: str, hooks: Hooks, changes: Mapping[str, Any] | None = None, corpus_version: str = ""
+    store: ObjectStore,
+    run_id: str,
+    callbacks: RunCallbacks,
+    changes: Mapping[str, Any] | None = None,
+    corpus_version: str = "",
 ) -> Result:
     """Go on with a run that was interrupted, from the last epoch that is kept; on a CPU as if nothing had happened.
 
@@ -77,7 +83,7 @@ def resume(
     Args:
         store: holds the run.
         run_id: its name.
-        hooks: who looks on. `on_epoch` is told the epochs from there on.
+        callbacks: who looks on. `on_epoch` is told the epochs from there on.
         changes: of its configuration; see `services.trainer.runs.resume.continued`.
         corpus_version: for a run that was interrupted before it noted its own.
 
@@ -88,7 +94,7 @@ def resume(
         SignetError: as `run`.
     """
     config = continued(store, run_id, changes or {})
-    return _Run(store, config, run_id, hooks, read_progress(store, run_id), corpus_version).to_its_end()
+    return _Run(store, config, run_id, callbacks, read_progress(store, run_id), corpus_version).to_its_end()
 
 
 class _Run:
@@ -99,14 +105,14 @@ class _Run:
         store: ObjectStore,
         config: TrainConfig,
         run_id: str,
-        hooks: Hooks,
+        callbacks: RunCallbacks,
         before: Progress | None,
         corpus_version: str,
     ) -> None:
         self._store = store
         self._config = config
         self._run_id = run_id
-        self._hooks = hooks
+        self._callbacks = callbacks
         self._before = before
         self._corpus_version = before.corpus_version if before else corpus_version
         # Of the members that were stopped on their way: what they had learnt.
@@ -138,7 +144,7 @@ class _Run:
             for member in self._members:
                 self._trained_before(member)
             self._begin = self._start()
-            self._hooks.on_start(self._started())
+            self._callbacks.on_start(self._started())
             stopped = self._train()
             return self._conclude(stopped)
         except TakenOver:
@@ -165,7 +171,9 @@ class _Run:
 
     def _record(self) -> Checkpoints:
         if self._before is not None:
-            return checkpoint.take_over(self._store, self._run_id, self._members, self._before, self._hooks.abandoned)
+            return checkpoint.take_over(
+                self._store, self._run_id, self._members, self._before, self._callbacks.should_abandon
+            )
         manifest = self._dataset.manifest
         return checkpoint.begin(
             self._store,
@@ -174,15 +182,15 @@ class _Run:
             dataset_name=manifest.name,
             dataset_version=manifest.version,
             corpus_version=self._corpus_version,
-            given_up=self._hooks.abandoned,
+            given_up=self._callbacks.should_abandon,
         )
 
-    def _started(self) -> Started:
+    def _started(self) -> RunStarted:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
         manifest = self._dataset.manifest
         learnt = len(manifest.learnt)
         train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
-        return Started(
+        return RunStarted(
             device=str(self._device),
             gpu_name=gpu.name if gpu else "",
             gpu_memory_bytes=gpu.total_memory if gpu else 0,
@@ -206,7 +214,7 @@ class _Run:
         for step in self._steps(left):
             if isinstance(step, Trained):
                 self._checkpoints.epoch(step.place, step.epoch)
-                self._hooks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
+                self._callbacks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
             elif isinstance(step, Kept):
                 if step.last or self._checkpoints.due(step.place):
                     self._checkpoints.keep(step.place, step.state, step.seconds)
@@ -231,9 +239,9 @@ class _Run:
                 members,
                 self._device,
                 self._checkpoints.state,
-                stopped=self._hooks.stopped,
-                abandoned=self._hooks.abandoned,
-                telemetry=self._hooks.telemetry,
+                stopped=self._callbacks.should_stop,
+                abandoned=self._callbacks.should_abandon,
+                callbacks=self._callbacks.training,
                 state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
                 begin=self._begin,
             )
@@ -243,24 +251,24 @@ class _Run:
         cool_down = thermal.guard(
             self._device,
             self._config.max_gpu_temperature,
-            self._hooks.nvml,
-            released=lambda: self._hooks.stopped() or self._hooks.abandoned(),
-            telemetry=self._hooks.telemetry,
+            self._callbacks.nvml,
+            released=lambda: self._callbacks.should_stop() or self._callbacks.should_abandon(),
+            callbacks=self._callbacks.training,
         )
 
         def between_batches() -> None:
             cool_down()
-            if self._hooks.abandoned():
+            if self._callbacks.should_abandon():
                 raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
 
         for number, member in enumerate(members):
-            if number and self._hooks.stopped():
+            if number and self._callbacks.should_stop():
                 return
             orders = Orders(
-                stopped=self._hooks.stopped,
+                stopped=self._callbacks.should_stop,
                 due=partial(self._checkpoints.due, member.place),
                 between_batches=between_batches,
-                telemetry=self._hooks.telemetry,
+                callbacks=self._callbacks.training,
             )
             state = self._checkpoints.state(member.place)
             yield from train(self._dataset, self._config, member, self._device, state, orders, self._begin)

@@ -28,7 +28,7 @@ from services.trainer.model.build import BeginFold
 from services.trainer.runs.checkpoints import STATE_SHARE
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
 from services.trainer.runtime import gpu_throttle as thermal
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
 from signet.errors import SignetError
 
@@ -54,7 +54,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Happened:
-    """Something that telemetry is to be told, by the name of its method."""
+    """Something that callbacks is to be told, by the name of its method."""
 
     what: str
     arguments: tuple[Any, ...] = ()
@@ -90,7 +90,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     *,
     stopped: Callable[[], bool],
     abandoned: Callable[[], bool],
-    telemetry: Telemetry,
+    callbacks: TrainingCallbacks,
     state_seconds: float,
     begin: BeginFold | None = None,
 ) -> Iterator[Step]:
@@ -104,7 +104,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
         state: what a member goes on from; None where it begins.
         stopped: asked all the time; True ends those under way after their epoch, and begins no more.
         abandoned: asked all the time; True ends those under way between two batches.
-        telemetry: told what happens in all of them.
+        callbacks: told what happens in all of them.
         state_seconds: how often each gives a state, at least.
         begin: as `services.trainer.runs.members.train` takes it; it must bear being sent to another process.
 
@@ -145,7 +145,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
                         yield message
                     elif isinstance(message, _Happened):
                         for _ in range(message.times):
-                            getattr(telemetry, message.what)(*message.arguments)
+                            getattr(callbacks, message.what)(*message.arguments)
                     elif isinstance(message, logging.LogRecord):
                         logging.getLogger(message.name).handle(message)
                     else:
@@ -251,7 +251,7 @@ class _Boss:
                 return message
 
 
-class _Told(Telemetry):
+class _Told(TrainingCallbacks):
     """Passes on what happens within an epoch, batches by the second."""
 
     def __init__(self, boss: _Boss) -> None:
@@ -259,7 +259,7 @@ class _Told(Telemetry):
         self._batches = 0
         self._next = time.monotonic() + _COUNT_SECONDS
 
-    def batch(self) -> None:
+    def on_batch(self) -> None:
         self._batches += 1
         if time.monotonic() >= self._next:
             self.flush()
@@ -267,24 +267,24 @@ class _Told(Telemetry):
     def flush(self) -> None:
         """Say how many batches there were since it was said last."""
         if self._batches:
-            self._boss.tell(_Happened("batch", times=self._batches))
+            self._boss.tell(_Happened("on_batch", times=self._batches))
         self._batches = 0
         self._next = time.monotonic() + _COUNT_SECONDS
 
-    def split(self) -> None:
-        self._boss.tell(_Happened("split"))
+    def on_memory_split(self) -> None:
+        self._boss.tell(_Happened("on_memory_split"))
 
-    def nonfinite_loss(self) -> None:
-        self._boss.tell(_Happened("nonfinite_loss"))
+    def on_nonfinite_loss(self) -> None:
+        self._boss.tell(_Happened("on_nonfinite_loss"))
 
-    def acted(self, what: str) -> None:
-        self._boss.tell(_Happened("acted", (what,)))
+    def on_recovery_action(self, what: str) -> None:
+        self._boss.tell(_Happened("on_recovery_action", (what,)))
 
-    def throttling(self, paused: bool) -> None:
-        self._boss.tell(_Happened("throttling", (paused,)))
+    def on_throttling(self, paused: bool) -> None:
+        self._boss.tell(_Happened("on_throttling", (paused,)))
 
-    def throttled(self, seconds: float) -> None:
-        self._boss.tell(_Happened("throttled", (seconds,)))
+    def on_throttled_seconds(self, seconds: float) -> None:
+        self._boss.tell(_Happened("on_throttled_seconds", (seconds,)))
 
 
 class _Passed(logging.handlers.QueueHandler):
@@ -330,7 +330,7 @@ def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
         setting.config.max_gpu_temperature,
         None,
         released=lambda: boss.stopped or boss.given_up,
-        telemetry=told,
+        callbacks=told,
     )
 
     def between_batches() -> None:
@@ -345,7 +345,7 @@ def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
         stopped=lambda: boss.stopped,
         due=lambda: time.monotonic() >= next_state,
         between_batches=between_batches,
-        telemetry=told,
+        callbacks=told,
     )
     for step in train(dataset, setting.config, job.member, device, job.state, orders, setting.begin):
         told.flush()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from services.trainer.training.callbacks import Telemetry, nothing
+from services.trainer.training.callbacks import TrainingCallbacks, no_op
 from signet.errors import Unavailable
 from signet.rpc.gpu import Nvml
 
@@ -33,7 +33,7 @@ class ThermalGuard:
         limit_celsius: above this, training pauses.
         hysteresis_celsius: a pause ends so far below the limit.
         released: whether nobody waits for the run any more; no pause begins then, and one under way ends.
-        telemetry: told of pauses and their seconds.
+        callbacks: told of pauses and their seconds.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class ThermalGuard:
         hysteresis_celsius: float = HYSTERESIS_CELSIUS,
         *,
         released: Callable[[], bool],
-        telemetry: Telemetry,
+        callbacks: TrainingCallbacks,
     ) -> None:
         self._read = read
         self._limit = limit_celsius
         self._goal = limit_celsius - hysteresis_celsius
         self._released = released
-        self._telemetry = telemetry
+        self._callbacks = callbacks
         self._next_look = time.monotonic()
         self._told_of_pauses = False
         self._told_of_blindness = False
@@ -85,11 +85,11 @@ class ThermalGuard:
                 self._limit,
             )
         begun = time.monotonic()
-        self._telemetry.throttling(True)
+        self._callbacks.on_throttling(True)
         try:
             self._wait_for_goal()
         finally:
-            self._telemetry.throttling(False)
+            self._callbacks.on_throttling(False)
         if first:
             _log.info(
                 "training goes on after %.0f s; further pauses are counted and not logged", time.monotonic() - begun
@@ -102,7 +102,7 @@ class ThermalGuard:
             time.sleep(_NOTICE_SECONDS)
             # Counted while it lasts: a rate over a pause of minutes is then right at any moment of it.
             now = time.monotonic()
-            self._telemetry.throttled(now - counted)
+            self._callbacks.on_throttled_seconds(now - counted)
             counted = now
             if now < self._next_look:
                 continue
@@ -112,7 +112,11 @@ class ThermalGuard:
 
 
 def guard(
-    device: torch.device, limit_celsius: float, nvml: Nvml | None, released: Callable[[], bool], telemetry: Telemetry
+    device: torch.device,
+    limit_celsius: float,
+    nvml: Nvml | None,
+    released: Callable[[], bool],
+    callbacks: TrainingCallbacks,
 ) -> Callable[[], None]:
     """What to call between batches on this device.
 
@@ -121,13 +125,13 @@ def guard(
         limit_celsius: above this, training pauses; 0 never pauses.
         nvml: what to ask, if the process has a connection already.
         released: whether nobody waits for the run any more.
-        telemetry: told of pauses and their seconds.
+        callbacks: told of pauses and their seconds.
     """
     if device.type != "cuda" or not limit_celsius:
-        return nothing
+        return no_op
     connection = nvml or Nvml()
     uuid = nvml_uuid(device)
-    return ThermalGuard(lambda: connection.temperature(uuid), limit_celsius, released=released, telemetry=telemetry)
+    return ThermalGuard(lambda: connection.temperature(uuid), limit_celsius, released=released, callbacks=callbacks)
 
 
 def nvml_uuid(device: torch.device) -> str:

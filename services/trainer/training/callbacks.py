@@ -1,27 +1,31 @@
-"""Who is told what happens within an epoch, between its batches; whoever wants to hear of it makes another of these."""
+"""What a training reports within an epoch, between its batches.
+
+`TrainingCallbacks` is for what happens within an epoch. `services.trainer.runs.events.RunCallbacks` is for what happens
+to a run: its start, the end of each epoch, and the requests to end it.
+"""
 
 
-class Telemetry:
-    """Is told what happens within an epoch. This one keeps it to itself."""
+class TrainingCallbacks:
+    """Events within an epoch. The methods of this class do nothing; a subclass overrides those that it needs."""
 
-    def batch(self) -> None:
-        """A batch was learnt from."""
+    def on_batch(self) -> None:
+        """A batch was trained on."""
 
-    def split(self) -> None:
-        """GPU memory was full: from now on batches are taken in twice as many parts."""
+    def on_memory_split(self) -> None:
+        """GPU memory was full: from now on each batch is divided into twice as many parts."""
 
-    def nonfinite_loss(self) -> None:
-        """The run ends since its loss is not finite."""
+    def on_nonfinite_loss(self) -> None:
+        """The training ends because its loss is not finite."""
 
-    def acted(self, what: str) -> None:
-        """The training did something by itself: "recovery" (a loss was not finite) or "larger-steps" (a collapse)."""
+    def on_recovery_action(self, action: str) -> None:
+        """The training changed its learning rate: "recovery" (a loss was not finite) or "larger-steps" (a collapse)."""
 
-    def throttling(self, paused: bool) -> None:
-        """The run pauses since the GPU is too hot, or goes on."""
+    def on_throttling(self, paused: bool) -> None:
+        """The training pauses because the GPU is too hot (True), or continues (False)."""
 
-    def throttled(self, seconds: float) -> None:
-        """The run was paused for so many more seconds."""
+    def on_throttled_seconds(self, seconds: float) -> None:
+        """The training was paused for this many more seconds."""
 
 
-def nothing() -> None:
-    """What a hook does unless it is given."""
+def no_op() -> None:
+    """The default of a callback without arguments."""

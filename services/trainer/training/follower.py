@@ -3,7 +3,7 @@
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import find_device
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.distributed import Ranks
 from services.trainer.training.loop import Training
 from signet.datasets import snapshot as dataset
@@ -28,7 +28,7 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
         device = find_device("cpu" if config.device == "cpu" else "auto")
         snapshot = dataset.load(store, task.dataset_name, task.dataset_version)
         clips = {clip.clip_id: clip for clip in snapshot.manifest.clips}
-        telemetry = Telemetry()
+        callbacks = TrainingCallbacks()
         training = Training(
             snapshot,
             config,
@@ -36,9 +36,9 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
             train=[clips[clip_id] for clip_id in task.train],
             held_out=[clips[clip_id] for clip_id in task.held_out],
             between_batches=thermal.guard(
-                device, config.max_gpu_temperature, nvml, released=lambda: False, telemetry=telemetry
+                device, config.max_gpu_temperature, nvml, released=lambda: False, callbacks=callbacks
             ),
-            telemetry=telemetry,
+            callbacks=callbacks,
         )
         training.restore(state)
         training.follow()

@@ -23,7 +23,7 @@ from services.trainer.training import distributed
 from services.trainer.training import recovery as remedies
 from services.trainer.training import state as states
 from services.trainer.training.averaging import Averages, Kept
-from services.trainer.training.callbacks import Telemetry, nothing
+from services.trainer.training.callbacks import TrainingCallbacks, no_op
 from services.trainer.training.collapse import FIGURES, LOOKED_AT, Posteriors, observe
 from services.trainer.training.distributed import Task
 from services.trainer.training.epoch import Epoch
@@ -51,7 +51,7 @@ class Training:
         train: the clips to learn from; all that the snapshot has for that unless given.
         held_out: the clips to judge by; those of the snapshot's val split unless given.
         between_batches: called before each batch; what it raises ends the training there.
-        telemetry: told what happens within an epoch.
+        callbacks: told what happens within an epoch.
         begin: gives the model the weights to begin with; without it, they are those of chance.
 
     Raises:
@@ -67,8 +67,8 @@ class Training:
         *,
         train: Sequence[DatasetClip] | None = None,
         held_out: Sequence[DatasetClip] | None = None,
-        between_batches: Callable[[], None] = nothing,
-        telemetry: Telemetry | None = None,
+        between_batches: Callable[[], None] = no_op,
+        callbacks: TrainingCallbacks | None = None,
         begin: Begin | None = None,
     ) -> None:
         learnt = list(dataset.manifest.learnt if train is None else train)
@@ -81,7 +81,7 @@ class Training:
         self._ranks = distributed.present()
         self._precision = precision.of(config.precision, device)
         self._between_batches = between_batches
-        self._telemetry = telemetry or Telemetry()
+        self._callbacks = callbacks or TrainingCallbacks()
         self._subject = Subject.of(config, dataset, learnt, judged, device.type)
         self._randomness = Randomness(config.seed, device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
@@ -100,8 +100,8 @@ class Training:
         self._parameters = self._aim.parameters(self._model)
         self._optimizer = optimizer_of(self._parameters, config)
         self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
-        self._learning = Parts("training", self._telemetry.split, release=self._optimizer.zero_grad)
-        self._judging = Parts("validation", self._telemetry.split, release=nothing)
+        self._learning = Parts("training", self._callbacks.on_memory_split, release=self._optimizer.zero_grad)
+        self._judging = Parts("validation", self._callbacks.on_memory_split, release=no_op)
         self._progress = Progress()
         self._state = self._snapshot()
 
@@ -185,7 +185,7 @@ class Training:
                 loss, rate, posteriors = self._epoch(share)
             if math.isfinite(loss):
                 break
-            slower, action = remedies.slowed(self._progress, loss, self._config, self._telemetry)
+            slower, action = remedies.slowed(self._progress, loss, self._config, self._callbacks)
             self._load(self._state)
             self._progress = slower
             actions.append(action)
@@ -211,7 +211,7 @@ class Training:
         )
         if posteriors is not None and share >= self._config.start:
             self._progress, done = remedies.watched(
-                self._progress, posteriors, self._config, self._steps_per_epoch, self._telemetry
+                self._progress, posteriors, self._config, self._steps_per_epoch, self._callbacks
             )
             actions += done
         self._state = self._snapshot()
@@ -256,7 +256,7 @@ class Training:
             self._averages.step(step)
             step += 1
             for _ in group:
-                self._telemetry.batch()
+                self._callbacks.on_batch()
         # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
         finite = torch.cat([*losses, *norms]).isfinite().all()
         mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)

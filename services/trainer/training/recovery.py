@@ -7,7 +7,7 @@ the remedies themselves.
 import logging
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.collapse import MOST_RAISES, RAISE, Posteriors, watch_length
 from services.trainer.training.state import Progress
 from signet.errors import SignetError
@@ -18,14 +18,14 @@ _log = logging.getLogger(__name__)
 _MOST_RECOVERIES = 3
 
 
-def slowed(progress: Progress, loss: float, config: TrainConfig, telemetry: Telemetry) -> tuple[Progress, str]:
+def slowed(progress: Progress, loss: float, config: TrainConfig, callbacks: TrainingCallbacks) -> tuple[Progress, str]:
     """Halve the learning rate, for an epoch that is trained again since its loss was not finite.
 
     Args:
         progress: how far the training is, without that epoch.
         loss: of that epoch.
         config: of the training.
-        telemetry: told of it.
+        callbacks: told of it.
 
     Returns:
         how far it is now, and what was done, for people.
@@ -35,12 +35,12 @@ def slowed(progress: Progress, loss: float, config: TrainConfig, telemetry: Tele
     """
     number, factor, recoveries = progress.epoch + 1, progress.rate_factor, progress.recoveries
     if recoveries == _MOST_RECOVERIES:
-        telemetry.nonfinite_loss()
+        callbacks.on_nonfinite_loss()
         raise SignetError(
             f"the training loss is not finite ({loss}) in epoch {number}, and was not with a learning rate of "
             f"{factor:g} times what was asked. Lower --lr (now {config.lr:g})."
         )
-    telemetry.acted("recovery")
+    callbacks.on_recovery_action("recovery")
     action = (
         f"the loss of epoch {number} was not finite: went back to the end of epoch {progress.epoch}, and on with a "
         f"learning rate of {factor / 2:g} times what was asked (--lr {config.lr:g})"
@@ -50,7 +50,7 @@ def slowed(progress: Progress, loss: float, config: TrainConfig, telemetry: Tele
 
 
 def watched(
-    progress: Progress, posteriors: Posteriors, config: TrainConfig, steps_per_epoch: int, telemetry: Telemetry
+    progress: Progress, posteriors: Posteriors, config: TrainConfig, steps_per_epoch: int, callbacks: TrainingCallbacks
 ) -> tuple[Progress, list[str]]:
     """Look out for a collapse after an epoch in which CTC had a say, and leave it by larger steps.
 
@@ -59,7 +59,7 @@ def watched(
         posteriors: what was seen of the model in it.
         config: of the training.
         steps_per_epoch: of the optimiser.
-        telemetry: told of what is done.
+        callbacks: told of what is done.
 
     Returns:
         how far it is now, and what was done, for people.
@@ -76,6 +76,6 @@ def watched(
     else:
         factor *= RAISE
         action = f"{found}; on with a learning rate of {factor:g} times what was asked (--lr {config.lr:g})"
-        telemetry.acted("larger-steps")
+        callbacks.on_recovery_action("larger-steps")
     _log.warning("%s", action)
     return progress.model_copy(update={"watch": watch.raised(), "rate_factor": factor}), [action]

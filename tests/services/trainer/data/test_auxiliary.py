@@ -15,7 +15,7 @@ from services.trainer.data import snapshot
 from services.trainer.model.build import new_model, restore_model, serialise_weights
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import warm_start as start
-from services.trainer.runs.events import Hooks, Started
+from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.members import plan
 from services.trainer.runs.messages import opening
 from services.trainer.runs.run import new_run_id, run
@@ -90,8 +90,8 @@ def test_a_fold_learns_from_none_by_a_signer_that_it_holds_out(store: DirectoryS
 
 
 def test_what_is_published_knows_the_vocabulary_alone(store: DirectoryStore) -> None:
-    began: list[Started] = []
-    run(store, QUICK, new_run_id(), Hooks(on_start=began.append))
+    began: list[RunStarted] = []
+    run(store, QUICK, new_run_id(), RunCallbacks(on_start=began.append))
 
     card = registry.read_card(store, "signet", registry.resolve(store, "signet", "latest"))
     assert card.vocabulary == ("book", "drink")
@@ -143,13 +143,13 @@ def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> No
 
 
 def test_people_are_told_of_them(store: DirectoryStore) -> None:
-    began: list[Started] = []
-    run(store, QUICK.model_copy(update={"publish": "none"}), new_run_id(), Hooks(on_start=began.append))
+    began: list[RunStarted] = []
+    run(store, QUICK.model_copy(update={"publish": "none"}), new_run_id(), RunCallbacks(on_start=began.append))
     assert any("2 glosses and 1 auxiliary ones, 18 train and 4 val clips" in line for line in opening(began[0]))
 
 
 def test_a_client_is_told_of_them(store: DirectoryStore) -> None:
-    began = Started("cpu", "", 0, 1, "v", 2, 18, 4, 4, auxiliary=1)
+    began = RunStarted("cpu", "", 0, 1, "v", 2, 18, 4, 4, auxiliary=1)
     assert event_to(began).started.auxiliary == 1
 
 
@@ -276,9 +276,9 @@ def test_a_recording_is_followed_through_clips_that_were_left_out(
 
 
 def test_the_opening_counts_what_is_divided_and_what_is_not(store: DirectoryStore) -> None:
-    began: list[Started] = []
+    began: list[RunStarted] = []
     told = QUICK.model_copy(update={"folds": 2, "num_epochs": 1})
-    run(store, told, new_run_id(), Hooks(on_start=began.append))
+    run(store, told, new_run_id(), RunCallbacks(on_start=began.append))
     assert any(
         "16 clips of train and val, in 2 folds of whole signers, and 6 further ones" in x for x in opening(began[0])
     )
@@ -291,9 +291,9 @@ def test_a_supplement_is_pretrained_on_fold_by_fold(store: DirectoryStore, other
     sizes = {"num_epochs": 1, "hidden_dim": 4, "hand_dim": 4, "folds": 2, "max_glosses": 2}
     before, after = new_run_id(), new_run_id()
     further = {"supplement": "other", "auxiliary_glosses": 2}
-    run(store, TrainConfig(pretrain=True, **sizes, **further), before, Hooks())
+    run(store, TrainConfig(pretrain=True, **sizes, **further), before, RunCallbacks())
 
-    result = run(store, TrainConfig(start_from=before, **sizes), after, Hooks())
+    result = run(store, TrainConfig(start_from=before, **sizes), after, RunCallbacks())
 
     assert (result.state, result.folds) == ("succeeded", 2)
     found = start.read(store, before, 2)

@@ -6,7 +6,7 @@ import pytest
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import snapshot
-from services.trainer.runs.events import Hooks, Started
+from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.members import plan
 from services.trainer.runs.run import new_run_id, run
 from signet.datasets import snapshot as dataset
@@ -77,9 +77,9 @@ def test_signers_and_clips_of_a_supplement_are_counted_as_learnt_from(
     found = supplemented(store, [*known, other("more", "train", 100, signer=stranger)])
     assert found.manifest.audit.shared_signers == before + 1
 
-    started: list[Started] = []
+    started: list[RunStarted] = []
     told = TrainConfig(supplement=OTHER, num_epochs=1, hidden_dim=4, hand_dim=4, publish="none")
-    run(store, told, new_run_id(), Hooks(on_start=started.append))
+    run(store, told, new_run_id(), RunCallbacks(on_start=started.append))
     assert (started[0].train_clips, started[0].val_clips) == (18 - len(lacking) + 1, 6)
 
 

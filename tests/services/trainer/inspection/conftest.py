@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.events import Hooks
+from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.run import run
 from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
@@ -49,14 +49,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
             if index < 6:
                 alone = moving_clip(clip.record.clip_id, gloss, "train", 10 * number + index, corpus="alone")
                 store.create(keys.clip("alone", clip.record.clip_id), dump(alone))
-    run(store, SHORT.model_copy(update={"seeds": 2}), SEEDS, Hooks())
-    run(store, SHORT.model_copy(update={"head": "linear", "flat_start": 0.0, "device": "cpu"}), LINEAR, Hooks())
-    run(store, SHORT.model_copy(update={"folds": 2, "num_epochs": 6}), FOLDS, Hooks())
-    run(store, SHORT.model_copy(update={"corpus": "alone", "num_epochs": 3}), TRAIN_ONLY, Hooks())
+    run(store, SHORT.model_copy(update={"seeds": 2}), SEEDS, RunCallbacks())
+    run(store, SHORT.model_copy(update={"head": "linear", "flat_start": 0.0, "device": "cpu"}), LINEAR, RunCallbacks())
+    run(store, SHORT.model_copy(update={"folds": 2, "num_epochs": 6}), FOLDS, RunCallbacks())
+    run(store, SHORT.model_copy(update={"corpus": "alone", "num_epochs": 3}), TRAIN_ONLY, RunCallbacks())
     heard: list[object] = []
-    hooks = Hooks(on_epoch=heard.append, abandoned=lambda: len(heard) >= 4)
+    callbacks = RunCallbacks(on_epoch=heard.append, should_abandon=lambda: len(heard) >= 4)
     with pytest.raises(Abandoned):
-        run(store, SHORT.model_copy(update={"seeds": 2}), INTERRUPTED, hooks)
+        run(store, SHORT.model_copy(update={"seeds": 2}), INTERRUPTED, callbacks)
     return store
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.events import Hooks, Started
+from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.progress import read_progress
 from services.trainer.runs.run import resume, run
 from signet import heldout
@@ -85,11 +85,11 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
     before = kept(directory_store, run_id)
     assert 0 < before < int(str(CONFIG["num_epochs"])), "the dice have let it come to its end: take more epochs"
 
-    started: list[Started] = []
-    resume(directory_store, run_id, Hooks(on_start=started.append), {"device": "cpu"})
+    started: list[RunStarted] = []
+    resume(directory_store, run_id, RunCallbacks(on_start=started.append), {"device": "cpu"})
     assert started[0].epochs_before == before
 
-    straight = run(directory_store, TrainConfig.model_validate(CONFIG), "straight", Hooks())
+    straight = run(directory_store, TrainConfig.model_validate(CONFIG), "straight", RunCallbacks())
     weights = (directory_store.get(keys.run(name, "weights.safetensors")) for name in (run_id, "straight"))
     assert len(set(weights)) == 1, "to the last bit"
     history = epochs(directory_store, run_id)
@@ -120,8 +120,8 @@ def test_members_that_are_trained_side_by_side_die_with_their_run_and_go_on_with
     psutil.wait_procs(workers, timeout=30)
     assert not alive(workers)
     (run_id,) = found
-    resume(directory_store, run_id, Hooks(), {"jobs": 1})
-    run(directory_store, TrainConfig.model_validate(CONFIG | {"seed": 1}), "alone", Hooks())
+    resume(directory_store, run_id, RunCallbacks(), {"jobs": 1})
+    run(directory_store, TrainConfig.model_validate(CONFIG | {"seed": 1}), "alone", RunCallbacks())
     assert directory_store.get(keys.run(run_id, "members/0-1/weights.safetensors")) == directory_store.get(
         keys.run("alone", "weights.safetensors")
     )

@@ -7,7 +7,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Step, Trained, plan, target_met, train
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import Score
 from signet.datasets.snapshot import Dataset
@@ -25,7 +25,7 @@ def orders(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> Orders:
         if next(batches) == abandon_at_batch:
             raise Abandoned("given up")
 
-    return Orders(lambda: next(epochs) >= stop_after, lambda: True, between_batches, Telemetry())
+    return Orders(lambda: next(epochs) >= stop_after, lambda: True, between_batches, TrainingCallbacks())
 
 
 def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
@@ -87,7 +87,7 @@ def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> Non
 def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
     (member,) = plan(small_dataset, SHORT)
     told = orders(abandon_at_batch=7)  # an epoch has three
-    told = Orders(told.stopped, lambda: False, told.between_batches, told.telemetry)
+    told = Orders(told.stopped, lambda: False, told.between_batches, told.callbacks)
     steps: list[Step] = []
     training = train(small_dataset, SHORT, member, CPU, None, told)
     with pytest.raises(Abandoned):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.events import MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.queue import latest_unfinished, succeeded, summaries
 from services.trainer.runs.result import GlossResult, Result
@@ -19,7 +19,7 @@ from services.trainer.training.validate import NOTHING, Score
 from signet.errors import NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore, keys
 
-STARTED = Started("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
+STARTED = RunStarted("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
 
 
 def keep(store: ObjectStore, run_id: str, state: str, corpus_version: str = "") -> None:
@@ -173,13 +173,13 @@ def test_epochs_in_which_all_is_blank_are_counted_until_one_is_not(
 
 
 def test_what_happens_within_an_epoch_is_counted(registry: CollectorRegistry, metrics: TrainerMetrics) -> None:
-    metrics.batch()
-    metrics.split()
-    metrics.nonfinite_loss()
-    metrics.throttling(True)
-    metrics.throttled(2.5)
+    metrics.on_batch()
+    metrics.on_memory_split()
+    metrics.on_nonfinite_loss()
+    metrics.on_throttling(True)
+    metrics.on_throttled_seconds(2.5)
     assert value(registry, "throttling") == 1
-    metrics.throttling(False)
+    metrics.on_throttling(False)
     assert value(registry, "throttling") == 0
     assert value(registry, "throttled_seconds_total") == 2.5
     for name in ("batches_total", "out_of_memory_total", "nonfinite_losses_total"):

@@ -12,7 +12,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import messages as narration
 from services.trainer.runs.checkpoints import Checkpoints
-from services.trainer.runs.events import Hooks, MemberEpoch, Started
+from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.result import GlossResult, MemberResult, Result, Tally
 from services.trainer.runs.run import new_run_id, resume, run
@@ -38,7 +38,7 @@ class Watcher:
     """Keeps what a run tells."""
 
     def __init__(self, stop_after: int = 10**6, abandon_after: int = 10**6) -> None:
-        self.started: list[Started] = []
+        self.started: list[RunStarted] = []
         self.heard: list[MemberEpoch] = []
         self._stop_after = stop_after
         self._abandon_after = abandon_after
@@ -47,19 +47,19 @@ class Watcher:
     def epochs(self) -> list[Epoch]:
         return [event.epoch for event in self.heard]
 
-    def hooks(self) -> Hooks:
-        return Hooks(
+    def callbacks(self) -> RunCallbacks:
+        return RunCallbacks(
             self.started.append,
             self.heard.append,
-            stopped=lambda: len(self.heard) + 1 >= self._stop_after,
-            abandoned=lambda: len(self.heard) >= self._abandon_after,
+            should_stop=lambda: len(self.heard) + 1 >= self._stop_after,
+            should_abandon=lambda: len(self.heard) >= self._abandon_after,
         )
 
     def run(self, store: ObjectStore, config: TrainConfig, run_id: str = "") -> Result:
-        return run(store, config, run_id or new_run_id(), self.hooks(), "7")
+        return run(store, config, run_id or new_run_id(), self.callbacks(), "7")
 
     def resume(self, store: ObjectStore, run_id: str, changes: Mapping[str, Any] | None = None) -> Result:
-        return resume(store, run_id, self.hooks(), changes)
+        return resume(store, run_id, self.callbacks(), changes)
 
 
 def files(store: ObjectStore, run_id: str) -> set[str]:
@@ -228,7 +228,7 @@ def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
     fill(directory_store)
     directory_store.put(keys.run("r", "config.json"), QUICK.model_dump_json().encode())
     watcher = Watcher()
-    assert resume(directory_store, "r", watcher.hooks(), corpus_version="8").corpus_version == "8"
+    assert resume(directory_store, "r", watcher.callbacks(), corpus_version="8").corpus_version == "8"
     assert (watcher.started[0].epochs_before, len(watcher.epochs)) == (0, 5)
 
 
@@ -355,7 +355,7 @@ def test_an_unusable_model_name_is_refused_before_training(directory_store: Dire
     assert not watcher.epochs
 
 
-STARTED = Started("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
+STARTED = RunStarted("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
 
 
 def test_the_narration_names_a_collapse_and_its_remedy() -> None:
@@ -397,7 +397,7 @@ def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
     assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
     assert "89.0 % (178/200)" in text, "all seeds together"
     event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
-    started = Started("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
+    started = RunStarted("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
     assert narration.epoch_line(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
 
 

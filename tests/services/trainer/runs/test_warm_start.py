@@ -11,7 +11,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import snapshot
 from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import warm_start as start
-from services.trainer.runs.events import Hooks
+from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned, plan
 from services.trainer.runs.messages import closing
 from services.trainer.runs.run import new_run_id, resume, run
@@ -98,13 +98,13 @@ def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fil
     fill(directory_store)
     other_corpus(directory_store)
     before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"corpus": "other"}), before, Hooks())
+    run(directory_store, PRETRAIN.model_copy(update={"corpus": "other"}), before, RunCallbacks())
     found = start.read(directory_store, before, 0)
     assert found is not None
     told = QUICK.model_copy(update={"start_from": before, "jobs": 2, "seeds": 2, "lr": 1e-9, "weight_decay": 0.0})
 
     after = new_run_id()
-    result = run(directory_store, told, after, Hooks())
+    result = run(directory_store, told, after, RunCallbacks())
 
     assert result.state == "succeeded"
     again = start.read(directory_store, after, 0)
@@ -123,11 +123,11 @@ def test_each_fold_begins_with_the_same_fold_of_its_start(
     """So that a start may have learnt from the very corpus that the new run is cross-validated on."""
     fill(directory_store)
     before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2, "seeds": 2}), before, Hooks())
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2, "seeds": 2}), before, RunCallbacks())
     told = {"start_from": before, "folds": 2, "seeds": 2, "jobs": jobs, "lr": 1e-9, "weight_decay": 0.0}
 
     after = new_run_id()
-    run(directory_store, QUICK.model_copy(update=told), after, Hooks())
+    run(directory_store, QUICK.model_copy(update=told), after, RunCallbacks())
 
     found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
     assert found is not None
@@ -141,9 +141,9 @@ def test_each_fold_begins_with_the_same_fold_of_its_start(
 def test_a_fold_is_refused_what_another_fold_of_its_start_may_have(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks())
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks())
     with pytest.raises(InvalidInput, match=r"is judged by, or from others .* Train one with --folds 3, of the same"):
-        run(directory_store, QUICK.model_copy(update={"start_from": before, "folds": 3}), new_run_id(), Hooks())
+        run(directory_store, QUICK.model_copy(update={"start_from": before, "folds": 3}), new_run_id(), RunCallbacks())
 
 
 def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: DirectoryStore, fill: Fill) -> None:
@@ -152,7 +152,7 @@ def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: Direct
     told = PRETRAIN.model_copy(update={"folds": 2})
     epochs: list[object] = []
     with pytest.raises(Abandoned):
-        run(directory_store, told, before, Hooks(on_epoch=epochs.append, abandoned=lambda: len(epochs) > 2))
+        run(directory_store, told, before, RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) > 2))
     with pytest.raises(NotReady, match=rf"not trained to its end, in all folds. .* --resume {before}"):
         start.read(directory_store, before, 2)
     assert start.read(directory_store, before, 0) is not None
@@ -161,11 +161,11 @@ def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: Direct
 def test_a_start_of_a_start_is_known_fold_by_fold(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     first, second = new_run_id(), new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), first, Hooks())
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), first, RunCallbacks())
     told = QUICK.model_copy(update={"folds": 2, "start_from": first})
-    run(directory_store, told, second, Hooks())
+    run(directory_store, told, second, RunCallbacks())
 
-    result = run(directory_store, told.model_copy(update={"start_from": second}), new_run_id(), Hooks())
+    result = run(directory_store, told.model_copy(update={"start_from": second}), new_run_id(), RunCallbacks())
 
     assert result.state == "succeeded"
     found = start.read(directory_store, second, 2)
@@ -179,13 +179,13 @@ def test_a_fold_that_begins_after_an_interruption_begins_with_its_own(
 ) -> None:
     fill(directory_store)
     before, after = new_run_id(), new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks())
+    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks())
     told = QUICK.model_copy(update={"folds": 2, "start_from": before, "lr": 1e-9, "weight_decay": 0.0})
     epochs: list[object] = []
     with pytest.raises(Abandoned):
-        run(directory_store, told, after, Hooks(on_epoch=epochs.append, abandoned=lambda: len(epochs) == 2))
+        run(directory_store, told, after, RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) == 2))
 
-    assert resume(directory_store, after, Hooks()).state == "succeeded"
+    assert resume(directory_store, after, RunCallbacks()).state == "succeeded"
 
     found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
     assert found is not None
@@ -199,7 +199,9 @@ def test_a_pretraining_that_was_stopped_before_its_last_fold_says_that_none_can_
 ) -> None:
     fill(directory_store)
     before = new_run_id()
-    result = run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, Hooks(stopped=lambda: True))
+    result = run(
+        directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks(should_stop=lambda: True)
+    )
 
     lines = list(closing(result, before))
     assert any("no run can" in line for line in lines)
@@ -211,12 +213,12 @@ def test_a_pretraining_that_was_stopped_before_its_last_fold_says_that_none_can_
 def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     fair, selected = new_run_id(), new_run_id()
-    run(directory_store, QUICK, fair, Hooks())
-    run(directory_store, QUICK.model_copy(update={"keep_best": 1}), selected, Hooks())
+    run(directory_store, QUICK, fair, RunCallbacks())
+    run(directory_store, QUICK.model_copy(update={"keep_best": 1}), selected, RunCallbacks())
 
-    run(directory_store, QUICK.model_copy(update={"start_from": fair}), new_run_id(), Hooks())
+    run(directory_store, QUICK.model_copy(update={"start_from": fair}), new_run_id(), RunCallbacks())
     with pytest.raises(InvalidInput, match=r"6 of the 6 clips .* or was selected by them"):
-        run(directory_store, QUICK.model_copy(update={"start_from": selected}), new_run_id(), Hooks())
+        run(directory_store, QUICK.model_copy(update={"start_from": selected}), new_run_id(), RunCallbacks())
 
 
 def test_a_start_of_a_version_whose_models_are_built_otherwise_is_refused() -> None:
@@ -309,7 +311,7 @@ def test_a_pretrained_start_fits_every_head(small_dataset: Dataset) -> None:
 @pytest.mark.parametrize("name", ["20261125T000000Z-ffffff", "nobody@latest", "nobody"])
 def test_a_start_that_is_not_there_is_named(directory_store: DirectoryStore, fill: Fill, name: str) -> None:
     with pytest.raises(NotFound, match=f"--start-from {name}"):
-        run(fill(directory_store), QUICK.model_copy(update={"start_from": name}), new_run_id(), Hooks())
+        run(fill(directory_store), QUICK.model_copy(update={"start_from": name}), new_run_id(), RunCallbacks())
 
 
 def test_a_run_that_has_trained_nobody_yet_is_no_start(directory_store: DirectoryStore) -> None:
@@ -326,11 +328,11 @@ def test_a_published_model_is_noted_by_its_version(directory_store: DirectorySto
         directory_store,
         QUICK.model_copy(update={"corpus": "other", "publish": "ensemble"}),
         new_run_id(),
-        Hooks(),
+        RunCallbacks(),
     )
     run_id = new_run_id()
 
-    run(directory_store, QUICK.model_copy(update={"start_from": "signet"}), run_id, Hooks())
+    run(directory_store, QUICK.model_copy(update={"start_from": "signet"}), run_id, RunCallbacks())
 
     noted = TrainConfig.model_validate_json(directory_store.get(keys.run(run_id, "config.json")))
     assert noted.start_from == f"signet@{result.model_version}"

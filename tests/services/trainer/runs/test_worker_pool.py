@@ -10,7 +10,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Place, Step, Trained, plan, train
 from services.trainer.runs.worker_pool import train_side_by_side
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError
 from tests.conftest import alive
@@ -34,11 +34,11 @@ def workers() -> Workers:
     return lambda: [worker for worker in spawned() if worker not in before]
 
 
-class Counted(Telemetry):
+class Counted(TrainingCallbacks):
     def __init__(self) -> None:
         self.batches = 0
 
-    def batch(self) -> None:
+    def on_batch(self) -> None:
         self.batches += 1
 
 
@@ -48,7 +48,7 @@ def side_by_side(
     *,
     heard: Callable[[Step], None] = lambda _: None,
     abandoned: Callable[[], bool] = lambda: False,
-    telemetry: Telemetry | None = None,
+    callbacks: TrainingCallbacks | None = None,
     state_seconds: float = 0.0,
 ) -> list[Step]:
     steps: list[Step] = []
@@ -60,7 +60,7 @@ def side_by_side(
         lambda _: None,
         stopped=lambda: False,
         abandoned=abandoned,
-        telemetry=telemetry or Telemetry(),
+        callbacks=callbacks or TrainingCallbacks(),
         state_seconds=state_seconds,
     ):
         steps.append(step)
@@ -72,9 +72,9 @@ def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(
     small_dataset: Dataset, workers: Workers
 ) -> None:
     told = Counted()
-    steps = side_by_side(small_dataset, telemetry=told)
+    steps = side_by_side(small_dataset, callbacks=told)
     done = {step.place: step for step in steps if isinstance(step, Done)}
-    alone = Orders(lambda: False, lambda: False, lambda: None, Telemetry())
+    alone = Orders(lambda: False, lambda: False, lambda: None, TrainingCallbacks())
     for member in plan(small_dataset, CONFIG):
         *_, expected = train(small_dataset, CONFIG, member, CPU, None, alone)
         assert done[member.place] == expected

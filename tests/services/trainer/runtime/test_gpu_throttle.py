@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from services.trainer.runtime.gpu_throttle import ThermalGuard, guard, nvml_uuid
-from services.trainer.training.callbacks import Telemetry, nothing
+from services.trainer.training.callbacks import TrainingCallbacks, no_op
 from signet.errors import Unavailable
 from signet.rpc.gpu import Nvml
 from tests.signet.nvml import Conversation, compile_stand_in, conversation
@@ -21,14 +21,14 @@ _TRAIN = """
 import logging, sys, threading, time
 logging.basicConfig(level="INFO", stream=sys.stderr, format="%(name)s: %(message)s")
 from services.trainer.runtime.gpu_throttle import ThermalGuard
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from signet.rpc.gpu import Nvml
 
-class Told(Telemetry):
+class Told(TrainingCallbacks):
     batches, paused, seconds = 0, False, 0.0
-    def throttling(self, paused):
+    def on_throttling(self, paused):
         self.paused = paused
-    def throttled(self, seconds):
+    def on_throttled_seconds(self, seconds):
         self.seconds += seconds
 
 def train():
@@ -38,7 +38,7 @@ def train():
         time.sleep(0.001)
 
 told, nvml = Told(), Nvml()
-guard = ThermalGuard(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, telemetry=told)
+guard = ThermalGuard(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=told)
 threading.Thread(target=train, daemon=True).start()
 for line in sys.stdin:
     print(told.batches, int(told.paused), told.seconds, end="\\n\\n", flush=True)
@@ -111,7 +111,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
         asked.append(time.monotonic())
         return 50.0
 
-    between_batches = ThermalGuard(read, 70.0, released=lambda: False, telemetry=Telemetry())
+    between_batches = ThermalGuard(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
     begun = time.monotonic()
     while time.monotonic() - begun < 1.5:
         between_batches()
@@ -120,7 +120,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
 
 def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
     stopped, told = Event(), Pauses()
-    between_batches = ThermalGuard(lambda: 90.0, 70.0, released=stopped.is_set, telemetry=told)
+    between_batches = ThermalGuard(lambda: 90.0, 70.0, released=stopped.is_set, callbacks=told)
     thread = Thread(target=between_batches)
     thread.start()
     assert told.paused.wait(_SOON)
@@ -133,14 +133,14 @@ def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
     assert told.ends == 1, "and no other begins"
 
 
-class Pauses(Telemetry):
+class Pauses(TrainingCallbacks):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.paused = Event()
         self.ends = 0
 
-    def throttling(self, paused: bool) -> None:
+    def on_throttling(self, paused: bool) -> None:
         if paused:
             self.paused.set()
         else:
@@ -151,7 +151,7 @@ def test_a_gpu_that_can_never_be_read_is_said_so_once(caplog: pytest.LogCaptureF
     def read() -> float:
         raise Unavailable("GPU-x: NVML finds no GPU.")
 
-    between_batches = ThermalGuard(read, 70.0, released=lambda: False, telemetry=Telemetry())
+    between_batches = ThermalGuard(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
     with caplog.at_level(logging.WARNING):
         between_batches()
         time.sleep(1.1)
@@ -162,8 +162,8 @@ def test_a_gpu_that_can_never_be_read_is_said_so_once(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize(("device", "limit"), [("cpu", 70.0), ("cuda", 0.0)])
 def test_there_is_no_guard_on_a_cpu_or_without_a_limit(device: str, limit: float) -> None:
-    made: Callable[[], None] = guard(torch.device(device), limit, None, lambda: False, Telemetry())
-    assert made is nothing
+    made: Callable[[], None] = guard(torch.device(device), limit, None, lambda: False, TrainingCallbacks())
+    assert made is no_op
 
 
 @pytest.mark.gpu

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.collapse import Posteriors, Watch, observe, watch_length
 from services.trainer.training.loop import Training
 from signet.datasets.snapshot import Dataset
@@ -21,13 +21,13 @@ PLAIN = TrainConfig(
 )
 
 
-class Told(Telemetry):
+class Told(TrainingCallbacks):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.acts: list[str] = []
 
-    def acted(self, what: str) -> None:
+    def on_recovery_action(self, what: str) -> None:
         self.acts.append(what)
 
 
@@ -84,9 +84,9 @@ def test_a_collapse_is_a_silence_that_lasts() -> None:
     assert not watched(*[0.9] * 5, 0.4, *[0.9] * 5), "it was not silent all the time"
 
 
-def silenced(dataset: Dataset, told: Telemetry) -> Training:
+def silenced(dataset: Dataset, told: TrainingCallbacks) -> Training:
     """A training whose model says blank, whatever it sees."""
-    training = Training(dataset, PLAIN, CPU, telemetry=told)
+    training = Training(dataset, PLAIN, CPU, callbacks=told)
     with torch.no_grad():
         training._model.encoders[0].head.penalise_blank(-12.0)
     return training
@@ -123,7 +123,7 @@ def test_what_was_seen_of_a_collapse_is_part_of_the_state(small_dataset: Dataset
 def test_a_healthy_training_is_left_alone(small_dataset: Dataset) -> None:
     told = Told()
     config = TrainConfig(num_epochs=60, hidden_dim=16, batch_size=8)
-    epochs = list(Training(small_dataset, config, CPU, telemetry=told).epochs())
+    epochs = list(Training(small_dataset, config, CPU, callbacks=told).epochs())
     assert not told.acts
     assert not any(epoch.actions for epoch in epochs)
     assert epochs[-1].posteriors is not None

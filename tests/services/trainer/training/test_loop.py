@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.training.callbacks import Telemetry
+from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from services.trainer.training.validate import evaluate
@@ -28,23 +28,23 @@ CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
-class Counted(Telemetry):
+class Counted(TrainingCallbacks):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.batches = self.splits = self.nonfinite = 0
         self.acts: list[str] = []
 
-    def batch(self) -> None:
+    def on_batch(self) -> None:
         self.batches += 1
 
-    def split(self) -> None:
+    def on_memory_split(self) -> None:
         self.splits += 1
 
-    def nonfinite_loss(self) -> None:
+    def on_nonfinite_loss(self) -> None:
         self.nonfinite += 1
 
-    def acted(self, what: str) -> None:
+    def on_recovery_action(self, what: str) -> None:
         self.acts.append(what)
 
 
@@ -73,8 +73,10 @@ def full_beyond(training: int, judging: int = 10**6) -> Callable[[bool, int], No
     return refuse
 
 
-def train(dataset: Dataset, telemetry: Telemetry, device: torch.device = CPU) -> tuple[list[Epoch], torch.Tensor]:
-    training = Training(dataset, CONFIG, device, telemetry=telemetry)
+def train(
+    dataset: Dataset, callbacks: TrainingCallbacks, device: torch.device = CPU
+) -> tuple[list[Epoch], torch.Tensor]:
+    training = Training(dataset, CONFIG, device, callbacks=callbacks)
     epochs = list(training.epochs())
     return epochs, torch.cat([parameter.flatten() for parameter in training.model.parameters()])
 
@@ -141,7 +143,7 @@ def test_a_sequence_that_does_not_fit_alone_is_an_error_with_a_way_out(small_dat
 def test_a_loss_that_is_not_finite_is_counted(small_dataset: Dataset) -> None:
     told = Counted()
     with pytest.raises(SignetError, match="--lr"):
-        list(Training(small_dataset, CONFIG.model_copy(update={"lr": 1e30}), CPU, telemetry=told).epochs())
+        list(Training(small_dataset, CONFIG.model_copy(update={"lr": 1e30}), CPU, callbacks=told).epochs())
     assert told.nonfinite == 1
 
 
@@ -152,7 +154,7 @@ def test_what_is_called_between_batches_ends_the_training_by_raising(small_datas
         if told.batches == 4:
             raise InterruptedError
 
-    training = Training(small_dataset, CONFIG, CPU, between_batches=give_up, telemetry=told)
+    training = Training(small_dataset, CONFIG, CPU, between_batches=give_up, callbacks=told)
     with pytest.raises(InterruptedError):
         list(training.epochs())
     assert told.batches == 4
@@ -200,7 +202,7 @@ def test_a_loss_that_is_not_finite_costs_one_epoch_and_half_the_learning_rate(sm
     told = Counted()
     plain = list(Training(small_dataset, CONFIG, CPU).epochs())
     with broken_until(8):  # the second epoch, and the first batches of its repetition
-        epochs = list(Training(small_dataset, CONFIG, CPU, telemetry=told).epochs())
+        epochs = list(Training(small_dataset, CONFIG, CPU, callbacks=told).epochs())
     assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5]
     assert [len(epoch.actions) for epoch in epochs] == [0, 2, 0, 0, 0]
     assert "went back to the end of epoch 1" in epochs[1].actions[1]
@@ -239,7 +241,7 @@ def test_accumulated_batches_make_one_step(small_dataset: Dataset) -> None:
     told = Counted()
     try:
         config = CONFIG.model_copy(update={"accumulate": 2})
-        epochs = list(Training(small_dataset, config, CPU, telemetry=told).epochs())
+        epochs = list(Training(small_dataset, config, CPU, callbacks=told).epochs())
     finally:
         handle.remove()
     assert (steps, told.batches) == (5 * 2, 5 * 3)

@@ -15,7 +15,7 @@ from services.trainer.features.phonology import Features
 from services.trainer.model.build import load_first_member, new_model
 from services.trainer.runs import messages as narration
 from services.trainer.runs import warm_start as start
-from services.trainer.runs.events import Hooks, MemberEpoch
+from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.queue import summaries
@@ -145,7 +145,7 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
     run_id = new_run_id()
     config = QUICK.model_copy(update={"seeds": 2, "jobs": 2})
 
-    result = run(fill(directory_store), config, run_id, Hooks(on_epoch=heard.append))
+    result = run(fill(directory_store), config, run_id, RunCallbacks(on_epoch=heard.append))
 
     assert (result.state, result.pretrained, result.model_version, result.val_clips) == ("succeeded", True, "", 0)
     assert result.val_loss is not None
@@ -168,19 +168,19 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
 def test_a_run_that_was_given_up_goes_on(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     whole, broken = "20261125T000000Z-aaaaaa", "20261125T000001Z-bbbbbb"
-    run(directory_store, QUICK, whole, Hooks())
+    run(directory_store, QUICK, whole, RunCallbacks())
     heard: list[MemberEpoch] = []
     with pytest.raises(Abandoned):
-        run(directory_store, QUICK, broken, Hooks(on_epoch=heard.append, abandoned=lambda: len(heard) >= 3))
+        run(directory_store, QUICK, broken, RunCallbacks(on_epoch=heard.append, should_abandon=lambda: len(heard) >= 3))
 
-    resume(directory_store, broken, Hooks())
+    resume(directory_store, broken, RunCallbacks())
 
     one, other = (directory_store.get(keys.run(name, "weights.safetensors")) for name in (whole, broken))
     assert one == other
 
 
 def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStore, fill: Fill) -> None:
-    result = run(fill(directory_store), QUICK, "20261125T000000Z-aaaaaa", Hooks(stopped=lambda: True))
+    result = run(fill(directory_store), QUICK, "20261125T000000Z-aaaaaa", RunCallbacks(should_stop=lambda: True))
 
     assert (result.state, result.epochs) == ("stopped", 1)
     assert "weights.safetensors" in files(directory_store, "20261125T000000Z-aaaaaa")
