@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report
-from services.evaluator.reports.report import AcrossSeeds, GlossResult, Proportion, Report, Spread
+from services.evaluator.reports.report import AcrossSeeds, GlossResult, Proportion, Report
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.tables import Column, bar, print_table, say
@@ -20,6 +20,7 @@ from signet import registry
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
+from signet.statistics.counts import Spread
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc

@@ -19,6 +19,7 @@ from services.evaluator.reports.report import (
     Calibration,
     ClipResult,
     GlossErrorRate,
+    Proportion,
     Provenance,
     Report,
     new_report_id,
@@ -239,20 +240,21 @@ def summarise(
     """
     vocabulary = material.manifest.vocabulary
     frames = sum(result.frames for result in results)
-    top1 = figures.top(results, 1)
-    greedy = figures.share([result.greedy_correct for result in results])
-    continuous = figures.share([result.continuous_correct for result in results])
-    empty = figures.share([not result.greedy for result in results])
+    counts = figures.count(results)
+    top1, continuous, greedy, empty = (
+        Proportion(correct=correct, n=counts.clips)
+        for correct in (counts.top1, counts.continuous_correct, counts.greedy_correct, counts.greedy_empty)
+    )
     now = datetime.now(UTC)
     report = Report(
         report_id=new_report_id(f"{provenance.model_name}/{provenance.model_version} {provenance.split}", now),
         created=now.isoformat(timespec="seconds"),
         provenance=provenance,
         top1=top1,
-        top5=figures.top(results, figures.TOP),
+        top5=Proportion(correct=counts.top5, n=counts.clips),
         synonym_aware=figures.synonym_aware(results, material.synonyms),
         continuous=continuous,
-        empty_continuous=figures.share([not result.continuous for result in results]),
+        empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
         exact_continuous_gap=top1.value - continuous.value,
         greedy=greedy,
         exact_greedy_gap=top1.value - greedy.value,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from signet.errors import DataLoss, NotFound
 from signet.heldout import CROSS_VALIDATION
+from signet.statistics.counts import Spread
 from signet.statistics.intervals import wilson
 from signet.store import ObjectStore, keys
 
@@ -266,15 +267,6 @@ class MemberResult(_Part):
     seed: int
     top1: Proportion
     continuous: Proportion
-
-
-class Spread(_Part):
-    """A figure over seeds. `deviation` is the sample's (n - 1); None for one seed."""
-
-    mean: float
-    deviation: float | None
-    lowest: float
-    highest: float
 
 
 class AcrossSeeds(_Part):

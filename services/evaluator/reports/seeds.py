@@ -7,12 +7,20 @@ from functools import cached_property
 import numpy as np
 
 from services.evaluator.reports import statistics as figures
-from services.evaluator.reports.report import AcrossSeeds, ClipResult, GlossErrorRate, MemberResult, SeedResult, Spread
+from services.evaluator.reports.report import (
+    AcrossSeeds,
+    ClipResult,
+    GlossErrorRate,
+    MemberResult,
+    Proportion,
+    SeedResult,
+)
 from services.evaluator.reports.statistics import Answers
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.errors import DataLoss
 from signet.heldout import CROSS_VALIDATION, HeldOut, Member
 from signet.statistics.calibration import log_posteriors
+from signet.statistics.counts import ClipCounts, Spread, compute_spread
 from signet.statistics.intervals import wilson
 
 
@@ -92,19 +100,19 @@ class HeldOutRun:
             seeds=tuple(results),
             members=tuple(sorted(self._members(), key=lambda one: (one.fold, one.seed))),
             shown=ranked[(len(ranked) - 1) // 2].seed,
-            top1=figures.spread(top1),
+            top1=compute_spread(top1),
             low=low,
             high=high,
-            top5=figures.spread([one.top5.value for one in results]),
-            synonym_aware=_spread([one.synonym_aware.value for one in results if one.synonym_aware]),
-            continuous=figures.spread([one.continuous.value for one in results]),
-            greedy=figures.spread([one.greedy.value for one in results]),
-            empty_continuous=figures.spread([one.empty_continuous.value for one in results]),
-            exact_continuous_gap=figures.spread([one.top1.value - one.continuous.value for one in results]),
-            calibration_error=figures.spread([one.calibration_error for one in results]),
-            gloss_error_rate=_spread([one.gloss_errors.value for one in results if one.gloss_errors]),
-            ensemble_top1=figures.top(ensemble, 1) if ensemble else None,
-            ensemble_top5=figures.top(ensemble, figures.TOP) if ensemble else None,
+            top5=compute_spread([one.top5.value for one in results]),
+            synonym_aware=_spread_if_any([one.synonym_aware.value for one in results if one.synonym_aware]),
+            continuous=compute_spread([one.continuous.value for one in results]),
+            greedy=compute_spread([one.greedy.value for one in results]),
+            empty_continuous=compute_spread([one.empty_continuous.value for one in results]),
+            exact_continuous_gap=compute_spread([one.top1.value - one.continuous.value for one in results]),
+            calibration_error=compute_spread([one.calibration_error for one in results]),
+            gloss_error_rate=_spread_if_any([one.gloss_errors.value for one in results if one.gloss_errors]),
+            ensemble_top1=Proportion(correct=ensemble.top1, n=clips) if ensemble else None,
+            ensemble_top5=Proportion(correct=ensemble.top5, n=clips) if ensemble else None,
             incomplete=self._incomplete,
         )
 
@@ -150,17 +158,17 @@ class HeldOutRun:
         )
 
     def _result(self, seed: Seed) -> SeedResult:
-        results = seed.results
+        results, counts = seed.results, figures.count(seed.results)
         return SeedResult(
             seed=seed.seed,
             members=seed.members,
-            top1=figures.top(results, 1),
-            top5=figures.top(results, figures.TOP),
+            top1=Proportion(correct=counts.top1, n=counts.clips),
+            top5=Proportion(correct=counts.top5, n=counts.clips),
             synonym_aware=figures.synonym_aware(results, self.synonyms),
-            continuous=figures.share([result.continuous_correct for result in results]),
-            greedy=figures.share([result.greedy_correct for result in results]),
-            empty_continuous=figures.share([not result.continuous for result in results]),
-            empty=figures.share([not result.greedy for result in results]),
+            continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
+            greedy=Proportion(correct=counts.greedy_correct, n=counts.clips),
+            empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
+            empty=Proportion(correct=counts.greedy_empty, n=counts.clips),
             calibration_error=figures.calibration_figures(seed.answers, 1.0).expected_error,
             gloss_errors=seed.gloss_errors,
         )
@@ -168,15 +176,16 @@ class HeldOutRun:
     def _members(self) -> Iterator[MemberResult]:
         for seed in self._seeds.values():
             for fold in sorted(set(seed.folds)):
-                results = [result for result, place in zip(seed.results, seed.folds, strict=True) if place == fold]
+                in_fold = [result for result, place in zip(seed.results, seed.folds, strict=True) if place == fold]
+                counts = figures.count(in_fold)
                 yield MemberResult(
                     fold=fold,
                     seed=seed.seed,
-                    top1=figures.top(results, 1),
-                    continuous=figures.share([result.continuous_correct for result in results]),
+                    top1=Proportion(correct=counts.top1, n=counts.clips),
+                    continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
                 )
 
-    def _ensemble(self) -> tuple[ClipResult, ...]:
+    def _ensemble(self) -> ClipCounts:
         """All complete seeds as one model: the geometric mean of their posteriors."""
         first, *others = self._seeds.values()
         total = log_posteriors(first.answers.scores)
@@ -193,8 +202,8 @@ class HeldOutRun:
             answers.blank_ratio,
             answers.frames,
         )
-        return figures.clip_results(first.clips, self._left.vocabulary, mean)
+        return figures.count(figures.clip_results(first.clips, self._left.vocabulary, mean))
 
 
-def _spread(values: Sequence[float]) -> Spread | None:
-    return figures.spread(values) if values else None
+def _spread_if_any(values: Sequence[float]) -> Spread | None:
+    return compute_spread(values) if values else None

@@ -1,9 +1,9 @@
 """The figures of a report, counted from what a model said of each clip."""
 
 import statistics
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from services.evaluator.reports.report import (
     ReliabilityBin,
     SignerResult,
     SignerSpread,
-    Spread,
 )
 from signet.datasets.snapshot import DatasetClip
 from signet.datasets.splits import signer_folds
@@ -32,8 +31,7 @@ from signet.statistics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-
-TOP = 5
+from signet.statistics.counts import TOP_K, ClipCounts, count_clips, count_confusions, count_glosses, rank_truths
 
 # Of a signer with fewer clips, the accuracy says nothing.
 LEAST_CLIPS_OF_A_SIGNER = 3
@@ -62,18 +60,16 @@ class Answers:
     blank_ratio: Sequence[float]
     frames: Sequence[int]
 
+    @cached_property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """[n]; where the truth stands among all glosses, from 1. Of equals the vocabulary's first is first."""
-        rows = np.arange(len(self.labels))
-        of_truth = self.scores[rows, self.labels][:, None]
-        earlier = np.arange(self.scores.shape[1]) < self.labels[:, None]
-        return np.asarray(((self.scores > of_truth) | ((self.scores == of_truth) & earlier)).sum(axis=1) + 1)
+        """[n]; the rank of the true gloss, from 1; see `signet.statistics.counts.rank_truths`."""
+        return rank_truths(self.scores, self.labels)
 
 
 def clip_results(clips: Sequence[DatasetClip], vocabulary: Sequence[str], answers: Answers) -> tuple[ClipResult, ...]:
     """What was said of each clip, as a report keeps it."""
     posterior = np.exp(log_posteriors(answers.scores))
-    best = np.argsort(-posterior, axis=1, kind="stable")[:, :TOP]
+    best = np.argsort(-posterior, axis=1, kind="stable")[:, :TOP_K]
     return tuple(
         ClipResult(
             clip_id=clip.clip_id,
@@ -87,7 +83,7 @@ def clip_results(clips: Sequence[DatasetClip], vocabulary: Sequence[str], answer
             blank_ratio=float(answers.blank_ratio[row]),
             frames=int(answers.frames[row]),
         )
-        for row, (clip, label, rank) in enumerate(zip(clips, answers.labels, answers.ranks(), strict=True))
+        for row, (clip, label, rank) in enumerate(zip(clips, answers.labels, answers.ranks, strict=True))
     )
 
 
@@ -96,9 +92,14 @@ def share(flags: Sequence[bool]) -> Proportion:
     return Proportion(correct=sum(flags), n=len(flags))
 
 
-def top(results: Sequence[ClipResult], most: int) -> Proportion:
-    """The truth is among the first guesses."""
-    return share([result.rank <= most for result in results])
+def count(results: Sequence[ClipResult]) -> ClipCounts:
+    """How many clips each way of decoding recognises."""
+    return count_clips(
+        [result.rank for result in results],
+        [result.truth for result in results],
+        [result.continuous or () for result in results],
+        [result.greedy for result in results],
+    )
 
 
 def synonym_aware(results: Sequence[ClipResult], accepted: Mapping[str, frozenset[str]]) -> Proportion | None:
@@ -126,23 +127,25 @@ def synonyms(twins: Sequence[Sequence[str]], gloss_of: Mapping[str, str]) -> dic
 
 def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossResult, ...]:
     """How each gloss fares, in the vocabulary's order."""
-    truths = Counter(result.truth for result in results)
-    right = Counter(result.truth for result in results if result.correct)
-    guessed = Counter(result.guesses[0].gloss for result in results)
+    counts = count_glosses(
+        vocabulary,
+        [result.truth for result in results],
+        [result.guesses[0].gloss for result in results],
+        [result.correct for result in results],
+    )
     return tuple(
-        GlossResult(gloss=gloss, recognised=Proportion(correct=right[gloss], n=truths[gloss]), predicted=guessed[gloss])
-        for gloss in vocabulary
+        GlossResult(
+            gloss=one.gloss, recognised=Proportion(correct=int(one.correct), n=one.clips), predicted=one.predicted
+        )
+        for one in counts
     )
 
 
 def confusions(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[Confusion, ...]:
     """The cells of the confusion matrix that are not zero, row by row."""
-    order = {gloss: index for index, gloss in enumerate(vocabulary)}
-    cells = Counter((result.truth, result.guesses[0].gloss) for result in results)
-    return tuple(
-        Confusion(truth=truth, predicted=predicted, clips=count)
-        for (truth, predicted), count in sorted(cells.items(), key=lambda cell: (order[cell[0][0]], order[cell[0][1]]))
-    )
+    truths = [result.truth for result in results]
+    cells = count_confusions(vocabulary, truths, [(result.guesses[0].gloss,) for result in results])
+    return tuple(Confusion(truth=cell.truth, predicted=cell.predicted, clips=int(cell.clips)) for cell in cells)
 
 
 def signer_spread(results: Sequence[ClipResult], least: int = LEAST_CLIPS_OF_A_SIGNER) -> SignerSpread | None:
@@ -204,7 +207,7 @@ def calibration_figures(answers: Answers, temperature: float | npt.NDArray[np.fl
     log_posterior = log_posteriors(answers.scores, temperature)
     confidence = np.exp(log_posterior.max(axis=1))
     # By rank, so that a tie is right in both figures or in none.
-    bins = reliability(confidence, answers.ranks() == 1)
+    bins = reliability(confidence, answers.ranks == 1)
     return CalibrationFigures(
         expected_error=calibration_error(bins),
         negative_log_likelihood=negative_log_likelihood(log_posterior, answers.labels),
@@ -215,14 +218,4 @@ def calibration_figures(answers: Answers, temperature: float | npt.NDArray[np.fl
             )
             for one in bins
         ),
-    )
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """A figure over seeds, at least one."""
-    return Spread(
-        mean=statistics.fmean(values),
-        deviation=statistics.stdev(values) if len(values) > 1 else None,
-        lowest=min(values),
-        highest=max(values),
     )

@@ -8,8 +8,9 @@ from functools import cache
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ClipResult, Confusion, GlossResult, Report, Spread
+from services.evaluator.reports.report import ClipResult, Confusion, GlossResult, Report
 from signet.html import NARROW_SPACE, page_environment
+from signet.statistics.counts import Spread
 
 # Beyond this a drawn matrix is a grey mist, and the list of confusions says more.
 _MATRIX_GLOSSES = 160
