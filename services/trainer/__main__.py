@@ -4,7 +4,7 @@ import asyncio
 
 from services.trainer.auto import AutoTraining
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import Runs
+from services.trainer.runs.queue import TrainingQueue
 from services.trainer.runtime.devices import use_threads
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
@@ -19,7 +19,7 @@ async def _main(settings: TrainerSettings) -> None:
     nvml = Nvml()
     registry = new_registry(nvml)
     store = open_store(settings)
-    runs = Runs(store, TrainerMetrics(registry), nvml)
+    runs = TrainingQueue(store, TrainerMetrics(registry), nvml)
     server = ServiceServer(settings, registry)
     server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
     auto = AutoTraining(store, runs, settings.train, settings.poll_seconds)

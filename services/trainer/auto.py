@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.queue import Failure, Run, Runs, succeeded, unfinished
+from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue, find_succeeded_runs, find_unfinished_runs
 from services.trainer.runs.resume import OPERATIONAL
 from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
@@ -36,7 +36,7 @@ class AutoTraining:
         seconds: between two looks.
     """
 
-    def __init__(self, store: ObjectStore, runs: Runs, config: TrainConfig, seconds: float) -> None:
+    def __init__(self, store: ObjectStore, runs: TrainingQueue, config: TrainConfig, seconds: float) -> None:
         self._store = store
         self._runs = runs
         self._config = config
@@ -72,12 +72,12 @@ class AutoTraining:
         await _ended(run)
         return self._judge(run, version)
 
-    def _next(self, version: str) -> Run | None:
+    def _next(self, version: str) -> QueuedRun | None:
         """The run that this version of the corpus is to have now: the one that was interrupted, or a new one.
 
         None if another process seems to be at it.
         """
-        for run_id, config, progress in unfinished(self._store):
+        for run_id, config, progress in find_unfinished_runs(self._store):
             if progress is None or progress.corpus_version != version or progress.failure or not self._is_mine(config):
                 continue
             if progress.is_live():
@@ -94,11 +94,11 @@ class AutoTraining:
         _log.info("corpus %r of version %s is new: run %s", self._config.corpus, version, run.run_id)
         return run
 
-    def _judge(self, run: Run, version: str) -> bool:
+    def _judge(self, run: QueuedRun, version: str) -> bool:
         """Whether this version is settled, now that a run on it has ended."""
         if run.state == "failed":
             last = run.events[-1]
-            self._failed += not (isinstance(last, Failure) and last.code == Unavailable.code)
+            self._failed += not (isinstance(last, RunFailure) and last.code == Unavailable.code)
             if self._failed < _ATTEMPTS:
                 return False
             _log.error("%d runs on these clips failed: waiting for others, or a restart", _ATTEMPTS)
@@ -107,7 +107,8 @@ class AutoTraining:
 
     def _is_trained(self, version: str) -> bool:
         return any(
-            self._is_mine(config) and result.corpus_version == version for config, result in succeeded(self._store)
+            self._is_mine(config) and result.corpus_version == version
+            for config, result in find_succeeded_runs(self._store)
         )
 
     def _is_mine(self, config: TrainConfig) -> bool:
@@ -118,6 +119,6 @@ class AutoTraining:
         )
 
 
-async def _ended(run: Run) -> None:
+async def _ended(run: QueuedRun) -> None:
     while not run.ended:
         await asyncio.sleep(_WATCH_SECONDS)

@@ -15,10 +15,10 @@ from rich.table import Table
 from services.trainer.config.flags import config_of, configured, given, panel
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection import cli as analysis_cli
-from services.trainer.runs import messages as narration
+from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.progress import read_progress, way_back
-from services.trainer.runs.queue import latest_unfinished, summaries
+from services.trainer.runs.progress import load_progress, resume_hint
+from services.trainer.runs.queue import find_latest_unfinished_run, list_runs
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP, use_threads
 from services.trainer.training import distributed
@@ -78,7 +78,7 @@ def train(
     opened = open_store_option(store)
     with distributed.group() as ranks:
         if ranks.leads:
-            run_id = latest_unfinished(opened) if resume_run == LATEST else resume_run
+            run_id = find_latest_unfinished_run(opened) if resume_run == LATEST else resume_run
             _lead(opened, config or run_id or "", told, plot)
         else:
             follow(ranks, opened)
@@ -107,11 +107,11 @@ def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], p
             else:
                 result = resume(opened, run_id, watch.callbacks(), told)
         except KeyboardInterrupt:
-            console.print(f"interrupted: nothing was published. {way_back(run_id, read_progress(opened, run_id))}")
+            console.print(f"interrupted: nothing was published. {resume_hint(run_id, load_progress(opened, run_id))}")
             raise typer.Exit(_INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGINT, previous)
-    for line in narration.closing(result, run_id):
+    for line in messages.end_messages(result, run_id):
         console.print(line)
     if result.pretrained:
         return
@@ -140,14 +140,14 @@ class _Watch:
         return RunCallbacks(on_start=self._started, on_epoch=self._epoch, should_stop=self._stop.is_set)
 
     def _started(self, event: RunStarted) -> None:
-        for line in narration.opening(event):
+        for line in messages.start_messages(event):
             self._console.print(line)
         self._run = event
         total = event.num_epochs * event.members
         self._task = self._bar.add_task("training", total=total, completed=event.epochs_before)
 
     def _epoch(self, event: MemberEpoch) -> None:
-        self._console.print(narration.epoch_line(event, self._run))
+        self._console.print(messages.epoch_message(event, self._run))
         self._bar.advance(self._task)
 
 
@@ -156,7 +156,7 @@ def runs(store: StoreOption = "") -> None:
     """List the trainings that the store knows, newest first."""
     table = Table("run", "state", "members", "epochs", "val accuracy", "model version", box=None)
     interrupted = False
-    for one in summaries(open_store_option(store), {}):
+    for one in list_runs(open_store_option(store), {}):
         ended = one.state in {"succeeded", "stopped"}
         interrupted |= one.state == "interrupted"
         accuracy = f"{100 * one.val_accuracy:.1f} %" if ended and one.val_clips else ""

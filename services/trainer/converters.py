@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.queue import Event, Failure, Run, Summary
+from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure, RunSummary
 from services.trainer.runs.result import MemberResult, Result, Tally, spread
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
@@ -45,7 +45,7 @@ def given_in(message: pb.TrainConfig) -> dict[str, Any]:
     return {descriptor.name: value for descriptor, value in message.ListFields()}
 
 
-def event_to(event: Event) -> pb.WatchRunResponse:
+def event_to(event: RunEvent) -> pb.WatchRunResponse:
     """A run's event."""
     if isinstance(event, RunStarted):
         found = {one.name: getattr(event, one.name) for one in fields(event)}
@@ -86,8 +86,8 @@ def queued_to(runs_ahead: int) -> pb.WatchRunResponse:
     return pb.WatchRunResponse(queued=pb.RunQueued(runs_ahead=runs_ahead))
 
 
-def _finished_to(event: Result | Failure) -> pb.RunFinished:
-    if isinstance(event, Failure):
+def _finished_to(event: Result | RunFailure) -> pb.RunFinished:
+    if isinstance(event, RunFailure):
         return pb.RunFinished(state=STATES[event.state], error=event.message)
     return pb.RunFinished(
         state=STATES[event.state],
@@ -130,12 +130,12 @@ def _tally_to(tally: Tally) -> pb.Tally:
     )
 
 
-def state_to(run: Run) -> pb.StopRunResponse:
+def state_to(run: QueuedRun) -> pb.StopRunResponse:
     """Where a run is after it was told to stop."""
     return pb.StopRunResponse(state=STATES[run.state])
 
 
-def summary_to(summary: Summary) -> pb.RunSummary:
+def summary_to(summary: RunSummary) -> pb.RunSummary:
     """One line of the list of runs."""
     return pb.RunSummary(
         run_id=summary.run_id,

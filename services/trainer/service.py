@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from services.trainer import converters as convert
-from services.trainer.runs.queue import Runs
+from services.trainer.runs.queue import TrainingQueue
 from signet.v1 import trainer_pb2 as pb
 from signet.v1 import trainer_pb2_grpc
 
@@ -16,7 +16,7 @@ _WATCH_SECONDS = 0.1
 class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
     """`signet.v1.Trainer`."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: TrainingQueue) -> None:
         self._runs = runs
 
     # Their meaning stands in the .proto.

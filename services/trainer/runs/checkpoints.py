@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 
 from services.trainer.runs import history
 from services.trainer.runs.members import Member, Place
-from services.trainer.runs.progress import PROGRESS, MemberProgress, Owner, Progress, read_progress, way_back
-from services.trainer.runs.store_retry import Patience
+from services.trainer.runs.progress import PROGRESS, MemberProgress, RunOwner, RunProgress, load_progress, resume_hint
+from services.trainer.runs.store_retry import StoreRetry
 from services.trainer.training.epoch import Epoch
 from signet.errors import Conflict, DataLoss, NotFound, SignetError
 from signet.store import ObjectStore, keys
@@ -52,7 +52,7 @@ class Checkpoints:
 
     Attributes:
         histories: the epochs of each member, in order; those that are trained by and by included.
-        side_by_side: how many members are trained at a time.
+        parallel_members: how many members are trained at a time.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Checkpoints:
         store: ObjectStore,
         run_id: str,
         members: Sequence[Member],
-        progress: Progress,
+        progress: RunProgress,
         given_up: Callable[[], bool],
     ) -> None:
         self._store = store
         self._run_id = run_id
         self._members = tuple(members)
         self._progress = progress
-        self._patience = Patience(run_id, given_up)
+        self._store_retry = StoreRetry(run_id, given_up)
         self._begun = time.monotonic() - progress.seconds
-        self.side_by_side = 1
+        self.parallel_members = 1
         self.histories: dict[Place, list[Epoch]] = {}
         self._told: dict[Place, float] = {}
         self._next_write: dict[Place, float] = {}
@@ -78,7 +78,7 @@ class Checkpoints:
             self.histories[member.place] = self._history(member)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> RunProgress:
         """How far the run is, as the store knows it or is to know it."""
         return self._progress
 
@@ -87,19 +87,19 @@ class Checkpoints:
         """Spent on the run so far, by all processes together."""
         return time.monotonic() - self._begun
 
-    def of(self, place: Place) -> MemberProgress:
+    def member_progress(self, place: Place) -> MemberProgress:
         """How far a member is."""
         return next(one for one in self._progress.members if (one.fold, one.seed) == place)
 
-    def state(self, place: Place) -> bytes | None:
+    def load_state(self, place: Place) -> bytes | None:
         """What a member can go on from; None if it has to begin.
 
         Raises:
             DataLoss: it is not what was written.
         """
-        return self._file(place) if self.of(place).file else None
+        return self._file(place) if self.member_progress(place).file else None
 
-    def weights(self, place: Place) -> bytes:
+    def load_weights(self, place: Place) -> bytes:
         """What a member that is trained has learnt.
 
         Raises:
@@ -111,22 +111,22 @@ class Checkpoints:
         """Write that the run is this process's."""
         self._write_progress()
 
-    def epoch(self, place: Place, epoch: Epoch) -> None:
+    def add_epoch(self, place: Place, epoch: Epoch) -> None:
         """A member has trained an epoch."""
         self.histories[place].append(epoch)
         if time.monotonic() - self._told.setdefault(place, time.monotonic()) > _HISTORY_SECONDS:
             self._told[place] = time.monotonic()
-            self._patience.attempt("history", lambda: self.write_history(place))
+            self._store_retry.try_write("history", lambda: self.write_history(place))
 
     def write_history(self, place: Place) -> None:
         """Write all epochs of a member."""
-        self._store.put(self._key(place, "history.jsonl"), history.dump(self.histories[place]))
+        self._store.put(self._key(place, "history.jsonl"), history.dump_history(self.histories[place]))
 
-    def due(self, place: Place) -> bool:
+    def is_state_due(self, place: Place) -> bool:
         """Whether a member's next state is worth its writing."""
         return time.monotonic() >= self._next_write.get(place, 0.0)
 
-    def keep(self, place: Place, state: bytes, seconds: float = 0.0) -> bool:
+    def save_state(self, place: Place, state: bytes, seconds: float = 0.0) -> bool:
         """Write what a member can go on from after its latest epoch.
 
         A store that is away is waited for by nobody: the next state will do.
@@ -144,7 +144,7 @@ class Checkpoints:
         """
         epochs = self.histories[place][-1].number
         name = f"state-{epochs:06d}.safetensors"
-        before = self.of(place)
+        before = self.member_progress(place)
 
         def write() -> None:
             self.check_owner()
@@ -158,14 +158,14 @@ class Checkpoints:
                 self._store.delete(self._key(place, before.file))
 
         started = time.monotonic()
-        written = self._patience.attempt("state", write)
+        written = self._store_retry.try_write("state", write)
         cost = seconds + time.monotonic() - started
         # Those that are trained side by side share this process.
-        pause = max(LEAST_SECONDS, cost / STATE_SHARE) * self.side_by_side
+        pause = max(LEAST_SECONDS, cost / STATE_SHARE) * self.parallel_members
         self._next_write[place] = time.monotonic() + (pause if written else min(pause, _AWAY_SECONDS))
         return written
 
-    def finish(self, place: Place, weights: bytes, selected_on: str) -> None:
+    def save_weights(self, place: Place, weights: bytes, selected_on: str) -> None:
         """Write what a member has learnt, in place of its state.
 
         Args:
@@ -177,7 +177,7 @@ class Checkpoints:
             Unavailable: the store was away for longer than anybody waits; the message says how to go on.
             TakenOver: another process continues this run.
         """
-        done = self.of(place).model_copy(
+        done = self.member_progress(place).model_copy(
             update={
                 "epochs": self.histories[place][-1].number,
                 "file": WEIGHTS,
@@ -194,50 +194,50 @@ class Checkpoints:
             self._write_progress(place, done)
             self._delete_states(place)
 
-        self.insist(write)
+        self.write_with_retry(write)
 
-    def leave(self, place: Place, weights: bytes) -> None:
+    def save_partial_weights(self, place: Place, weights: bytes) -> None:
         """Write what a member that was stopped on its way had learnt, to begin with: it is not trained by that.
 
         Raises:
-            Unavailable, TakenOver: as `finish`.
+            Unavailable, TakenOver: as `save_weights`.
         """
 
         def write() -> None:
             self.check_owner()
             self._store.put(self._key(place, WEIGHTS), weights)
 
-        self.insist(write)
+        self.write_with_retry(write)
 
-    def clear(self) -> None:
+    def delete_states(self) -> None:
         """Remove all states: the run has a result, and does not go on."""
         for member in self._members:
             self._delete_states(member.place)
 
-    def insist(self, write: Callable[[], None]) -> None:
+    def write_with_retry(self, write: Callable[[], None]) -> None:
         """Write, and wait for a store that is away: what is to be written took a whole training.
 
         Raises:
             Unavailable: it stays away, or the run was given up; the message says how to go on.
         """
-        self._patience.insist(write, self.way_back)
+        self._store_retry.write_until_done(write, self.resume_hint)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Note that this process trains the run no longer, so that another need not ask whether it is still there."""
         self._progress = self._progress.model_copy(update={"owner": self._progress.owner.gone()})
-        self._patience.attempt("end", self._write_own_progress)
+        self._store_retry.try_write("end", self._write_own_progress)
 
-    def fail(self, error: SignetError) -> None:
+    def record_failure(self, error: SignetError) -> None:
         """Note why the run cannot go on as it is, so that nobody continues it unasked."""
         self._progress = self._progress.model_copy(update={"failure": str(error)})
-        self.let_go()
+        self.release()
 
-    def way_back(self) -> str:
+    def resume_hint(self) -> str:
         """What is kept of the run, and how it goes on: a sentence for people."""
-        return way_back(self._run_id, self._progress)
+        return resume_hint(self._run_id, self._progress)
 
     def _file(self, place: Place) -> bytes:
-        member = self.of(place)
+        member = self.member_progress(place)
         key = self._key(place, member.file)
         try:
             data = self._store.get(key)
@@ -252,12 +252,12 @@ class Checkpoints:
 
     def _history(self, member: Member) -> list[Epoch]:
         """The epochs that the member's state has seen."""
-        epochs = self.of(member.place).epochs
+        epochs = self.member_progress(member.place).epochs
         if not epochs:
             return []
         key = self._key(member.place, "history.jsonl")
         try:
-            known = history.load(self._store.get(key), key)[:epochs]
+            known = history.load_history(self._store.get(key), key)[:epochs]
         except NotFound:
             known = []
         if [epoch.number for epoch in known] != list(range(1, epochs + 1)):
@@ -299,7 +299,7 @@ class Checkpoints:
         Raises:
             TakenOver: it is another's.
         """
-        there = read_progress(self._store, self._run_id)
+        there = load_progress(self._store, self._run_id)
         if there is not None and there.owner.token != self._progress.owner.token:
             raise TakenOver(
                 f"run {self._run_id} is continued by process {there.owner.pid} on {there.owner.host}; this process "
@@ -307,10 +307,10 @@ class Checkpoints:
             )
 
     def _key(self, place: Place, name: str) -> str:
-        return keys.run(self._run_id, member_file(len(self._members), place, name))
+        return keys.run(self._run_id, member_file_name(len(self._members), place, name))
 
 
-def begin(
+def create_checkpoints(
     store: ObjectStore,
     run_id: str,
     members: Sequence[Member],
@@ -321,11 +321,11 @@ def begin(
     given_up: Callable[[], bool],
 ) -> Checkpoints:
     """The record of a run that begins."""
-    progress = Progress(
+    progress = RunProgress(
         dataset_name=dataset_name,
         dataset_version=dataset_version,
         corpus_version=corpus_version,
-        owner=Owner.this_process(),
+        owner=RunOwner.this_process(),
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         members=tuple(MemberProgress(fold=member.fold, seed=member.seed) for member in members),
@@ -335,8 +335,8 @@ def begin(
     return checkpoints
 
 
-def take_over(
-    store: ObjectStore, run_id: str, members: Sequence[Member], progress: Progress, given_up: Callable[[], bool]
+def take_over_checkpoints(
+    store: ObjectStore, run_id: str, members: Sequence[Member], progress: RunProgress, given_up: Callable[[], bool]
 ) -> Checkpoints:
     """The record of a run that another process began, now this one's.
 
@@ -344,13 +344,13 @@ def take_over(
         DataLoss: it is damaged.
         Conflict: it is of another plan.
     """
-    mine = progress.model_copy(update={"owner": Owner.this_process(), "failure": ""})
+    mine = progress.model_copy(update={"owner": RunOwner.this_process(), "failure": ""})
     checkpoints = Checkpoints(store, run_id, members, mine, given_up)
     checkpoints.claim()
     return checkpoints
 
 
-def member_file(members: int, place: Place, name: str) -> str:
+def member_file_name(members: int, place: Place, name: str) -> str:
     """Where, among the files of a run of so many members, one of a member's own is."""
     return name if members == 1 else f"members/{place[0]}-{place[1]}/{name}"
 

@@ -20,16 +20,16 @@ _RECOGNISED = frozenset(
 )  # fmt: skip
 
 
-def dump(epochs: Iterable[Epoch]) -> bytes:
+def dump_history(epochs: Iterable[Epoch]) -> bytes:
     """One line an epoch."""
     return "".join(f"{json.dumps(_entry(epoch))}\n" for epoch in epochs).encode()
 
 
-def load(data: bytes, name: str) -> list[Epoch]:
+def load_history(data: bytes, name: str) -> list[Epoch]:
     """The epochs again, but for what each class and each clip came to, which is not kept.
 
     Args:
-        data: what `dump` made.
+        data: what `dump_history` made.
         name: what to call it in an error.
 
     Raises:

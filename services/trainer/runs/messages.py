@@ -20,7 +20,7 @@ COLLAPSE_REMEDY = (
 )
 
 
-def opening(run: RunStarted) -> Iterator[str]:
+def start_messages(run: RunStarted) -> Iterator[str]:
     """What a run found when it began, or went on."""
     gpu = f" ({run.gpu_name}, {run.gpu_memory_bytes / _MEBIBYTE:,.0f} MiB)" if run.gpu_name else ""
     yield f"device      {run.device}{gpu}"
@@ -45,7 +45,7 @@ def opening(run: RunStarted) -> Iterator[str]:
         yield f"goes on     after epoch {run.epochs_before}"
 
 
-def epoch_line(event: MemberEpoch, run: RunStarted) -> str:
+def epoch_message(event: MemberEpoch, run: RunStarted) -> str:
     """What one epoch came to, in one line of constant width."""
     epoch, planned = event.epoch, run.num_epochs
     line = (
@@ -62,7 +62,7 @@ def epoch_line(event: MemberEpoch, run: RunStarted) -> str:
     return f"{line}  {epoch.seconds:.2f} s{'  * new best' if epoch.best and epoch.val.clips else ''}"
 
 
-def closing(result: Result, run_id: str) -> Iterator[str]:
+def end_messages(result: Result, run_id: str) -> Iterator[str]:
     """How a run ended."""
     yield f"{result.state} after {result.epochs} epochs, {result.seconds:.0f} s"
     if result.pretrained:

@@ -28,7 +28,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Owner(_Model):
+class RunOwner(_Model):
     """The process that a run is trained by.
 
     Attributes:
@@ -44,12 +44,12 @@ class Owner(_Model):
     began: str = ""
 
     @classmethod
-    def this_process(cls) -> "Owner":
+    def this_process(cls) -> "RunOwner":
         """A name that no other run and no other process has."""
         pid = os.getpid()
         return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=pid, began=_began(pid))
 
-    def gone(self) -> "Owner":
+    def gone(self) -> "RunOwner":
         """The same one, now that it has let go of the run."""
         return self.model_copy(update={"pid": _NOBODY})
 
@@ -93,14 +93,14 @@ class MemberProgress(_Model):
     selected_on: str = ""
 
 
-class Progress(_Model):
+class RunProgress(_Model):
     """progress.json."""
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     dataset_name: str
     dataset_version: str
     corpus_version: str
-    owner: Owner
+    owner: RunOwner
     updated: str
     # Spent on it so far, by all processes together.
     seconds: float
@@ -127,7 +127,7 @@ class Progress(_Model):
         return silent.total_seconds() < _SILENCE_SECONDS
 
 
-def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
+def load_progress(store: ObjectStore, run_id: str) -> RunProgress | None:
     """How far a run is; None if it has not come to choose its clips.
 
     Raises:
@@ -135,7 +135,7 @@ def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
     """
     key = keys.run(run_id, PROGRESS)
     try:
-        return Progress.model_validate_json(store.get(key))
+        return RunProgress.model_validate_json(store.get(key))
     except NotFound:
         return None
     except ValidationError as error:
@@ -145,7 +145,7 @@ def read_progress(store: ObjectStore, run_id: str) -> Progress | None:
         ) from error
 
 
-def way_back(run_id: str, progress: Progress | None) -> str:
+def resume_hint(run_id: str, progress: RunProgress | None) -> str:
     """What is kept of a run that did not come to its end, and how it goes on: a sentence for people."""
     command = f"`signet train --resume {run_id}`"
     if progress is None or not progress.epochs:

@@ -63,7 +63,7 @@ def publish(
         )
         registry.publish(store, published, files)
 
-    checkpoints.insist(write)
+    checkpoints.write_with_retry(write)
     _log.info(
         "published %s/%s; ONNX differs from torch by %.1e on %d real clips",
         published.name,

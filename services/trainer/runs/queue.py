@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs import messages as narration
+from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.progress import Progress, read_progress, way_back
+from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
 from services.trainer.runs.result import Result
 from services.trainer.runs.resume import continued
 from services.trainer.runs.run import new_run_id, resume, run
@@ -35,11 +35,11 @@ MAX_QUEUED = 100
 # Finished runs whose events stay in memory for late watchers; the store keeps the results of all.
 _REMEMBERED = 20
 
-State = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
+RunState = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
-class Failure:
+class RunFailure:
     """A run that did not come to a result, and why: it failed, or was stopped or interrupted before it had one."""
 
     message: str
@@ -48,11 +48,11 @@ class Failure:
     code: str = ""
 
 
-Event = RunStarted | MemberEpoch | Result | Failure
+RunEvent = RunStarted | MemberEpoch | Result | RunFailure
 
 
 @dataclass
-class Run:
+class QueuedRun:
     """One run in this process.
 
     Attributes:
@@ -60,7 +60,7 @@ class Run:
         config: what it was told.
         corpus_version: what state of the corpus it trains on, if whoever started it knows.
         resumed: what it is told otherwise than when it began; None for a run that begins.
-        events: all so far, in this process; the last is a Result or a Failure once it has ended.
+        events: all so far, in this process; the last is a Result or a RunFailure once it has ended.
         stop: set to end it after the present epoch.
     """
 
@@ -68,25 +68,25 @@ class Run:
     config: TrainConfig
     corpus_version: str = ""
     resumed: Mapping[str, Any] | None = None
-    events: list[Event] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def ended(self) -> bool:
         """Whether there will be no more events."""
-        return bool(self.events) and isinstance(self.events[-1], Result | Failure)
+        return bool(self.events) and isinstance(self.events[-1], Result | RunFailure)
 
     @property
-    def state(self) -> State:
+    def state(self) -> RunState:
         """What the run is doing."""
         last = self.events[-1] if self.events else None
-        if isinstance(last, Result | Failure):
+        if isinstance(last, Result | RunFailure):
             return last.state
         return "running" if self.events else "queued"
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """One run as the store knows it.
 
     Attributes:
@@ -101,7 +101,7 @@ class Summary:
     """
 
     run_id: str
-    state: State
+    state: RunState
     epochs: int
     val_accuracy: float
     model_version: str
@@ -110,7 +110,7 @@ class Summary:
     val_clips: int = 0
 
 
-class Runs:
+class TrainingQueue:
     """Starts, watches, stops and lists runs.
 
     Args:
@@ -123,13 +123,13 @@ class Runs:
         self._store = store
         self._metrics = metrics
         self._nvml = nvml
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, QueuedRun] = {}
         self._lock = threading.Lock()
         # One thread: two trainings at once would each take more than twice as long on the same device.
         self._executor = ThreadPoolExecutor(1, "training")
         self._closing = threading.Event()
 
-    def start(self, config: TrainConfig, corpus_version: str = "") -> Run:
+    def start(self, config: TrainConfig, corpus_version: str = "") -> QueuedRun:
         """Queue a run.
 
         Args:
@@ -140,9 +140,9 @@ class Runs:
             Busy: too many wait already.
             Unavailable: this trainer is about to end.
         """
-        return self._queue(Run(new_run_id(), config, corpus_version))
+        return self._queue(QueuedRun(new_run_id(), config, corpus_version))
 
-    def resume(self, run_id: str, changes: Mapping[str, Any] | None = None, corpus_version: str = "") -> Run:
+    def resume(self, run_id: str, changes: Mapping[str, Any] | None = None, corpus_version: str = "") -> QueuedRun:
         """Queue a run that was interrupted, to go on from where it was.
 
         Args:
@@ -159,9 +159,9 @@ class Runs:
             Unavailable: this trainer is about to end.
         """
         config = continued(self._store, run_id, changes or {})
-        return self._queue(Run(run_id, config, corpus_version, resumed=changes or {}))
+        return self._queue(QueuedRun(run_id, config, corpus_version, resumed=changes or {}))
 
-    def _queue(self, new: Run) -> Run:
+    def _queue(self, new: QueuedRun) -> QueuedRun:
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("this trainer was told to stop and begins no more runs. Start it when it is back.")
@@ -179,7 +179,7 @@ class Runs:
         self._metrics.queued(self._waiting())
         return new
 
-    def find(self, run_id: str) -> Run:
+    def find(self, run_id: str) -> QueuedRun:
         """A run of this process.
 
         Raises:
@@ -193,7 +193,7 @@ class Runs:
                 "`signet runs` list those in the store."
             ) from None
 
-    def ahead(self, of: Run) -> int:
+    def ahead(self, of: QueuedRun) -> int:
         """How many runs have to end before this one begins."""
         count = 0
         for one in list(self._runs.values()):
@@ -202,15 +202,15 @@ class Runs:
             count += not one.ended
         return count
 
-    def stop(self, run_id: str) -> Run:
+    def stop(self, run_id: str) -> QueuedRun:
         """End a run after its present epoch; a queued one ends at once when its turn comes."""
         found = self.find(run_id)
         found.stop.set()
         return found
 
-    def list(self) -> Iterator[Summary]:
+    def list(self) -> Iterator[RunSummary]:
         """All runs that the store knows, newest first."""
-        return summaries(self._store, {one.run_id: one.state for one in list(self._runs.values())})
+        return list_runs(self._store, {one.run_id: one.state for one in list(self._runs.values())})
 
     def close(self) -> None:
         """Give up the present run before its next batch, drop those that wait, and return when that is done.
@@ -225,23 +225,23 @@ class Runs:
     def _waiting(self) -> int:
         return sum(one.state == "queued" for one in list(self._runs.values()))
 
-    def _run(self, this: Run) -> None:
+    def _run(self, this: QueuedRun) -> None:
         ending = self._ending(this)
         if isinstance(ending, Result):
-            for line in narration.closing(ending, this.run_id):
+            for line in messages.end_messages(ending, this.run_id):
                 _log.info("run %s: %s", this.run_id, line)
         # Before the event: whoever has seen a run end finds it counted.
         self._metrics.ended(ending.state)
         this.events.append(ending)
         self._metrics.queued(self._waiting())
 
-    def _ending(self, this: Run) -> Result | Failure:  # noqa: PLR0911  (a run ends in as many ways)
+    def _ending(self, this: QueuedRun) -> Result | RunFailure:  # noqa: PLR0911  (a run ends in as many ways)
         """Do a run; how it ended."""
         if this.stop.is_set():
-            return Failure("stopped before it began", "stopped")
+            return RunFailure("stopped before it began", "stopped")
         if self._closing.is_set():
-            again = way_back(this.run_id, None) if this.resumed is not None else "Start it again."
-            return Failure(f"the trainer was told to stop before this run began. {again}", "interrupted")
+            again = resume_hint(this.run_id, None) if this.resumed is not None else "Start it again."
+            return RunFailure(f"the trainer was told to stop before this run began. {again}", "interrupted")
 
         told = 0.0
         begun: RunStarted | None = None
@@ -249,7 +249,7 @@ class Runs:
         def started(event: RunStarted) -> None:
             nonlocal begun
             begun = event
-            for line in narration.opening(event):
+            for line in messages.start_messages(event):
                 _log.info("run %s: %s", this.run_id, line)
             self._metrics.started(this.run_id, this.config.model_name, event)
             this.events.append(event)
@@ -260,7 +260,7 @@ class Runs:
             assert begun is not None  # noqa: S101  (nothing is trained before it has begun)
             if time.monotonic() - told > _TELL_SECONDS:
                 told = time.monotonic()
-                _log.info("run %s: %s", this.run_id, narration.epoch_line(event, begun))
+                _log.info("run %s: %s", this.run_id, messages.epoch_message(event, begun))
             self._metrics.epoch(event)
             this.events.append(event)
 
@@ -271,30 +271,32 @@ class Runs:
             return run(self._store, this.config, this.run_id, callbacks, this.corpus_version)
         except Abandoned:
             _log.warning("run %s interrupted: the trainer was told to stop. Nothing was published", this.run_id)
-            return Failure(
+            return RunFailure(
                 "the trainer was told to stop while this run was training. Nothing was published. "
-                f"{self._way_back(this.run_id)}",
+                f"{self._resume_hint(this.run_id)}",
                 "interrupted",
             )
         except TakenOver as error:
             _log.warning("%s", error)
-            return Failure(str(error), "interrupted", code=error.code)
+            return RunFailure(str(error), "interrupted", code=error.code)
         except SignetError as error:
             _log.error("run %s failed: %s", this.run_id, error)
-            return Failure(str(error), code=error.code)
+            return RunFailure(str(error), code=error.code)
         except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
             _log.exception("run %s failed", this.run_id)
-            return Failure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code)
+            return RunFailure(
+                f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code
+            )
 
-    def _way_back(self, run_id: str) -> str:
+    def _resume_hint(self, run_id: str) -> str:
         try:
-            return way_back(run_id, read_progress(self._store, run_id))
+            return resume_hint(run_id, load_progress(self._store, run_id))
         except SignetError as error:
             return str(error)
 
 
-def unfinished(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, Progress | None]]:
-    """Runs that have no result, newest first: their configuration, and how far they are.
+def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, RunProgress | None]]:
+    """TrainingQueue that have no result, newest first: their configuration, and how far they are.
 
     Those whose files this version cannot read are left out, and logged.
     """
@@ -302,19 +304,19 @@ def unfinished(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, Progress 
         if "result.json" in names or "config.json" not in names:
             continue
         try:
-            yield run_id, continued(store, run_id, {}), read_progress(store, run_id)
+            yield run_id, continued(store, run_id, {}), load_progress(store, run_id)
         except (DataLoss, NotFound, NotReady) as error:
             _log.warning("run %s is left out: %s", run_id, error)
 
 
-def latest_unfinished(store: ObjectStore) -> str:
+def find_latest_unfinished_run(store: ObjectStore) -> str:
     """The newest run that was interrupted, or has failed: what `signet train --resume latest` means.
 
     Raises:
         NotFound: there is none.
         NotReady: it seems to be under way.
     """
-    for run_id, _, progress in unfinished(store):
+    for run_id, _, progress in find_unfinished_runs(store):
         if progress is not None and progress.is_live():
             owner = progress.owner
             raise NotReady(
@@ -325,7 +327,7 @@ def latest_unfinished(store: ObjectStore) -> str:
     raise NotFound(f"{store.url}: no run was interrupted. `signet runs` lists them all.")
 
 
-def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
+def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
     """What every run in the store that was trained to its end was told, and what came of it; oldest first.
 
     A run whose files this version cannot read is left out, and logged.
@@ -343,7 +345,7 @@ def succeeded(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
             yield config, result
 
 
-def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
+def list_runs(store: ObjectStore, live: dict[str, RunState]) -> Iterator[RunSummary]:
     """All runs in the store, newest first; one without a result that is not live was interrupted."""
     found = _files(store)
     for run_id in sorted(found.keys() | live.keys(), reverse=True):
@@ -353,14 +355,14 @@ def summaries(store: ObjectStore, live: dict[str, State]) -> Iterator[Summary]:
             yield _open(store, run_id, live.get(run_id))
 
 
-def _ended(store: ObjectStore, run_id: str) -> Summary:
+def _ended(store: ObjectStore, run_id: str) -> RunSummary:
     key = keys.run(run_id, "result.json")
     try:
         result = Result.model_validate_json(store.get(key))
     except ValidationError as error:
         raise DataLoss(f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it.") from error
     members = max(1, len(result.members))
-    return Summary(
+    return RunSummary(
         run_id,
         result.state,
         result.epochs,
@@ -372,15 +374,15 @@ def _ended(store: ObjectStore, run_id: str) -> Summary:
     )
 
 
-def _open(store: ObjectStore, run_id: str, state: State | None) -> Summary:
+def _open(store: ObjectStore, run_id: str, state: RunState | None) -> RunSummary:
     """A run without a result: what it does in this process, if anything, or what the store knows."""
-    progress = read_progress(store, run_id)
+    progress = load_progress(store, run_id)
     if progress is None:
-        return Summary(run_id, state or "interrupted", 0, 0.0, "")
+        return RunSummary(run_id, state or "interrupted", 0, 0.0, "")
     if state is None:
         state = "running" if progress.is_live() else "failed" if progress.failure else "interrupted"
     epochs = max((member.epochs for member in progress.members), default=0)
-    return Summary(run_id, state, epochs, 0.0, "", len(progress.members), progress.done)
+    return RunSummary(run_id, state, epochs, 0.0, "", len(progress.members), progress.done)
 
 
 def _files(store: ObjectStore) -> dict[str, set[str]]:

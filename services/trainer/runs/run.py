@@ -25,7 +25,7 @@ from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
-from services.trainer.runs.progress import Progress, read_progress
+from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import publish, published_by
 from services.trainer.runs.result import Result
 from services.trainer.runs.resume import continued
@@ -94,7 +94,7 @@ def resume(
         SignetError: as `run`.
     """
     config = continued(store, run_id, changes or {})
-    return _Run(store, config, run_id, callbacks, read_progress(store, run_id), corpus_version).to_its_end()
+    return _Run(store, config, run_id, callbacks, load_progress(store, run_id), corpus_version).to_its_end()
 
 
 class _Run:
@@ -106,7 +106,7 @@ class _Run:
         config: TrainConfig,
         run_id: str,
         callbacks: RunCallbacks,
-        before: Progress | None,
+        before: RunProgress | None,
         corpus_version: str,
     ) -> None:
         self._store = store
@@ -150,18 +150,18 @@ class _Run:
         except TakenOver:
             raise
         except (Abandoned, Unavailable):
-            self._checkpoints.let_go()
+            self._checkpoints.release()
             raise
         except SignetError as error:
-            self._checkpoints.fail(error)
+            self._checkpoints.record_failure(error)
             raise
         except BaseException:
-            self._checkpoints.let_go()
+            self._checkpoints.release()
             raise
 
     def _start(self) -> BeginFold | None:
         """What gives a member that begins its weights; None where chance does, or all have begun."""
-        if all(self._checkpoints.of(member.place).file for member in self._members):
+        if all(self._checkpoints.member_progress(member.place).file for member in self._members):
             return None
         found = start.read(self._store, self._config.start_from, self._config.folds)
         if found is None:
@@ -171,11 +171,11 @@ class _Run:
 
     def _record(self) -> Checkpoints:
         if self._before is not None:
-            return checkpoint.take_over(
+            return checkpoint.take_over_checkpoints(
                 self._store, self._run_id, self._members, self._before, self._callbacks.should_abandon
             )
         manifest = self._dataset.manifest
-        return checkpoint.begin(
+        return checkpoint.create_checkpoints(
             self._store,
             self._run_id,
             self._members,
@@ -209,36 +209,36 @@ class _Run:
 
     def _train(self) -> bool:
         """Train the members that are not trained; whether they were stopped on their way."""
-        left = [member for member in self._members if not self._checkpoints.of(member.place).done]
+        left = [member for member in self._members if not self._checkpoints.member_progress(member.place).done]
         numbers = {member.place: number for number, member in enumerate(self._members, 1)}
         for step in self._steps(left):
             if isinstance(step, Trained):
-                self._checkpoints.epoch(step.place, step.epoch)
+                self._checkpoints.add_epoch(step.place, step.epoch)
                 self._callbacks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
             elif isinstance(step, Kept):
-                if step.last or self._checkpoints.due(step.place):
-                    self._checkpoints.keep(step.place, step.state, step.seconds)
+                if step.last or self._checkpoints.is_state_due(step.place):
+                    self._checkpoints.save_state(step.place, step.state, step.seconds)
             elif step.complete:
-                self._checkpoints.finish(step.place, step.weights, step.selected_on)
+                self._checkpoints.save_weights(step.place, step.weights, step.selected_on)
             else:
-                self._checkpoints.insist(partial(self._checkpoints.write_history, step.place))
+                self._checkpoints.write_with_retry(partial(self._checkpoints.write_history, step.place))
                 self._unfinished[step.place] = step
                 if self._config.pretrain:
-                    self._checkpoints.leave(step.place, step.weights)
-        return not all(self._checkpoints.of(member.place).done for member in self._members)
+                    self._checkpoints.save_partial_weights(step.place, step.weights)
+        return not all(self._checkpoints.member_progress(member.place).done for member in self._members)
 
     def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
         at_a_time = min(self._config.jobs, len(members))
         if at_a_time > 1:
             if distributed.present().size > 1:
                 raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
-            self._checkpoints.side_by_side = at_a_time
+            self._checkpoints.parallel_members = at_a_time
             return train_side_by_side(
                 self._dataset,
                 self._config,
                 members,
                 self._device,
-                self._checkpoints.state,
+                self._checkpoints.load_state,
                 stopped=self._callbacks.should_stop,
                 abandoned=self._callbacks.should_abandon,
                 callbacks=self._callbacks.training,
@@ -266,24 +266,24 @@ class _Run:
                 return
             orders = Orders(
                 stopped=self._callbacks.should_stop,
-                due=partial(self._checkpoints.due, member.place),
+                due=partial(self._checkpoints.is_state_due, member.place),
                 between_batches=between_batches,
                 callbacks=self._callbacks.training,
             )
-            state = self._checkpoints.state(member.place)
+            state = self._checkpoints.load_state(member.place)
             yield from train(self._dataset, self._config, member, self._device, state, orders, self._begin)
 
     def _conclude(self, stopped: bool) -> Result:
         """Judge, publish and write the result. It is written last: until then the run can be continued."""
         kept = self._checkpoints
         if self._config.pretrain:
-            done = {member.place for member in self._members if kept.of(member.place).done}
+            done = {member.place for member in self._members if kept.member_progress(member.place).done}
             found = pretrained(self._members, kept.histories, done)
             told = {"seconds": kept.seconds, "corpus_version": self._corpus_version, "folds": self._config.folds}
             return self._end(found.model_copy(update=told))
         out = Outcome(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:
-            kept.insist(lambda: heldout.write(self._store, out.held_out(self._run_id)))
+            kept.write_with_retry(lambda: heldout.write(self._store, out.held_out(self._run_id)))
         self._draw()
         card = self._publish(out)
         tally = out.tally
@@ -318,10 +318,10 @@ class _Run:
         """Write the result; the run has ended with it."""
         kept = self._checkpoints
         written = result.model_dump_json(indent=1).encode()
-        kept.insist(lambda: self._store.put(keys.run(self._run_id, "result.json"), written))
+        kept.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "result.json"), written))
         # What is left of them is in nobody's way.
         with contextlib.suppress(Unavailable):
-            kept.clear()
+            kept.delete_states()
         return result
 
     def _learnt(self) -> list[Learnt]:
@@ -330,7 +330,7 @@ class _Run:
         for member in self._members:
             epochs = len(self._checkpoints.histories[member.place])
             if (model := self._trained_before(member)) is not None:
-                selected_on = self._checkpoints.of(member.place).selected_on
+                selected_on = self._checkpoints.member_progress(member.place).selected_on
                 done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
             elif member.place in self._unfinished:
                 model = self._restored(member, self._unfinished[member.place].weights)
@@ -340,9 +340,9 @@ class _Run:
 
     def _trained_before(self, member: Member) -> Recogniser | None:
         """The model of a member that is trained to its end; None of one that is not."""
-        if not self._checkpoints.of(member.place).done:
+        if not self._checkpoints.member_progress(member.place).done:
             return None
-        return self._restored(member, self._checkpoints.weights(member.place))
+        return self._restored(member, self._checkpoints.load_weights(member.place))
 
     def _restored(self, member: Member, data: bytes) -> Recogniser:
         whose = f"run {self._run_id}: seed {member.place[1]}"
@@ -353,7 +353,7 @@ class _Run:
         glosses = len(self._dataset.manifest.vocabulary)
         title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
         drawn = curves.draw(histories, self._config.num_epochs, self._config.start, self._goal, title)
-        self._checkpoints.insist(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), drawn))
+        self._checkpoints.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), drawn))
 
     @property
     def _goal(self) -> float:

@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
 
 
-class Patience:
+class StoreRetry:
     """What a run does while its store is away.
 
     Args:
@@ -26,7 +26,7 @@ class Patience:
         self._given_up = given_up
         self._failed_writes = 0
 
-    def attempt(self, what: str, write: Callable[[], None]) -> bool:
+    def try_write(self, what: str, write: Callable[[], None]) -> bool:
         """Write if the store is there; hours of training are not given up because it is not.
 
         Args:
@@ -47,12 +47,12 @@ class Patience:
             self._failed_writes = 0
         return True
 
-    def insist(self, write: Callable[[], None], way_back: Callable[[], str]) -> None:
+    def write_until_done(self, write: Callable[[], None], resume_hint: Callable[[], str]) -> None:
         """Write, and wait for a store that is away.
 
         Args:
             write: writes; begun anew at each attempt.
-            way_back: says how the run goes on if it is given up.
+            resume_hint: says how the run goes on if it is given up.
 
         Raises:
             Unavailable: the store stays away, or the run was given up; the message says how to go on.
@@ -64,7 +64,7 @@ class Patience:
                 return write()
             except Unavailable as error:
                 if self._given_up() or time.monotonic() > deadline:
-                    raise Unavailable(f"{error} {way_back()}") from error
+                    raise Unavailable(f"{error} {resume_hint()}") from error
                 if not told:
                     _log.warning("run %s: waiting for the store, with all that was trained. %s", self._run_id, error)
                     told = True

@@ -18,9 +18,9 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WEIGHTS, load_first_member
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import WEIGHTS as KEPT
-from services.trainer.runs.checkpoints import member_file
+from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.members import Member, plan_of
-from services.trainer.runs.progress import MemberProgress, read_progress
+from services.trainer.runs.progress import MemberProgress, load_progress
 from services.trainer.training.masked_prediction import MaskedModel
 from signet import registry
 from signet.datasets import snapshot as datasets
@@ -253,7 +253,7 @@ def read(store: ObjectStore, name: str, folds: int) -> Start | None:
 
 def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
     config = _config(store.get(keys.run(run_id, "config.json")), f"run {run_id}")
-    progress = read_progress(store, run_id)
+    progress = load_progress(store, run_id)
     count = folds if folds and config.folds == folds else 1
     members = progress.members if progress else ()
     # All folds of the first seed come first.
@@ -283,7 +283,7 @@ def _weights(store: ObjectStore, run_id: str, member: MemberProgress, members: i
     """What a member has learnt; nothing where it has not been trained to its end."""
     if not (member.done or store.stat(keys.run(run_id, "result.json"))):
         return b""
-    key = keys.run(run_id, member_file(members, (member.fold, member.seed), KEPT))
+    key = keys.run(run_id, member_file_name(members, (member.fold, member.seed), KEPT))
     try:
         data = store.get(key)
     except NotFound:

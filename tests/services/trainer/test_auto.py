@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from services.trainer.auto import AutoTraining
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import Failure, Run, Runs, summaries
+from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue, list_runs
 from signet import registry
 from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import NotFound
@@ -70,7 +70,7 @@ def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
         assert not list(directory_store.list("runs/")), "clips alone are no complete corpus"
         complete(directory_store)
         wait_for(lambda: "published signet/" in log.read_text(), log)
-        wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"], log)
+        wait_for(lambda: [one.state for one in list_runs(directory_store, {})] == ["succeeded"], log)
         complete(directory_store)  # extracted again, nothing new
         time.sleep(1)
         assert len(published(directory_store)) == 1
@@ -78,7 +78,7 @@ def test_a_complete_corpus_is_trained_on_once_and_again_when_it_grows(
         directory_store.create(keys.clip("wlasl", "late"), dump(moving_clip("late", "book", "train", 77)))
         complete(directory_store)
         wait_for(lambda: len(published(directory_store)) == 2, log)
-        wait_for(lambda: [one.state for one in summaries(directory_store, {})] == ["succeeded"] * 2, log)
+        wait_for(lambda: [one.state for one in list_runs(directory_store, {})] == ["succeeded"] * 2, log)
     text = log.read_text()
     assert text.count("is new: run") == 2
     for line in ("parameters ", "18 train and 6 val clips", "epoch 1/3", "published   models/signet/"):
@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_proce
     complete(directory_store)
 
     def kept() -> int:
-        return sum(one.epochs for one in summaries(directory_store, {}))
+        return sum(one.epochs for one in list_runs(directory_store, {}))
 
     long = {"SIGNET_TRAIN__NUM_EPOCHS": "100000"}
     with following(directory_store, log, **long) as process:
@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_proce
         wait_for(lambda: f"goes on     after epoch {after_stop}" in log.read_text(), log)
     with pytest.raises(NotFound):
         registry.resolve(directory_store, "signet", LATEST)
-    assert [one.state for one in summaries(directory_store, {})] == ["interrupted"], "one run, and no second"
+    assert [one.state for one in list_runs(directory_store, {})] == ["interrupted"], "one run, and no second"
     text = log.read_text()
     assert (text.count("is new: run"), text.count("was interrupted, and goes on")) == (1, 2)
     assert "Traceback" not in text
@@ -136,7 +136,7 @@ def test_a_run_that_another_process_seems_to_train_is_waited_for(
         "owner": {"token": "t", "host": "another", "pid": 1}, "updated": "2999-01-01T00:00:00+00:00",
     }  # fmt: skip
     directory_store.put(keys.run("r", "progress.json"), json.dumps(progress).encode())
-    runs = Runs(directory_store, TrainerMetrics(CollectorRegistry()))
+    runs = TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
     assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._look())
     assert "run r seems to be under way in process 1 on another" in caplog.text
     runs.close()
@@ -155,11 +155,11 @@ def test_a_corpus_that_cannot_be_trained_on_is_not_tried_for_ever(
 
 
 def test_a_store_that_was_away_is_no_fault_of_the_clips(directory_store: DirectoryStore) -> None:
-    runs = Runs(directory_store, TrainerMetrics(CollectorRegistry()))
+    runs = TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
     auto = AutoTraining(directory_store, runs, TrainConfig(), seconds=1)
 
-    def failed(code: str) -> Run:
-        return Run("r", TrainConfig(), events=[Failure("no", code=code)])
+    def failed(code: str) -> QueuedRun:
+        return QueuedRun("r", TrainConfig(), events=[RunFailure("no", code=code)])
 
     assert not any(auto._judge(failed("UNAVAILABLE"), "v1") for _ in range(10))
     assert [auto._judge(failed("INTERNAL"), "v1") for _ in range(3)] == [False, False, True]

@@ -17,7 +17,7 @@ from services.trainer.cli import app
 from services.trainer.config.flags import OTHER, PANELS, flag
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import Runs, summaries
+from services.trainer.runs.queue import TrainingQueue, list_runs
 from services.trainer.service import TrainerServicer
 from signet.errors import InvalidInput, NotFound, NotReady, Unavailable
 from signet.registry import read_card
@@ -37,14 +37,14 @@ class Trainer(NamedTuple):
 
     client: Client
     registry: CollectorRegistry
-    runs: Runs
+    runs: TrainingQueue
 
 
 @contextmanager
 def serving(store: ObjectStore) -> Iterator[Trainer]:
     """A trainer on a free port of this machine."""
     registry = CollectorRegistry()
-    runs = Runs(store, TrainerMetrics(registry))
+    runs = TrainingQueue(store, TrainerMetrics(registry))
     ready, done, port = Event(), Event(), []
 
     async def serve() -> None:
@@ -143,7 +143,7 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
             start(client, **QUICK)
         assert 'signet_trainer_runs_total{state="interrupted"} 2.0' in generate_latest(registry).decode()
     assert not list(directory_store.list("models/"))
-    (kept,) = summaries(directory_store, {})
+    (kept,) = list_runs(directory_store, {})
     assert (kept.run_id, kept.state) == (run_id, "interrupted")
 
 

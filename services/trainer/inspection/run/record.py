@@ -11,9 +11,9 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import history
-from services.trainer.runs.checkpoints import member_file
+from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.members import Place
-from services.trainer.runs.progress import PROGRESS, Progress, read_progress, way_back
+from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress, resume_hint
 from services.trainer.runs.result import Result
 from services.trainer.training.epoch import Epoch
 from signet import heldout
@@ -169,26 +169,26 @@ class _Reader:
             self.missing.append(f"result.json cannot be read by this version ({error.error_count()} faults).")
             return None
 
-    def _progress(self) -> Progress | None:
+    def _progress(self) -> RunProgress | None:
         try:
-            return read_progress(self.store, self.run_id)
+            return load_progress(self.store, self.run_id)
         except DataLoss as error:
             self.missing.append(f"How far it is cannot be read: {error}")
             return None
 
-    def _unfinished(self, state: State, progress: Progress | None) -> None:
+    def _unfinished(self, state: State, progress: RunProgress | None) -> None:
         because = "It was interrupted"
         if state == "running":
             because = "It is still being trained"
         elif state == "failed" and progress is not None:
             because = f"It has failed: {progress.failure.rstrip('.')}"
-        back = "" if state == "running" else f" {way_back(self.run_id, progress)}"
+        back = "" if state == "running" else f" {resume_hint(self.run_id, progress)}"
         self.missing.append(
             f"{because}. What its models say of held-out clips is only known at a run's end, so this page shows the "
             f"curves up to now.{back}"
         )
 
-    def _members(self, progress: Progress | None, settings: dict[str, Any]) -> tuple[Trained, ...]:
+    def _members(self, progress: RunProgress | None, settings: dict[str, Any]) -> tuple[Trained, ...]:
         if progress is None:
             # Earlier versions had one member, and kept no progress.
             alone = Trained((0, int(settings.get("seed") or 0)), self._history("history.jsonl"))
@@ -197,8 +197,8 @@ class _Reader:
         found = []
         for one in progress.members:
             place = (one.fold, one.seed)
-            epochs = self._history(member_file(several, place, "history.jsonl"))
-            weights = member_file(several, place, one.file) if one.done and one.file else ""
+            epochs = self._history(member_file_name(several, place, "history.jsonl"))
+            weights = member_file_name(several, place, one.file) if one.done and one.file else ""
             if epochs:
                 found.append(Trained(place, epochs, one.done, weights, one.sha256))
         return tuple(found)
@@ -209,7 +209,7 @@ class _Reader:
         except NotFound:
             return ()
         try:
-            return tuple(history.load(_completed(data), file))
+            return tuple(history.load_history(_completed(data), file))
         except DataLoss as error:
             self.missing.append(f"{error} Its curves are left out.")
             return ()
@@ -234,7 +234,7 @@ class _Reader:
             self.missing.append(str(error))
         return None
 
-    def _dataset(self, held_out: HeldOut | None, progress: Progress | None) -> Dataset | None:
+    def _dataset(self, held_out: HeldOut | None, progress: RunProgress | None) -> Dataset | None:
         if held_out is not None:
             name, version = held_out.dataset_name, held_out.dataset_version
         elif progress is not None:
@@ -297,7 +297,7 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
     return found
 
 
-def _state(result: Result | None, progress: Progress | None) -> State:
+def _state(result: Result | None, progress: RunProgress | None) -> State:
     if result is not None:
         return result.state
     if progress is not None and progress.is_live():

@@ -17,7 +17,7 @@ from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.members import plan
-from services.trainer.runs.messages import opening
+from services.trainer.runs.messages import start_messages
 from services.trainer.runs.run import new_run_id, run
 from services.trainer.training.loop import Training
 from services.trainer.training.state import Subject
@@ -145,7 +145,7 @@ def test_what_they_teach_is_gone_on_with_to_the_bit(store: DirectoryStore) -> No
 def test_people_are_told_of_them(store: DirectoryStore) -> None:
     began: list[RunStarted] = []
     run(store, QUICK.model_copy(update={"publish": "none"}), new_run_id(), RunCallbacks(on_start=began.append))
-    assert any("2 glosses and 1 auxiliary ones, 18 train and 4 val clips" in line for line in opening(began[0]))
+    assert any("2 glosses and 1 auxiliary ones, 18 train and 4 val clips" in line for line in start_messages(began[0]))
 
 
 def test_a_client_is_told_of_them(store: DirectoryStore) -> None:
@@ -279,9 +279,8 @@ def test_the_opening_counts_what_is_divided_and_what_is_not(store: DirectoryStor
     began: list[RunStarted] = []
     told = QUICK.model_copy(update={"folds": 2, "num_epochs": 1})
     run(store, told, new_run_id(), RunCallbacks(on_start=began.append))
-    assert any(
-        "16 clips of train and val, in 2 folds of whole signers, and 6 further ones" in x for x in opening(began[0])
-    )
+    said = "16 clips of train and val, in 2 folds of whole signers, and 6 further ones"
+    assert any(said in line for line in start_messages(began[0]))
 
 
 def test_a_supplement_is_pretrained_on_fold_by_fold(store: DirectoryStore, other: Callable[..., None]) -> None:

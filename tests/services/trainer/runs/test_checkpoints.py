@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from services.trainer.runs import store_retry as patience
-from services.trainer.runs.checkpoints import Checkpoints, TakenOver, begin, take_over
+from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_checkpoints, take_over_checkpoints
 from services.trainer.runs.members import Member
-from services.trainer.runs.progress import Progress, read_progress, way_back
+from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING
 from signet.errors import DataLoss, Unavailable
@@ -25,13 +25,15 @@ TWO = (Member(0, 3, (), ()), Member(1, 3, (), ()))
 def start(
     store: ObjectStore, members: tuple[Member, ...] = ONE, given_up: Callable[[], bool] = lambda: False
 ) -> Checkpoints:
-    return begin(store, "r", members, dataset_name="wlasl", dataset_version="v1", corpus_version="7", given_up=given_up)
+    return create_checkpoints(
+        store, "r", members, dataset_name="wlasl", dataset_version="v1", corpus_version="7", given_up=given_up
+    )
 
 
 def go_on(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints:
-    progress = read_progress(store, "r")
+    progress = load_progress(store, "r")
     assert progress is not None
-    return take_over(store, "r", members, progress, lambda: False)
+    return take_over_checkpoints(store, "r", members, progress, lambda: False)
 
 
 def epoch(number: int) -> Epoch:
@@ -40,7 +42,7 @@ def epoch(number: int) -> Epoch:
 
 def train(kept: Checkpoints, first: int, last: int, place: tuple[int, int] = (0, 3)) -> None:
     for number in range(first, last + 1):
-        kept.epoch(place, epoch(number))
+        kept.add_epoch(place, epoch(number))
 
 
 def files(store: ObjectStore) -> set[str]:
@@ -50,15 +52,15 @@ def files(store: ObjectStore) -> set[str]:
 def test_a_run_goes_on_from_its_latest_whole_state(object_store: ObjectStore) -> None:
     kept = start(object_store)
     train(kept, 1, 2)
-    assert kept.keep((0, 3), b"two")
+    assert kept.save_state((0, 3), b"two")
     train(kept, 3, 4)
-    assert kept.keep((0, 3), b"four")
+    assert kept.save_state((0, 3), b"four")
     train(kept, 5, 6)
     kept.write_history((0, 3))  # for those who watch: no state has seen these
     assert files(object_store) == {"progress.json", "history.jsonl", "state-000004.safetensors"}
 
     again = go_on(object_store)
-    assert again.state((0, 3)) == b"four"
+    assert again.load_state((0, 3)) == b"four"
     assert [one.number for one in again.histories[0, 3]] == [1, 2, 3, 4]
     assert again.progress.corpus_version == "7"
 
@@ -91,19 +93,19 @@ def test_a_process_that_is_killed_between_two_writes_leaves_the_state_before(dir
         store = Mortal(directory_store.root)
         kept = start(store)
         train(kept, 1, 2)
-        kept.keep((0, 3), b"two")
+        kept.save_state((0, 3), b"two")
         train(kept, 3, 4)
         store.left = writes
         died = False
         try:
-            kept.keep((0, 3), b"four")
+            kept.save_state((0, 3), b"four")
         except Killed:
             died = True
         again = go_on(directory_store)
-        state, epochs = again.state((0, 3)), len(again.histories[0, 3])
+        state, epochs = again.load_state((0, 3)), len(again.histories[0, 3])
         assert (state, epochs) in {(b"two", 2), (b"four", 4)}
         seen.append((died, epochs))
-        again.finish((0, 3), b"weights", "")
+        again.save_weights((0, 3), b"weights", "")
         assert not [name for name in files(directory_store) if name.startswith("state")], "no orphan is left"
     assert seen == [(True, 2), (True, 2), (True, 2), (True, 4), (False, 4), (False, 4)]
 
@@ -111,18 +113,18 @@ def test_a_process_that_is_killed_between_two_writes_leaves_the_state_before(dir
 def test_members_keep_apart_and_those_that_are_trained_are_known(object_store: ObjectStore) -> None:
     kept = start(object_store, TWO)
     train(kept, 1, 3)
-    kept.finish((0, 3), b"weights", "val")
+    kept.save_weights((0, 3), b"weights", "val")
     train(kept, 1, 2, (1, 3))
-    kept.keep((1, 3), b"state")
+    kept.save_state((1, 3), b"state")
     assert files(object_store) == {
         "progress.json", "members/0-3/history.jsonl", "members/0-3/weights.safetensors",
         "members/1-3/history.jsonl", "members/1-3/state-000002.safetensors",
     }  # fmt: skip
     again = go_on(object_store, TWO)
     assert (again.progress.done, again.progress.epochs) == (1, 5)
-    assert again.weights((0, 3)) == b"weights"
-    assert again.of((0, 3)).selected_on == "val"
-    assert again.way_back() == (
+    assert again.load_weights((0, 3)) == b"weights"
+    assert again.member_progress((0, 3)).selected_on == "val"
+    assert again.resume_hint() == (
         "`signet train --resume r` goes on: 1 of 2 members are trained, and 5 epochs in all are kept."
     )
 
@@ -131,7 +133,7 @@ def test_members_keep_apart_and_those_that_are_trained_are_known(object_store: O
 def test_a_state_that_is_not_what_was_written_is_not_believed(directory_store: DirectoryStore, how: str) -> None:
     kept = start(directory_store)
     train(kept, 1, 2)
-    kept.keep((0, 3), b"two")
+    kept.save_state((0, 3), b"two")
     state, history = keys.run("r", "state-000002.safetensors"), keys.run("r", "history.jsonl")
     if how == "damaged":
         directory_store.put(state, b"tw0")
@@ -140,22 +142,22 @@ def test_a_state_that_is_not_what_was_written_is_not_believed(directory_store: D
     else:
         directory_store.put(history, directory_store.get(history).splitlines()[0])
     with pytest.raises(DataLoss, match=r"Delete runs/r/progress\.json, and the run begins from its first epoch"):
-        go_on(directory_store).state((0, 3))
+        go_on(directory_store).load_state((0, 3))
 
 
 def test_whoever_goes_on_with_a_run_takes_it_and_the_other_process_stops(directory_store: DirectoryStore) -> None:
     first = start(directory_store)
     train(first, 1, 2)
-    first.keep((0, 3), b"two")
+    first.save_state((0, 3), b"two")
     second = go_on(directory_store)
     train(first, 3, 3)
     with pytest.raises(TakenOver, match="is continued by process"):
-        first.keep((0, 3), b"three")
+        first.save_state((0, 3), b"three")
     with pytest.raises(TakenOver):
-        first.finish((0, 3), b"weights", "")
-    assert second.state((0, 3)) == b"two"
+        first.save_weights((0, 3), b"weights", "")
+    assert second.load_state((0, 3)) == b"two"
     train(second, 3, 3)
-    assert second.keep((0, 3), b"three")
+    assert second.save_state((0, 3), b"three")
 
 
 @pytest.fixture
@@ -179,22 +181,22 @@ def test_a_lost_store_does_not_end_a_training_and_gets_the_state_when_it_is_back
 ) -> None:
     kept = start(directory_store)
     train(kept, 1, 2)
-    kept.keep((0, 3), b"two")
+    kept.save_state((0, 3), b"two")
     lost_store(True)
     train(kept, 3, 4)
     with caplog.at_level(logging.WARNING):
-        assert not kept.keep((0, 3), b"four")
+        assert not kept.save_state((0, 3), b"four")
     assert "its state cannot be written now" in caplog.text
     lost_store(False)
     assert go_on_reading(directory_store) == 2
     train(kept, 5, 5)
-    assert kept.keep((0, 3), b"five")
+    assert kept.save_state((0, 3), b"five")
     assert "the store is back" in caplog.text
     assert go_on_reading(directory_store) == 5
 
 
 def go_on_reading(store: ObjectStore) -> int:
-    progress = read_progress(store, "r")
+    progress = load_progress(store, "r")
     return progress.epochs if progress else 0
 
 
@@ -208,19 +210,19 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
     monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.1)
     kept = start(directory_store)
     train(kept, 1, 2)
-    kept.keep((0, 3), b"two")
+    kept.save_state((0, 3), b"two")
     train(kept, 3, 3)
     lost_store(True)
     with pytest.raises(Unavailable, match=r"cannot write.*`signet train --resume r` goes on after epoch 2\."):
-        kept.finish((0, 3), b"weights", "")
+        kept.save_weights((0, 3), b"weights", "")
     assert "waiting for the store, with all that was trained" in caplog.text
     lost_store(False)
-    kept.finish((0, 3), b"weights", "")
-    assert go_on(directory_store).weights((0, 3)) == b"weights"
+    kept.save_weights((0, 3), b"weights", "")
+    assert go_on(directory_store).load_weights((0, 3)) == b"weights"
 
 
-def owned(pid: int, host: str, updated: str, began: str = "") -> Progress:
-    return Progress.model_validate(
+def owned(pid: int, host: str, updated: str, began: str = "") -> RunProgress:
+    return RunProgress.model_validate(
         {
             "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "members": (),
             "owner": {"token": "t", "host": host, "pid": pid, "began": began}, "updated": updated,
@@ -244,8 +246,8 @@ def test_a_run_is_live_as_long_as_its_process_is_or_may_be(directory_store: Dire
 def test_a_process_that_lets_go_or_has_this_ones_number_does_not_hold_a_run(directory_store: DirectoryStore) -> None:
     kept = start(directory_store)
     assert not kept.progress.is_live(), "a container that is restarted is on the same host, and process 1 again"
-    kept.let_go()
-    progress = read_progress(directory_store, "r")
+    kept.release()
+    progress = load_progress(directory_store, "r")
     assert progress is not None
     assert progress.owner.pid == 0
     assert not progress.is_live()
@@ -263,25 +265,25 @@ def test_states_are_written_no_more_often_than_they_may_cost(
             super().put(key, data)
 
     kept = start(Slow(directory_store.root))
-    assert kept.due((0, 3))
+    assert kept.is_state_due((0, 3))
     train(kept, 1, 1)
-    kept.keep((0, 3), b"one", seconds=0.1)  # 0.3 s for history, state and progress
+    kept.save_state((0, 3), b"one", seconds=0.1)  # 0.3 s for history, state and progress
     now[0] += 19.9
-    assert not kept.due((0, 3))
-    assert kept.due((1, 3)), "another one's is no reason to wait"
+    assert not kept.is_state_due((0, 3))
+    assert kept.is_state_due((1, 3)), "another one's is no reason to wait"
     now[0] += 0.2
-    assert kept.due((0, 3)), "0.4 s in 20 s are 2 %"
+    assert kept.is_state_due((0, 3)), "0.4 s in 20 s are 2 %"
 
 
 def test_the_way_back_is_said_of_every_run() -> None:
-    assert way_back("r", None) == "`signet train --resume r` begins it again."
-    assert "begins it again" in way_back("r", owned(1, "h", "2026-01-01T00:00:00+00:00"))
+    assert resume_hint("r", None) == "`signet train --resume r` begins it again."
+    assert "begins it again" in resume_hint("r", owned(1, "h", "2026-01-01T00:00:00+00:00"))
 
 
 def test_nothing_is_left_of_states_once_there_is_a_result(directory_store: DirectoryStore, tmp_path: Path) -> None:
     kept = start(directory_store, TWO)
     for place in ((0, 3), (1, 3)):
         train(kept, 1, 2, place)
-        kept.keep(place, b"state")
-    kept.clear()
+        kept.save_state(place, b"state")
+    kept.delete_states()
     assert not [name for name in files(directory_store) if "state" in name]

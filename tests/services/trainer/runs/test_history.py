@@ -23,9 +23,9 @@ def epochs() -> list[Epoch]:
 
 
 def test_what_is_read_back_is_written_alike() -> None:
-    written = history.dump(epochs())
-    read = history.load(written, "history")
-    assert history.dump(read) == written
+    written = history.dump_history(epochs())
+    read = history.load_history(written, "history")
+    assert history.dump_history(read) == written
     assert (read[0].train_loss, read[0].val.loss) == (2 / 3, 1 / 3), "to the last bit"
     assert (read[0].best, read[1].best) == (True, False)
     assert math.isnan(read[1].val.loss)
@@ -40,4 +40,4 @@ def test_what_is_read_back_is_written_alike() -> None:
 @pytest.mark.parametrize("data", [b"{}\n", b"{\n", b'{"epoch": null}', b"[]\n"])
 def test_what_is_no_history_is_named_with_its_line(data: bytes) -> None:
     with pytest.raises(DataLoss, match=r"runs/r/history.jsonl: line 2 "):
-        history.load(history.dump(epochs()[:1]) + data, "runs/r/history.jsonl")
+        history.load_history(history.dump_history(epochs()[:1]) + data, "runs/r/history.jsonl")

@@ -15,7 +15,7 @@ import psutil
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
-from services.trainer.runs.progress import read_progress
+from services.trainer.runs.progress import load_progress
 from services.trainer.runs.run import resume, run
 from signet import heldout
 from signet.store import DirectoryStore, keys
@@ -51,7 +51,7 @@ def runs(store: DirectoryStore) -> list[str]:
 
 
 def kept(store: DirectoryStore, run_id: str) -> int:
-    progress = read_progress(store, run_id)
+    progress = load_progress(store, run_id)
     return progress.epochs if progress else 0
 
 
@@ -110,7 +110,7 @@ def test_members_that_are_trained_side_by_side_die_with_their_run_and_go_on_with
 
     def both_are_kept() -> bool:
         found[:] = runs(directory_store)
-        progress = read_progress(directory_store, found[0]) if found else None
+        progress = load_progress(directory_store, found[0]) if found else None
         return progress is not None and all(member.epochs for member in progress.members)
 
     wait_for(both_are_kept, process, log)

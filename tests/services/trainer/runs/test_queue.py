@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import latest_unfinished, succeeded, summaries
+from services.trainer.runs.queue import find_latest_unfinished_run, find_succeeded_runs, list_runs
 from services.trainer.runs.result import GlossResult, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
@@ -49,7 +49,7 @@ def test_runs_that_succeeded_are_found_with_what_they_trained_on(
     directory_store.put(keys.run("half", "result.json"), b"")
     directory_store.put(keys.run("interrupted", "config.json"), TrainConfig().model_dump_json().encode())
     with caplog.at_level(logging.WARNING):
-        found = [(config.corpus, result.corpus_version) for config, result in succeeded(directory_store)]
+        found = [(config.corpus, result.corpus_version) for config, result in find_succeeded_runs(directory_store)]
     assert found == [("of-r1", "7"), ("of-r3", "")]
     assert len(caplog.records) == 3
     for run_id in ("damaged", "foreign", "half"):
@@ -72,7 +72,7 @@ def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -
     open_run(directory_store, "r2", failure="the loss is not finite")
     open_run(directory_store, "r3", pid=os.getppid())
     directory_store.put(keys.run("r0", "config.json"), TrainConfig().model_dump_json().encode())
-    found = summaries(directory_store, {})
+    found = list_runs(directory_store, {})
     assert [(one.run_id, one.state, one.epochs, f"{one.members_done}/{one.members}") for one in found] == [
         ("r3", "running", 9, "1/2"),
         ("r2", "failed", 9, "1/2"),
@@ -83,14 +83,14 @@ def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -
 
 def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no run was interrupted"):
-        latest_unfinished(directory_store)
+        find_latest_unfinished_run(directory_store)
     open_run(directory_store, "r1")
     keep(directory_store, "r2", "succeeded")
     directory_store.put(keys.run("r3", "config.json"), b"{")
-    assert latest_unfinished(directory_store) == "r1"
+    assert find_latest_unfinished_run(directory_store) == "r1"
     open_run(directory_store, "r4", pid=os.getppid())
     with pytest.raises(NotReady, match=r"run r4 .* --resume r4"):
-        latest_unfinished(directory_store)
+        find_latest_unfinished_run(directory_store)
 
 
 def score(correct: int, blank_ratio: float) -> Score:

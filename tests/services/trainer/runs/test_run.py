@@ -10,7 +10,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import new_model, serialise_weights
-from services.trainer.runs import messages as narration
+from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
@@ -167,7 +167,7 @@ def test_folds_measure_the_recipe_on_every_clip_and_publish_nothing(
     for seed in (0, 1):
         held = [clip for member in said.members if member.seed == seed for clip in member.clip_ids]
         assert len(set(held)) == len(held) == 24
-    text = "\n".join(narration.closing(result, run_id))
+    text = "\n".join(messages.end_messages(result, run_id))
     for part in ("nothing: it is the recipe that was measured", f"signet evaluate --run {run_id}", "(n = 24)", " ± "):
         assert part in text
 
@@ -270,7 +270,7 @@ def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_n
     with pytest.raises(Abandoned):
         Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
     other = serialise_weights(new_model(told(config, branches=config.branches + 1), 3))
-    monkeypatch.setattr(Checkpoints, "weights", lambda *_: other)
+    monkeypatch.setattr(Checkpoints, "load_weights", lambda *_: other)
     watcher = Watcher()
 
     with pytest.raises(NotReady, match="seed 0 was trained by another version of Signet"):
@@ -367,12 +367,12 @@ def test_the_narration_names_a_collapse_and_its_remedy() -> None:
         glosses=(GlossResult(gloss="book", correct=2, clips=2), GlossResult(gloss="who", correct=1, clips=2)),
         actions=("went back to epoch 7",),
     )  # fmt: skip
-    text = "\n".join(narration.closing(result, "r1"))
+    text = "\n".join(messages.end_messages(result, "r1"))
     assert "BLANK COLLAPSE" in text
     assert "--blank-penalty" in text
     assert "best        book 2/2, who 1/2" in text
     assert "went back to epoch 7" in text
-    line = narration.epoch_line(MemberEpoch(Epoch(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
+    line = messages.epoch_message(MemberEpoch(Epoch(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
     for part in ("7/300", "train loss", "val loss", "75.0 % (3/4)", "blank 1.00", "new best"):
         assert part in line
 
@@ -391,18 +391,18 @@ def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
         glosses=(GlossResult(gloss="book", correct=2, clips=2),), members=members,
         ensemble=Tally.sum([member(0, 0, 90), member(1, 0, 88)]),
     )  # fmt: skip
-    text = "\n".join(narration.closing(result, "r1"))
+    text = "\n".join(messages.end_messages(result, "r1"))
     assert "82.0 % (164/200)" in text, "seed 1"
     assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
     assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
     assert "89.0 % (178/200)" in text, "all seeds together"
     event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
     started = RunStarted("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
-    assert narration.epoch_line(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
+    assert messages.epoch_message(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
 
 
 def test_the_opening_names_device_parameters_target_and_data() -> None:
-    text = "\n".join(narration.opening(STARTED))
+    text = "\n".join(messages.start_messages(STARTED))
     for part in ("cuda:0 (H200, 131,072 MiB)", "55,461", "50,000", "20 glosses", "157 train", "37 val"):
         assert part in text
 

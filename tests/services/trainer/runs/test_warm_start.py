@@ -13,7 +13,7 @@ from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned, plan
-from services.trainer.runs.messages import closing
+from services.trainer.runs.messages import end_messages
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import Start, Taught
 from signet.datasets import snapshot as datasets
@@ -203,7 +203,7 @@ def test_a_pretraining_that_was_stopped_before_its_last_fold_says_that_none_can_
         directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks(should_stop=lambda: True)
     )
 
-    lines = list(closing(result, before))
+    lines = list(end_messages(result, before))
     assert any("no run can" in line for line in lines)
     assert any(f"runs/{before}/members/*/weights.safetensors" in line for line in lines)
     with pytest.raises(NotReady, match=r"It was stopped: begin it again\.$"):

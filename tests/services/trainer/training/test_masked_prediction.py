@@ -13,12 +13,12 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.phonology import Features
 from services.trainer.model.build import load_first_member, new_model
-from services.trainer.runs import messages as narration
+from services.trainer.runs import messages
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import summaries
+from services.trainer.runs.queue import list_runs
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
@@ -158,10 +158,10 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
     )
     lines = directory_store.get(keys.run(run_id, "members/0-0/history.jsonl")).splitlines()
     assert all("val_correct" not in json.loads(line) and json.loads(line)["val_loss"] > 0 for line in lines)
-    text = "\n".join(narration.closing(result, run_id))
+    text = "\n".join(messages.end_messages(result, run_id))
     assert f"signet train --start-from {run_id}" in text
     assert "0.0 %" not in text
-    (summary,) = summaries(directory_store, {})
+    (summary,) = list_runs(directory_store, {})
     assert (summary.state, summary.val_clips) == ("succeeded", 0)
 
 
