@@ -23,6 +23,11 @@ from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.dataset/1"
 
+# Raise this number when `assemble` gives another manifest or other frames for the same clips: when sampling, the search
+# for duplicates (`signet.datasets.audit`, `signet.datasets.twins`) or the audit change. Snapshots that were noted under
+# an older number are made again.
+ASSEMBLY_VERSION = 1
+
 TRAIN, VAL = "train", "val"
 
 # The split of clips that came from another corpus: they are learnt from, and never held out.
@@ -240,6 +245,9 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
         "clips": [[clip.clip_id, clip.gloss, clip.split, clip.signer, clip.sha256] for clip in clips],
         "shard": _digest(shard),
     }
+    if ASSEMBLY_VERSION > 1:
+        # An older snapshot of the same clips may have another audit. The hash of version 1 does not name it.
+        content["assembly"] = ASSEMBLY_VERSION
     version = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     manifest = Manifest(
         name=name,

@@ -10,19 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 from services.trainer.data import gloss_ranking as supply
 from services.trainer.data import supplement as supplements
 from services.trainer.data.supplement import Supplement
 from signet import landmarks
-from signet.datasets import audit
 from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
-from signet.landmarks import ClipRecord, sampling
+from signet.landmarks import ClipRecord
 from signet.store import ObjectInfo, ObjectStore, keys
 
 _log = logging.getLogger(__name__)
@@ -33,8 +30,9 @@ _READERS = 8
 # by one, threads would spend more time on each other than on a clip.
 _TOGETHER, _AHEAD = 32, 12
 
-# What decides which snapshot a corpus and a choice give: when one of them is changed, no older answer is believed.
-_DECIDING: tuple[ModuleType, ...] = (dataset, audit, sampling, supplements, supply)
+# Raise this number when the same corpus and the same `Choice` give other clips than before. Snapshots that were noted
+# under an older number are made again.
+CHOICE_VERSION = 1
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -73,8 +71,8 @@ def take(
     stored = list(store.list(keys.clips(corpus)))
     added = list(store.list(keys.clips(supplement))) if supplement else []
     choice = Choice(max_glosses, samples_per_gloss, auxiliary_glosses)
-    question = _question(store, [*stored, *added], choice)
-    version = store.cache.noted(question)
+    cache_key = _snapshot_cache_key(store, [*stored, *added], choice)
+    version = store.cache.noted(cache_key)
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
         try:
@@ -92,7 +90,7 @@ def take(
             further = more.beside(snapshot.manifest, found.ids, auxiliary_glosses)
             snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
     dataset.publish(store, snapshot, repair=damaged)
-    store.cache.note(question, snapshot.manifest.version)
+    store.cache.note(cache_key, snapshot.manifest.version)
     return _told(snapshot, choice)
 
 
@@ -245,14 +243,14 @@ def _leaking(manifest: Manifest) -> frozenset[str]:
     return frozenset(seen)
 
 
-def _question(store: ObjectStore, stored: Sequence[ObjectInfo], choice: Choice) -> str:
-    """A name for everything that decides which snapshot is taken."""
-    digest = hashlib.sha256()
-    for source in (Path(__file__), *(Path(str(module.__file__)) for module in _DECIDING)):
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
+def _snapshot_cache_key(store: ObjectStore, stored: Sequence[ObjectInfo], choice: Choice) -> str:
+    """The name of the note that says which snapshot this corpus and this choice gave before.
+
+    It covers everything that decides the snapshot: the rules' versions, the choice, and each clip's key, size and etag.
+    """
     listing = [[info.key, info.size, info.etag] for info in stored]
-    digest.update(json.dumps([store.url, *astuple(choice), listing]).encode())
-    return f"snapshot-{digest.hexdigest()}"
+    parts = [CHOICE_VERSION, dataset.ASSEMBLY_VERSION, store.url, *astuple(choice), listing]
+    return f"snapshot-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 
 def _read(store: ObjectStore, key: str) -> SampledClip:

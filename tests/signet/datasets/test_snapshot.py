@@ -1,6 +1,7 @@
 """Snapshots: the same clips are the same version, and what was stored is what is read, or an error."""
 
 import hashlib
+import json
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from signet.errors import DataLoss, NotFound
 from signet.landmarks import dump, to_instants, to_model_input
 from signet.store import DirectoryStore, ObjectStore, keys
 from tests.conftest import MakeClip
+from tests.signet.datasets import golden_corpus
 
 SHA = {letter: hashlib.sha256(letter.encode()).hexdigest() for letter in "abc"}
 
@@ -188,3 +190,28 @@ def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
     audit = Audit(identical=(("a", "b"), ("d", "e")), near_identical=(("a", "b", "c"),))
     assert audit.twins == (("a", "b", "c"), ("d", "e"))
     assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).twins == (("a", "b"),)
+
+
+def test_what_is_assembled_does_not_change_without_a_new_version() -> None:
+    golden = json.loads(golden_corpus.assembly_file().read_text())
+    found = golden_corpus.describe_assembly()
+    advice = "raise ASSEMBLY_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"
+    assert found["manifest"] == golden["manifest"], advice
+    assert np.allclose(np.array(found["frames"]), np.array(golden["frames"]), rtol=0, atol=1e-4), advice
+
+
+def test_the_golden_corpus_has_duplicates_on_both_sides_of_each_limit() -> None:
+    audit = dataset.Audit.model_validate(golden_corpus.describe_assembly()["manifest"]["audit"])  # type: ignore[index]
+    pairs = [group for group in audit.near_identical if group[0].startswith(("moving", "still"))]
+    assert [len([1 for group in pairs if group[0].startswith(kind)]) for kind in ("moving", "still")] == [3, 3]
+    assert ("group-a", "group-b", "group-c") in audit.near_identical
+    assert ("part-0", "part-1") in audit.near_identical
+    assert audit.outside == (("elsewhere", "group-a", "group-b", "group-c", "nowhere"),)
+
+
+def test_clips_that_are_assembled_by_other_rules_are_another_version(
+    sources: list[SourceClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dataset.build("wlasl", sources).manifest.version
+    monkeypatch.setattr(dataset, "ASSEMBLY_VERSION", dataset.ASSEMBLY_VERSION + 1)
+    assert dataset.build("wlasl", sources).manifest.version != before

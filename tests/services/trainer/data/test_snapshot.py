@@ -1,8 +1,10 @@
 """Which clips a run trains on."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from services.trainer.data import snapshot
 from services.trainer.data.snapshot import Choice
 from signet.datasets import snapshot as dataset
 from signet.errors import Conflict, NotReady
-from signet.landmarks import Landmarks, dump
-from signet.store import DirectoryStore, ObjectStore, keys
+from signet.landmarks import Landmarks, dump, load
+from signet.store import DirectoryStore, ObjectInfo, ObjectStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
+from tests.signet.datasets import golden_corpus
 
 
 def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_store: ObjectStore, fill: Fill) -> None:
@@ -167,3 +170,54 @@ def test_clips_of_different_extractors_are_never_mixed(directory_store: Director
     directory_store.create(keys.clip("wlasl", "other"), dump(other))
     with pytest.raises(Conflict, match="another, test"):
         snapshot.take(directory_store, "wlasl", 0, 0)
+
+
+def test_which_clips_are_chosen_does_not_change_without_a_new_version(directory_store: DirectoryStore) -> None:
+    golden = json.loads(golden_corpus.choice_file().read_text())
+    assert golden_corpus.describe_choices(directory_store) == golden, (
+        "raise CHOICE_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "version"), [(snapshot, "CHOICE_VERSION"), (dataset, "ASSEMBLY_VERSION")], ids=["choice", "assembly"]
+)
+def test_a_snapshot_that_was_made_by_other_rules_is_made_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, module: ModuleType, version: str
+) -> None:
+    snapshot.take(watched, "wlasl", 0, 0)
+    watched.clips_read()
+    monkeypatch.setattr(module, version, getattr(module, version) + 1)
+    snapshot.take(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 24
+
+
+def test_a_clip_that_is_replaced_by_one_of_the_same_size_is_read_again(watched: Watched) -> None:
+    key = keys.clip("wlasl", "book-0")
+    data = watched.get(key)
+    first = snapshot.take(watched, "wlasl", 0, 0)
+    clip = load(data, key)
+    other = dump(replace(clip, landmarks=clip.landmarks + np.float16(0.01)))
+    assert len(other) == len(data)
+    watched.put(key, other)
+    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version != first.manifest.version
+
+
+def test_the_cache_key_names_all_that_decides_a_snapshot(directory_store: DirectoryStore, tmp_path: Path) -> None:
+    info = ObjectInfo("landmarks/v1/wlasl/a", 10, "etag")
+    other_store = DirectoryStore(tmp_path / "other")
+    cache_keys = [
+        snapshot._snapshot_cache_key(store, stored, choice)
+        for store, stored, choice in (
+            (directory_store, [info], Choice(3, 2)),
+            (other_store, [info], Choice(3, 2)),
+            (directory_store, [replace(info, key="landmarks/v1/wlasl/b")], Choice(3, 2)),
+            (directory_store, [replace(info, size=11)], Choice(3, 2)),
+            (directory_store, [replace(info, etag="another")], Choice(3, 2)),
+            (directory_store, [info, info], Choice(3, 2)),
+            (directory_store, [info], Choice(2, 3)),
+            (directory_store, [info], Choice(3, 0)),
+        )
+    ]
+    assert len(set(cache_keys)) == len(cache_keys)
+    assert cache_keys[0] == snapshot._snapshot_cache_key(directory_store, [info], Choice(3, 2))
