@@ -24,7 +24,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.result import Result, Tally, spread
 from services.trainer.runs.run import new_run_id, run
-from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
+from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
 from signet.statistics.intervals import wilson
 from signet.store import StoreSettings, open_store

@@ -24,7 +24,7 @@ from bench.train import epoch_seconds
 from services.trainer.config.presets import PRESETS
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import snapshot
-from services.trainer.runtime.devices import use_threads
+from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.errors import NotFound, NotReady
 from signet.store import StoreSettings, open_store

@@ -29,7 +29,7 @@ from services.trainer.data.batches import Clips, Sampler
 from services.trainer.features.phonology import Features
 from services.trainer.model.build import new_model
 from services.trainer.model.recogniser import Recogniser
-from services.trainer.runtime.devices import use_threads
+from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError

@@ -5,7 +5,7 @@ import asyncio
 from services.trainer.auto import AutoTraining
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.queue import TrainingQueue
-from services.trainer.runtime.devices import use_threads
+from services.trainer.runtime.threads import use_threads
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from signet.rpc.gpu import Nvml

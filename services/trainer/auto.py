@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue, find_succeeded_runs, find_unfinished_runs
-from services.trainer.runs.resume import OPERATIONAL
+from services.trainer.runs.listing import OPERATIONAL, find_succeeded_runs, find_unfinished_runs
+from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
 from signet.rpc.polling import Once, follow

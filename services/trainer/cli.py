@@ -17,10 +17,10 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection import cli as analysis_cli
 from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
+from services.trainer.runs.listing import find_latest_unfinished_run, list_runs
 from services.trainer.runs.progress import load_progress, resume_hint
-from services.trainer.runs.queue import find_latest_unfinished_run, list_runs
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP, use_threads
+from services.trainer.runtime.threads import DEFAULT_THREADS, THREADS_HELP, use_threads
 from services.trainer.training import distributed
 from services.trainer.training.follower import follow
 from signet.errors import InvalidSetting

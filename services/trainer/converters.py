@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure, RunSummary
+from services.trainer.runs.listing import RunSummary
+from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure
 from services.trainer.runs.result import MemberResult, Result, Tally, spread
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb

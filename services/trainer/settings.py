@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runtime.devices import DEFAULT_THREADS, THREADS_HELP
+from services.trainer.runtime.threads import DEFAULT_THREADS, THREADS_HELP
 from signet.rpc.settings import ServiceSettings
 
 

@@ -13,7 +13,7 @@ from services.trainer.inspection.run import page as analyses
 from services.trainer.inspection.run.clip_choice import DEFAULT_OF_EACH_KIND
 from services.trainer.inspection.run.page import Analysis, Figure
 from services.trainer.inspection.run.record import LATEST, newest
-from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
+from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import landmarks, registry
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks

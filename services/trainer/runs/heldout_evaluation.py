@@ -16,10 +16,11 @@ from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.members import Member, Place
 from services.trainer.runs.result import NO_CLIPS, GlossResult, MemberResult, Result, Tally, by_seed
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import Score, concatenation_error_rate, evaluate
+from services.trainer.training.validate import ConcatenationErrors, Score, concatenation_error_rate, evaluate
 from signet import heldout
 from signet.datasets.snapshot import Dataset
 from signet.heldout import HeldOut
+from signet.statistics.gloss_errors import GlossErrors
 
 # The order in which held-out clips are put together, the same for every member of every run.
 _CONCATENATION_SEED = 0
@@ -189,7 +190,7 @@ class Outcome:
         score = evaluate(model, clips, self.decoder, answers=True)
         errors = concatenation_error_rate(model, clips, self.decoder, _CONCATENATION_SEED)
         model.cpu()
-        return Judged(member, score, Tally.of(score, errors))
+        return Judged(member, score, _tally(score, errors))
 
     def _seeds_together(self) -> tuple[Judged, ...]:
         """All seeds of each fold as one model."""
@@ -231,3 +232,24 @@ def _by_gloss(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResult, .
         for label, clips in total.items()
     ]
     return tuple(sorted(results, key=lambda one: (-one.correct / one.clips, -one.clips, one.gloss)))
+
+
+def _tally(score: Score, errors: ConcatenationErrors) -> Tally:
+    """The counts of a score, and of the sequences."""
+    return Tally(
+        clips=score.clips,
+        correct=score.correct,
+        top5=score.top5,
+        continuous_correct=score.continuous_correct or 0,
+        continuous_empty=score.continuous_empty or 0,
+        greedy_correct=score.greedy_correct,
+        empty=score.empty,
+        blank_ratio=score.blank_ratio,
+        concatenated=errors.features.signed,
+        gloss_errors=_count_edits(errors.features),
+        stream_gloss_errors=_count_edits(errors.landmarks),
+    )
+
+
+def _count_edits(errors: GlossErrors) -> int:
+    return errors.substitutions + errors.deletions + errors.insertions

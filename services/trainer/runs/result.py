@@ -6,9 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from services.trainer.training.validate import ConcatenationErrors, Score
-from signet.statistics.gloss_errors import GlossErrors
-
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -44,23 +41,6 @@ class Tally(_Model):
     concatenated: int = 0
     gloss_errors: int = 0
     stream_gloss_errors: int = 0
-
-    @classmethod
-    def of(cls, score: Score, errors: ConcatenationErrors) -> "Tally":
-        """The counts of a score, and of the sequences."""
-        return cls(
-            clips=score.clips,
-            correct=score.correct,
-            top5=score.top5,
-            continuous_correct=score.continuous_correct or 0,
-            continuous_empty=score.continuous_empty or 0,
-            greedy_correct=score.greedy_correct,
-            empty=score.empty,
-            blank_ratio=score.blank_ratio,
-            concatenated=errors.features.signed,
-            gloss_errors=_edits(errors.features),
-            stream_gloss_errors=_edits(errors.landmarks),
-        )
 
     @classmethod
     def mean(cls, tallies: Iterable["Tally"]) -> "Tally":
@@ -172,7 +152,3 @@ def spread(seeds: Iterable[Tally], share: Callable[[Tally], float]) -> tuple[flo
     """Mean of a share over the seeds, and its standard deviation (n - 1); None for one seed. (0, None) for none."""
     shares = [share(one) for one in seeds if one.clips]
     return (fmean(shares) if shares else 0.0), (stdev(shares) if len(shares) > 1 else None)
-
-
-def _edits(errors: GlossErrors) -> int:
-    return errors.substitutions + errors.deletions + errors.insertions

@@ -24,11 +24,11 @@ from services.trainer.runs import warm_start as start
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
+from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import publish, published_by
 from services.trainer.runs.result import Result
-from services.trainer.runs.resume import continued
 from services.trainer.runs.worker_pool import train_side_by_side
 from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import find_device
@@ -84,7 +84,7 @@ def resume(
         store: holds the run.
         run_id: its name.
         callbacks: who looks on. `on_epoch` is told the epochs from there on.
-        changes: of its configuration; see `services.trainer.runs.resume.continued`.
+        changes: of its configuration; see `services.trainer.runs.listing.config_to_resume`.
         corpus_version: for a run that was interrupted before it noted its own.
 
     Raises:
@@ -93,7 +93,7 @@ def resume(
         InvalidInput: what it is told cannot be, or would train something else.
         SignetError: as `run`.
     """
-    config = continued(store, run_id, changes or {})
+    config = config_to_resume(store, run_id, changes or {})
     return _Run(store, config, run_id, callbacks, load_progress(store, run_id), corpus_version).to_its_end()
 
 

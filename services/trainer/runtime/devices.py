@@ -1,25 +1,8 @@
-"""What a training computes with: a GPU if there is one, and how many of the CPU's threads."""
-
-import os
+"""The device that a training computes on: a GPU if there is one."""
 
 import torch
 
 from signet.errors import InvalidSetting, NotReady
-
-# A small model's operations take microseconds: a second thread gains a tenth on idle cores, and on busy ones each waits
-# for the other's time slice, many times slower.
-DEFAULT_THREADS = 1
-# Of each shape that it computed with, oneDNN keeps a program: 1,024 unless it is told otherwise. Each batch has its own
-# lengths, so that hardly one is asked for again, and they would be half of what a training of 100 glosses holds.
-_KEPT_PROGRAMS = 32
-
-THREADS_HELP = "CPU threads to compute with; 0 takes one per core, which pays for models far larger than the default"
-
-
-def use_threads(threads: int) -> None:
-    """Compute with so many CPU threads, 0 takes one per core, and in little memory: before anything is computed."""
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KEPT_PROGRAMS))
-    torch.set_num_threads(threads or os.cpu_count() or 1)
 
 
 def find_device(name: str) -> torch.device:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
+from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.datasets import snapshot as dataset
 from signet.datasets.snapshot import Dataset, SourceClip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump

@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry
 
 from services.trainer.auto import AutoTraining
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.listing import list_runs
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue, list_runs
+from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet import registry
 from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import NotFound

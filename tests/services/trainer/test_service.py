@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from services.trainer.cli import app
 from services.trainer.config.flags import OTHER, PANELS, flag
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.listing import list_runs
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import TrainingQueue, list_runs
+from services.trainer.runs.queue import TrainingQueue
 from services.trainer.service import TrainerServicer
 from signet.errors import InvalidInput, NotFound, NotReady, Unavailable
 from signet.registry import read_card

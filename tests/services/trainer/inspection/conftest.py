@@ -10,7 +10,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.run import run
-from services.trainer.runtime.devices import DEFAULT_THREADS, use_threads
+from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import heldout
 from signet.heldout import GlossErrors, HeldOut, Member
 from signet.landmarks import dump

@@ -16,9 +16,9 @@ from services.trainer.model.build import load_first_member, new_model
 from services.trainer.runs import messages
 from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
+from services.trainer.runs.listing import list_runs
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import list_runs
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training

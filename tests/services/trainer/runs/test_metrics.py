@@ -1,96 +1,16 @@
-"""What the store and Prometheus know of runs."""
+"""The metrics of a trainer's runs."""
 
-import json
-import logging
 import math
-import os
-import socket
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import find_latest_unfinished_run, find_succeeded_runs, list_runs
-from services.trainer.runs.result import GlossResult, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
-from signet.errors import NotFound, NotReady
-from signet.store import DirectoryStore, ObjectStore, keys
 
 STARTED = RunStarted("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
-
-
-def keep(store: ObjectStore, run_id: str, state: str, corpus_version: str = "") -> None:
-    """As a run that has ended leaves it."""
-    result = Result.model_validate(
-        {
-            "state": state, "model_name": "signet", "model_version": run_id, "epochs": 3, "val_clips": 0,
-            "val_correct": 0, "val_greedy_correct": 0, "blank_ratio": 0, "collapsed": False, "goal": 0.5,
-            "goal_met": False, "seconds": 1, "corpus_version": corpus_version,
-            "glosses": [GlossResult(gloss="book", correct=0, clips=1)],
-        }
-    )  # fmt: skip
-    store.put(keys.run(run_id, "config.json"), TrainConfig(corpus=f"of-{run_id}").model_dump_json().encode())
-    store.put(keys.run(run_id, "result.json"), result.model_dump_json().encode())
-
-
-def test_runs_that_succeeded_are_found_with_what_they_trained_on(
-    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    keep(directory_store, "r1", "succeeded", "7")
-    keep(directory_store, "r2", "stopped", "7")
-    keep(directory_store, "r3", "succeeded")
-    for run_id, config in (("damaged", b"{"), ("foreign", b'{"corpus": "x", "unheard_of": 1}')):
-        keep(directory_store, run_id, "succeeded", "8")
-        directory_store.put(keys.run(run_id, "config.json"), config)
-    keep(directory_store, "half", "succeeded", "8")
-    directory_store.put(keys.run("half", "result.json"), b"")
-    directory_store.put(keys.run("interrupted", "config.json"), TrainConfig().model_dump_json().encode())
-    with caplog.at_level(logging.WARNING):
-        found = [(config.corpus, result.corpus_version) for config, result in find_succeeded_runs(directory_store)]
-    assert found == [("of-r1", "7"), ("of-r3", "")]
-    assert len(caplog.records) == 3
-    for run_id in ("damaged", "foreign", "half"):
-        assert f"/runs/{run_id}/" in caplog.text
-
-
-def open_run(store: ObjectStore, run_id: str, pid: int = 0, failure: str = "") -> None:
-    """As a run without a result leaves it."""
-    store.put(keys.run(run_id, "config.json"), TrainConfig().model_dump_json().encode())
-    progress = {
-        "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "failure": failure,
-        "owner": {"token": "t", "host": socket.gethostname(), "pid": pid}, "updated": "2026-01-01T00:00:00+00:00",
-        "members": [{"fold": 0, "seed": 0, "epochs": 9, "done": True}, {"fold": 0, "seed": 1, "epochs": 4}],
-    }  # fmt: skip
-    store.put(keys.run(run_id, "progress.json"), json.dumps(progress).encode())
-
-
-def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -> None:
-    open_run(directory_store, "r1")
-    open_run(directory_store, "r2", failure="the loss is not finite")
-    open_run(directory_store, "r3", pid=os.getppid())
-    directory_store.put(keys.run("r0", "config.json"), TrainConfig().model_dump_json().encode())
-    found = list_runs(directory_store, {})
-    assert [(one.run_id, one.state, one.epochs, f"{one.members_done}/{one.members}") for one in found] == [
-        ("r3", "running", 9, "1/2"),
-        ("r2", "failed", 9, "1/2"),
-        ("r1", "interrupted", 9, "1/2"),
-        ("r0", "interrupted", 0, "0/1"),
-    ]
-
-
-def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_store: DirectoryStore) -> None:
-    with pytest.raises(NotFound, match="no run was interrupted"):
-        find_latest_unfinished_run(directory_store)
-    open_run(directory_store, "r1")
-    keep(directory_store, "r2", "succeeded")
-    directory_store.put(keys.run("r3", "config.json"), b"{")
-    assert find_latest_unfinished_run(directory_store) == "r1"
-    open_run(directory_store, "r4", pid=os.getppid())
-    with pytest.raises(NotReady, match=r"run r4 .* --resume r4"):
-        find_latest_unfinished_run(directory_store)
 
 
 def score(correct: int, blank_ratio: float) -> Score:

@@ -1,4 +1,4 @@
-"""What a training computes with."""
+"""How torch computes on the CPU."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from services.trainer.runtime.devices import use_threads
+from services.trainer.runtime.threads import use_threads
 
 MEBIBYTE_IN_KIB = 1024
 
