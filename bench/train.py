@@ -135,20 +135,20 @@ class _OneByOne(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, clips: Clips, features: Features) -> None:
         generator = torch.Generator().manual_seed(0)
         self._labels = clips.labels
-        self._samplers = [Sampler(part, features, 1, 1, Augmentation(), generator) for part in clips.parts(len(clips))]
+        self._samplers = [Sampler(part, features, 1, 1, Augmentation(), generator) for part in clips.split(len(clips))]
 
     def __len__(self) -> int:
         return len(self._samplers)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._samplers[index].frames(), self._labels[index]
+        return self._samplers[index].epoch_features(), self._labels[index]
 
 
 def _plain(dataset: Dataset) -> Iterator[float]:
     """Clips a second of each epoch of the loop that one writes first."""
     config = TrainConfig(preset="phase1")
     model: Recogniser = new_model(config, len(dataset.manifest.vocabulary))
-    clips = Clips.of(dataset, dataset.split("train"), CPU)
+    clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     batches = torch.utils.data.DataLoader(
         _OneByOne(clips, model.features), config.batch_size, shuffle=True, collate_fn=_padded
     )
@@ -157,7 +157,7 @@ def _plain(dataset: Dataset) -> Iterator[float]:
     while True:
         began = time.perf_counter()
         for features, lengths, labels in batches:
-            log_probs = model.read(features, lengths)
+            log_probs = model.log_probs(features, lengths)
             loss = criterion(log_probs.transpose(0, 1), labels[:, None], lengths, torch.ones_like(labels))
             optimizer.zero_grad()
             loss.backward()

@@ -37,13 +37,15 @@ class Augmentation:
     hand_loss: float = 0.3
 
 
-def warped_lengths(lengths: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def draw_lengths(lengths: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """New lengths after a change of speed: [M], at least 2 frames."""
     speed = 1 + augmentation.speed * _uniform(lengths.shape, generator, lengths.device)
     return (lengths / speed).round().long().clamp(min=2)
 
 
-def sample_times(lengths: Tensor, warped: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def draw_sample_times(
+    lengths: Tensor, warped: Tensor, augmentation: Augmentation, generator: torch.Generator
+) -> Tensor:
     """Where in its clip each new frame is taken from: float [M, T'], in frames, for T' = warped.max()."""
     device = lengths.device
     count = (len(lengths), 1)
@@ -58,7 +60,7 @@ def sample_times(lengths: Tensor, warped: Tensor, augmentation: Augmentation, ge
     return (first + (last - first) * u.clamp(0, 1)) * (lengths[:, None] - 1)
 
 
-def distort(joints: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def distort_joints(joints: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Bend the picture and the hands of each clip: [3, J, M, T], of `USED_JOINTS`."""
     device, count = joints.device, joints.shape[2]
 
@@ -81,7 +83,7 @@ def distort(joints: Tensor, augmentation: Augmentation, generator: torch.Generat
     return bent + augmentation.jitter * torch.randn(bent.shape, generator=generator, device=device)
 
 
-def lose_hands(present: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def drop_hands(present: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Let some clips lose a hand for up to a third of their frames, as the tracker does: bool [3, M, T]."""
     _, count, frames = present.shape
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.trainer.data.augmentation import Augmentation, distort, lose_hands, sample_times, warped_lengths
+from services.trainer.data.augmentation import Augmentation, distort_joints, draw_lengths, draw_sample_times, drop_hands
 from services.trainer.features.phonology import LEFT_HAND, PART_STARTS, POSE, RIGHT_HAND, USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset, DatasetClip
 
@@ -34,7 +34,7 @@ class Clips:
         joints: float32 [N · S, 3 · J], all of them, S instants to a frame, of which a model sees the first: x of the
             joints that features are made of, then y, then z; zero where a part is absent.
         present: bool [N · S, 3]: pose, left hand, right hand.
-        instants: S, how many there are to a frame.
+        samples_per_frame: S, how many there are to a frame.
         starts: int64 [M], each clip's first frame.
         lengths: int64 [M], frames.
         labels: int64 [M], classes 1..C.
@@ -42,26 +42,26 @@ class Clips:
 
     joints: Tensor
     present: Tensor
-    instants: int
+    samples_per_frame: int
     starts: Tensor
     lengths: Tensor
     labels: Tensor
 
     @classmethod
-    def of(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
+    def from_dataset(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
         """These clips of this snapshot."""
         lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
-        instants = dataset.instants.shape[1]
-        joints = torch.empty((int(lengths.sum()) * instants, 3, len(USED_JOINTS)))
+        samples_per_frame = dataset.instants.shape[1]
+        joints = torch.empty((int(lengths.sum()) * samples_per_frame, 3, len(USED_JOINTS)))
         # Clip by clip, so that of thousands no second copy is ever there.
-        for clip, rows in zip(clips, torch.split(joints, (lengths * instants).tolist()), strict=True):
+        for clip, rows in zip(clips, torch.split(joints, (lengths * samples_per_frame).tolist()), strict=True):
             seen = dataset.clip_instants(clip)[:, :, USED_JOINTS]
             rows.copy_(torch.from_numpy(seen).flatten(0, 1).transpose(1, 2))
         present = ~joints[:, 0, PART_STARTS].isnan()
         return cls(
             joints=joints.nan_to_num_().flatten(1).to(device),
             present=present.to(device),
-            instants=instants,
+            samples_per_frame=samples_per_frame,
             starts=(lengths.cumsum(0) - lengths).to(device),
             lengths=lengths.to(device),
             labels=torch.tensor([dataset.label(clip) for clip in clips], dtype=torch.long, device=device),
@@ -70,14 +70,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def parts(self, count: int) -> "list[Clips]":
+    def split(self, count: int) -> "list[Clips]":
         """These clips in so many parts of like size; in fewer if there are fewer clips."""
         count = min(count, len(self))
         columns = (self.starts, self.lengths, self.labels)
         parts = zip(*(torch.tensor_split(column, count) for column in columns), strict=True)
         return [replace(self, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in parts]
 
-    def every(self, step: int) -> "Clips":
+    def every_nth(self, step: int) -> "Clips":
         """Each `step`-th of these clips."""
         return self._of(slice(None, None, step))
 
@@ -92,7 +92,7 @@ class Clips:
         """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""
         steps = torch.arange(int(self.lengths.max()), device=self.starts.device)[None, :]
         frames = torch.minimum(self.starts[:, None] + steps, (self.starts + self.lengths - 1)[:, None])
-        rows = frames * self.instants
+        rows = frames * self.samples_per_frame
         return _frames_last(self.joints[rows]), self.present[rows].permute(2, 0, 1)
 
 
@@ -119,19 +119,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def parts(self, count: int) -> "list[Batch]":
+    def split(self, count: int) -> "list[Batch]":
         """These sequences in so many parts of like size; in fewer if there are fewer sequences."""
         count = min(count, len(self))
         columns = (torch.tensor_split(getattr(self, column.name), count) for column in fields(self))
         return [Batch(*part) for part in zip(*columns, strict=True)]
 
-    def repeated(self, times: int) -> "Batch":
+    def repeat_without_features(self, times: int) -> "Batch":
         """These sequences so many times, one time after the other; of their features there are none."""
         nothing = self.features[..., :0]
         columns = (nothing if column.name == "features" else getattr(self, column.name) for column in fields(self))
         return Batch(*(column.repeat(times, *[1] * (column.dim() - 1)) for column in columns))
 
-    def of_like_length(self) -> "list[Batch]":
+    def split_by_length(self) -> "list[Batch]":
         """These sequences in parts without the frames that only longer ones have, the shortest first.
 
         One long sequence would have all others padded to its length, and on a CPU padding costs what signing does. On a
@@ -196,14 +196,14 @@ class Sampler:
         for chosen in torch.split(order, self._batch_size):
             yield self._concatenate(self._clips.labels[chosen], starts[chosen], lengths[chosen], features)
 
-    def frames(self) -> Tensor:
+    def epoch_features(self) -> Tensor:
         """One epoch's frames, all together: [N, D]."""
         return self._measure()[0]
 
     def _measure(self) -> tuple[Tensor, Tensor, Tensor]:
         """Every clip, bent in its own way: features [N, D], first frames [M], lengths [M]."""
         device = self._clips.starts.device
-        lengths = warped_lengths(self._clips.lengths, self._augmentation, self._generator)
+        lengths = draw_lengths(self._clips.lengths, self._augmentation, self._generator)
         starts = lengths.cumsum(0) - lengths
         features = torch.empty((int(lengths.sum()), self._features.size), device=device)
         # Clips of like length are measured together, so that little of the work is padding.
@@ -218,11 +218,11 @@ class Sampler:
         """These clips, each bent in its own way, in their new lengths: joints [3, J, M, T], present [3, M, T]."""
         clips = self._clips
         original = clips.lengths[group]
-        times = clips.instants * sample_times(original, lengths, self._augmentation, self._generator)
+        times = clips.samples_per_frame * draw_sample_times(original, lengths, self._augmentation, self._generator)
         before = times.floor().long()
-        after = torch.minimum(before + 1, clips.instants * (original[:, None] - 1))
+        after = torch.minimum(before + 1, clips.samples_per_frame * (original[:, None] - 1))
         weight = times - before
-        starts = clips.instants * clips.starts[group, None]
+        starts = clips.samples_per_frame * clips.starts[group, None]
         before, after = before + starts, after + starts
         left, right = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
         # Between an instant that has a part and one that has not, the nearer one decides.
@@ -235,8 +235,8 @@ class Sampler:
             torch.lerp(here[:, part], there[:, part], weights[index])
             for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
         ]
-        bent = distort(torch.cat(joints, dim=1), self._augmentation, self._generator)
-        return bent, lose_hands(present, self._augmentation, self._generator)
+        bent = distort_joints(torch.cat(joints, dim=1), self._augmentation, self._generator)
+        return bent, drop_hands(present, self._augmentation, self._generator)
 
     def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, features: Tensor) -> Batch:
         """Consecutive clips into sequences of as many signs as the dice say, the same number throughout a batch.

@@ -24,7 +24,7 @@ from services.trainer.model import heads
 from services.trainer.model import recogniser as model_of_all
 from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.heads import CompetitionHead, LinearHead
-from services.trainer.model.recogniser import Encoder, Recogniser, frames_inside
+from services.trainer.model.recogniser import Encoder, Recogniser, length_mask
 from signet.errors import DataLoss, SignetError
 from signet.landmarks import JOINTS
 from signet.store.cache import Cache
@@ -98,7 +98,7 @@ def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
             body.initializer.extend(reading.initializer)
             answers.append(reading.output[0].name)
         body.node.append(onnx.helper.make_node("Mean", answers, [_EVIDENCE]))
-        deciding = _deciding(model.encoders[0].head, model.voters, cache).graph
+        deciding = _deciding(model.encoders[0].head, model.branch_count, cache).graph
         deciding = onnx.compose.add_prefix_graph(deciding, "together.", rename_inputs=False, rename_outputs=False)
         body.node.extend(deciding.node)
         body.initializer.extend(deciding.initializer)
@@ -146,14 +146,14 @@ def _reading(encoder: "_Reading", size: int, cache: Cache) -> onnx.ModelProto:
 
 
 def _deciding(head: LinearHead | CompetitionHead, voters: int, cache: Cache) -> onnx.ModelProto:
-    """From the mean `evidence` [B, T, E] of so many branches and `lengths` to log-probabilities [B, T, C + 1]."""
+    """From mean logits `mean_logits` [B, T, E] and `lengths` to log-probabilities [B, T, C + 1]."""
 
     def make() -> onnx.ModelProto:
-        example = torch.zeros(2, 8, head.evidence_size), torch.tensor([8, 5])
+        example = torch.zeros(2, 8, head.logit_count), torch.tensor([8, 5])
         graph = _exported(_Deciding(head, voters), example, [_EVIDENCE, _LENGTHS], _OUTPUT)
         return onnxscript.optimizer.optimize(graph)
 
-    return _kept(cache, f"deciding {type(head).__name__} {head.evidence_size} {voters}", make)
+    return _kept(cache, f"deciding {type(head).__name__} {head.logit_count} {voters}", make)
 
 
 def _kept(cache: Cache, what: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
@@ -226,7 +226,7 @@ class _Measuring(nn.Module):
 
     def __init__(self, model: Recogniser) -> None:
         super().__init__()
-        self._measure = model.measure
+        self._measure = model.compute_features
 
     def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
         """Landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
@@ -251,11 +251,11 @@ class _Deciding(nn.Module):
 
     def __init__(self, head: LinearHead | CompetitionHead, voters: int) -> None:
         super().__init__()
-        self._decide, self._voters = head.decide, voters
+        self._decide, self._voters = head.log_probs, voters
 
     def forward(self, evidence: Tensor, lengths: Tensor) -> Tensor:
         """Evidence [B, T, E] and lengths [B] to log-probabilities [B, T, C + 1]."""
-        return self._decide(evidence, frames_inside(evidence, lengths), self._voters)
+        return self._decide(evidence, length_mask(evidence, lengths), self._voters)
 
 
 class _OnnxLstm(nn.Module):

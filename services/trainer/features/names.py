@@ -18,7 +18,7 @@ _PLACES = ("nose", "mouth", "own shoulder", "other shoulder", "chest")
 
 _JOINTS = [f"{finger} {joint}" for finger in _FINGERS for joint in _PHALANGES]
 
-OF_A_HAND: Final[Mapping[str, Sequence[str]]] = {
+HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
     "handshape": (
         *(f"{finger} straight at its {joint}" for finger in _FINGERS for joint in _PHALANGES[:3]),
         *(f"{one} along {other}" for one, other in pairwise(_FINGERS)),
@@ -41,7 +41,7 @@ OF_A_HAND: Final[Mapping[str, Sequence[str]]] = {
     "presence": ("hand found",),
 }
 
-OF_BOTH: Final[Mapping[str, Sequence[str]]] = {
+TWO_HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
     "hands": (
         "wrist to wrist, x", "wrist to wrist, y", "wrist to wrist", "index tip to index tip, x",
         "index tip to index tip, y", "index tip to index tip", "leading index tip from other wrist, x",
@@ -63,11 +63,11 @@ UNITS: Final[Mapping[str, str]] = {
 }
 
 
-def of_a_hand(groups: Sequence[str]) -> list[tuple[str, str]]:
+def hand_feature_names(groups: Sequence[str]) -> list[tuple[str, str]]:
     """What is measured of a hand by these groups, in the model's order: the group, and the number's name."""
-    return [(group, name) for group in HAND_GROUPS if group in groups for name in OF_A_HAND[group]]
+    return [(group, name) for group in HAND_GROUPS if group in groups for name in HAND_FEATURES[group]]
 
 
-def of_both(groups: Sequence[str]) -> list[tuple[str, str]]:
+def two_hand_feature_names(groups: Sequence[str]) -> list[tuple[str, str]]:
     """What is measured of both hands together."""
-    return [(group, name) for group in BOTH_GROUPS if group in groups for name in OF_BOTH[group]]
+    return [(group, name) for group in BOTH_GROUPS if group in groups for name in TWO_HAND_FEATURES[group]]

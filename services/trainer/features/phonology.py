@@ -111,12 +111,12 @@ class Features(nn.Module):
         """
         steps = torch.arange(joints.shape[-1], device=joints.device)
         inside = steps[None, :] < lengths[:, None]
-        joints, present = right_led(joints, present & inside, lengths)
+        joints, present = mirror_left_led(joints, present & inside, lengths)
         posed, handed = present[0], present[1:]
         pose = joints[:2, POSE]
         hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
 
-        origin, scale = body_frame(pose, posed, hands, handed)
+        origin, scale = body_origin_and_scale(pose, posed, hands, handed)
         pose = (pose - origin[:, None]) / scale
         # The hand that follows is mirrored, so that both measure as right hands: [2 or 3, 2 hands, 1, 1].
         mirror = joints.new_tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])[:, :, None, None]
@@ -153,7 +153,7 @@ class Features(nn.Module):
         return features.permute(1, 2, 0)
 
 
-def right_led(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def mirror_left_led(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Clips as a right-handed signer would sign them: joints [3, J, B, T] and what is present [3, B, T]."""
     _, left, right = present.sum(dim=-1).unbind()
     left_leads = (left - right > _LEFT_LEADS * lengths)[:, None]
@@ -164,7 +164,7 @@ def right_led(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor,
     return torch.where(left_leads, mirrored, joints), swapped
 
 
-def body_frame(pose: Tensor, posed: Tensor, hands: Tensor, handed: Tensor) -> tuple[Tensor, Tensor]:
+def body_origin_and_scale(pose: Tensor, posed: Tensor, hands: Tensor, handed: Tensor) -> tuple[Tensor, Tensor]:
     """Where the body is and how large, over the whole clip, in frame heights: origin [2, B, 1] and scale [B, 1].
 
     Between the shoulders, in units of their distance; without a pose, from the hands.

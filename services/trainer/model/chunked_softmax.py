@@ -14,7 +14,7 @@ from torch import Tensor
 _AT_A_TIME = 1 << 21
 
 
-def log_shares(x: Tensor, directions: Tensor, wanted: Tensor, scale: float) -> Tensor:
+def chunked_log_softmax(x: Tensor, directions: Tensor, wanted: Tensor, scale: float) -> Tensor:
     """Log-softmax of scaled cosines, at some columns: scale · x·w_c - log Σ over v of exp(scale · x·w_v).
 
     Args:

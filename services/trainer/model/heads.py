@@ -15,17 +15,17 @@ decided apart, by a softmax over the vocabulary, so that being unsure of the sig
 logits are cosines, between what the LSTM says and each sign's own direction (Gidaris and Komodakis 2018): with a few
 clips a sign, a length is soon learnt by heart, and a direction is less so.
 
-A head has K branches, each with weights of its own. It answers in two steps, so that many branches, and several models,
-can be asked as one: `evidence` is what its branches say of each frame, their mean, and `decide` makes log-probabilities
-of it, or of the mean of several models' evidence. In training each branch learns for itself, and only few classes of
-each sequence are asked for, the signs that are there: `of_signs` has their log-probabilities, branch by branch.
+A head has K branches, each with its own weights. It works in two steps, so that many branches and several models can
+be evaluated as one: `mean_logits` averages the branches' logits of each frame, and `log_probs` turns them, or the mean
+of several models' logits, into log-probabilities. In training each branch has its own loss, which needs only a few
+classes of each sequence: `sign_log_probs` returns their log-probabilities for each branch.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from services.trainer.model.chunked_softmax import log_shares
+from services.trainer.model.chunked_softmax import chunked_log_softmax
 from signet.decoding import BLANK
 
 # Frames to either side within which one sign at most is expected: half a second at 10 Hz. Signs of fluent signing
@@ -45,7 +45,7 @@ _NOWHERE = -1e4
 _LEAST, _MOST = -50.0, -1e-4
 
 
-class Linears(nn.Module):
+class BranchLinear(nn.Module):
     """Linear maps side by side, each of its own vectors: [K, ..., D] to [K, ..., E].
 
     Args:
@@ -89,20 +89,20 @@ class LinearHead(nn.Module):
     def __init__(self, branches: int, units: int, classes: int) -> None:
         super().__init__()
         self.branches = branches
-        self.logits = Linears(branches, units, classes)
-        self.evidence_size = classes
+        self.logits = BranchLinear(branches, units, classes)
+        self.logit_count = classes
 
-    def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
+    def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
         """[K, B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
         logits: Tensor = self.logits(x).float()
         return logits.mean(dim=0)
 
-    def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
+    def log_probs(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many branches to log-probabilities [B, T, C + 1]: their geometric mean."""
         return torch.log_softmax(evidence, dim=-1)
 
-    def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-        """See `CompetitionHead.of_signs`."""
+    def sign_log_probs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """See `CompetitionHead.sign_log_probs`."""
         log_probs = torch.log_softmax(self.logits(x).float(), dim=-1)
         there = log_probs.gather(-1, _at_each_frame(signs.clamp(min=1), x))
         given = there - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
@@ -111,7 +111,7 @@ class LinearHead(nn.Module):
     def keep_signs(self, count: int) -> None:
         """Forget all signs but the first so many."""
         self.logits.keep(1 + count)
-        self.evidence_size = 1 + count
+        self.logit_count = 1 + count
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
@@ -135,15 +135,15 @@ class CompetitionHead(nn.Module):
     def __init__(self, branches: int, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
         super().__init__()
         self.branches = branches
-        self.reduce = Linears(branches, units, sign_dim, bias=False) if sign_dim else nn.Identity()
-        self.signs = Linears(branches, sign_dim or units, classes - 1, bias=False)
-        self.timing = Linears(branches, units, 2)
+        self.reduce = BranchLinear(branches, units, sign_dim, bias=False) if sign_dim else nn.Identity()
+        self.signs = BranchLinear(branches, sign_dim or units, classes - 1, bias=False)
+        self.timing = BranchLinear(branches, units, 2)
         self.sharpness = nn.Parameter(torch.full((branches,), _SHARPNESS))
-        self.attention = Linears(branches, units, 1) if attention else None
-        self.evidence_size = 1 + classes
+        self.attention = BranchLinear(branches, units, 1) if attention else None
+        self.logit_count = 1 + classes
         self._gate.zero_()
 
-    def evidence(self, x: Tensor, inside: Tensor) -> Tensor:
+    def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
         """[K, B, T, D] and which frames belong to a clip, bool [B, T], to evidence [B, T, 2 + C].
 
         It is β times the saliency, the log-odds of the gate, and the logits of the signs, each the branches' mean.
@@ -158,7 +158,7 @@ class CompetitionHead(nn.Module):
             logits = (_CERTAINTY / self.branches) * (frames @ signs.T)
         return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
 
-    def decide(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
+    def log_probs(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
         """The mean evidence of so many branches, of all models, to log-probabilities [B, T, C + 1].
 
         Their saliencies add up, as in a product of experts (Hinton 2002): where two branches prefer frames a little
@@ -168,7 +168,7 @@ class CompetitionHead(nn.Module):
         blank, emits = _won(saliency * voters, gate, inside)
         return torch.cat([blank, emits + torch.log_softmax(signs, dim=-1)], dim=-1)
 
-    def of_signs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    def sign_log_probs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
         """What each branch says of some signs, in a fraction of the time of all where the vocabulary is large.
 
         Args:
@@ -186,7 +186,7 @@ class CompetitionHead(nn.Module):
         asked = _at_each_frame((signs - 1).clamp(min=0), x)
         given = emits.new_zeros(asked.shape)
         frames, directions = self._directions(x[:, inside])
-        given[:, inside] = log_shares(frames, directions, asked[:, inside], _CERTAINTY)
+        given[:, inside] = chunked_log_softmax(frames, directions, asked[:, inside], _CERTAINTY)
         return torch.cat([blank, emits + given], dim=-1), given
 
     def _timed(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +212,7 @@ class CompetitionHead(nn.Module):
     def keep_signs(self, count: int) -> None:
         """Forget all signs but the first so many."""
         self.signs.keep(count)
-        self.evidence_size = 2 + count
+        self.logit_count = 2 + count
 
     def penalise_blank(self, penalty: float) -> None:
         """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""
@@ -228,7 +228,7 @@ class CompetitionHead(nn.Module):
 HEADS = ("linear", "competition", "attention")
 
 
-def head_of(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
+def build_head(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
     """A head of `HEADS`, for K branches of D numbers per frame and C + 1 classes; a linear one has no `sign_dim`."""
     if name == "linear":
         return LinearHead(branches, units, classes)

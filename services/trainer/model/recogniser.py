@@ -5,7 +5,7 @@ together (Laurent et al. 2023, arXiv 2210.09184). Which sign a frame shows is th
 distribution with the least sum of Kullback-Leibler divergences to theirs (a logarithmic opinion pool; Genest and Zidek
 1986). When a sign happens is not settled by that: branches that emit the same sign some frames apart would each be
 outvoted there by the others' blanks, and most clips would come out empty. So they are asked for their evidence, and a
-head decides on its mean (`CompetitionHead.decide`).
+head decides on its mean (`CompetitionHead.log_probs`).
 
 The branches of an encoder are computed as one, with a leading dimension K: small products one after the other would
 leave a processor waiting.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
-from services.trainer.model.heads import head_of
+from services.trainer.model.heads import build_head
 
 # A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is
 # further from what training saw than so many deviations: it is a fault of the tracker.
@@ -78,27 +78,27 @@ class Encoder(nn.Module):
         self.backwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
         units = 2 * architecture.hidden_dim
-        self.head = head_of(architecture.head, branches, units, architecture.classes, architecture.sign_dim)
+        self.head = build_head(architecture.head, branches, units, architecture.classes, architecture.sign_dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """See the class."""
-        return self.head.evidence(self._read(features, lengths), frames_inside(features, lengths))
+        return self.head.mean_logits(self._read(features, lengths), length_mask(features, lengths))
 
-    def of_signs(
+    def sign_log_probs(
         self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool
-    ) -> "tuple[SignAnswer, Tensor | None]":
-        """What training asks of an encoder: see `Recogniser.of_signs`.
+    ) -> "tuple[SignLogProbs, Tensor | None]":
+        """What training asks of an encoder: see `Recogniser.sign_log_probs`.
 
         Returns:
             what its branches say of these signs; and their evidence, without a gradient, if `whole`.
         """
-        x, inside = self._read(features, lengths), frames_inside(features, lengths)
-        answer = SignAnswer(*self.head.of_signs(x, inside, signs))
+        x, inside = self._read(features, lengths), length_mask(features, lengths)
+        answer = SignLogProbs(*self.head.sign_log_probs(x, inside, signs))
         with torch.no_grad():
-            return answer, self.head.evidence(x, inside) if whole else None
+            return answer, self.head.mean_logits(x, inside) if whole else None
 
     def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the head is given: [B, T, D] to [K, B, T, 2H]."""
+        """The input of the head: [B, T, D] to [K, B, T, 2H]."""
         x: Tensor = self.dropout(self.states(features, lengths))
         return x
 
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
         backward = backward_order(lengths, x.shape[2])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(x)
-            x = torch.cat([ahead(x), reordered(back(reordered(x, backward)), backward)], dim=-1)
+            x = torch.cat([ahead(x), reorder_frames(back(reorder_frames(x, backward)), backward)], dim=-1)
         return x
 
     def keep_signs(self, count: int) -> None:
@@ -146,16 +146,16 @@ class _Lstms(nn.ModuleList):
 
 
 @dataclass(frozen=True, eq=False)
-class SignAnswer:
+class SignLogProbs:
     """What K branches say of sequences whose signs are known.
 
     Attributes:
         log_probs: [K, B, T, 1 + S], of the blank and of each of a sequence's signs.
-        given: [K, B, T, S], log-probability that it is this sign if it is one.
+        given_emission: [K, B, T, S], log-probability that it is this sign if it is one.
     """
 
     log_probs: Tensor
-    given: Tensor
+    given_emission: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +167,7 @@ class Answer:
         whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
     """
 
-    each: SignAnswer
+    each: SignLogProbs
     whole: Tensor | None = None
 
 
@@ -203,20 +203,20 @@ class Recogniser(nn.Module):
 
     def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
         """See the class for shapes."""
-        return self.read(self.measure(landmarks, lengths), lengths)
+        return self.log_probs(self.compute_features(landmarks, lengths), lengths)
 
-    def measure(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
+    def compute_features(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
         """Raw landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
         joints = landmarks[:, :, USED_JOINTS].permute(3, 2, 0, 1)
         present = ~joints[0, PART_STARTS].isnan()
         features: Tensor = self.features(joints.nan_to_num(), present, lengths)
         return features
 
-    def read(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def log_probs(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Measured features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
         return self._decided([encoder(features, lengths) for encoder in self.encoders], features, lengths)
 
-    def of_signs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "Answer":
+    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "Answer":
         """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `Answer`.
 
         Args:
@@ -226,11 +226,12 @@ class Recogniser(nn.Module):
             whole: whether all classes are asked for too.
         """
         answers, evidence = zip(
-            *(encoder.of_signs(features, lengths, signs, whole) for encoder in self.encoders), strict=True
+            *(encoder.sign_log_probs(features, lengths, signs, whole) for encoder in self.encoders), strict=True
         )
         return Answer(
-            SignAnswer(
-                torch.cat([answer.log_probs for answer in answers]), torch.cat([answer.given for answer in answers])
+            SignLogProbs(
+                torch.cat([answer.log_probs for answer in answers]),
+                torch.cat([answer.given_emission for answer in answers]),
             ),
             self._decided(evidence, features, lengths) if whole else None,
         )
@@ -238,7 +239,7 @@ class Recogniser(nn.Module):
     def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:
         """Each encoder's evidence [B, T, E] to log-probabilities [B, T, C + 1]."""
         mean = evidence[0] if len(evidence) == 1 else torch.stack(list(evidence)).mean(dim=0)
-        return self.encoders[0].head.decide(mean, frames_inside(features, lengths), self.voters)
+        return self.encoders[0].head.log_probs(mean, length_mask(features, lengths), self.branch_count)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -247,7 +248,7 @@ class Recogniser(nn.Module):
             encoder.standardise(features)
 
     @property
-    def voters(self) -> int:
+    def branch_count(self) -> int:
         """How many branches recognise together."""
         return sum(encoder.architecture.branches for encoder in self.encoders)
 
@@ -282,7 +283,7 @@ class Recogniser(nn.Module):
             encoder.head.penalise_blank(penalty)
 
 
-def frames_inside(features: Tensor, lengths: Tensor) -> Tensor:
+def length_mask(features: Tensor, lengths: Tensor) -> Tensor:
     """Which frames of [B, T, ...] belong to clips of these lengths [B]: bool [B, T]."""
     return torch.arange(features.shape[1], device=lengths.device)[None, :] < lengths[:, None]
 
@@ -296,6 +297,6 @@ def backward_order(lengths: Tensor, frames: int) -> Tensor:
     return torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
 
 
-def reordered(x: Tensor, order: Tensor) -> Tensor:
+def reorder_frames(x: Tensor, order: Tensor) -> Tensor:
     """The frames of [K, B, T, D] in this order, int64 [B, T]."""
     return torch.gather(x, 2, order[None, ..., None].expand(len(x), -1, -1, x.shape[3]))

@@ -185,7 +185,7 @@ class Outcome:
         )
 
     def _judge(self, member: Member, models: Sequence[Recogniser]) -> Judged:
-        clips = Clips.of(self._dataset, member.held_out, self._device)
+        clips = Clips.from_dataset(self._dataset, member.held_out, self._device)
         model = build_ensemble(models).to(self._device)
         score = evaluate(model, clips, self.decoder, answers=True)
         errors = concatenation_error_rate(model, clips, self.decoder, _CONCATENATION_SEED)

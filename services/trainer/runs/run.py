@@ -31,7 +31,7 @@ from services.trainer.runs.publish import publish, published_by
 from services.trainer.runs.result import Result
 from services.trainer.runs.worker_pool import train_side_by_side
 from services.trainer.runtime import gpu_throttle as thermal
-from services.trainer.runtime.devices import find_device
+from services.trainer.runtime.devices import resolve_device
 from services.trainer.training import distributed
 from signet import heldout
 from signet.datasets import snapshot as datasets
@@ -120,7 +120,7 @@ class _Run:
 
     def to_its_end(self) -> Result:
         """Train what is not trained yet, and publish."""
-        self._device = find_device(self._config.device)
+        self._device = resolve_device(self._config.device)
         if self._before is None:
             told = self._config
             self._dataset = snapshot.take(
@@ -248,7 +248,7 @@ class _Run:
         return self._one_after_the_other(members)
 
     def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[Step]:
-        cool_down = thermal.guard(
+        cool_down = thermal.make_gpu_throttle(
             self._device,
             self._config.max_gpu_temperature,
             self._callbacks.nvml,

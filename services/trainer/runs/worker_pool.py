@@ -325,7 +325,7 @@ def _work(connection: Connection, setting: _Setting) -> None:
 def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
     told = _Told(boss)
     device = torch.device(setting.device)
-    cool_down = thermal.guard(
+    cool_down = thermal.make_gpu_throttle(
         device,
         setting.config.max_gpu_temperature,
         None,

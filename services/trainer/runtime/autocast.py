@@ -11,14 +11,14 @@ from signet.errors import InvalidSetting
 Precision = Literal["auto", "float32", "bf16"]
 
 
-class Computed(Protocol):
+class AutocastFactory(Protocol):
     """Makes a context in which a model is computed in the precision that was chosen."""
 
     def __call__(self) -> AbstractContextManager[Any]:
         """The context."""
 
 
-def of(name: Precision, device: torch.device) -> Computed:
+def select_autocast(name: Precision, device: torch.device) -> AutocastFactory:
     """How to compute on this device.
 
     bf16 has float32's range, so that no loss has to be scaled; torch's autocast keeps weights, and the log-softmax from

@@ -5,7 +5,7 @@ import torch
 from signet.errors import InvalidSetting, NotReady
 
 
-def find_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """The device of this name; "auto" is a GPU if there is one.
 
     Raises:

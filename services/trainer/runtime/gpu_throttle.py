@@ -23,7 +23,7 @@ _ASK_SECONDS = 1.0
 _NOTICE_SECONDS = 0.1
 
 
-class ThermalGuard:
+class GpuThrottle:
     """Called between batches: returns at once while the GPU is cool enough, else when it has cooled.
 
     It asks for the temperature about once a second. A GPU whose temperature cannot be read is not waited for.
@@ -111,7 +111,7 @@ class ThermalGuard:
                 return
 
 
-def guard(
+def make_gpu_throttle(
     device: torch.device,
     limit_celsius: float,
     nvml: Nvml | None,
@@ -131,7 +131,7 @@ def guard(
         return no_op
     connection = nvml or Nvml()
     uuid = nvml_uuid(device)
-    return ThermalGuard(lambda: connection.temperature(uuid), limit_celsius, released=released, callbacks=callbacks)
+    return GpuThrottle(lambda: connection.temperature(uuid), limit_celsius, released=released, callbacks=callbacks)
 
 
 def nvml_uuid(device: torch.device) -> str:

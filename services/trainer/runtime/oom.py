@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def full_memory_named() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Say what to do where the GPU's memory is full and there is nothing left to divide."""
     try:
         yield
@@ -27,7 +27,7 @@ def full_memory_named() -> Iterator[None]:
         ) from error
 
 
-class Parts:
+class MemorySplitter:
     """In how many parts work is done, since GPU memory does not hold it whole: as few as fit, and never fewer again.
 
     Args:
@@ -42,8 +42,8 @@ class Parts:
         self._release = release
         self._parts = 1
 
-    @full_memory_named()
-    def fit(self, most: int, work: Callable[[int], T]) -> T:
+    @explain_out_of_memory()
+    def run(self, most: int, work: Callable[[int], T]) -> T:
         """The outcome of work(parts), which is begun again in twice as many parts whenever memory is full.
 
         Args:

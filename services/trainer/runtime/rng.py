@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Randomness:
+class RngStream:
     """A stream of torch's global generators, set aside while nobody draws from it.
 
     Args:
@@ -27,7 +27,7 @@ class Randomness:
         self._set(outside)
 
     @contextmanager
-    def drawn(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
         """Within, whatever draws from torch's global generators draws from this stream."""
         outside = self._now()
         self._set(self._streams)

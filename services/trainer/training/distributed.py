@@ -82,7 +82,7 @@ class Ranks:
         """This process's part of a batch; None if it has fewer sequences than there are processes."""
         if self.size == 1:
             return batch
-        parts = batch.parts(self.size)
+        parts = batch.split(self.size)
         return parts[self.rank] if self.rank < len(parts) else None
 
     def part_ways(self, seed: int, epoch: int) -> None:

@@ -2,7 +2,7 @@
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runtime import gpu_throttle as thermal
-from services.trainer.runtime.devices import find_device
+from services.trainer.runtime.devices import resolve_device
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.distributed import Ranks
 from services.trainer.training.loop import Training
@@ -25,7 +25,7 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
     while ranks.told_to_go_on():
         task, state = ranks.received()
         config = TrainConfig.model_validate_json(task.config)
-        device = find_device("cpu" if config.device == "cpu" else "auto")
+        device = resolve_device("cpu" if config.device == "cpu" else "auto")
         snapshot = dataset.load(store, task.dataset_name, task.dataset_version)
         clips = {clip.clip_id: clip for clip in snapshot.manifest.clips}
         callbacks = TrainingCallbacks()
@@ -35,7 +35,7 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
             device,
             train=[clips[clip_id] for clip_id in task.train],
             held_out=[clips[clip_id] for clip_id in task.held_out],
-            between_batches=thermal.guard(
+            between_batches=thermal.make_gpu_throttle(
                 device, config.max_gpu_temperature, nvml, released=lambda: False, callbacks=callbacks
             ),
             callbacks=callbacks,

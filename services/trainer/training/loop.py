@@ -16,9 +16,9 @@ from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.model.build import Begin, new_model
 from services.trainer.model.recogniser import Recogniser
-from services.trainer.runtime import autocast as precision
-from services.trainer.runtime.oom import Parts, full_memory_named
-from services.trainer.runtime.rng import Randomness
+from services.trainer.runtime.autocast import select_autocast
+from services.trainer.runtime.oom import MemorySplitter, explain_out_of_memory
+from services.trainer.runtime.rng import RngStream
 from services.trainer.training import distributed
 from services.trainer.training import recovery as remedies
 from services.trainer.training import state as states
@@ -58,7 +58,7 @@ class Training:
         InvalidInput: there is nothing to learn from these clips; the message says what is missing.
     """
 
-    @full_memory_named()
+    @explain_out_of_memory()
     def __init__(
         self,
         dataset: Dataset,
@@ -79,29 +79,29 @@ class Training:
         self._glosses = dataset.manifest.glosses
         self._config = config
         self._ranks = distributed.present()
-        self._precision = precision.of(config.precision, device)
+        self._precision = select_autocast(config.precision, device)
         self._between_batches = between_batches
         self._callbacks = callbacks or TrainingCallbacks()
         self._subject = Subject.of(config, dataset, learnt, judged, device.type)
-        self._randomness = Randomness(config.seed, device)
+        self._rng = RngStream(config.seed, device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
-        with self._randomness.drawn():
+        with self._rng.active():
             self._model = new_model(config, len(self._glosses)).to(device)
         self._model.penalise_blank(config.blank_penalty)
         self._aim = aim_of(config, self._model)
-        self._train, self._val = _divided(Clips.of(dataset, [*learnt, *judged], device), len(learnt))
+        self._train, self._val = _divided(Clips.from_dataset(dataset, [*learnt, *judged], device), len(learnt))
         self._sampler = Sampler(
             self._train, self._model.features, config.batch_size, self._aim.longest, Augmentation(), self._generator
         )
-        self._model.standardise(self._sampler.frames())
+        self._model.standardise(self._sampler.epoch_features())
         if begin is not None:
             begin(self._model, self._glosses)
         self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
         self._parameters = self._aim.parameters(self._model)
         self._optimizer = optimizer_of(self._parameters, config)
         self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
-        self._learning = Parts("training", self._callbacks.on_memory_split, release=self._optimizer.zero_grad)
-        self._judging = Parts("validation", self._callbacks.on_memory_split, release=no_op)
+        self._learning = MemorySplitter("training", self._callbacks.on_memory_split, release=self._optimizer.zero_grad)
+        self._judging = MemorySplitter("validation", self._callbacks.on_memory_split, release=no_op)
         self._progress = Progress()
         self._state = self._snapshot()
 
@@ -172,7 +172,7 @@ class Training:
         Those of auxiliary glosses are none that one would ask about.
         """
         asked = self._train.of_first(self._asked)
-        return self._judge(asked.every(-(-len(asked) // _JUDGED_TRAIN_CLIPS)))
+        return self._judge(asked.every_nth(-(-len(asked) // _JUDGED_TRAIN_CLIPS)))
 
     def _next(self) -> Epoch:
         """Train one epoch more; where its loss is not finite, again from where it began and more slowly."""
@@ -180,7 +180,7 @@ class Training:
         actions: list[str] = []
         while True:
             share = self.epoch / self._config.num_epochs
-            with self._randomness.drawn():
+            with self._rng.active():
                 self._ranks.part_ways(self._config.seed, self.epoch)
                 loss, rate, posteriors = self._epoch(share)
             if math.isfinite(loss):
@@ -227,7 +227,7 @@ class Training:
             posteriors=posteriors,
         )
 
-    @full_memory_named()
+    @explain_out_of_memory()
     def _epoch(self, share: float) -> tuple[float, float, Posteriors | None]:
         """One pass over the training clips: the mean loss, the last learning rate, and what was seen of the model.
 
@@ -243,7 +243,7 @@ class Training:
         while group := list(islice(batches, self._config.accumulate)):
             most = max(len(batch) for batch in group)
             look = self._aim.posteriors and len(seen) * len(group) * self._config.batch_size < LOOKED_AT
-            learnt = self._learning.fit(most, partial(self._gradient, group, share, look))
+            learnt = self._learning.run(most, partial(self._gradient, group, share, look))
             learnt = self._ranks.add_up(self._parameters, learnt)
             losses.append(learnt[:1])
             norms.append(clip_gradient(self._parameters, self._config.gradient_norm))
@@ -274,8 +274,8 @@ class Training:
             self._between_batches()
             totals = self._aim.totals(batch, len(group))
             mine = self._ranks.share(batch)
-            fitting = mine.parts(parts) if mine else []
-            for part in (alike for some in fitting for alike in some.of_like_length()):
+            fitting = mine.split(parts) if mine else []
+            for part in (alike for some in fitting for alike in some.split_by_length()):
                 with self._precision():
                     answer = self._aim.answer(self._model, part, look)
                 loss = self._aim.loss(answer, part, share, totals)
@@ -331,7 +331,7 @@ class Training:
         def judge(parts: int) -> Score:
             return self._aim.judge(self.model, clips, parts, searched)
 
-        return self._judging.fit(len(clips), judge) if len(clips) else NOTHING
+        return self._judging.run(len(clips), judge) if len(clips) else NOTHING
 
     def _snapshot(self) -> State:
         """The training as it is, apart from what it will be."""
@@ -339,7 +339,7 @@ class Training:
         tensors |= self._averages.state()
         tensors |= moments(self._optimizer)
         tensors["sampler"] = self._generator.get_state()
-        tensors |= {f"randomness.{name}": stream for name, stream in self._randomness.state().items()}
+        tensors |= {f"randomness.{name}": stream for name, stream in self._rng.state().items()}
         return State(self._subject, self._progress, tensors)
 
     def _load(self, state: State) -> None:
@@ -350,7 +350,7 @@ class Training:
         self._averages.restore(tensors, state.progress.kept)
         restore_moments(self._optimizer, tensors)
         self._generator.set_state(tensors["sampler"])
-        self._randomness.restore(
+        self._rng.restore(
             {name.removeprefix("randomness."): tensors[name] for name in tensors if name.startswith("randomness.")}
         )
         self._progress = state.progress

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.trainer.model.recogniser import frames_inside
+from services.trainer.model.recogniser import length_mask
 from signet.decoding import BLANK
 
 # Blank frames are the many; they count less than sign frames, so that the start is not a collapse of its own.
@@ -40,7 +40,7 @@ def ctc(
     loss = F.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
-    inside = frames_inside(log_probs, lengths)
+    inside = length_mask(log_probs, lengths)
     # Where no alignment fits, the loss counts as 0, and so does its gradient.
     mass = log_probs.float().exp().sum(dim=2) * (inside & (loss > 0)[:, None])
     return (loss.sum() + (mass.detach() - mass).sum()) / (target_lengths.sum() if signs is None else signs)
@@ -118,7 +118,7 @@ class _SingleSignScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        outside = ~frames_inside(log_probs, lengths)
+        outside = ~length_mask(log_probs, lengths)
         runs = (log_probs[..., 1:] - log_probs[..., :1]).masked_fill_(outside[..., None], -torch.inf)
         nothing, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
         for before, now in pairwise(runs.unbind(1)):

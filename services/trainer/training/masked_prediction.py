@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.groups import BOTH_GROUPS, HAND_GROUPS
 from services.trainer.features.phonology import Features
-from services.trainer.model.heads import Linears
-from services.trainer.model.recogniser import Encoder, Recogniser, frames_inside
+from services.trainer.model.heads import BranchLinear
+from services.trainer.model.recogniser import Encoder, Recogniser, length_mask
 from services.trainer.training.validate import NOTHING, Score
 
 # Share of the frames that is hidden, and the frames of a span: 0.3 to 0.8 s at 10 Hz, too long to be drawn through.
@@ -49,7 +49,7 @@ class MaskedModel(Recogniser):
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__(encoders)
         self.decoders = nn.ModuleList(
-            Linears(encoder.architecture.branches, 2 * encoder.architecture.hidden_dim, self.features.size)
+            BranchLinear(encoder.architecture.branches, 2 * encoder.architecture.hidden_dim, self.features.size)
             for encoder in encoders
         )
 
@@ -124,7 +124,7 @@ class MaskedPrediction:
         device = clips.starts.device
         generator = torch.Generator(device).manual_seed(_JUDGED_SEED)
         total = torch.zeros(2, device=device)
-        for some in clips.parts(max(parts, -(-len(clips) // _JUDGED_TOGETHER))):
+        for some in clips.split(max(parts, -(-len(clips) // _JUDGED_TOGETHER))):
             features = self._features(*some.padded(), some.lengths)
             hidden = hide(some.lengths, features.shape[1], generator)
             asked = self._asked(features, hidden)
@@ -154,7 +154,7 @@ def hide(lengths: Tensor, frames: int, generator: torch.Generator) -> Tensor:
     begins = torch.rand(shape, generator=generator, device=device) < chance
     spans = torch.randint(SHORTEST_SPAN, LONGEST_SPAN + 1, shape, generator=generator, device=device) * begins
     reaching = [spans[:, LONGEST_SPAN - 1 - k : LONGEST_SPAN - 1 - k + frames] > k for k in range(LONGEST_SPAN)]
-    inside = frames_inside(begins[:, :frames], lengths)
+    inside = length_mask(begins[:, :frames], lengths)
     hidden = torch.stack(reaching).any(dim=0) & inside
     # One frame of a sequence that would be hidden whole is shown: the one in its middle.
     whole = hidden.sum(dim=1) == lengths

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.data.batches import Batch
-from services.trainer.model.recogniser import SignAnswer
+from services.trainer.model.recogniser import SignLogProbs
 from services.trainer.training.losses import ctc, frame_cross_entropy, frame_weights, sign_cross_entropy
 from signet.decoding import BLANK
 
@@ -52,7 +52,7 @@ class Totals:
 
 
 # Of what a model's branches say of a batch or part, that batch, the share of the epochs gone before, and the totals.
-Loss = Callable[[SignAnswer, Batch, float, Totals], Tensor]
+Loss = Callable[[SignLogProbs, Batch, float, Totals], Tensor]
 
 
 def loss(head: str, start: float) -> Loss:
@@ -64,15 +64,15 @@ def loss(head: str, start: float) -> Loss:
     """
     terms = _flat_start if head == "linear" else _competition
 
-    def minimised(answer: SignAnswer, batch: Batch, progress: float, totals: Totals) -> Tensor:
-        branches = len(answer.given)
-        flat = SignAnswer(answer.log_probs.flatten(0, 1), answer.given.flatten(0, 1))
-        return terms(flat, _placed(batch).repeated(branches), progress, totals, start) / branches
+    def minimised(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals) -> Tensor:
+        branches = len(answer.given_emission)
+        flat = SignLogProbs(answer.log_probs.flatten(0, 1), answer.given_emission.flatten(0, 1))
+        return terms(flat, _placed(batch).repeat_without_features(branches), progress, totals, start) / branches
 
     return minimised
 
 
-def _flat_start(answer: SignAnswer, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+def _flat_start(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
     frames = frame_cross_entropy(answer.log_probs, batch.frame_labels, batch.inside, totals.weight)
     if progress < start:
         return frames
@@ -81,18 +81,18 @@ def _flat_start(answer: SignAnswer, batch: Batch, progress: float, totals: Total
     return _timing(answer, batch, totals) + share * frames
 
 
-def _competition(answer: SignAnswer, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+def _competition(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
     weight = FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)
-    which = weight * sign_cross_entropy(answer.given, batch.frame_labels, batch.inside, totals.sign_frames)
+    which = weight * sign_cross_entropy(answer.given_emission, batch.frame_labels, batch.inside, totals.sign_frames)
     return which if progress < start else which + _timing(answer, batch, totals)
 
 
-def _timing(answer: SignAnswer, batch: Batch, totals: Totals) -> Tensor:
+def _timing(answer: SignLogProbs, batch: Batch, totals: Totals) -> Tensor:
     return ctc(answer.log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)
 
 
 def _placed(batch: Batch) -> Batch:
-    """The batch with each sign's first place in its sequence, from 1, for its class: as `SignAnswer` counts them.
+    """The batch with each sign's first place in its sequence, from 1, for its class: as `SignLogProbs` counts them.
 
     CTC looks at no class that is not in the sequence, and what is there twice is one class for it.
     """

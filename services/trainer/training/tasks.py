@@ -74,7 +74,7 @@ class Recognition:
 
     def answer(self, model: Recogniser, part: Batch, whole: bool) -> Answer:
         """What it says of the signs that are there."""
-        return model.of_signs(part.features, part.lengths, part.targets, whole)
+        return model.sign_log_probs(part.features, part.lengths, part.targets, whole)
 
     def loss(self, answer: Answer, part: Batch, share: float, totals: Totals) -> Tensor:
         """The mean of the branches' own losses: see `services.trainer.training.objective`."""
@@ -85,7 +85,7 @@ class Recognition:
         return together(
             [
                 (evaluate(model, part, self._decoder, continuous=searched), int(part.lengths.sum()))
-                for part in clips.parts(parts)
+                for part in clips.split(parts)
             ]
         )
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.data.batches import Clips
-from services.trainer.model.recogniser import Recogniser, frames_inside
+from services.trainer.model.recogniser import Recogniser, length_mask
 from services.trainer.training.losses import single_sign_scores
 from signet.decoding import BLANK, ContinuousDecoder
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
@@ -230,7 +230,7 @@ def concatenation_error_rate(
             landmarks += _errors(model, seen, joined.lengths, signed, decoder)
             own = model.features(*part.padded(), part.lengths)
             side_by_side = torch.zeros_like(seen)
-            side_by_side[frames_inside(seen, joined.lengths)] = own[frames_inside(own, part.lengths)]
+            side_by_side[length_mask(seen, joined.lengths)] = own[length_mask(own, part.lengths)]
             features += _errors(model, side_by_side, joined.lengths, signed, decoder)
     return ConcatenationErrors(features, landmarks)
 
@@ -239,7 +239,7 @@ def _errors(
     model: Recogniser, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
 ) -> GlossErrors:
     """What is wrong with what the decoder finds in sequences [B, T, D], which hold these signs."""
-    log_probs = model.read(features, lengths).cpu().numpy()
+    log_probs = model.log_probs(features, lengths).cpu().numpy()
     heard = decoder.decode(log_probs, lengths.cpu().numpy())
     return sum((gloss_errors(*pair) for pair in zip(signed, heard, strict=True)), GlossErrors())
 
@@ -281,7 +281,7 @@ class _Judged:
 def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _Judged:
     """All that is said of some clips, without a loop over them."""
     lengths, truth = clips.lengths, clips.labels[:, None]
-    log_probs = model.read(model.features(*clips.padded(), lengths), lengths)
+    log_probs = model.log_probs(model.features(*clips.padded(), lengths), lengths)
     heard = decoder.decode(log_probs.cpu().numpy(), lengths.cpu().numpy()) if continuous else []
     # Of one sign, the CTC loss is minus its exact score; of blank and truth alone, that is quick.
     index = torch.cat([torch.zeros_like(truth), truth], dim=1)[:, None].expand(-1, log_probs.shape[1], -1)
@@ -292,7 +292,7 @@ def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuo
     scores = single_sign_scores(log_probs, lengths)
     rank = (scores > scores.gather(1, truth - 1)).sum(dim=1)
     path = log_probs.argmax(dim=2)
-    inside = frames_inside(path, lengths)
+    inside = length_mask(path, lengths)
     before = torch.nn.functional.pad(path[:, :-1], (1, 0), value=BLANK)
     begins = inside & (path != BLANK) & (path != before)
     first = path.gather(1, begins.int().argmax(dim=1, keepdim=True))[:, 0]
@@ -323,13 +323,13 @@ def _chosen(clips: Clips, rows: npt.NDArray[np.int64]) -> Clips:
 def _joined_clips(clips: Clips) -> Clips:
     """Sequences of `CONCATENATED` consecutive clips as if they had been one clip each; their labels mean nothing."""
     steps = torch.arange(int(clips.lengths.max()), device=clips.starts.device)
-    rows = clips.instants * (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
+    rows = clips.samples_per_frame * (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
     lengths = clips.lengths.view(-1, CONCATENATED).sum(dim=1)
     return replace(
         clips,
         joints=clips.joints[rows],
         present=clips.present[rows],
-        instants=1,
+        samples_per_frame=1,
         starts=lengths.cumsum(0) - lengths,
         lengths=lengths,
         labels=clips.labels[::CONCATENATED],

@@ -16,8 +16,8 @@ from services.trainer.features.phonology import (
     RIGHT_HAND,
     USED_JOINTS,
     Features,
-    body_frame,
-    right_led,
+    body_origin_and_scale,
+    mirror_left_led,
 )
 
 # Places among the joints of `Sight`.
@@ -94,14 +94,14 @@ def look(frames: Frames, groups: tuple[str, ...] = GROUPS, standard: Standard | 
     values = features(joints, given, lengths)[0].numpy()
     if standard is not None:
         values = (values - standard.mean) / standard.deviation
-    led, present = right_led(joints, given, lengths)
+    led, present = mirror_left_led(joints, given, lengths)
     hands = torch.stack([led[:, FOLLOWING], led[:, LEADING]], dim=1)
-    origin, scale = body_frame(led[:2, POSE], present[0], hands, present[1:])
+    origin, scale = body_origin_and_scale(led[:2, POSE], present[0], hands, present[1:])
     placed = ((led[:2] - origin[:, None]) / scale)[:, :, 0].permute(2, 1, 0).numpy()
     there = present[:, 0].T.numpy()
     for part, where in enumerate((POSE, FOLLOWING, LEADING)):
         placed[~there[:, part], where] = np.nan
-    of_hand, of_both = feature_names.of_a_hand(groups), feature_names.of_both(groups)
+    of_hand, of_both = feature_names.hand_feature_names(groups), feature_names.two_hand_feature_names(groups)
     following, leading, both = np.split(values, [features.hand, 2 * features.hand], axis=1)
     return Sight(
         joints=placed,

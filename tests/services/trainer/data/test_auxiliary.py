@@ -118,7 +118,7 @@ def test_fewer_signs_are_what_the_first_were(head: str) -> None:
 
 def answers(model: Recogniser, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return model.read(features, lengths)
+        return model.log_probs(features, lengths)
 
 
 def test_training_clips_of_the_vocabulary_alone_are_judged(store: DirectoryStore) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from services.trainer.data.augmentation import Augmentation, sample_times, warped_lengths
+from services.trainer.data.augmentation import Augmentation, draw_lengths, draw_sample_times
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.features.phonology import USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset
@@ -10,7 +10,7 @@ from signet.landmarks import INSTANTS
 
 
 def sampler(dataset: Dataset, seed: int = 0, batch_size: int = 5) -> Sampler:
-    clips = Clips.of(dataset, dataset.split("train"), torch.device("cpu"))
+    clips = Clips.from_dataset(dataset, dataset.split("train"), torch.device("cpu"))
     return Sampler(clips, Features(), batch_size, 3, Augmentation(), torch.Generator().manual_seed(seed))
 
 
@@ -40,11 +40,11 @@ def test_parts_of_like_length_hold_each_sequence_once_and_little_padding() -> No
     inside = torch.arange(90)[None, :] < lengths[:, None]
     numbers = torch.arange(6)[:, None]
     batch = Batch((numbers * inside)[..., None].float(), lengths, numbers, lengths, numbers * inside, inside)
-    assert [part.lengths.tolist() for part in batch.of_like_length()] == [[3, 4, 4, 5, 88, 90]], (
+    assert [part.lengths.tolist() for part in batch.split_by_length()] == [[3, 4, 4, 5, 88, 90]], (
         "a cut saves 340 frames"
     )
     many = Batch(*(torch.cat([column] * 2) for column in vars(batch).values()))
-    short, long = many.of_like_length()
+    short, long = many.split_by_length()
     assert (short.lengths.tolist(), long.lengths.tolist()) == ([3, 3, 4, 4, 4, 4, 5, 5], [88, 88, 90, 90])
     assert (short.features.shape, long.features.shape) == ((8, 5, 1), (4, 90, 1))
     for part in (short, long):
@@ -58,7 +58,7 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
     """Half as fast, there are twice the frames, of which each other lies between two that a model sees."""
     device, train = torch.device("cpu"), small_dataset.split("train")
     still = Augmentation(**dict.fromkeys(vars(Augmentation()), 0.0))
-    clips = Clips.of(small_dataset, train, device)
+    clips = Clips.from_dataset(small_dataset, train, device)
     drawn = Sampler(clips, Features(), 5, 1, still, torch.Generator())
     lengths = 2 * clips.lengths - 1
     seen, _ = drawn._augmented(torch.arange(len(clips)), lengths)
@@ -73,7 +73,7 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
 def test_an_older_snapshot_with_one_instant_a_frame_is_learnt_from(small_dataset: Dataset) -> None:
     older = Dataset(small_dataset.manifest, small_dataset.instants[:, :1])
     (before, there), (now, here) = (
-        Clips.of(dataset, small_dataset.split("val"), torch.device("cpu")).padded()
+        Clips.from_dataset(dataset, small_dataset.split("val"), torch.device("cpu")).padded()
         for dataset in (older, small_dataset)
     )
     assert torch.equal(before, now), "what a model sees is the same"
@@ -93,8 +93,8 @@ def test_time_only_runs_forward_and_stays_within_the_clip() -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, 120, (500,), generator=generator)
     for _ in range(5):
-        warped = warped_lengths(lengths, Augmentation(), generator)
-        times = sample_times(lengths, warped, Augmentation(), generator)
+        warped = draw_lengths(lengths, Augmentation(), generator)
+        times = draw_sample_times(lengths, warped, Augmentation(), generator)
         steps = torch.arange(times.shape[1])[None, :]
         inside = steps < warped[:, None]
         assert (times[inside] >= 0).all()
@@ -110,7 +110,7 @@ def test_every_augmented_frame_is_finite(small_dataset: Dataset) -> None:
 def test_a_batch_s_parts_hold_each_of_its_sequences_once_and_in_order(small_dataset: Dataset) -> None:
     batch = next(sampler(small_dataset, batch_size=7).epoch())
     for count in (1, 2, 3, 100):
-        parts = batch.parts(count)
+        parts = batch.split(count)
         assert len(parts) == min(count, len(batch))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         for name, whole in vars(batch).items():
@@ -118,8 +118,8 @@ def test_a_batch_s_parts_hold_each_of_its_sequences_once_and_in_order(small_data
 
 
 def test_a_choice_of_clips_is_even_and_their_parts_are_all_of_them(small_dataset: Dataset) -> None:
-    clips = Clips.of(small_dataset, small_dataset.split("train"), torch.device("cpu"))
-    assert clips.every(5).starts.tolist() == clips.starts.tolist()[::5]
-    parts = clips.parts(4)
+    clips = Clips.from_dataset(small_dataset, small_dataset.split("train"), torch.device("cpu"))
+    assert clips.every_nth(5).starts.tolist() == clips.starts.tolist()[::5]
+    parts = clips.split(4)
     assert [len(part) for part in parts] == [5, 5, 4, 4]
     assert torch.cat([part.labels for part in parts]).tolist() == clips.labels.tolist()

@@ -35,23 +35,23 @@ def measured(frames: Frames) -> dict[str, npt.NDArray[np.float32]]:
     present = ~joints[0, PART_STARTS].isnan()
     features = Features(GROUPS)
     values = features(joints.nan_to_num(), present, torch.tensor([len(frames)]))[0].numpy()
-    hand, both = feature_names.of_a_hand(GROUPS), feature_names.of_both(GROUPS)
+    hand, both = feature_names.hand_feature_names(GROUPS), feature_names.two_hand_feature_names(GROUPS)
     right = values[:, features.hand : 2 * features.hand]
     names = [f"{group}: {name}" for group, name in (*hand, *both)]
     return dict(zip(names, np.concatenate([right, values[:, 2 * features.hand :]], axis=1).T, strict=True))
 
 
 def test_there_are_as_many_names_as_numbers_and_no_two_are_the_same() -> None:
-    for names, sizes in ((feature_names.OF_A_HAND, HAND_GROUPS), (feature_names.OF_BOTH, BOTH_GROUPS)):
+    for names, sizes in ((feature_names.HAND_FEATURES, HAND_GROUPS), (feature_names.TWO_HAND_FEATURES, BOTH_GROUPS)):
         assert {group: len(of_group) for group, of_group in names.items()} == sizes
         assert all(len(set(of_group)) == len(of_group) for of_group in names.values())
     assert set(feature_names.UNITS) == set(GROUPS)
 
 
 def test_groups_that_are_left_out_have_no_names() -> None:
-    assert {group for group, _ in feature_names.of_a_hand(("location", "hands"))} == {"location"}
-    assert {group for group, _ in feature_names.of_both(("location", "hands"))} == {"hands"}
-    assert len(feature_names.of_a_hand(("location", "movement"))) == Features(("location", "movement")).hand
+    assert {group for group, _ in feature_names.hand_feature_names(("location", "hands"))} == {"location"}
+    assert {group for group, _ in feature_names.two_hand_feature_names(("location", "hands"))} == {"hands"}
+    assert len(feature_names.hand_feature_names(("location", "movement"))) == Features(("location", "movement")).hand
 
 
 def test_names_say_what_is_measured_of_a_body_at_rest() -> None:

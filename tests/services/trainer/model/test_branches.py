@@ -24,9 +24,9 @@ GLOSSES = ("apple", "book", "chair")
 
 
 def batch_of(dataset: Dataset, model: Recogniser) -> Batch:
-    clips = Clips.of(dataset, dataset.split("train"), CPU)
+    clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     sampler = Sampler(clips, model.features, 6, 2, Augmentation(), torch.Generator().manual_seed(0))
-    model.standardise(sampler.frames())
+    model.standardise(sampler.epoch_features())
     return next(iter(sampler.epoch()))
 
 
@@ -89,14 +89,14 @@ def test_they_answer_as_the_ensemble_of_as_many_models_does(small_dataset: Datas
     model = new_model(CONFIG, 3).eval()
     batch = batch_of(small_dataset, model)
 
-    answer = model.of_signs(batch.features, batch.lengths, batch.targets, True)
+    answer = model.sign_log_probs(batch.features, batch.lengths, batch.targets, True)
 
-    read = model.read(batch.features, batch.lengths)
+    read = model.log_probs(batch.features, batch.lengths)
     ensemble = build_ensemble(alone(model))
-    torch.testing.assert_close(read, ensemble.read(batch.features, batch.lengths))
+    torch.testing.assert_close(read, ensemble.log_probs(batch.features, batch.lengths))
     assert answer.whole is not None
     torch.testing.assert_close(answer.whole, read)
-    assert not torch.allclose(read, alone(model)[0].read(batch.features, batch.lengths), atol=1e-3)
+    assert not torch.allclose(read, alone(model)[0].log_probs(batch.features, batch.lengths), atol=1e-3)
 
 
 def test_they_begin_apart_and_all_are_trained(small_dataset: Dataset) -> None:
@@ -117,11 +117,11 @@ def test_an_ensemble_of_them_is_kept_member_by_member(small_dataset: Dataset) ->
 
     again = restore_model(CONFIG, 3, serialise_weights(model), "x")
 
-    assert (len(again.encoders), again.voters) == (2, 6)
+    assert (len(again.encoders), again.branch_count) == (2, 6)
     batch = batch_of(small_dataset, model)
     model.standardise(batch.features[0])
     again.standardise(batch.features[0])
-    assert torch.equal(again.read(batch.features, batch.lengths), model.read(batch.features, batch.lengths))
+    assert torch.equal(again.log_probs(batch.features, batch.lengths), model.log_probs(batch.features, batch.lengths))
     first = load_first_member(serialise_weights(model))
     assert first.keys() == members[0].state_dict().keys()
 

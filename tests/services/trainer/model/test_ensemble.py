@@ -76,8 +76,8 @@ def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
 
     blank = []
     for evidence, voters in ((says(9), 1), (says(11), 1), ((says(9) + says(11)) / 2, 2)):
-        blank.append(float(head.decide(evidence, inside, voters)[..., 0].exp().min()))
-    mean_of_answers = (head.decide(says(9), inside) + head.decide(says(11), inside)).log_softmax(dim=-1)
+        blank.append(float(head.log_probs(evidence, inside, voters)[..., 0].exp().min()))
+    mean_of_answers = (head.log_probs(says(9), inside) + head.log_probs(says(11), inside)).log_softmax(dim=-1)
     assert max(blank[:2]) < 0.3
     assert blank[2] < 0.7, "one expected emission over the three frames between them"
     assert float(mean_of_answers[..., 0].exp().min()) > blank[2]
@@ -89,7 +89,7 @@ def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: li
 
 
 def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
-    clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
+    clips = Clips.from_dataset(small_dataset, small_dataset.split("val"), torch.device("cpu"))
     decoder = ContinuousDecoder(blank_penalty=1.0)
     # A head without saliency leaves nothing to add up.
     head = members[0].encoders[0].head

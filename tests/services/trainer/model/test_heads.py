@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.trainer.model.heads import HEADS, WINDOW, CompetitionHead, LinearHead, head_of
+from services.trainer.model.heads import HEADS, WINDOW, CompetitionHead, LinearHead, build_head
 from signet.decoding import BLANK
 
 UNITS, CLASSES, FRAMES = 8, 6, 40
@@ -16,7 +16,7 @@ Head = LinearHead | CompetitionHead
 def head(request: pytest.FixtureRequest) -> Head:
     torch.manual_seed(0)
     name, branches = request.param
-    return head_of(name, branches, UNITS, CLASSES)
+    return build_head(name, branches, UNITS, CLASSES)
 
 
 def whole(x: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def whole(x: Tensor) -> Tensor:
 
 def answered(head: Head, x: Tensor, inside: Tensor) -> Tensor:
     """What a head says when all its branches are given the same: [B, T, D] to log-probabilities [B, T, C + 1]."""
-    return head.decide(head.evidence(x.expand(head.branches, *x.shape), inside), inside)
+    return head.log_probs(head.mean_logits(x.expand(head.branches, *x.shape), inside), inside)
 
 
 def test_probabilities_add_up_however_far_the_head_is_driven(head: Head) -> None:
@@ -62,7 +62,7 @@ def each_alone(name: str, head: Head, sign_dim: int = 0) -> list[Head]:
     """Each branch of a head as a head of its own."""
     heads = []
     for branch in range(head.branches):
-        alone = head_of(name, 1, UNITS, CLASSES, sign_dim)
+        alone = build_head(name, 1, UNITS, CLASSES, sign_dim)
         alone.load_state_dict({name: tensor[branch : branch + 1] for name, tensor in head.state_dict().items()})
         heads.append(alone)
     return heads
@@ -72,12 +72,12 @@ def each_alone(name: str, head: Head, sign_dim: int = 0) -> list[Head]:
 @pytest.mark.parametrize("name", HEADS)
 def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim: int) -> None:
     torch.manual_seed(0)
-    head = head_of(name, 3, UNITS, CLASSES, sign_dim)
+    head = build_head(name, 3, UNITS, CLASSES, sign_dim)
     x = torch.randn(3, 3, FRAMES, UNITS)
     inside = torch.arange(FRAMES)[None, :] < torch.tensor([FRAMES, 25, 7])[:, None]
     signs = torch.tensor([[2, 5, 2], [1, 0, 0], [4, 3, 0]])
     asked = signs.clamp(min=1)[:, None].expand(-1, FRAMES, -1)
-    answers = head.of_signs(x, inside, signs)
+    answers = head.sign_log_probs(x, inside, signs)
     for one, alone, log_probs, given in zip(x, each_alone(name, head, sign_dim), *answers, strict=True):
         everything = answered(alone, one, inside)
         shares = everything[..., 1:].log_softmax(dim=-1)
@@ -89,16 +89,16 @@ def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim:
 @pytest.mark.parametrize("name", HEADS)
 def test_its_evidence_is_the_mean_of_its_branches(name: str) -> None:
     torch.manual_seed(0)
-    head = head_of(name, 3, UNITS, CLASSES)
+    head = build_head(name, 3, UNITS, CLASSES)
     x = torch.randn(3, 2, FRAMES, UNITS)
-    each = [alone.evidence(one[None], whole(one)) for one, alone in zip(x, each_alone(name, head), strict=True)]
-    torch.testing.assert_close(head.evidence(x, whole(x[0])), torch.stack(each).mean(dim=0))
+    each = [alone.mean_logits(one[None], whole(one)) for one, alone in zip(x, each_alone(name, head), strict=True)]
+    torch.testing.assert_close(head.mean_logits(x, whole(x[0])), torch.stack(each).mean(dim=0))
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_penalty_is_every_branch_s(name: str) -> None:
     x = torch.randn(1, FRAMES, UNITS)
-    head = head_of(name, 3, UNITS, CLASSES)
+    head = build_head(name, 3, UNITS, CLASSES)
     before = [answered(alone, x, whole(x))[..., BLANK].mean() for alone in each_alone(name, head)]
     head.penalise_blank(2.0)
     after = [answered(alone, x, whole(x))[..., BLANK].mean() for alone in each_alone(name, head)]
@@ -107,7 +107,7 @@ def test_a_penalty_is_every_branch_s(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["competition", "attention"])
 def test_a_new_gate_leans_neither_way(name: str) -> None:
-    evidence = head_of(name, 3, UNITS, CLASSES).evidence(
+    evidence = build_head(name, 3, UNITS, CLASSES).mean_logits(
         torch.zeros(3, 1, 1, UNITS), torch.ones(1, 1, dtype=torch.bool)
     )
     assert evidence[..., 1].item() == 0
@@ -115,7 +115,7 @@ def test_a_new_gate_leans_neither_way(name: str) -> None:
 
 def test_with_attention_the_loudest_frame_of_the_window_says_which_sign_it_is() -> None:
     torch.manual_seed(0)
-    head = head_of("attention", 2, UNITS, CLASSES)
+    head = build_head("attention", 2, UNITS, CLASSES)
     assert isinstance(head, CompetitionHead)
     assert head.attention is not None
     x = torch.randn(2, 1, FRAMES, UNITS)
@@ -125,7 +125,7 @@ def test_with_attention_the_loudest_frame_of_the_window_says_which_sign_it_is() 
         head.attention.weight.zero_()
         head.attention.weight[..., 0] = 1.0
         head.signs.weight[..., 0] = 0.0
-    signs = head.evidence(x, whole(x[0]))[0, :, 2:]
+    signs = head.mean_logits(x, whole(x[0]))[0, :, 2:]
     for frame in range(20 - WINDOW, 21 + WINDOW):
         torch.testing.assert_close(signs[frame], signs[20])
     assert not torch.allclose(signs[20 - WINDOW - 1], signs[20])
@@ -141,7 +141,7 @@ def test_a_penalty_makes_the_blank_less_likely(head: Head) -> None:
 @pytest.mark.parametrize("name", ["competition", "attention"])
 def test_of_the_frames_of_a_window_about_one_emits_and_the_sharper_the_fewer(name: str) -> None:
     torch.manual_seed(1)
-    head = head_of(name, 1, UNITS, CLASSES)
+    head = build_head(name, 1, UNITS, CLASSES)
     assert isinstance(head, CompetitionHead)
     # A smooth bump, as an LSTM makes them, and nothing else.
     steps = torch.arange(FRAMES)

@@ -10,7 +10,7 @@ from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.export.onnx import GRAPH, TOLERANCE, export, prove
 from services.trainer.model.build import WEIGHTS, new_model
-from services.trainer.model.recogniser import Architecture, Encoder, Recogniser, backward_order, reordered
+from services.trainer.model.recogniser import Architecture, Encoder, Recogniser, backward_order, reorder_frames
 from signet.datasets.snapshot import Dataset
 from signet.decoding import BLANK
 from signet.errors import SignetError
@@ -44,7 +44,7 @@ def test_two_lstms_read_as_one_bidirectional_lstm() -> None:
         {name.removesuffix("_reverse"): value for name, value in both.state_dict().items() if "_reverse" in name}
     )
     order = backward_order(lengths, 7)
-    ours = reordered(back(reordered(x, order)[0])[0][None], order)[0]
+    ours = reorder_frames(back(reorder_frames(x, order)[0])[0][None], order)[0]
     packed = torch.nn.utils.rnn.pack_padded_sequence(x[0], lengths, batch_first=True)
     theirs, _ = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)
     for row, length in enumerate(lengths):
@@ -57,12 +57,12 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(
 ) -> None:
     torch.manual_seed(0)
     model = Recogniser([Encoder(Architecture(classes=21, head=head))]).eval()
-    clips = Clips.of(small_dataset, small_dataset.split("val"), torch.device("cpu"))
+    clips = Clips.from_dataset(small_dataset, small_dataset.split("val"), torch.device("cpu"))
 
     @torch.no_grad()
     def blank() -> float:
         features = model.features(*clips.padded(), clips.lengths)
-        return float(model.read(features, clips.lengths)[..., BLANK].mean())
+        return float(model.log_probs(features, clips.lengths)[..., BLANK].mean())
 
     before = blank()
     model.penalise_blank(2.0)

@@ -16,7 +16,7 @@ from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.result import GlossResult, MemberResult, Result, Tally
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runtime.devices import find_device
+from services.trainer.runtime.devices import resolve_device
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from services.trainer.training.validate import Score
@@ -344,8 +344,8 @@ def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, 
 
 def test_a_missing_gpu_is_named() -> None:
     with pytest.raises(NotReady, match="--device cpu"):
-        find_device("cuda:99")
-    assert find_device("auto").type in {"cpu", "cuda"}
+        resolve_device("cuda:99")
+    assert resolve_device("auto").type in {"cpu", "cuda"}
 
 
 def test_an_unusable_model_name_is_refused_before_training(directory_store: DirectoryStore, fill: Fill) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from services.trainer.runtime.gpu_throttle import ThermalGuard, guard, nvml_uuid
+from services.trainer.runtime.gpu_throttle import GpuThrottle, make_gpu_throttle, nvml_uuid
 from services.trainer.training.callbacks import TrainingCallbacks, no_op
 from signet.errors import Unavailable
 from signet.rpc.gpu import Nvml
@@ -20,7 +20,7 @@ from tests.signet.nvml import Conversation, compile_stand_in, conversation
 _TRAIN = """
 import logging, sys, threading, time
 logging.basicConfig(level="INFO", stream=sys.stderr, format="%(name)s: %(message)s")
-from services.trainer.runtime.gpu_throttle import ThermalGuard
+from services.trainer.runtime.gpu_throttle import GpuThrottle
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.rpc.gpu import Nvml
 
@@ -38,7 +38,7 @@ def train():
         time.sleep(0.001)
 
 told, nvml = Told(), Nvml()
-guard = ThermalGuard(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=told)
+guard = GpuThrottle(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=told)
 threading.Thread(target=train, daemon=True).start()
 for line in sys.stdin:
     print(told.batches, int(told.paused), told.seconds, end="\\n\\n", flush=True)
@@ -111,7 +111,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
         asked.append(time.monotonic())
         return 50.0
 
-    between_batches = ThermalGuard(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
+    between_batches = GpuThrottle(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
     begun = time.monotonic()
     while time.monotonic() - begun < 1.5:
         between_batches()
@@ -120,7 +120,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
 
 def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
     stopped, told = Event(), Pauses()
-    between_batches = ThermalGuard(lambda: 90.0, 70.0, released=stopped.is_set, callbacks=told)
+    between_batches = GpuThrottle(lambda: 90.0, 70.0, released=stopped.is_set, callbacks=told)
     thread = Thread(target=between_batches)
     thread.start()
     assert told.paused.wait(_SOON)
@@ -151,7 +151,7 @@ def test_a_gpu_that_can_never_be_read_is_said_so_once(caplog: pytest.LogCaptureF
     def read() -> float:
         raise Unavailable("GPU-x: NVML finds no GPU.")
 
-    between_batches = ThermalGuard(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
+    between_batches = GpuThrottle(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
     with caplog.at_level(logging.WARNING):
         between_batches()
         time.sleep(1.1)
@@ -162,7 +162,7 @@ def test_a_gpu_that_can_never_be_read_is_said_so_once(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize(("device", "limit"), [("cpu", 70.0), ("cuda", 0.0)])
 def test_there_is_no_guard_on_a_cpu_or_without_a_limit(device: str, limit: float) -> None:
-    made: Callable[[], None] = guard(torch.device(device), limit, None, lambda: False, TrainingCallbacks())
+    made: Callable[[], None] = make_gpu_throttle(torch.device(device), limit, None, lambda: False, TrainingCallbacks())
     assert made is no_op
 
 

@@ -277,7 +277,7 @@ def test_the_best_epochs_are_published_and_judged(small_dataset: Dataset) -> Non
     again = Training(small_dataset, config, CPU)
     again.restore(training.state())
     decoder = ContinuousDecoder(blank_penalty=config.blank_penalty)
-    published = evaluate(again.model, Clips.of(small_dataset, small_dataset.split("val"), CPU), decoder)
+    published = evaluate(again.model, Clips.from_dataset(small_dataset, small_dataset.split("val"), CPU), decoder)
     assert (published.loss, published.correct) == (last.val.loss, last.val.correct), "what is told is what is published"
 
 

@@ -44,7 +44,7 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 
 def measured(dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    clips = Clips.of(dataset, dataset.split("train"), CPU)
+    clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     return Features()(*clips.padded(), clips.lengths), clips.lengths
 
 
@@ -110,7 +110,7 @@ def test_labels_have_no_say(small_dataset: Dataset) -> None:
         batch = aim.prepared(whole, drawn())
         totals = aim.totals(batch, 1)
         losses.append(aim.loss(aim.answer(masked, batch, False), batch, 0.0, totals))
-        parts = [aim.loss(aim.answer(masked, part, False), part, 0.0, totals) for part in batch.parts(3)]
+        parts = [aim.loss(aim.answer(masked, part, False), part, 0.0, totals) for part in batch.split(3)]
         assert torch.allclose(torch.stack(parts).sum(), losses[-1], rtol=1e-4)
 
     assert torch.equal(*losses)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from services.trainer.data.batches import Batch
-from services.trainer.model.recogniser import SignAnswer
+from services.trainer.model.recogniser import SignLogProbs
 from services.trainer.training.losses import frame_cross_entropy
 from services.trainer.training.objective import FADE, FIRST_SIGN_WEIGHT, FRAME_WEIGHT, LAST_SIGN_WEIGHT, Totals, loss
 
@@ -48,16 +48,16 @@ def same(found: torch.Tensor, expected: torch.Tensor, logits: torch.Tensor) -> N
 
 
 @pytest.fixture
-def answer(log_probs: torch.Tensor) -> SignAnswer:
+def answer(log_probs: torch.Tensor) -> SignLogProbs:
     asked = TARGETS.clamp(min=1)[:, None].expand(-1, 12, -1)
     there = log_probs.gather(2, asked)
     given = log_probs[..., 1:].log_softmax(dim=-1).gather(2, asked - 1)
-    return SignAnswer(torch.cat([log_probs[..., :1], there], dim=-1)[None], given[None])
+    return SignLogProbs(torch.cat([log_probs[..., :1], there], dim=-1)[None], given[None])
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_the_competition_s_is_ctc_and_which_sign_it_is(
-    batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignAnswer, progress: float
+    batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignLogProbs, progress: float
 ) -> None:
     told = (batch.frame_labels > 0) & batch.inside
     frames = log_probs[told][:, 1:].log_softmax(dim=-1)
@@ -69,7 +69,7 @@ def test_the_competition_s_is_ctc_and_which_sign_it_is(
 
 
 def test_before_its_start_ctc_says_nothing(
-    batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignAnswer
+    batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignLogProbs
 ) -> None:
     early = loss("linear", 0.4)(answer, batch, 0.1, Totals.of(batch))
     same(early, frame_cross_entropy(log_probs, batch.frame_labels, batch.inside), logits)

@@ -37,7 +37,7 @@ def model(small_dataset: Dataset) -> Recogniser:
         assert isinstance(made.encoders[0].head, LinearHead)
         made.encoders[0].head.logits.weight.mul_(12)
     made.penalise_blank(-1.0)
-    clips = Clips.of(small_dataset, small_dataset.split("train"), CPU)
+    clips = Clips.from_dataset(small_dataset, small_dataset.split("train"), CPU)
     frames = made.features(*clips.padded(), clips.lengths)
     made.standardise(frames[torch.arange(frames.shape[1]) < clips.lengths[:, None]])
     return made
@@ -45,7 +45,7 @@ def model(small_dataset: Dataset) -> Recogniser:
 
 @pytest.fixture(name="all_clips")
 def _all_clips(small_dataset: Dataset) -> Clips:
-    return Clips.of(small_dataset, list(small_dataset.manifest.clips), CPU)
+    return Clips.from_dataset(small_dataset, list(small_dataset.manifest.clips), CPU)
 
 
 def _these(clips: Clips, rows: slice | torch.Tensor) -> Clips:
@@ -143,13 +143,13 @@ def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: Re
 @pytest.mark.parametrize("count", [2, 5])
 def test_parts_come_to_the_score_of_the_whole(model: Recogniser, all_clips: Clips, count: int) -> None:
     whole = evaluate(model, all_clips, DECODER, answers=True)
-    parts = [(evaluate(model, part, DECODER, answers=True), int(part.lengths.sum())) for part in all_clips.parts(count)]
+    parts = [(evaluate(model, part, DECODER, answers=True), int(part.lengths.sum())) for part in all_clips.split(count)]
     joined = together(parts)
     assert vars(joined) == vars(whole) | {
         "loss": pytest.approx(whole.loss), "blank_ratio": pytest.approx(whole.blank_ratio), "answers": joined.answers
     }  # fmt: skip
     _same(joined.answers, whole.answers)
-    silent = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.parts(count)]
+    silent = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.split(count)]
     assert (together(silent).continuous_correct, together(silent).answers) == (None, None)
     assert together([silent[0], parts[1]]).continuous_correct is None
     assert together([silent[0], parts[1]]).continuous_empty is None
@@ -190,7 +190,7 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
                 one = _these(all_clips, torch.tensor([row]))
                 own.append(model.features(*one.padded(), one.lengths)[0])
             joined = torch.cat(own)[None]
-            log_probs = model.read(joined, torch.tensor([joined.shape[1]]))
+            log_probs = model.log_probs(joined, torch.tensor([joined.shape[1]]))
         features += gloss_errors(signed, DECODER.decode(log_probs.numpy())[0])
     assert errors.features == features
     assert errors.landmarks == landmarks
