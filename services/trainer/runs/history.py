@@ -1,129 +1,173 @@
-"""A member's epochs as lines of JSON: history.jsonl, for people, and to go on from."""
+"""A member's history.jsonl: one line of JSON for each epoch, for people to read and for a run to resume from."""
 
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from services.trainer.training.collapse import Posteriors
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING
+from services.trainer.training.validate import NOTHING, Score
 from signet.errors import DataLoss
 
-# What a line does not hold where no clip was to be recognised.
-_RECOGNISED = frozenset(
+# The fields of a line that a masked pre-training leaves out, because it recognises no clip.
+_RECOGNITION = frozenset(
     {
         "val_clips", "val_correct", "val_top5", "val_continuous_correct", "val_continuous_empty", "val_greedy_correct",
         "val_empty", "blank_ratio",
     }
 )  # fmt: skip
 
+# The field that the first versions did not write.
+_OPTIONAL = frozenset({"val_continuous_empty"})
+
+
+class HistoryLine(BaseModel):
+    """One epoch. A float that is not finite is null, because JSON has no NaN; a field that does not apply is absent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    val_clips: int = 0
+    val_correct: int = 0
+    val_top5: int = 0
+    # Null in epochs in which the continuous decoder did not run.
+    val_continuous_correct: int | None = None
+    val_continuous_empty: int | None = None
+    val_greedy_correct: int = 0
+    val_empty: int = 0
+    blank_ratio: float | None = None
+    learning_rate: float | None
+    seconds: float
+    # Absent in epochs that did not evaluate training clips.
+    train_correct: int | None = None
+    train_clips: int | None = None
+    # Absent in epochs that did not look at the posteriors of training clips.
+    train_blank_ratio: float | None = None
+    train_empty: float | None = None
+    train_silent: float | None = None
+    train_emitted: float | None = None
+    actions: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _require_recognition(self) -> "HistoryLine":
+        pretraining = self.val_loss is not None and not self.model_fields_set & _RECOGNITION
+        missing = _RECOGNITION - _OPTIONAL - self.model_fields_set
+        if missing and not pretraining:
+            raise ValueError(f"{', '.join(sorted(missing))} missing")
+        return self
+
+    @classmethod
+    def from_epoch(cls, epoch: Epoch) -> "HistoryLine":
+        """The line of an epoch."""
+        val = epoch.val
+        entry: dict[str, object] = {
+            "epoch": epoch.number,
+            "train_loss": epoch.train_loss,
+            "val_loss": _finite_or_none(val.loss),
+            "learning_rate": _finite_or_none(epoch.learning_rate),
+            "seconds": round(epoch.seconds, 4),
+        }
+        if val.clips or not math.isfinite(val.loss):
+            entry |= {
+                "val_clips": val.clips,
+                "val_correct": val.correct,
+                "val_top5": val.top5,
+                "val_continuous_correct": val.continuous_correct,
+                "val_continuous_empty": val.continuous_empty,
+                "val_greedy_correct": val.greedy_correct,
+                "val_empty": val.empty,
+                "blank_ratio": _finite_or_none(val.blank_ratio),
+            }
+        if epoch.train is not None:
+            entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
+        if epoch.posteriors is not None:
+            entry |= {f"train_{name}": _finite_or_none(value) for name, value in vars(epoch.posteriors).items()}
+        if epoch.actions:
+            entry["actions"] = epoch.actions
+        return cls.model_validate(entry)
+
+    def to_epoch(self, most_correct: int) -> Epoch:
+        """The epoch of this line.
+
+        Args:
+            most_correct: the largest number of val clips that an earlier epoch recognised; -1 for the first epoch.
+        """
+        return Epoch(
+            number=self.epoch,
+            train_loss=self.train_loss,
+            val=self._val_score(),
+            seconds=self.seconds,
+            best=self.val_correct > most_correct,
+            train=None if self.train_clips is None or self.train_correct is None
+            else replace(NOTHING, correct=self.train_correct, clips=self.train_clips),
+            learning_rate=_nan_if_none(self.learning_rate),
+            actions=self.actions,
+            posteriors=self._posteriors(),
+        )  # fmt: skip
+
+    def _val_score(self) -> Score:
+        return replace(
+            NOTHING,
+            loss=_nan_if_none(self.val_loss),
+            clips=self.val_clips,
+            correct=self.val_correct,
+            top5=self.val_top5,
+            greedy_correct=self.val_greedy_correct,
+            empty=self.val_empty,
+            blank_ratio=_nan_if_none(self.blank_ratio),
+            continuous_correct=self.val_continuous_correct,
+            continuous_empty=self.val_continuous_empty,
+        )
+
+    def _posteriors(self) -> Posteriors | None:
+        if "train_blank_ratio" not in self.model_fields_set:
+            return None
+        return Posteriors(
+            **{field.name: _nan_if_none(getattr(self, f"train_{field.name}")) for field in fields(Posteriors)}
+        )
+
 
 def dump_history(epochs: Iterable[Epoch]) -> bytes:
-    """One line an epoch."""
-    return "".join(f"{json.dumps(_entry(epoch))}\n" for epoch in epochs).encode()
+    """The content of history.jsonl."""
+    lines = (HistoryLine.from_epoch(epoch).model_dump(exclude_unset=True) for epoch in epochs)
+    return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
 
 def load_history(data: bytes, name: str) -> list[Epoch]:
-    """The epochs again, but for what each class and each clip came to, which is not kept.
+    """The epochs of a history.jsonl. Results of single classes and single clips are not stored.
 
     Args:
-        data: what `dump_history` made.
-        name: what to call it in an error.
+        data: the content of the file.
+        name: the file's name, for the error message.
 
     Raises:
-        DataLoss: it is not that.
+        DataLoss: a line is not an epoch.
     """
     epochs: list[Epoch] = []
-    most = -1
+    most_correct = -1
     try:
         for line in data.splitlines():
-            epoch = _epoch(json.loads(line), most)
-            most = max(most, epoch.val.correct)
+            epoch = HistoryLine.model_validate_json(line).to_epoch(most_correct)
+            most_correct = max(most_correct, epoch.val.correct)
             epochs.append(epoch)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
         raise DataLoss(
-            f"{name}: line {len(epochs) + 1} is no epoch ({type(error).__name__}: {error}). Begin the run again."
+            f"{name}: line {len(epochs) + 1} is not an epoch ({where}{': ' if where else ''}{fault['msg']}). Begin the "
+            "run again."
         ) from error
     return epochs
 
 
-def _entry(epoch: Epoch) -> dict[str, Any]:
-    val = epoch.val
-    entry: dict[str, Any] = {
-        "epoch": epoch.number,
-        "train_loss": epoch.train_loss,
-        "val_loss": _number(val.loss),
-        "val_clips": val.clips,
-        "val_correct": val.correct,
-        "val_top5": val.top5,
-        "val_continuous_correct": val.continuous_correct,
-        "val_continuous_empty": val.continuous_empty,
-        "val_greedy_correct": val.greedy_correct,
-        "val_empty": val.empty,
-        "blank_ratio": _number(val.blank_ratio),
-        "learning_rate": _number(epoch.learning_rate),
-        "seconds": round(epoch.seconds, 4),
-    }
-    if not val.clips and math.isfinite(val.loss):
-        # Of a pre-training, nothing was to be recognised.
-        entry = {name: value for name, value in entry.items() if name not in _RECOGNISED}
-    if epoch.train is not None:
-        entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
-    if epoch.posteriors is not None:
-        entry |= {f"train_{name}": _number(value) for name, value in vars(epoch.posteriors).items()}
-    if epoch.actions:
-        entry["actions"] = list(epoch.actions)
-    return entry
-
-
-def _epoch(entry: dict[str, Any], most: int) -> Epoch:
-    """The epoch of a line, where `most` val clips were recognised before."""
-    val = replace(
-        NOTHING,
-        loss=_float(entry["val_loss"]),
-        **({} if "val_clips" not in entry and math.isfinite(_float(entry["val_loss"])) else _recognised(entry)),
-    )
-    judged = "train_clips" in entry
-    return Epoch(
-        number=int(entry["epoch"]),
-        train_loss=float(entry["train_loss"]),
-        val=val,
-        seconds=float(entry["seconds"]),
-        best=val.correct > most,
-        train=replace(NOTHING, correct=entry["train_correct"], clips=entry["train_clips"]) if judged else None,
-        learning_rate=_float(entry["learning_rate"]),
-        actions=tuple(entry.get("actions", ())),
-        posteriors=_posteriors(entry),
-    )
-
-
-def _recognised(entry: dict[str, Any]) -> dict[str, Any]:
-    """What was recognised of val, by the names of `Score`."""
-    return {
-        "clips": int(entry["val_clips"]),
-        "correct": int(entry["val_correct"]),
-        "top5": int(entry["val_top5"]),
-        "continuous_correct": entry["val_continuous_correct"],
-        "continuous_empty": entry.get("val_continuous_empty"),
-        "greedy_correct": int(entry["val_greedy_correct"]),
-        "empty": int(entry["val_empty"]),
-        "blank_ratio": _float(entry["blank_ratio"]),
-    }
-
-
-def _posteriors(entry: dict[str, Any]) -> Posteriors | None:
-    names = [one.name for one in fields(Posteriors)]
-    if f"train_{names[0]}" not in entry:
-        return None
-    return Posteriors(**{name: _float(entry[f"train_{name}"]) for name in names})
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _float(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value

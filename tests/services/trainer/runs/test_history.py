@@ -1,6 +1,8 @@
-"""Epochs as lines of JSON, and back."""
+"""history.jsonl: the epochs of a member as lines of JSON, and the epochs of such lines."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ def epochs() -> list[Epoch]:
     ]
 
 
-def test_what_is_read_back_is_written_alike() -> None:
+def test_an_epoch_that_was_stored_and_loaded_is_stored_in_the_same_bytes() -> None:
     written = history.dump_history(epochs())
     read = history.load_history(written, "history")
     assert history.dump_history(read) == written
@@ -37,7 +39,47 @@ def test_what_is_read_back_is_written_alike() -> None:
     assert (read[1].train.correct, read[1].train.clips) == (88, 90)
 
 
-@pytest.mark.parametrize("data", [b"{}\n", b"{\n", b'{"epoch": null}', b"[]\n"])
-def test_what_is_no_history_is_named_with_its_line(data: bytes) -> None:
-    with pytest.raises(DataLoss, match=r"runs/r/history.jsonl: line 2 "):
+GOLDEN = (Path(__file__).parent / "golden" / "history.jsonl").read_bytes()
+
+
+def test_a_history_of_an_older_version_is_loaded_to_the_last_bit_and_stored_in_the_same_bytes() -> None:
+    """Five lines: without and with the continuous decoder, without val clips, of a pre-training, with NaN figures."""
+    loaded = history.load_history(GOLDEN, "history.jsonl")
+    assert history.dump_history(loaded) == GOLDEN
+    first, second, without_val, pretraining, not_finite = loaded
+    assert [epoch.number for epoch in loaded] == [1, 2, 3, 4, 5]
+    assert [epoch.best for epoch in loaded] == [True, True, False, False, False], "30 of 40 clips only once as a best"
+    assert (first.train_loss, first.val.loss, first.learning_rate) == (3.7011914253234863, 2.9957275390625, 8e-5)
+    assert (first.val.clips, first.val.correct, first.val.top5, first.val.greedy_correct) == (40, 3, 38, 0)
+    assert (first.val.empty, first.val.blank_ratio, first.val.continuous_correct) == (40, 1.0, None)
+    assert (second.val.continuous_correct, second.val.continuous_empty, second.seconds) == (29, 3, 0.1234)
+    assert second.train is not None
+    assert (second.train.correct, second.train.clips, first.train) == (88, 90, None)
+    assert without_val.actions == (
+        "the loss of epoch 3 was not finite: went back to the end of epoch 2 \u2014 \u00d70.5",
+    )
+    assert without_val.val.clips == 0
+    assert math.isnan(without_val.val.loss)
+    assert (pretraining.val.loss, pretraining.val.clips) == (0.7853981633974483, 0)
+    assert math.isnan(pretraining.learning_rate)
+    assert math.isnan(not_finite.val.loss)
+    assert math.isnan(not_finite.val.blank_ratio)
+    assert not_finite.val.correct == 30
+
+
+def test_an_epoch_is_the_best_only_if_it_recognises_more_clips_than_all_before_it() -> None:
+    correct = [0, 5, 5, 3, 4, 6]
+    written = history.dump_history(
+        Epoch(number, 1.0, replace(VAL, correct=count), 0.1, best=False) for number, count in enumerate(correct, 1)
+    )
+    assert [epoch.best for epoch in history.load_history(written, "h")] == [True, True, False, False, False, True]
+
+
+WITHOUT_FIGURES = b'{"epoch": 2, "train_loss": 1.0, "val_loss": null, "learning_rate": 1.0, "seconds": 0.1}\n'
+WITH_SOME_FIGURES = WITHOUT_FIGURES.replace(b"null", b'0.5, "val_clips": 3')
+
+
+@pytest.mark.parametrize("data", [b"{}\n", b"{\n", b'{"epoch": null}', b"[]\n", WITHOUT_FIGURES, WITH_SOME_FIGURES])
+def test_a_line_that_is_not_an_epoch_is_named_with_its_number(data: bytes) -> None:
+    with pytest.raises(DataLoss, match=r"runs/r/history.jsonl: line 2 is not an epoch"):
         history.load_history(history.dump_history(epochs()[:1]) + data, "runs/r/history.jsonl")
