@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from signet.datasets.audit import near_identical
-from signet.datasets.twins import joined
+from signet.datasets.duplicates import find_near_duplicates
+from signet.datasets.groups import merge_groups
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants, unlike
 from signet.store import ObjectStore, keys
@@ -24,8 +24,8 @@ from signet.store import ObjectStore, keys
 SCHEMA = "signet.dataset/1"
 
 # Raise this number when `assemble` gives another manifest or other frames for the same clips: when sampling, the search
-# for duplicates (`signet.datasets.audit`, `signet.datasets.twins`) or the audit change. Snapshots that were noted under
-# an older number are made again.
+# for duplicates (`signet.datasets.duplicates`, `signet.datasets.groups`) or the audit change. Snapshots that were noted
+# under an older number are made again.
 ASSEMBLY_VERSION = 1
 
 TRAIN, VAL = "train", "val"
@@ -67,8 +67,8 @@ class Audit(BaseModel):
 
     # Groups of clips made from bit-identical videos, by clip id.
     identical: tuple[tuple[str, ...], ...] = ()
-    # Groups of clips whose landmarks show the same recording (`signet.datasets.audit`), not all of them bit-identical.
-    # Empty in snapshots from before that was looked for; so is the next.
+    # Groups of clips whose landmarks show the same recording (`signet.datasets.duplicates`), not all of them
+    # bit-identical. This field and the next are empty in snapshots from before this search existed.
     near_identical: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind whose clips have more than one gloss.
     multi_label: tuple[tuple[str, ...], ...] = ()
@@ -81,14 +81,14 @@ class Audit(BaseModel):
     shared_signers: int = 0
 
     @property
-    def twins(self) -> tuple[tuple[str, ...], ...]:
+    def duplicates(self) -> tuple[tuple[str, ...], ...]:
         """Groups of clips that show the same recording, of either kind: what must not be parted."""
-        return joined((*self.identical, *self.near_identical))
+        return merge_groups((*self.identical, *self.near_identical))
 
     @property
-    def recordings(self) -> tuple[tuple[str, ...], ...]:
+    def all_duplicates(self) -> tuple[tuple[str, ...], ...]:
         """All groups of clips that show the same recording, clips that are not in the snapshot included."""
-        return joined((*self.twins, *self.outside))
+        return merge_groups((*self.duplicates, *self.outside))
 
 
 class Manifest(BaseModel):
@@ -205,14 +205,14 @@ def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
     return assemble(name, [source.sampled() for source in sources])
 
 
-def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence[str]] = ()) -> Dataset:
+def assemble(name: str, sampled: Iterable[SampledClip], known_duplicates: Iterable[Sequence[str]] = ()) -> Dataset:
     """Make a snapshot of these clips, in the order of their ids; at least one that is no supplement.
 
     Args:
         name: the snapshot's.
         sampled: the clips.
-        twins: groups of ids that are known to show the same recording, beside those that are found here; some may be of
-            other clips.
+        known_duplicates: groups of ids of clips that are known to show the same recording, in addition to those
+            that are found here; they may name clips that are not in the snapshot.
     """
     ordered = sorted(sampled, key=lambda source: source.record.clip_id)
     clips, start = [], 0
@@ -261,7 +261,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], twins: Iterable[Sequence
         auxiliary=auxiliary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
-        audit=_audit(clips, shard[:, 0], twins),
+        audit=_audit(clips, shard[:, 0], known_duplicates),
     )
     return Dataset(manifest, shard)
 
@@ -361,7 +361,7 @@ def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
 
 
 def _audit(
-    clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32], known_twins: Iterable[Sequence[str]]
+    clips: Sequence[DatasetClip], frames: npt.NDArray[np.float32], known_duplicates: Iterable[Sequence[str]]
 ) -> Audit:
     by_source: dict[str, list[str]] = {}
     for clip in clips:
@@ -369,11 +369,11 @@ def _audit(
     identical = tuple(tuple(group) for group in by_source.values() if len(group) > 1)
     near = [
         (clips[twin.first].clip_id, clips[twin.second].clip_id)
-        for twin in near_identical(frames, [clip.frames for clip in clips])
+        for twin in find_near_duplicates(frames, [clip.frames for clip in clips])
     ]
     known = {frozenset(group) for group in identical}
     by_id = {clip.clip_id: clip for clip in clips}
-    groups = joined((*identical, *near, *known_twins))
+    groups = merge_groups((*identical, *near, *known_duplicates))
     here = [tuple(one for one in group if one in by_id) for group in groups]
     twins = sorted(group for group in here if len(group) > 1)
     outside = tuple(group for group, there in zip(groups, here, strict=True) if 0 < len(there) < len(group))

@@ -14,9 +14,9 @@ from services.evaluator.reports.statistics import synonyms
 from signet import landmarks
 from signet.datasets import corpus
 from signet.datasets import snapshot as dataset
-from signet.datasets.audit import near_identical
+from signet.datasets.duplicates import find_near_duplicates
+from signet.datasets.groups import merge_groups
 from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, SourceClip
-from signet.datasets.twins import joined
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore, keys
 
@@ -76,7 +76,7 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     clips = [clip for clip in there if clip.gloss in known]
     if not clips:
         return _of_corpus(store, snapshot, split)
-    twins = snapshot.manifest.audit.twins
+    twins = snapshot.manifest.audit.duplicates
     return Material(
         clips=tuple(clips),
         inputs=tuple(snapshot.clip_frames(clip) for clip in clips),
@@ -143,13 +143,13 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
 def _twins(snapshot: Dataset, new: Dataset) -> tuple[tuple[str, ...], ...]:
     """Groups that show the same recording, among the snapshot's clips and the new ones together."""
     clips = [*snapshot.manifest.clips, *new.manifest.clips]
-    near = near_identical(np.concatenate([snapshot.frames, new.frames]), [clip.frames for clip in clips])
+    near = find_near_duplicates(np.concatenate([snapshot.frames, new.frames]), [clip.frames for clip in clips])
     by_source: dict[str, list[str]] = {}
     for clip in clips:
         if clip.source_sha256:
             by_source.setdefault(clip.source_sha256, []).append(clip.clip_id)
     pairs = [(clips[twin.first].clip_id, clips[twin.second].clip_id) for twin in near]
-    return joined([*by_source.values(), *pairs, *snapshot.manifest.audit.twins])
+    return merge_groups([*by_source.values(), *pairs, *snapshot.manifest.audit.duplicates])
 
 
 def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:

@@ -182,7 +182,7 @@ def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") ->
     across = run.across_seeds()
     shown = run.of(across.shown)
     crossed = left.protocol == heldout.CROSS_VALIDATION
-    twins = manifest.audit.twins
+    twins = manifest.audit.duplicates
     groups = (shown.folds, f"the {left.folds} folds") if crossed else figures.signer_groups(shown.clips, twins)
     material = Material(clips=shown.clips, inputs=(), manifest=manifest, twins=twins, synonyms=run.synonyms)
     penalty = left.decoder.get("blank_penalty")

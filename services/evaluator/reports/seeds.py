@@ -85,7 +85,7 @@ class HeldOutRun:
     def synonyms(self) -> Mapping[str, frozenset[str]]:
         """See `services.evaluator.reports.statistics.synonyms`."""
         return figures.synonyms(
-            self._manifest.audit.twins, {clip_id: clip.gloss for clip_id, clip in self._clips.items()}
+            self._manifest.audit.duplicates, {clip_id: clip.gloss for clip_id, clip in self._clips.items()}
         )
 
     def across_seeds(self) -> AcrossSeeds:

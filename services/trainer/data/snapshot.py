@@ -196,7 +196,7 @@ class _Corpus:
             if not leaking:
                 return sampled, snapshot
             apart |= leaking
-            twins = snapshot.manifest.audit.recordings
+            twins = snapshot.manifest.audit.all_duplicates
 
     def beside(self, own: Manifest, known: frozenset[str], auxiliary: int) -> Supplement:
         """What this corpus adds to a snapshot that has clips of these ids: see `data.supplement`."""
@@ -236,7 +236,7 @@ def _leaking(manifest: Manifest) -> frozenset[str]:
     """
     splits = {clip.clip_id: clip.split for clip in manifest.clips}
     seen = {one for group in manifest.audit.leaking for one in group if splits[one] in LEARNT}
-    for group in manifest.audit.twins:
+    for group in manifest.audit.duplicates:
         auxiliary = {one for one in group if splits[one] == AUXILIARY}
         if len(auxiliary) < len(group):
             seen |= auxiliary

@@ -4,7 +4,7 @@ Hands that others have extracted from clips that are not to be had any more are 
 held out stays what the run's own corpus holds. Nothing that shows a held-out recording may come in by this door, and
 what shows a recording of the vocabulary not as that of an auxiliary gloss, or it would be told from itself. Twins
 are found within the other corpus, where one extractor made all clips, and carried over by the clips' ids: between
-landmarks of two extractors `signet.datasets.audit` finds none.
+landmarks of two extractors `signet.datasets.duplicates` finds none.
 """
 
 import logging
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from services.trainer.data import gloss_ranking as supply
 from signet.datasets import snapshot as dataset
+from signet.datasets.groups import with_duplicates
 from signet.datasets.snapshot import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, SampledClip
-from signet.datasets.twins import with_twins
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
@@ -75,8 +75,8 @@ def of(
     glosses = glosses.union(_next(usable, glosses, auxiliary - len(own.auxiliary)))
     same = [record for record in records if record.gloss in glosses]
     sampled = {clip.record.clip_id: clip for clip in read(same)}
-    found = dataset.assemble(corpus, sampled.values()).manifest.audit.twins if sampled else ()
-    twins = (*found, *own.audit.recordings)
+    found = dataset.assemble(corpus, sampled.values()).manifest.audit.duplicates if sampled else ()
+    twins = (*found, *own.audit.all_duplicates)
 
     barred = _Recordings.of(held_out, twins)
     # What a corpus holds out of another gloss is what the next run may be judged by.
@@ -119,7 +119,7 @@ class _Recordings:
     @classmethod
     def of(cls, clips: Sequence[DatasetClip | ClipRecord], twins: Sequence[Sequence[str]]) -> "_Recordings":
         """Those of clips, of which these groups of ids show the same."""
-        ids = with_twins((clip.clip_id for clip in clips), twins)
+        ids = with_duplicates((clip.clip_id for clip in clips), twins)
         return cls(frozenset(ids), frozenset(clip.source_sha256 for clip in clips) - {""})
 
     def __contains__(self, record: ClipRecord) -> bool:
@@ -137,5 +137,5 @@ def beside(
         twins: groups of ids that show the same recording.
     """
     signers = {clip.signer for clip in held_out} | {""}
-    barred = with_twins((clip.clip_id for clip in held_out), twins)
+    barred = with_duplicates((clip.clip_id for clip in held_out), twins)
     return tuple(clip for clip in clips if clip.signer not in signers and clip.clip_id not in barred)

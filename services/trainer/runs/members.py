@@ -133,7 +133,7 @@ def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
     divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(manifest.learnt, tuple(val))]
     if config.folds:
-        clips, twins = [*train, *val], manifest.audit.twins
+        clips, twins = [*train, *val], manifest.audit.duplicates
         further = [clip for clip in manifest.learnt if clip.split != TRAIN]
         divided = []
         for ids in signer_folds(clips, config.folds, twins):

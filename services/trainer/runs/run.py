@@ -166,7 +166,7 @@ class _Run:
         found = start.read(self._store, self._config.start_from, self._config.folds)
         if found is None:
             return None
-        found.check(self._config, self._members, self._dataset.manifest.audit.recordings)
+        found.check(self._config, self._members, self._dataset.manifest.audit.all_duplicates)
         return found.forgetful().begin
 
     def _record(self) -> Checkpoints:

@@ -24,8 +24,8 @@ from services.trainer.runs.progress import MemberProgress, load_progress
 from services.trainer.training.masked_prediction import MaskedModel
 from signet import registry
 from signet.datasets import snapshot as datasets
+from signet.datasets.groups import with_duplicates
 from signet.datasets.snapshot import DatasetClip, Manifest
-from signet.datasets.twins import with_twins
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.store import ObjectStore, keys
 
@@ -168,7 +168,7 @@ def _seen(
     people = {clip.signer for clip in learnt} - {""} if signers else set()
     ids = {clip.clip_id for clip in learnt}
     ids |= {clip.clip_id for clip in held_out if clip.source_sha256 in videos}
-    shown = with_twins(ids, twins)
+    shown = with_duplicates(ids, twins)
     return (clip for clip in held_out if clip.clip_id in shown or clip.signer in people)
 
 
@@ -315,7 +315,7 @@ def _start(
         config=config,
         vocabulary=manifest.vocabulary,
         members=tuple(taught),
-        twins=(*manifest.audit.recordings, *(before.twins if before else ())),
+        twins=(*manifest.audit.all_duplicates, *(before.twins if before else ())),
     )
 
 

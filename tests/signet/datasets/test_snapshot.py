@@ -180,7 +180,7 @@ def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip:
     ).manifest.audit
     assert audit.identical == (("1", "2"), ("3", "4"))
     assert audit.near_identical == (("5", "6"),)
-    assert audit.twins == (("1", "2"), ("3", "4"), ("5", "6"))
+    assert audit.duplicates == (("1", "2"), ("3", "4"), ("5", "6"))
     assert audit.multi_label == (("1", "2"), ("3", "4"))
     assert audit.leaking == (("1", "2"), ("5", "6"))
     assert audit.shared_signers == 1
@@ -188,8 +188,10 @@ def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip:
 
 def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
     audit = Audit(identical=(("a", "b"), ("d", "e")), near_identical=(("a", "b", "c"),))
-    assert audit.twins == (("a", "b", "c"), ("d", "e"))
-    assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).twins == (("a", "b"),)
+    assert audit.duplicates == (("a", "b", "c"), ("d", "e"))
+    assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).duplicates == (
+        ("a", "b"),
+    )
 
 
 def test_what_is_assembled_does_not_change_without_a_new_version() -> None:

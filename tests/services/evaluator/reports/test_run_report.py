@@ -85,7 +85,7 @@ def left(snapshot: Dataset, members: Sequence[Member], **changes: Any) -> HeldOu
 
 def crossed(snapshot: Dataset, seeds: Sequence[int] = (0, 1, 2), **how: float) -> list[Member]:
     clips = snapshot.manifest.clips
-    folds = signer_folds(clips, 3, snapshot.manifest.audit.twins)
+    folds = signer_folds(clips, 3, snapshot.manifest.audit.duplicates)
     return [
         said(snapshot, [clip for clip in clips if clip.clip_id in held], fold, seed, **how)
         for seed in seeds

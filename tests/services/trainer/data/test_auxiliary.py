@@ -271,7 +271,7 @@ def test_a_recording_is_followed_through_clips_that_were_left_out(
 
     found = supplemented(store, 2, 2)
     assert [clip.clip_id for clip in found.split(SUPPLEMENT)] == ["yes"]
-    assert ("book-0", "copy", "hidden") in found.manifest.audit.recordings
+    assert ("book-0", "copy", "hidden") in found.manifest.audit.all_duplicates
     assert "hidden" not in {clip.clip_id for clip in found.manifest.clips}
 
 

@@ -236,7 +236,7 @@ def small(store: DirectoryStore) -> Dataset:
 
 
 def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
-    found.check(config, plan(dataset, config), dataset.manifest.audit.recordings)
+    found.check(config, plan(dataset, config), dataset.manifest.audit.all_duplicates)
 
 
 def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:

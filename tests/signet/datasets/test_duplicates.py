@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from signet.datasets.audit import STILL_TWIN_DISTANCE, TWIN_DISTANCE, lay_over, near_identical
+from signet.datasets.duplicates import MAX_DISTANCE, MAX_STILL_DISTANCE, find_near_duplicates, overlay_clips
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, ClipRecord, Landmarks, to_model_input
 
 Frames = npt.NDArray[np.float32]
@@ -58,7 +58,7 @@ class Recording:
 
 
 def found(*clips: Frames) -> list[tuple[int, int]]:
-    twins = near_identical(np.concatenate(clips), [len(clip) for clip in clips])
+    twins = find_near_duplicates(np.concatenate(clips), [len(clip) for clip in clips])
     return [(twin.first, twin.second) for twin in twins]
 
 
@@ -80,7 +80,7 @@ def test_a_recording_is_known_again_among_others(again: dict[str, float]) -> Non
 
 def test_the_shift_says_which_frame_of_one_is_which_of_the_other() -> None:
     clips = [Recording(0).film(), Recording(0).film(start=0.55, frames=25)]
-    (twin,) = near_identical(np.concatenate(clips), [30, 25])
+    (twin,) = find_near_duplicates(np.concatenate(clips), [30, 25])
     assert twin.shift == pytest.approx(-5.5, abs=0.25)
     assert twin.distance < 0.02
 
@@ -93,14 +93,14 @@ def test_another_take_of_the_same_movement_is_no_twin(other: dict[str, float]) -
 def test_hands_without_a_body_and_hands_held_still_are_believed_only_when_they_are_nearly_equal() -> None:
     for recording, with_body in ((Recording(0), False), (Recording(1, size=0.001), True)):
         clip = recording.film(with_body=with_body)
-        overlay = lay_over(clip, recording.film(noise=0.001, with_body=with_body), 0)
-        rougher = lay_over(clip, recording.film(noise=0.005, with_body=with_body), 0)
+        overlay = overlay_clips(clip, recording.film(noise=0.001, with_body=with_body), 0)
+        rougher = overlay_clips(clip, recording.film(noise=0.005, with_body=with_body), 0)
         assert overlay is not None
         assert rougher is not None
-        assert not overlay.sure
-        assert overlay.twins
-        assert STILL_TWIN_DISTANCE < rougher.distance < TWIN_DISTANCE
-        assert not rougher.twins
+        assert not overlay.reliable
+        assert overlay.same_recording
+        assert MAX_STILL_DISTANCE < rougher.distance < MAX_DISTANCE
+        assert not rougher.same_recording
 
 
 def test_clips_in_which_nobody_was_found_are_not_twins_of_one_another() -> None:
@@ -137,7 +137,7 @@ def test_of_real_clips_exactly_the_known_twins_are_found(wlasl: Path) -> None:
         width, height = int(row["width"]), int(row["height"])
         joints[..., [0, 2]] *= width / height
         inputs.append(to_model_input(_landmarks(row["video_id"], joints, float(row["fps"]), width, height)))
-    twins = near_identical(np.concatenate(inputs), [len(one) for one in inputs])
+    twins = find_near_duplicates(np.concatenate(inputs), [len(one) for one in inputs])
     assert {(rows[twin.first]["video_id"], rows[twin.second]["video_id"]) for twin in twins} == {
         ("00633", "64090"), ("05742", "32255"), ("05743", "32257"), ("17721", "17722"), ("24954", "24955"),
         ("26980", "57283"), ("33273", "49181"), ("40118", "40119"), ("57948", "57949"),

@@ -7,7 +7,7 @@ signer are not twins, however alike they are.
 Two steps. *Blocking*: half a second and more of both wrists' path, relative to the shoulders, is a window; every
 fourth window of each clip is compared with all windows of all others, so that a twin is met at whatever shift, and
 nothing depends on where a clip begins. *Comparison*: each pair that met is laid over one another at that shift (to a
-quarter of a frame), moved and scaled to fit, and measured joint by joint (`lay_over`).
+quarter of a frame), moved and scaled to fit, and measured joint by joint (`overlay_clips`).
 
 Distances of the pairs that met, in shoulder widths; | is the limit that they are judged by:
 
@@ -39,8 +39,8 @@ Indices = npt.NDArray[np.int_]
 # Shoulder widths; see the histograms above. With a body to fit them by and hands that move, two takes of one sign by
 # one signer are not nearer than 0.038. Of still hands, and of hands without a body, other handshapes of one spelling
 # lesson come as near as 0.016, and the same recording is mostly within 0.005.
-TWIN_DISTANCE = 0.037
-STILL_TWIN_DISTANCE = 0.012
+MAX_DISTANCE = 0.037
+MAX_STILL_DISTANCE = 0.012
 
 # MediaPipe pose: nose, shoulders, elbows, wrists. The legs and the face's other points say nothing about a sign.
 _NOSE, _SHOULDERS, _ELBOWS, _WRISTS = (0,), (11, 12), (13, 14), (15, 16)
@@ -91,13 +91,13 @@ _LEAST_PRESENT = 3
 
 
 @dataclass(frozen=True)
-class Twin:
+class DuplicatePair:
     """Two clips that show the same recording.
 
     Attributes:
         first: index of one clip.
         second: index of the other; more than `first`.
-        distance: see `lay_over`.
+        distance: see `overlay_clips`.
         shift: frame t of `first` shows what frame t + shift of `second` shows.
     """
 
@@ -112,22 +112,22 @@ class Overlay:
     """Two clips, laid over one another as well as they can be.
 
     Attributes:
-        distance: how far apart corresponding joints are, in shoulder widths; see `lay_over`.
+        distance: how far apart corresponding joints are, in shoulder widths; see `overlay_clips`.
         shift: in frames.
-        sure: whether there is enough to go by: a body, and hands that move.
+        reliable: whether there is enough to go by: a body, and hands that move.
     """
 
     distance: float
     shift: float
-    sure: bool
+    reliable: bool
 
     @property
-    def twins(self) -> bool:
+    def same_recording(self) -> bool:
         """Whether both show the same recording."""
-        return self.distance <= (TWIN_DISTANCE if self.sure else STILL_TWIN_DISTANCE)
+        return self.distance <= (MAX_DISTANCE if self.reliable else MAX_STILL_DISTANCE)
 
 
-def near_identical(frames: Frames, lengths: Sequence[int]) -> list[Twin]:
+def find_near_duplicates(frames: Frames, lengths: Sequence[int]) -> list[DuplicatePair]:
     """All pairs of clips that show the same recording, by their landmarks.
 
     Clips with equal frames are found too, at distance 0, each with the first of its kind.
@@ -148,16 +148,16 @@ def near_identical(frames: Frames, lengths: Sequence[int]) -> list[Twin]:
             continue  # nothing was found in it, and so nothing is known of it
         first = first_of.setdefault(np.ascontiguousarray(clip).tobytes(), index)
         if first != index:
-            twins.append(Twin(first, index, 0.0, 0.0))
+            twins.append(DuplicatePair(first, index, 0.0, 0.0))
     kept = np.array(sorted(first_of.values()), int)
     for a, b, shift in _candidates(frames, starts, np.asarray(lengths), kept):
-        overlay = lay_over(clips[a], clips[b], shift)
-        if overlay is not None and overlay.twins:
-            twins.append(Twin(a, b, overlay.distance, overlay.shift))
+        overlay = overlay_clips(clips[a], clips[b], shift)
+        if overlay is not None and overlay.same_recording:
+            twins.append(DuplicatePair(a, b, overlay.distance, overlay.shift))
     return sorted(twins, key=lambda twin: (twin.first, twin.second))
 
 
-def lay_over(p: Frames, q: Frames, shift: int) -> Overlay | None:
+def overlay_clips(p: Frames, q: Frames, shift: int) -> Overlay | None:
     """Lay one clip over another near a shift, and measure how far apart they are, in shoulder widths.
 
     At each quarter of a frame within three quarters of the shift, q's joints are moved and scaled to fit p's by least

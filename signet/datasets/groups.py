@@ -1,9 +1,9 @@
-"""Groups of clips that show the same recording, by clip id. `signet.datasets.audit` finds them by landmarks."""
+"""Groups of clips that show the same recording, by clip id. `signet.datasets.duplicates` finds them by landmarks."""
 
 from collections.abc import Iterable, Sequence
 
 
-def joined(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def merge_groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Groups that share a clip made one, each sorted, and the groups by their first clip; no group of one."""
     parent: dict[str, str] = {}
 
@@ -22,7 +22,7 @@ def joined(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in sorted(members.values()))
 
 
-def with_twins(ids: Iterable[str], groups: Iterable[Sequence[str]]) -> frozenset[str]:
+def with_duplicates(ids: Iterable[str], groups: Iterable[Sequence[str]]) -> frozenset[str]:
     """These clips and all that show what one of them does; groups that share a clip count as one."""
     given = frozenset(ids)
-    return given.union(*(group for group in joined(groups) if not given.isdisjoint(group)))
+    return given.union(*(group for group in merge_groups(groups) if not given.isdisjoint(group)))
