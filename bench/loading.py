@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.trainer.data import snapshot
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import Dataset, SampledClip
+from signet.datasets.snapshot import Dataset, SampledClip, assemble_snapshot, load_snapshot, publish_snapshot
 from signet.landmarks import INSTANTS, JOINTS, ClipRecord
 from signet.store import DirectoryStore, StoreSettings, open_store
 
@@ -45,7 +44,7 @@ def made_up(clips: int = CLIPS) -> Dataset:
     """A snapshot of so many clips, of pose and hands."""
     random = np.random.default_rng(0)
     instants = random.normal(0.5, 0.1, size=(_FRAMES, INSTANTS, JOINTS, 3)).astype(np.float32)
-    return dataset.assemble(
+    return assemble_snapshot(
         "made-up",
         [
             SampledClip(
@@ -67,8 +66,8 @@ def loading(clips: int = CLIPS) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         store = DirectoryStore(Path(folder))
         made = made_up(clips)
-        dataset.publish(store, made)
-        return _row("load a snapshot", lambda: dataset.load(store, made.manifest.name, made.manifest.version), _TIMES)
+        publish_snapshot(store, made)
+        return _row("load a snapshot", lambda: load_snapshot(store, made.manifest.name, made.manifest.version), _TIMES)
 
 
 def _row(what: str, load: Callable[[], Dataset], times: int) -> Row:

@@ -23,9 +23,9 @@ from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.dataset/1"
 
-# Raise this number when `assemble` gives another manifest or other frames for the same clips: when sampling, the search
-# for duplicates (`signet.datasets.duplicates`, `signet.datasets.groups`) or the audit change. Snapshots that were noted
-# under an older number are made again.
+# Raise this number when `assemble_snapshot` gives another manifest or other frames for the same clips: when sampling,
+# the search for duplicates (`signet.datasets.duplicates`, `signet.datasets.groups`) or the audit change. Snapshots that
+# were noted under an older number are made again.
 ASSEMBLY_VERSION = 1
 
 TRAIN, VAL = "train", "val"
@@ -200,12 +200,14 @@ class SampledClip:
     instants: npt.NDArray[np.float32]
 
 
-def build(name: str, sources: Iterable[SourceClip]) -> Dataset:
+def build_snapshot(name: str, sources: Iterable[SourceClip]) -> Dataset:
     """Make a snapshot of these clips, in the order of their ids; at least one."""
-    return assemble(name, [source.sampled() for source in sources])
+    return assemble_snapshot(name, [source.sampled() for source in sources])
 
 
-def assemble(name: str, sampled: Iterable[SampledClip], known_duplicates: Iterable[Sequence[str]] = ()) -> Dataset:
+def assemble_snapshot(
+    name: str, sampled: Iterable[SampledClip], known_duplicates: Iterable[Sequence[str]] = ()
+) -> Dataset:
     """Make a snapshot of these clips, in the order of their ids; at least one that is no supplement.
 
     Args:
@@ -266,7 +268,7 @@ def assemble(name: str, sampled: Iterable[SampledClip], known_duplicates: Iterab
     return Dataset(manifest, shard)
 
 
-def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
+def publish_snapshot(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
     """Store a snapshot: its frames first, its manifest last.
 
     Args:
@@ -288,7 +290,7 @@ def publish(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> No
         return  # another run made the very same snapshot meanwhile
 
 
-def read_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
+def read_snapshot_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
     """What a snapshot is, without its frames.
 
     Raises:
@@ -304,14 +306,14 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
         raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({error.error_count()} faults).") from error
 
 
-def load(store: ObjectStore, name: str, version: str) -> Dataset:
+def load_snapshot(store: ObjectStore, name: str, version: str) -> Dataset:
     """Read a snapshot back; its frames are mapped from a file of this machine, which is fetched if it is not there.
 
     Raises:
         NotFound: there is none of this name and version.
         DataLoss: its frames are not those that its manifest names.
     """
-    manifest = read_manifest(store, name, version)
+    manifest = read_snapshot_manifest(store, name, version)
     try:
         return Dataset(manifest, _decode(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256)))
     except (DataLoss, NotFound) as error:

@@ -13,10 +13,9 @@ from services.evaluator.reports.report import LeftOut
 from services.evaluator.reports.statistics import synonyms
 from signet import landmarks
 from signet.datasets import corpus
-from signet.datasets import snapshot as dataset
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
-from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, SourceClip
+from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, SourceClip, assemble_snapshot
 from signet.errors import Conflict, InvalidInput
 from signet.store import ObjectStore, keys
 
@@ -108,7 +107,7 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
                 "extractor, into a corpus of another name, and train again."
             )
         sampled = list(readers.map(lambda record: _read(store, manifest.corpus, record.clip_id), wanted))
-    new = dataset.assemble(manifest.corpus, sampled)
+    new = assemble_snapshot(manifest.corpus, sampled)
     twins = _twins(snapshot, new)
     glosses = {clip.clip_id: clip.gloss for clip in (*manifest.clips, *new.manifest.clips)}
     training = {clip.clip_id for clip in manifest.learnt}

@@ -29,7 +29,7 @@ from services.evaluator.reports.seeds import HeldOutRun
 from services.evaluator.reports.statistics import Answers
 from services.evaluator.serving.loaded_model import LoadedModel
 from signet import __version__, heldout, registry
-from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import Manifest, load_snapshot, read_snapshot_manifest
 from signet.errors import DataLoss
 from signet.store import ObjectStore
 
@@ -91,7 +91,7 @@ def evaluate(
     version = registry.resolve(store, model_name, model_version)
     model = LoadedModel.load(store, model_name, version, threads)
     card = model.card
-    snapshot = dataset.load(store, card.dataset_name, card.dataset_version)
+    snapshot = load_snapshot(store, card.dataset_name, card.dataset_version)
     _check_vocabulary(f"model {model.name}", model.vocabulary, snapshot.manifest)
     material = of_split(store, snapshot, split)
     loaded = time.perf_counter()
@@ -175,7 +175,7 @@ def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") ->
     """
     started = time.perf_counter()
     left = heldout.read(store, run_id)
-    manifest = dataset.read_manifest(store, left.dataset_name, left.dataset_version)
+    manifest = read_snapshot_manifest(store, left.dataset_name, left.dataset_version)
     _check_vocabulary(f"run {run_id}", left.vocabulary, manifest)
     loaded = time.perf_counter()
     run = HeldOutRun(left, manifest)
@@ -289,7 +289,7 @@ def _keep(store: ObjectStore, report: Report) -> str:
     return html
 
 
-def _check_vocabulary(what: str, vocabulary: tuple[str, ...], manifest: dataset.Manifest) -> None:
+def _check_vocabulary(what: str, vocabulary: tuple[str, ...], manifest: Manifest) -> None:
     if manifest.vocabulary != vocabulary:
         raise DataLoss(
             f"{what} and its dataset {manifest.name}/{manifest.version} do not agree on the vocabulary. Train again."

@@ -16,8 +16,20 @@ from services.trainer.data import gloss_ranking as supply
 from services.trainer.data import supplement as supplements
 from services.trainer.data.supplement import Supplement
 from signet import landmarks
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import AUXILIARY, LEARNT, TRAIN, VAL, Dataset, Manifest, SampledClip, SourceClip
+from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.snapshot import (
+    AUXILIARY,
+    LEARNT,
+    TRAIN,
+    VAL,
+    Dataset,
+    Manifest,
+    SampledClip,
+    SourceClip,
+    assemble_snapshot,
+    load_snapshot,
+    publish_snapshot,
+)
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectInfo, ObjectStore, keys
@@ -76,7 +88,7 @@ def take(
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
         try:
-            return _told(dataset.load(store, corpus, version), choice)
+            return _told(load_snapshot(store, corpus, version), choice)
         except NotFound:
             _log.info("dataset %s/%s was deleted; making it again", corpus, version)
         except DataLoss as error:
@@ -88,8 +100,8 @@ def take(
         if supplement:
             more = _Corpus(store, supplement, [info.key for info in added], readers)
             further = more.beside(snapshot.manifest, found.ids, auxiliary_glosses)
-            snapshot = dataset.assemble(corpus, [*chosen, *further.clips], further.twins)
-    dataset.publish(store, snapshot, repair=damaged)
+            snapshot = assemble_snapshot(corpus, [*chosen, *further.clips], further.twins)
+    publish_snapshot(store, snapshot, repair=damaged)
     store.cache.note(cache_key, snapshot.manifest.version)
     return _told(snapshot, choice)
 
@@ -189,7 +201,7 @@ class _Corpus:
             chosen = choose(self.records, choice, apart)
             self._check(chosen)
             sampled = [replace(one, record=record) for one, record in zip(self.read(chosen), chosen, strict=True)]
-            snapshot = dataset.assemble(self._name, sampled, twins)
+            snapshot = assemble_snapshot(self._name, sampled, twins)
             # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
             # chosen, and have twins of their own.
             leaking = _leaking(snapshot.manifest)
@@ -249,7 +261,7 @@ def _snapshot_cache_key(store: ObjectStore, stored: Sequence[ObjectInfo], choice
     It covers everything that decides the snapshot: the rules' versions, the choice, and each clip's key, size and etag.
     """
     listing = [[info.key, info.size, info.etag] for info in stored]
-    parts = [CHOICE_VERSION, dataset.ASSEMBLY_VERSION, store.url, *astuple(choice), listing]
+    parts = [CHOICE_VERSION, dataset_snapshot.ASSEMBLY_VERSION, store.url, *astuple(choice), listing]
     return f"snapshot-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
 

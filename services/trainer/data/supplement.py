@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from services.trainer.data import gloss_ranking as supply
-from signet.datasets import snapshot as dataset
 from signet.datasets.groups import with_duplicates
-from signet.datasets.snapshot import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, SampledClip
+from signet.datasets.snapshot import LEARNT, SUPPLEMENT, TRAIN, DatasetClip, Manifest, SampledClip, assemble_snapshot
 from signet.errors import NotReady
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore
@@ -75,7 +74,7 @@ def of(
     glosses = glosses.union(_next(usable, glosses, auxiliary - len(own.auxiliary)))
     same = [record for record in records if record.gloss in glosses]
     sampled = {clip.record.clip_id: clip for clip in read(same)}
-    found = dataset.assemble(corpus, sampled.values()).manifest.audit.duplicates if sampled else ()
+    found = assemble_snapshot(corpus, sampled.values()).manifest.audit.duplicates if sampled else ()
     twins = (*found, *own.audit.all_duplicates)
 
     barred = _Recordings.of(held_out, twins)

@@ -34,8 +34,7 @@ from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import resolve_device
 from services.trainer.training import distributed
 from signet import heldout
-from signet.datasets import snapshot as datasets
-from signet.datasets.snapshot import TRAIN, VAL
+from signet.datasets.snapshot import TRAIN, VAL, load_snapshot
 from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.store import ObjectStore, keys
@@ -132,7 +131,7 @@ class _Run:
                 told.auxiliary_glosses,
             )
         else:
-            self._dataset = datasets.load(self._store, self._before.dataset_name, self._before.dataset_version)
+            self._dataset = load_snapshot(self._store, self._before.dataset_name, self._before.dataset_version)
             if self._dataset.manifest.unlike:
                 raise NotReady(
                     f"run {self._run_id} cannot go on: {self._dataset.manifest.unlike}. Nobody could serve its model. "

@@ -23,9 +23,8 @@ from services.trainer.runs.members import Member, plan_of
 from services.trainer.runs.progress import MemberProgress, load_progress
 from services.trainer.training.masked_prediction import MaskedModel
 from signet import registry
-from signet.datasets import snapshot as datasets
 from signet.datasets.groups import with_duplicates
-from signet.datasets.snapshot import DatasetClip, Manifest
+from signet.datasets.snapshot import DatasetClip, Manifest, read_snapshot_manifest
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.store import ObjectStore, keys
 
@@ -275,7 +274,7 @@ def _of_run(store: ObjectStore, run_id: str, folds: int) -> Start:
                 else f"Go on with it (`signet train --resume {run_id}`)."
             )
         )
-    manifest = datasets.read_manifest(store, progress.dataset_name, progress.dataset_version)
+    manifest = read_snapshot_manifest(store, progress.dataset_name, progress.dataset_version)
     return _start(store, run_id, config, manifest, kept)
 
 
@@ -296,7 +295,7 @@ def _weights(store: ObjectStore, run_id: str, member: MemberProgress, members: i
 def _of_model(store: ObjectStore, name: str) -> Start:
     model, _, version = name.partition("@")
     card = registry.read_card(store, model, version)
-    manifest = datasets.read_manifest(store, card.dataset_name, card.dataset_version)
+    manifest = read_snapshot_manifest(store, card.dataset_name, card.dataset_version)
     config = _config(card.config, f"model {name}")
     return _start(store, name, config, manifest, [(registry.read_file(store, card, WEIGHTS), card.selected_on)])
 

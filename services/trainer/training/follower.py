@@ -6,7 +6,7 @@ from services.trainer.runtime.devices import resolve_device
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.distributed import Ranks
 from services.trainer.training.loop import Training
-from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import load_snapshot
 from signet.rpc.gpu import Nvml
 from signet.store import ObjectStore
 
@@ -26,7 +26,7 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
         task, state = ranks.received()
         config = TrainConfig.model_validate_json(task.config)
         device = resolve_device("cpu" if config.device == "cpu" else "auto")
-        snapshot = dataset.load(store, task.dataset_name, task.dataset_version)
+        snapshot = load_snapshot(store, task.dataset_name, task.dataset_version)
         clips = {clip.clip_id: clip for clip in snapshot.manifest.clips}
         callbacks = TrainingCallbacks()
         training = Training(

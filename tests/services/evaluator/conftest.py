@@ -11,8 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks, registry
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import Dataset, SourceClip
+from signet.datasets.snapshot import Dataset, SourceClip, build_snapshot, publish_snapshot
 from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, SMOOTHING_SECONDS, ClipRecord, Landmarks
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore
@@ -136,8 +135,8 @@ class World:
     def snapshot(self, clips: Sequence[Landmarks]) -> Dataset:
         """Publish a dataset snapshot."""
         sources = [SourceClip(clip, hashlib.sha256(landmarks.dump(clip)).hexdigest()) for clip in clips]
-        made = dataset.build("made", sources)
-        dataset.publish(self.store, made)
+        made = build_snapshot("made", sources)
+        publish_snapshot(self.store, made)
         return made
 
     def card(self, snapshot: Dataset, graph: bytes, **changes: object) -> ModelCard:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from services.trainer.data import snapshot as chosen_clips
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import Dataset, SourceClip
+from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.snapshot import Dataset, SourceClip, assemble_snapshot
 from signet.landmarks import JOINTS, LEFT_HAND, PARTS, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
 from signet.store import ObjectStore, keys
 
@@ -117,10 +117,10 @@ def describe(made: Dataset) -> dict[str, object]:
 
 
 def describe_assembly() -> dict[str, object]:
-    """What `dataset.assemble` makes of the whole corpus, with a known duplicate that is not in it."""
+    """What `assemble_snapshot` makes of the whole corpus, with a known duplicate that is not in it."""
     sources = [SourceClip(clip, clip.record.source_sha256) for clip in golden_clips() if clip.record.gloss]
     sampled = [source.sampled() for source in sources]
-    return describe(dataset.assemble("golden", sampled, [("elsewhere", "group-a", "nowhere")]))
+    return describe(assemble_snapshot("golden", sampled, [("elsewhere", "group-a", "nowhere")]))
 
 
 CHOICES = ((0, 0), (2, 0), (3, 2))
@@ -141,7 +141,7 @@ def describe_choices(store: ObjectStore) -> dict[str, object]:
 
 def assembly_file() -> Path:
     """The golden file of the current `ASSEMBLY_VERSION`."""
-    return GOLDEN / f"assembly-{dataset.ASSEMBLY_VERSION}.json"
+    return GOLDEN / f"assembly-{dataset_snapshot.ASSEMBLY_VERSION}.json"
 
 
 def choice_file() -> Path:

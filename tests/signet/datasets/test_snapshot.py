@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 import safetensors.numpy
 
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import Audit, SourceClip
+from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.snapshot import Audit, SourceClip, build_snapshot, load_snapshot, publish_snapshot
 from signet.errors import DataLoss, NotFound
 from signet.landmarks import dump, to_instants, to_model_input
 from signet.store import DirectoryStore, ObjectStore, keys
@@ -34,7 +34,7 @@ def sources(make_clip: MakeClip) -> list[SourceClip]:
 
 
 def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceClip]) -> None:
-    made = dataset.build("wlasl", sources)
+    made = build_snapshot("wlasl", sources)
     assert made.manifest.vocabulary == ("book", "drink")
     assert not made.manifest.unlike
     assert [clip.clip_id for clip in made.manifest.clips] == ["1", "2", "3"]
@@ -47,12 +47,15 @@ def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceCl
 
 
 def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[SourceClip]) -> None:
-    version = dataset.build("wlasl", sources).manifest.version
-    assert dataset.build("other", sources[::-1]).manifest.version == version
+    version = build_snapshot("wlasl", sources).manifest.version
+    assert build_snapshot("other", sources[::-1]).manifest.version == version
 
 
 def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: list[SourceClip]) -> None:
-    versions = {dataset.build("wlasl", sources).manifest.version, dataset.build("wlasl", sources[:-1]).manifest.version}
+    versions = {
+        build_snapshot("wlasl", sources).manifest.version,
+        build_snapshot("wlasl", sources[:-1]).manifest.version,
+    }
     for change in (
         {"gloss": "computer"},
         {"split": "train"},
@@ -61,15 +64,15 @@ def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: 
     ):
         arguments = {"gloss": "book", "split": "val", "frames": 45, "signer": "2", "source_sha256": SHA["b"]} | change
         changed = _source(make_clip, "3", **arguments)  # type: ignore[arg-type]
-        versions.add(dataset.build("wlasl", [changed, *sources[1:]]).manifest.version)
+        versions.add(build_snapshot("wlasl", [changed, *sources[1:]]).manifest.version)
     assert len(versions) == 6
 
 
 def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sources: list[SourceClip]) -> None:
-    made = dataset.build("wlasl", sources)
-    dataset.publish(object_store, made)
-    dataset.publish(object_store, made)
-    back = dataset.load(object_store, "wlasl", made.manifest.version)
+    made = build_snapshot("wlasl", sources)
+    publish_snapshot(object_store, made)
+    publish_snapshot(object_store, made)
+    back = load_snapshot(object_store, "wlasl", made.manifest.version)
     assert back.manifest == made.manifest
     assert np.array_equal(back.instants, made.instants, equal_nan=True)
 
@@ -77,8 +80,8 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
 def test_a_shard_is_what_safetensors_itself_would_write(
     directory_store: DirectoryStore, sources: list[SourceClip]
 ) -> None:
-    made = dataset.build("wlasl", sources)
-    dataset.publish(directory_store, made)
+    made = build_snapshot("wlasl", sources)
+    publish_snapshot(directory_store, made)
     shard = directory_store.get(keys.dataset_shard("wlasl", made.manifest.version))
     assert shard == safetensors.numpy.save({"frames": made.instants})
 
@@ -86,13 +89,13 @@ def test_a_shard_is_what_safetensors_itself_would_write(
 def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
     directory_store: DirectoryStore, sources: list[SourceClip]
 ) -> None:
-    made = dataset.build("wlasl", sources)
+    made = build_snapshot("wlasl", sources)
     frames = np.ascontiguousarray(made.frames)
     shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": frames}, {"by": "somebody"})
     manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
     directory_store.put(keys.dataset_shard("wlasl", "v"), shard)
     directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
-    back = dataset.load(directory_store, "wlasl", "v")
+    back = load_snapshot(directory_store, "wlasl", "v")
     assert np.array_equal(back.frames, frames, equal_nan=True)
     assert back.instants.shape[1] == 1
 
@@ -100,10 +103,10 @@ def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
 def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
     object_store: ObjectStore, sources: list[SourceClip]
 ) -> None:
-    made = dataset.build("wlasl", sources)
-    dataset.publish(object_store, made)
-    dataset.load(object_store, "wlasl", made.manifest.version).instants[:] = 0
-    again = dataset.load(object_store, "wlasl", made.manifest.version)
+    made = build_snapshot("wlasl", sources)
+    publish_snapshot(object_store, made)
+    load_snapshot(object_store, "wlasl", made.manifest.version).instants[:] = 0
+    again = load_snapshot(object_store, "wlasl", made.manifest.version)
     assert np.array_equal(again.instants, made.instants, equal_nan=True)
 
 
@@ -121,51 +124,51 @@ def test_a_shard_of_something_else_is_data_loss(
     directory_store: DirectoryStore, sources: list[SourceClip], tensors: dict[str, npt.NDArray[np.generic]]
 ) -> None:
     shard = safetensors.numpy.save(tensors)
-    manifest = dataset.build("wlasl", sources).manifest
+    manifest = build_snapshot("wlasl", sources).manifest
     manifest = manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
     directory_store.put(keys.dataset_shard("wlasl", "v"), shard)
     directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
     with pytest.raises(DataLoss, match="cannot be read"):
-        dataset.load(directory_store, "wlasl", "v")
+        load_snapshot(directory_store, "wlasl", "v")
 
 
 def test_a_snapshot_that_is_not_there_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no dataset 'wlasl' of version '0123'"):
-        dataset.load(directory_store, "wlasl", "0123")
+        load_snapshot(directory_store, "wlasl", "0123")
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 def test_damaged_frames_are_never_trained_on(
     directory_store: DirectoryStore, sources: list[SourceClip], damage: bytes | None
 ) -> None:
-    made = dataset.build("wlasl", sources)
-    dataset.publish(directory_store, made)
+    made = build_snapshot("wlasl", sources)
+    publish_snapshot(directory_store, made)
     key = keys.dataset_shard("wlasl", made.manifest.version)
     whole = bytearray(directory_store.get(key))
     whole[-1] ^= 1
     directory_store.put(key, bytes(whole) if damage is None else damage)
     with pytest.raises(DataLoss, match="damaged"):
-        dataset.load(directory_store, "wlasl", made.manifest.version)
+        load_snapshot(directory_store, "wlasl", made.manifest.version)
 
 
 def test_a_damaged_manifest_is_data_loss(directory_store: DirectoryStore) -> None:
     directory_store.put(keys.dataset_manifest("wlasl", "v"), b'{"schema": "signet.dataset/1"}')
     with pytest.raises(DataLoss, match="not a dataset manifest"):
-        dataset.load(directory_store, "wlasl", "v")
+        load_snapshot(directory_store, "wlasl", "v")
 
 
 def test_a_snapshot_is_complete_only_with_its_manifest(
     directory_store: DirectoryStore, sources: list[SourceClip]
 ) -> None:
-    made = dataset.build("wlasl", sources)
-    dataset.publish(directory_store, made)
+    made = build_snapshot("wlasl", sources)
+    publish_snapshot(directory_store, made)
     directory_store.delete(keys.dataset_manifest("wlasl", made.manifest.version))
     with pytest.raises(NotFound):
-        dataset.load(directory_store, "wlasl", made.manifest.version)
+        load_snapshot(directory_store, "wlasl", made.manifest.version)
 
 
 def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
-    audit = dataset.build(
+    audit = build_snapshot(
         "wlasl",
         [
             _source(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"], slope=0.1),
@@ -203,7 +206,7 @@ def test_what_is_assembled_does_not_change_without_a_new_version() -> None:
 
 
 def test_the_golden_corpus_has_duplicates_on_both_sides_of_each_limit() -> None:
-    audit = dataset.Audit.model_validate(golden_corpus.describe_assembly()["manifest"]["audit"])  # type: ignore[index]
+    audit = Audit.model_validate(golden_corpus.describe_assembly()["manifest"]["audit"])  # type: ignore[index]
     pairs = [group for group in audit.near_identical if group[0].startswith(("moving", "still"))]
     assert [len([1 for group in pairs if group[0].startswith(kind)]) for kind in ("moving", "still")] == [3, 3]
     assert ("group-a", "group-b", "group-c") in audit.near_identical
@@ -214,6 +217,6 @@ def test_the_golden_corpus_has_duplicates_on_both_sides_of_each_limit() -> None:
 def test_clips_that_are_assembled_by_other_rules_are_another_version(
     sources: list[SourceClip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = dataset.build("wlasl", sources).manifest.version
-    monkeypatch.setattr(dataset, "ASSEMBLY_VERSION", dataset.ASSEMBLY_VERSION + 1)
-    assert dataset.build("wlasl", sources).manifest.version != before
+    before = build_snapshot("wlasl", sources).manifest.version
+    monkeypatch.setattr(dataset_snapshot, "ASSEMBLY_VERSION", dataset_snapshot.ASSEMBLY_VERSION + 1)
+    assert build_snapshot("wlasl", sources).manifest.version != before

@@ -17,8 +17,7 @@ from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress,
 from services.trainer.runs.result import Result
 from services.trainer.training.epoch import Epoch
 from signet import heldout
-from signet.datasets import snapshot as datasets
-from signet.datasets.snapshot import Dataset, DatasetClip
+from signet.datasets.snapshot import Dataset, DatasetClip, load_snapshot
 from signet.errors import DataLoss, NotFound, NotReady
 from signet.heldout import HeldOut
 from signet.store import ObjectStore, keys
@@ -242,7 +241,7 @@ class _Reader:
         else:
             return None
         try:
-            return datasets.load(self.store, name, version)
+            return load_snapshot(self.store, name, version)
         except (NotFound, DataLoss) as error:
             self.missing.append(f"The clips themselves are not there, so there are no alignment strips: {error}")
             return None

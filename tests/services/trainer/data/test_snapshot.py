@@ -11,7 +11,8 @@ import pytest
 
 from services.trainer.data import snapshot
 from services.trainer.data.snapshot import Choice
-from signet.datasets import snapshot as dataset
+from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.snapshot import load_snapshot
 from signet.errors import Conflict, NotReady
 from signet.landmarks import Landmarks, dump, load
 from signet.store import DirectoryStore, ObjectInfo, ObjectStore, keys
@@ -22,7 +23,7 @@ from tests.signet.datasets import golden_corpus
 def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_store: ObjectStore, fill: Fill) -> None:
     first = snapshot.take(fill(object_store), "wlasl", 0, 0)
     again = snapshot.take(object_store, "wlasl", 0, 0)
-    stored = dataset.load(object_store, "wlasl", first.manifest.version)
+    stored = load_snapshot(object_store, "wlasl", first.manifest.version)
     assert first.manifest == again.manifest == stored.manifest
     assert (len(first.split("train")), len(first.split("val"))) == (18, 6)
 
@@ -102,7 +103,7 @@ def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
         watched.put(key, damage)
     again = snapshot.take(watched, "wlasl", 0, 0)
     assert again.manifest == first.manifest
-    back = dataset.load(watched, "wlasl", first.manifest.version)
+    back = load_snapshot(watched, "wlasl", first.manifest.version)
     assert np.array_equal(back.frames, first.frames, equal_nan=True)
 
 
@@ -180,7 +181,9 @@ def test_which_clips_are_chosen_does_not_change_without_a_new_version(directory_
 
 
 @pytest.mark.parametrize(
-    ("module", "version"), [(snapshot, "CHOICE_VERSION"), (dataset, "ASSEMBLY_VERSION")], ids=["choice", "assembly"]
+    ("module", "version"),
+    [(snapshot, "CHOICE_VERSION"), (dataset_snapshot, "ASSEMBLY_VERSION")],
+    ids=["choice", "assembly"],
 )
 def test_a_snapshot_that_was_made_by_other_rules_is_made_again(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, module: ModuleType, version: str

@@ -9,8 +9,7 @@ from services.trainer.data import snapshot
 from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.members import plan
 from services.trainer.runs.run import new_run_id, run
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import SUPPLEMENT, Dataset
+from signet.datasets.snapshot import SUPPLEMENT, Dataset, load_snapshot
 from signet.errors import Conflict, NotReady
 from signet.landmarks import Landmarks, dump
 from signet.store import DirectoryStore, keys
@@ -61,7 +60,7 @@ def test_training_clips_that_the_corpus_lacks_are_added(store: DirectoryStore, k
     assert (found.manifest.corpus, found.manifest.supplement) == ("wlasl", OTHER)
     assert found.manifest.extractor == alone.manifest.extractor
     assert found.manifest.version != alone.manifest.version
-    assert dataset.load(store, "wlasl", found.manifest.version).manifest == found.manifest
+    assert load_snapshot(store, "wlasl", found.manifest.version).manifest == found.manifest
     assert not found.manifest.audit.leaking
 
 

@@ -16,8 +16,7 @@ from services.trainer.runs.members import Abandoned, plan
 from services.trainer.runs.messages import end_messages
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import Start, Taught
-from signet.datasets import snapshot as datasets
-from signet.datasets.snapshot import Dataset, DatasetClip, SourceClip
+from signet.datasets.snapshot import Dataset, DatasetClip, SourceClip, build_snapshot
 from signet.errors import InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.landmarks import dump as dump_clip
 from signet.store import DirectoryStore, keys
@@ -91,7 +90,7 @@ def other_corpus(store: DirectoryStore, corpus: str = "other", first: int = 500)
     ]
     for clip in clips:
         store.create(keys.clip(corpus, clip.record.clip_id), dump_clip(clip))
-    return datasets.build(corpus, [SourceClip(clip, clip.record.source_sha256) for clip in clips])
+    return build_snapshot(corpus, [SourceClip(clip, clip.record.source_sha256) for clip in clips])
 
 
 def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fill: Fill) -> None:

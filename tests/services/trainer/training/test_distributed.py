@@ -14,8 +14,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.loop import Training
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import AUXILIARY, Dataset, SourceClip
+from signet.datasets.snapshot import AUXILIARY, Dataset, SourceClip, build_snapshot, publish_snapshot
 from signet.landmarks import Landmarks
 from signet.store import DirectoryStore
 
@@ -30,7 +29,7 @@ from services.trainer.training import distributed
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.follower import follow
 from services.trainer.training.loop import Training
-from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import load_snapshot
 from signet.errors import SignetError
 from signet.store import StoreSettings, open_store
 
@@ -53,7 +52,7 @@ try:
         else:
             for stop in (2, 6):
                 given = TrainConfig.model_validate_json(config)
-                training = Training(dataset.load(store, "wlasl", version), given, torch.device("cpu"))
+                training = Training(load_snapshot(store, "wlasl", version), given, torch.device("cpu"))
                 losses = []
                 for epoch in training.epochs():
                     losses.append(epoch.train_loss)
@@ -80,7 +79,7 @@ def start(rank: int, port: int, *arguments: str) -> "subprocess.Popen[str]":
 def both(tmp_path: Path, small_dataset: Dataset, dies: str) -> list[tuple[int | None, str, str]]:
     """How two ranks ended: status, output, errors."""
     store = DirectoryStore(tmp_path)
-    dataset.publish(store, small_dataset)
+    publish_snapshot(store, small_dataset)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -97,7 +96,7 @@ def both(tmp_path: Path, small_dataset: Dataset, dies: str) -> list[tuple[int | 
 @pytest.fixture
 def with_auxiliary(clips: list[Landmarks]) -> Dataset:
     """The small corpus, one of whose glosses is told apart in training only."""
-    return dataset.build(
+    return build_snapshot(
         "wlasl",
         [
             SourceClip(replace(clip, record=clip.record.model_copy(update=told)), clip.record.source_sha256)

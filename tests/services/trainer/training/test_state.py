@@ -12,8 +12,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
-from signet.datasets import snapshot as dataset
-from signet.datasets.snapshot import Dataset
+from signet.datasets.snapshot import Dataset, publish_snapshot
 from signet.errors import DataLoss, InvalidInput, SignetError
 from signet.store import DirectoryStore
 
@@ -37,7 +36,7 @@ import hashlib, json, os, pathlib, signal, sys
 import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.loop import Training
-from signet.datasets import snapshot as dataset
+from signet.datasets.snapshot import load_snapshot
 from signet.store import DirectoryStore
 
 torch.set_num_threads(1)
@@ -50,7 +49,7 @@ def count():
     if counted == batches:
         os.kill(os.getpid(), signal.SIGKILL)
 
-snapshot = dataset.load(DirectoryStore(folder), "wlasl", version)
+snapshot = load_snapshot(DirectoryStore(folder), "wlasl", version)
 config = TrainConfig.model_validate_json(config)
 training = Training(snapshot, config, torch.device("cpu"), between_batches=count)
 if kept.exists():
@@ -81,7 +80,7 @@ def begun(small_dataset: Dataset, epochs: int, config: TrainConfig = CONFIG) -> 
 def test_a_training_that_is_killed_goes_on_in_a_new_process_bit_for_bit(tmp_path: Path, small_dataset: Dataset) -> None:
     whole = Training(small_dataset, CONFIG, CPU)
     expected = history(list(whole.epochs()))
-    dataset.publish(DirectoryStore(tmp_path), small_dataset)
+    publish_snapshot(DirectoryStore(tmp_path), small_dataset)
 
     def train(batches: int) -> tuple[int, list[str]]:
         told = [str(tmp_path), small_dataset.manifest.version, CONFIG.model_dump_json(), str(batches)]
