@@ -22,6 +22,7 @@ from signet.registry import ModelCard
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.store import keys
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
+from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -171,34 +172,39 @@ def test_without_a_model_the_server_is_healthy_says_what_to_do_and_recovers_by_i
     run(world.settings(), scenario)
 
 
-def test_a_new_version_takes_over_while_calls_run_and_none_fails(
+def test_a_new_version_takes_over_while_calls_run_and_each_answer_is_its_own_version_s(
     world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
 ) -> None:
     async def scenario(calls: Calls) -> None:
-        seen: list[str] = []
+        seen: list[tuple[str, str]] = []
         stop = asyncio.Event()
 
         async def caller() -> None:
             while not stop.is_set():
-                seen.append((await calls.recognizer.Recognize(Request(landmarks=clip))).model_version)
+                answer = await calls.recognizer.Recognize(Request(landmarks=clip))
+                seen.append((answer.model_version, answer.predictions[0].gloss))
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(caller())
             while len(seen) < 20:
                 await asyncio.sleep(0.01)
-            newer = world.publish(snapshot, blank_penalty=0.5)
+            # The new version has the glosses in the opposite order, so that it takes `drink` for `go`.
+            places = [place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))]
+            newer = world.publish(snapshot, make_graph(places[::-1]))
 
             async def took_over() -> bool:
-                return newer.version in seen
+                return any(version == newer.version for version, _ in seen)
 
             await until(took_over)
             stop.set()
-        assert set(seen) == {card.version, newer.version}
+        assert set(seen) == {(card.version, "drink"), (newer.version, "go")}
         metrics = await calls.metrics()
         assert f'signet_evaluator_model_info{{name="signet",version="{newer.version}"}} 1.0' in metrics
         assert card.version not in metrics
-        assert f'signet_evaluator_predictions_total{{gloss="drink"}} {len(seen)}.0' in metrics
+        for gloss in ("drink", "go"):
+            count = sum(guess == gloss for _, guess in seen)
+            assert f'signet_evaluator_predictions_total{{gloss="{gloss}"}} {count}.0' in metrics
         assert 'signet_evaluator_predictions_total{gloss="book"} 0.0' in metrics
 
     run(world.settings(), scenario)

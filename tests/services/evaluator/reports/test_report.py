@@ -1,14 +1,19 @@
 """Reports as they are kept: figures that come back whole, and a page that needs nothing else."""
 
+import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from services.evaluator.cli import app
 from services.evaluator.reports import report as reports
 from services.evaluator.reports.evaluate import evaluate
+from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import Report
 from signet.errors import DataLoss, NotFound
 from signet.registry import ModelCard
@@ -17,6 +22,10 @@ from tests import strict_html
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
+
+# Reports as the versions of their time wrote them: the first version, with cautions, and with continuous decoding and
+# calibration, for a published model and for a run.
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 
 
 class Page(strict_html.Page):
@@ -31,6 +40,37 @@ def test_a_stored_report_comes_back_as_it_was(world: "World", card: ModelCard) -
     assert Report.model_validate_json(made.to_json()) == made
     assert reports.read_html(world.store, made.report_id) == page
     assert world.store.stat(keys.report(made.report_id, "report.html"))
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_a_report_of_an_older_version_is_read_with_all_its_figures_and_shown(world: "World", file: Path) -> None:
+    stored = json.loads(file.read_bytes())
+    report_id = stored["report_id"]
+    world.store.put(keys.report(report_id, "report.json"), file.read_bytes())
+    report = reports.read_report(world.store, report_id)
+    assert contains(json.loads(report.to_json()), stored)
+    assert reports.list_reports(world.store) == [report]
+    words = " ".join(Page(render(report)).text.split())
+    assert report_id in words
+    assert f"{report.top1.correct} of {report.top1.n}" in words
+    shown = CliRunner().invoke(app, ["reports", report_id, "--store", world.store.url])
+    assert shown.exit_code == 0, shown.output
+    assert f"{report.top1.correct} of {report.top1.n}" in shown.output
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether every field of the part stands in the whole with the same value."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and contains(whole[key], part[key]) for key in part)
+    if isinstance(part, list):
+        return len(whole) == len(part) and all(map(contains, whole, part))
+    return bool(whole == part)
+
+
+@pytest.mark.parametrize("name", ["3-published", "3-run"])
+def test_the_format_of_a_report_is_the_stored_one_byte_for_byte(name: str) -> None:
+    (file,) = (file for file in GOLDEN if file.stem == name)
+    assert Report.model_validate_json(file.read_bytes()).to_json() == file.read_bytes()
 
 
 def test_ids_sort_by_time() -> None:

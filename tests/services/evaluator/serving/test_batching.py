@@ -1,0 +1,212 @@
+"""The batcher over real models: each caller gets the answer of the version that it asked for."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.serving.batching import Batcher
+from services.evaluator.serving.loaded_model import Frames, LoadedModel
+from signet import registry
+from signet.datasets.snapshot import Dataset
+from signet.landmarks import to_model_input
+from signet.registry import ModelCard
+from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
+
+SECONDS = 10.0
+
+
+class HeldModel(LoadedModel):
+    """A model whose runs wait until the test lets them go; it keeps how many clips each run had."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.runs: list[int] = []
+        self.started = threading.Semaphore(0)
+        self.released = threading.Semaphore(0)
+        self.held = False
+        super().__init__(*arguments, **named)
+
+    def log_probs(self, clips: Sequence[Frames], before_batch: Callable[[int], None] | None = None) -> list[Frames]:
+        if self.held:
+            self.runs.append(len(clips))
+            self.started.release()
+            assert self.released.acquire(timeout=SECONDS)
+        return super().log_probs(clips, before_batch)
+
+    async def run_started(self) -> None:
+        assert await asyncio.to_thread(self.started.acquire, timeout=SECONDS)
+
+
+@pytest.fixture
+def models(world: "World", snapshot: Dataset) -> tuple[HeldModel, HeldModel]:
+    """Two versions whose graphs have the glosses in opposite order, so that they answer each clip differently."""
+    places = [place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))]
+    made = []
+    for order in (places, places[::-1]):
+        card = world.publish(snapshot, make_graph(order))
+        made.append(HeldModel(card, registry.read_file(world.store, card, "model.onnx"), 1))
+        made[-1].held = True
+    return made[0], made[1]
+
+
+@pytest.fixture
+def clips(sign: Any) -> list[Frames]:
+    """One clip of each gloss, all of other lengths."""
+    return [
+        to_model_input(sign(f"c{index}", "", place_of(index, len(GLOSSES)), frames=24 + 3 * index))
+        for index in range(len(GLOSSES))
+    ]
+
+
+def scenario(steps: Callable[[Batcher], Awaitable[None]]) -> CollectorRegistry:
+    collected = CollectorRegistry()
+
+    async def main() -> None:
+        async with asyncio.timeout(SECONDS):
+            await steps(Batcher(EvaluatorMetrics(collected)))
+
+    asyncio.run(main())
+    return collected
+
+
+def first_guess(model: LoadedModel, answer: Frames) -> str:
+    return model.vocabulary[int(model.read(answer).posterior.argmax())]
+
+
+def test_callers_of_two_versions_each_get_their_own_version_s_answer(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    old, new = models
+
+    async def steps(batcher: Batcher) -> None:
+        calls = [asyncio.create_task(batcher.log_probs(old, clips[0]))]
+        await old.run_started()
+        # They wait behind the first run: two for the old version, three for the new one, one for the old one.
+        asked = [(old, 1), (old, 2), (new, 0), (new, 1), (new, 2), (old, 3)]
+        calls += [asyncio.create_task(batcher.log_probs(model, clips[index])) for model, index in asked]
+        await asyncio.sleep(0)
+        for model in models:
+            model.released.release(3)
+        answers = await asyncio.gather(*calls)
+        assert [first_guess(old, answer) for answer in answers] == ["book", "chair", "drink", "who", "help", "go", "go"]
+        for (model, index), answer in zip([(old, 0), *asked], answers, strict=True):
+            model.held = False
+            np.testing.assert_allclose(answer, model.log_probs([clips[index]])[0], atol=1e-5)
+
+    scenario(steps)
+    assert old.runs == [1, 2, 1], "callers of one version in a row share a run"
+    assert new.runs == [3]
+
+
+def test_callers_behind_a_failed_run_are_answered_and_each_of_its_own_gets_the_error(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    old, new = models
+
+    async def steps(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.log_probs(old, clips[0]))
+        await old.run_started()
+        unusable = np.zeros((9, 75, 2), np.float32)
+        failing = [asyncio.create_task(batcher.log_probs(old, clip)) for clip in (clips[1], unusable)]
+        behind = [
+            asyncio.create_task(batcher.log_probs(new, clips[0])),
+            asyncio.create_task(batcher.log_probs(old, clips[2])),
+        ]
+        await asyncio.sleep(0)
+        old.released.release(3)
+        new.released.release(1)
+        failed = await asyncio.gather(*failing, return_exceptions=True)
+        assert [type(error) for error in failed] == [ValueError, ValueError]
+        assert first_guess(old, await first) == "book"
+        assert [first_guess(old, answer) for answer in await asyncio.gather(*behind)] == ["who", "drink"]
+
+    scenario(steps)
+    assert old.runs == [1, 2, 1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_caller_that_leaves_during_a_run_takes_no_other_with_it(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames], fails: bool
+) -> None:
+    model, _ = models
+
+    async def steps(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.log_probs(model, np.zeros((9, 75, 2), np.float32) if fails else clips[0]))
+        await model.run_started()
+        behind = asyncio.create_task(batcher.log_probs(model, clips[1]))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        model.released.release(2)
+        assert first_guess(model, await behind) == "chair"
+
+    scenario(steps)
+    assert model.runs == [1, 1]
+
+
+def test_a_caller_that_left_before_its_run_is_not_computed(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    old, new = models
+
+    async def steps(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.log_probs(old, clips[0]))
+        await old.run_started()
+        gone = [asyncio.create_task(batcher.log_probs(old, clip)) for clip in clips[1:3]]
+        stays = asyncio.create_task(batcher.log_probs(old, clips[3]))
+        all_gone = asyncio.create_task(batcher.log_probs(new, clips[4]))
+        await asyncio.sleep(0)
+        for caller in (*gone, all_gone):
+            caller.cancel()
+        old.released.release(2)
+        assert first_guess(old, await stays) == "go"
+        await first
+        await asyncio.gather(*gone, all_gone, return_exceptions=True)
+        # The batcher is idle now, and starts again for the next caller.
+        old.released.release(1)
+        assert first_guess(old, await batcher.log_probs(old, clips[5])) == "who"
+
+    collected = scenario(steps)
+    assert (old.runs, new.runs) == ([1, 1, 1], [])
+    assert collected.get_sample_value("signet_evaluator_batch_clips_sum") == 3
+
+
+def test_a_run_takes_32_callers_at_most_in_the_order_of_their_coming(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    model, _ = models
+
+    async def steps(batcher: Batcher) -> None:
+        calls = [asyncio.create_task(batcher.log_probs(model, clips[0]))]
+        await model.run_started()
+        calls += [asyncio.create_task(batcher.log_probs(model, clips[index % 6])) for index in range(33)]
+        await asyncio.sleep(0)
+        model.released.release(3)
+        answers = await asyncio.gather(*calls)
+        assert [first_guess(model, answer) for answer in answers[1:]] == [GLOSSES[index % 6] for index in range(33)]
+
+    scenario(steps)
+    assert model.runs == [1, 32, 1]
+
+
+def test_no_two_runs_go_at_a_time(models: tuple[HeldModel, HeldModel], clips: list[Frames], card: ModelCard) -> None:
+    old, new = models
+
+    async def steps(batcher: Batcher) -> None:
+        calls = [asyncio.create_task(batcher.log_probs(model, clips[0])) for model in models]
+        await old.run_started()
+        await asyncio.sleep(0.05)
+        assert new.runs == []
+        old.released.release()
+        new.released.release()
+        assert [first_guess(old, answer) for answer in await asyncio.gather(*calls)] == ["book", "who"]
+
+    scenario(steps)
