@@ -18,7 +18,7 @@ from rich.table import Table
 
 from services.trainer.data import snapshot
 from signet.datasets.snapshot import Dataset, SampledClip, assemble_snapshot, load_snapshot, publish_snapshot
-from signet.landmarks import INSTANTS, JOINTS, ClipRecord
+from signet.landmarks import JOINTS, SAMPLES_PER_FRAME, ClipRecord
 from signet.store import DirectoryStore, StoreSettings, open_store
 
 CLIPS = 10_000
@@ -43,7 +43,7 @@ class Row:
 def made_up(clips: int = CLIPS) -> Dataset:
     """A snapshot of so many clips, of pose and hands."""
     random = np.random.default_rng(0)
-    instants = random.normal(0.5, 0.1, size=(_FRAMES, INSTANTS, JOINTS, 3)).astype(np.float32)
+    instants = random.normal(0.5, 0.1, size=(_FRAMES, SAMPLES_PER_FRAME, JOINTS, 3)).astype(np.float32)
     return assemble_snapshot(
         "made-up",
         [
@@ -76,7 +76,7 @@ def _row(what: str, load: Callable[[], Dataset], times: int) -> Row:
         began = time.perf_counter()
         loaded = load()
         # What is mapped has not been read yet: so it is here.
-        np.max(loaded.instants[..., 0])
+        np.max(loaded.samples[..., 0])
         seconds.append(time.perf_counter() - began)
     return Row(what, len(loaded.manifest.clips), len(loaded.frames), min(seconds), float(np.median(seconds)))
 

@@ -45,7 +45,7 @@ _HEADER_LENGTH_BYTES = 8
 
 
 @dataclass(frozen=True)
-class GlossErrors:
+class GlossErrorCount:
     """Continuous recognition of concatenated held-out clips: edit errors in all, and signs that were there in all."""
 
     errors: int
@@ -53,7 +53,7 @@ class GlossErrors:
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class MemberPredictions:
     """One trained model on its n held-out clips. All arrays and tuples are in the order of `clip_ids`.
 
     Attributes:
@@ -80,11 +80,11 @@ class Member:
     greedy: Hypotheses
     blank_ratio: npt.NDArray[np.float32]
     frames: npt.NDArray[np.int32]
-    gloss_errors: GlossErrors | None = None
+    gloss_errors: GlossErrorCount | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class HeldOutPredictions:
     """What all models of a run say of their held-out clips.
 
     Attributes:
@@ -111,7 +111,7 @@ class HeldOut:
     folds: int
     vocabulary: tuple[str, ...]
     parameters: int
-    members: tuple[Member, ...]
+    members: tuple[MemberPredictions, ...]
     config: dict[str, Scalar] = field(default_factory=dict)
     selected_on: str = ""
     decoder: dict[str, Scalar] = field(default_factory=dict)
@@ -149,7 +149,7 @@ class _Header(_Model):
     members: tuple[_MemberHeader, ...]
 
 
-def dump(heldout: HeldOut) -> bytes:
+def dump_predictions(heldout: HeldOutPredictions) -> bytes:
     """Encode. Equal contents give equal bytes.
 
     Raises:
@@ -192,11 +192,11 @@ def dump(heldout: HeldOut) -> bytes:
     return save_safetensors(tensors, {_METADATA_KEY: record})
 
 
-def load(data: bytes, name: str = "held-out predictions") -> HeldOut:
+def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOutPredictions:
     """Decode and check.
 
     Args:
-        data: what `dump` made.
+        data: what `dump_predictions` made.
         name: what to call the input in an error.
 
     Raises:
@@ -207,10 +207,10 @@ def load(data: bytes, name: str = "held-out predictions") -> HeldOut:
         head = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
         header = _Header.model_validate_json(head["__metadata__"][_METADATA_KEY])
         tensors = load_safetensors(data)
-        heldout = HeldOut(
+        heldout = HeldOutPredictions(
             **header.model_dump(exclude={"schema_version", "members"}),
             members=tuple(
-                Member(
+                MemberPredictions(
                     fold=member.fold,
                     seed=member.seed,
                     clip_ids=member.clip_ids,
@@ -220,7 +220,7 @@ def load(data: bytes, name: str = "held-out predictions") -> HeldOut:
                     greedy=_hypotheses(tensors, f"{index}.greedy", header.vocabulary),
                     blank_ratio=tensors[f"{index}.blank_ratio"],
                     frames=tensors[f"{index}.frames"],
-                    gloss_errors=GlossErrors(*member.gloss_errors) if member.gloss_errors else None,
+                    gloss_errors=GlossErrorCount(*member.gloss_errors) if member.gloss_errors else None,
                 )
                 for index, member in enumerate(header.members)
             ),
@@ -236,12 +236,12 @@ def load(data: bytes, name: str = "held-out predictions") -> HeldOut:
     return heldout
 
 
-def write(store: ObjectStore, heldout: HeldOut) -> None:
+def write_predictions(store: ObjectStore, heldout: HeldOutPredictions) -> None:
     """Store it with its run; what a finished run left there is replaced, since the same run says the same."""
-    store.put(keys.held_out(heldout.run_id), dump(heldout))
+    store.put(keys.held_out(heldout.run_id), dump_predictions(heldout))
 
 
-def read(store: ObjectStore, run_id: str) -> HeldOut:
+def read_predictions(store: ObjectStore, run_id: str) -> HeldOutPredictions:
     """What a run left.
 
     Raises:
@@ -256,7 +256,7 @@ def read(store: ObjectStore, run_id: str) -> HeldOut:
             f"{store.url}: run {run_id!r} has left no held-out predictions. A run writes them at its end: let "
             "`signet train` finish it; `signet runs` lists them."
         ) from None
-    return load(data, f"{store.url}/{key}")
+    return load_predictions(data, f"{store.url}/{key}")
 
 
 def _hypotheses(tensors: dict[str, npt.NDArray[np.generic]], name: str, vocabulary: Sequence[str]) -> Hypotheses:
@@ -268,7 +268,7 @@ def _hypotheses(tensors: dict[str, npt.NDArray[np.generic]], name: str, vocabula
     return tuple(tuple(glosses[end - length : end]) for end, length in zip(ends, lengths, strict=True))
 
 
-def _check(heldout: HeldOut) -> None:
+def _check(heldout: HeldOutPredictions) -> None:
     """Refuse parts that do not fit together, naming the first fault."""
     glosses = len(heldout.vocabulary)
     known = set(heldout.vocabulary)
@@ -307,7 +307,7 @@ def _check(heldout: HeldOut) -> None:
         before.update(member.clip_ids)
 
 
-def _refused(heldout: HeldOut, fault: str) -> InvalidInput:
+def _refused(heldout: HeldOutPredictions, fault: str) -> InvalidInput:
     return InvalidInput(f"held-out predictions of run {heldout.run_id!r}: {fault}.")
 
 

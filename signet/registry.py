@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
-from signet.landmarks import unlike
+from signet.landmarks import describe_sampling_difference
 from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.model/1"
@@ -65,9 +65,9 @@ class ModelCard(BaseModel):
     files: dict[str, str]
 
     @property
-    def unlike(self) -> str:
+    def sampling_difference(self) -> str:
         """How clips were sampled otherwise for it than they are here; "" if they were not."""
-        return unlike(self.frame_rate, self.smoothing_seconds)
+        return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
 
     @property
     def decoder(self) -> ContinuousDecoder:

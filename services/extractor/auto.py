@@ -9,7 +9,7 @@ from services.extractor.jobs.progress import State
 from services.extractor.jobs.queue import Extractions
 from services.extractor.sources.selection import Choice
 from services.extractor.sources.wlasl import read_wlasl
-from signet.rpc.polling import Once, follow
+from signet.rpc.polling import StatusLog, poll_forever
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ class AutoExtraction:
         self._seconds = seconds
         self._extracted: Contents | None = None
         self._seen: Contents = frozenset()
-        self._once = Once(_log)
+        self._status = StatusLog(_log)
 
     async def follow(self) -> None:
         """Look for ever."""
-        await follow(self._look, self._seconds, self._once, _log)
+        await poll_forever(self._look, self._seconds, self._status, _log)
 
     async def _look(self) -> bool:
         """Extract if there is something new; False if that failed."""
@@ -61,7 +61,7 @@ class AutoExtraction:
         if found == self._extracted or self._comes_still(found):
             return True
         extraction_id = await asyncio.to_thread(self._extractions.start, self._corpus, self._choice)
-        self._once.forget()
+        self._status.clear()
         progress = await self._extractions.ended(extraction_id)
         if progress.state is State.FAILED:
             return False

@@ -8,7 +8,7 @@ from services.trainer.runs.listing import OPERATIONAL, find_succeeded_runs, find
 from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
-from signet.rpc.polling import Once, follow
+from signet.rpc.polling import StatusLog, poll_forever
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -44,25 +44,25 @@ class AutoTraining:
         self._settled = ""
         self._tried = ""
         self._failed = 0
-        self._once = Once(_log)
+        self._status = StatusLog(_log)
 
     async def follow(self) -> None:
         """Look for ever."""
-        await follow(self._look, self._seconds, self._once, _log)
+        await poll_forever(self._look, self._seconds, self._status, _log)
 
     async def _look(self) -> bool:
         """Train if there is something new; False if that failed and is to be tried again."""
         corpus = self._config.corpus
         manifest = await asyncio.to_thread(read_manifest, self._store, corpus)
         if manifest is None:
-            self._once.say(f"waiting for corpus {corpus!r} to be extracted", logging.INFO)
+            self._status.report(f"waiting for corpus {corpus!r} to be extracted", logging.INFO)
             return True
         version = manifest.version
         if version == self._settled:
             return True
         if await asyncio.to_thread(self._is_trained, version):
             self._settled = version
-            self._once.say(f"corpus {corpus!r} of version {version} was trained on already", logging.INFO)
+            self._status.report(f"corpus {corpus!r} of version {version} was trained on already", logging.INFO)
             return True
         if version != self._tried:
             self._tried, self._failed = version, 0
@@ -81,7 +81,7 @@ class AutoTraining:
             if progress is None or progress.corpus_version != version or progress.failure or not self._is_mine(config):
                 continue
             if progress.is_live():
-                self._once.say(
+                self._status.report(
                     f"run {run_id} seems to be under way in process {progress.owner.pid} on {progress.owner.host}: "
                     "waiting for its end"
                 )

@@ -18,7 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
 from signet.errors import AlreadyExists, DataLoss, NotFound
-from signet.landmarks import FRAME_RATE, JOINTS, SMOOTHING_SECONDS, ClipRecord, Landmarks, to_instants, unlike
+from signet.landmarks import (
+    FRAME_RATE,
+    JOINTS,
+    SMOOTHING_SECONDS,
+    ClipRecord,
+    Landmarks,
+    describe_sampling_difference,
+    to_subframe_samples,
+)
 from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.dataset/1"
@@ -116,9 +124,9 @@ class Manifest(BaseModel):
     audit: Audit
 
     @property
-    def unlike(self) -> str:
+    def sampling_difference(self) -> str:
         """How its clips were sampled otherwise than they are here; "" if they were not."""
-        return unlike(self.frame_rate, self.smoothing_seconds)
+        return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
 
     @property
     def glosses(self) -> tuple[str, ...]:
@@ -144,27 +152,27 @@ class Dataset:
 
     Attributes:
         manifest: what it is.
-        instants: float32 [N, S, 75, 3]; all clips' frames, one after the other, and of each the S instants from it to
-            the next, of which the first is the frame as a model sees it (`signet.landmarks.to_instants`); NaN where a
-            part is absent. Snapshots from before there were others have S = 1. Of a snapshot that was loaded, what
-            nobody looks at takes no memory, and what somebody does is given back when it is short.
+        samples: float32 [N, S, 75, 3]; the frames of all clips, one clip after the other. Each frame has S samples,
+            evenly spaced from this frame to the next (`signet.landmarks.to_subframe_samples`); a model sees the first.
+            NaN where a part is absent. Old snapshots have S = 1. In a snapshot that was loaded, samples take memory
+            only when they are read, and the system can take this memory back.
     """
 
     manifest: Manifest
-    instants: npt.NDArray[np.float32]
+    samples: npt.NDArray[np.float32]
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
         """All clips' model inputs, one after the other: float32 [N, 75, 3]."""
-        return self.instants[:, 0]
+        return self.samples[:, 0]
 
-    def clip_instants(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
+    def clip_samples(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
         """What training draws a clip's frames from: float32 [T, S, 75, 3]."""
-        return self.instants[clip.start : clip.start + clip.frames]
+        return self.samples[clip.start : clip.start + clip.frames]
 
     def clip_frames(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
         """One clip's model input: float32 [T, 75, 3]."""
-        return self.clip_instants(clip)[:, 0]
+        return self.clip_samples(clip)[:, 0]
 
     def split(self, split: str) -> list[DatasetClip]:
         """The clips of one split, in the manifest's order."""
@@ -188,7 +196,7 @@ class SourceClip:
 
     def sampled(self) -> "SampledClip":
         """What a snapshot keeps of it, a fraction of its size."""
-        return SampledClip(self.landmarks.record, self.sha256, to_instants(self.landmarks))
+        return SampledClip(self.landmarks.record, self.sha256, to_subframe_samples(self.landmarks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +205,7 @@ class SampledClip:
 
     record: ClipRecord
     sha256: str
-    instants: npt.NDArray[np.float32]
+    samples: npt.NDArray[np.float32]
 
 
 def build_snapshot(name: str, sources: Iterable[SourceClip]) -> Dataset:
@@ -220,7 +228,7 @@ def assemble_snapshot(
     clips, start = [], 0
     for source in ordered:
         record = source.record
-        frames = len(source.instants)
+        frames = len(source.samples)
         clips.append(
             DatasetClip(
                 clip_id=record.clip_id,
@@ -234,7 +242,7 @@ def assemble_snapshot(
             )
         )
         start += frames
-    shard = np.concatenate([source.instants for source in ordered])
+    shard = np.concatenate([source.samples for source in ordered])
     own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
     asked = {clip.gloss for clip in clips if clip.split not in (SUPPLEMENT, AUXILIARY)}
     vocabulary = tuple(sorted(asked))
@@ -280,7 +288,7 @@ def publish_snapshot(store: ObjectStore, dataset: Dataset, *, repair: bool = Fal
     key = keys.dataset_manifest(name, version)
     if not repair and store.stat(key):
         return
-    store.put(keys.dataset_shard(name, version), _encode(dataset.instants))
+    store.put(keys.dataset_shard(name, version), _encode(dataset.samples))
     manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
     if repair:
         return store.put(key, manifest)
@@ -328,37 +336,37 @@ def load_snapshot(store: ObjectStore, name: str, version: str) -> Dataset:
 # that library, which would copy hundreds of megabytes several times and cannot read from a memory map of ours. A file
 # is the header's length as uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
 # https://huggingface.co/docs/safetensors.
-def _header(instants: npt.NDArray[np.float32]) -> bytes:
-    entry = {"dtype": "F32", "shape": instants.shape, "data_offsets": [0, instants.nbytes]}
+def _header(samples: npt.NDArray[np.float32]) -> bytes:
+    entry = {"dtype": "F32", "shape": samples.shape, "data_offsets": [0, samples.nbytes]}
     text = json.dumps({"frames": entry}, separators=(",", ":"))
     text += " " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text.encode()
 
 
-def _encode(instants: npt.NDArray[np.float32]) -> bytes:
-    return b"".join((_header(instants), _bytes(instants)))
+def _encode(samples: npt.NDArray[np.float32]) -> bytes:
+    return b"".join((_header(samples), _bytes(samples)))
 
 
-def _digest(instants: npt.NDArray[np.float32]) -> str:
-    digest = hashlib.sha256(_header(instants))
-    digest.update(_bytes(instants))
+def _digest(samples: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(_header(samples))
+    digest.update(_bytes(samples))
     return digest.hexdigest()
 
 
-def _bytes(instants: npt.NDArray[np.float32]) -> memoryview:
-    return np.ascontiguousarray(instants, "<f4").data.cast("B")
+def _bytes(samples: npt.NDArray[np.float32]) -> memoryview:
+    return np.ascontiguousarray(samples, "<f4").data.cast("B")
 
 
 def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
     """What is in a shard's own memory: float32 [N, S, 75, 3]."""
     (length,) = struct.unpack("<Q", shard[:8])
     entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
-    frames, *instants = entry["shape"][:-2]
-    if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(instants) > 1:
+    frames, *samples = entry["shape"][:-2]
+    if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(samples) > 1:
         raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")
     start, end = entry["data_offsets"]
     return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(
-        (frames, *(instants or [1]), JOINTS, 3)
+        (frames, *(samples or [1]), JOINTS, 3)
     )
 
 

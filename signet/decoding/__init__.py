@@ -9,7 +9,7 @@ distance between the two on isolated clips measures blank collapse. Where in a c
 from signet.decoding.alignment import Alignment, Span, align, occupation
 from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis, beam_search
 from signet.decoding.exact import single_sign_posterior, single_sign_scores
-from signet.decoding.frames import BLANK, best_path, blank_ratio, log_softmax, penalise_blank, without_doubt
+from signet.decoding.frames import BLANK, best_path, blank_ratio, concentrate_signs, log_softmax, penalise_blank
 
 __all__ = [
     "BLANK",
@@ -22,10 +22,10 @@ __all__ = [
     "beam_search",
     "best_path",
     "blank_ratio",
+    "concentrate_signs",
     "log_softmax",
     "occupation",
     "penalise_blank",
     "single_sign_posterior",
     "single_sign_scores",
-    "without_doubt",
 ]

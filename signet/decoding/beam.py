@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signet.decoding.exact import Lengths
-from signet.decoding.frames import BLANK, Array, LogProbs, penalise_blank, without_doubt
+from signet.decoding.frames import BLANK, Array, LogProbs, concentrate_signs, penalise_blank
 from signet.errors import InvalidInput, InvalidSetting
 
 # On val clips of WLASL, 20 and 100 glosses, it finds the sequence that a beam of 256 finds in 202 of 204 decodings, a
@@ -53,7 +53,7 @@ class ContinuousDecoder:
         insertion_penalty: nats that each sign of a sequence costs.
         repetition_penalty: nats more that a sign costs which follows itself. Many signs repeat their movement, and
             hardly anyone signs one twice in a row.
-        undoubted: whether frames are read `without_doubt` which sign they show, so that it is decided by the blank
+        undoubted: whether frames are read `concentrate_signs` which sign they show, so that it is decided by the blank
             alone whether there is one.
 
     Raises:
@@ -123,7 +123,7 @@ def beam_search(
         blank_penalty: nats taken from the blank first.
         insertion_penalty: nats per sign.
         repetition_penalty: nats more per sign that follows itself.
-        undoubted: whether the penalised frames are read `without_doubt`.
+        undoubted: whether the penalised frames are read `concentrate_signs`.
         most: how many sequences to return; without it, all that are left.
 
     Returns:
@@ -206,7 +206,7 @@ def _prepared(
     for start in range(0, int(lengths[0]), step):
         here = rows[: np.searchsorted(-lengths, -start)]
         some = penalise_blank(log_probs[here, start : start + step], blank_penalty)
-        some = without_doubt(some) if undoubted else some
+        some = concentrate_signs(some) if undoubted else some
         best = 1 + np.argpartition(-some[..., 1:], tried - 1, axis=-1)[..., :tried]
         for t in range(start, min(start + step, int(lengths[0]))):
             live = np.searchsorted(-lengths, -t)

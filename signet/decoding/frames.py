@@ -26,7 +26,7 @@ def penalise_blank(log_probs: LogProbs, penalty: float) -> Array:
     return log_softmax(shifted)
 
 
-def without_doubt(log_probs: LogProbs) -> Array:
+def concentrate_signs(log_probs: LogProbs) -> Array:
     """What the frames would say if each were sure which sign it shows, should it show one: float64 [..., C + 1].
 
     The best sign of a frame takes on the probability of all, p(c) · Σ p(v) / max p(v). Doubt between signs is no doubt

@@ -2,12 +2,12 @@
 
 from signet.landmarks.sampling import (
     FRAME_RATE,
-    INSTANTS,
     MAX_GAP_SECONDS,
+    SAMPLES_PER_FRAME,
     SMOOTHING_SECONDS,
-    to_instants,
+    describe_sampling_difference,
     to_model_input,
-    unlike,
+    to_subframe_samples,
 )
 from signet.landmarks.tensor import (
     HEADER_BYTES,
@@ -28,7 +28,6 @@ from signet.landmarks.tensor import (
 __all__ = [
     "FRAME_RATE",
     "HEADER_BYTES",
-    "INSTANTS",
     "JOINTS",
     "LEFT_HAND",
     "MAX_GAP_SECONDS",
@@ -36,14 +35,15 @@ __all__ = [
     "POSE",
     "POSE_JOINTS",
     "RIGHT_HAND",
+    "SAMPLES_PER_FRAME",
     "SCHEMA",
     "SMOOTHING_SECONDS",
     "ClipRecord",
     "Landmarks",
+    "describe_sampling_difference",
     "dump",
     "load",
     "read_record",
-    "to_instants",
     "to_model_input",
-    "unlike",
+    "to_subframe_samples",
 ]

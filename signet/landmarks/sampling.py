@@ -11,7 +11,7 @@ from signet.landmarks.tensor import JOINTS, PARTS, Landmarks
 FRAME_RATE = 10.0
 
 # Of each step from one of a model's frames to the next, a snapshot keeps so many instants, evenly spaced.
-INSTANTS = 3
+SAMPLES_PER_FRAME = 3
 
 # A part that disappears for at most this long is interpolated: MediaPipe loses a fast hand for a few frames, and a
 # sign's hold is longer than that.
@@ -42,28 +42,30 @@ def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
     Returns:
         float32 [T', 75, 3] with T' = ceil(duration · FRAME_RATE), at least 1; NaN where a part is absent.
     """
-    return np.ascontiguousarray(to_instants(clip)[:, 0])
+    return np.ascontiguousarray(to_subframe_samples(clip)[:, 0])
 
 
-def to_instants(clip: Landmarks) -> npt.NDArray[np.float32]:
+def to_subframe_samples(clip: Landmarks) -> npt.NDArray[np.float32]:
     """The same at more instants than a model sees: what training draws its frames from.
 
     Returns:
-        float32 [T', INSTANTS, 75, 3]; of each frame's instants the first is the one that a model sees.
+        float32 [T', SAMPLES_PER_FRAME, 75, 3]; of each frame's instants the first is the one that a model sees.
     """
     times = clip.timestamps.astype(np.float64)
     frames = max(1, int(np.ceil((times[-1] - times[0]) * FRAME_RATE)))
-    grid = times[0] + (np.arange(frames)[:, None] + np.arange(INSTANTS) / INSTANTS).ravel() / FRAME_RATE
+    grid = (
+        times[0] + (np.arange(frames)[:, None] + np.arange(SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME).ravel() / FRAME_RATE
+    )
     sampled = np.full((len(grid), JOINTS, 3), np.nan, np.float32)
     for index, where in enumerate(PARTS.values()):
         present = np.flatnonzero(clip.presence[:, index])
         if len(present):
             joints = clip.landmarks[present, where].astype(np.float64)
             _fill(sampled[:, where], times[present], joints.reshape(len(present), -1), grid)
-    return sampled.reshape(frames, INSTANTS, JOINTS, 3)
+    return sampled.reshape(frames, SAMPLES_PER_FRAME, JOINTS, 3)
 
 
-def unlike(frame_rate: float, smoothing_seconds: float) -> str:
+def describe_sampling_difference(frame_rate: float, smoothing_seconds: float) -> str:
     """How clips that were sampled so are other than those that are sampled here; "" if they are not."""
     if frame_rate != FRAME_RATE:
         return f"its clips were sampled at {frame_rate:g} frames a second, and come at {FRAME_RATE:g} now"

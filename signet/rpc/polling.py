@@ -1,4 +1,4 @@
-"""Looking again and again: for ever, more seldom while it fails, and without repeating itself in the log."""
+"""Polling: a check that is repeated for ever, less often while it fails, without repeated log lines."""
 
 import asyncio
 import logging
@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from signet.errors import SignetError
 
-# What fails stays so for a while: it is tried ever more seldom, and never less often than this.
+# A check that failed will often fail again: the pause doubles with each failure, up to this.
 LONGEST_PAUSE_SECONDS = 600.0
 
 
-class Once:
-    """Writes a message unless it was the last one.
+class StatusLog:
+    """Logs a status message, unless it is the same as the one before.
 
     Args:
         log: where to write.
@@ -19,38 +19,40 @@ class Once:
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._said = ""
+        self._last = ""
 
-    def say(self, message: str, level: int = logging.WARNING) -> None:
-        """Write it, if it is news."""
-        if message and message != self._said:
+    def report(self, message: str, level: int = logging.WARNING) -> None:
+        """Log the message if it is new; an empty message only makes the next one new."""
+        if message and message != self._last:
             self._log.log(level, "%s", message)
-        self._said = message
+        self._last = message
 
-    def forget(self) -> None:
-        """It is over: should it come again, it is news."""
-        self._said = ""
+    def clear(self) -> None:
+        """Forget the last message: the next one is logged even if it is the same."""
+        self._last = ""
 
 
-async def follow(look: Callable[[], Awaitable[bool]], seconds: float, once: Once, log: logging.Logger) -> None:
-    """Look for ever; end only when cancelled.
+async def poll_forever(
+    check: Callable[[], Awaitable[bool]], seconds: float, status: StatusLog, log: logging.Logger
+) -> None:
+    """Repeat a check until this task is cancelled.
 
     Args:
-        look: False if what was found could not be dealt with, which makes the pauses longer. What it raises is logged:
-            a SignetError once, since looking is cheap and goes on; anything else each time, ever more seldom.
-        seconds: between two looks.
-        once: where a SignetError goes.
-        log: where the unexpected goes.
+        check: returns False if it failed, which makes the pauses longer. A SignetError that it raises is reported to
+            `status`; the pauses stay as they are. Any other exception is logged each time and makes the pauses longer.
+        seconds: the pause between two checks.
+        status: where a SignetError is reported.
+        log: where other exceptions are logged.
     """
     pause = seconds
     while True:
         try:
-            done = await look()
+            succeeded = await check()
         except SignetError as error:
-            once.say(f"{error} Looking again every {seconds:g} s.")
-            done = True
+            status.report(f"{error} Looking again every {seconds:g} s.")
+            succeeded = True
         except Exception:
             log.exception("looking failed unexpectedly")
-            done = False
-        pause = seconds if done else min(2 * pause, max(seconds, LONGEST_PAUSE_SECONDS))
+            succeeded = False
+        pause = seconds if succeeded else min(2 * pause, max(seconds, LONGEST_PAUSE_SECONDS))
         await asyncio.sleep(pause)

@@ -8,16 +8,16 @@ import pytest
 
 from signet import heldout
 from signet.errors import DataLoss, InvalidInput, NotFound
-from signet.heldout import GlossErrors, HeldOut, Member
+from signet.heldout import GlossErrorCount, HeldOutPredictions, MemberPredictions
 from signet.store import DirectoryStore, ObjectStore, keys
 
 VOCABULARY = ("book", "chair", "drink")
 
 
-def _member(fold: int, seed: int, clip_ids: tuple[str, ...], glosses: int = 3) -> Member:
+def _member(fold: int, seed: int, clip_ids: tuple[str, ...], glosses: int = 3) -> MemberPredictions:
     n = len(clip_ids)
     noise = np.random.default_rng([fold, seed])
-    return Member(
+    return MemberPredictions(
         fold=fold,
         seed=seed,
         clip_ids=clip_ids,
@@ -27,11 +27,11 @@ def _member(fold: int, seed: int, clip_ids: tuple[str, ...], glosses: int = 3) -
         greedy=tuple(() if index else ("drink", "chair") for index in range(n)),
         blank_ratio=noise.random(n).astype(np.float32),
         frames=noise.integers(5, 60, n).astype(np.int32),
-        gloss_errors=GlossErrors(7, 60) if fold == 0 else None,
+        gloss_errors=GlossErrorCount(7, 60) if fold == 0 else None,
     )
 
 
-def _made(**changes: object) -> HeldOut:
+def _made(**changes: object) -> HeldOutPredictions:
     fields: dict[str, object] = {
         "run_id": "run-1",
         "model_name": "signet",
@@ -48,28 +48,28 @@ def _made(**changes: object) -> HeldOut:
         "selected_on": "",
         "decoder": {"blank_penalty": 1.5, "beam": 8},
     }
-    return HeldOut(**{**fields, **changes})  # type: ignore[arg-type]
+    return HeldOutPredictions(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_it_is_read_back_whole(object_store: ObjectStore) -> None:
     made = _made()
-    heldout.write(object_store, made)
-    heldout.write(object_store, made)
-    back = heldout.read(object_store, "run-1")
-    for field in dataclasses.fields(HeldOut):
+    heldout.write_predictions(object_store, made)
+    heldout.write_predictions(object_store, made)
+    back = heldout.read_predictions(object_store, "run-1")
+    for field in dataclasses.fields(HeldOutPredictions):
         if field.name != "members":
             assert getattr(back, field.name) == getattr(made, field.name)
     for found, due in zip(back.members, made.members, strict=True):
-        for field in dataclasses.fields(Member):
+        for field in dataclasses.fields(MemberPredictions):
             one, other = getattr(found, field.name), getattr(due, field.name)
             assert np.array_equal(one, other) if isinstance(other, np.ndarray) else one == other, field.name
     assert back.seeds == (1, 2, 3)
-    assert heldout.dump(back) == heldout.dump(made)
+    assert heldout.dump_predictions(back) == heldout.dump_predictions(made)
 
 
 def test_a_run_that_left_nothing_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="run 'run-9' has left no held-out predictions"):
-        heldout.read(directory_store, "run-9")
+        heldout.read_predictions(directory_store, "run-9")
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_a_run_that_left_nothing_is_not_found(directory_store: DirectoryStore) -
 )
 def test_parts_that_do_not_fit_are_refused_by_whoever_writes_them(changes: dict[str, object], fault: str) -> None:
     with pytest.raises(InvalidInput, match=fault):
-        heldout.dump(_made(**changes))
+        heldout.dump_predictions(_made(**changes))
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -1])
 def test_damage_is_found(directory_store: DirectoryStore, cut: int) -> None:
-    data = heldout.dump(_made())
+    data = heldout.dump_predictions(_made())
     directory_store.put(keys.held_out("run-1"), data[:cut])
     with pytest.raises(DataLoss, match=r"run-1/heldout.safetensors: not held-out predictions"):
-        heldout.read(directory_store, "run-1")
+        heldout.read_predictions(directory_store, "run-1")
     with pytest.raises(DataLoss, match="not held-out predictions"):
-        heldout.load(data.replace(b"signet.heldout/1", b"signet.heldout/9"))
+        heldout.load_predictions(data.replace(b"signet.heldout/1", b"signet.heldout/9"))
 
 
 def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
@@ -113,8 +113,8 @@ def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
     members = tuple(_member(0, seed, clips, 2000) for seed in range(3))
     made = _made(protocol="official", folds=0, vocabulary=vocabulary, members=members)
     started = time.perf_counter()
-    data = heldout.dump(made)
-    back = heldout.load(data)
+    data = heldout.dump_predictions(made)
+    back = heldout.load_predictions(data)
     assert len(data) < 60e6
     assert np.array_equal(back.members[2].scores, members[2].scores)
     assert time.perf_counter() - started < 5

@@ -174,7 +174,7 @@ def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") ->
         DataLoss: what it left is damaged, or is not of its snapshot.
     """
     started = time.perf_counter()
-    left = heldout.read(store, run_id)
+    left = heldout.read_predictions(store, run_id)
     manifest = read_snapshot_manifest(store, left.dataset_name, left.dataset_version)
     _check_vocabulary(f"run {run_id}", left.vocabulary, manifest)
     loaded = time.perf_counter()

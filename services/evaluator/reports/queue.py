@@ -10,7 +10,7 @@ from services.evaluator.reports.evaluate import DEFAULT_SPLIT, Progress, evaluat
 from services.evaluator.reports.report import PUBLISHED, Report, list_reports
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import DeadlineExceeded, NotReady, SignetError, Unavailable
-from signet.rpc.polling import Once, follow
+from signet.rpc.polling import StatusLog, poll_forever
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Evaluations:
         self._threads = threads
         self._turn = asyncio.Lock()
         self._measured = ""
-        self._once = Once(_log)
+        self._status = StatusLog(_log)
 
     async def run(self, model_name: str, version: str, split: str) -> Report:
         """Evaluate when its turn has come; a caller that leaves ends it before its next batch.
@@ -74,7 +74,7 @@ class Evaluations:
 
     async def follow(self, served: ServedModel, seconds: float) -> None:
         """Measure each version that is served, once in its life, looking every so many seconds for ever."""
-        await follow(partial(self._measure, served), seconds, self._once, _log)
+        await poll_forever(partial(self._measure, served), seconds, self._status, _log)
 
     async def _measure(self, served: ServedModel) -> bool:
         """Measure what is served, if it was not; False if that has to be tried again."""
@@ -88,10 +88,10 @@ class Evaluations:
             if not await asyncio.to_thread(self._is_reported, card.name, card.version):
                 await self.run(card.name, card.version, DEFAULT_SPLIT)
         except Unavailable as error:
-            self._once.say(f"cannot measure {card.name}/{card.version} now: {error}")
+            self._status.report(f"cannot measure {card.name}/{card.version} now: {error}")
             return False
         except SignetError as error:
-            self._once.say(f"cannot measure {card.name}/{card.version}: {error}")
+            self._status.report(f"cannot measure {card.name}/{card.version}: {error}")
         self._measured = card.version
         return True
 

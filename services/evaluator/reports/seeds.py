@@ -18,7 +18,7 @@ from services.evaluator.reports.report import (
 from services.evaluator.reports.statistics import Answers
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.errors import DataLoss
-from signet.heldout import CROSS_VALIDATION, HeldOut, Member
+from signet.heldout import CROSS_VALIDATION, HeldOutPredictions, MemberPredictions
 from signet.statistics.calibration import log_posteriors
 from signet.statistics.counts import ClipCounts, Spread, compute_spread
 from signet.statistics.intervals import wilson
@@ -58,12 +58,12 @@ class HeldOutRun:
         DataLoss: the two do not go together, or no seed is complete.
     """
 
-    def __init__(self, left: HeldOut, manifest: Manifest) -> None:
+    def __init__(self, left: HeldOutPredictions, manifest: Manifest) -> None:
         self._left = left
         self._manifest = manifest
         self._clips = {clip.clip_id: clip for clip in manifest.clips}
         self._check()
-        by_seed: dict[int, list[Member]] = {}
+        by_seed: dict[int, list[MemberPredictions]] = {}
         for member in left.members:
             by_seed.setdefault(member.seed, []).append(member)
         folds = left.folds if left.protocol == CROSS_VALIDATION else 1
@@ -127,7 +127,7 @@ class HeldOutRun:
                         f"{manifest.version} as the run knew it. Train again."
                     )
 
-    def _seed(self, seed: int, members: Sequence[Member]) -> Seed:
+    def _seed(self, seed: int, members: Sequence[MemberPredictions]) -> Seed:
         ids = [clip_id for member in members for clip_id in member.clip_ids]
         order = np.argsort(ids, kind="stable")
         folds = np.repeat([member.fold for member in members], [len(member.clip_ids) for member in members])

@@ -208,8 +208,8 @@ class LoadedModel:
             raise self._fault(
                 f"its card is of schema {card.schema_version!r}, and this evaluator reads {registry.SCHEMA}"
             )
-        if card.unlike:
-            raise self._fault(card.unlike)
+        if card.sampling_difference:
+            raise self._fault(card.sampling_difference)
         if not card.vocabulary or len(set(card.vocabulary)) != len(card.vocabulary):
             raise self._fault("its vocabulary is empty or names a gloss twice")
 

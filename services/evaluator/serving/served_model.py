@@ -9,7 +9,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.loaded_model import LoadedModel
 from signet import registry
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
-from signet.rpc.polling import Once
+from signet.rpc.polling import StatusLog
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ServedModel:
         self._model: LoadedModel | None = None
         self._why_none = f"model {name!r}: not looked for yet. Try again in a moment."
         self._refused: tuple[str, float] | None = None
-        self._once = Once(_log)
+        self._status = StatusLog(_log)
 
     def current(self) -> LoadedModel:
         """The served model.
@@ -81,7 +81,7 @@ class ServedModel:
             return
         if self._model is not None and self._model.card.version == version:
             self._refused = None
-            self._once.forget()
+            self._status.clear()
         elif self._refused is None or self._refused[0] != version or self._clock() >= self._refused[1]:
             self._take(version)
 
@@ -108,7 +108,7 @@ class ServedModel:
             return
         self._model = model
         self._refused = None
-        self._once.forget()
+        self._status.clear()
         self._metrics.serve(model.card)
         _log.info(
             "serving %s: %d glosses, %d parameters, loaded in %.2f s",
@@ -119,6 +119,6 @@ class ServedModel:
         """Go on with what there is, and say why, once."""
         if self._model is None:
             self._why_none = why
-            self._once.say(why, level)
+            self._status.report(why, level)
         else:
-            self._once.say(f"{why} Still serving {self._model.name}.", logging.ERROR)
+            self._status.report(f"{why} Still serving {self._model.name}.", logging.ERROR)

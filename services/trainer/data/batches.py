@@ -51,11 +51,11 @@ class Clips:
     def from_dataset(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
         """These clips of this snapshot."""
         lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
-        samples_per_frame = dataset.instants.shape[1]
+        samples_per_frame = dataset.samples.shape[1]
         joints = torch.empty((int(lengths.sum()) * samples_per_frame, 3, len(USED_JOINTS)))
         # Clip by clip, so that of thousands no second copy is ever there.
         for clip, rows in zip(clips, torch.split(joints, (lengths * samples_per_frame).tolist()), strict=True):
-            seen = dataset.clip_instants(clip)[:, :, USED_JOINTS]
+            seen = dataset.clip_samples(clip)[:, :, USED_JOINTS]
             rows.copy_(torch.from_numpy(seen).flatten(0, 1).transpose(1, 2))
         present = ~joints[:, 0, PART_STARTS].isnan()
         return cls(

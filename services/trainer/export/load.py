@@ -21,8 +21,10 @@ def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[Mo
     """
     card = registry.read_card(store, name, registry.resolve(store, name, version_or_alias))
     whose = f"model {card.name}/{card.version}"
-    if card.unlike:
-        raise NotReady(f"{whose} does not go with this version of Signet: {card.unlike}. Train again with this one.")
+    if card.sampling_difference:
+        raise NotReady(
+            f"{whose} does not go with this version of Signet: {card.sampling_difference}. Train again with this one."
+        )
     try:
         config = TrainConfig.stored(card.config)
     except ValidationError as error:

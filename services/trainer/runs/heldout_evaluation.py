@@ -19,7 +19,7 @@ from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import ConcatenationErrors, Score, concatenation_error_rate, evaluate
 from signet import heldout
 from signet.datasets.snapshot import Dataset
-from signet.heldout import HeldOut
+from signet.heldout import HeldOutPredictions
 from signet.statistics.gloss_errors import GlossErrors
 
 # The order in which held-out clips are put together, the same for every member of every run.
@@ -166,10 +166,10 @@ class Outcome:
         models = [one.model for one in self._learnt]
         return build_ensemble(models[:1] if self._config.publish == "first" else models)
 
-    def held_out(self, run_id: str) -> HeldOut:
+    def held_out(self, run_id: str) -> HeldOutPredictions:
         """What the members said of every clip, for the run's report."""
         manifest = self._dataset.manifest
-        return HeldOut(
+        return HeldOutPredictions(
             run_id=run_id,
             model_name=self._config.model_name,
             dataset_name=manifest.name,
@@ -199,10 +199,10 @@ class Outcome:
             by_fold.setdefault(one.member.fold, []).append(one)
         return tuple(self._judge(group[0].member, [one.model for one in group]) for group in by_fold.values())
 
-    def _said(self, judged: Judged) -> heldout.Member:
+    def _said(self, judged: Judged) -> heldout.MemberPredictions:
         member, answers, tally = judged.member, judged.score.answers, judged.tally
         assert answers is not None  # noqa: S101  (asked for where it was judged)
-        return heldout.Member(
+        return heldout.MemberPredictions(
             fold=member.fold,
             seed=member.seed,
             clip_ids=tuple(clip.clip_id for clip in member.held_out),
@@ -212,7 +212,9 @@ class Outcome:
             greedy=self._glosses(answers.greedy),
             blank_ratio=answers.blank_ratio,
             frames=np.array([clip.frames for clip in member.held_out], np.int32),
-            gloss_errors=heldout.GlossErrors(tally.gloss_errors, tally.concatenated) if tally.concatenated else None,
+            gloss_errors=heldout.GlossErrorCount(tally.gloss_errors, tally.concatenated)
+            if tally.concatenated
+            else None,
         )
 
     def _glosses(self, hypotheses: Sequence[tuple[int, ...]]) -> heldout.Hypotheses:

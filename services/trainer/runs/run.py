@@ -132,9 +132,10 @@ class _Run:
             )
         else:
             self._dataset = load_snapshot(self._store, self._before.dataset_name, self._before.dataset_version)
-            if self._dataset.manifest.unlike:
+            if self._dataset.manifest.sampling_difference:
                 raise NotReady(
-                    f"run {self._run_id} cannot go on: {self._dataset.manifest.unlike}. Nobody could serve its model. "
+                    f"run {self._run_id} cannot go on: {self._dataset.manifest.sampling_difference}. "
+                    f"Nobody could serve its model. "
                     "Finish it with the version of Signet that began it, or train anew."
                 )
         self._members = plan(self._dataset, self._config)
@@ -282,7 +283,7 @@ class _Run:
             return self._end(found.model_copy(update=told))
         out = Outcome(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:
-            kept.write_with_retry(lambda: heldout.write(self._store, out.held_out(self._run_id)))
+            kept.write_with_retry(lambda: heldout.write_predictions(self._store, out.held_out(self._run_id)))
         self._draw()
         card = self._publish(out)
         tally = out.tally

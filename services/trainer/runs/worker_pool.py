@@ -115,7 +115,7 @@ def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing
     waiting = deque(members)
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
         instants = Path(folder, "instants.npy")
-        np.save(instants, dataset.instants)
+        np.save(instants, dataset.samples)
         setting = _Setting(
             dataset.manifest, instants, config, str(device), torch.get_num_threads(), state_seconds, begin
         )

@@ -110,7 +110,7 @@ def describe(made: Dataset) -> dict[str, object]:
         del clip["sha256"]
     figures = []
     for clip in made.manifest.clips:
-        instants = made.clip_instants(clip)
+        instants = made.clip_samples(clip)
         weights = _scattered(instants.size, 1).reshape(instants.shape)
         figures.append([int(np.isnan(instants).sum()), round(float((np.nan_to_num(instants) * weights).sum()), 6)])
     return {"manifest": manifest, "frames": figures}

@@ -11,7 +11,7 @@ import safetensors.numpy
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import Audit, SourceClip, build_snapshot, load_snapshot, publish_snapshot
 from signet.errors import DataLoss, NotFound
-from signet.landmarks import dump, to_instants, to_model_input
+from signet.landmarks import dump, to_model_input, to_subframe_samples
 from signet.store import DirectoryStore, ObjectStore, keys
 from tests.conftest import MakeClip
 from tests.signet.datasets import golden_corpus
@@ -36,14 +36,14 @@ def sources(make_clip: MakeClip) -> list[SourceClip]:
 def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceClip]) -> None:
     made = build_snapshot("wlasl", sources)
     assert made.manifest.vocabulary == ("book", "drink")
-    assert not made.manifest.unlike
+    assert not made.manifest.sampling_difference
     assert [clip.clip_id for clip in made.manifest.clips] == ["1", "2", "3"]
     assert [made.label(clip) for clip in made.manifest.clips] == [2, 1, 1]
     assert [clip.clip_id for clip in made.split("train")] == ["1", "2"]
     for clip in made.manifest.clips:
         (source,) = [source for source in sources if source.landmarks.record.clip_id == clip.clip_id]
         assert np.array_equal(made.clip_frames(clip), to_model_input(source.landmarks), equal_nan=True)
-        assert np.array_equal(made.clip_instants(clip), to_instants(source.landmarks), equal_nan=True)
+        assert np.array_equal(made.clip_samples(clip), to_subframe_samples(source.landmarks), equal_nan=True)
 
 
 def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[SourceClip]) -> None:
@@ -74,7 +74,7 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
     publish_snapshot(object_store, made)
     back = load_snapshot(object_store, "wlasl", made.manifest.version)
     assert back.manifest == made.manifest
-    assert np.array_equal(back.instants, made.instants, equal_nan=True)
+    assert np.array_equal(back.samples, made.samples, equal_nan=True)
 
 
 def test_a_shard_is_what_safetensors_itself_would_write(
@@ -83,7 +83,7 @@ def test_a_shard_is_what_safetensors_itself_would_write(
     made = build_snapshot("wlasl", sources)
     publish_snapshot(directory_store, made)
     shard = directory_store.get(keys.dataset_shard("wlasl", made.manifest.version))
-    assert shard == safetensors.numpy.save({"frames": made.instants})
+    assert shard == safetensors.numpy.save({"frames": made.samples})
 
 
 def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
@@ -97,7 +97,7 @@ def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
     directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
     back = load_snapshot(directory_store, "wlasl", "v")
     assert np.array_equal(back.frames, frames, equal_nan=True)
-    assert back.instants.shape[1] == 1
+    assert back.samples.shape[1] == 1
 
 
 def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
@@ -105,9 +105,9 @@ def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
 ) -> None:
     made = build_snapshot("wlasl", sources)
     publish_snapshot(object_store, made)
-    load_snapshot(object_store, "wlasl", made.manifest.version).instants[:] = 0
+    load_snapshot(object_store, "wlasl", made.manifest.version).samples[:] = 0
     again = load_snapshot(object_store, "wlasl", made.manifest.version)
-    assert np.array_equal(again.instants, made.instants, equal_nan=True)
+    assert np.array_equal(again.samples, made.samples, equal_nan=True)
 
 
 @pytest.mark.parametrize(

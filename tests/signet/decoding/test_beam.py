@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signet.decoding import BLANK, ContinuousDecoder, beam_search, best_path, log_softmax, penalise_blank, without_doubt
+from signet.decoding import (
+    BLANK,
+    ContinuousDecoder,
+    beam_search,
+    best_path,
+    concentrate_signs,
+    log_softmax,
+    penalise_blank,
+)
 from signet.errors import InvalidInput, InvalidSetting
 from tests.signet.decoding.enumeration import Array, Path, padded_batch, posteriors, sequences, small
 
@@ -37,7 +45,7 @@ def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
         signs: score
         - insertion_penalty * len(signs)
         - repetition_penalty * sum(one == other for one, other in pairwise(signs))
-        for signs, score in sequences(without_doubt(read) if undoubted else read).items()
+        for signs, score in sequences(concentrate_signs(read) if undoubted else read).items()
     }
     assert len(found) == len(expected)
     for hypothesis in found:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from signet.decoding import BLANK, best_path, blank_ratio, log_softmax, penalise_blank, without_doubt
+from signet.decoding import BLANK, best_path, blank_ratio, concentrate_signs, log_softmax, penalise_blank
 from tests.signet.decoding.enumeration import posteriors
 
 
@@ -48,7 +48,7 @@ def test_no_penalty_changes_nothing_and_enough_of_it_ends_every_empty_output() -
 def test_an_undoubted_frame_has_its_best_sign_as_sure_as_that_there_is_one() -> None:
     log_probs = posteriors(12, 5, 3)
     before = log_probs.copy()
-    sure = without_doubt(log_probs)
+    sure = concentrate_signs(log_probs)
     assert np.allclose(np.exp(sure[:, 1:]).max(axis=-1), 1 - np.exp(log_probs[:, BLANK]))
     assert np.array_equal(sure[:, BLANK], log_probs[:, BLANK])
     assert np.allclose(sure[:, 1:] - sure[:, 1:2], log_probs[:, 1:] - log_probs[:, 1:2])
@@ -56,6 +56,6 @@ def test_an_undoubted_frame_has_its_best_sign_as_sure_as_that_there_is_one() -> 
 
 
 def test_a_frame_that_is_all_blank_is_finite_undoubted() -> None:
-    sure = without_doubt(np.array([[0.0, -60.0, -50.0]], np.float32))
+    sure = concentrate_signs(np.array([[0.0, -60.0, -50.0]], np.float32))
     assert np.isfinite(sure).all()
     assert sure[0, BLANK] > sure[0, 2] > sure[0, 1]

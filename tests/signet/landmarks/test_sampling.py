@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from signet.landmarks import (
     FRAME_RATE,
-    INSTANTS,
     LEFT_HAND,
     MAX_GAP_SECONDS,
     PARTS,
     POSE,
     RIGHT_HAND,
+    SAMPLES_PER_FRAME,
     SMOOTHING_SECONDS,
     ClipRecord,
     Landmarks,
-    to_instants,
     to_model_input,
+    to_subframe_samples,
 )
 from signet.landmarks.tensor import MAX_FRAMES
 from tests.conftest import MakeClip
@@ -151,7 +151,7 @@ def test_a_stroke_keeps_its_course(make_clip: MakeClip) -> None:
     clip = make_clip(frames=120)
     for wave, least, most in ((slow, 0.93, 0.97), (fast, 0.0, 0.02)):
         clip.landmarks[:] = np.float16(wave)
-        kept = np.abs(to_instants(clip)[3:-3]).max()
+        kept = np.abs(to_subframe_samples(clip)[3:-3]).max()
         assert least <= kept <= most
 
 
@@ -159,13 +159,15 @@ def test_the_first_instant_of_each_frame_is_what_a_model_sees(make_clip: MakeCli
     presence = np.random.default_rng(0).integers(0, 2, (90, 3))
     clip = make_clip(frames=90, fps=29.97, presence=presence)
     clip.landmarks[:] += np.random.default_rng(1).normal(0, 0.1, clip.landmarks.shape).astype(np.float16)
-    seen, instants = to_model_input(clip), to_instants(clip)
-    assert instants.shape == (len(seen), INSTANTS, 75, 3)
+    seen, instants = to_model_input(clip), to_subframe_samples(clip)
+    assert instants.shape == (len(seen), SAMPLES_PER_FRAME, 75, 3)
     assert np.array_equal(instants[:, 0], seen, equal_nan=True)
 
 
 def test_instants_are_evenly_spaced(make_clip: MakeClip) -> None:
-    assert _on_line(to_instants(make_clip(frames=60)).reshape(-1, 75, 3)[:-INSTANTS], 0.25 / INSTANTS)
+    assert _on_line(
+        to_subframe_samples(make_clip(frames=60)).reshape(-1, 75, 3)[:-SAMPLES_PER_FRAME], 0.25 / SAMPLES_PER_FRAME
+    )
 
 
 def test_an_hour_is_made_a_few_seconds_at_a_time(make_clip: MakeClip) -> None:

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from signet.errors import NotFound
-from signet.rpc.polling import Once, follow
+from signet.rpc.polling import StatusLog, poll_forever
 
 _log = logging.getLogger("looking")
 
@@ -26,7 +26,7 @@ def pauses(look: Callable[[int], bool], looks: int) -> list[float]:
         return look(len(taken))
 
     with mock.patch("asyncio.sleep", sleep), pytest.raises(asyncio.CancelledError):
-        asyncio.run(follow(one, 2.0, Once(_log), _log))
+        asyncio.run(poll_forever(one, 2.0, StatusLog(_log), _log))
     return taken
 
 
@@ -48,10 +48,10 @@ def test_neither_what_is_wrong_nor_the_unexpected_ends_it(caplog: pytest.LogCapt
 
 
 def test_what_was_over_is_news_when_it_comes_again(caplog: pytest.LogCaptureFixture) -> None:
-    once = Once(_log)
+    status = StatusLog(_log)
     for message in ("lost", "lost", "found", "lost"):
-        once.say(message)
-    once.forget()
-    once.say("lost")
-    once.say("")
+        status.report(message)
+    status.clear()
+    status.report("lost")
+    status.report("")
     assert [record.message for record in caplog.records] == ["lost", "found", "lost", "lost"]

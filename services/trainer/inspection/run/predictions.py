@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.trainer.runs.result import MemberResult, Tally, by_seed
-from signet.heldout import HeldOut, Member
+from signet.heldout import HeldOutPredictions, MemberPredictions
 from signet.statistics.calibration import log_posteriors
 from signet.statistics.intervals import wilson
 
@@ -132,9 +132,9 @@ class Confusion:
     of_other: int
 
 
-def by_clip(held_out: HeldOut) -> tuple[ClipAnswer, ...]:
+def by_clip(held_out: HeldOutPredictions) -> tuple[ClipAnswer, ...]:
     """What was said of each clip, by clip id."""
-    said: dict[str, list[tuple[Member, int]]] = {}
+    said: dict[str, list[tuple[MemberPredictions, int]]] = {}
     posteriors = {}
     for member in sorted(held_out.members, key=lambda member: member.seed):
         posteriors[id(member)] = np.exp(log_posteriors(member.scores))
@@ -160,12 +160,12 @@ def by_clip(held_out: HeldOut) -> tuple[ClipAnswer, ...]:
     return tuple(answers)
 
 
-def by_member(held_out: HeldOut) -> tuple[MemberResult, ...]:
+def by_member(held_out: HeldOutPredictions) -> tuple[MemberResult, ...]:
     """The figures of each member, counted from what it said."""
     return tuple(_tally(member, held_out.vocabulary) for member in held_out.members)
 
 
-def each_seed(held_out: HeldOut) -> dict[int, Tally]:
+def each_seed(held_out: HeldOutPredictions) -> dict[int, Tally]:
     """What each seed's members did together; seeds of which a fold is missing are left out."""
     return by_seed(by_member(held_out), held_out.folds)
 
@@ -204,7 +204,7 @@ def mistakes(answers: Collection[ClipAnswer]) -> tuple[ClipAnswer, ...]:
     return tuple(sorted(wrong, key=lambda answer: (-answer.confidence, answer.clip_id)))
 
 
-def _tally(member: Member, vocabulary: Sequence[str]) -> MemberResult:
+def _tally(member: MemberPredictions, vocabulary: Sequence[str]) -> MemberResult:
     n = len(member.clip_ids)
     truth = member.scores[np.arange(n), member.labels - 1]
     rank = (member.scores > truth[:, None]).sum(axis=1)

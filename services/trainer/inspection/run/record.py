@@ -19,7 +19,7 @@ from services.trainer.training.epoch import Epoch
 from signet import heldout
 from signet.datasets.snapshot import Dataset, DatasetClip, load_snapshot
 from signet.errors import DataLoss, NotFound, NotReady
-from signet.heldout import HeldOut
+from signet.heldout import HeldOutPredictions
 from signet.store import ObjectStore, keys
 
 # The newest run that there is, instead of a run's id.
@@ -72,7 +72,7 @@ class Record:
     config: TrainConfig | None
     members: tuple[Trained, ...]
     result: Result | None
-    held_out: HeldOut | None
+    held_out: HeldOutPredictions | None
     dataset: Dataset | None
     missing: tuple[str, ...] = ()
 
@@ -213,9 +213,9 @@ class _Reader:
             self.missing.append(f"{error} Its curves are left out.")
             return ()
 
-    def _held_out(self, result: Result | None) -> HeldOut | None:
+    def _held_out(self, result: Result | None) -> HeldOutPredictions | None:
         try:
-            return heldout.read(self.store, self.run_id)
+            return heldout.read_predictions(self.store, self.run_id)
         except NotFound:
             if result is None:
                 return None
@@ -233,7 +233,7 @@ class _Reader:
             self.missing.append(str(error))
         return None
 
-    def _dataset(self, held_out: HeldOut | None, progress: RunProgress | None) -> Dataset | None:
+    def _dataset(self, held_out: HeldOutPredictions | None, progress: RunProgress | None) -> Dataset | None:
         if held_out is not None:
             name, version = held_out.dataset_name, held_out.dataset_version
         elif progress is not None:

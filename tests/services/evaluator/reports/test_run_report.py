@@ -16,7 +16,7 @@ from signet import heldout
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.datasets.splits import signer_folds
 from signet.errors import DataLoss, NotFound
-from signet.heldout import GlossErrors, HeldOut, Member
+from signet.heldout import GlossErrorCount, HeldOutPredictions, MemberPredictions
 from signet.statistics.intervals import wilson
 from tests.services.evaluator.reports.test_report import Page
 
@@ -42,7 +42,7 @@ def snapshot(world: "World", sign: Callable[..., Any]) -> Dataset:
 
 def said(
     snapshot: Dataset, clips: Sequence[DatasetClip], fold: int, seed: int, *, right: float = 0.75, sure: float = 3.0
-) -> Member:
+) -> MemberPredictions:
     """What a model might say of clips: right in some share of them, and as sure as it is told to be."""
     noise = np.random.default_rng([fold, seed])
     labels = np.array([snapshot.label(clip) for clip in clips])
@@ -53,7 +53,7 @@ def said(
     best = scores.argmax(axis=1)
     continuous = [() if one < 0.1 else (glosses[c],) for one, c in zip(noise.random(len(clips)), best, strict=True)]
     greedy = [() if one < 0.3 else (glosses[c],) for one, c in zip(noise.random(len(clips)), best, strict=True)]
-    return Member(
+    return MemberPredictions(
         fold=fold,
         seed=seed,
         clip_ids=tuple(clip.clip_id for clip in clips),
@@ -63,11 +63,11 @@ def said(
         greedy=tuple(greedy),
         blank_ratio=noise.random(len(clips)).astype(np.float32),
         frames=np.array([clip.frames for clip in clips], np.int32),
-        gloss_errors=GlossErrors(4 + seed, 20),
+        gloss_errors=GlossErrorCount(4 + seed, 20),
     )
 
 
-def left(snapshot: Dataset, members: Sequence[Member], **changes: Any) -> HeldOut:
+def left(snapshot: Dataset, members: Sequence[MemberPredictions], **changes: Any) -> HeldOutPredictions:
     fields: dict[str, Any] = {
         "run_id": "run-7",
         "model_name": "signet",
@@ -80,10 +80,10 @@ def left(snapshot: Dataset, members: Sequence[Member], **changes: Any) -> HeldOu
         "members": tuple(members),
         "decoder": {"blank_penalty": 1.5, "beam_width": 8},
     }
-    return HeldOut(**{**fields, **changes})
+    return HeldOutPredictions(**{**fields, **changes})
 
 
-def crossed(snapshot: Dataset, seeds: Sequence[int] = (0, 1, 2), **how: float) -> list[Member]:
+def crossed(snapshot: Dataset, seeds: Sequence[int] = (0, 1, 2), **how: float) -> list[MemberPredictions]:
     clips = snapshot.manifest.clips
     folds = signer_folds(clips, 3, snapshot.manifest.audit.duplicates)
     return [
@@ -99,7 +99,7 @@ def titles(report: Report) -> set[str]:
 
 def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapshot: Dataset) -> None:
     members = crossed(snapshot)
-    heldout.write(world.store, left(snapshot, members))
+    heldout.write_predictions(world.store, left(snapshot, members))
     report, page = evaluate_run(world.store, "run-7", commit="3f1c2ab")
     across = report.across_seeds
     assert across is not None
@@ -167,7 +167,7 @@ def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapsh
 
 
 def test_the_spread_over_signers_is_of_those_with_three_clips_or_more(world: "World", snapshot: Dataset) -> None:
-    heldout.write(world.store, left(snapshot, crossed(snapshot)))
+    heldout.write_predictions(world.store, left(snapshot, crossed(snapshot)))
     report, _ = evaluate_run(world.store, "run-7")
     assert report.signers is not None
     by_signer: dict[str, list[bool]] = {}
@@ -181,7 +181,7 @@ def test_the_spread_over_signers_is_of_those_with_three_clips_or_more(world: "Wo
 
 
 def test_an_overconfident_model_is_called_so_and_its_temperature_mends_it(world: "World", snapshot: Dataset) -> None:
-    heldout.write(world.store, left(snapshot, crossed(snapshot, right=0.6, sure=12.0)))
+    heldout.write_predictions(world.store, left(snapshot, crossed(snapshot, right=0.6, sure=12.0)))
     report, page = evaluate_run(world.store, "run-7")
     found = report.calibration
     assert found is not None
@@ -195,12 +195,14 @@ def test_an_overconfident_model_is_called_so_and_its_temperature_mends_it(world:
 
 
 def test_what_had_a_say_in_the_weights_is_said(world: "World", snapshot: Dataset) -> None:
-    heldout.write(world.store, left(snapshot, crossed(snapshot), selected_on="val"))
+    heldout.write_predictions(world.store, left(snapshot, crossed(snapshot), selected_on="val"))
     report, page = evaluate_run(world.store, "run-7")
     assert "Selected on the clips that were held out" in titles(report)
     assert "this is optimistic" in page
     official = [said(snapshot, snapshot.split("val"), 0, seed) for seed in range(3)]
-    heldout.write(world.store, left(snapshot, official, protocol=heldout.OFFICIAL, folds=0, selected_on="val"))
+    heldout.write_predictions(
+        world.store, left(snapshot, official, protocol=heldout.OFFICIAL, folds=0, selected_on="val")
+    )
     report, page = evaluate_run(world.store, "run-7")
     assert "Selected on this split" in titles(report)
     assert "this is optimistic" in page
@@ -209,7 +211,7 @@ def test_what_had_a_say_in_the_weights_is_said(world: "World", snapshot: Dataset
 
 def test_fewer_than_three_seeds_are_a_caution(world: "World", snapshot: Dataset) -> None:
     for seeds, title in (((0, 1), "2 seeds: not enough"), ((4,), "One seed: not enough")):
-        heldout.write(world.store, left(snapshot, crossed(snapshot, seeds)))
+        heldout.write_predictions(world.store, left(snapshot, crossed(snapshot, seeds)))
         report, page = evaluate_run(world.store, "run-7")
         (note,) = (note for note in report.notes if note.title.startswith(title))
         assert note.caution
@@ -222,12 +224,12 @@ def test_fewer_than_three_seeds_are_a_caution(world: "World", snapshot: Dataset)
 
 def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_named(world: "World", snapshot: Dataset) -> None:
     members = crossed(snapshot)
-    heldout.write(world.store, left(snapshot, members[:-1]))
+    heldout.write_predictions(world.store, left(snapshot, members[:-1]))
     report, _ = evaluate_run(world.store, "run-7")
     assert report.across_seeds is not None
     assert (len(report.across_seeds.seeds), report.across_seeds.incomplete) == (2, (2,))
     assert "Seeds that were not finished are left out" in titles(report)
-    heldout.write(world.store, left(snapshot, members[:2]))
+    heldout.write_predictions(world.store, left(snapshot, members[:2]))
     with pytest.raises(DataLoss, match="of each of its seeds a fold is missing"):
         evaluate_run(world.store, "run-7")
 
@@ -237,16 +239,16 @@ def test_a_run_that_does_not_go_with_its_snapshot_is_refused(world: "World", sna
         evaluate_run(world.store, "run-8")
     members = crossed(snapshot)
     wrong = dataclasses.replace(members[0], labels=members[0].labels % 6 + 1)
-    heldout.write(world.store, left(snapshot, [wrong, *members[1:]]))
+    heldout.write_predictions(world.store, left(snapshot, [wrong, *members[1:]]))
     with pytest.raises(DataLoss, match="as the run knew it"):
         evaluate_run(world.store, "run-7")
-    heldout.write(world.store, left(snapshot, members, dataset_version="gone"))
+    heldout.write_predictions(world.store, left(snapshot, members, dataset_version="gone"))
     with pytest.raises(NotFound, match="no dataset 'made' of version 'gone'"):
         evaluate_run(world.store, "run-7")
 
 
 def test_the_command_shows_the_seeds_and_saves_the_page(world: "World", snapshot: Dataset, tmp_path: Any) -> None:
-    heldout.write(world.store, left(snapshot, crossed(snapshot)))
+    heldout.write_predictions(world.store, left(snapshot, crossed(snapshot)))
     page = tmp_path / "page.html"
     ended = CliRunner().invoke(app, ["evaluate", "--run", "run-7", "--store", world.store.url, "--html", str(page)])
     assert ended.exit_code == 0, ended.output

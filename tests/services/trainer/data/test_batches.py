@@ -6,7 +6,7 @@ from services.trainer.data.augmentation import Augmentation, draw_lengths, draw_
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.features.phonology import USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset
-from signet.landmarks import INSTANTS
+from signet.landmarks import SAMPLES_PER_FRAME
 
 
 def sampler(dataset: Dataset, seed: int = 0, batch_size: int = 5) -> Sampler:
@@ -63,15 +63,15 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
     lengths = 2 * clips.lengths - 1
     seen, _ = drawn._augmented(torch.arange(len(clips)), lengths)
     for row, clip in enumerate(train):
-        instants = torch.from_numpy(small_dataset.clip_instants(clip))[:, :, USED_JOINTS].flatten(0, 1).nan_to_num()
-        at = torch.arange(int(lengths[row])) * INSTANTS / 2
+        instants = torch.from_numpy(small_dataset.clip_samples(clip))[:, :, USED_JOINTS].flatten(0, 1).nan_to_num()
+        at = torch.arange(int(lengths[row])) * SAMPLES_PER_FRAME / 2
         low = at.floor().long()
         between = torch.lerp(instants[low], instants[at.ceil().long()], (at - low)[:, None, None])
         assert torch.allclose(seen[:, :, row, : lengths[row]], between.permute(2, 1, 0), atol=1e-5)
 
 
 def test_an_older_snapshot_with_one_instant_a_frame_is_learnt_from(small_dataset: Dataset) -> None:
-    older = Dataset(small_dataset.manifest, small_dataset.instants[:, :1])
+    older = Dataset(small_dataset.manifest, small_dataset.samples[:, :1])
     (before, there), (now, here) = (
         Clips.from_dataset(dataset, small_dataset.split("val"), torch.device("cpu")).padded()
         for dataset in (older, small_dataset)

@@ -12,7 +12,7 @@ from services.trainer.runs.members import Abandoned
 from services.trainer.runs.run import run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import heldout
-from signet.heldout import GlossErrors, HeldOut, Member
+from signet.heldout import GlossErrorCount, HeldOutPredictions, MemberPredictions
 from signet.landmarks import dump
 from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import GLOSSES, moving_clip
@@ -77,7 +77,9 @@ def copied(trained: DirectoryStore, directory_store: DirectoryStore) -> Runs:
 VOCABULARY = ("book", "drink", "go", "who")
 
 
-def held_out(*seeds: Sequence[tuple[str, str, dict[str, float], tuple[str, ...]]], folds: int = 0) -> HeldOut:
+def held_out(
+    *seeds: Sequence[tuple[str, str, dict[str, float], tuple[str, ...]]], folds: int = 0
+) -> HeldOutPredictions:
     """What models said of clips, by hand.
 
     Args:
@@ -92,7 +94,7 @@ def held_out(*seeds: Sequence[tuple[str, str, dict[str, float], tuple[str, ...]]
             for gloss, share in said.items():
                 p[row, VOCABULARY.index(gloss)] = share
         members.append(
-            Member(
+            MemberPredictions(
                 fold=0,
                 seed=seed,
                 clip_ids=tuple(clip_id for clip_id, _, _, _ in clips),
@@ -103,8 +105,8 @@ def held_out(*seeds: Sequence[tuple[str, str, dict[str, float], tuple[str, ...]]
                 greedy=tuple(path for *_, path in clips),
                 blank_ratio=np.full(len(clips), 0.5, np.float32),
                 frames=np.full(len(clips), 20, np.int32),
-                gloss_errors=GlossErrors(1, 10),
+                gloss_errors=GlossErrorCount(1, 10),
             )
         )
-    made = HeldOut("by-hand", "m", "wlasl", "v1", heldout.OFFICIAL, 0, VOCABULARY, 1000, tuple(members))
+    made = HeldOutPredictions("by-hand", "m", "wlasl", "v1", heldout.OFFICIAL, 0, VOCABULARY, 1000, tuple(members))
     return replace(made, protocol=heldout.CROSS_VALIDATION, folds=folds) if folds else made

@@ -95,7 +95,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
     history = epochs(directory_store, run_id)
     assert [line["epoch"] for line in history] == list(range(1, straight.epochs + 1)), "no gap, nothing twice"
     assert history == epochs(directory_store, "straight")
-    mine, theirs = (heldout.read(directory_store, name).members[0] for name in (run_id, "straight"))
+    mine, theirs = (heldout.read_predictions(directory_store, name).members[0] for name in (run_id, "straight"))
     assert (mine.scores == theirs.scores).all()
     assert not list(directory_store.list(f"runs/{run_id}/state"))
 

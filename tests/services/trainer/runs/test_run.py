@@ -85,7 +85,7 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
     assert card.vocabulary == ("book", "drink", "who")
     assert card.selected_on == "val", "val had a say in when to stop"
     assert card.decoder == config.decoder, "what serves it decodes as it was measured"
-    assert not card.unlike, "and samples clips as it was taught"
+    assert not card.sampling_difference, "and samples clips as it was taught"
     for file in ("model.safetensors", "model.onnx"):
         registry.read_file(directory_store, card, file)
     lines = history(directory_store, run_id)
@@ -101,7 +101,7 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
         "config.json", "curves.svg", "heldout.safetensors", "history.jsonl", "progress.json", "result.json",
         "weights.safetensors",
     }  # fmt: skip
-    said = heldout.read(directory_store, run_id)
+    said = heldout.read_predictions(directory_store, run_id)
     assert (said.protocol, said.folds, said.seeds, said.selected_on) == ("official", 0, (0,), "val")
     (member,) = said.members
     assert sum(member.scores.argmax(axis=1) + 1 == member.labels) == result.val_correct
@@ -126,7 +126,7 @@ def test_seeds_are_members_of_one_published_ensemble(directory_store: DirectoryS
         directory_store, run_id
     )
     assert [len(history(directory_store, run_id, f"members/0-{seed}/")) for seed in (4, 5)] == [5, 5]
-    said = heldout.read(directory_store, run_id)
+    said = heldout.read_predictions(directory_store, run_id)
     assert said.seeds == (4, 5)
     # Each seed is what it would have been alone.
     alone = Watcher().run(directory_store, told(QUICK, seed=5, publish="none"))
@@ -162,7 +162,7 @@ def test_folds_measure_the_recipe_on_every_clip_and_publish_nothing(
     assert result.ensemble is not None
     assert result.ensemble.clips == 24
     assert sum(gloss.clips for gloss in result.glosses) == 48, "24 clips, by two seeds"
-    said = heldout.read(directory_store, run_id)
+    said = heldout.read_predictions(directory_store, run_id)
     assert (said.protocol, said.folds, len(said.members)) == ("cross-validation", 2, 4)
     for seed in (0, 1):
         held = [clip for member in said.members if member.seed == seed for clip in member.clip_ids]

@@ -303,7 +303,7 @@ def test_bf16_learns_as_float32_does(small_dataset: Dataset) -> None:
 
 def without(dataset: Dataset, gloss: str, split: str) -> Dataset:
     clips = tuple(clip for clip in dataset.manifest.clips if (clip.gloss, clip.split) != (gloss, split))
-    return Dataset(dataset.manifest.model_copy(update={"clips": clips}), dataset.instants)
+    return Dataset(dataset.manifest.model_copy(update={"clips": clips}), dataset.samples)
 
 
 def test_a_gloss_without_training_clips_is_named(small_dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
@@ -321,4 +321,4 @@ def test_nothing_to_learn_from_is_said_before_training(small_dataset: Dataset) -
         Training(small_dataset, CONFIG, CPU, train=[])
     manifest = small_dataset.manifest.model_copy(update={"vocabulary": ("book",)})
     with pytest.raises(InvalidInput, match="one gloss, 'book'"):
-        Training(Dataset(manifest, small_dataset.instants), CONFIG, CPU)
+        Training(Dataset(manifest, small_dataset.samples), CONFIG, CPU)

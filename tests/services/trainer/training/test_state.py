@@ -163,7 +163,7 @@ def test_a_training_does_not_go_on_with_other_clips(small_dataset: Dataset) -> N
         other_fold.restore(training.state())
     manifest = small_dataset.manifest.model_copy(update={"version": "another"})
     with pytest.raises(InvalidInput, match="dataset wlasl/another instead of wlasl/"):
-        Training(Dataset(manifest, small_dataset.instants), CONFIG, CPU).restore(training.state())
+        Training(Dataset(manifest, small_dataset.samples), CONFIG, CPU).restore(training.state())
 
 
 def test_what_does_not_change_a_training_may_be_told_otherwise(small_dataset: Dataset) -> None:

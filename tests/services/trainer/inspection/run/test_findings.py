@@ -12,12 +12,12 @@ from services.trainer.inspection.run.record import Record, Trained, read
 from services.trainer.runs.result import Result, Tally
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
-from signet.heldout import HeldOut
+from signet.heldout import HeldOutPredictions
 from tests.conftest import ROOT
 from tests.services.trainer.inspection.conftest import LINEAR, VOCABULARY, Runs, held_out
 
 
-def said(right: int, wrong: int, path: str = "right") -> HeldOut:
+def said(right: int, wrong: int, path: str = "right") -> HeldOutPredictions:
     """Clips of which so many are recognised; what is read in them is right, "empty" or "double"."""
     clips = []
     for number in range(right + wrong):
@@ -37,7 +37,7 @@ def epochs(losses: list[float], val: list[float] | None = None, **last: object) 
     return (*made[:-1], replace(made[-1], **last))  # type: ignore[arg-type]
 
 
-def record(held: HeldOut | None = None, history: tuple[Epoch, ...] = (), **told: object) -> Record:
+def record(held: HeldOutPredictions | None = None, history: tuple[Epoch, ...] = (), **told: object) -> Record:
     config = TrainConfig.model_validate(told)
     members = (Trained((0, 0), history, done=True),) if history else ()
     return Record("r", "succeeded", config.model_dump(), config, members, None, held, None)
@@ -67,7 +67,7 @@ FALLING, FLAT = [3.0 - 0.1 * n for n in range(25)], [1.0] * 25
     ],
 )
 def test_what_is_wrong_with_held_out_clips_is_found(
-    held: HeldOut, told: dict[str, object], name: str, weight: str, way_out: str
+    held: HeldOutPredictions, told: dict[str, object], name: str, weight: str, way_out: str
 ) -> None:
     one = found(record(held, (), **told))[name]
     assert one.weight == weight
