@@ -34,7 +34,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         run = self._runs.find(request.run_id)
         ahead = -1
         while not run.events and not run.ended:
-            if (now := self._runs.ahead(run)) != ahead:
+            if (now := self._runs.count_runs_ahead(run)) != ahead:
                 ahead = now
                 yield convert.queued_to(ahead)
             await asyncio.sleep(_WATCH_SECONDS)
@@ -53,5 +53,5 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         return convert.state_to(self._runs.stop(request.run_id))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:  # noqa: N802
-        found = await asyncio.to_thread(lambda: list(self._runs.list()))
+        found = await asyncio.to_thread(lambda: list(self._runs.list_runs()))
         return pb.ListRunsResponse(runs=[convert.summary_to(summary) for summary in found])

@@ -20,171 +20,181 @@ _log = logging.getLogger(__name__)
 
 RunState = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
 
-# What a run that is continued may be told otherwise: where it is trained, and nothing of what is learnt.
+# The settings that a resumed run may change: they say where it trains, and not what it learns.
 OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run as the store knows it.
+    """One run in the store.
 
     Attributes:
         run_id: its name.
-        state: what became of it.
-        epochs: of its longest member, those that are kept.
-        val_accuracy: of the published weights, exact decoding; 0 until it has a result.
-        model_version: "" if nothing was published.
-        members: how many models it trains.
-        members_done: how many of them are trained.
-        val_clips: on which that accuracy was measured; 0 where none was.
+        state: its state.
+        epochs: saved epochs of its longest member.
+        val_accuracy: of the published weights, with exact decoding; 0 until there is a result.
+        model_version: "" if the run published nothing.
+        members: the number of models that it trains.
+        members_done: the number of models that are fully trained.
+        val_clips: the number of clips that the accuracy was measured on.
     """
 
     run_id: str
     state: RunState
-    epochs: int
-    val_accuracy: float
-    model_version: str
+    epochs: int = 0
+    val_accuracy: float = 0.0
+    model_version: str = ""
     members: int = 1
     members_done: int = 0
     val_clips: int = 0
 
 
-def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, RunProgress | None]]:
-    """Runs that have no result, newest first: their configuration, and how far they are.
+def list_runs(store: ObjectStore, live: Mapping[str, RunState]) -> Iterator[RunSummary]:
+    """All runs, newest first.
 
-    Those whose files this version cannot read are left out, and logged.
+    Args:
+        store: holds them.
+        live: the states of the runs of this process. Another run without a result is running elsewhere, has failed or
+            was interrupted, as its progress.json says.
+
+    Raises:
+        DataLoss: a result or a progress.json cannot be read.
     """
-    for run_id, names in sorted(_files(store).items(), reverse=True):
+    files = _files_by_run(store)
+    for run_id in sorted(files.keys() | live.keys(), reverse=True):
+        if "result.json" in files.get(run_id, ()):
+            yield _summary_of_ended_run(store, run_id)
+        else:
+            yield _summary_of_unfinished_run(store, run_id, live.get(run_id))
+
+
+def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, RunProgress | None]]:
+    """The runs without a result, newest first: name, configuration, and progress (None before the first member starts).
+
+    A run whose files this version cannot read is skipped with a warning in the log.
+    """
+    for run_id, names in sorted(_files_by_run(store).items(), reverse=True):
         if "result.json" in names or "config.json" not in names:
             continue
         try:
             yield run_id, config_to_resume(store, run_id, {}), load_progress(store, run_id)
         except (DataLoss, NotFound, NotReady) as error:
-            _log.warning("run %s is left out: %s", run_id, error)
+            _log.warning("run %s is skipped: %s", run_id, error)
 
 
 def find_latest_unfinished_run(store: ObjectStore) -> str:
-    """The newest run that was interrupted, or has failed: what `signet train --resume latest` means.
+    """The newest run that was interrupted or has failed: the run of `signet train --resume latest`.
 
     Raises:
-        NotFound: there is none.
-        NotReady: it seems to be under way.
+        NotFound: there is no such run.
+        NotReady: a process seems to be training it.
     """
     for run_id, _, progress in find_unfinished_runs(store):
         if progress is not None and progress.is_live():
             owner = progress.owner
             raise NotReady(
-                f"run {run_id} is the latest without a result, and process {owner.pid} on {owner.host} seems to train "
-                f"it. Stop that first; or let it go on here, whatever that one does, with --resume {run_id}."
+                f"run {run_id} is the latest run without a result, and process {owner.pid} on {owner.host} seems to "
+                f"train it. Stop that process first. Or take the run over while it is still there, with --resume "
+                f"{run_id}."
             )
         return run_id
-    raise NotFound(f"{store.url}: no run was interrupted. `signet runs` lists them all.")
+    raise NotFound(f"{store.url}: no run was interrupted. `signet runs` lists all runs.")
 
 
 def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:
-    """What every run in the store that was trained to its end was told, and what came of it; oldest first.
+    """The configuration and the result of every run that was trained to its end, oldest first.
 
-    A run whose files this version cannot read is left out, and logged.
+    A run whose files this version cannot read is skipped with a warning in the log.
     """
-    for run_id, names in sorted(_files(store).items()):
+    for run_id, names in sorted(_files_by_run(store).items()):
         if "result.json" not in names:
             continue
         try:
             result = Result.model_validate_json(store.get(keys.run(run_id, "result.json")))
             config = TrainConfig.stored(store.get(keys.run(run_id, "config.json")))
         except (ValidationError, NotFound) as error:
-            _log.warning("%s/runs/%s/: not a run of this version, and left out (%s)", store.url, run_id, error)
+            _log.warning("%s/runs/%s/ is skipped: this version cannot read it (%s)", store.url, run_id, error)
             continue
         if result.state == "succeeded":
             yield config, result
 
 
-def list_runs(store: ObjectStore, live: dict[str, RunState]) -> Iterator[RunSummary]:
-    """All runs in the store, newest first; one without a result that is not live was interrupted."""
-    found = _files(store)
-    for run_id in sorted(found.keys() | live.keys(), reverse=True):
-        if "result.json" in found.get(run_id, ()):
-            yield _ended(store, run_id)
-        else:
-            yield _open(store, run_id, live.get(run_id))
-
-
-def _ended(store: ObjectStore, run_id: str) -> RunSummary:
-    key = keys.run(run_id, "result.json")
-    try:
-        result = Result.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise DataLoss(f"{store.url}/{key}: not a run's result ({error.error_count()} faults). Delete it.") from error
-    members = max(1, len(result.members))
-    return RunSummary(
-        run_id,
-        result.state,
-        result.epochs,
-        result.val_accuracy,
-        result.model_version,
-        members,
-        members_done=members,
-        val_clips=result.val_clips,
-    )
-
-
-def _open(store: ObjectStore, run_id: str, state: RunState | None) -> RunSummary:
-    """A run without a result: what it does in this process, if anything, or what the store knows."""
-    progress = load_progress(store, run_id)
-    if progress is None:
-        return RunSummary(run_id, state or "interrupted", 0, 0.0, "")
-    if state is None:
-        state = "running" if progress.is_live() else "failed" if progress.failure else "interrupted"
-    epochs = max((member.epochs for member in progress.members), default=0)
-    return RunSummary(run_id, state, epochs, 0.0, "", len(progress.members), progress.done)
-
-
-def _files(store: ObjectStore) -> dict[str, set[str]]:
-    """The names of each run's files."""
-    found: dict[str, set[str]] = {}
-    for info in store.list("runs/"):
-        _, run_id, name = info.key.split("/", 2)
-        found.setdefault(run_id, set()).add(name)
-    return found
-
-
 def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The configuration of a run that is to be continued.
+    """The configuration with which a run is resumed.
 
     Args:
         store: holds the run.
         run_id: its name.
-        changes: fields that are to have another value. Where a run is trained may change, and not what.
+        changes: new values by field. A field that is not in OPERATIONAL must keep its value.
 
     Raises:
         NotFound: there is no such run.
         NotReady: it has ended.
-        InvalidInput: a change would train something else.
-        DataLoss: its configuration is not one of this version.
+        InvalidInput: a change would train something else, or is not valid.
+        DataLoss: this version cannot read its configuration.
     """
     key = keys.run(run_id, "config.json")
     try:
         config = TrainConfig.stored(store.get(key))
     except NotFound:
-        raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists them.") from None
+        raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists all runs.") from None
     except ValidationError as error:
         raise DataLoss(
-            f"{store.url}/{key}: not a configuration of this version ({error.error_count()} faults). Go on with the "
-            "version that began the run, or begin a new one."
+            f"{store.url}/{key}: this version cannot read the configuration ({error.error_count()} faults). Resume the "
+            "run with the version that started it, or start a new run."
         ) from error
     if store.stat(keys.run(run_id, "result.json")):
-        raise NotReady(f"run {run_id} has ended, and there is nothing to go on with. `signet runs` lists those.")
+        raise NotReady(f"run {run_id} has ended and cannot be resumed. `signet runs` lists the interrupted runs.")
     refused = sorted(
         name for name, value in changes.items() if name not in OPERATIONAL and value != getattr(config, name)
     )
     if refused:
-        told = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
+        listed = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
         raise InvalidInput(
-            f"run {run_id} can only go on as it began, and this would change {told}. Only where it is trained may "
-            f"change ({', '.join(sorted(OPERATIONAL))}). Begin a new run for the rest."
+            f"run {run_id} cannot be resumed with {listed}. A resumed run may only change where it trains "
+            f"({', '.join(sorted(OPERATIONAL))}). Start a new run to change other settings."
         )
     try:
         return TrainConfig.model_validate(config.model_dump() | dict(changes))
     except ValidationError as error:
         fault = error.errors()[0]
         raise InvalidInput(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}.") from error
+
+
+def _summary_of_ended_run(store: ObjectStore, run_id: str) -> RunSummary:
+    key = keys.run(run_id, "result.json")
+    try:
+        result = Result.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise DataLoss(
+            f"{store.url}/{key}: this is not the result of a run ({error.error_count()} faults). Delete it."
+        ) from error
+    members = max(1, len(result.members))
+    return RunSummary(
+        run_id=run_id,
+        state=result.state,
+        epochs=result.epochs,
+        val_accuracy=result.val_accuracy,
+        model_version=result.model_version,
+        members=members,
+        members_done=members,
+        val_clips=result.val_clips,
+    )
+
+
+def _summary_of_unfinished_run(store: ObjectStore, run_id: str, state: RunState | None) -> RunSummary:
+    progress = load_progress(store, run_id)
+    if progress is None:
+        return RunSummary(run_id, state or "interrupted")
+    if state is None:
+        state = "running" if progress.is_live() else "failed" if progress.failure else "interrupted"
+    epochs = max((member.epochs for member in progress.members), default=0)
+    return RunSummary(run_id, state, epochs, members=len(progress.members), members_done=progress.done)
+
+
+def _files_by_run(store: ObjectStore) -> dict[str, set[str]]:
+    files: dict[str, set[str]] = {}
+    for info in store.list("runs/"):
+        _, run_id, name = info.key.split("/", 2)
+        files.setdefault(run_id, set()).add(name)
+    return files

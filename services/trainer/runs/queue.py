@@ -1,4 +1,4 @@
-"""The runs of one trainer: one at a time, in the order they were asked for; their events, for whoever watches."""
+"""The queue of trainings that the service runs: one at a time, in the order of the requests, with their events."""
 
 import logging
 import threading
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from services.trainer.config.train_config import TrainConfig
@@ -24,23 +25,28 @@ from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# How often a run says how far it is.
-_TELL_SECONDS = 10.0
+# The least time between two epochs of a run in the log.
+_EPOCH_LOG_SECONDS = 10.0
 
-# More waiting runs than this are a client's loop, not a plan.
+# More waiting runs than this come from a loop in a client by mistake.
 MAX_QUEUED = 100
 
-# Finished runs whose events stay in memory for late watchers; the store keeps the results of all.
-_REMEMBERED = 20
+# The number of ended runs whose events stay in memory for late watchers. The store keeps the results of all runs.
+_ENDED_IN_MEMORY = 20
 
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A run that did not come to a result, and why: it failed, or was stopped or interrupted before it had one."""
+    """A run that ended without a result.
+
+    Attributes:
+        message: the reason.
+        state: how it ended.
+        code: of the error, as in signet.errors; "" if there was no error.
+    """
 
     message: str
     state: Literal["stopped", "failed", "interrupted"] = "failed"
-    # Of the error, as in signet.errors; "" where nothing went wrong.
     code: str = ""
 
 
@@ -53,17 +59,17 @@ class QueuedRun:
 
     Attributes:
         run_id: its name.
-        config: what it was told.
-        corpus_version: what state of the corpus it trains on, if whoever started it knows.
-        resumed: what it is told otherwise than when it began; None for a run that begins.
-        events: all so far, in this process; the last is a Result or a RunFailure once it has ended.
-        stop: set to end it after the present epoch.
+        config: its configuration.
+        corpus_version: the version of the corpus that it trains on; "" if the caller does not know it.
+        resume_changes: the changes to the configuration of a run that is resumed; None for a new run.
+        events: all events so far in this process; the last is a Result or a RunFailure once the run has ended.
+        stop: set to end the run after its current epoch.
     """
 
     run_id: str
     config: TrainConfig
     corpus_version: str = ""
-    resumed: Mapping[str, Any] | None = None
+    resume_changes: Mapping[str, Any] | None = None
     events: list[RunEvent] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -82,12 +88,12 @@ class QueuedRun:
 
 
 class TrainingQueue:
-    """Starts, watches, stops and lists runs.
+    """Starts, resumes, stops and lists runs.
 
     Args:
         store: holds landmarks, runs and models.
-        metrics: told of everything.
-        nvml: the process's connection, for runs on a GPU; without it each makes its own.
+        metrics: receives all events.
+        nvml: the process's NVML connection, for runs on a GPU; without it, each run opens its own.
     """
 
     def __init__(self, store: ObjectStore, metrics: TrainerMetrics, nvml: Nvml | None = None) -> None:
@@ -96,170 +102,175 @@ class TrainingQueue:
         self._nvml = nvml
         self._runs: dict[str, QueuedRun] = {}
         self._lock = threading.Lock()
-        # One thread: two trainings at once would each take more than twice as long on the same device.
+        # One thread: two trainings at once on the same device would each take more than twice as long.
         self._executor = ThreadPoolExecutor(1, "training")
         self._closing = threading.Event()
+        self._next_epoch_log = 0.0
 
     def start(self, config: TrainConfig, corpus_version: str = "") -> QueuedRun:
-        """Queue a run.
+        """Queue a new run.
 
         Args:
-            config: what it is told.
-            corpus_version: what state of the corpus it trains on, to be kept with its result.
+            config: its configuration.
+            corpus_version: the version of the corpus that it trains on, for its result.
 
         Raises:
-            Busy: too many wait already.
-            Unavailable: this trainer is about to end.
+            Busy: too many runs are waiting.
+            Unavailable: this trainer is shutting down.
         """
-        return self._queue(QueuedRun(new_run_id(), config, corpus_version))
+        return self._enqueue(QueuedRun(new_run_id(), config, corpus_version))
 
     def resume(self, run_id: str, changes: Mapping[str, Any] | None = None, corpus_version: str = "") -> QueuedRun:
-        """Queue a run that was interrupted, to go on from where it was.
+        """Queue an interrupted run, to continue after the last epoch whose state was saved.
 
         Args:
             run_id: its name.
-            changes: of its configuration; see `services.trainer.runs.listing.config_to_resume`.
-            corpus_version: for a run that was interrupted before it noted its own.
+            changes: to its configuration; see `services.trainer.runs.listing.config_to_resume`.
+            corpus_version: for a run that was interrupted before it stored its own.
 
         Raises:
             NotFound: there is no such run.
             NotReady: it has ended.
-            Conflict: this trainer is doing it, or is about to.
-            InvalidInput: it is told something that would train something else.
-            Busy: too many wait already.
-            Unavailable: this trainer is about to end.
+            Conflict: it is queued or running in this trainer.
+            InvalidInput: a change would train something else.
+            Busy: too many runs are waiting.
+            Unavailable: this trainer is shutting down.
         """
         config = config_to_resume(self._store, run_id, changes or {})
-        return self._queue(QueuedRun(run_id, config, corpus_version, resumed=changes or {}))
-
-    def _queue(self, new: QueuedRun) -> QueuedRun:
-        with self._lock:
-            if self._closing.is_set():
-                raise Unavailable("this trainer was told to stop and begins no more runs. Start it when it is back.")
-            if self._waiting() >= MAX_QUEUED:
-                raise Busy(f"{MAX_QUEUED} runs wait already. Stop some, or come back when they are done.")
-            same = self._runs.pop(new.run_id, None)
-            if same is not None and not same.ended:
-                self._runs[new.run_id] = same
-                raise Conflict(f"run {new.run_id} is {same.state} here already. Trainer.WatchRun follows it.")
-            # Last, as it will end last.
-            self._runs[new.run_id] = new
-            for old in [one.run_id for one in self._runs.values() if one.ended][:-_REMEMBERED]:
-                del self._runs[old]
-            self._executor.submit(self._run, new)
-        self._metrics.queued(self._waiting())
-        return new
+        return self._enqueue(QueuedRun(run_id, config, corpus_version, resume_changes=changes or {}))
 
     def find(self, run_id: str) -> QueuedRun:
         """A run of this process.
 
         Raises:
-            NotFound: it has none of this id.
+            NotFound: this process has no run of this name.
         """
         try:
             return self._runs[run_id]
         except KeyError:
             raise NotFound(
-                f"run {run_id!r} is not one that this trainer is doing or has just done. Trainer.ListRuns and "
-                "`signet runs` list those in the store."
+                f"run {run_id!r} is not queued or running here, and did not end here recently. Trainer.ListRuns and "
+                "`signet runs` list the runs in the store."
             ) from None
 
-    def ahead(self, of: QueuedRun) -> int:
-        """How many runs have to end before this one begins."""
+    def count_runs_ahead(self, run: QueuedRun) -> int:
+        """The number of runs that have to end before this one starts."""
         count = 0
-        for one in list(self._runs.values()):
-            if one is of:
+        for other in list(self._runs.values()):
+            if other is run:
                 break
-            count += not one.ended
+            count += not other.ended
         return count
 
     def stop(self, run_id: str) -> QueuedRun:
-        """End a run after its present epoch; a queued one ends at once when its turn comes."""
-        found = self.find(run_id)
-        found.stop.set()
-        return found
+        """End a run after its current epoch. A queued run ends without training when its turn comes."""
+        run = self.find(run_id)
+        run.stop.set()
+        return run
 
-    def list(self) -> Iterator[RunSummary]:
-        """All runs that the store knows, newest first."""
-        return list_runs(self._store, {one.run_id: one.state for one in list(self._runs.values())})
+    def list_runs(self) -> Iterator[RunSummary]:
+        """All runs in the store, newest first."""
+        return list_runs(self._store, {run.run_id: run.state for run in list(self._runs.values())})
 
     def close(self) -> None:
-        """Give up the present run before its next batch, drop those that wait, and return when that is done.
+        """Interrupt the current run before its next batch, drop the queued runs, and return when that is done.
 
-        A half-trained model must not become `latest` because a process was restarted. Its state is kept, and the run
-        can go on. A model that is trained already, and is only being exported, is published first.
+        The interrupted run publishes nothing: a restart of the process must not make a half-trained model `latest`. Its
+        state is saved, and it can be resumed. A run that has finished training and is being exported still publishes.
         """
         with self._lock:
             self._closing.set()
         self._executor.shutdown(wait=True)
 
-    def _waiting(self) -> int:
-        return sum(one.state == "queued" for one in list(self._runs.values()))
+    def _enqueue(self, new: QueuedRun) -> QueuedRun:
+        with self._lock:
+            if self._closing.is_set():
+                raise Unavailable(
+                    "this trainer is shutting down and starts no more runs. Start the run when it is back."
+                )
+            if self._count_queued() >= MAX_QUEUED:
+                raise Busy(f"{MAX_QUEUED} runs are waiting. Stop some of them, or try again when they have ended.")
+            same = self._runs.get(new.run_id)
+            if same is not None and not same.ended:
+                raise Conflict(
+                    f"run {new.run_id} is already {same.state} in this trainer. Trainer.WatchRun follows it."
+                )
+            # A resumed run moves to the end of the dictionary, whose order is the order of execution.
+            self._runs.pop(new.run_id, None)
+            self._runs[new.run_id] = new
+            for old in [run.run_id for run in self._runs.values() if run.ended][:-_ENDED_IN_MEMORY]:
+                del self._runs[old]
+            self._executor.submit(self._execute, new)
+        self._metrics.queued(self._count_queued())
+        return new
 
-    def _run(self, this: QueuedRun) -> None:
-        ending = self._ending(this)
+    def _count_queued(self) -> int:
+        return sum(run.state == "queued" for run in list(self._runs.values()))
+
+    def _execute(self, queued: QueuedRun) -> None:
+        ending = self._train(queued)
         if isinstance(ending, Result):
-            for line in messages.end_messages(ending, this.run_id):
-                _log.info("run %s: %s", this.run_id, line)
-        # Before the event: whoever has seen a run end finds it counted.
+            for line in messages.end_messages(ending, queued.run_id):
+                _log.info("run %s: %s", queued.run_id, line)
+        # The metrics come before the event: a client that has seen the end of a run finds it counted.
         self._metrics.ended(ending.state)
-        this.events.append(ending)
-        self._metrics.queued(self._waiting())
+        queued.events.append(ending)
+        self._metrics.queued(self._count_queued())
 
-    def _ending(self, this: QueuedRun) -> Result | RunFailure:  # noqa: PLR0911  (a run ends in as many ways)
-        """Do a run; how it ended."""
-        if this.stop.is_set():
-            return RunFailure("stopped before it began", "stopped")
+    def _train(self, queued: QueuedRun) -> Result | RunFailure:
+        run_id = queued.run_id
+        if queued.stop.is_set():
+            return RunFailure("the run was stopped before it started", "stopped")
         if self._closing.is_set():
-            again = resume_hint(this.run_id, None) if this.resumed is not None else "Start it again."
-            return RunFailure(f"the trainer was told to stop before this run began. {again}", "interrupted")
-
-        told = 0.0
-        begun: RunStarted | None = None
-
-        def started(event: RunStarted) -> None:
-            nonlocal begun
-            begun = event
-            for line in messages.start_messages(event):
-                _log.info("run %s: %s", this.run_id, line)
-            self._metrics.started(this.run_id, this.config.model_name, event)
-            this.events.append(event)
-            self._metrics.queued(self._waiting())
-
-        def epoch(event: MemberEpoch) -> None:
-            nonlocal told
-            assert begun is not None  # noqa: S101  (nothing is trained before it has begun)
-            if time.monotonic() - told > _TELL_SECONDS:
-                told = time.monotonic()
-                _log.info("run %s: %s", this.run_id, messages.epoch_message(event, begun))
-            self._metrics.epoch(event)
-            this.events.append(event)
-
-        callbacks = RunCallbacks(started, epoch, this.stop.is_set, self._closing.is_set, self._metrics, self._nvml)
+            hint = resume_hint(run_id, None) if queued.resume_changes is not None else "Start it again."
+            return RunFailure(f"the trainer was told to stop before this run started. {hint}", "interrupted")
+        callbacks = RunCallbacks(
+            on_start=partial(self._record_start, queued),
+            on_epoch=partial(self._record_epoch, queued),
+            should_stop=queued.stop.is_set,
+            should_abandon=self._closing.is_set,
+            training=self._metrics,
+            nvml=self._nvml,
+        )
         try:
-            if this.resumed is not None:
-                return resume(self._store, this.run_id, callbacks, this.resumed, this.corpus_version)
-            return run(self._store, this.config, this.run_id, callbacks, this.corpus_version)
-        except Abandoned:
-            _log.warning("run %s interrupted: the trainer was told to stop. Nothing was published", this.run_id)
-            return RunFailure(
-                "the trainer was told to stop while this run was training. Nothing was published. "
-                f"{self._resume_hint(this.run_id)}",
-                "interrupted",
-            )
-        except TakenOver as error:
+            if queued.resume_changes is not None:
+                return resume(self._store, run_id, callbacks, queued.resume_changes, queued.corpus_version)
+            return run(self._store, queued.config, run_id, callbacks, queued.corpus_version)
+        except Exception as error:  # noqa: BLE001  (every error becomes the run's last event)
+            return self._failure(run_id, error)
+
+    def _record_start(self, queued: QueuedRun, event: RunStarted) -> None:
+        for line in messages.start_messages(event):
+            _log.info("run %s: %s", queued.run_id, line)
+        self._next_epoch_log = 0.0
+        self._metrics.started(queued.run_id, queued.config.model_name, event)
+        queued.events.append(event)
+        self._metrics.queued(self._count_queued())
+
+    def _record_epoch(self, queued: QueuedRun, event: MemberEpoch) -> None:
+        started = queued.events[0]
+        if isinstance(started, RunStarted) and time.monotonic() > self._next_epoch_log:
+            self._next_epoch_log = time.monotonic() + _EPOCH_LOG_SECONDS
+            _log.info("run %s: %s", queued.run_id, messages.epoch_message(event, started))
+        self._metrics.epoch(event)
+        queued.events.append(event)
+
+    def _failure(self, run_id: str, error: Exception) -> RunFailure:
+        """The last event of a run that ended with an error, which is also logged."""
+        if isinstance(error, Abandoned):
+            message = "the trainer was told to stop while this run was training. Nothing was published."
+            _log.warning("run %s was interrupted: %s", run_id, message)
+            return RunFailure(f"{message} {self._hint(run_id)}", "interrupted")
+        if isinstance(error, TakenOver):
             _log.warning("%s", error)
             return RunFailure(str(error), "interrupted", code=error.code)
-        except SignetError as error:
-            _log.error("run %s failed: %s", this.run_id, error)
+        if isinstance(error, SignetError):
+            _log.error("run %s failed: %s", run_id, error)
             return RunFailure(str(error), code=error.code)
-        except Exception as error:  # noqa: BLE001  (a watcher must learn of the end, whatever it was)
-            _log.exception("run %s failed", this.run_id)
-            return RunFailure(
-                f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code
-            )
+        _log.error("run %s failed", run_id, exc_info=error)
+        return RunFailure(f"unexpected {type(error).__name__}: {error}; see the trainer's log.", code=SignetError.code)
 
-    def _resume_hint(self, run_id: str) -> str:
+    def _hint(self, run_id: str) -> str:
         try:
             return resume_hint(run_id, load_progress(self._store, run_id))
         except SignetError as error:
