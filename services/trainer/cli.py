@@ -1,11 +1,14 @@
-"""The trainer's commands for people: `signet train` and `signet runs`; `analysis_cli` has those that look at both."""
+"""The trainer's commands: `signet train`, `signet runs`, and from `inspection/cli.py` `signet analyze` and `features`.
+
+torch takes two seconds to load, so a command imports the modules that compute only when it runs.
+"""
 
 import logging
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,29 +17,23 @@ from rich.table import Table
 
 from services.trainer.config.flags import config_of, configured, given, panel
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.inspection import cli as analysis_cli
-from services.trainer.runs import messages
-from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.listing import find_latest_unfinished_run, list_runs
+from services.trainer.inspection import cli as inspection
+from services.trainer.runs.listing import LATEST, find_latest_unfinished_run, list_runs
 from services.trainer.runs.progress import load_progress, resume_hint
-from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runtime.threads import DEFAULT_THREADS, THREADS_HELP, use_threads
-from services.trainer.training import distributed
-from services.trainer.training.follower import follow
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
 
+if TYPE_CHECKING:
+    from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(analysis_cli.analyze)
-app.command()(analysis_cli.features)
+app.command()(inspection.analyze)
+app.command()(inspection.features)
 
-# Conventional exit status of a command ended by Ctrl-C.
+# The conventional exit status of a command that Ctrl-C ended.
 _INTERRUPTED = 130
-
-# Instead of a run's id: the newest one without a result.
-LATEST = "latest"
-
 
 _RUN_PANEL = panel("device")
 
@@ -51,63 +48,71 @@ def train(
             "--resume",
             metavar="RUN",
             rich_help_panel=_RUN_PANEL,
-            help="Go on with a run that was interrupted, from the last state that it kept: its id, or `latest`. Only "
-            "where it is trained can be told anew",
+            help="Continue an interrupted run from its last saved state. Give its id, or `latest`. Of the other flags "
+            "only --device, --jobs and --max-gpu-temperature can change",
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help=THREADS_HELP, min=0, rich_help_panel=_RUN_PANEL)] = DEFAULT_THREADS,
     plot: Annotated[
-        Path | None, typer.Option(help="Also write the training curves here, as SVG", rich_help_panel=_RUN_PANEL)
+        Path | None, typer.Option(help="Also write the training curves to this SVG file", rich_help_panel=_RUN_PANEL)
     ] = None,
     store: StoreOption = "",
     **_flags: Any,
 ) -> None:
-    """Train a BiLSTM-CTC on extracted clips, and publish it.
+    """Train a BiLSTM-CTC model on extracted clips, and publish it.
 
-    Takes a snapshot of the corpus, trains from a flat start into CTC, and publishes safetensors, ONNX and model.json
-    under a new version; the alias `latest` moves to it. Ctrl-C once ends the run after the present epoch and publishes
-    what there is; twice ends it at once and publishes nothing. However it ends, --resume goes on with it. With
-    --pretrain only the encoder is trained, without labels, and nothing is published; --start-from begins with that.
+    The command takes a snapshot of the corpus, trains, and publishes the weights, the ONNX graph and model.json as a
+    new version. The alias `latest` moves to this version. The first Ctrl-C ends the run after the current epoch and
+    publishes the model. The second one ends it at once and publishes nothing; --resume continues the run. --pretrain
+    trains only the encoder, without labels, and publishes nothing; --start-from uses its weights.
     """
+    from services.trainer.training import distributed
+    from services.trainer.training.follower import follow
+
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     use_threads(threads)
-    told = given(context)
-    config = None if resume_run else config_of(told)
+    flags = given(context)
+    config = None if resume_run else config_of(flags)
     if plot is not None and config is not None and config.pretrain:
-        raise InvalidSetting("--plot: a pre-training draws no curves; its losses are in history.jsonl. Leave it out.")
+        raise InvalidSetting("--plot: --pretrain draws no curves. Its losses are in history.jsonl. Leave out --plot.")
     opened = open_store_option(store)
     with distributed.group() as ranks:
-        if ranks.leads:
-            run_id = find_latest_unfinished_run(opened) if resume_run == LATEST else resume_run
-            _lead(opened, config or run_id or "", told, plot)
-        else:
+        if not ranks.leads:
             follow(ranks, opened)
+            return
+        run_id = find_latest_unfinished_run(opened) if resume_run == LATEST else resume_run
+        _train_on_terminal(opened, config or run_id or "", flags, plot)
 
 
-def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], plot: Path | None) -> None:
-    """Do the run, and show it.
+def _train_on_terminal(
+    store: ObjectStore, config_or_run: TrainConfig | str, changes: dict[str, Any], plot: Path | None
+) -> None:
+    """Train a run, and show its progress.
 
     Args:
-        opened: the store.
-        begun: what a new run is told, or the id of the one that goes on.
-        told: in which fields that one is to be changed.
-        plot: where to write the curves.
+        store: the store.
+        config_or_run: the configuration of a new run, or the id of the run to resume.
+        changes: fields of the configuration that change when a run is resumed.
+        plot: the file for the curves.
     """
+    from services.trainer.runs import messages
+    from services.trainer.runs.run import new_run_id, resume, run
+
     console = Console(highlight=False, soft_wrap=True)
-    run_id = new_run_id() if isinstance(begun, TrainConfig) else begun
+    run_id = new_run_id() if isinstance(config_or_run, TrainConfig) else config_or_run
     console.print(f"run         {run_id}")
 
     stop = threading.Event()
-    with _progress(console) as bar:
-        watch = _Watch(console, bar, stop)
+    with _progress_bar(console) as bar:
+        callbacks = _RunDisplay(console, bar).callbacks(stop)
         previous = signal.signal(signal.SIGINT, lambda *_: _stop_once(stop))
         try:
-            if isinstance(begun, TrainConfig):
-                result = run(opened, begun, run_id, watch.callbacks())
+            if isinstance(config_or_run, TrainConfig):
+                result = run(store, config_or_run, run_id, callbacks)
             else:
-                result = resume(opened, run_id, watch.callbacks(), told)
+                result = resume(store, run_id, callbacks, changes)
         except KeyboardInterrupt:
-            console.print(f"interrupted: nothing was published. {resume_hint(run_id, load_progress(opened, run_id))}")
+            console.print(f"interrupted: nothing was published. {resume_hint(run_id, load_progress(store, run_id))}")
             raise typer.Exit(_INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGINT, previous)
@@ -118,63 +123,63 @@ def _lead(opened: ObjectStore, begun: TrainConfig | str, told: dict[str, Any], p
     curves = keys.run(run_id, "curves.svg")
     console.print(f"curves      {curves}")
     if plot is not None:
-        plot.write_bytes(opened.get(curves))
+        plot.write_bytes(store.get(curves))
 
 
-class _Watch:
-    """Shows a run on a terminal.
+class _RunDisplay:
+    """Prints the messages of a run, and moves its progress bar."""
 
-    Args:
-        console: where to write.
-        bar: how far it is.
-        stop: set to end it after the present epoch.
-    """
-
-    def __init__(self, console: Console, bar: Progress, stop: threading.Event) -> None:
+    def __init__(self, console: Console, bar: Progress) -> None:
         self._console = console
         self._bar = bar
-        self._stop = stop
 
-    def callbacks(self) -> RunCallbacks:
-        """What a run tells it, and asks it."""
-        return RunCallbacks(on_start=self._started, on_epoch=self._epoch, should_stop=self._stop.is_set)
+    def callbacks(self, stop: threading.Event) -> "RunCallbacks":
+        """The callbacks of the run. `stop` ends it after the current epoch."""
+        from services.trainer.runs.events import RunCallbacks
 
-    def _started(self, event: RunStarted) -> None:
+        return RunCallbacks(on_start=self._on_start, on_epoch=self._on_epoch, should_stop=stop.is_set)
+
+    def _on_start(self, event: "RunStarted") -> None:
+        from services.trainer.runs import messages
+
         for line in messages.start_messages(event):
             self._console.print(line)
-        self._run = event
+        self._started = event
         total = event.num_epochs * event.members
         self._task = self._bar.add_task("training", total=total, completed=event.epochs_before)
 
-    def _epoch(self, event: MemberEpoch) -> None:
-        self._console.print(messages.epoch_message(event, self._run))
+    def _on_epoch(self, event: "MemberEpoch") -> None:
+        from services.trainer.runs import messages
+
+        self._console.print(messages.epoch_message(event, self._started))
         self._bar.advance(self._task)
 
 
 @app.command()
 def runs(store: StoreOption = "") -> None:
-    """List the trainings that the store knows, newest first."""
+    """List the training runs in the store, newest first."""
     table = Table("run", "state", "members", "epochs", "val accuracy", "model version", box=None)
     interrupted = False
-    for one in list_runs(open_store_option(store), {}):
-        ended = one.state in {"succeeded", "stopped"}
-        interrupted |= one.state == "interrupted"
-        accuracy = f"{100 * one.val_accuracy:.1f} %" if ended and one.val_clips else ""
-        members = "" if one.members == 1 else f"{one.members_done}/{one.members}"
-        table.add_row(one.run_id, one.state, members, str(one.epochs or ""), accuracy, one.model_version)
+    for run in list_runs(open_store_option(store), {}):
+        ended = run.state in {"succeeded", "stopped"}
+        interrupted |= run.state == "interrupted"
+        accuracy = f"{100 * run.val_accuracy:.1f} %" if ended and run.val_clips else ""
+        members = "" if run.members == 1 else f"{run.members_done}/{run.members}"
+        table.add_row(run.run_id, run.state, members, str(run.epochs or ""), accuracy, run.model_version)
     Console().print(table)
     if interrupted:
-        Console().print("`signet train --resume RUN` goes on with one that was interrupted.")
+        Console().print("`signet train --resume RUN` continues an interrupted run.")
 
 
 def _stop_once(stop: threading.Event) -> None:
+    """Set `stop`; the second call raises KeyboardInterrupt."""
     if stop.is_set():
         raise KeyboardInterrupt
     stop.set()
 
 
-def _progress(console: Console) -> Progress:
-    """A bar on a terminal; elsewhere the epochs' own lines are progress enough."""
+def _progress_bar(console: Console) -> Progress:
+    """A progress bar on a terminal; elsewhere the line of each epoch shows the progress."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -25,6 +25,26 @@ def _without(package: str) -> str:
     return f"import sys; sys.modules[{package!r}] = None"
 
 
+# Loading one of these takes from half a second to several seconds.
+HEAVY = ("torch", "matplotlib", "onnx", "onnxruntime", "mediapipe", "cv2")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "--help"), ("runs",), ("runs", "--help"), ("analyze", "--help"), ("features", "--help")]
+)
+def test_a_command_that_only_lists_or_explains_loads_no_heavy_library(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    report = f"import atexit, sys; atexit.register(lambda: print('loaded', [m for m in {HEAVY} if m in sys.modules]))"
+    (tmp_path / "runs/r1").mkdir(parents=True)
+    (tmp_path / "runs/r1/config.json").write_text("{}")
+    store = ("--store", f"file:{tmp_path}") if arguments == ("runs",) else ()
+    done = _signet(*arguments, *store, program=report)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded []"
+    assert arguments != ("runs",) or "r1" in done.stdout
+
+
 def test_version_is_the_packages() -> None:
     assert _signet("--version").stdout == f"signet {__version__}\n"
 

@@ -2,23 +2,24 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from services.trainer.export import load as published
-from services.trainer.inspection.clip import page as sheets
-from services.trainer.inspection.run import page as analyses
-from services.trainer.inspection.run.clip_choice import DEFAULT_OF_EACH_KIND
-from services.trainer.inspection.run.page import Analysis, Figure
-from services.trainer.inspection.run.record import LATEST, newest
+from services.trainer.runs.listing import LATEST, find_latest_run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import landmarks, registry
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+
+if TYPE_CHECKING:
+    from services.trainer.inspection.run.page import Analysis, Figure
+
+# Clips of each kind that are shown frame by frame.
+_CLIPS_OF_EACH_KIND = 2
 
 # The ending of a landmark tensor's file.
 _TENSOR = ".safetensors"
@@ -34,7 +35,7 @@ def analyze(
     ] = None,
     clips: Annotated[
         int, typer.Option(min=0, max=50, help="Clips of each kind that are shown frame by frame; 0 shows none")
-    ] = DEFAULT_OF_EACH_KIND,
+    ] = _CLIPS_OF_EACH_KIND,
     clip: Annotated[
         list[str] | None, typer.Option(help="Show this held-out clip frame by frame in any case; may be repeated")
     ] = None,
@@ -56,9 +57,11 @@ def analyze(
     It all stands in one page, analysis.html, that needs nothing else; its drawings are SVG files beside it. A run that
     was interrupted, held out no clips or is of another version shows what there is, and says what is missing.
     """
+    from services.trainer.inspection.run import page as analyses
+
     use_threads(DEFAULT_THREADS)
     opened = open_store_option(store)
-    ids = [newest(opened) if run == LATEST else run for run in runs]
+    ids = [find_latest_run(opened) if run == LATEST else run for run in runs]
     twice = next((run for index, run in enumerate(ids) if run in ids[:index]), None)
     if twice is not None:
         raise InvalidInput(f"run {twice} is named twice, and would be compared with itself. Name it once.")
@@ -103,6 +106,9 @@ def features(
     hand leads); pictures at regular instants; which parts of the body were found; and every feature over time, by its
     name. One page that needs nothing else.
     """
+    from services.trainer.export import load as published
+    from services.trainer.inspection.clip import page as sheets
+
     use_threads(DEFAULT_THREADS)
     file = Path(clip) if clip.endswith(_TENSOR) else None
     found = _of_file(file) if file is not None else _of_corpus(open_store_option(store), corpus, clip)
@@ -115,7 +121,7 @@ def features(
     Console(highlight=False, soft_wrap=True).print(f"page        {written}")
 
 
-def _tell(console: Console, one: Analysis) -> None:
+def _tell(console: Console, one: "Analysis") -> None:
     """A run in a few lines: its figures, and what stands out."""
     console.print(f"run         {one.record.run_id}, {one.record.state}")
     if one.figures:
@@ -127,7 +133,7 @@ def _tell(console: Console, one: Analysis) -> None:
         console.print(f"{finding.weight:<11} {finding.title}: {finding.text} {finding.way_out}".rstrip())
 
 
-def _spread(figure: Figure) -> str:
+def _spread(figure: "Figure") -> str:
     deviation = "" if figure.deviation is None else f" ± {100 * figure.deviation:.1f}"
     return f"{100 * figure.mean:.1f}{deviation}"
 

@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 RunState = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
 
+# Instead of the id of a run: the newest run.
+LATEST = "latest"
+
 # The settings that a resumed run may change: they say where it trains, and not what it learns.
 OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
 
@@ -99,6 +102,18 @@ def find_latest_unfinished_run(store: ObjectStore) -> str:
             )
         return run_id
     raise NotFound(f"{store.url}: no run was interrupted. `signet runs` lists all runs.")
+
+
+def find_latest_run(store: ObjectStore) -> str:
+    """The id of the newest run, in whatever state.
+
+    Raises:
+        NotFound: the store has no run.
+    """
+    run_ids = [run_id for run_id, names in _files_by_run(store).items() if "config.json" in names]
+    if not run_ids:
+        raise NotFound(f"{store.url}: there are no runs. `signet train` starts one.")
+    return max(run_ids)
 
 
 def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Result]]:

@@ -18,6 +18,6 @@ def use_threads(threads: int) -> None:
     Call it before the first computation. 0 takes one thread for each core.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_CACHED_PROGRAMS))
-    import torch  # noqa: PLC0415  (it takes two seconds)
+    import torch
 
     torch.set_num_threads(threads or os.cpu_count() or 1)

@@ -9,8 +9,6 @@ from services.trainer.inspection.run.record import Record, models
 from signet.errors import NotFound
 from signet.store import ObjectStore
 
-DEFAULT_OF_EACH_KIND = 2
-
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -46,7 +44,7 @@ def look(
     store: ObjectStore,
     record: Record,
     answers: Sequence[ClipAnswer],
-    each: int = DEFAULT_OF_EACH_KIND,
+    each: int = 2,
     named: Sequence[str] = (),
     seed: int | None = None,
 ) -> Strips:

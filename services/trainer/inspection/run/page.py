@@ -16,7 +16,7 @@ from services.trainer.inspection.run import comparison
 from services.trainer.inspection.run import findings as diagnosis
 from services.trainer.inspection.run import gloss_chart as charts
 from services.trainer.inspection.run import predictions as said
-from services.trainer.inspection.run.clip_choice import DEFAULT_OF_EACH_KIND, Chosen, Strips, look
+from services.trainer.inspection.run.clip_choice import Chosen, Strips, look
 from services.trainer.inspection.run.comparison import Paired
 from services.trainer.inspection.run.findings import Finding
 from services.trainer.inspection.run.gloss_chart import Range
@@ -197,7 +197,7 @@ class Shown:
 def analyse(
     store: ObjectStore,
     run_id: str,
-    each: int = DEFAULT_OF_EACH_KIND,
+    each: int = 2,
     named: Sequence[str] = (),
     seed: int | None = None,
 ) -> Analysis:

@@ -22,9 +22,6 @@ from signet.errors import DataLoss, NotFound, NotReady
 from signet.heldout import HeldOutPredictions
 from signet.store import ObjectStore, keys
 
-# The newest run that there is, instead of a run's id.
-LATEST = "latest"
-
 # What an epoch of earlier versions did not say.
 _UNSAID = {"val_top5": 0, "val_continuous_correct": None, "learning_rate": None}
 
@@ -255,18 +252,6 @@ def read(store: ObjectStore, run_id: str) -> Record:
         DataLoss: not even its configuration can be read.
     """
     return _Reader(store, run_id).read()
-
-
-def newest(store: ObjectStore) -> str:
-    """The id of the newest run, whatever became of it.
-
-    Raises:
-        NotFound: there is none.
-    """
-    ids = {info.key.split("/")[1] for info in store.list("runs/") if info.key.endswith("/config.json")}
-    if not ids:
-        raise NotFound(f"{store.url}: there are no runs. `signet train` begins one.")
-    return max(ids)
 
 
 def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recogniser]:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.listing import find_latest_unfinished_run, find_succeeded_runs, list_runs
+from services.trainer.runs.listing import find_latest_run, find_latest_unfinished_run, find_succeeded_runs, list_runs
 from services.trainer.runs.result import GlossResult, Result
 from signet.errors import NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore, keys
@@ -83,3 +83,13 @@ def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_
     open_run(directory_store, "r4", pid=os.getppid())
     with pytest.raises(NotReady, match=r"run r4 .* --resume r4"):
         find_latest_unfinished_run(directory_store)
+
+
+def test_the_latest_run_is_the_last_by_name_in_whatever_state(directory_store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match="signet train"):
+        find_latest_run(directory_store)
+    keep(directory_store, "r2", "succeeded")
+    open_run(directory_store, "r3")
+    keep(directory_store, "r1", "succeeded")
+    directory_store.put(keys.run("r4", "history.jsonl"), b"")
+    assert find_latest_run(directory_store) == "r3", "r4 has no configuration"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from services.trainer.inspection.run.record import newest, read
+from services.trainer.inspection.run.record import read
 from signet.errors import DataLoss, NotFound
-from signet.store import DirectoryStore, keys
+from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 
 
@@ -86,12 +86,9 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(copied: Runs, file: str, s
     assert record.settings["head"] == "linear"
 
 
-def test_a_run_that_is_not_there_is_named(runs: Runs, directory_store: DirectoryStore) -> None:
+def test_a_run_that_is_not_there_is_named(runs: Runs) -> None:
     with pytest.raises(NotFound, match=r"no run 'nope'.*signet runs"):
         read(runs.store, "nope")
-    with pytest.raises(NotFound, match="signet train"):
-        newest(directory_store)
-    assert newest(runs.store) == SEEDS, "the last by name"
 
 
 def test_a_configuration_that_is_none_is_a_loss(copied: Runs) -> None:
