@@ -40,13 +40,11 @@ class Row:
         what: what is measured, on what.
         config: how it is trained, by the names of `TrainConfig`.
         bars: what it is to reach, in percent, by the names of `FIGURES`.
-        start: how what it begins with is trained first, likewise; where nothing is said it begins by chance.
     """
 
     what: str
     config: Mapping[str, Any]
     bars: Mapping[str, float] = field(default_factory=dict)
-    start: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _hands(glosses: int, bar: float) -> Row:
@@ -66,39 +64,13 @@ def _collapse(lr: float, **config: Any) -> Row:
 _CV20 = {"preset": "phase1", "folds": 5, "seeds": 3}
 _CV20_BARS = {"top-1": 84, "top-5": 97, "empty continuous": 1, "gloss errors": 15}
 _SIGNS100_BARS = {"top-1": 77, "top-5": 93, "empty continuous": 1, "ensemble": 81, "gloss errors": 24}
-_MORE = {"supplement": "wlasl2000-hands"}
 _NARROW = {"branches": 4, "hidden_dim": 64, "hand_dim": 24}
-_AUXILIARY = {"auxiliary_glosses": 80, "num_epochs": 60}
-# All that is known of two thousand glosses, apart from the signers of the fold that is held out.
-_CV20_START = {"preset": "phase1", "folds": 5, **_MORE, "auxiliary_glosses": 1975, "batch_size": 128}
 
 ROWS: Mapping[str, Row] = {
     "cv20": Row(
         "20 glosses, 5 folds by signer over train and val",
         _CV20,
         _CV20_BARS,
-    ),
-    "cv20-auxiliary": Row(
-        "the same; learning also from 80 auxiliary glosses",
-        {**_CV20, **_AUXILIARY},
-        _CV20_BARS,
-    ),
-    "cv20-more": Row(
-        "20 glosses, 5 folds; learning also from hands of other signers' lost clips",
-        {**_CV20, **_MORE},
-        _CV20_BARS,
-    ),
-    "cv20-labels": Row(
-        "20 glosses, 5 folds, each begun with labels of 2,000 glosses by other signers",
-        _CV20,
-        _CV20_BARS,
-        {**_CV20_START, "num_epochs": 12},
-    ),
-    "cv20-masked": Row(
-        "20 glosses, 5 folds, each begun with masked prediction on other signers",
-        _CV20,
-        _CV20_BARS,
-        {**_CV20_START, "pretrain": True, "num_epochs": 15},
     ),
     "signs100": Row(
         "WLASL100, train to val",
@@ -110,11 +82,6 @@ ROWS: Mapping[str, Row] = {
         {"preset": "signs100", "seeds": 3, **_NARROW},
         _SIGNS100_BARS,
     ),
-    "signs100-more": Row(
-        "four branches of 64 units; learning also from hands of lost training clips",
-        {"preset": "signs100", "seeds": 3, **_NARROW, **_MORE},
-        _SIGNS100_BARS,
-    ),
     "signs50": Row("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
     "tiny": Row(
         "the smallest preset, 20 glosses, 5 folds by signer over train and val",
@@ -123,7 +90,6 @@ ROWS: Mapping[str, Row] = {
     "large": Row("the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}),
     **{f"hands{glosses}": _hands(glosses, bar) for glosses, bar in ((100, 70), (300, 55), (1000, 40), (2000, 32))},
     **{f"collapse-lr{lr:g}": _collapse(lr) for lr in (0.004, 0.008, 0.016)},
-    "collapse-auxiliary": _collapse(0.008, **_AUXILIARY),
     "collapse-flat-start": _collapse(0.008, head="linear"),
     "collapse-plain-ctc": _collapse(0.008, head="linear", flat_start=0.0),
     **{
@@ -170,28 +136,22 @@ def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> No
     config = _config(row.config, jobs)
     console.print(f"{name}: {row.what}")
     try:
-        # Its memory is to be that of this row, and not of what it begins with.
-        begun = alone(_train, store, _config(row.start, jobs)) if row.start else None
-        trained = alone(_train, store, config.model_copy(update={"start_from": begun.run_id if begun else ""}))
+        # In a process of its own, so that the memory is that of this row.
+        trained = alone(_train, store, config)
     except (NotReady, NotFound) as error:
         console.print(f"  left out: {error}")
         return
-    record = _record(row, config, trained)
-    if begun:
-        record["start_seconds"] = round(begun.result.seconds, 1)
-    keep(RESULTS, dict(sorted({**kept(RESULTS), name: record}.items())))
+    keep(RESULTS, dict(sorted({**kept(RESULTS), name: _record(row, config, trained)}.items())))
 
 
 def _config(told: Mapping[str, Any], jobs: int) -> TrainConfig:
-    published = {} if told.get("pretrain") else {"publish": "none"}
-    return TrainConfig.model_validate({**told, **published, "jobs": jobs})
+    return TrainConfig.model_validate({**told, "publish": "none", "jobs": jobs})
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that is done, the parameters of one of its models, where, and what it held in memory at most, GiB."""
+    """A finished run, the parameters of one of its models, the device, and the most memory that it held, in GiB."""
 
-    run_id: str
     result: Result
     parameters: int
     device: str
@@ -199,17 +159,16 @@ class Trained:
 
 
 def _train(store: str, config: TrainConfig) -> Trained:
-    """Train a row, or what it begins with.
+    """Train a row.
 
     Raises:
         NotReady, NotFound: its corpus is not there.
     """
     use_threads(DEFAULT_THREADS)
     started: list[RunStarted] = []
-    run_id = new_run_id()
-    result = run(open_store(StoreSettings(store=store)), config, run_id, RunCallbacks(on_start=started.append))
+    result = run(open_store(StoreSettings(store=store)), config, new_run_id(), RunCallbacks(on_start=started.append))
     (begun,) = started
-    return Trained(run_id, result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
+    return Trained(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 
 
 def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
@@ -220,12 +179,7 @@ def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
     return {
         "what": row.what,
         "bars": dict(row.bars),
-        "command": "; ".join(
-            [
-                *([_command(row.start)] if row.start else []),
-                _command(row.config) + (" --start-from <run>" * bool(row.start)),
-            ]
-        ),
+        "command": _command(row.config),
         "clips": result.val_clips,
         "seeds": {
             str(seed): {what: round(count(tally), 4) for what, count in FIGURES.items()}

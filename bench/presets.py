@@ -134,11 +134,12 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost:
         config.corpus,
         config.max_glosses,
         config.samples_per_gloss,
-        auxiliary_glosses=config.auxiliary_glosses,
     )
     # From the first epoch on, CTC is what takes the time.
     training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
-    return Cost(len(dataset.manifest.learnt), training.model.parameter_count, epoch_seconds(training), resident_gib())
+    return Cost(
+        len(dataset.manifest.training_clips), training.model.parameter_count, epoch_seconds(training), resident_gib()
+    )
 
 
 if __name__ == "__main__":

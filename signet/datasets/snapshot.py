@@ -38,15 +38,9 @@ ASSEMBLY_VERSION = 1
 
 TRAIN, VAL = "train", "val"
 
-# The split of clips that came from another corpus: they are learnt from, and never held out.
-SUPPLEMENT = "supplement"
-
-# The split of the corpus' own clips of auxiliary glosses: they are learnt from, never held out, and what the model
-# knows of their glosses is forgotten. A supplement's may be of such glosses too.
-AUXILIARY = "auxiliary"
-
-# Splits that training learns from.
-LEARNT = frozenset({TRAIN, SUPPLEMENT, AUXILIARY})
+# Splits whose clips a model is trained on. Earlier versions also trained on clips of the splits "supplement" and
+# "auxiliary". No new snapshot has these splits, but the clips of an old one must never count as unseen.
+TRAINING_SPLITS = frozenset({TRAIN, "supplement", "auxiliary"})
 
 
 class DatasetClip(BaseModel):
@@ -80,7 +74,7 @@ class Audit(BaseModel):
     near_identical: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind whose clips have more than one gloss.
     multi_label: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind that stand on both sides of a split; supplement and auxiliary clips stand on train's.
+    # Groups of either kind that stand on both sides of a split.
     leaking: tuple[tuple[str, ...], ...] = ()
     # Whole groups of either kind some of whose clips are not in the snapshot, such as training clips that were left out
     # because of what they show. Empty in snapshots from before these were kept.
@@ -110,15 +104,11 @@ class Manifest(BaseModel):
     corpus: str
     # How its clips were extracted; one value, since a changed extractor is never mixed with an old one.
     extractor: str
-    # The corpus of further clips, which are learnt from and never judged by; "" without.
-    supplement: str = ""
     frame_rate: float
     # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Snapshots from before there was any have none.
     smoothing_seconds: float = 0.0
     # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
-    # Further glosses, which are told apart in training only: the classes after those of the vocabulary.
-    auxiliary: tuple[str, ...] = ()
     clips: tuple[DatasetClip, ...]
     shard_sha256: str
     audit: Audit
@@ -129,21 +119,9 @@ class Manifest(BaseModel):
         return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
 
     @property
-    def glosses(self) -> tuple[str, ...]:
-        """All that training tells apart, in the order of their classes from 1."""
-        return (*self.vocabulary, *self.auxiliary)
-
-    @property
-    def asked(self) -> tuple[DatasetClip, ...]:
-        """The clips of the vocabulary: those that a model may be asked about."""
-        vocabulary = frozenset(self.vocabulary)
-        return tuple(clip for clip in self.clips if clip.gloss in vocabulary)
-
-    @property
-    def learnt(self) -> tuple[DatasetClip, ...]:
-        """The clips that training learns from, those of the train split first."""
-        clips = (clip for clip in self.clips if clip.split in LEARNT)
-        return tuple(sorted(clips, key=lambda clip: clip.split != TRAIN))
+    def training_clips(self) -> tuple[DatasetClip, ...]:
+        """The clips that a model is trained on, in the manifest's order."""
+        return tuple(clip for clip in self.clips if clip.split in TRAINING_SPLITS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +157,12 @@ class Dataset:
         return [clip for clip in self.manifest.clips if clip.split == split]
 
     def label(self, clip: DatasetClip) -> int:
-        """The clip's class: 1..C, or of an auxiliary gloss beyond."""
+        """The clip's class: 1..C."""
         return self._classes[clip.gloss]
 
     @cached_property
     def _classes(self) -> Mapping[str, int]:
-        return {gloss: index for index, gloss in enumerate(self.manifest.glosses, start=1)}
+        return {gloss: index for index, gloss in enumerate(self.manifest.vocabulary, start=1)}
 
 
 @dataclass(frozen=True)
@@ -216,7 +194,7 @@ def build_snapshot(name: str, sources: Iterable[SourceClip]) -> Dataset:
 def assemble_snapshot(
     name: str, sampled: Iterable[SampledClip], known_duplicates: Iterable[Sequence[str]] = ()
 ) -> Dataset:
-    """Make a snapshot of these clips, in the order of their ids; at least one that is no supplement.
+    """Make a snapshot of these clips, in the order of their ids; at least one.
 
     Args:
         name: the snapshot's.
@@ -243,10 +221,7 @@ def assemble_snapshot(
         )
         start += frames
     shard = np.concatenate([source.samples for source in ordered])
-    own = next(one.record for one in ordered if one.record.split != SUPPLEMENT)
-    asked = {clip.gloss for clip in clips if clip.split not in (SUPPLEMENT, AUXILIARY)}
-    vocabulary = tuple(sorted(asked))
-    auxiliary = tuple(sorted({clip.gloss for clip in clips} - asked))
+    vocabulary = tuple(sorted({clip.gloss for clip in clips}))
     content = {
         "schema": SCHEMA,
         "frame_rate": FRAME_RATE,
@@ -262,13 +237,11 @@ def assemble_snapshot(
     manifest = Manifest(
         name=name,
         version=version,
-        corpus=own.corpus,
-        extractor=own.extractor,
-        supplement=next((one.record.corpus for one in ordered if one.record.split == SUPPLEMENT), ""),
+        corpus=ordered[0].record.corpus,
+        extractor=ordered[0].record.extractor,
         frame_rate=FRAME_RATE,
         smoothing_seconds=SMOOTHING_SECONDS,
         vocabulary=vocabulary,
-        auxiliary=auxiliary,
         clips=tuple(clips),
         shard_sha256=str(content["shard"]),
         audit=_audit(clips, shard[:, 0], known_duplicates),
@@ -387,7 +360,7 @@ def _audit(
     here = [tuple(one for one in group if one in by_id) for group in groups]
     twins = sorted(group for group in here if len(group) > 1)
     outside = tuple(group for group, there in zip(groups, here, strict=True) if 0 < len(there) < len(group))
-    learnt = {clip.signer for clip in clips if clip.split in LEARNT}
+    trained = {clip.signer for clip in clips if clip.split in TRAINING_SPLITS}
     held_out = {clip.signer for clip in clips if clip.split in {VAL, "test"}}
     return Audit(
         identical=identical,
@@ -395,10 +368,10 @@ def _audit(
         multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
         leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
         outside=outside,
-        shared_signers=len(learnt & held_out),
+        shared_signers=len(trained & held_out),
     )
 
 
 def _side(clip: DatasetClip) -> str:
     """The split on whose side a clip stands."""
-    return TRAIN if clip.split in LEARNT else clip.split
+    return TRAIN if clip.split in TRAINING_SPLITS else clip.split

@@ -24,15 +24,13 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("preset", "corpus", "supplement", "model_name", "pretrain", "start_from", "max_glosses", "auxiliary_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "branches", "hidden_dim", "hand_dim", "head", "sign_dim", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
+    __slots__ = ("preset", "corpus", "model_name", "pretrain", "start_from", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "branches", "hidden_dim", "hand_dim", "head", "sign_dim", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "schedule", "gradient_norm", "accumulate", "precision", "ema_decay", "average_last", "keep_best", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CORPUS_FIELD_NUMBER: _ClassVar[int]
-    SUPPLEMENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PRETRAIN_FIELD_NUMBER: _ClassVar[int]
     START_FROM_FIELD_NUMBER: _ClassVar[int]
     MAX_GLOSSES_FIELD_NUMBER: _ClassVar[int]
-    AUXILIARY_GLOSSES_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_PER_GLOSS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -70,12 +68,10 @@ class TrainConfig(_message.Message):
     MAX_GPU_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     preset: str
     corpus: str
-    supplement: str
     model_name: str
     pretrain: bool
     start_from: str
     max_glosses: int
-    auxiliary_glosses: int
     samples_per_gloss: int
     device: str
     batch_size: int
@@ -111,7 +107,7 @@ class TrainConfig(_message.Message):
     publish: str
     jobs: int
     max_gpu_temperature: float
-    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., supplement: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., auxiliary_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., branches: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., sign_dim: _Optional[int] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
+    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., branches: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., sign_dim: _Optional[int] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., schedule: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., average_last: _Optional[int] = ..., keep_best: _Optional[int] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("config", "resume_run_id")
@@ -152,7 +148,7 @@ class RunQueued(_message.Message):
     def __init__(self, runs_ahead: _Optional[int] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs", "seeds", "folds", "members", "epochs_before", "members_before", "auxiliary")
+    __slots__ = ("device", "gpu_name", "gpu_memory_bytes", "parameters", "dataset_version", "glosses", "train_clips", "val_clips", "num_epochs", "seeds", "folds", "members", "epochs_before", "members_before")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     GPU_NAME_FIELD_NUMBER: _ClassVar[int]
     GPU_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -167,7 +163,6 @@ class RunStarted(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_BEFORE_FIELD_NUMBER: _ClassVar[int]
-    AUXILIARY_FIELD_NUMBER: _ClassVar[int]
     device: str
     gpu_name: str
     gpu_memory_bytes: int
@@ -182,8 +177,7 @@ class RunStarted(_message.Message):
     members: int
     epochs_before: int
     members_before: int
-    auxiliary: int
-    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ..., auxiliary: _Optional[int] = ...) -> None: ...
+    def __init__(self, device: _Optional[str] = ..., gpu_name: _Optional[str] = ..., gpu_memory_bytes: _Optional[int] = ..., parameters: _Optional[int] = ..., dataset_version: _Optional[str] = ..., glosses: _Optional[int] = ..., train_clips: _Optional[int] = ..., val_clips: _Optional[int] = ..., num_epochs: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., members: _Optional[int] = ..., epochs_before: _Optional[int] = ..., members_before: _Optional[int] = ...) -> None: ...
 
 class EpochFinished(_message.Message):
     __slots__ = ("epoch", "train_loss", "val_loss", "val_correct", "val_clips", "val_greedy_correct", "blank_ratio", "seconds", "best", "val_empty", "train_correct", "train_clips", "val_top5", "val_continuous_correct", "val_continuous_empty", "learning_rate", "actions", "member", "fold", "seed")

@@ -2,7 +2,7 @@
 
 from services.evaluator.reports.clips import UNFINISHED, Material
 from services.evaluator.reports.report import PUBLISHED, Note, Report
-from signet.datasets.snapshot import LEARNT
+from signet.datasets.snapshot import TRAINING_SPLITS
 from signet.heldout import CROSS_VALIDATION
 from signet.registry import ModelCard
 
@@ -25,7 +25,7 @@ def notes(report: Report, material: Material, card: ModelCard | None) -> tuple[N
 def _selection(report: Report) -> Note:
     about = report.provenance
     split = about.split
-    if split in LEARNT:
+    if split in TRAINING_SPLITS:
         return Note(
             title="Trained on this split",
             caution=True,
@@ -160,7 +160,7 @@ def _twins(report: Report, material: Material) -> list[Note]:
 
 
 def _signers(report: Report, material: Material) -> list[Note]:
-    if report.provenance.split in LEARNT or report.provenance.protocol == CROSS_VALIDATION:
+    if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
         return []
     seen = sum(clip.signer in material.trained_signers for clip in material.clips)
     if not seen:

@@ -57,7 +57,7 @@ class Material:
     @property
     def trained_signers(self) -> frozenset[str]:
         """The known signers of the clips that the model learnt from."""
-        return frozenset(clip.signer for clip in self.manifest.learnt if clip.signer)
+        return frozenset(clip.signer for clip in self.manifest.training_clips if clip.signer)
 
 
 def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
@@ -110,7 +110,7 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     new = assemble_snapshot(manifest.corpus, sampled)
     twins = _twins(snapshot, new)
     glosses = {clip.clip_id: clip.gloss for clip in (*manifest.clips, *new.manifest.clips)}
-    training = {clip.clip_id for clip in manifest.learnt}
+    training = {clip.clip_id for clip in manifest.training_clips}
     left_out = {
         clip_id: tuple(one for one in group if one in training)
         for group in twins
@@ -158,7 +158,7 @@ def _read(store: ObjectStore, name: str, clip_id: str) -> SampledClip:
 
 
 def _none(store: ObjectStore, manifest: Manifest, split: str, there: int) -> InvalidInput:
-    splits = Counter(clip.split for clip in manifest.asked)
+    splits = Counter(clip.split for clip in manifest.clips)
     listed = ", ".join(f"{name or '(none)'} ({count} clips)" for name, count in sorted(splits.items()))
     fault = f"{there} clips, none of a gloss that the model knows" if there else "none either"
     return InvalidInput(

@@ -14,7 +14,7 @@ from signet.errors import InvalidSetting
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Recipe": ("preset", "pretrain", "start_from"),
     "Data: what is learnt from": (
-        "corpus", "supplement", "max_glosses", "auxiliary_glosses", "samples_per_gloss", "folds",
+        "corpus", "max_glosses", "samples_per_gloss", "folds",
     ),
     "Model: what learns": (
         "branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout",

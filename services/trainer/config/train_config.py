@@ -25,8 +25,11 @@ _FLAT_START, _SHORT_START = 0.4, 0.1
 # An idle GPU in a warm room. A run that waits for it to be cooler waits for ever.
 COOLEST_LIMIT = 40.0
 
-# Of a validation: that these values were kept, and not told.
+# The key of the validation context that marks values as read from a store.
 _STORED = "stored"
+
+# Fields that earlier versions stored. They are dropped, so that an old run can still be listed and shown.
+_REMOVED_FIELDS = frozenset({"supplement", "auxiliary_glosses"})
 
 
 class TrainConfig(BaseModel):
@@ -38,12 +41,6 @@ class TrainConfig(BaseModel):
         "", description=f"Take what is not given from a recipe: {LISTED}. Without one, the defaults shown here hold"
     )
     corpus: str = Field("wlasl", description="Corpus of landmarks to train on: landmarks/v1/<corpus>/ in the store")
-    supplement: str = Field(
-        "",
-        description="Learn also from this corpus' training clips of the same glosses, auxiliary ones included, where "
-        "--corpus lacks them; none is ever held out, and what may show a held-out recording is left out. Such as "
-        "imported hands of lost videos",
-    )
     model_name: str = Field("signet", description="Publish as models/<model-name>/<version>/")
     pretrain: bool = Field(
         False,
@@ -61,13 +58,6 @@ class TrainConfig(BaseModel):
         DEFAULT_GLOSSES,
         ge=0,
         description="Train on the glosses with the most clips, this many; 0 takes all. Fewer is easier",
-    )
-    auxiliary_glosses: int = Field(
-        0,
-        ge=0,
-        description="Learn also to tell apart so many glosses more, the next in number of clips, first of --corpus and "
-        "then of --supplement, and forget them in the end: their clips teach how hands move, and the model is none the "
-        "larger",
     )
     samples_per_gloss: int = Field(0, ge=0, description="At most this many training clips of each gloss; 0 takes all")
     device: str = Field(
@@ -249,9 +239,10 @@ class TrainConfig(BaseModel):
 
     @classmethod
     def stored(cls, told: bytes | Mapping[str, Any]) -> "TrainConfig":
-        """A configuration that was kept, as JSON or as values.
+        """A configuration from a store, as JSON or as values.
 
-        What it does not say did not exist then: that has its default, whatever its preset says of it today.
+        A field that is missing did not exist when it was written. Such a field gets its default, not the value of the
+        preset. Fields of removed features are dropped.
 
         Raises:
             ValidationError: it says what this version of Signet does not know.
@@ -265,7 +256,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _fill_from_preset(cls, values: Any, info: ValidationInfo) -> Any:
         if info.context and info.context.get(_STORED):
-            return values
+            return {name: value for name, value in values.items() if name not in _REMOVED_FIELDS}
         preset = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
         return {**preset.values, **values} if preset else values
 

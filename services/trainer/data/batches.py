@@ -79,14 +79,7 @@ class Clips:
 
     def every_nth(self, step: int) -> "Clips":
         """Each `step`-th of these clips."""
-        return self._of(slice(None, None, step))
-
-    def of_first(self, signs: int) -> "Clips":
-        """Those of these clips that show one of the first so many signs."""
-        return self._of(self.labels <= signs)
-
-    def _of(self, which: slice | Tensor) -> "Clips":
-        return replace(self, starts=self.starts[which], lengths=self.lengths[which], labels=self.labels[which])
+        return replace(self, starts=self.starts[::step], lengths=self.lengths[::step], labels=self.labels[::step])
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""

@@ -7,19 +7,15 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
 from services.trainer.data import gloss_ranking as supply
-from services.trainer.data import supplement as supplements
-from services.trainer.data.supplement import Supplement
 from signet import landmarks
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import (
-    AUXILIARY,
-    LEARNT,
     TRAIN,
     VAL,
     Dataset,
@@ -50,14 +46,7 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def take(
-    store: ObjectStore,
-    corpus: str,
-    max_glosses: int,
-    samples_per_gloss: int,
-    supplement: str = "",
-    auxiliary_glosses: int = 0,
-) -> Dataset:
+def take(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int) -> Dataset:
     """Choose clips, snapshot them, and store the snapshot; the same clips give the same version.
 
     Glosses are those with the most clips in the store; each has at least one training clip, or it is left out. Training
@@ -71,24 +60,19 @@ def take(
         corpus: the landmarks' corpus.
         max_glosses: how many glosses; 0 takes all.
         samples_per_gloss: training clips of each gloss at most; 0 takes all.
-        supplement: a corpus that further training clips of these glosses, and of auxiliary ones, are taken from, all of
-            them; "" takes none.
-        auxiliary_glosses: how many further glosses training clips are taken of, first of the corpus and then of the
-            supplement; fewer if they have no more.
 
     Raises:
-        NotReady: the corpus has no labelled training clips, or the supplement adds none.
-        Conflict: the clips of either were made by different extractors.
+        NotReady: the corpus has no labelled training clips.
+        Conflict: the clips were made by different extractors.
     """
     stored = list(store.list(keys.clips(corpus)))
-    added = list(store.list(keys.clips(supplement))) if supplement else []
-    choice = Choice(max_glosses, samples_per_gloss, auxiliary_glosses)
-    cache_key = _snapshot_cache_key(store, [*stored, *added], choice)
+    choice = Choice(max_glosses, samples_per_gloss)
+    cache_key = _snapshot_cache_key(store, stored, choice)
     version = store.cache.noted(cache_key)
     damaged = False
     if re.fullmatch("[0-9a-f]{16}", version):
         try:
-            return _told(load_snapshot(store, corpus, version), choice)
+            return _logged(load_snapshot(store, corpus, version))
         except NotFound:
             _log.info("dataset %s/%s was deleted; making it again", corpus, version)
         except DataLoss as error:
@@ -96,14 +80,10 @@ def take(
             damaged = True
     with ThreadPoolExecutor(_READERS) as readers:
         found = _Corpus(store, corpus, [info.key for info in stored], readers)
-        chosen, snapshot = found.choice(choice)
-        if supplement:
-            more = _Corpus(store, supplement, [info.key for info in added], readers)
-            further = more.beside(snapshot.manifest, found.ids, auxiliary_glosses)
-            snapshot = assemble_snapshot(corpus, [*chosen, *further.clips], further.twins)
+        snapshot = found.choice(choice)
     publish_snapshot(store, snapshot, repair=damaged)
     store.cache.note(cache_key, snapshot.manifest.version)
-    return _told(snapshot, choice)
+    return _logged(snapshot)
 
 
 @dataclass(frozen=True)
@@ -113,12 +93,10 @@ class Choice:
     Attributes:
         glosses: how many; 0 takes all.
         samples: training clips of each gloss at most; 0 takes all.
-        auxiliary: how many glosses more, of which there are training clips only, of the split `AUXILIARY`.
     """
 
     glosses: int
     samples: int
-    auxiliary: int = 0
 
 
 def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] = frozenset()) -> list[ClipRecord]:
@@ -127,8 +105,8 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
     Args:
         records: the corpus.
         choice: which are wanted.
-        apart: clips that are known to show a recording that is held out or, being auxiliary, one of the vocabulary,
-            by id; they are left out, as are those whose record says that they show a held-out one.
+        apart: ids of training clips that are known to show a held-out recording. They are left out, as are training
+            clips whose video has the same hash as that of a held-out clip.
     """
     labelled = sorted((record for record in records if record.gloss), key=lambda record: record.clip_id)
     held_out = {record.source_sha256 for record in labelled if record.split != TRAIN and record.source_sha256}
@@ -139,15 +117,13 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
     ]
     if len(usable) < len(labelled):
         _log.warning(
-            "%d training clips show a recording that is held out, or known by another gloss, and are left out",
+            "%d training clips show a recording that is held out, and are left out",
             len(labelled) - len(usable),
         )
 
     trained = Counter(record.gloss for record in usable if record.split == TRAIN)
     clips = Counter(record.gloss for record in labelled if record.gloss in trained)
-    ranked = supply.ranked(clips)
-    count = choice.glosses or len(ranked)
-    glosses, auxiliary = set(ranked[:count]), set(ranked[count : count + choice.auxiliary])
+    glosses = set(supply.ranked(clips)[: choice.glosses or None])
 
     taken: Counter[str] = Counter()
     chosen = []
@@ -158,8 +134,6 @@ def choose(records: Sequence[ClipRecord], choice: Choice, apart: frozenset[str] 
                 continue
         if record.gloss in glosses:
             chosen.append(record)
-        elif record.gloss in auxiliary and record.split == TRAIN:
-            chosen.append(record.model_copy(update={"split": AUXILIARY}))
     return chosen
 
 
@@ -185,13 +159,8 @@ class _Corpus:
         heads = _each(self._readers, lambda key: self._store.get_head(key, landmarks.HEADER_BYTES), self._keys)
         return [landmarks.read_record(head, key) for head, key in zip(heads, self._keys, strict=True)]
 
-    @property
-    def ids(self) -> frozenset[str]:
-        """The clips' ids."""
-        return frozenset(record.clip_id for record in self.records)
-
-    def choice(self, choice: Choice) -> tuple[list[SampledClip], Dataset]:
-        """The clips that `choose` chooses, without those that `_leaking` names, and the snapshot of these."""
+    def choice(self, choice: Choice) -> Dataset:
+        """The snapshot of the clips that `choose` chooses, without those that `_leaking` names."""
         if not (choice.glosses or choice.samples):
             # Nearly all of them will be needed: each is read once, and not its head before.
             self._read_whole(self._keys)
@@ -200,21 +169,14 @@ class _Corpus:
         while True:
             chosen = choose(self.records, choice, apart)
             self._check(chosen)
-            sampled = [replace(one, record=record) for one, record in zip(self.read(chosen), chosen, strict=True)]
-            snapshot = assemble_snapshot(self._name, sampled, twins)
+            snapshot = assemble_snapshot(self._name, self.read(chosen), twins)
             # Twins that are not bit-identical show only when their landmarks are there. Without them others may be
             # chosen, and have twins of their own.
             leaking = _leaking(snapshot.manifest)
             if not leaking:
-                return sampled, snapshot
+                return snapshot
             apart |= leaking
             twins = snapshot.manifest.audit.all_duplicates
-
-    def beside(self, own: Manifest, known: frozenset[str], auxiliary: int) -> Supplement:
-        """What this corpus adds to a snapshot that has clips of these ids: see `data.supplement`."""
-        further = supplements.of(self._store, self._name, self.records, own, known, auxiliary, self.read)
-        self._check([clip.record for clip in further.clips])
-        return further
 
     def read(self, records: Sequence[ClipRecord]) -> list[SampledClip]:
         """These clips, whole."""
@@ -241,18 +203,9 @@ class _Corpus:
 
 
 def _leaking(manifest: Manifest) -> frozenset[str]:
-    """Clips that must not be learnt from: by their ids.
-
-    They show what a held-out clip shows; or, of an auxiliary gloss, what a clip of the vocabulary shows, and would have
-    one recording told from itself.
-    """
-    splits = {clip.clip_id: clip.split for clip in manifest.clips}
-    seen = {one for group in manifest.audit.leaking for one in group if splits[one] in LEARNT}
-    for group in manifest.audit.duplicates:
-        auxiliary = {one for one in group if splits[one] == AUXILIARY}
-        if len(auxiliary) < len(group):
-            seen |= auxiliary
-    return frozenset(seen)
+    """The ids of the training clips that show the recording of a held-out clip."""
+    training = {clip.clip_id for clip in manifest.training_clips}
+    return frozenset(clip_id for group in manifest.audit.leaking for clip_id in group if clip_id in training)
 
 
 def _snapshot_cache_key(store: ObjectStore, stored: Sequence[ObjectInfo], choice: Choice) -> str:
@@ -290,25 +243,15 @@ def _some(left: Iterator[Item], times: int) -> Iterator[list[Item]]:
             yield some
 
 
-def _told(snapshot: Dataset, choice: Choice) -> Dataset:
-    """The snapshot, after the log was told of it."""
+def _logged(snapshot: Dataset) -> Dataset:
+    """The snapshot, after a line about it in the log."""
     manifest = snapshot.manifest
-    if len(manifest.auxiliary) < choice.auxiliary:
-        _log.warning(
-            "%s has clips of %d further glosses, and %d auxiliary ones were asked for: these are all that there are. "
-            "`signet extract --max-glosses %d` and `signet import` bring more",
-            f"corpus {manifest.corpus}" + (f" with {manifest.supplement}" if manifest.supplement else ""),
-            len(manifest.auxiliary),
-            choice.auxiliary,
-            len(manifest.vocabulary) + choice.auxiliary,
-        )
     _log.info(
-        "dataset %s/%s: %d glosses%s, %d training and %d val clips",
+        "dataset %s/%s: %d glosses, %d training and %d val clips",
         manifest.name,
         manifest.version,
         len(manifest.vocabulary),
-        f" and {len(manifest.auxiliary)} auxiliary ones" if manifest.auxiliary else "",
-        len(manifest.learnt),
+        len(manifest.training_clips),
         len(snapshot.split(VAL)),
     )
     return snapshot

@@ -70,12 +70,6 @@ class BranchLinear(nn.Module):
         y = torch.matmul(x.flatten(1, -2), self.weight.mT)
         return torch.unflatten(y if self.bias is None else y + self.bias[:, None].to(y), 1, x.shape[1:-1])
 
-    def keep(self, outputs: int) -> None:
-        """Leave out all outputs but the first so many."""
-        for name, parameter in list(self.named_parameters()):
-            kept = parameter.detach()[:, :outputs].clone()
-            setattr(self, name, nn.Parameter(kept, requires_grad=parameter.requires_grad))
-
 
 class LinearHead(nn.Module):
     """Logits of the blank and the signs, frame by frame.
@@ -107,11 +101,6 @@ class LinearHead(nn.Module):
         there = log_probs.gather(-1, _at_each_frame(signs.clamp(min=1), x))
         given = there - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
         return torch.cat([log_probs[..., :1], there], dim=-1), given
-
-    def keep_signs(self, count: int) -> None:
-        """Forget all signs but the first so many."""
-        self.logits.keep(1 + count)
-        self.logit_count = 1 + count
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
@@ -208,11 +197,6 @@ class CompetitionHead(nn.Module):
         for k in range(2 * WINDOW + 1):
             heard = heard + shares[..., k, None] * padded[:, :, k : k + x.shape[2]]
         return heard
-
-    def keep_signs(self, count: int) -> None:
-        """Forget all signs but the first so many."""
-        self.signs.keep(count)
-        self.logit_count = 2 + count
 
     def penalise_blank(self, penalty: float) -> None:
         """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""

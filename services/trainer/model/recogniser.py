@@ -13,7 +13,7 @@ leave a processor waiting.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -115,11 +115,6 @@ class Encoder(nn.Module):
             x = self.dropout(x)
             x = torch.cat([ahead(x), reorder_frames(back(reorder_frames(x, backward)), backward)], dim=-1)
         return x
-
-    def keep_signs(self, count: int) -> None:
-        """Forget all signs but the first so many."""
-        self.architecture = replace(self.architecture, classes=1 + count)
-        self.head.keep_signs(count)
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
@@ -265,13 +260,6 @@ class Recogniser(nn.Module):
                 # A copy's weights lie apart, and cuDNN would bring them together at every call.
                 module.flatten_parameters()
         return copied
-
-    def of_first(self, signs: int) -> "Recogniser":
-        """The same model for the first so many of its signs alone, with weights of its own."""
-        fewer = self.copy()
-        for encoder in fewer.encoders:
-            encoder.keep_signs(signs)
-        return fewer
 
     def penalise_blank(self, penalty: float) -> None:
         """Start with `penalty` nats less on the blank.

@@ -24,7 +24,6 @@ class RunStarted:
         num_epochs: of each member.
         seeds: members on the same clips.
         folds: of cross-validation; 0 without.
-        auxiliary: further glosses that are told apart in training only.
         epochs_before: of all members, trained by processes before this one and kept.
         members_before: trained to their end by processes before this one.
     """
@@ -40,7 +39,6 @@ class RunStarted:
     num_epochs: int
     seeds: int = 1
     folds: int = 0
-    auxiliary: int = 0
     epochs_before: int = 0
     members_before: int = 0
 

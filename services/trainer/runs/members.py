@@ -11,7 +11,6 @@ from functools import partial
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.data import supplement
 from services.trainer.model.build import BeginFold, serialise_weights
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
@@ -131,15 +130,13 @@ def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
 def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     """The members of a run on the snapshot of this manifest; see `plan`."""
     train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
-    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(manifest.learnt, tuple(val))]
+    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
     if config.folds:
-        clips, twins = [*train, *val], manifest.audit.duplicates
-        further = [clip for clip in manifest.learnt if clip.split != TRAIN]
+        clips = [*train, *val]
         divided = []
-        for ids in signer_folds(clips, config.folds, twins):
-            learnt = [clip for clip in clips if clip.clip_id not in ids]
-            held_out = [clip for clip in clips if clip.clip_id in ids]
-            divided.append(((*learnt, *supplement.beside(further, held_out, twins)), tuple(held_out)))
+        for ids in signer_folds(clips, config.folds, manifest.audit.duplicates):
+            learnt = tuple(clip for clip in clips if clip.clip_id not in ids)
+            divided.append((learnt, tuple(clip for clip in clips if clip.clip_id in ids)))
     return tuple(
         Member(fold, config.seed + number, learnt, held_out)
         for number in range(config.seeds)

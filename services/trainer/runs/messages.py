@@ -28,12 +28,8 @@ def start_messages(run: RunStarted) -> Iterator[str]:
     yield f"parameters  {run.parameters:,}{target}"
     clips = f"{run.train_clips} train and {run.val_clips} val clips"
     if run.folds:
-        further = run.train_clips - run.val_clips
-        clips = f"{run.val_clips} clips of train and val, in {run.folds} folds of whole signers" + (
-            f", and {further} further ones to learn from" if further else ""
-        )
-    auxiliary = f" and {run.auxiliary} auxiliary ones" if run.auxiliary else ""
-    yield f"dataset     {run.dataset_version}: {run.glosses} glosses{auxiliary}, {clips}"
+        clips = f"{run.val_clips} clips of train and val, in {run.folds} folds of whole signers"
+    yield f"dataset     {run.dataset_version}: {run.glosses} glosses, {clips}"
     if run.members > 1:
         seeds = "1 seed" if run.seeds == 1 else f"{run.seeds} seeds"
         yield f"members     {run.members}: {f'{run.folds} folds, ' if run.folds else ''}{seeds}"

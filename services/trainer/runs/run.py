@@ -122,14 +122,7 @@ class _Run:
         self._device = resolve_device(self._config.device)
         if self._before is None:
             told = self._config
-            self._dataset = snapshot.take(
-                self._store,
-                told.corpus,
-                told.max_glosses,
-                told.samples_per_gloss,
-                told.supplement,
-                told.auxiliary_glosses,
-            )
+            self._dataset = snapshot.take(self._store, told.corpus, told.max_glosses, told.samples_per_gloss)
         else:
             self._dataset = load_snapshot(self._store, self._before.dataset_name, self._before.dataset_version)
             if self._dataset.manifest.sampling_difference:
@@ -137,6 +130,13 @@ class _Run:
                     f"run {self._run_id} cannot go on: {self._dataset.manifest.sampling_difference}. "
                     f"Nobody could serve its model. "
                     "Finish it with the version of Signet that began it, or train anew."
+                )
+            removed = sorted({clip.split for clip in self._dataset.manifest.training_clips} - {TRAIN})
+            if removed:
+                raise NotReady(
+                    f"run {self._run_id} cannot be resumed: its snapshot has {' and '.join(removed)} clips, and this "
+                    "version does not train on them. Finish the run with the version of Signet that began it, or start "
+                    "a new run."
                 )
         self._members = plan(self._dataset, self._config)
         self._checkpoints = self._record()
@@ -188,7 +188,6 @@ class _Run:
     def _started(self) -> RunStarted:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
         manifest = self._dataset.manifest
-        learnt = len(manifest.learnt)
         train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
         return RunStarted(
             device=str(self._device),
@@ -197,8 +196,7 @@ class _Run:
             parameters=new_model(self._config, len(manifest.vocabulary)).parameter_count,
             dataset_version=manifest.version,
             glosses=len(manifest.vocabulary),
-            auxiliary=len(manifest.auxiliary),
-            train_clips=learnt + val if self._config.folds else learnt,
+            train_clips=train + val if self._config.folds else train,
             val_clips=train + val if self._config.folds else val,
             num_epochs=self._config.num_epochs,
             seeds=self._config.seeds,

@@ -71,12 +71,10 @@ class Training:
         callbacks: TrainingCallbacks | None = None,
         begin: Begin | None = None,
     ) -> None:
-        learnt = list(dataset.manifest.learnt if train is None else train)
+        learnt = list(dataset.manifest.training_clips if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
         supply.check(dataset, learnt, chosen=config.folds > 0 or config.pretrain)
         self._dataset, self._chosen = dataset, (learnt, judged)
-        self._asked = len(dataset.manifest.vocabulary)
-        self._glosses = dataset.manifest.glosses
         self._config = config
         self._ranks = distributed.present()
         self._precision = select_autocast(config.precision, device)
@@ -86,7 +84,7 @@ class Training:
         self._rng = RngStream(config.seed, device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         with self._rng.active():
-            self._model = new_model(config, len(self._glosses)).to(device)
+            self._model = new_model(config, len(dataset.manifest.vocabulary)).to(device)
         self._model.penalise_blank(config.blank_penalty)
         self._aim = aim_of(config, self._model)
         self._train, self._val = _divided(Clips.from_dataset(dataset, [*learnt, *judged], device), len(learnt))
@@ -95,7 +93,7 @@ class Training:
         )
         self._model.standardise(self._sampler.epoch_features())
         if begin is not None:
-            begin(self._model, self._glosses)
+            begin(self._model, dataset.manifest.vocabulary)
         self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
         self._parameters = self._aim.parameters(self._model)
         self._optimizer = optimizer_of(self._parameters, config)
@@ -107,9 +105,8 @@ class Training:
 
     @property
     def model(self) -> Recogniser:
-        """The averaged weights, ready to be judged or published: what they know of auxiliary glosses is left out."""
-        whole = self._averages.model
-        return whole if len(self._glosses) == self._asked else whole.of_first(self._asked)
+        """The averaged weights, ready to be judged or published."""
+        return self._averages.model
 
     @property
     def epoch(self) -> int:
@@ -167,12 +164,8 @@ class Training:
             ) from error
 
     def judge_train(self) -> Score:
-        """How the averaged weights do on the training clips as they are; on an even choice of them if they are many.
-
-        Those of auxiliary glosses are none that one would ask about.
-        """
-        asked = self._train.of_first(self._asked)
-        return self._judge(asked.every_nth(-(-len(asked) // _JUDGED_TRAIN_CLIPS)))
+        """How the averaged weights do on the training clips as they are; on an even choice of them if they are many."""
+        return self._judge(self._train.every_nth(-(-len(self._train) // _JUDGED_TRAIN_CLIPS)))
 
     def _next(self) -> Epoch:
         """Train one epoch more; where its loss is not finite, again from where it began and more slowly."""

@@ -197,8 +197,10 @@ def _damaged(why: str) -> DataLoss:
 
 
 def _whole(config: Mapping[str, object]) -> Mapping[str, object]:
-    """A kept configuration with what it does not say, since it did not exist then."""
-    return {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _FREE} | dict(config)
+    """A stored configuration with the default of each newer field, and without the fields of removed features."""
+    return {
+        name: config.get(name, field.default) for name, field in TrainConfig.model_fields.items() if name not in _FREE
+    }
 
 
 def _of_ids(clips: Sequence[DatasetClip]) -> str:

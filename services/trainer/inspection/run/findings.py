@@ -235,7 +235,7 @@ def _of_training(record: Record) -> Iterator[Finding]:
 def _of_clips(record: Record) -> Iterator[Finding]:
     if record.dataset is None or not record.dataset.manifest.clips:
         return
-    clips = record.dataset.manifest.asked
+    clips = record.dataset.manifest.clips
     handed = presence(record.dataset.frames)[:, 1:].any(axis=1)
     bare = [clip for clip in clips if handed[clip.start : clip.start + clip.frames].mean() < _HANDLESS_FRAMES]
     if len(bare) > _HANDLESS * len(clips):

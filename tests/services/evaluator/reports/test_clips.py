@@ -12,7 +12,7 @@ from services.evaluator.reports.report import Report, read_report
 from signet import landmarks
 from signet.datasets import corpus
 from signet.datasets.corpus import Shard
-from signet.datasets.snapshot import SUPPLEMENT, Dataset
+from signet.datasets.snapshot import Dataset
 from signet.errors import Conflict, InvalidInput
 from signet.landmarks import Landmarks
 from signet.registry import ModelCard
@@ -140,8 +140,11 @@ def test_the_command_needs_nothing_but_the_split(world: "World", card: ModelCard
     assert "2 of 2" in ended.output
 
 
-def test_what_a_supplement_taught_is_not_measured_as_unseen(world: "World", sign: Any) -> None:
-    taught = sign("s1", "book", BOOK, split=SUPPLEMENT, signer="teacher", source="video")
+@pytest.mark.parametrize("former", ["supplement", "auxiliary"])
+def test_clips_of_training_splits_of_earlier_versions_do_not_count_as_unseen(
+    world: "World", sign: Any, former: str
+) -> None:
+    taught = sign("s1", "book", BOOK, split=former, signer="teacher", source="video")
     world.publish(world.snapshot([*world.everyday_clips(), taught]))
     extract(
         world.store,
@@ -152,5 +155,5 @@ def test_what_a_supplement_taught_is_not_measured_as_unseen(world: "World", sign
     assert [clip.clip_id for clip in report.clips] == ["t2"]
     assert {one.clip_id: one.twins for one in report.left_out} == {"t1": ("s1",)}
     assert note(report, "Known signers").startswith("1 of the 1 clips is by signers")
-    itself, _ = evaluate(world.store, "signet", split=SUPPLEMENT)
+    itself, _ = evaluate(world.store, "signet", split=former)
     assert note(itself, "Trained on this split")

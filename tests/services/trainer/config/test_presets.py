@@ -1,10 +1,12 @@
 """Recipes by name, wherever a configuration comes from."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from services.trainer.config.flags import config_of
-from services.trainer.config.presets import PRESETS
+from services.trainer.config.presets import PRESETS, Preset
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.converters import config_from
 from services.trainer.settings import TrainerSettings
@@ -35,6 +37,25 @@ def test_a_stored_configuration_is_what_it_was_though_its_preset_changes(monkeyp
     monkeypatch.delitem(PRESETS, "tiny")
     monkeypatch.setitem(PRESETS, "signs300", PRESETS["phase1"])
     assert TrainConfig.model_validate_json(stored).max_glosses == 300
+
+
+def test_a_field_that_a_stored_configuration_lacks_has_its_default_and_not_the_value_of_the_preset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PRESETS, "phase1", Preset("20 signs", {"accumulate": 8}))
+    stored = TrainConfig(preset="phase1").model_dump()
+    del stored["accumulate"]
+    assert TrainConfig.stored(stored).accumulate == 1
+    assert TrainConfig.stored(json.dumps(stored).encode()).accumulate == 1
+    assert TrainConfig.model_validate(stored).accumulate == 8
+
+
+def test_fields_of_removed_features_are_dropped_from_a_stored_configuration_and_refused_in_a_new_one() -> None:
+    stored = TrainConfig(seed=7).model_dump() | {"supplement": "hands", "auxiliary_glosses": 80}
+    assert TrainConfig.stored(stored) == TrainConfig.stored(json.dumps(stored).encode()) == TrainConfig(seed=7)
+    for name in ("supplement", "auxiliary_glosses"):
+        with pytest.raises(ValidationError, match=name):
+            TrainConfig.model_validate({name: stored[name]})
 
 
 def test_a_preset_that_there_is_not_is_refused_with_those_that_there_are() -> None:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.loop import Training
-from signet.datasets.snapshot import AUXILIARY, Dataset, SourceClip, build_snapshot, publish_snapshot
-from signet.landmarks import Landmarks
+from signet.datasets.snapshot import Dataset, publish_snapshot
 from signet.store import DirectoryStore
 
 # Without dropout, whose masks are each rank's own. Three clips in a batch: at times one sequence for two ranks.
@@ -93,25 +91,10 @@ def both(tmp_path: Path, small_dataset: Dataset, dies: str) -> list[tuple[int | 
     return [(rank.returncode, output, errors) for rank, (output, errors) in zip(ranks, told, strict=True)]
 
 
-@pytest.fixture
-def with_auxiliary(clips: list[Landmarks]) -> Dataset:
-    """The small corpus, one of whose glosses is told apart in training only."""
-    return build_snapshot(
-        "wlasl",
-        [
-            SourceClip(replace(clip, record=clip.record.model_copy(update=told)), clip.record.source_sha256)
-            for clip in clips
-            for told in ({"split": AUXILIARY} if clip.record.gloss == "who" else {},)
-        ],
-    )
-
-
-@pytest.mark.parametrize("name", ["small_dataset", "with_auxiliary"])
-def test_two_processes_train_as_one(tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:
-    snapshot: Dataset = request.getfixturevalue(name)
-    alone = Training(snapshot, CONFIG, torch.device("cpu"))
+def test_two_processes_train_as_one(tmp_path: Path, small_dataset: Dataset) -> None:
+    alone = Training(small_dataset, CONFIG, torch.device("cpu"))
     expected = list(alone.epochs())
-    (leader, output, errors), (follower, silence, more_errors) = both(tmp_path, snapshot, dies="")
+    (leader, output, errors), (follower, silence, more_errors) = both(tmp_path, small_dataset, dies="")
     assert (leader, follower) == (0, 0), errors + more_errors
     assert silence == "", "only the leader tells"
     (first, _, _), (losses, weights, correct) = map(json.loads, output.splitlines())

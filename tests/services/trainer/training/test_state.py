@@ -12,6 +12,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
+from services.trainer.training.state import Subject
 from signet.datasets.snapshot import Dataset, publish_snapshot
 from signet.errors import DataLoss, InvalidInput, SignetError
 from signet.store import DirectoryStore
@@ -188,3 +189,12 @@ def test_a_damaged_state_is_refused_and_changes_nothing(small_dataset: Dataset) 
     with pytest.raises(SignetError, match=r"signet\.state/3"):
         training.restore(other)
     assert training.state() == before
+
+
+def test_a_state_with_fields_of_removed_features_can_go_on(small_dataset: Dataset) -> None:
+    now = Subject.of(CONFIG, small_dataset, small_dataset.split("train"), small_dataset.split("val"), "cpu")
+    before = now.model_copy(update={"config": {**now.config, "supplement": "", "auxiliary_glosses": 0}})
+    before.config.pop("accumulate")
+    assert before.differences(now) == now.differences(before) == []
+    other = now.model_copy(update={"config": {**now.config, "accumulate": 2}})
+    assert before.differences(other) == ["accumulate 2 instead of 1"]
