@@ -149,17 +149,15 @@ def training() -> Any:
         lines(
             Text(
                 "Blanks and empty outputs",
-                "Share of val frames in which blank wins, of val clips for which greedy decoding says nothing, or "
-                "the decoder for continuous signing every tenth epoch, and of training sequences without a frame that "
-                "is rather a sign than blank. The last three should end near 0; blanks at the line (98 %) are a "
-                "collapse, unless it is early.",
+                "Share of val frames in which blank wins, and of val clips in which greedy decoding finds no sign, or "
+                "(every tenth epoch) the decoder for continuous signing. The last two should end near 0; blanks at "
+                "the line (98 %) are a collapse, unless it is early.",
                 _NO_RUN,
             ),
             "percentunit",
             Ask(_of_run("signet_trainer_blank_ratio"), "blank frames · {{run_id}}"),
             Ask(_of_run("signet_trainer_empty_ratio"), "empty clips, greedy · {{run_id}}"),
             Ask(_of_run("signet_trainer_continuous_empty_ratio"), "empty clips, continuous · {{run_id}}"),
-            Ask(_of_run("signet_trainer_silent_ratio"), "silent in training · {{run_id}}"),
             width=8,
             limit=COLLAPSED_BLANK_RATIO,
             top=1,

@@ -20,11 +20,11 @@ PANELS: Final[Mapping[str, tuple[str, ...]]] = {
         "branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout",
     ),
     "Training: how it learns": (
-        "num_epochs", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "gradient_norm", "accumulate",
+        "num_epochs", "batch_size", "lr", "optimizer", "weight_decay", "gradient_norm", "accumulate",
         "precision", "seed", "seeds",
     ),
     "Weights: which are taken in the end": (
-        "ema_decay", "average_last", "keep_best", "patience", "target_accuracy", "train_past_target", "publish",
+        "ema_decay", "patience", "target_accuracy", "train_past_target", "publish",
     ),
     "Blanks: when a sign happens, and what keeps the blank in its place": (
         "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty",

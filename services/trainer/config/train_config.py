@@ -1,5 +1,6 @@
 """What a training run can be told. The one place where flags, defaults and their meaning stand."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -25,11 +26,14 @@ _FLAT_START, _SHORT_START = 0.4, 0.1
 # An idle GPU in a warm room. A run that waits for it to be cooler waits for ever.
 COOLEST_LIMIT = 40.0
 
+# Fields of removed features, each with the value that switched the feature off. `TrainConfig.stored` drops them, so
+# that an old run can still be listed and shown.
+REMOVED_FIELDS: Mapping[str, Any] = {
+    "schedule": "one-cycle", "average_last": 0, "keep_best": 0, "supplement": "", "auxiliary_glosses": 0,
+}  # fmt: skip
+
 # The key of the validation context that marks values as read from a store.
 _STORED = "stored"
-
-# Fields that earlier versions stored. They are dropped, so that an old run can still be listed and shown.
-_REMOVED_FIELDS = frozenset({"supplement", "auxiliary_glosses"})
 
 
 class TrainConfig(BaseModel):
@@ -120,11 +124,6 @@ class TrainConfig(BaseModel):
         description="Peak learning rate of the one-cycle schedule. Lower it if the loss is not finite or jumps",
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="adam, adamw or sgd (momentum 0.9)")
-    schedule: Literal["one-cycle", "plateau"] = Field(
-        "one-cycle",
-        description="one-cycle rises to --lr in a fifth of the steps and falls to nothing by the last; plateau stays "
-        "at --lr and halves it whenever the training loss has not fallen for 10 epochs: for runs that --patience ends",
-    )
     gradient_norm: float = Field(
         1.0,
         ge=0,
@@ -150,20 +149,6 @@ class TrainConfig(BaseModel):
         lt=1,
         description="Publish the moving average of the weights over about the last 1/(1 - this) steps, 200 at 0.995; 0 "
         "publishes those of the last step. Lower it if a training is short and its average lags behind",
-    )
-    average_last: int = Field(
-        0,
-        ge=0,
-        le=100,
-        description="Publish the average over the last so many epochs. No val clip has a say in it; 0 and 1 take the "
-        "last epoch alone",
-    )
-    keep_best: int = Field(
-        0,
-        ge=0,
-        le=20,
-        description="Publish the average over the so many epochs that recognised the most val clips; 0 selects none. "
-        "Val is no honest measure of such a model, and its card says so",
     )
     patience: int = Field(
         0,
@@ -245,7 +230,7 @@ class TrainConfig(BaseModel):
         preset. Fields of removed features are dropped.
 
         Raises:
-            ValidationError: it says what this version of Signet does not know.
+            ValidationError: it has a value or a field that this version of Signet does not know.
         """
         context = {_STORED: True}
         if isinstance(told, bytes):
@@ -255,9 +240,11 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any, info: ValidationInfo) -> Any:
+        if not isinstance(values, dict):
+            return values
         if info.context and info.context.get(_STORED):
-            return {name: value for name, value in values.items() if name not in _REMOVED_FIELDS}
-        preset = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
+            return {name: value for name, value in values.items() if name not in REMOVED_FIELDS}
+        preset = PRESETS.get(str(values.get("preset")))
         return {**preset.values, **values} if preset else values
 
     @field_validator("preset")
@@ -280,7 +267,6 @@ class TrainConfig(BaseModel):
         for flag, selects in (
             ("--target-accuracy", stops_at_target),
             ("--patience", self.patience),
-            ("--keep-best", self.keep_best),
         ):
             if self.folds and selects:
                 raise PydanticCustomError(
@@ -296,7 +282,6 @@ class TrainConfig(BaseModel):
         for flag, given in (
             ("--target-accuracy", self.target_accuracy is not None),
             ("--train-past-target", self.train_past_target),
-            ("--keep-best", self.keep_best),
             ("--patience", self.patience),
             ("--publish", self.publish != "ensemble"),
         ):
@@ -352,3 +337,9 @@ class TrainConfig(BaseModel):
                 "too_cool", f"No GPU in use is that cool. Give 0 to never pause, or at least {COOLEST_LIMIT:g}"
             )
         return limit
+
+
+def removed_settings(stored: bytes) -> list[str]:
+    """The removed features that a stored configuration (JSON) uses, each as "name value"."""
+    values = json.loads(stored)
+    return [f"{name} {values[name]}" for name, off in REMOVED_FIELDS.items() if name in values and values[name] != off]

@@ -9,8 +9,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.model.masked import MaskedModel
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
-from services.trainer.training.masked_prediction import MaskedModel
 from signet.errors import DataLoss, NotReady
 
 # The weights' file in a published model.

@@ -26,7 +26,7 @@ from services.trainer.model.heads import build_head
 # A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is
 # further from what training saw than so many deviations: it is a fault of the tracker.
 _SMALLEST_DEVIATION = 0.01
-_LARGEST_DEVIATION = 6.0
+LARGEST_DEVIATION = 6.0
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,10 @@ class Encoder(nn.Module):
         """See the class."""
         return self.head.mean_logits(self._read(features, lengths), length_mask(features, lengths))
 
-    def sign_log_probs(
-        self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool
-    ) -> "tuple[SignLogProbs, Tensor | None]":
-        """What training asks of an encoder: see `Recogniser.sign_log_probs`.
-
-        Returns:
-            what its branches say of these signs; and their evidence, without a gradient, if `whole`.
-        """
+    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> "SignLogProbs":
+        """What each branch of this encoder says of the signs of each sequence: see `Recogniser.sign_log_probs`."""
         x, inside = self._read(features, lengths), length_mask(features, lengths)
-        answer = SignLogProbs(*self.head.sign_log_probs(x, inside, signs))
-        with torch.no_grad():
-            return answer, self.head.mean_logits(x, inside) if whole else None
+        return SignLogProbs(*self.head.sign_log_probs(x, inside, signs))
 
     def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The input of the head: [B, T, D] to [K, B, T, 2H]."""
@@ -104,7 +96,7 @@ class Encoder(nn.Module):
 
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the last LSTMs say of each frame, before dropout: features [B, T, D] to [K, B, T, 2H]."""
-        x = ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+        x = ((features - self.mean) / self.deviation).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
         hands, both = x.tensor_split([self._of_hands], dim=-1)
         # Contiguous, or without a gradient PyTorch multiplies one frame at a time.
         hands = self.hand(torch.unflatten(hands.contiguous(), -1, (2, -1)))
@@ -153,19 +145,6 @@ class SignLogProbs:
     given_emission: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a model says of sequences whose signs are known.
-
-    Attributes:
-        each: what its branches say.
-        whole: [B, T, C + 1], log-probabilities of all classes, without a gradient; None if nobody asked.
-    """
-
-    each: SignLogProbs
-    whole: Tensor | None = None
-
-
 class SequenceDropout(nn.Module):
     """Dropout with one mask for a whole sequence (Gal and Ghahramani 2016): no unit can be read off its neighbours."""
 
@@ -211,24 +190,18 @@ class Recogniser(nn.Module):
         """Measured features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
         return self._decided([encoder(features, lengths) for encoder in self.encoders], features, lengths)
 
-    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor, whole: bool) -> "Answer":
-        """What training asks: features [B, T, D], lengths [B] and the signs [B, S] of each sequence to `Answer`.
+    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
+        """The log-probabilities that the training loss needs: features [B, T, D] to `SignLogProbs`.
 
         Args:
             features: as measured.
-            lengths: frames.
-            signs: classes, padded with anything.
-            whole: whether all classes are asked for too.
+            lengths: int64 [B], frames.
+            signs: int64 [B, S], the classes of each sequence, padded with anything.
         """
-        answers, evidence = zip(
-            *(encoder.sign_log_probs(features, lengths, signs, whole) for encoder in self.encoders), strict=True
-        )
-        return Answer(
-            SignLogProbs(
-                torch.cat([answer.log_probs for answer in answers]),
-                torch.cat([answer.given_emission for answer in answers]),
-            ),
-            self._decided(evidence, features, lengths) if whole else None,
+        answers = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
+        return SignLogProbs(
+            torch.cat([answer.log_probs for answer in answers]),
+            torch.cat([answer.given_emission for answer in answers]),
         )
 
     def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:

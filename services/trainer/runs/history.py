@@ -3,11 +3,10 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from services.trainer.training.collapse import Posteriors
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
 from signet.errors import DataLoss
@@ -46,11 +45,6 @@ class HistoryLine(BaseModel):
     # Absent in epochs that did not evaluate training clips.
     train_correct: int | None = None
     train_clips: int | None = None
-    # Absent in epochs that did not look at the posteriors of training clips.
-    train_blank_ratio: float | None = None
-    train_empty: float | None = None
-    train_silent: float | None = None
-    train_emitted: float | None = None
     actions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -85,8 +79,6 @@ class HistoryLine(BaseModel):
             }
         if epoch.train is not None:
             entry |= {"train_correct": epoch.train.correct, "train_clips": epoch.train.clips}
-        if epoch.posteriors is not None:
-            entry |= {f"train_{name}": _finite_or_none(value) for name, value in vars(epoch.posteriors).items()}
         if epoch.actions:
             entry["actions"] = epoch.actions
         return cls.model_validate(entry)
@@ -107,7 +99,6 @@ class HistoryLine(BaseModel):
             else replace(NOTHING, correct=self.train_correct, clips=self.train_clips),
             learning_rate=_nan_if_none(self.learning_rate),
             actions=self.actions,
-            posteriors=self._posteriors(),
         )  # fmt: skip
 
     def _val_score(self) -> Score:
@@ -122,13 +113,6 @@ class HistoryLine(BaseModel):
             blank_ratio=_nan_if_none(self.blank_ratio),
             continuous_correct=self.val_continuous_correct,
             continuous_empty=self.val_continuous_empty,
-        )
-
-    def _posteriors(self) -> Posteriors | None:
-        if "train_blank_ratio" not in self.model_fields_set:
-            return None
-        return Posteriors(
-            **{field.name: _nan_if_none(getattr(self, f"train_{field.name}")) for field in fields(Posteriors)}
         )
 
 

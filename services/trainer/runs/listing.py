@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from services.trainer.config.train_config import TrainConfig
+from services.trainer.config.train_config import TrainConfig, removed_settings
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.result import Result
 from signet.errors import DataLoss, InvalidInput, NotFound, NotReady
@@ -150,7 +150,8 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
     """
     key = keys.run(run_id, "config.json")
     try:
-        config = TrainConfig.stored(store.get(key))
+        stored = store.get(key)
+        config = TrainConfig.stored(stored)
     except NotFound:
         raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists all runs.") from None
     except ValidationError as error:
@@ -158,6 +159,11 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
             f"{store.url}/{key}: this version cannot read the configuration ({error.error_count()} faults). Resume the "
             "run with the version that started it, or start a new run."
         ) from error
+    if removed := removed_settings(stored):
+        raise InvalidInput(
+            f"run {run_id} cannot continue: it was started with {', '.join(removed)}, which this version of Signet no "
+            "longer has. Finish it with the version that started it, or start a new run."
+        )
     if store.stat(keys.run(run_id, "result.json")):
         raise NotReady(f"run {run_id} has ended and cannot be resumed. `signet runs` lists the interrupted runs.")
     refused = sorted(

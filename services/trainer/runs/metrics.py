@@ -18,7 +18,7 @@ COLLAPSED_BLANK_RATIO = 0.98
 _ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
 
 # What a training does by itself, as `TrainingCallbacks.on_recovery_action` is told.
-_ACTIONS = ("recovery", "larger-steps")
+_ACTIONS = ("recovery",)
 
 
 class TrainerMetrics(TrainingCallbacks):
@@ -53,9 +53,6 @@ class TrainerMetrics(TrainingCallbacks):
         self._continuous_empty = gauge(
             "continuous_empty_ratio",
             "Share of val clips in which the continuous decoder finds no sign, of the last epoch that measured it",
-        )
-        self._silent = gauge(
-            "silent_ratio", "Share of training sequences without a frame that is more likely to be a sign than blank"
         )
         self._gap = gauge("exact_greedy_gap_ratio", "Exact less greedy accuracy on val: the measure of blank collapse")
         self._continuous_gap = gauge(
@@ -110,8 +107,6 @@ class TrainerMetrics(TrainingCallbacks):
         self._loss.labels(TRAIN).set(epoch.train_loss)
         if epoch.train is not None and epoch.train.clips:
             self._accuracy.labels(TRAIN).set(epoch.train.correct / epoch.train.clips)
-        if epoch.posteriors is not None:
-            self._silent.set(epoch.posteriors.silent)
         if math.isfinite(val.loss):
             self._loss.labels(VAL).set(val.loss)
         if not val.clips:
@@ -168,9 +163,7 @@ class TrainerMetrics(TrainingCallbacks):
             counted.set(0)
         self._loss.clear()
         self._accuracy.clear()
-        for measured in (
-            self._blank, self._empty, self._continuous_empty, self._silent, self._gap, self._continuous_gap
-        ):  # fmt: skip
+        for measured in (self._blank, self._empty, self._continuous_empty, self._gap, self._continuous_gap):
             measured.set(math.nan)
         self._collapsed_epochs.clear()
         self._collapsed.set(0)

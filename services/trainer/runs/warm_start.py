@@ -16,12 +16,12 @@ from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WEIGHTS, load_first_member
+from services.trainer.model.masked import MaskedModel
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import WEIGHTS as KEPT
 from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.members import Member, plan_of
 from services.trainer.runs.progress import MemberProgress, load_progress
-from services.trainer.training.masked_prediction import MaskedModel
 from signet import registry
 from signet.datasets.groups import with_duplicates
 from signet.datasets.snapshot import DatasetClip, Manifest, read_snapshot_manifest
@@ -125,8 +125,8 @@ class Start:
         if mine:
             return f"Train one with --folds {mine}, of the same glosses{'' if theirs else ', or leave --folds out'}."
         return (
-            "Begin with a run that learnt from a corpus' train split and was not selected on val (--keep-best, "
-            "--patience, --target-accuracy)."
+            "Begin with a run that learnt from a corpus' train split and was not selected on val (--patience, "
+            "--target-accuracy)."
         )
 
     def forgetful(self) -> "Start":

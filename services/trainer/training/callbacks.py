@@ -18,7 +18,7 @@ class TrainingCallbacks:
         """The training ends because its loss is not finite."""
 
     def on_recovery_action(self, action: str) -> None:
-        """The training changed its learning rate: "recovery" (a loss was not finite) or "larger-steps" (a collapse)."""
+        """The training lowered its learning rate: "recovery", after a loss that was not finite."""
 
     def on_throttling(self, paused: bool) -> None:
         """The training pauses because the GPU is too hot (True), or continues (False)."""

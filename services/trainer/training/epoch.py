@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from services.trainer.training.collapse import Posteriors
 from services.trainer.training.validate import Score
 
 
@@ -21,7 +20,6 @@ class Epoch:
         last: the training ends with it: all planned epochs are trained, or its patience is at an end.
         learning_rate: of its last step.
         actions: what the training did by itself and a person should know of, a sentence each.
-        posteriors: what was seen of the model in some of the epoch's batches.
     """
 
     number: int
@@ -33,4 +31,3 @@ class Epoch:
     last: bool = False
     learning_rate: float = math.nan
     actions: tuple[str, ...] = ()
-    posteriors: Posteriors | None = None

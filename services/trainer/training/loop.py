@@ -22,12 +22,10 @@ from services.trainer.runtime.rng import RngStream
 from services.trainer.training import distributed
 from services.trainer.training import recovery as remedies
 from services.trainer.training import state as states
-from services.trainer.training.averaging import Averages, Kept
+from services.trainer.training.averaging import MovingAverage
 from services.trainer.training.callbacks import TrainingCallbacks, no_op
-from services.trainer.training.collapse import FIGURES, LOOKED_AT, Posteriors, observe
 from services.trainer.training.distributed import Task
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.objective import FADE
 from services.trainer.training.optimizer import clip_gradient, moments, optimizer_of, restore_moments
 from services.trainer.training.schedule import one_cycle
 from services.trainer.training.state import Progress, State, Subject
@@ -94,7 +92,7 @@ class Training:
         self._model.standardise(self._sampler.epoch_features())
         if begin is not None:
             begin(self._model, dataset.manifest.vocabulary)
-        self._averages = Averages(self._model, config.ema_decay, config.average_last, config.keep_best)
+        self._averages = MovingAverage(self._model, config.ema_decay)
         self._parameters = self._aim.parameters(self._model)
         self._optimizer = optimizer_of(self._parameters, config)
         self._steps_per_epoch = -(-self._sampler.batches_per_epoch // config.accumulate)
@@ -116,7 +114,7 @@ class Training:
     @property
     def selected_on(self) -> str:
         """The split that had a say in which weights `model` has; "" if none had. A published model must name it."""
-        return VAL if self._progress.kept or self._progress.ended else ""
+        return VAL if self._progress.ended else ""
 
     def epochs(self) -> Iterator[Epoch]:
         """Train, an epoch at a time, from after the last one trained; whoever stops asking stops the training.
@@ -175,20 +173,15 @@ class Training:
             share = self.epoch / self._config.num_epochs
             with self._rng.active():
                 self._ranks.part_ways(self._config.seed, self.epoch)
-                loss, rate, posteriors = self._epoch(share)
+                loss, rate = self._epoch(share)
             if math.isfinite(loss):
                 break
             slower, action = remedies.slowed(self._progress, loss, self._config, self._callbacks)
             self._load(self._state)
             self._progress = slower
             actions.append(action)
-        self._averages.epoch()
         number = self.epoch + 1
-        val, correct, val_loss = self._judged()
-        if share >= self._config.start and len(self._val):
-            kept = Kept(epoch=number, correct=correct, loss=val_loss)
-            if self._averages.judged(kept):
-                val, correct, _ = self._judged()
+        val, correct = self._judged()
         best = correct > self._progress.most_correct and not self._config.pretrain
         best_epoch = number if best else self._progress.best_epoch
         self._progress = self._progress.model_copy(
@@ -198,15 +191,8 @@ class Training:
                 "most_correct": max(correct, self._progress.most_correct),
                 "best_epoch": best_epoch,
                 "ended": self._impatient(number, best_epoch),
-                "plateau": self._progress.plateau.after(loss, comparable=self._comparable(share)),
-                "kept": self._averages.best,
             }
         )
-        if posteriors is not None and share >= self._config.start:
-            self._progress, done = remedies.watched(
-                self._progress, posteriors, self._config, self._steps_per_epoch, self._callbacks
-            )
-            actions += done
         self._state = self._snapshot()
         return Epoch(
             number,
@@ -217,12 +203,11 @@ class Training:
             last=self._progress.ended or number == self._config.num_epochs,
             learning_rate=rate,
             actions=tuple(actions),
-            posteriors=posteriors,
         )
 
     @explain_out_of_memory()
-    def _epoch(self, share: float) -> tuple[float, float, Posteriors | None]:
-        """One pass over the training clips: the mean loss, the last learning rate, and what was seen of the model.
+    def _epoch(self, share: float) -> tuple[float, float]:
+        """One pass over the training clips: the mean loss and the last learning rate.
 
         Args:
             share: of the epochs, those gone before.
@@ -230,39 +215,30 @@ class Training:
         self._model.train()
         losses: list[Tensor] = []
         norms: list[Tensor] = []
-        seen: list[Tensor] = []
         rate, step = math.nan, self._progress.steps
         batches = (self._aim.prepared(batch, self._generator) for batch in self._sampler.epoch())
         while group := list(islice(batches, self._config.accumulate)):
             most = max(len(batch) for batch in group)
-            look = self._aim.posteriors and len(seen) * len(group) * self._config.batch_size < LOOKED_AT
-            learnt = self._learning.run(most, partial(self._gradient, group, share, look))
-            learnt = self._ranks.add_up(self._parameters, learnt)
-            losses.append(learnt[:1])
+            learnt = self._learning.run(most, partial(self._gradient, group, share))
+            losses.append(self._ranks.add_up(self._parameters, learnt))
             norms.append(clip_gradient(self._parameters, self._config.gradient_norm))
-            if look:
-                seen.append(learnt[1:])
             rate = self._rate(step)
             for parameters in self._optimizer.param_groups:
                 parameters["lr"] = rate
             self._optimizer.step()
-            self._averages.step(step)
+            self._averages.update(step)
             step += 1
             for _ in group:
                 self._callbacks.on_batch()
         # The one moment of an epoch in which a GPU is waited for. A gradient may be too large where its loss was not.
         finite = torch.cat([*losses, *norms]).isfinite().all()
         mean = torch.where(finite, torch.cat(losses).mean(), torch.nan)
-        return float(mean), rate, Posteriors.of(torch.stack(seen).sum(dim=0)) if seen else None
+        return float(mean), rate
 
-    def _gradient(self, group: Sequence[Batch], share: float, look: bool, parts: int) -> Tensor:
-        """Leave the gradient of some batches' mean loss in the parameters, one part after the other.
-
-        Returns:
-            that loss and, if one is to look, what `observe` saw: [1 + FIGURES].
-        """
+    def _gradient(self, group: Sequence[Batch], share: float, parts: int) -> Tensor:
+        """Leave the gradient of some batches' mean loss in the parameters, one part after the other; that loss, [1]."""
         self._optimizer.zero_grad()
-        total = torch.zeros(1 + FIGURES, device=group[0].lengths.device)
+        total = torch.zeros(1, device=group[0].lengths.device)
         for batch in group:
             self._between_batches()
             totals = self._aim.totals(batch, len(group))
@@ -270,24 +246,16 @@ class Training:
             fitting = mine.split(parts) if mine else []
             for part in (alike for some in fitting for alike in some.split_by_length()):
                 with self._precision():
-                    answer = self._aim.answer(self._model, part, look)
+                    answer = self._aim.answer(self._model, part)
                 loss = self._aim.loss(answer, part, share, totals)
                 loss.backward()  # type: ignore[no-untyped-call]
-                total[0] += loss.detach()
-                if look:
-                    total[1:] += observe(answer.whole, part.inside, part.target_lengths, self._config.blank_penalty)
+                total += loss.detach()
         return total
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
         steps = self._config.num_epochs * self._steps_per_epoch
-        plain = one_cycle if self._config.schedule == "one-cycle" else self._progress.plateau.rate
-        return self._progress.rate_factor * plain(self._config.lr, step, steps)
-
-    def _comparable(self, share: float) -> bool:
-        """Whether the loss of the epoch that begins at this share of them means what that of the one before it did."""
-        start, before = self._config.start, share - 1 / self._config.num_epochs
-        return share < start or before >= start + FADE
+        return self._progress.rate_factor * one_cycle(self._config.lr, step, steps)
 
     def _impatient(self, number: int, best_epoch: int) -> bool:
         """Whether too many epochs since the flat start have recognised no more val clips."""
@@ -296,14 +264,14 @@ class Training:
         since = max(best_epoch, math.ceil(self._config.start * self._config.num_epochs))
         return number - since >= self._config.patience
 
-    def _judged(self) -> tuple[Score, int, float]:
-        """How the averaged weights do on the held-out clips; of that, what decisions are made by: correct and loss.
+    def _judged(self) -> tuple[Score, int]:
+        """How the averaged weights do on the held-out clips, and how many of these every rank takes for recognised.
 
         The leader judges; its followers are told what it decides by.
         """
         score = self._judge(self._val) if self._ranks.leads else NOTHING
-        correct, loss = self._ranks.agree(score.correct, score.loss)
-        return score, int(correct), loss
+        (correct,) = self._ranks.agree(score.correct)
+        return score, int(correct)
 
     def _task(self) -> tuple[Task, bytes]:
         """What followers are told of this training."""
@@ -340,7 +308,7 @@ class Training:
         tensors = state.tensors
         names = self._model.state_dict()
         self._model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
-        self._averages.restore(tensors, state.progress.kept)
+        self._averages.restore(tensors)
         restore_moments(self._optimizer, tensors)
         self._generator.set_state(tensors["sampler"])
         self._rng.restore(

@@ -9,7 +9,6 @@ standardised features, M the hidden frames and A(t) the features whose part is t
 where h is what the LSTMs say of the clip with x(t) = 0, the mean, at every t in M.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +19,13 @@ from torch import Tensor, nn
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.groups import BOTH_GROUPS, HAND_GROUPS
 from services.trainer.features.phonology import Features
-from services.trainer.model.heads import BranchLinear
-from services.trainer.model.recogniser import Encoder, Recogniser, length_mask
+from services.trainer.model.masked import MaskedModel
+from services.trainer.model.recogniser import Recogniser, length_mask
 from services.trainer.training.validate import NOTHING, Score
 
 # Share of the frames that is hidden, and the frames of a span: 0.3 to 0.8 s at 10 Hz, too long to be drawn through.
 HIDDEN_SHARE = 0.35
 SHORTEST_SPAN, LONGEST_SPAN = 3, 8
-
-# A target further out is a fault of the tracker: the model's own bound on its inputs.
-_LARGEST_TARGET = 6.0
 
 # Groups that are zero throughout where a hand was not found; the others may come from the body's wrist.
 _FOUND_GROUPS = frozenset({"handshape", "outline", "orientation", "presence"})
@@ -39,59 +35,11 @@ _JUDGED_TOGETHER = 64
 _JUDGED_SEED = 0
 
 
-class MaskedModel(Recogniser):
-    """A recogniser whose branches are trained beside linear decoders of features; their heads stay as chance made them.
-
-    Args:
-        encoders: see `Recogniser`.
-    """
-
-    def __init__(self, encoders: Sequence[Encoder]) -> None:
-        super().__init__(encoders)
-        self.decoders = nn.ModuleList(
-            BranchLinear(encoder.architecture.branches, 2 * encoder.architecture.hidden_dim, self.features.size)
-            for encoder in encoders
-        )
-
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers are learnt; none of the heads'."""
-        return sum(parameter.numel() for parameter in self.learnt())
-
-    def learnt(self) -> list[nn.Parameter]:
-        """What is trained: all but the heads."""
-        heads = {id(parameter) for encoder in self.encoders for parameter in encoder.head.parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in heads]
-
-    def residuals(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-        """What each branch told of each frame, less what it was, standardised: float32 [K, B, T, D].
-
-        Args:
-            features: float32 [B, T, D], as measured.
-            lengths: int64 [B].
-            hidden: bool [B, T]; of such a frame the encoder sees the mean.
-        """
-        return torch.cat(
-            [
-                _residual(encoder, decoder, features, lengths, hidden)
-                for encoder, decoder in zip(self.encoders, self.decoders, strict=True)
-            ]
-        )
-
-
-def _residual(encoder: Encoder, decoder: nn.Module, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-    target = ((features - encoder.mean) / encoder.deviation).clamp(-_LARGEST_TARGET, _LARGEST_TARGET)
-    seen = torch.where(hidden[..., None], encoder.mean, features)
-    told: Tensor = decoder(encoder.states(seen, lengths))
-    return told.float() - target
-
-
 class MaskedPrediction:
     """What a pre-training minimises, and what it is judged by. See `services.trainer.training.tasks.Aim`."""
 
     # One clip a sequence: of a concatenation, a whole clip might be hidden.
     longest = 1
-    posteriors = False
 
     def __init__(self, features: Features) -> None:
         self._features = features
@@ -109,7 +57,7 @@ class MaskedPrediction:
         """How many features are asked for in a batch, as one of so many."""
         return (self._asked(batch.features, batch.frame_labels > 0).sum() * batches).clamp(min=1)
 
-    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Tensor:
+    def answer(self, model: Recogniser, part: Batch) -> Tensor:
         """See `MaskedModel.residuals`."""
         return _masked(model).residuals(part.features, part.lengths, part.frame_labels > 0)
 

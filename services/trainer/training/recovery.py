@@ -1,14 +1,9 @@
-"""What a training does by itself, and tells people of: slower where its loss is not finite, faster out of a collapse.
-
-Each remedy changes how far the training is by no more than the factor of its learning rate, and what is remembered of
-the remedies themselves.
-"""
+"""What a training does by itself when its loss is not finite: it repeats the epoch with a lower learning rate."""
 
 import logging
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.callbacks import TrainingCallbacks
-from services.trainer.training.collapse import MOST_RAISES, RAISE, Posteriors, watch_length
 from services.trainer.training.state import Progress
 from signet.errors import SignetError
 
@@ -47,35 +42,3 @@ def slowed(progress: Progress, loss: float, config: TrainConfig, callbacks: Trai
     )
     _log.warning("%s", action)
     return progress.model_copy(update={"rate_factor": factor / 2, "recoveries": recoveries + 1}), action
-
-
-def watched(
-    progress: Progress, posteriors: Posteriors, config: TrainConfig, steps_per_epoch: int, callbacks: TrainingCallbacks
-) -> tuple[Progress, list[str]]:
-    """Look out for a collapse after an epoch in which CTC had a say, and leave it by larger steps.
-
-    Args:
-        progress: how far the training is, with that epoch.
-        posteriors: what was seen of the model in it.
-        config: of the training.
-        steps_per_epoch: of the optimiser.
-        callbacks: told of what is done.
-
-    Returns:
-        how far it is now, and what was done, for people.
-    """
-    length = watch_length(config.num_epochs, steps_per_epoch)
-    watch = progress.watch.after(posteriors, length)
-    if not watch.collapsed(length) or watch.raises > MOST_RAISES:
-        return progress.model_copy(update={"watch": watch}), []
-    factor = progress.rate_factor
-    silence = f"{len(watch.silent)} epochs of silence on {posteriors.silent:.0%} of the training sequences"
-    found = f"blank collapse: {silence}"
-    if watch.raises == MOST_RAISES:
-        action = f"{found}, and larger steps did not help. Use --head competition, or train longer (--num-epochs)"
-    else:
-        factor *= RAISE
-        action = f"{found}; on with a learning rate of {factor:g} times what was asked (--lr {config.lr:g})"
-        callbacks.on_recovery_action("larger-steps")
-    _log.warning("%s", action)
-    return progress.model_copy(update={"watch": watch.raised(), "rate_factor": factor}), [action]

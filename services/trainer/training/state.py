@@ -3,8 +3,7 @@
 Under the metadata key "signet" stands a JSON record (`Record`); the tensors are
 
     model.<name>            weights and buffers as they are trained
-    average.<name>, published.<name>, last.<i>.<name>, best.<i>.<name>
-                            `services.trainer.training.averaging`
+    average.<name>          their moving average
     optimizer.<i>.<name>    moments of the i-th parameter
     sampler                 uint8, the generator of order and augmentation
     randomness.<name>       uint8, the global generators, from which dropout draws
@@ -14,16 +13,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from services.trainer.config.train_config import TrainConfig
-from services.trainer.training.averaging import Kept
-from services.trainer.training.collapse import Watch
-from services.trainer.training.schedule import Plateau
+from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
@@ -39,6 +36,10 @@ _FREE = frozenset(
         "train_past_target", "patience",
     }
 )  # fmt: skip
+
+
+# Equal to no value of a configuration.
+_ABSENT = object()
 
 
 class _Model(BaseModel):
@@ -103,6 +104,10 @@ class Subject(_Model):
         return found
 
 
+# Fields of older states, which belong to features that were removed.
+_REMOVED_PROGRESS = ("plateau", "watch", "kept")
+
+
 class Progress(_Model):
     """How far a training is, and what it remembers beside its tensors.
 
@@ -113,11 +118,8 @@ class Progress(_Model):
         best_epoch: which one that was; 0 before the first.
         ended: whether it ended before its last planned epoch, and the val clips said so.
         rate_factor: by what the learning rate that was asked for is multiplied: less than 1 after a loss that was not
-            finite, more in a collapse.
+            finite.
         recoveries: how often a loss was not finite.
-        plateau: of a plateau schedule.
-        watch: for a collapse.
-        kept: the best epochs, where their weights are averaged.
     """
 
     epoch: int = 0
@@ -127,9 +129,13 @@ class Progress(_Model):
     ended: bool = False
     rate_factor: float = 1.0
     recoveries: int = 0
-    plateau: Plateau = Plateau()
-    watch: Watch = Watch()
-    kept: tuple[Kept, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_removed(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in _REMOVED_PROGRESS}
 
 
 class _Record(_Model):
@@ -197,10 +203,9 @@ def _damaged(why: str) -> DataLoss:
 
 
 def _whole(config: Mapping[str, object]) -> Mapping[str, object]:
-    """A stored configuration with the default of each newer field, and without the fields of removed features."""
-    return {
-        name: config.get(name, field.default) for name, field in TrainConfig.model_fields.items() if name not in _FREE
-    }
+    """A stored configuration, with the defaults of newer fields and without removed fields that had no effect."""
+    stored = {name: value for name, value in config.items() if REMOVED_FIELDS.get(name, _ABSENT) != value}
+    return {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _FREE} | stored
 
 
 def _of_ids(clips: Sequence[DatasetClip]) -> str:

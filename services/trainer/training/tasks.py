@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
-from services.trainer.model.recogniser import Answer, Recogniser
+from services.trainer.model.recogniser import Recogniser, SignLogProbs
 from services.trainer.training.masked_prediction import MaskedPrediction
 from services.trainer.training.objective import Totals
 from services.trainer.training.objective import loss as objective
@@ -25,11 +25,9 @@ class Aim(Protocol):
 
     Attributes:
         longest: clips in the longest training sequence.
-        posteriors: whether a whole answer has log-probabilities, in which a collapse can be seen.
     """
 
     longest: int
-    posteriors: bool
 
     def parameters(self, model: Recogniser) -> list[nn.Parameter]:
         """What of the model is trained."""
@@ -40,8 +38,8 @@ class Aim(Protocol):
     def totals(self, batch: Batch, batches: int) -> Any:
         """What the means of a batch's losses are over, as one of so many; its parts are given those of the whole."""
 
-    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Any:
-        """What the model says of a batch, or of a part of one; `whole`: of all classes too, where there are any."""
+    def answer(self, model: Recogniser, part: Batch) -> Any:
+        """What the model says of a batch, or of a part of one."""
 
     def loss(self, answer: Any, part: Batch, share: float, totals: Any) -> Tensor:
         """What is minimised, when this share of the epochs has gone before."""
@@ -54,7 +52,6 @@ class Recognition:
     """Signs are to be recognised. See `Aim`."""
 
     longest = LONGEST_SEQUENCE
-    posteriors = True
 
     def __init__(self, config: TrainConfig) -> None:
         self._decoder = config.decoder
@@ -72,13 +69,13 @@ class Recognition:
         """Signs and frames."""
         return Totals.of(batch, batches)
 
-    def answer(self, model: Recogniser, part: Batch, whole: bool) -> Answer:
+    def answer(self, model: Recogniser, part: Batch) -> SignLogProbs:
         """What it says of the signs that are there."""
-        return model.sign_log_probs(part.features, part.lengths, part.targets, whole)
+        return model.sign_log_probs(part.features, part.lengths, part.targets)
 
-    def loss(self, answer: Answer, part: Batch, share: float, totals: Totals) -> Tensor:
+    def loss(self, answer: SignLogProbs, part: Batch, share: float, totals: Totals) -> Tensor:
         """The mean of the branches' own losses: see `services.trainer.training.objective`."""
-        return self._loss(answer.each, part, share, totals)
+        return self._loss(answer, part, share, totals)
 
     def judge(self, model: Recogniser, clips: Clips, parts: int, searched: bool) -> Score:
         """What is recognised, and how."""

@@ -190,7 +190,7 @@ def _of_certainty(record: Record, seeds: Sequence[Tally]) -> Iterator[Finding]:
         yield Finding(
             "selected", "caution", "Selected on these clips",
             f"Which weights count was decided on {record.held_out.selected_on}: figures on it are optimistic.",
-            "Leave out --patience, --keep-best and --target-accuracy to measure, or cross-validate.",
+            "Leave out --patience and --target-accuracy to measure, or cross-validate.",
         )  # fmt: skip
 
 

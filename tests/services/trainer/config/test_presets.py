@@ -81,7 +81,6 @@ def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: p
         ({"folds": 1}, "--folds 1: One fold"),
         ({"folds": 5, "target_accuracy": 0.8}, "--folds with --target-accuracy"),
         ({"folds": 5, "patience": 10}, "--folds with --patience"),
-        ({"folds": 5, "keep_best": 3}, "--folds with --keep-best"),
         ({"seeds": 0}, "--seeds 0"),
     ],
 )

@@ -10,10 +10,11 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.model.build import build_ensemble, load_first_member, new_model, restore_model, serialise_weights
+from services.trainer.model.masked import MaskedModel
 from services.trainer.model.recogniser import Recogniser, SequenceDropout
 from services.trainer.runs.warm_start import Start, Taught
 from services.trainer.training.loop import Training
-from services.trainer.training.masked_prediction import MaskedModel, MaskedPrediction
+from services.trainer.training.masked_prediction import MaskedPrediction
 from services.trainer.training.tasks import Recognition
 from signet.datasets.snapshot import Dataset
 from signet.errors import NotReady
@@ -59,7 +60,7 @@ def alone(model: Recogniser, config: TrainConfig = CONFIG) -> list[Recogniser]:
 def gradients(model: Recogniser, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss in the midst of a training, and its gradients."""
     aim = Recognition(CONFIG)
-    loss = aim.loss(aim.answer(model, batch, False), batch, 0.5, aim.totals(batch, 1))
+    loss = aim.loss(aim.answer(model, batch), batch, 0.5, aim.totals(batch, 1))
     learnt = dict(model.named_parameters())
     return float(loss.detach()), dict(zip(learnt, torch.autograd.grad(loss, list(learnt.values())), strict=True))
 
@@ -89,13 +90,9 @@ def test_they_answer_as_the_ensemble_of_as_many_models_does(small_dataset: Datas
     model = new_model(CONFIG, 3).eval()
     batch = batch_of(small_dataset, model)
 
-    answer = model.sign_log_probs(batch.features, batch.lengths, batch.targets, True)
-
     read = model.log_probs(batch.features, batch.lengths)
     ensemble = build_ensemble(alone(model))
     torch.testing.assert_close(read, ensemble.log_probs(batch.features, batch.lengths))
-    assert answer.whole is not None
-    torch.testing.assert_close(answer.whole, read)
     assert not torch.allclose(read, alone(model)[0].log_probs(batch.features, batch.lengths), atol=1e-3)
 
 
@@ -155,8 +152,8 @@ def test_pretrained_side_by_side_each_learns_as_if_it_were_alone(small_dataset: 
     batch = aim.prepared(batch_of(small_dataset, model), torch.Generator().manual_seed(0))
     asked = aim.totals(batch, 1)
 
-    loss = aim.loss(aim.answer(model, batch, False), batch, 0.5, asked)
+    loss = aim.loss(aim.answer(model, batch), batch, 0.5, asked)
 
     config = CONFIG.model_copy(update={"pretrain": True})
-    each = [aim.loss(aim.answer(one, batch, False), batch, 0.5, asked) for one in alone(model, config)]
+    each = [aim.loss(aim.answer(one, batch), batch, 0.5, asked) for one in alone(model, config)]
     torch.testing.assert_close(loss, torch.stack(each).mean())

@@ -1,25 +1,24 @@
 """history.jsonl: the epochs of a member as lines of JSON, and the epochs of such lines."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.trainer.runs import history
-from services.trainer.training.collapse import Posteriors
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
 from signet.errors import DataLoss
 
 VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, {1: (30, 40)}, frozenset({1}), continuous_correct=29)
-POSTERIORS = Posteriors(0.7, 0.2, 0.1, 0.9)
 TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5, {1: (88, 90)}, frozenset({1}))
 
 
 def epochs() -> list[Epoch]:
     return [
-        Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3, posteriors=POSTERIORS),
+        Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3),
         Epoch(2, 0.5, NOTHING, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")),
     ]
 
@@ -33,7 +32,6 @@ def test_an_epoch_that_was_stored_and_loaded_is_stored_in_the_same_bytes() -> No
     assert math.isnan(read[1].val.loss)
     assert read[1].actions == ("went back", "and on")
     assert (read[0].val.continuous_correct, read[1].val.continuous_correct) == (29, None)
-    assert (read[0].posteriors, read[1].posteriors) == (POSTERIORS, None)
     assert read[0].train is None
     assert read[1].train is not None
     assert (read[1].train.correct, read[1].train.clips) == (88, 90)
@@ -45,7 +43,8 @@ GOLDEN = (Path(__file__).parent / "golden" / "history.jsonl").read_bytes()
 def test_a_history_of_an_older_version_is_loaded_to_the_last_bit_and_stored_in_the_same_bytes() -> None:
     """Five lines: without and with the continuous decoder, without val clips, of a pre-training, with NaN figures."""
     loaded = history.load_history(GOLDEN, "history.jsonl")
-    assert history.dump_history(loaded) == GOLDEN
+    of_collapse_watch = rb', "train_(blank_ratio|empty|silent|emitted)": [0-9.]+'
+    assert history.dump_history(loaded) == re.sub(of_collapse_watch, b"", GOLDEN), "figures of a removed feature"
     first, second, without_val, pretraining, not_finite = loaded
     assert [epoch.number for epoch in loaded] == [1, 2, 3, 4, 5]
     assert [epoch.best for epoch in loaded] == [True, True, False, False, False], "30 of 40 clips only once as a best"

@@ -415,3 +415,10 @@ def test_a_run_on_a_gpu_learns_as_on_a_cpu(directory_store: DirectoryStore, fill
     assert watcher.started[0].gpu_name
     assert result.val_correct >= 5
     assert math.isfinite(watcher.epochs[-1].train_loss)
+
+
+def test_a_run_that_used_a_removed_feature_does_not_continue(directory_store: DirectoryStore) -> None:
+    config = QUICK.model_dump() | {"keep_best": 2, "schedule": "one-cycle"}
+    directory_store.create(keys.run("r", "config.json"), json.dumps(config).encode())
+    with pytest.raises(InvalidInput, match=r"started with keep_best 2, which this version of Signet no longer has"):
+        resume(directory_store, "r", RunCallbacks())

@@ -213,7 +213,7 @@ def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store:
     fill(directory_store)
     fair, selected = new_run_id(), new_run_id()
     run(directory_store, QUICK, fair, RunCallbacks())
-    run(directory_store, QUICK.model_copy(update={"keep_best": 1}), selected, RunCallbacks())
+    run(directory_store, QUICK.model_copy(update={"patience": 1, "num_epochs": 60}), selected, RunCallbacks())
 
     run(directory_store, QUICK.model_copy(update={"start_from": fair}), new_run_id(), RunCallbacks())
     with pytest.raises(InvalidInput, match=r"6 of the 6 clips .* or was selected by them"):
