@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +119,21 @@ def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
     assert len(data) < 60e6
     assert np.array_equal(back.members[2].scores, members[2].scores)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("version", ["2-beam-search", "3-smoothed"])
+def test_predictions_of_an_older_version_are_read(version: str) -> None:
+    """Stores that older versions wrote."""
+    found = heldout.read_predictions(DirectoryStore(Path(__file__).parent / "golden" / version), "20260101-run")
+    assert (found.run_id, found.model_name, found.dataset_name) == ("20260101-run", "signet", "wlasl")
+    assert (found.protocol, found.folds, found.seeds, found.parameters) == ("cross-validation", 2, (1, 2), 54321)
+    assert found.config == {"lr": 0.008, "warm_start": None, "without": "", "publish": True}
+    assert found.decoder == {"blank_penalty": 1.5, "beam_width": 8, "undoubted": True}
+    assert [(member.fold, member.seed) for member in found.members] == [(0, 1), (1, 1), (0, 2), (1, 2)]
+    first, second, *_ = found.members
+    assert (first.clip_ids, second.clip_ids) == (("1", "2"), ("3",))
+    assert (first.labels.tolist(), first.frames.tolist()) == ([1, 2], [10, 11])
+    assert first.scores.tolist() == [[-3.25, -2.25], [-1.25, -0.25]]
+    assert first.blank_ratio.tolist() == pytest.approx([0.1, 0.8])
+    assert (first.continuous, first.greedy) == (((), ("book",)), (("drink", "book"), ()))
+    assert (first.gloss_errors, second.gloss_errors) == (GlossErrorCount(7, 60), None)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +152,41 @@ def test_versions_sort_by_time_and_differ_by_content_and_run() -> None:
     assert first[:-9] <= second[:-9]
     assert first[-8:] == hashlib.sha256(b"runa").hexdigest()[:8]
     assert keys.check_name("model version", first) == first
+
+
+GOLDEN = Path(__file__).parent / "golden"
+OLD_VERSION = "20260101T000000Z-01234567"
+
+
+@pytest.mark.parametrize(
+    ("version", "decoder", "frame_rate", "smoothing_seconds", "selected_on"),
+    [
+        ("1-first", ContinuousDecoder(8, 1.5), 15.0, 0.0, "val"),
+        ("2-beam-search", ContinuousDecoder(16, 1.5, 0.5), 15.0, 0.0, ""),
+        ("3-smoothed", ContinuousDecoder(16, 1.5, 0.5, 3.0, undoubted=True), 10.0, 0.05, ""),
+    ],
+)
+def test_a_model_of_an_older_version_is_read(
+    version: str, decoder: ContinuousDecoder, frame_rate: float, smoothing_seconds: float, selected_on: str
+) -> None:
+    """Stores that older versions wrote: the first one, one with a beam search, and one with smoothed landmarks."""
+    store = DirectoryStore(GOLDEN / version)
+    assert registry.versions(store, "signet") == [OLD_VERSION]
+    assert registry.aliases(store, "signet") == {"latest": OLD_VERSION}
+    assert _alias(store).history[0].moved == "2026-01-01T00:00:00+00:00"
+    card = registry.read_card(store, "signet", registry.resolve(store, "signet", "latest"))
+    assert (card.schema_version, card.name, card.version) == ("signet.model/1", "signet", OLD_VERSION)
+    assert (card.created, card.run_id) == ("2026-01-01T00:00:00+00:00", "20260101-run")
+    assert (card.vocabulary, card.parameters, card.onnx_difference) == (("book", "drink"), 54321, 1.5e-6)
+    assert card.config == {
+        "lr": 0.008, "optimizer": "adamw", "publish": True, "target_accuracy": None, "num_epochs": 100,
+    }  # fmt: skip
+    assert vars(card.metrics) == {
+        "val_clips": 37, "val_correct": 32, "val_greedy_correct": 30, "blank_ratio": 0.25, "epoch": 100,
+    }  # fmt: skip
+    assert card.decoder == decoder
+    assert (card.frame_rate, card.smoothing_seconds, card.selected_on) == (frame_rate, smoothing_seconds, selected_on)
+    assert bool(card.sampling_difference) == (version != "3-smoothed")
+    assert {name: registry.read_file(store, card, name) for name in card.files} == {
+        "model.onnx": b"onnx", "model.safetensors": b"weights",
+    }  # fmt: skip

@@ -1,10 +1,12 @@
 """When a corpus is complete: after one extraction, or after the last of its shards."""
 
+from pathlib import Path
+
 import pytest
 
 from signet.datasets.corpus import Shard, finish_extraction, read_manifest
 from signet.errors import DataLoss, InvalidInput
-from signet.store import ObjectStore, keys
+from signet.store import DirectoryStore, ObjectStore, keys
 
 
 def put_clips(store: ObjectStore, *clip_ids: str) -> None:
@@ -56,3 +58,10 @@ def test_a_damaged_manifest_is_named(object_store: ObjectStore) -> None:
     object_store.put(keys.corpus_manifest("wlasl"), b"<html>")
     with pytest.raises(DataLoss, match=r"corpora/wlasl/manifest\.json"):
         read_manifest(object_store, "wlasl")
+
+
+def test_a_corpus_manifest_of_an_older_version_is_read() -> None:
+    found = read_manifest(DirectoryStore(Path(__file__).parents[1] / "golden" / "2-beam-search"), "wlasl")
+    assert found is not None
+    assert (found.schema_version, found.corpus, found.version) == ("signet.corpus/1", "wlasl", "d6f634eaae674ab6")
+    assert (found.extractor, found.clips) == ("holistic-legacy/1", ("1", "2", "3"))

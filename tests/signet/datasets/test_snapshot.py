@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -220,3 +221,36 @@ def test_clips_that_are_assembled_by_other_rules_are_another_version(
     before = build_snapshot("wlasl", sources).manifest.version
     monkeypatch.setattr(dataset_snapshot, "ASSEMBLY_VERSION", dataset_snapshot.ASSEMBLY_VERSION + 1)
     assert build_snapshot("wlasl", sources).manifest.version != before
+
+
+@pytest.mark.parametrize(
+    ("store", "version", "samples", "digest"),
+    [
+        ("1-first", "5458e514fcc2cf13", 1, "4a28ae59ade0b28f"),
+        ("2-beam-search", "1553b0499b3eadd9", 1, "8ac16935e57c97e0"),
+        ("3-smoothed", "c231216b30610039", 3, "22c25ceb740c99ca"),
+    ],
+)
+def test_a_snapshot_of_an_older_version_is_read(store: str, version: str, samples: int, digest: str) -> None:
+    """Snapshots that older versions wrote; the last one has clips of kinds that are not made any more."""
+    found = load_snapshot(DirectoryStore(Path(__file__).parents[1] / "golden" / store), "wlasl", version)
+    manifest = found.manifest
+    assert (manifest.schema_version, manifest.name, manifest.version) == ("signet.dataset/1", "wlasl", version)
+    assert (manifest.corpus, manifest.extractor) == ("wlasl", "holistic-legacy/1")
+    assert manifest.vocabulary == ("book", "drink")
+    assert bool(manifest.sampling_difference) == (store != "3-smoothed")
+    known = [(clip.clip_id, clip.gloss, clip.split, clip.signer) for clip in manifest.clips[:3]]
+    assert known == [("1", "drink", "train", "7"), ("2", "book", "train", "8"), ("3", "book", "val", "7")]
+    assert [found.label(clip) for clip in manifest.clips[:3]] == [2, 1, 1]
+    assert [clip.clip_id for clip in found.split("train")] == ["1", "2"]
+    assert [clip.clip_id for clip in found.split("val")] == ["3"]
+    assert manifest.audit.duplicates == (("2", "3"),)
+    assert manifest.audit.leaking == (("2", "3"),)
+    assert manifest.audit.shared_signers == 1
+    assert manifest.audit.all_duplicates == ((("1", "left-out"),) if store == "3-smoothed" else ()) + (("2", "3"),)
+    frames = sum(clip.frames for clip in manifest.clips)
+    assert found.samples.shape == (frames, samples, 75, 3)
+    (held_out,) = found.split("val")
+    shown = found.clip_frames(held_out)
+    assert shown.shape == (held_out.frames, 75, 3)
+    assert hashlib.sha256(np.nan_to_num(shown, nan=-1).astype("<f4").tobytes()).hexdigest()[:16] == digest

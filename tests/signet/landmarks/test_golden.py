@@ -11,7 +11,7 @@ from signet.landmarks import HEADER_BYTES, LEFT_HAND, PARTS, dump, load, read_re
 from tests.signet.landmarks.golden import generate
 
 GOLDEN = Path(__file__).parent / "golden"
-SPEC = Path(__file__).parents[2] / "docs/landmarks-v1.md"
+SPEC = Path(__file__).parents[3] / "docs/landmarks-v1.md"
 
 # What a refusal says, by the rule that was broken.
 REFUSALS = {
