@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.reports.queue import Evaluations
+from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
-from services.evaluator.serving.extractor_client import VideoExtractor
+from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.recognizer import Recognizer
 from services.evaluator.serving.served_model import ServedModel
 from services.evaluator.settings import EvaluatorSettings
@@ -18,7 +18,7 @@ from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
 @asynccontextmanager
 async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]:
-    """A wired evaluator that follows its model, ready to be started.
+    """Build an evaluator that is ready to start, and that serves new versions as they are published.
 
     Raises:
         InvalidSetting: the settings name no store.
@@ -28,40 +28,40 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     registry = new_registry()
     metrics = EvaluatorMetrics(registry)
     served = ServedModel(store, settings.model_name, settings.alias, metrics, threads=settings.threads)
-    evaluations = Evaluations(store, metrics, commit=settings.commit, threads=settings.threads)
-    await asyncio.to_thread(served.refresh)  # a server that listens has its model already, if there is one
+    evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
+    await asyncio.to_thread(served.refresh)  # before the server listens
     await asyncio.to_thread(evaluations.show_stored)
-    async with VideoExtractor(settings.extractor) as video:
+    async with ExtractorClient(settings.extractor) as extractor:
         server = ServiceServer(settings, registry)
         recognizer, evaluation = service_names(evaluator_pb2)
         server.add(
             recognizer,
             evaluator_pb2_grpc.add_RecognizerServicer_to_server,
-            RecognizerServicer(Recognizer(served, video, metrics)),
+            RecognizerServicer(Recognizer(served, extractor, metrics)),
         )
         server.add(
             evaluation,
             evaluator_pb2_grpc.add_EvaluationServicer_to_server,
             EvaluationServicer(store, settings, evaluations),
         )
-        followers = [asyncio.create_task(served.follow(settings.refresh_seconds))]
+        pollers = [asyncio.create_task(served.poll(settings.refresh_seconds))]
         if settings.auto_evaluate:
-            followers.append(asyncio.create_task(evaluations.follow(served, settings.refresh_seconds)))
+            pollers.append(asyncio.create_task(evaluations.poll(served, settings.refresh_seconds)))
         try:
             yield server
         finally:
-            for follower in followers:
-                follower.cancel()
+            for poller in pollers:
+                poller.cancel()
 
 
 async def serve(settings: EvaluatorSettings) -> None:
-    """Serve until told to stop."""
+    """Serve until the process is told to stop."""
     async with evaluator(settings) as server:
         await serve_until_stopped(server)
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Read the settings, and serve."""
     run_service(EvaluatorSettings, serve)
 
 

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report
-from services.evaluator.reports.report import AcrossSeeds, GlossResult, Proportion, Report
+from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import EvaluatorSettings
-from services.evaluator.tables import Column, bar, print_table, say
+from services.evaluator.tables import TableColumn, bar, print_table, say
 from signet import registry
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
 from signet.rpc.client import signet_errors
@@ -134,14 +134,14 @@ def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None
         named.setdefault(version, []).append(alias)
     rows = [_model_row(opened, name, version, named.get(version, [])) for version in reversed(versions)]
     columns = [
-        Column("version", style="bold", whole=True),
-        Column("aliases", style="green"),
-        Column("published"),
-        Column("val", "right"),
-        Column("best path", "right", optional=True),
-        Column("glosses", "right", optional=True),
-        Column("parameters", "right", optional=True),
-        Column("dataset", style="dim", optional=True),
+        TableColumn("version", style="bold", whole=True),
+        TableColumn("aliases", style="green"),
+        TableColumn("published"),
+        TableColumn("val", "right"),
+        TableColumn("best path", "right", optional=True),
+        TableColumn("glosses", "right", optional=True),
+        TableColumn("parameters", "right", optional=True),
+        TableColumn("dataset", style="dim", optional=True),
     ]
     print_table(Console(), columns, rows)
 
@@ -170,14 +170,14 @@ def reports(
     if not found:
         raise NotFound(f"{opened.url}: there are no reports yet. `signet evaluate` writes one.")
     columns = [
-        Column("report", style="bold", whole=True),
-        Column("version or run"),
-        Column("split"),
-        Column("top-1", "right"),
-        Column("seeds", "right", optional=True),
-        Column("top-5", "right", optional=True),
-        Column("continuous", "right", optional=True),
-        Column("model", optional=True),
+        TableColumn("report", style="bold", whole=True),
+        TableColumn("version or run"),
+        TableColumn("split"),
+        TableColumn("top-1", "right"),
+        TableColumn("seeds", "right", optional=True),
+        TableColumn("top-5", "right", optional=True),
+        TableColumn("continuous", "right", optional=True),
+        TableColumn("model", optional=True),
     ]
     rows = [
         [
@@ -230,10 +230,10 @@ def _show(console: Console, made: Report) -> None:
     print_table(
         console,
         [
-            Column(f"seed {made.across_seeds.shown}" if made.across_seeds else "figure"),
-            Column("share", "right", "bold"),
-            Column("95 % interval", "right"),
-            Column("clips", "right"),
+            TableColumn(f"seed {made.across_seeds.shown}" if made.across_seeds else "figure"),
+            TableColumn("share", "right", "bold"),
+            TableColumn("95 % interval", "right"),
+            TableColumn("clips", "right"),
         ],
         [[name, _percent(share.value), _interval(share), f"{share.correct} of {share.n}"] for name, share in figures],
     )
@@ -291,11 +291,11 @@ def _show_seeds(console: Console, made: Report, across: AcrossSeeds) -> None:
     print_table(
         console,
         [
-            Column(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, %"),
-            Column("mean", "right", "bold"),
-            Column("sd", "right"),
-            Column("lowest", "right"),
-            Column("highest", "right"),
+            TableColumn(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, %"),
+            TableColumn("mean", "right", "bold"),
+            TableColumn("sd", "right"),
+            TableColumn("lowest", "right"),
+            TableColumn("highest", "right"),
         ],
         [
             [name, *("" if share is None else f"{100 * share:.1f}" for share in _of(spread))]
@@ -315,9 +315,14 @@ def _of(spread: Spread) -> tuple[float | None, ...]:
     return (spread.mean, spread.deviation, spread.lowest, spread.highest)
 
 
-def _show_glosses(console: Console, title: str, results: list[GlossResult]) -> None:
+def _show_glosses(console: Console, title: str, results: list[GlossAccuracy]) -> None:
     if results:
-        columns = [Column(title), Column("share", "right", "bold"), Column("clips", "right"), Column("", style="cyan")]
+        columns = [
+            TableColumn(title),
+            TableColumn("share", "right", "bold"),
+            TableColumn("clips", "right"),
+            TableColumn("", style="cyan"),
+        ]
         print_table(
             console,
             columns,
@@ -334,7 +339,12 @@ def _show_glosses(console: Console, title: str, results: list[GlossResult]) -> N
 
 
 def _show_prediction(console: Console, answer: evaluator_pb2.RecognizeResponse) -> None:
-    columns = [Column("", "right", "dim"), Column("sign", style="bold"), Column("p", "right"), Column("", style="cyan")]
+    columns = [
+        TableColumn("", "right", "dim"),
+        TableColumn("sign", style="bold"),
+        TableColumn("p", "right"),
+        TableColumn("", style="cyan"),
+    ]
     print_table(
         console,
         columns,

@@ -1,4 +1,4 @@
-"""The evaluator's own Prometheus metrics. `signet.rpc.server` counts calls and their latency by method and code."""
+"""The evaluator's own Prometheus metrics. `signet.rpc.server` measures calls and latencies of every service."""
 
 from collections import deque
 
@@ -6,18 +6,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from signet.registry import ModelCard
 
-# From a short clip through the model (1 ms) to a long video through the extractor (30 s).
+# The model takes about 1 ms for a short clip; the extractor takes up to 30 s for a long video.
 _STAGE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 
-# Accuracies of more reports than these are for the reports themselves; a label set must not grow for ever.
+# Only the newest reports have a label set on /metrics, so that the number of series stays bounded.
 REPORTS_SHOWN = 5
 
 STAGES = ("extract", "prepare", "model", "decode")
 
 
 class EvaluatorMetrics:
-    """Everything that the evaluator counts."""
+    """The evaluator's counters, gauges and histograms."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._predictions = Counter(
@@ -53,8 +53,8 @@ class EvaluatorMetrics:
         self._served: ModelCard | None = None
         self._reports: deque[tuple[str, str, str]] = deque()
 
-    def serve(self, card: ModelCard) -> None:
-        """Show this version, and no other, as the served one; count predictions of its vocabulary only."""
+    def show_served(self, card: ModelCard) -> None:
+        """Show this version alone as the served one, and one prediction counter for each gloss of its vocabulary."""
         old, self._served = self._served, card
         if old is not None:
             self._model.remove(old.name, old.version)
@@ -62,19 +62,19 @@ class EvaluatorMetrics:
                 self._predictions.remove(gloss)
         self._model.labels(card.name, card.version).set(1)
         for gloss in card.vocabulary:
-            self._predictions.labels(gloss)  # a rate needs the zero before the first one
+            self._predictions.labels(gloss)  # a rate needs a zero before the first prediction
 
-    def predicted(self, gloss: str) -> None:
-        """Count one answered call. A gloss of a version replaced while the call ran is let go."""
+    def count_prediction(self, gloss: str) -> None:
+        """Count the first guess of one call, unless the served version no longer has the gloss."""
         if self._served is not None and gloss in self._served.vocabulary:
             self._predictions.labels(gloss).inc()
 
-    def spent(self, stage: str, seconds: float) -> None:
-        """Observe one stage of one call."""
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Observe the duration of one stage of one call."""
         self._stages.labels(stage).observe(seconds)
 
-    def reported(self, name: str, version: str, split: str, accuracy: float) -> None:
-        """Show a report's accuracy, and let the oldest shown one go."""
+    def show_accuracy(self, name: str, version: str, split: str, accuracy: float) -> None:
+        """Show the accuracy of a report; the oldest one beyond `REPORTS_SHOWN` disappears."""
         labels = (name, version, split)
         if labels in self._reports:
             self._reports.remove(labels)

@@ -1,12 +1,12 @@
-"""The gRPC servicers: messages in, domain calls, messages out."""
+"""The gRPC servicers: they convert requests to calls, and results to responses."""
 
 import asyncio
 from typing import Any
 
 from services.evaluator.reports import report as reports
 from services.evaluator.reports.evaluate import DEFAULT_SPLIT
-from services.evaluator.reports.queue import Evaluations
-from services.evaluator.serving.recognizer import Recognition, Recognizer
+from services.evaluator.reports.queue import EvaluationQueue
+from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.settings import EvaluatorSettings
 from signet.errors import InvalidInput
 from signet.registry import LATEST
@@ -39,7 +39,7 @@ class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
 class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
     """signet.v1.Evaluation."""
 
-    def __init__(self, store: ObjectStore, settings: EvaluatorSettings, evaluations: Evaluations) -> None:
+    def __init__(self, store: ObjectStore, settings: EvaluatorSettings, evaluations: EvaluationQueue) -> None:
         self._store = store
         self._settings = settings
         self._evaluations = evaluations
@@ -47,7 +47,7 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
     async def RunEvaluation(  # noqa: N802
         self, request: evaluator_pb2.RunEvaluationRequest, _context: Any
     ) -> evaluator_pb2.RunEvaluationResponse:
-        """Evaluate and store; waits for its turn."""
+        """Evaluate a model and store the report."""
         report = await self._evaluations.run(
             request.model_name or self._settings.model_name,
             request.model_version or LATEST,
@@ -58,7 +58,7 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
     async def GetReport(  # noqa: N802
         self, request: evaluator_pb2.GetReportRequest, _context: Any
     ) -> evaluator_pb2.GetReportResponse:
-        """Read one report, figures and page."""
+        """Read one report: report.json and its page."""
         data = await asyncio.to_thread(reports.read_json, self._store, request.report_id)
         html = await asyncio.to_thread(reports.read_html, self._store, request.report_id)
         return evaluator_pb2.GetReportResponse(json=data.decode(), html=html)
@@ -66,12 +66,12 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
     async def ListReports(  # noqa: N802
         self, _request: evaluator_pb2.ListReportsRequest, _context: Any
     ) -> evaluator_pb2.ListReportsResponse:
-        """Read every report's summary, newest first."""
+        """Read the summaries of all reports, newest first."""
         found = await asyncio.to_thread(reports.list_reports, self._store)
         return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in found])
 
 
-def _recognize_response(recognition: Recognition) -> evaluator_pb2.RecognizeResponse:
+def _recognize_response(recognition: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
     seconds = recognition.seconds
     return evaluator_pb2.RecognizeResponse(
         predictions=[

@@ -1,4 +1,4 @@
-"""Tables for people: drawn on a terminal, aligned text where the output goes into a file or a pipe."""
+"""Tables on the console: drawn on a terminal, aligned text in a file or a pipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from rich.table import Table
 from rich.text import Text
 
 _BAR_CELLS = 24
-# A width that no table needs, to ask how much one would like to have.
+# Wider than any table, to measure the width that a table needs.
 _UNBOUNDED = 10_000
-# A block of eight widths in one cell.
+# The last cell of a bar has one of eight widths.
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column's heading, and how it is set."""
+class TableColumn:
+    """A column's heading and layout."""
 
     name: str
     align: Literal["left", "right"] = "left"
     style: str = ""
-    # For what people copy: never broken, however narrow the terminal.
+    # Never broken into two lines, so that a person can copy it.
     whole: bool = False
-    # Left out, the last one first, where the terminal is too narrow for all.
+    # Left out if the terminal is too narrow; the last optional column first.
     optional: bool = False
 
 
-def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings. Cells are plain text: nothing in them is markup."""
+def print_table(console: Console, columns: Sequence[TableColumn], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their headings. Cells are plain text, not markup."""
     if console.is_terminal:
         shown = list(range(len(columns)))
         unbounded = console.options.update(max_width=_UNBOUNDED)
-        while console.measure(table := _drawn(columns, rows, shown), options=unbounded).maximum > console.width:
+        while console.measure(table := _draw(columns, rows, shown), options=unbounded).maximum > console.width:
             optional = [index for index in shown if columns[index].optional]
             if not optional:
                 break
@@ -51,7 +51,7 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequ
         say(console, line.rstrip())
 
 
-def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequence[int]) -> Table:
+def _draw(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], shown: Sequence[int]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for index in shown:
         column = columns[index]
@@ -62,11 +62,11 @@ def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: Sequ
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print one paragraph as it is: no markup, and no line broken where the output is not a terminal."""
+    """Print one paragraph of plain text. Lines are broken only on a terminal."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def bar(share: float) -> str:
-    """A bar for a share, 0 to 1."""
+    """A bar of block characters for a share, 0 to 1."""
     eighths = round(max(0.0, min(1.0, share)) * _BAR_CELLS * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

@@ -1,6 +1,6 @@
 """What a reader must know before believing a report: said in plain words, in the report itself."""
 
-from services.evaluator.reports.clips import UNFINISHED, Material
+from services.evaluator.reports.clips import UNFINISHED, EvaluationClips
 from services.evaluator.reports.report import PUBLISHED, Note, Report
 from signet.datasets.snapshot import TRAINING_SPLITS
 from signet.heldout import CROSS_VALIDATION
@@ -15,7 +15,7 @@ LEAST_SEEDS = 3
 _LISTED = 5
 
 
-def notes(report: Report, material: Material, card: ModelCard | None) -> tuple[Note, ...]:
+def notes(report: Report, material: EvaluationClips, card: ModelCard | None) -> tuple[Note, ...]:
     """Every reservation that applies to a report; `card` is that of a published model."""
     found = [_selection(report), *_seeds(report), _size(report), *_corpus(report, material), *_twins(report, material)]
     found += [*_signers(report, material), *(_card(report, card) if card else []), *_commit(report)]
@@ -101,7 +101,7 @@ def _size(report: Report) -> Note:
     return Note(title="Few clips: read the interval, not the figure" if few else "How sure", text=text)
 
 
-def _corpus(report: Report, material: Material) -> list[Note]:
+def _corpus(report: Report, material: EvaluationClips) -> list[Note]:
     """Of clips that are not the snapshot's own: where they come from, and which were left out."""
     if not material.corpus_version:
         return []
@@ -132,7 +132,7 @@ def _corpus(report: Report, material: Material) -> list[Note]:
     return found
 
 
-def _twins(report: Report, material: Material) -> list[Note]:
+def _twins(report: Report, material: EvaluationClips) -> list[Note]:
     about = report.provenance
     if about.protocol == CROSS_VALIDATION:
         return []  # twins are never parted by a fold
@@ -159,7 +159,7 @@ def _twins(report: Report, material: Material) -> list[Note]:
     ]
 
 
-def _signers(report: Report, material: Material) -> list[Note]:
+def _signers(report: Report, material: EvaluationClips) -> list[Note]:
     if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
         return []
     seen = sum(clip.signer in material.trained_signers for clip in material.clips)

@@ -24,12 +24,12 @@ Frames = npt.NDArray[np.float32]
 # The corpus has no manifest as long as no extraction of it has come to its end.
 UNFINISHED = "unfinished"
 
-# Reading a clip is waiting for the store, not computing.
+# DecodedClip a clip is waiting for the store, not computing.
 _READERS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class EvaluationClips:
     """What a model is evaluated on.
 
     Attributes:
@@ -60,7 +60,7 @@ class Material:
         return frozenset(clip.signer for clip in self.manifest.training_clips if clip.signer)
 
 
-def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
+def load_split(store: ObjectStore, snapshot: Dataset, split: str) -> EvaluationClips:
     """A split of the snapshot; where that has none, the same split of the corpus that it was taken from.
 
     So clips that are extracted after a training, such as the official test clips, can be evaluated by the model that
@@ -76,7 +76,7 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     if not clips:
         return _of_corpus(store, snapshot, split)
     twins = snapshot.manifest.audit.duplicates
-    return Material(
+    return EvaluationClips(
         clips=tuple(clips),
         inputs=tuple(snapshot.clip_frames(clip) for clip in clips),
         manifest=snapshot.manifest,
@@ -86,7 +86,7 @@ def of_split(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
     )
 
 
-def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
+def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> EvaluationClips:
     manifest = snapshot.manifest
     known = set(manifest.vocabulary)
     stored = [info.key for info in store.list(keys.clips(manifest.corpus))] if manifest.corpus else []
@@ -124,7 +124,7 @@ def _of_corpus(store: ObjectStore, snapshot: Dataset, split: str) -> Material:
             "was trained on, so that there is nothing to evaluate."
         )
     finished = corpus.read_manifest(store, manifest.corpus)
-    return Material(
+    return EvaluationClips(
         clips=clips,
         inputs=tuple(new.clip_frames(clip) for clip in clips),
         manifest=manifest,

@@ -11,7 +11,7 @@ import numpy as np
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports import statistics as figures
 from services.evaluator.reports.caveats import notes
-from services.evaluator.reports.clips import Material, of_split
+from services.evaluator.reports.clips import EvaluationClips, load_split
 from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import (
     AcrossSeeds,
@@ -26,7 +26,7 @@ from services.evaluator.reports.report import (
     store_report,
 )
 from services.evaluator.reports.seeds import HeldOutRun
-from services.evaluator.reports.statistics import Answers
+from services.evaluator.reports.statistics import LabelledPredictions
 from services.evaluator.serving.loaded_model import LoadedModel
 from signet import __version__, heldout, registry
 from signet.datasets.snapshot import Manifest, load_snapshot, read_snapshot_manifest
@@ -45,7 +45,7 @@ _LEAST = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvaluationProgress:
     """How far an evaluation is, in clips."""
 
     done: int
@@ -60,7 +60,7 @@ def evaluate(
     *,
     commit: str = "unknown",
     threads: int = 0,
-    watch: Callable[[Progress], None] | None = None,
+    watch: Callable[[EvaluationProgress], None] | None = None,
     metrics: EvaluatorMetrics | None = None,
 ) -> tuple[Report, str]:
     """Evaluate a model on a split of the very snapshot that it was trained on, and store the report.
@@ -76,7 +76,7 @@ def evaluate(
         commit: git commit of this code.
         threads: see `LoadedModel`.
         watch: called before each batch; may raise to stop, and then nothing is stored.
-        metrics: told the batches and the accuracy.
+        metrics: told the batch_indices and the accuracy.
 
     Returns:
         The report and its page.
@@ -93,7 +93,7 @@ def evaluate(
     card = model.card
     snapshot = load_snapshot(store, card.dataset_name, card.dataset_version)
     _check_vocabulary(f"model {model.name}", model.vocabulary, snapshot.manifest)
-    material = of_split(store, snapshot, split)
+    material = load_split(store, snapshot, split)
     loaded = time.perf_counter()
 
     done, total = 0, len(material.clips)
@@ -101,16 +101,16 @@ def evaluate(
     def before_batch(size: int) -> None:
         nonlocal done
         if watch is not None:
-            watch(Progress(done, total))
+            watch(EvaluationProgress(done, total))
         if metrics is not None:
             metrics.batch_clips.observe(size)
         done += size
 
     log_probs = model.log_probs(material.inputs, before_batch)
     modelled = time.perf_counter()
-    readings = model.read_all(log_probs)
+    readings = model.decode_all(log_probs)
     order = {gloss: index for index, gloss in enumerate(model.vocabulary)}
-    answers = Answers(
+    answers = LabelledPredictions(
         scores=np.log(np.maximum(np.stack([reading.posterior for reading in readings]), _LEAST)),
         labels=np.array([order[clip.gloss] for clip in material.clips]),
         continuous=[reading.continuous for reading in readings],
@@ -119,7 +119,7 @@ def evaluate(
         frames=[reading.frames for reading in readings],
     )
     if watch is not None:
-        watch(Progress(total, total))
+        watch(EvaluationProgress(total, total))
     ended = time.perf_counter()
 
     report = summarise(
@@ -154,7 +154,7 @@ def evaluate(
     )
     html = _keep(store, report)
     if metrics is not None:
-        metrics.reported(card.name, version, split, report.top1.value)
+        metrics.show_accuracy(card.name, version, split, report.top1.value)
     return report, html
 
 
@@ -184,7 +184,7 @@ def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") ->
     crossed = left.protocol == heldout.CROSS_VALIDATION
     twins = manifest.audit.duplicates
     groups = (shown.folds, f"the {left.folds} folds") if crossed else figures.signer_groups(shown.clips, twins)
-    material = Material(clips=shown.clips, inputs=(), manifest=manifest, twins=twins, synonyms=run.synonyms)
+    material = EvaluationClips(clips=shown.clips, inputs=(), manifest=manifest, twins=twins, synonyms=run.synonyms)
     penalty = left.decoder.get("blank_penalty")
     report = summarise(
         shown.results,
@@ -219,7 +219,7 @@ def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") ->
 def summarise(
     results: Sequence[ClipResult],
     provenance: Provenance,
-    material: Material,
+    material: EvaluationClips,
     calibration: Calibration,
     card: registry.ModelCard | None,
     seconds: dict[str, float],

@@ -6,7 +6,7 @@ import threading
 from functools import partial
 
 from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
-from services.evaluator.reports.evaluate import DEFAULT_SPLIT, Progress, evaluate
+from services.evaluator.reports.evaluate import DEFAULT_SPLIT, EvaluationProgress, evaluate
 from services.evaluator.reports.report import PUBLISHED, Report, list_reports
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import DeadlineExceeded, NotReady, SignetError, Unavailable
@@ -16,12 +16,12 @@ from signet.store import ObjectStore
 _log = logging.getLogger(__name__)
 
 
-class Evaluations:
+class EvaluationQueue:
     """Evaluates and stores reports. Each evaluation takes all the cores that it is given, so they wait for one another.
 
     Args:
         store: where models and snapshots are, and where reports go.
-        metrics: told the batches and the accuracies.
+        metrics: told the batch_indices and the accuracies.
         commit: git commit of this code.
         threads: see `LoadedModel`.
     """
@@ -43,7 +43,7 @@ class Evaluations:
         """
         gone = threading.Event()
 
-        def watch(_: Progress) -> None:
+        def watch(_: EvaluationProgress) -> None:
             if gone.is_set():
                 raise DeadlineExceeded("the caller is gone, or its time ran out; nothing was stored.")
 
@@ -70,9 +70,9 @@ class Evaluations:
             about = report.provenance
             if about.protocol != PUBLISHED:
                 continue  # on a run's models, which no server serves
-            self._metrics.reported(about.model_name, about.model_version, about.split, report.top1.value)
+            self._metrics.show_accuracy(about.model_name, about.model_version, about.split, report.top1.value)
 
-    async def follow(self, served: ServedModel, seconds: float) -> None:
+    async def poll(self, served: ServedModel, seconds: float) -> None:
         """Measure each version that is served, once in its life, looking every so many seconds for ever."""
         await poll_forever(partial(self._measure, served), seconds, self._status, _log)
 

@@ -120,7 +120,7 @@ class BlankStatistics(_Part):
         return "not blank-collapsed"
 
 
-class GlossResult(_Part):
+class GlossAccuracy(_Part):
     """How one gloss fares."""
 
     gloss: str
@@ -129,7 +129,7 @@ class GlossResult(_Part):
     predicted: int
 
 
-class Confusion(_Part):
+class ConfusionCell(_Part):
     """One cell of the confusion matrix that is not zero."""
 
     truth: str
@@ -177,7 +177,7 @@ class ClipResult(_Part):
         return self.continuous == (self.truth,)
 
 
-class ReliabilityBin(_Part):
+class CalibrationBin(_Part):
     """Clips whose first guess has a probability in (low, high], and how many of these guesses are right."""
 
     low: float
@@ -194,7 +194,7 @@ class CalibrationFigures(_Part):
     # Nats per clip.
     negative_log_likelihood: float
     brier: float
-    bins: tuple[ReliabilityBin, ...]
+    bins: tuple[CalibrationBin, ...]
 
 
 class Calibration(_Part):
@@ -260,7 +260,7 @@ class SeedResult(_Part):
     gloss_errors: GlossErrorRate | None
 
 
-class MemberResult(_Part):
+class MemberAccuracy(_Part):
     """One model on the clips of its fold."""
 
     fold: int
@@ -274,7 +274,7 @@ class AcrossSeeds(_Part):
 
     seeds: tuple[SeedResult, ...]
     # Every model of these seeds, by fold and seed.
-    members: tuple[MemberResult, ...]
+    members: tuple[MemberAccuracy, ...]
     # The rest of the report is about this one: the median by top-1, the lower of two.
     shown: int
     top1: Spread
@@ -333,8 +333,8 @@ class Report(_Part):
     mean_truth_probability: float
     glosses_predicted: int
     blank: BlankStatistics
-    per_gloss: tuple[GlossResult, ...]
-    confusions: tuple[Confusion, ...]
+    per_gloss: tuple[GlossAccuracy, ...]
+    confusions: tuple[ConfusionCell, ...]
     clips: tuple[ClipResult, ...]
     notes: tuple[Note, ...]
     # Loading, model, decoding, total.

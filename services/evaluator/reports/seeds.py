@@ -11,11 +11,11 @@ from services.evaluator.reports.report import (
     AcrossSeeds,
     ClipResult,
     GlossErrorRate,
-    MemberResult,
+    MemberAccuracy,
     Proportion,
     SeedResult,
 )
-from services.evaluator.reports.statistics import Answers
+from services.evaluator.reports.statistics import LabelledPredictions
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.errors import DataLoss
 from signet.heldout import CROSS_VALIDATION, HeldOutPredictions, MemberPredictions
@@ -42,7 +42,7 @@ class Seed:
     members: int
     clips: tuple[DatasetClip, ...]
     folds: tuple[int, ...]
-    answers: Answers
+    answers: LabelledPredictions
     results: tuple[ClipResult, ...]
     gloss_errors: GlossErrorRate | None
 
@@ -133,7 +133,7 @@ class HeldOutRun:
         folds = np.repeat([member.fold for member in members], [len(member.clip_ids) for member in members])
         continuous = [one for member in members for one in member.continuous]
         greedy = [one for member in members for one in member.greedy]
-        answers = Answers(
+        answers = LabelledPredictions(
             scores=np.concatenate([member.scores for member in members])[order],
             labels=np.concatenate([member.labels for member in members])[order].astype(np.int64) - 1,
             continuous=[continuous[index] for index in order],
@@ -173,12 +173,12 @@ class HeldOutRun:
             gloss_errors=seed.gloss_errors,
         )
 
-    def _members(self) -> Iterator[MemberResult]:
+    def _members(self) -> Iterator[MemberAccuracy]:
         for seed in self._seeds.values():
             for fold in sorted(set(seed.folds)):
                 in_fold = [result for result, place in zip(seed.results, seed.folds, strict=True) if place == fold]
                 counts = figures.count(in_fold)
-                yield MemberResult(
+                yield MemberAccuracy(
                     fold=fold,
                     seed=seed.seed,
                     top1=Proportion(correct=counts.top1, n=counts.clips),
@@ -194,7 +194,7 @@ class HeldOutRun:
                 raise DataLoss(f"run {self._left.run_id!r}: its seeds were not held to the same clips. Train again.")
             total += log_posteriors(seed.answers.scores)
         answers = first.answers
-        mean = Answers(
+        mean = LabelledPredictions(
             total / len(self._seeds),
             answers.labels,
             answers.continuous,

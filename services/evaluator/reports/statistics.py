@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from services.evaluator.reports.report import (
     Calibration,
+    CalibrationBin,
     CalibrationFigures,
     ClipResult,
-    Confusion,
-    GlossResult,
+    ConfusionCell,
+    GlossAccuracy,
     Guess,
     Proportion,
-    ReliabilityBin,
     SignerResult,
     SignerSpread,
 )
@@ -41,7 +41,7 @@ _CALIBRATION_GROUPS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class LabelledPredictions:
     """What one model, or in cross-validation those of one seed, said of n clips.
 
     Attributes:
@@ -66,7 +66,9 @@ class Answers:
         return rank_truths(self.scores, self.labels)
 
 
-def clip_results(clips: Sequence[DatasetClip], vocabulary: Sequence[str], answers: Answers) -> tuple[ClipResult, ...]:
+def clip_results(
+    clips: Sequence[DatasetClip], vocabulary: Sequence[str], answers: LabelledPredictions
+) -> tuple[ClipResult, ...]:
     """What was said of each clip, as a report keeps it."""
     posterior = np.exp(log_posteriors(answers.scores))
     best = np.argsort(-posterior, axis=1, kind="stable")[:, :TOP_K]
@@ -125,7 +127,7 @@ def synonyms(twins: Sequence[Sequence[str]], gloss_of: Mapping[str, str]) -> dic
     return {gloss: frozenset(others) for gloss, others in accepted.items()}
 
 
-def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossResult, ...]:
+def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossAccuracy, ...]:
     """How each gloss fares, in the vocabulary's order."""
     counts = count_glosses(
         vocabulary,
@@ -134,18 +136,18 @@ def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple
         [result.correct for result in results],
     )
     return tuple(
-        GlossResult(
+        GlossAccuracy(
             gloss=one.gloss, recognised=Proportion(correct=int(one.correct), n=one.clips), predicted=one.predicted
         )
         for one in counts
     )
 
 
-def confusions(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[Confusion, ...]:
+def confusions(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[ConfusionCell, ...]:
     """The cells of the confusion matrix that are not zero, row by row."""
     truths = [result.truth for result in results]
     cells = count_confusions(vocabulary, truths, [(result.guesses[0].gloss,) for result in results])
-    return tuple(Confusion(truth=cell.truth, predicted=cell.predicted, clips=int(cell.clips)) for cell in cells)
+    return tuple(ConfusionCell(truth=cell.truth, predicted=cell.predicted, clips=int(cell.clips)) for cell in cells)
 
 
 def signer_spread(results: Sequence[ClipResult], least: int = LEAST_CLIPS_OF_A_SIGNER) -> SignerSpread | None:
@@ -188,7 +190,7 @@ def signer_groups(clips: Sequence[DatasetClip], twins: Sequence[Sequence[str]]) 
     return [0] * len(clips), "one signer"
 
 
-def calibration(answers: Answers, groups: Sequence[Hashable], described: str) -> Calibration:
+def calibration(answers: LabelledPredictions, groups: Sequence[Hashable], described: str) -> Calibration:
     """How far the exact posterior can be taken at its word, before and after a temperature."""
     temperatures = crossed_temperatures(answers.scores, answers.labels, groups)
     by_group: dict[Hashable, float] = {}
@@ -202,7 +204,9 @@ def calibration(answers: Answers, groups: Sequence[Hashable], described: str) ->
     )
 
 
-def calibration_figures(answers: Answers, temperature: float | npt.NDArray[np.float64]) -> CalibrationFigures:
+def calibration_figures(
+    answers: LabelledPredictions, temperature: float | npt.NDArray[np.float64]
+) -> CalibrationFigures:
     """Calibration of the answers under a temperature, or under one for each clip."""
     log_posterior = log_posteriors(answers.scores, temperature)
     confidence = np.exp(log_posterior.max(axis=1))
@@ -213,7 +217,7 @@ def calibration_figures(answers: Answers, temperature: float | npt.NDArray[np.fl
         negative_log_likelihood=negative_log_likelihood(log_posterior, answers.labels),
         brier=brier_score(log_posterior, answers.labels),
         bins=tuple(
-            ReliabilityBin(
+            CalibrationBin(
                 low=one.low, high=one.high, confidence=one.confidence, right=Proportion(correct=one.correct, n=one.n)
             )
             for one in bins

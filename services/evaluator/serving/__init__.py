@@ -1,1 +1,1 @@
-"""Answering requests: the served model, batches, recognition and video."""
+"""Answering requests: the served model, batch_indices, recognition and video."""

@@ -1,4 +1,4 @@
-"""A published model in memory: its card, its ONNX session, and how its output is read."""
+"""A published model in memory: its card, its ONNX session and its decoder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ Frames = npt.NDArray[np.float32]
 _INPUTS = {"landmarks": "tensor(float)", "lengths": "tensor(int64)"}
 _OUTPUTS = {"log_probs": "tensor(float)"}
 
-# More clips at once gain nothing on a CPU, and padding costs more.
+# Larger batches are no faster on a CPU, and need more padding.
 _BATCH_CLIPS = 32
-# Clips times padded frames; bounds a batch's memory to some 30 MB of landmarks, whatever lengths meet in it.
+# Clips times padded frames. This bounds the landmarks of a batch to about 30 MB.
 _BATCH_FRAMES = 32_768
-# One second and some: what a published graph has to get through before it serves.
+# A clip of 1.6 s, which every graph must process before it serves.
 _PROBE_FRAMES = 16
 
-# What onnxruntime raises for a file that is no usable graph and for a run that fails; they have no common base.
+# onnxruntime raises these for an unusable file and for a failed run; they have no common base class.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.Fail,
     ort_state.InvalidArgument,
@@ -43,23 +43,23 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class Moment:
-    """When something happens, in seconds from the clip's first frame."""
+    """A stretch of time, in seconds from the clip's first frame."""
 
     start: float
     end: float
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """What a model says of one clip.
+class DecodedClip:
+    """The decoded output of a model for one clip.
 
     Attributes:
         posterior: float64 [C]; p(gloss c alone | clip), normalised over the vocabulary.
-        moment: when the most probable gloss is signed, were it the one sign of the clip (forced alignment).
+        moment: when the most probable gloss is signed, by forced alignment of that gloss alone.
         continuous: glosses that the model's continuous decoder finds.
         greedy: glosses of the best path.
         blank_ratio: share of frames whose best class is the blank.
-        frames: how many frames the model saw.
+        frames: number of frames that the model saw.
     """
 
     posterior: npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class Reading:
     frames: int
 
     def ranking(self) -> npt.NDArray[np.intp]:
-        """Indices into the vocabulary, most probable first; ties keep the vocabulary's order."""
+        """Indices into the vocabulary, the most probable gloss first; ties keep the vocabulary's order."""
         return np.argsort(-self.posterior, kind="stable")
 
 
@@ -78,15 +78,15 @@ class LoadedModel:
     """One version of a model, ready to run. Safe to use from several threads."""
 
     def __init__(self, card: registry.ModelCard, graph: bytes, threads: int = 0) -> None:
-        """Build the session and prove that it is the graph that its card describes.
+        """Build the session, and check that the graph is the one that its card describes.
 
         Args:
             card: the version's card.
             graph: the ONNX file.
-            threads: threads inside one operator; 0 takes one per core.
+            threads: threads inside one operator; 0 means one per core.
 
         Raises:
-            DataLoss: the card or the graph is not one that this evaluator can serve.
+            DataLoss: this evaluator cannot serve the card or the graph.
         """
         self.card = card
         self.name = f"{card.name}/{card.version}"
@@ -95,12 +95,12 @@ class LoadedModel:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin between requests take the cores that the extractor and the trainer need.
+        # Threads that spin between requests would take cores from the extractor and the trainer.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except _ORT_ERRORS as error:
-            raise self._fault(f"{ONNX_FILE} is no graph that onnxruntime can load ({_first_line(error)})") from error
+            raise self._fault(f"{ONNX_FILE} is not a graph that onnxruntime can load ({_first_line(error)})") from error
         self._check_signature()
         self._probe()
 
@@ -109,8 +109,8 @@ class LoadedModel:
         """Read a version from the store.
 
         Raises:
-            NotFound: there is none.
-            DataLoss: it is damaged, or not one that this evaluator can serve.
+            NotFound: there is no such version.
+            DataLoss: it is damaged, or this evaluator cannot serve it.
         """
         card = registry.read_card(store, name, version)
         return cls(card, registry.read_file(store, card, ONNX_FILE), threads)
@@ -125,50 +125,45 @@ class LoadedModel:
 
         Args:
             clips: model inputs as `signet.landmarks.to_model_input` makes them, each float32 [T, 75, 3].
-            before_batch: called with the number of clips before each run of the graph; may raise to stop.
+            before_batch: called before each run of the graph with the number of clips; it may raise to stop.
 
         Returns:
             For each clip, float32 [T, C + 1]: log-probabilities of the blank (class 0) and the glosses.
 
         Raises:
-            SignetError: the graph failed, or answered with something other than log-probabilities.
+            SignetError: the graph failed, or its output is not log-probabilities.
         """
         results: dict[int, Frames] = {}
-        for batch in batches([len(clip) for clip in clips]):
+        for batch in batch_indices([len(clip) for clip in clips]):
             if before_batch is not None:
                 before_batch(len(batch))
-            answers = self._run([clips[index] for index in batch])
+            answers = self._run_graph([clips[index] for index in batch])
             results.update(zip(batch, answers, strict=True))
         return [results[index] for index in range(len(clips))]
 
-    def read(self, log_probs: Frames) -> Reading:
-        """Decode one clip's log-probabilities [T, C + 1]; see `read_all`."""
-        (reading,) = self.read_all([log_probs])
-        return reading
+    def decode(self, log_probs: Frames) -> DecodedClip:
+        """Decode one clip's log-probabilities [T, C + 1] with the card's decoder and blank penalty."""
+        (decoded,) = self.decode_all([log_probs])
+        return decoded
 
-    def read_all(self, answers: Sequence[Frames]) -> list[Reading]:
-        """Decode several clips' log-probabilities, each [T, C + 1], as the card says; sooner than one by one.
-
-        The card's blank penalty is taken off before everything else.
-        """
-        readings: dict[int, Reading] = {}
-        for batch in batches([len(answer) for answer in answers]):
-            lengths = [len(answers[index]) for index in batch]
-            # What pads is not looked at.
+    def decode_all(self, log_probs: Sequence[Frames]) -> list[DecodedClip]:
+        """Decode several clips as `decode` does; faster than one by one, because the beam search takes a batch."""
+        decoded: dict[int, DecodedClip] = {}
+        for batch in batch_indices([len(clip) for clip in log_probs]):
+            lengths = [len(log_probs[index]) for index in batch]
+            # The decoder ignores the padding.
             padded = np.zeros((len(batch), max(lengths), len(self.vocabulary) + 1), np.float32)
             for row, index in zip(padded, batch, strict=True):
-                row[: len(answers[index])] = answers[index]
-            heard = self.card.decoder.decode(padded, lengths)
-            readings.update(
-                (index, self._read(answers[index], signs)) for index, signs in zip(batch, heard, strict=True)
-            )
-        return [readings[index] for index in range(len(answers))]
+                row[: len(log_probs[index])] = log_probs[index]
+            for index, signs in zip(batch, self.card.decoder.decode(padded, lengths), strict=True):
+                decoded[index] = self._decode(log_probs[index], signs)
+        return [decoded[index] for index in range(len(log_probs))]
 
-    def _read(self, log_probs: Frames, continuous: Sequence[int]) -> Reading:
+    def _decode(self, log_probs: Frames, continuous: Sequence[int]) -> DecodedClip:
         penalised = penalise_blank(log_probs, self.card.blank_penalty)
         posterior = single_sign_posterior(penalised)
         (span,) = align(penalised, [int(posterior.argmax()) + 1]).spans
-        return Reading(
+        return DecodedClip(
             posterior=posterior,
             moment=Moment(*span.seconds(self.card.frame_rate)),
             continuous=self._glosses(continuous),
@@ -180,7 +175,7 @@ class LoadedModel:
     def _glosses(self, signs: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.vocabulary[c - 1] for c in signs)
 
-    def _run(self, clips: Sequence[Frames]) -> list[Frames]:
+    def _run_graph(self, clips: Sequence[Frames]) -> list[Frames]:
         lengths = np.array([len(clip) for clip in clips], np.int64)
         padded = np.full((len(clips), lengths.max(), JOINTS, 3), np.nan, np.float32)
         for row, clip in zip(padded, clips, strict=True):
@@ -189,24 +184,22 @@ class LoadedModel:
             (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths})
         except _ORT_ERRORS as error:
             raise SignetError(
-                f"model {self.name}: its graph failed on {len(clips)} clips of {lengths.min()} to {lengths.max()} "
+                f"model {self.name}: the graph failed on {len(clips)} clips of {lengths.min()} to {lengths.max()} "
                 f"frames ({_first_line(error)}). Move the alias to another version, or publish the model again."
             ) from error
         expected = (*padded.shape[:2], len(self.vocabulary) + 1)
         if output.shape != expected:
-            raise self._fault(f"its graph answers {list(output.shape)} where {list(expected)} is due")
+            raise self._fault(f"the output of its graph has shape {list(output.shape)} instead of {list(expected)}")
         answers = [output[row, :length] for row, length in enumerate(lengths)]
         if not all(np.isfinite(answer).all() for answer in answers):
-            raise SignetError(
-                f"model {self.name}: its graph answers with numbers that are not finite. Publish the model again."
-            )
+            raise SignetError(f"model {self.name}: the output of its graph is not finite. Publish the model again.")
         return answers
 
     def _check_card(self) -> None:
         card = self.card
         if card.schema_version != registry.SCHEMA:
             raise self._fault(
-                f"its card is of schema {card.schema_version!r}, and this evaluator reads {registry.SCHEMA}"
+                f"its card has schema {card.schema_version!r}, and this evaluator reads {registry.SCHEMA!r}"
             )
         if card.sampling_difference:
             raise self._fault(card.sampling_difference)
@@ -214,27 +207,27 @@ class LoadedModel:
             raise self._fault("its vocabulary is empty or names a gloss twice")
 
     def _check_signature(self) -> None:
-        for kind, wanted, found in (
+        for kind, expected, nodes in (
             ("input", _INPUTS, self._session.get_inputs()),
             ("output", _OUTPUTS, self._session.get_outputs()),
         ):
-            there = {node.name: node.type for node in found}
-            if there != wanted:
-                raise self._fault(f"its graph has the {kind}s {_listed(there)}; {_listed(wanted)} are due")
+            found = {node.name: node.type for node in nodes}
+            if found != expected:
+                raise self._fault(f"its graph has the {kind}s {_listed(found)}; expected are {_listed(expected)}")
 
     def _probe(self) -> None:
-        """Run once: finds a graph that cannot work, and takes the first run's cost away from the first caller."""
+        """Run once, to find a graph that cannot work; the first caller then does not wait for the slow first run."""
         (answer,) = self.log_probs([np.full((_PROBE_FRAMES, JOINTS, 3), np.nan, np.float32)])
         total = np.exp(answer.astype(np.float64)).sum(axis=-1)
         if not np.allclose(total, 1.0, atol=1e-3):
-            raise self._fault("what its graph answers is not normalised: these are no log-probabilities")
+            raise self._fault("the output of its graph is not normalised, so it holds no log-probabilities")
 
     def _fault(self, fault: str) -> DataLoss:
-        return DataLoss(f"model {self.name} cannot be served: {fault}. Train one anew with `signet train`.")
+        return DataLoss(f"model {self.name} cannot be served: {fault}. Train it again with `signet train`.")
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of clips that run together, the shortest first, each batch bounded in clips and in padded frames."""
+def batch_indices(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Batches of clips by index, the shortest clips first; each batch is bounded in clips and in padded frames."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
         if batch and (len(batch) == _BATCH_CLIPS or (len(batch) + 1) * lengths[index] > _BATCH_FRAMES):

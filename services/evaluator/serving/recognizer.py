@@ -1,4 +1,4 @@
-"""Which sign is this: one clip in, ranked glosses out."""
+"""Recognition of one clip: landmarks or a video in, ranked glosses out."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.batching import Batcher
-from services.evaluator.serving.extractor_client import VideoExtractor
+from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import Frames, LoadedModel, Moment
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
@@ -18,7 +18,7 @@ DEFAULT_TOP_K = 5
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedGloss:
     """One gloss and p(this gloss alone | clip), normalised over the vocabulary."""
 
     gloss: str
@@ -26,10 +26,22 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """What a clip was recognised as. `moment` is the first of `ranked`'s; `seconds` is by stage, and "total"."""
+class RecognitionResult:
+    """The answer to one call.
 
-    ranked: tuple[Ranked, ...]
+    Attributes:
+        ranked: glosses, the most probable first.
+        moment: when the first of `ranked` is signed.
+        continuous: glosses that the model's continuous decoder finds.
+        model_name: name of the model that answered.
+        model_version: its version.
+        greedy: glosses of the best path.
+        blank_ratio: share of frames whose best class is the blank.
+        frames: number of frames that the model saw.
+        seconds: duration of each stage that ran, and "total".
+    """
+
+    ranked: tuple[RankedGloss, ...]
     moment: Moment
     continuous: tuple[str, ...]
     model_name: str
@@ -44,72 +56,77 @@ class Recognizer:
     """Recognises clips with the served model.
 
     Args:
-        served: which model that is.
-        video: turns videos into landmarks.
-        metrics: told what was predicted, and where the time went.
+        served: the served model.
+        extractor: turns videos into landmarks.
+        metrics: counts predictions and the seconds of each stage.
     """
 
-    def __init__(self, served: ServedModel, video: VideoExtractor, metrics: EvaluatorMetrics) -> None:
+    def __init__(self, served: ServedModel, extractor: ExtractorClient, metrics: EvaluatorMetrics) -> None:
         self._served = served
-        self._video = video
+        self._extractor = extractor
         self._metrics = metrics
         self._batcher = Batcher(metrics)
 
-    async def recognise_video(self, video: bytes, top_k: int = 0, deadline_seconds: float | None = None) -> Recognition:
-        """Rank the vocabulary for an encoded video. See `recognise`; further errors are `VideoExtractor.landmarks`'."""
+    async def recognise_video(
+        self, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
+    ) -> RecognitionResult:
+        """Rank the vocabulary for an encoded video.
+
+        Raises:
+            SignetError: the errors of `recognise` and of `ExtractorClient.landmarks`.
+        """
         started = time.perf_counter()
-        self._check(top_k)
+        self._model_for(top_k)
         if not video:
             raise InvalidInput("the video is empty. Send the bytes of an encoded video file.")
         seconds: dict[str, float] = {}
         with self._stage("extract", seconds):
-            landmarks = await self._video.landmarks(video, deadline_seconds)
+            landmarks = await self._extractor.landmarks(video, deadline_seconds)
         return await self._recognise(landmarks, top_k, "the video's landmarks", started, seconds)
 
-    async def recognise(self, landmarks: bytes, top_k: int = 0) -> Recognition:
+    async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip.
 
         Args:
             landmarks: a landmark tensor v1.
-            top_k: how many glosses, best first; 0 means `DEFAULT_TOP_K`, or the whole vocabulary if that is less.
+            top_k: how many glosses to return; 0 means `DEFAULT_TOP_K`, or the whole vocabulary if that is smaller.
 
         Raises:
             NotReady: no model is served yet.
-            InvalidInput: the landmarks cannot be used, or `top_k` is more than the vocabulary holds.
+            InvalidInput: the landmarks cannot be used, or `top_k` is larger than the vocabulary.
         """
-        started = time.perf_counter()
-        self._check(top_k)
-        return await self._recognise(landmarks, top_k, "landmarks", started, {})
+        return await self._recognise(landmarks, top_k, "landmarks", time.perf_counter(), {})
 
     async def _recognise(
         self, landmarks: bytes, top_k: int, name: str, started: float, seconds: dict[str, float]
-    ) -> Recognition:
-        # One version from here to the end, whatever is published meanwhile.
-        model = self._check(top_k)
+    ) -> RecognitionResult:
+        # The call keeps this version to its end, even if a newer one is published meanwhile.
+        model = self._model_for(top_k)
         with self._stage("prepare", seconds):
             clip = await asyncio.to_thread(_prepare, landmarks, name)
         with self._stage("model", seconds):
             log_probs = await self._batcher.log_probs(model, clip)
         with self._stage("decode", seconds):
-            reading = await asyncio.to_thread(model.read, log_probs)
+            decoded = await asyncio.to_thread(model.decode, log_probs)
         ranked = tuple(
-            Ranked(model.vocabulary[index], float(reading.posterior[index]))
-            for index in reading.ranking()[: top_k or DEFAULT_TOP_K]
+            RankedGloss(model.vocabulary[index], float(decoded.posterior[index]))
+            for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]
         )
-        self._metrics.predicted(ranked[0].gloss)
-        return Recognition(
+        self._metrics.count_prediction(ranked[0].gloss)
+        return RecognitionResult(
             ranked=ranked,
-            moment=reading.moment,
-            continuous=reading.continuous,
+            moment=decoded.moment,
+            continuous=decoded.continuous,
             model_name=model.card.name,
             model_version=model.card.version,
-            greedy=reading.greedy,
-            blank_ratio=reading.blank_ratio,
-            frames=reading.frames,
+            greedy=decoded.greedy,
+            blank_ratio=decoded.blank_ratio,
+            frames=decoded.frames,
             seconds={**seconds, "total": time.perf_counter() - started},
         )
 
-    def _check(self, top_k: int) -> LoadedModel:
+    def _model_for(self, top_k: int) -> LoadedModel:
+        """The served model, if its vocabulary has `top_k` glosses."""
         model = self._served.current()
         if top_k > len(model.vocabulary):
             raise InvalidInput(
@@ -123,7 +140,7 @@ class Recognizer:
         started = time.perf_counter()
         yield
         seconds[stage] = time.perf_counter() - started
-        self._metrics.spent(stage, seconds[stage])
+        self._metrics.observe_stage(stage, seconds[stage])
 
 
 def _prepare(landmarks: bytes, name: str) -> Frames:
@@ -131,6 +148,6 @@ def _prepare(landmarks: bytes, name: str) -> Frames:
     if not clip.presence.any():
         raise InvalidInput(
             f"{name}: no body and no hand was found in any of {clip.frames} frames, so there is nothing to recognise. "
-            "Is the signer in the picture, from the waist up?"
+            "Film the signer from the waist up."
         )
     return to_model_input(clip)

@@ -1,4 +1,4 @@
-"""Which model is served: whatever an alias names, followed without a restart."""
+"""The served model: the version that an alias names. A new version replaces it without a restart."""
 
 import asyncio
 import logging
@@ -14,21 +14,22 @@ from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# A version that could not be served may be restored from a backup; looking costs a download.
-_SECOND_CHANCE_SECONDS = 60.0
+# A version that could not be served is tried again after this time: it may have been restored from a backup. Each
+# attempt downloads the version.
+_RETRY_SECONDS = 60.0
 
 
 class ServedModel:
-    """The model that an alias names, as of the last look.
+    """The version that an alias named at the last `refresh`.
 
-    A new version is loaded beside the old one and then takes its place in one assignment: a call that runs keeps the
-    version that it began with. Whatever goes wrong with a new version or with the store, the old one goes on serving.
+    A new version is loaded while the old one serves, and then replaces it in one assignment: a running call keeps the
+    version that it began with. If the new version is damaged or the store cannot be reached, the old version serves on.
 
     Args:
         store: where models are published.
         name: the model.
-        alias: the alias that is followed, or a version, which then never moves.
-        metrics: told what is served and what could not be.
+        alias: the alias; or a version, which never changes.
+        metrics: shows the served version, and counts the versions that could not be loaded.
         threads: see `LoadedModel`.
         clock: monotonic seconds.
     """
@@ -50,7 +51,8 @@ class ServedModel:
         self._threads = threads
         self._clock = clock
         self._model: LoadedModel | None = None
-        self._why_none = f"model {name!r}: not looked for yet. Try again in a moment."
+        self._why_not_ready = f"model {name!r}: the evaluator has just started. Try again in a moment."
+        # The version that could not be loaded, and when to try it again.
         self._refused: tuple[str, float] | None = None
         self._status = StatusLog(_log)
 
@@ -58,67 +60,68 @@ class ServedModel:
         """The served model.
 
         Raises:
-            NotReady: there is none; the message says why, and what to do.
+            NotReady: no model is served; the message says why, and what to do.
         """
         if self._model is None:
-            raise NotReady(self._why_none)
+            raise NotReady(self._why_not_ready)
         return self._model
 
     def refresh(self) -> None:
-        """Look where the alias points, and serve that version. Blocks; never raises what a next look may cure."""
+        """Resolve the alias, and load the version if it is new. Blocks. Logs a `SignetError` instead of raising it."""
         try:
             version = registry.resolve(self._store, self._name, self._alias)
             self._metrics.store_up.set(1)
         except NotFound as error:
             self._metrics.store_up.set(1)
-            self._keep(
-                f"no model to serve yet: {error} It is picked up within seconds of being published.", logging.INFO
+            self._keep_current(
+                f"no model to serve yet: {error} The evaluator serves it within seconds of its publication.",
+                logging.INFO,
             )
             return
         except SignetError as error:
             self._metrics.store_up.set(not isinstance(error, Unavailable))
-            self._keep(f"cannot look for a newer model: {error}")
+            self._keep_current(f"cannot look for a newer model: {error}")
             return
         if self._model is not None and self._model.card.version == version:
             self._refused = None
             self._status.clear()
         elif self._refused is None or self._refused[0] != version or self._clock() >= self._refused[1]:
-            self._take(version)
+            self._load(version)
 
-    async def follow(self, seconds: float) -> None:
-        """Refresh for ever, every so many seconds."""
+    async def poll(self, seconds: float) -> None:
+        """Refresh at this interval until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await asyncio.to_thread(self.refresh)
-            except Exception:  # noqa: BLE001  (one failed look must not end the following)
+            except Exception:  # noqa: BLE001  (one failed refresh must not end the polling)
                 _log.exception("looking for a newer model failed unexpectedly; trying again in %g s", seconds)
 
-    def _take(self, version: str) -> None:
+    def _load(self, version: str) -> None:
         started = time.perf_counter()
         try:
             model = LoadedModel.load(self._store, self._name, version, self._threads)
         except Unavailable as error:
-            self._keep(f"cannot load {self._name}/{version}: {error}")
+            self._keep_current(f"cannot load {self._name}/{version}: {error}")
             return
         except SignetError as error:
             self._metrics.load_failures.inc()
-            self._refused = (version, self._clock() + _SECOND_CHANCE_SECONDS)
-            self._keep(f"{error}")
+            self._refused = (version, self._clock() + _RETRY_SECONDS)
+            self._keep_current(str(error))
             return
         self._model = model
         self._refused = None
         self._status.clear()
-        self._metrics.serve(model.card)
+        self._metrics.show_served(model.card)
         _log.info(
             "serving %s: %d glosses, %d parameters, loaded in %.2f s",
             model.name, len(model.vocabulary), model.card.parameters, time.perf_counter() - started,
         )  # fmt: skip
 
-    def _keep(self, why: str, level: int = logging.ERROR) -> None:
-        """Go on with what there is, and say why, once."""
+    def _keep_current(self, reason: str, level: int = logging.ERROR) -> None:
+        """Log once why the served model stays, or why there is none."""
         if self._model is None:
-            self._why_none = why
-            self._status.report(why, level)
+            self._why_not_ready = reason
+            self._status.report(reason, level)
         else:
-            self._status.report(f"{why} Still serving {self._model.name}.", logging.ERROR)
+            self._status.report(f"{reason} Still serving {self._model.name}.", logging.ERROR)

@@ -113,7 +113,7 @@ def test_probabilities_over_the_whole_vocabulary_are_those_of_the_library(
 ) -> None:
     model = LoadedModel.load(world.store, "signet", card.version)
     (log_probs,) = model.log_probs([to_model_input(landmarks.load(clip))])
-    expected = dict(zip(model.vocabulary, model.read(log_probs).posterior, strict=True))
+    expected = dict(zip(model.vocabulary, model.decode(log_probs).posterior, strict=True))
 
     async def scenario(calls: Calls) -> None:
         answer = await calls.recognizer.Recognize(Request(landmarks=clip, top_k=6))

@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ClipResult, Confusion, GlossResult, Report
+from services.evaluator.reports.report import ClipResult, ConfusionCell, GlossAccuracy, Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
 
@@ -31,7 +31,7 @@ class Cell:
     y: float
     strength: float
     right: bool
-    confusion: Confusion
+    confusion: ConfusionCell
     truth_n: int
 
 
@@ -99,7 +99,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _ranked(results: Sequence[GlossResult]) -> list[GlossResult]:
+def _ranked(results: Sequence[GlossAccuracy]) -> list[GlossAccuracy]:
     """Glosses with clips, the best first; of equal shares the one with more clips, since it is surer."""
     there = [result for result in results if result.recognised.n]
     return sorted(there, key=lambda result: (-result.recognised.value, -result.recognised.n, result.gloss))
@@ -110,7 +110,7 @@ def _wrong(clips: Sequence[ClipResult]) -> list[ClipResult]:
     return sorted((clip for clip in clips if not clip.correct), key=lambda clip: -clip.guesses[0].probability)
 
 
-def _most_confused(confusions: Sequence[Confusion]) -> list[Confusion]:
+def _most_confused(confusions: Sequence[ConfusionCell]) -> list[ConfusionCell]:
     wrong = [confusion for confusion in confusions if confusion.truth != confusion.predicted]
     return sorted(wrong, key=lambda confusion: -confusion.clips)[:_TOP_CONFUSIONS]
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from services.evaluator.reports.evaluate import Progress, evaluate
+from services.evaluator.reports.evaluate import EvaluationProgress, evaluate
 from services.evaluator.reports.report import Report
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, penalise_blank, single_sign_posterior
@@ -137,14 +137,14 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
 
 
 def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:
-    seen: list[Progress] = []
+    seen: list[EvaluationProgress] = []
     evaluate(world.store, "signet", watch=seen.append)
     assert [now.done for now in seen] == sorted({now.done for now in seen})
     assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 14, 14)
 
     before = [info.key for info in world.store.list(keys.reports())]
 
-    def stop(_: Progress) -> None:
+    def stop(_: EvaluationProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -149,7 +149,7 @@ def test_a_matrix_is_drawn_as_long_as_it_can_be_read(world: "World") -> None:
         clips = world.everyday_clips([f"g{index:03d}" for index in range(count - 3)] + ["go", "chair", "who"])
         world.publish(world.snapshot(clips))
         made, html = evaluate(world.store, "signet")
-        assert (f"Confusion matrix of {count} glosses" in html) is drawn
+        assert (f"ConfusionCell matrix of {count} glosses" in html) is drawn
         assert ("too many for a drawn matrix" in html) is not drawn
         Page(html)
         assert len(made.per_gloss) == count

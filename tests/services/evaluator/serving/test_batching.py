@@ -78,7 +78,7 @@ def scenario(steps: Callable[[Batcher], Awaitable[None]]) -> CollectorRegistry:
 
 
 def first_guess(model: LoadedModel, answer: Frames) -> str:
-    return model.vocabulary[int(model.read(answer).posterior.argmax())]
+    return model.vocabulary[int(model.decode(answer).posterior.argmax())]
 
 
 def test_callers_of_two_versions_each_get_their_own_version_s_answer(

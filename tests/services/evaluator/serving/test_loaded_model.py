@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from services.evaluator.serving.loaded_model import LoadedModel, batches
+from services.evaluator.serving.loaded_model import LoadedModel, batch_indices
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, blank_ratio, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, NotFound
@@ -39,7 +39,7 @@ def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
 ) -> None:
     for clip in snapshot.split("val"):
         (log_probs,) = model.log_probs([snapshot.clip_frames(clip)])
-        reading = model.read(log_probs)
+        reading = model.decode(log_probs)
         penalised = penalise_blank(log_probs, card.blank_penalty)
         np.testing.assert_array_equal(reading.posterior, single_sign_posterior(penalised))
         (heard,) = card.decoder.decode(log_probs[None])
@@ -52,18 +52,18 @@ def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
 
 def test_clips_are_read_together_as_each_alone(model: LoadedModel, snapshot: Dataset) -> None:
     answers = model.log_probs([snapshot.clip_frames(clip) for clip in snapshot.manifest.clips])
-    for answer, reading in zip(answers, model.read_all(answers), strict=True):
-        alone = model.read(answer)
+    for answer, reading in zip(answers, model.decode_all(answers), strict=True):
+        alone = model.decode(answer)
         np.testing.assert_array_equal(reading.posterior, alone.posterior)
         assert (reading.moment, reading.continuous, reading.greedy) == (alone.moment, alone.continuous, alone.greedy)
-    assert model.read_all([]) == []
+    assert model.decode_all([]) == []
 
 
 def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) -> None:
     """The signer rests for a third of the clip, signs for a third, and rests: see `make_clip`."""
     for frames in (30, 60, 150):
         clip = to_model_input(sign(f"clip{frames}", "", 0.5 + 2 / 6, frames=frames))
-        reading = model.read(model.log_probs([clip])[0])
+        reading = model.decode(model.log_probs([clip])[0])
         seconds = frames / 30
         assert reading.moment.start == pytest.approx(seconds / 3, abs=0.11)
         assert reading.moment.end == pytest.approx(2 * seconds / 3, abs=0.11)
@@ -71,26 +71,26 @@ def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) ->
 
 def test_several_signs_in_a_clip_are_read_in_their_order(model: LoadedModel, sign: Any) -> None:
     clips = [to_model_input(sign(f"clip{place}", "", 0.5 + place / 6, frames=45)) for place in (5, 0, 5)]
-    reading = model.read(model.log_probs([np.concatenate(clips)])[0])
+    reading = model.decode(model.log_probs([np.concatenate(clips)])[0])
     assert reading.continuous == ("who", "book", "who")
 
 
 def test_the_decoder_is_the_card_s(world: "World", snapshot: Dataset, sign: Any) -> None:
     card = world.publish(snapshot, insertion_penalty=1000.0)
     model = LoadedModel.load(world.store, card.name, card.version, threads=1)
-    reading = model.read(model.log_probs([to_model_input(sign("clip", "", 0.5 + 2 / 6))])[0])
+    reading = model.decode(model.log_probs([to_model_input(sign("clip", "", 0.5 + 2 / 6))])[0])
     assert reading.continuous == ()
     assert reading.greedy == ("drink",)
 
 
 def test_batches_hold_every_clip_once_and_stay_small() -> None:
     lengths = [int(length) for length in np.random.default_rng(0).integers(1, 9000, 300)]
-    found = list(batches(lengths))
+    found = list(batch_indices(lengths))
     assert sorted(index for batch in found for index in batch) == list(range(300))
     for batch in found:
         assert len(batch) <= 32
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 32_768
-    assert list(batches([])) == []
+    assert list(batch_indices([])) == []
 
 
 def _renamed(graph: bytes, old: str, new: str) -> bytes:
@@ -115,13 +115,13 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused_with_the_reason(
     world: "World", snapshot: Dataset, graph: bytes
 ) -> None:
     for bytes_, changes, words in (
-        (b"<html>", {}, "no graph that onnxruntime can load"),
-        (b"", {}, "no graph that onnxruntime can load"),
-        (graph[: len(graph) // 2], {}, "no graph that onnxruntime can load"),
+        (b"<html>", {}, "not a graph that onnxruntime can load"),
+        (b"", {}, "not a graph that onnxruntime can load"),
+        (graph[: len(graph) // 2], {}, "not a graph that onnxruntime can load"),
         (_renamed(graph, "lengths", "sizes"), {}, "inputs landmarks tensor(float), sizes tensor(int64)"),
         (_renamed(graph, "log_probs", "answers"), {}, "outputs answers tensor(float)"),
         (_unnormalised(graph), {}, "not normalised"),
-        (graph, {"vocabulary": ("a", "b")}, "answers [1, 16, 7] where [1, 16, 3] is due"),
+        (graph, {"vocabulary": ("a", "b")}, "has shape [1, 16, 7] instead of [1, 16, 3]"),
         (graph, {"vocabulary": ("a",) * 6}, "names a gloss twice"),
         (graph, {"frame_rate": 30.0}, "sampled at 30 frames a second, and come at 10"),
         (graph, {"smoothing_seconds": 0.0}, "smoothed over 0 s, and are over 0"),

@@ -5,15 +5,15 @@ import itertools
 import pytest
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import CalibrationFigures, Proportion, ReliabilityBin, SignerResult, SignerSpread
+from services.evaluator.reports.report import CalibrationBin, CalibrationFigures, Proportion, SignerResult, SignerSpread
 
 
 def test_a_bin_is_drawn_at_what_it_says_and_how_often_it_is_right() -> None:
     bins = [
-        ReliabilityBin(low=0.0, high=0.5, confidence=0.25, right=Proportion(correct=1, n=4)),
-        ReliabilityBin(low=0.5, high=1.0, confidence=0.75, right=Proportion(correct=16, n=16)),
+        CalibrationBin(low=0.0, high=0.5, confidence=0.25, right=Proportion(correct=1, n=4)),
+        CalibrationBin(low=0.5, high=1.0, confidence=0.75, right=Proportion(correct=16, n=16)),
     ]
-    empty = ReliabilityBin(low=0.5, high=1.0, confidence=0.0, right=Proportion(correct=0, n=0))
+    empty = CalibrationBin(low=0.5, high=1.0, confidence=0.0, right=Proportion(correct=0, n=0))
     diagram = reliability_diagram(
         CalibrationFigures(expected_error=0.2, negative_log_likelihood=1, brier=0.5, bins=(*bins, empty))
     )
