@@ -1,10 +1,12 @@
 """Augmentation and batches: every clip once, every label in its place, nothing invented."""
 
+import pytest
 import torch
 
+from services.trainer.data import batches
 from services.trainer.data.augmentation import Augmentation, draw_lengths, draw_sample_times
 from services.trainer.data.batches import Batch, Clips, Sampler
-from services.trainer.features.phonology import USED_JOINTS, Features
+from services.trainer.features.phonology import LEFT_HAND, RIGHT_HAND, USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import SAMPLES_PER_FRAME
 
@@ -123,3 +125,114 @@ def test_a_choice_of_clips_is_even_and_their_parts_are_all_of_them(small_dataset
     parts = clips.split(4)
     assert [len(part) for part in parts] == [5, 5, 4, 4]
     assert torch.cat([part.labels for part in parts]).tolist() == clips.labels.tolist()
+
+
+STILL = Augmentation(**dict.fromkeys(vars(Augmentation()), 0.0))
+
+
+def still_sampler(dataset: Dataset, batch_size: int, longest: int, seed: int = 0) -> tuple[Clips, Sampler]:
+    """A sampler that changes no clip."""
+    clips = Clips.from_dataset(dataset, dataset.split("train"), torch.device("cpu"))
+    return clips, Sampler(clips, Features(), batch_size, longest, STILL, torch.Generator().manual_seed(seed))
+
+
+def middle(length: int) -> list[bool]:
+    """Which frames of a clip lie, with their middles, in its span from 0.3 up to and without 0.7."""
+    return [0.3 <= (frame + 0.5) / length < 0.7 for frame in range(length)]
+
+
+@pytest.mark.parametrize("together", [4, 64])
+def test_a_sequence_is_its_clips_one_after_the_other_with_the_middle_of_each_labelled(
+    small_dataset: Dataset, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_MEASURED_TOGETHER", together)
+    clips, sampler = still_sampler(small_dataset, batch_size=7, longest=3)
+    rows = Features()(*clips.padded(), clips.lengths)
+    own = [row[:length] for row, length in zip(rows, clips.lengths, strict=True)]
+    orders = []
+    for _ in range(3):
+        seen = []
+        for batch in sampler.epoch():
+            for row, count in enumerate(batch.target_lengths.tolist()):
+                frame = 0
+                for target in batch.targets[row, :count].tolist():
+                    (clip,) = [
+                        number
+                        for number, features in enumerate(own)
+                        if frame + len(features) <= batch.features.shape[1]
+                        and torch.allclose(batch.features[row, frame : frame + len(features)], features, atol=2e-3)
+                    ]
+                    end = frame + len(own[clip])
+                    assert target == clips.labels[clip]
+                    expected = [target * inside for inside in middle(len(own[clip]))]
+                    assert batch.frame_labels[row, frame:end].tolist() == expected
+                    seen.append(clip)
+                    frame = end
+                assert batch.lengths[row] == frame
+                assert batch.inside[row].tolist() == [number < frame for number in range(batch.inside.shape[1])]
+                assert (batch.features[row, frame:] == 0).all()
+                assert (batch.targets[row, count:] == 0).all()
+        assert sorted(seen) == list(range(len(clips)))
+        orders.append(seen)
+    assert orders[0] != orders[1] != orders[2], "in another order each time"
+
+
+def test_sequences_of_one_up_to_the_most_signs_are_equally_frequent(small_dataset: Dataset) -> None:
+    _, sampler = still_sampler(small_dataset, batch_size=6, longest=3)
+    counts = [int(batch.targets.shape[1]) for _ in range(100) for batch in sampler.epoch()]
+    assert len(counts) == 300
+    for signs in (1, 2, 3):
+        assert counts.count(signs) / len(counts) == pytest.approx(1 / 3, abs=0.07)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(7, [7, 7, 4]), (6, [6, 6, 6]), (18, [18]), (40, [18])])
+def test_batches_have_the_given_number_of_clips_and_the_last_one_the_rest(
+    small_dataset: Dataset, batch_size: int, sizes: list[int]
+) -> None:
+    _, sampler = still_sampler(small_dataset, batch_size, longest=3)
+    assert [int(batch.target_lengths.sum()) for batch in sampler.epoch()] == sizes
+    assert sampler.batches_per_epoch == len(sizes)
+
+
+def one_clip(present: list[bool]) -> tuple[Clips, Sampler]:
+    """A clip of one sample a frame whose left hand is present in these frames, and whose joints are 10, 20, 30, …"""
+    joints = 10.0 * torch.arange(1, len(present) + 1)[:, None].expand(-1, 3 * len(USED_JOINTS))
+    parts = torch.tensor([[True, there, True] for there in present])
+    clips = Clips(joints, parts, 1, torch.tensor([0]), torch.tensor([len(present)]), torch.tensor([1]))
+    return clips, Sampler(clips, Features(), 1, 1, STILL, torch.Generator())
+
+
+def test_between_a_frame_with_a_hand_and_one_without_the_nearer_one_decides() -> None:
+    _, sampler = one_clip([True, True, False, True])
+    joints, present = sampler._augmented(torch.tensor([0]), torch.tensor([13]))  # a quarter of a frame apart
+    left = joints[0, LEFT_HAND.start, 0]
+    assert present[1, 0].tolist() == [True] * 7 + [False] * 4 + [True] * 2
+    # Between two frames that have it, it moves; next to one that has none, it stays.
+    assert left[:7].tolist() == pytest.approx([10, 12.5, 15, 17.5, 20, 20, 20])
+    assert left[11:].tolist() == [40, 40]
+    right = joints[0, RIGHT_HAND.start, 0]
+    assert right.tolist() == pytest.approx([10 + 2.5 * step for step in range(13)])
+    assert present[0].all()
+    assert present[2].all()
+
+
+def test_a_batch_is_cut_where_the_cut_saves_the_frames_that_it_costs() -> None:
+    def parts(lengths: list[int]) -> list[list[int]]:
+        rows = torch.tensor(lengths)
+        inside = torch.arange(max(lengths))[None, :] < rows[:, None]
+        numbers = torch.ones(len(lengths), 1, dtype=torch.long)
+        batch = Batch(inside[..., None].float(), rows, numbers, numbers[:, 0], inside.long(), inside)
+        return [part.lengths.tolist() for part in batch.split_by_length()]
+
+    # Eight sequences of 36 frames would be padded by 64 each: 512 frames.
+    assert parts([36] * 8 + [100]) == [[36] * 8, [100]]
+    assert parts([37] * 8 + [100]) == [[37] * 8 + [100]]
+    assert parts([100, 36, 36, 300, 36, 36, 36, 36, 36, 36, 300, 100, 100, 100]) == [[36] * 8, [100] * 4, [300] * 2]
+
+
+def test_labels_are_repeated_with_their_lengths_and_features_are_left_out(small_dataset: Dataset) -> None:
+    batch = next(sampler(small_dataset).epoch())
+    twice = batch.repeat_without_features(2)
+    assert twice.features.shape == (2 * len(batch), batch.features.shape[1], 0)
+    for name in ("lengths", "targets", "target_lengths", "frame_labels", "inside"):
+        assert torch.equal(getattr(twice, name), torch.cat([getattr(batch, name)] * 2))

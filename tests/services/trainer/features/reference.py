@@ -1,16 +1,19 @@
-"""The phonological features of one clip, computed number by number from their definitions, in float64 and without torch.
+"""The phonological features of one clip, computed number by number from their definitions in float64.
 
 This is an independent computation: it reads MediaPipe's 75 joints by their own numbers, handles one frame and one hand
 at a time, and shares no code with `services.trainer.features.phonology`. Golden tests compare the two.
 """
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Frames = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
+Number = float | np.floating[Any] | Vector
 
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (5, 6, 7, 8), "middle": (9, 10, 11, 12), "ring": (13, 14, 15, 16),
            "little": (17, 18, 19, 20)}  # fmt: skip
@@ -40,10 +43,12 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         clip = clip * np.array([-1.0, 1.0, 1.0])
 
     def pose_joint(t: int, left_and_right: tuple[int, int], side: int) -> Vector:
-        return clip[t, left_and_right[1 - side if swap else side], :2]
+        place: Vector = clip[t, left_and_right[1 - side if swap else side], :2]
+        return place
 
     def hand_joint(t: int, side: int, joint: int) -> Vector:
-        return clip[t, HAND_STARTS[1 - side if swap else side] + joint]
+        place: Vector = clip[t, HAND_STARTS[1 - side if swap else side] + joint]
+        return place
 
     posed = present[0]
     handed = (present[2], present[1]) if swap else (present[1], present[2])
@@ -67,7 +72,8 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
 
     def body(t: int, left_and_right: tuple[int, int], side: int) -> Vector:
         """A joint of the pose in shoulder widths from the origin."""
-        return (pose_joint(t, left_and_right, side) - origin) / shoulders
+        place: Vector = (pose_joint(t, left_and_right, side) - origin) / shoulders
+        return place
 
     def outwards(vector: Vector, side: int) -> Vector:
         """The vector as a right hand's: x of the following (left) hand is mirrored."""
@@ -82,7 +88,8 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
     def wrist(t: int, side: int) -> Vector:
         """The wrist of the hand, or else of the pose, in shoulder widths from the origin; nothing is mirrored."""
         if handed[side][t]:
-            return (hand_joint(t, side, 0)[:2] - origin) / shoulders
+            place: Vector = (hand_joint(t, side, 0)[:2] - origin) / shoulders
+            return place
         return body(t, WRISTS, side) if posed[t] else np.zeros(2)
 
     def along_hand(t: int, side: int, joint: int) -> Vector:
@@ -90,15 +97,16 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         here = outwards(wrist(t, side), side)
         return here + shape(t, side, joint)[:2] / 4 if handed[side][t] else here
 
-    def velocity(of: "list[Vector]", t: int, reach: int) -> Vector:
-        return (of[min(t + reach, frames - 1)] - of[max(t - reach, 0)]) / (2 * reach)
+    def velocity(places: list[Vector], t: int, reach: int) -> Vector:
+        moved: Vector = places[min(t + reach, frames - 1)] - places[max(t - reach, 0)]
+        return moved / (2 * reach)
 
     wrists = [[outwards(wrist(t, side), side) for t in range(frames)] for side in (0, 1)]
 
     def measure_hand(t: int, side: int) -> dict[str, float]:
         values: dict[str, float] = {}
 
-        def put(group: str, name: str, value: float) -> None:
+        def put(group: str, name: str, value: Number) -> None:
             values[f"{group}: {name}"] = float(value)
 
         def put_vector(group: str, name: str, vector: Vector) -> None:
@@ -111,7 +119,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         pointing = {}
         for finger, joints in FINGERS.items():
             chain = (0, *joints)
-            bones = [direction(here[b] - here[a]) for a, b in zip(chain, chain[1:], strict=False)]
+            bones = [direction(here[b] - here[a]) for a, b in pairwise(chain)]
             for name, before, after in zip(JOINT_NAMES, bones, bones[1:], strict=False):
                 put("handshape", f"{finger} straight at its {name}", before @ after * is_here)
             pointing[finger] = direction(here[joints[3]] - here[joints[0]])
@@ -119,12 +127,12 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
             for name, joint in zip(JOINT_NAMES, joints, strict=True):
                 put_vector("outline", f"{finger} {name}", here[joint][:2] * is_here)
         names = list(FINGERS)
-        for one, other in zip(names, names[1:], strict=False):
+        for one, other in pairwise(names):
             put("handshape", f"{one} along {other}", pointing[one] @ pointing[other] * is_here)
         for finger in names[1:]:
             gap = np.linalg.norm(here[FINGERS[finger][3]] - here[4])
             put("handshape", f"{finger} tip from thumb tip", gap / own * is_here)
-        for one, other in zip(names[1:], names[2:], strict=False):
+        for one, other in pairwise(names[1:]):
             gap = np.linalg.norm(here[FINGERS[other][3]] - here[FINGERS[one][3]])
             put("handshape", f"{other} tip from {one} tip", gap / own * is_here)
 

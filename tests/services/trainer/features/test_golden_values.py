@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from services.trainer.features.groups import GROUPS
 from services.trainer.features.names import hand_feature_names, two_hand_feature_names
-from services.trainer.features.phonology import GROUPS, PART_STARTS, USED_JOINTS, Features
+from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from tests.services.trainer.features.reference import HAND_STARTS, Frames, oblique_clip, reference_features
 
 POSE = slice(0, 33)
@@ -120,4 +121,4 @@ def test_hands_that_move_very_fast_are_alike_at_most_ten_times() -> None:
     (values,) = measured([clip])
     assert_as_defined(clip, values)
     alike = values[:, [NAMES.index(f"hands: moving alike, {axis}") for axis in "xy"]]
-    assert (alike.min(), alike.max()) == (-10, 10)
+    assert (float(alike.min()), float(alike.max())) == (-10, 10)

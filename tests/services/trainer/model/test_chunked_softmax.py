@@ -15,7 +15,8 @@ def plainly(x: Tensor, directions: Tensor, wanted: Tensor) -> Tensor:
     return torch.log_softmax(SCALE * x @ directions.mT, dim=2).gather(2, wanted)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 70, 1 << 21])
+# Chunks of 1, 1, 2, 11, 22 and 23 of the 23 rows, of 60 numbers each, and all at once.
+@pytest.mark.parametrize("at_a_time", [1, 70, 120, 660, 1379, 1380, 1 << 21])
 def test_values_and_gradients_are_those_of_log_softmax(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "_AT_A_TIME", at_a_time)
     torch.manual_seed(0)

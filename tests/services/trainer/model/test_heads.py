@@ -1,10 +1,14 @@
 """What each head promises: probabilities that add up, one emission in a window, deafness to what is not the clip."""
 
+import math
+
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
-from services.trainer.model.heads import HEADS, WINDOW, CompetitionHead, LinearHead, build_head
+from services.trainer.model.heads import HEADS, WINDOW, BranchLinear, CompetitionHead, LinearHead, build_head
 from signet.decoding import BLANK
 
 UNITS, CLASSES, FRAMES = 8, 6, 40
@@ -162,3 +166,119 @@ def test_of_the_frames_of_a_window_about_one_emits_and_the_sharper_the_fewer(nam
     assert near[32.0].max() > 0.9
     assert near[1.0].max() < near[4.0].max() < near[32.0].max()
     assert all(0.5 < values.sum() < 2.5 for values in near.values()), "about one is expected, sharp or not"
+
+
+Matrix = npt.NDArray[np.float64]
+
+
+def numbers(parameter: Tensor | None) -> Matrix:
+    assert parameter is not None
+    return parameter.detach().double().numpy()
+
+
+def log_softmax(values: Matrix) -> Matrix:
+    shifted: Matrix = values - values.max()
+    return shifted - math.log(np.exp(shifted).sum())
+
+
+def expected_emission(saliency: Matrix, gate: Matrix, frames: int) -> Matrix:
+    """Log-probability that each of a clip's frames emits a sign, from the formula at the top of the heads' module."""
+    emits = np.zeros(frames)
+    for t in range(frames):
+        window = [u for u in range(frames) if abs(u - t) <= 5]
+        share = saliency[t] - math.log(sum(math.exp(saliency[u]) for u in window))
+        emits[t] = min(max(share - math.log1p(math.exp(-gate[t])), -50.0), -1e-4)
+    return emits
+
+
+def expected_pooling(head: CompetitionHead, x: Matrix, branch: int) -> Matrix:
+    """Each frame's window of [T, D], weighted by attention."""
+    assert head.attention is not None
+    loud = x @ numbers(head.attention.weight)[branch, 0]
+    pooled = np.zeros_like(x)
+    for t in range(len(x)):
+        window = [u for u in range(len(x)) if abs(u - t) <= 5]
+        weights = np.exp([loud[u] for u in window])
+        pooled[t] = sum(weight * x[u] for weight, u in zip(weights / weights.sum(), window, strict=True))
+    return pooled
+
+
+def expected_branch(head: CompetitionHead, x: Matrix, branch: int) -> tuple[Matrix, Matrix, Matrix]:
+    """What one branch says of a clip [T, D]: saliency [T], gate [T], and the signs' logits [T, C]."""
+    timing = x @ numbers(head.timing.weight)[branch].T + numbers(head.timing.bias)[branch]
+    saliency = timing[:, 0] * numbers(head.sharpness)[branch]
+    shown = expected_pooling(head, x, branch) if head.attention is not None else x
+    if not isinstance(head.reduce, torch.nn.Identity):
+        shown = shown @ numbers(head.reduce.weight)[branch].T
+    signs = numbers(head.signs.weight)[branch]
+    cosines = (shown / np.linalg.norm(shown, axis=1, keepdims=True)) @ (
+        signs / np.linalg.norm(signs, axis=1, keepdims=True)
+    ).T
+    return saliency, timing[:, 1], 12.0 * cosines
+
+
+@pytest.mark.parametrize("sign_dim", [0, 3])
+@pytest.mark.parametrize("name", ["competition", "attention"])
+def test_a_competition_head_answers_as_its_formula_says(name: str, sign_dim: int) -> None:
+    torch.manual_seed(4)
+    head = build_head(name, 2, UNITS, CLASSES, sign_dim)
+    assert isinstance(head, CompetitionHead)
+    with torch.no_grad():
+        head.sharpness.copy_(torch.tensor([1.5, 3.0]))
+        head.penalise_blank(0.7)
+    lengths = [FRAMES, 17, 4, 1]
+    x = 2 * torch.randn(2, 4, FRAMES, UNITS)
+    inside = torch.arange(FRAMES)[None, :] < torch.tensor(lengths)[:, None]
+    signs = torch.tensor([[1, 4], [2, 2], [5, 3], [3, 1]])
+    joint = head.log_probs(head.mean_logits(x, inside), inside, 2)
+    for row, length in enumerate(lengths):
+        said = [expected_branch(head, x[branch, row, :length].double().numpy(), branch) for branch in (0, 1)]
+        emits = expected_emission(said[0][0] + said[1][0], (said[0][1] + said[1][1]) / 2, length)
+        for t in range(length):
+            which = emits[t] + log_softmax((said[0][2][t] + said[1][2][t]) / 2)
+            expected = [math.log(-math.expm1(emits[t])), *which]
+            assert joint[row, t].tolist() == pytest.approx(expected, abs=1e-4)
+        log_probs, given = head.sign_log_probs(x, inside, signs)
+        for branch, (saliency, gate, logits) in enumerate(said):
+            alone = expected_emission(saliency, gate, length)
+            for t in range(length):
+                which = log_softmax(logits[t])[signs[row].numpy() - 1]
+                expected = [math.log(-math.expm1(alone[t])), *(alone[t] + which)]
+                assert given[branch, row, t].tolist() == pytest.approx(which, abs=1e-4)
+                assert log_probs[branch, row, t].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_emission_is_never_quite_certain_and_never_quite_impossible() -> None:
+    head = build_head("competition", 1, UNITS, CLASSES)
+    logits = torch.zeros(1, 3, 1 + CLASSES)
+    logits[0, :, 0] = torch.tensor([0.0, 400.0, 0.0])
+    logits[0, :, 1] = 400.0
+    log_probs = head.log_probs(logits, torch.ones(1, 3, dtype=torch.bool))[0]
+    emits = log_probs[:, 1:].logsumexp(dim=-1)
+    torch.testing.assert_close(emits, torch.tensor([-50.0, -1e-4, -50.0]), atol=1e-5, rtol=1e-4)
+    assert float(log_probs[1, BLANK]) == pytest.approx(math.log(1e-4), abs=1e-2)
+
+
+def test_a_linear_head_of_one_branch_answers_the_log_softmax_of_its_logits() -> None:
+    torch.manual_seed(5)
+    head = build_head("linear", 2, UNITS, CLASSES)
+    assert isinstance(head, LinearHead)
+    x = torch.randn(2, 1, 3, UNITS)
+    logits = torch.stack([row @ weight.T for row, weight in zip(x[:, 0], head.logits.weight, strict=True)])
+    assert head.logits.bias is not None
+    logits = logits + head.logits.bias[:, None]
+    inside = torch.ones(1, 3, dtype=torch.bool)
+    expected = logits.mean(dim=0).log_softmax(dim=-1)
+    torch.testing.assert_close(head.log_probs(head.mean_logits(x, inside), inside)[0], expected)
+
+
+def test_new_linear_maps_are_drawn_as_torch_draws_them() -> None:
+    torch.manual_seed(6)
+    maps = BranchLinear(3, 16, 4000)
+    assert maps.bias is not None
+    for drawn in (maps.weight, maps.bias):
+        assert drawn.abs().max() <= 0.25, "1 / sqrt(inputs)"
+        assert float(drawn.detach().std()) == pytest.approx(0.25 / math.sqrt(3), rel=0.02)
+    torch.testing.assert_close(
+        build_head("attention", 1, UNITS, CLASSES).state_dict()["sharpness"], torch.tensor([2.0])
+    )

@@ -133,6 +133,26 @@ def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
     assert told.ends == 1, "and no other begins"
 
 
+@pytest.mark.parametrize(("celsius", "pauses"), [(69.9, 0), (70.0, 0), (70.1, 1)])
+def test_a_pause_begins_above_the_limit_and_not_at_it(celsius: float, pauses: int) -> None:
+    readings, told = iter([celsius]), Pauses()
+    GpuThrottle(lambda: next(readings, 20.0), 70.0, released=lambda: False, callbacks=told)()
+    assert (told.paused.is_set(), told.ends) == (bool(pauses), pauses)
+
+
+def test_a_pause_ends_at_five_degrees_below_the_limit_and_no_earlier() -> None:
+    readings, told = [80.0, 65.1, 65.0, 20.0], Pauses()
+    GpuThrottle(lambda: readings.pop(0), 70.0, released=lambda: False, callbacks=told)()
+    assert readings == [20.0]
+    assert told.ends == 1
+
+
+def test_no_pause_begins_once_nobody_waits_for_the_run() -> None:
+    told = Pauses()
+    GpuThrottle(lambda: 90.0, 70.0, released=lambda: True, callbacks=told)()
+    assert not told.paused.is_set()
+
+
 class Pauses(TrainingCallbacks):
     """Keeps what it is told."""
 
