@@ -162,7 +162,7 @@ OLD_VERSION = "20260101T000000Z-01234567"
     ("version", "decoder", "frame_rate", "smoothing_seconds", "selected_on"),
     [
         ("1-first", ContinuousDecoder(8, 1.5), 15.0, 0.0, "val"),
-        ("2-beam-search", ContinuousDecoder(16, 1.5, 0.5), 15.0, 0.0, ""),
+        ("2-beam-search", ContinuousDecoder(16, 1.5, 0.5), 10.0, 0.0, ""),
         ("3-smoothed", ContinuousDecoder(16, 1.5, 0.5, 3.0, undoubted=True), 10.0, 0.05, ""),
     ],
 )
