@@ -29,7 +29,7 @@ from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders,
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import publish, published_by
 from services.trainer.runs.result import Result
-from services.trainer.runs.worker_pool import train_side_by_side
+from services.trainer.runs.worker_pool import train_in_worker_pool
 from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import resolve_device
 from services.trainer.training import distributed
@@ -231,15 +231,13 @@ class _Run:
             if distributed.present().size > 1:
                 raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
             self._checkpoints.parallel_members = at_a_time
-            return train_side_by_side(
+            return train_in_worker_pool(
                 self._dataset,
                 self._config,
                 members,
                 self._device,
                 self._checkpoints.load_state,
-                stopped=self._callbacks.should_stop,
-                abandoned=self._callbacks.should_abandon,
-                callbacks=self._callbacks.training,
+                self._callbacks,
                 state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
                 begin=self._begin,
             )

@@ -1,7 +1,10 @@
-"""Members trained side by side, each worker a process of its own: on two cores, two take as long as one.
+"""Several members trained at the same time, each in a worker process of its own.
 
-A worker trains and tells; it knows no store. It ends with this process, however that ends, and what it learns does not
-depend on who trains beside it.
+A worker trains and reports; it does not know the store. It ends when this process ends, whatever ends this process. A
+member's result does not depend on the members that are trained at the same time.
+
+Neither `concurrent.futures` nor `pebble` replaces this module: their jobs have one result, at the end. Epochs, states
+and orders would need these pipes all the same, and an executor ends all its workers when one of them dies.
 """
 
 import logging
@@ -12,13 +15,13 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,54 +29,80 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import BeginFold
 from services.trainer.runs.checkpoints import STATE_SHARE
-from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, train
-from services.trainer.runtime import gpu_throttle as thermal
+from services.trainer.runs.events import RunCallbacks
+from services.trainer.runs.members import Abandoned, Kept, Member, Orders, Place, Step, train
+from services.trainer.runtime import gpu_throttle
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
 from signet.errors import SignetError
 
 _log = logging.getLogger(__name__)
 
-# How long an order to stop may go unnoticed.
-_NOTICE_SECONDS = 0.1
+# An order to stop is noticed after this time at the latest.
+_POLL_SECONDS = 0.1
 
-# How often a worker says how many batches it has learnt from. Prometheus asks every few seconds.
-_COUNT_SECONDS = 1.0
+# How often a worker reports its batches. Prometheus asks every few seconds.
+_REPORT_SECONDS = 1.0
 
-# How long workers that are told to give up may take for their last state before they are ended.
-_FAREWELL_SECONDS = 20.0
+# The time that workers have to send a last state, after an order to abandon, before they are killed.
+_ABANDON_SECONDS = 20.0
 
-_STOP, _GIVE_UP = "stop", "give up"
+
+class Order(Enum):
+    """A request to a worker: to end its member after the current epoch (STOP), or before the next batch (ABANDON)."""
+
+    STOP = "stop"
+    ABANDON = "abandon"
 
 
 @dataclass(frozen=True)
-class _Job:
+class MemberJob:
+    """A member to train, and the state to continue from (None: from its start)."""
+
     member: Member
     state: bytes | None
 
 
 @dataclass(frozen=True)
-class _Happened:
-    """Something that callbacks is to be told, by the name of its method."""
-
-    what: str
-    arguments: tuple[Any, ...] = ()
-    times: int = 1
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """A worker's job is over; with an error if it did not come to its end."""
+class JobEnded:
+    """The end of a worker's job: without an error, the member was trained to its end or the parent ended it."""
 
     error: SignetError | None = None
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What a worker is given once."""
+class CallbackEvent:
+    """Calls of `TrainingCallbacks` in a worker, to be repeated in the parent."""
+
+    batches: int = 0
+    memory_split: bool = False
+    nonfinite_loss: bool = False
+    recovery_action: str | None = None
+    throttling: bool | None = None
+    throttled_seconds: float | None = None
+
+    def repeat(self, callbacks: TrainingCallbacks) -> None:
+        """Make the same calls."""
+        for _ in range(self.batches):
+            callbacks.on_batch()
+        if self.memory_split:
+            callbacks.on_memory_split()
+        if self.nonfinite_loss:
+            callbacks.on_nonfinite_loss()
+        if self.recovery_action is not None:
+            callbacks.on_recovery_action(self.recovery_action)
+        if self.throttling is not None:
+            callbacks.on_throttling(self.throttling)
+        if self.throttled_seconds is not None:
+            callbacks.on_throttled_seconds(self.throttled_seconds)
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What a worker process gets once, at its start."""
 
     manifest: Manifest
-    instants: Path
+    samples: Path
     config: TrainConfig
     device: str
     threads: int
@@ -81,274 +110,276 @@ class _Setting:
     begin: BeginFold | None
 
 
-def train_side_by_side(  # noqa: PLR0912  (one loop, and a branch for each thing that a process can tell)
+Message = Step | CallbackEvent | JobEnded | logging.LogRecord
+
+
+def train_in_worker_pool(
     dataset: Dataset,
     config: TrainConfig,
     members: Sequence[Member],
     device: torch.device,
-    state: Callable[[Place], bytes | None],
-    *,
-    stopped: Callable[[], bool],
-    abandoned: Callable[[], bool],
-    callbacks: TrainingCallbacks,
+    load_state: Callable[[Place], bytes | None],
+    callbacks: RunCallbacks,
     state_seconds: float,
     begin: BeginFold | None = None,
 ) -> Iterator[Step]:
-    """Train members, `config.jobs` at a time; what they tell comes as it happens.
+    """Train members, `config.jobs` at a time, and yield their events as they happen.
 
     Args:
         dataset: the run's snapshot.
         config: the run's configuration.
-        members: those that are to be trained.
-        device: where; all on the same one.
-        state: what a member goes on from; None where it begins.
-        stopped: asked all the time; True ends those under way after their epoch, and begins no more.
-        abandoned: asked all the time; True ends those under way between two batches.
-        callbacks: told what happens in all of them.
-        state_seconds: how often each gives a state, at least.
-        begin: as `services.trainer.runs.members.train` takes it; it must bear being sent to another process.
+        members: the members to train.
+        device: the device on which all of them are trained.
+        load_state: gives the state that a member continues from; None if it starts anew.
+        callbacks: its `should_stop` and `should_abandon` are polled, and `training` gets the events within epochs.
+        state_seconds: the least time between two states of a member.
+        begin: as in `services.trainer.runs.members.train`; it is pickled for the workers.
 
     Raises:
-        Abandoned: the run was given up.
-        SignetError: one of them cannot go on, or its process has died. Of the others the state is still given.
+        Abandoned: `should_abandon` was True.
+        SignetError: a member cannot go on, or its process died. The last states of the others are yielded before.
     """
-    waiting = deque(members)
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
-        instants = Path(folder, "instants.npy")
-        np.save(instants, dataset.samples)
-        setting = _Setting(
-            dataset.manifest, instants, config, str(device), torch.get_num_threads(), state_seconds, begin
-        )
-        crew = [_Worker(setting) for _ in range(min(config.jobs, len(waiting)))]
+        samples = Path(folder, "samples.npy")
+        np.save(samples, dataset.samples)
+        threads = torch.get_num_threads()
+        context = WorkerContext(dataset.manifest, samples, config, str(device), threads, state_seconds, begin)
+        workers = [_Worker(context) for _ in range(min(config.jobs, len(members)))]
         try:
-            for worker in crew:
-                member = waiting.popleft()
-                worker.begin(_Job(member, state(member.place)))
-            failure: SignetError | None = None
-            deadline = 0.0
-            while busy := {worker.connection: worker for worker in crew if worker.place is not None}:
-                if stopped():
-                    waiting.clear()
-                    for worker in busy.values():
-                        worker.order(_STOP)
-                if (failure is not None or abandoned()) and not deadline:
-                    waiting.clear()
-                    deadline = time.monotonic() + _FAREWELL_SECONDS
-                    for worker in busy.values():
-                        worker.order(_GIVE_UP)
-                if deadline and time.monotonic() > deadline:
-                    break
-                for connection in wait(list(busy), timeout=_NOTICE_SECONDS):
-                    worker = busy[connection]  # type: ignore[index]
-                    message = worker.heard()
-                    if isinstance(message, Trained | Kept | Done):
-                        yield message
-                    elif isinstance(message, _Happened):
-                        for _ in range(message.times):
-                            getattr(callbacks, message.what)(*message.arguments)
-                    elif isinstance(message, logging.LogRecord):
-                        logging.getLogger(message.name).handle(message)
-                    else:
-                        worker.place = None
-                        if message.error is None and waiting:
-                            member = waiting.popleft()
-                            worker.begin(_Job(member, state(member.place)))
-                        elif message.error is not None and not isinstance(message.error, Abandoned):
-                            failure = failure or message.error
-            if failure is not None:
-                raise failure
-            if deadline:
-                raise Abandoned("the run was given up before it was trained; nothing is published.")
+            yield from _events(workers, deque(members), load_state, callbacks)
         finally:
-            for worker in crew:
-                worker.end()
+            for worker in workers:
+                worker.kill()
+
+
+def _events(
+    workers: Sequence["_Worker"],
+    waiting: deque[Member],
+    load_state: Callable[[Place], bytes | None],
+    callbacks: RunCallbacks,
+) -> Iterator[Step]:
+    """Give each idle worker the next member, and yield the events of all, until no worker has a member."""
+    failure: SignetError | None = None
+    stopping, deadline = False, 0.0
+    for worker in workers:
+        _start_next(worker, waiting, load_state)
+    while busy := {worker.connection: worker for worker in workers if worker.busy}:
+        if not stopping and callbacks.should_stop():
+            stopping = True
+            _order_all(Order.STOP, busy.values(), waiting)
+        if not deadline and (failure is not None or callbacks.should_abandon()):
+            deadline = time.monotonic() + _ABANDON_SECONDS
+            _order_all(Order.ABANDON, busy.values(), waiting)
+        if deadline and time.monotonic() > deadline:
+            break
+        for connection in wait(list(busy), timeout=_POLL_SECONDS):
+            worker = busy[connection]  # type: ignore[index]
+            message = worker.receive()
+            if isinstance(message, JobEnded):
+                worker.busy = False
+                failure = failure or message.error
+                if failure is None:
+                    _start_next(worker, waiting, load_state)
+            elif isinstance(message, CallbackEvent):
+                message.repeat(callbacks.training)
+            elif isinstance(message, logging.LogRecord):
+                logging.getLogger(message.name).handle(message)
+            else:
+                yield message
+    if failure is not None or deadline:
+        raise failure or Abandoned("the run was abandoned before it was trained; nothing is published.")
+
+
+def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[[Place], bytes | None]) -> None:
+    if waiting:
+        member = waiting.popleft()
+        worker.start(MemberJob(member, load_state(member.place)))
+
+
+def _order_all(order: Order, workers: Iterable["_Worker"], waiting: deque[Member]) -> None:
+    """Send an order to all workers, and start no more members."""
+    waiting.clear()
+    for worker in workers:
+        worker.send(order)
 
 
 class _Worker:
-    """A process, as this one sees it.
+    """A worker process, as the parent sees it.
 
     Attributes:
-        connection: where it tells.
-        place: the member that it trains; None while it has none.
+        connection: the parent's end of the pipe.
+        busy: whether it has a member to train.
     """
 
-    def __init__(self, setting: _Setting) -> None:
-        # Not fork: torch's and gRPC's threads do not survive one.
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.place: Place | None = None
-        self._ordered: set[str] = set()
-        self._process: BaseProcess = context.Process(target=_work, args=(theirs, setting), daemon=True)
+    def __init__(self, context: WorkerContext) -> None:
+        # Not fork: the threads of torch and gRPC do not survive it.
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, worker_end = spawn.Pipe()
+        self.busy = False
+        self._process: BaseProcess = spawn.Process(target=_work, args=(worker_end, context), daemon=True)
         self._process.start()
-        # Theirs alone: its end is then noticed by whoever listens.
-        theirs.close()
+        # Only the worker may hold its end: the parent then notices when the worker dies.
+        worker_end.close()
 
-    def begin(self, job: _Job) -> None:
+    def start(self, job: MemberJob) -> None:
         """Train a member."""
-        self.place = job.member.place
-        self._ordered.clear()
+        self.busy = True
+        self.send(job)
+
+    def send(self, message: MemberJob | Order) -> None:
+        """Send a job or an order. A dead worker is noticed in `receive`."""
         with suppress(OSError):
-            self.connection.send(job)
+            self.connection.send(message)
 
-    def order(self, what: str) -> None:
-        """Tell it something, once."""
-        if what not in self._ordered:
-            self._ordered.add(what)
-            with suppress(OSError):
-                self.connection.send(what)
-
-    def heard(self) -> "Step | _Happened | _Ended | logging.LogRecord":
-        """What it says next."""
+    def receive(self) -> Message:
+        """The next message; the end of the job if the process has died."""
         try:
-            message: Step | _Happened | _Ended | logging.LogRecord = self.connection.recv()
+            message: Message = self.connection.recv()
         except (EOFError, OSError):
-            self._process.join(_FAREWELL_SECONDS)
-            return _Ended(
+            self._process.join(_ABANDON_SECONDS)
+            return JobEnded(
                 SignetError(
-                    f"a process that trained beside others ended by itself (status {self._process.exitcode}); memory "
-                    "may have run out. Take fewer --jobs."
+                    f"a worker process ended by itself (status {self._process.exitcode}). The machine may have run out "
+                    "of memory. Use fewer --jobs."
                 )
             )
         return message
 
-    def end(self) -> None:
-        """End it at once, whatever it does."""
+    def kill(self) -> None:
+        """End the process at once."""
         self._process.kill()
         self._process.join()
         self.connection.close()
 
 
-class _Boss:
-    """The process that a worker works for, as the worker sees it."""
+class _ParentChannel:
+    """The parent process, as a worker sees it. The worker ends when the parent has ended."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.stopped = self.given_up = False
+        self.orders: set[Order] = set()
 
-    def tell(self, message: object) -> None:
-        """Say something."""
-        self._connection.send(message)
+    def send(self, message: Message) -> None:
+        """Send a message. Without a parent, the process ends."""
+        try:
+            self._connection.send(message)
+        except OSError:
+            os._exit(1)
 
-    def listen(self) -> None:
-        """Take note of orders. Ends this process if there is nobody to give any."""
+    def poll_orders(self) -> None:
+        """Receive the orders that have arrived."""
         while self._connection.poll():
-            try:
-                order = self._connection.recv()
-            except (EOFError, OSError):
-                os._exit(1)
-            self.stopped |= order == _STOP
-            self.given_up |= order == _GIVE_UP
+            self._receive()
 
-    def job(self) -> _Job:
-        """The next job, when it comes. What was ordered during the one before is over."""
+    def wait_for_job(self) -> MemberJob:
+        """The next job. Orders that belong to the job before are dropped."""
         while True:
-            try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
-                os._exit(0)
-            if isinstance(message, _Job):
-                self.stopped = self.given_up = False
+            message = self._receive()
+            if isinstance(message, MemberJob):
+                self.orders.clear()
                 return message
 
+    def _receive(self) -> "MemberJob | Order":
+        try:
+            message: MemberJob | Order = self._connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        if isinstance(message, Order):
+            self.orders.add(message)
+        return message
 
-class _Told(TrainingCallbacks):
-    """Passes on what happens within an epoch, batches by the second."""
 
-    def __init__(self, boss: _Boss) -> None:
-        self._boss = boss
+class _ForwardingCallbacks(TrainingCallbacks):
+    """Sends the events within an epoch to the parent; batches are counted and sent once a second."""
+
+    def __init__(self, parent: _ParentChannel) -> None:
+        self._parent = parent
         self._batches = 0
-        self._next = time.monotonic() + _COUNT_SECONDS
+        self._next_report = time.monotonic() + _REPORT_SECONDS
 
     def on_batch(self) -> None:
         self._batches += 1
-        if time.monotonic() >= self._next:
+        if time.monotonic() >= self._next_report:
             self.flush()
 
     def flush(self) -> None:
-        """Say how many batches there were since it was said last."""
+        """Send the number of batches since the last report."""
         if self._batches:
-            self._boss.tell(_Happened("on_batch", times=self._batches))
+            self._parent.send(CallbackEvent(batches=self._batches))
         self._batches = 0
-        self._next = time.monotonic() + _COUNT_SECONDS
+        self._next_report = time.monotonic() + _REPORT_SECONDS
 
     def on_memory_split(self) -> None:
-        self._boss.tell(_Happened("on_memory_split"))
+        self._parent.send(CallbackEvent(memory_split=True))
 
     def on_nonfinite_loss(self) -> None:
-        self._boss.tell(_Happened("on_nonfinite_loss"))
+        self._parent.send(CallbackEvent(nonfinite_loss=True))
 
-    def on_recovery_action(self, what: str) -> None:
-        self._boss.tell(_Happened("on_recovery_action", (what,)))
+    def on_recovery_action(self, action: str) -> None:
+        self._parent.send(CallbackEvent(recovery_action=action))
 
     def on_throttling(self, paused: bool) -> None:
-        self._boss.tell(_Happened("on_throttling", (paused,)))
+        self._parent.send(CallbackEvent(throttling=paused))
 
     def on_throttled_seconds(self, seconds: float) -> None:
-        self._boss.tell(_Happened("on_throttled_seconds", (seconds,)))
+        self._parent.send(CallbackEvent(throttled_seconds=seconds))
 
 
-class _Passed(logging.handlers.QueueHandler):
-    """Lets the boss write the log, so that lines do not meet."""
+class _ForwardingLogHandler(logging.handlers.QueueHandler):
+    """Sends log records to the parent, which writes them: lines of several processes do not mix."""
 
-    def __init__(self, boss: _Boss) -> None:
+    def __init__(self, parent: _ParentChannel) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self._boss = boss
+        self._parent = parent
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):
-            self._boss.tell(record)
+        self._parent.send(record)
 
 
-def _work(connection: Connection, setting: _Setting) -> None:
-    """What a worker does: one job after the other, until nobody has any."""
-    # Ctrl-C reaches everybody; what it means is for the boss to say.
+def _work(connection: Connection, context: WorkerContext) -> None:
+    """The main function of a worker process: train one member after the other until the parent ends the process."""
+    # Ctrl-C reaches all processes of the terminal. The parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(setting.threads)
-    boss = _Boss(connection)
-    logging.basicConfig(level="INFO", handlers=[_Passed(boss)])
-    dataset = Dataset(setting.manifest, np.load(setting.instants, mmap_mode="c"))
+    torch.set_num_threads(context.threads)
+    parent = _ParentChannel(connection)
+    logging.basicConfig(level="INFO", handlers=[_ForwardingLogHandler(parent)])
+    dataset = Dataset(context.manifest, np.load(context.samples, mmap_mode="c"))
     while True:
-        job = boss.job()
+        job = parent.wait_for_job()
+        failure: SignetError | None = None
         try:
-            _do(job, dataset, setting, boss)
+            with suppress(Abandoned):  # the parent has ordered it
+                _train_member(job, dataset, context, parent)
         except SignetError as error:
-            boss.tell(_Ended(error))
-        except OSError:
-            os._exit(1)  # nobody listens
-        except Exception as error:  # noqa: BLE001  (the run must learn of the end, whatever it was)
-            _log.exception("a member's training failed")
-            boss.tell(_Ended(SignetError(f"unexpected {type(error).__name__}: {error}; see the log.")))
-        else:
-            boss.tell(_Ended())
+            failure = error
+        except Exception as error:  # noqa: BLE001  (every error ends the job, and the parent must be told)
+            _log.exception("the training of a member failed")
+            failure = SignetError(f"unexpected {type(error).__name__}: {error}; see the log.")
+        parent.send(JobEnded(failure))
 
 
-def _do(job: _Job, dataset: Dataset, setting: _Setting, boss: _Boss) -> None:
-    told = _Told(boss)
-    device = torch.device(setting.device)
-    cool_down = thermal.make_gpu_throttle(
-        device,
-        setting.config.max_gpu_temperature,
-        None,
-        released=lambda: boss.stopped or boss.given_up,
-        callbacks=told,
+def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, parent: _ParentChannel) -> None:
+    callbacks = _ForwardingCallbacks(parent)
+    device = torch.device(context.device)
+    throttle = gpu_throttle.make_gpu_throttle(
+        device, context.config.max_gpu_temperature, None, released=lambda: bool(parent.orders), callbacks=callbacks
     )
 
-    def between_batches() -> None:
-        cool_down()
-        boss.listen()
-        if boss.given_up:
-            raise Abandoned("given up")
+    def before_batch() -> None:
+        throttle()
+        parent.poll_orders()
+        if Order.ABANDON in parent.orders:
+            raise Abandoned("the run was abandoned")
 
-    next_state = time.monotonic() + setting.state_seconds
-
+    next_state = time.monotonic() + context.state_seconds
     orders = Orders(
-        stopped=lambda: boss.stopped,
+        stopped=lambda: Order.STOP in parent.orders,
         due=lambda: time.monotonic() >= next_state,
-        between_batches=between_batches,
-        callbacks=told,
+        between_batches=before_batch,
+        callbacks=callbacks,
     )
-    for step in train(dataset, setting.config, job.member, device, job.state, orders, setting.begin):
-        told.flush()
-        boss.tell(step)
-        if isinstance(step, Kept):
-            next_state = time.monotonic() + max(setting.state_seconds, step.seconds / STATE_SHARE)
+    for event in train(dataset, context.config, job.member, device, job.state, orders, context.begin):
+        callbacks.flush()
+        parent.send(event)
+        if isinstance(event, Kept):
+            next_state = time.monotonic() + max(context.state_seconds, event.seconds / STATE_SHARE)

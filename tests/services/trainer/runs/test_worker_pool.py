@@ -1,5 +1,7 @@
-"""Members trained side by side: the same members, and nobody left behind."""
+"""Members in worker processes: the results are those of one process, and no process is left over."""
 
+import logging
+import multiprocessing
 import time
 from collections.abc import Callable
 
@@ -8,8 +10,17 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Place, Step, Trained, plan, train
-from services.trainer.runs.worker_pool import train_side_by_side
+from services.trainer.runs.events import RunCallbacks
+from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.runs.worker_pool import (
+    CallbackEvent,
+    JobEnded,
+    MemberJob,
+    Order,
+    _ForwardingCallbacks,
+    _ParentChannel,
+    train_in_worker_pool,
+)
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError
@@ -42,37 +53,32 @@ class Counted(TrainingCallbacks):
         self.batches += 1
 
 
-def side_by_side(
+def train_members(
     dataset: Dataset,
     config: TrainConfig = CONFIG,
     *,
-    heard: Callable[[Step], None] = lambda _: None,
-    abandoned: Callable[[], bool] = lambda: False,
-    callbacks: TrainingCallbacks | None = None,
+    on_step: Callable[[Step], None] = lambda _: None,
+    callbacks: RunCallbacks | None = None,
     state_seconds: float = 0.0,
 ) -> list[Step]:
     steps: list[Step] = []
-    for step in train_side_by_side(
+    for step in train_in_worker_pool(
         dataset,
         config,
         plan(dataset, config),
         CPU,
         lambda _: None,
-        stopped=lambda: False,
-        abandoned=abandoned,
-        callbacks=callbacks or TrainingCallbacks(),
+        callbacks or RunCallbacks(),
         state_seconds=state_seconds,
     ):
         steps.append(step)
-        heard(step)
+        on_step(step)
     return steps
 
 
-def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(
-    small_dataset: Dataset, workers: Workers
-) -> None:
-    told = Counted()
-    steps = side_by_side(small_dataset, callbacks=told)
+def test_members_of_a_worker_pool_are_those_that_one_process_trains(small_dataset: Dataset, workers: Workers) -> None:
+    counted = Counted()
+    steps = train_members(small_dataset, callbacks=RunCallbacks(training=counted))
     done = {step.place: step for step in steps if isinstance(step, Done)}
     alone = Orders(lambda: False, lambda: False, lambda: None, TrainingCallbacks())
     for member in plan(small_dataset, CONFIG):
@@ -80,16 +86,18 @@ def test_members_that_are_trained_side_by_side_are_those_that_are_trained_alone(
         assert done[member.place] == expected
     for place in done:
         assert [step.epoch.number for step in steps if isinstance(step, Trained) and step.place == place] == [1, 2, 3]
-    assert told.batches == 3 * 3 * 3, "of all members, three a epoch"
+    assert counted.batches == 3 * 3 * 3, "of all members, three a epoch"
     assert {step.place for step in steps if isinstance(step, Kept)} == {(0, 0), (0, 1), (0, 2)}
     assert not alive(workers())
 
 
-def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset: Dataset, workers: Workers) -> None:
+def test_an_abandoned_worker_pool_leaves_the_state_of_each_member_and_ends(
+    small_dataset: Dataset, workers: Workers
+) -> None:
     seen: dict[Place, int] = {}
     kept: dict[Place, bytes] = {}
 
-    def heard(step: Step) -> None:
+    def on_step(step: Step) -> None:
         if isinstance(step, Trained):
             seen[step.place] = step.epoch.number
         elif isinstance(step, Kept):
@@ -97,19 +105,23 @@ def test_a_crew_that_is_given_up_leaves_the_state_of_each_and_ends(small_dataset
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     with pytest.raises(Abandoned):
-        side_by_side(small_dataset, config, heard=heard, abandoned=lambda: len(seen) == 2, state_seconds=1e6)
+        train_members(
+            small_dataset,
+            config,
+            on_step=on_step,
+            callbacks=RunCallbacks(should_abandon=lambda: len(seen) == 2),
+            state_seconds=1e6,
+        )
     assert kept.keys() == {(0, 0), (0, 1)}, "the third had not begun"
     assert not alive(workers())
 
 
-def test_a_worker_that_dies_is_noticed_and_the_others_leave_their_state(
-    small_dataset: Dataset, workers: Workers
-) -> None:
+def test_a_worker_that_dies_ends_the_run_after_the_state_of_the_other(small_dataset: Dataset, workers: Workers) -> None:
     kept: list[Place] = []
     killed: list[psutil.Process] = []
     trained: set[Place] = set()
 
-    def heard(step: Step) -> None:
+    def on_step(step: Step) -> None:
         if isinstance(step, Trained):
             trained.add(step.place)
             # Both have something to keep.
@@ -121,8 +133,109 @@ def test_a_worker_that_dies_is_noticed_and_the_others_leave_their_state(
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     started = time.monotonic()
-    with pytest.raises(SignetError, match=r"ended by itself \(status -9\).*--jobs"):
-        side_by_side(small_dataset, config, heard=heard, state_seconds=1e6)
+    with pytest.raises(SignetError, match=r"ended by itself \(status -9\).*fewer --jobs"):
+        train_members(small_dataset, config, on_step=on_step, state_seconds=1e6)
     assert len(kept) == 1
     assert time.monotonic() - started < 60
     assert not alive(workers())
+
+
+def test_a_stopped_worker_pool_ends_each_member_after_its_epoch_and_starts_no_more(
+    small_dataset: Dataset, workers: Workers
+) -> None:
+    seen: set[Place] = set()
+    config = CONFIG.model_copy(update={"num_epochs": 100_000})
+    steps = train_members(
+        small_dataset,
+        config,
+        on_step=lambda step: seen.add(step.place),
+        callbacks=RunCallbacks(should_stop=lambda: len(seen) == 2),
+    )
+    done = {step.place: step.complete for step in steps if isinstance(step, Done)}
+    assert done == {(0, 0): False, (0, 1): False}, "the third had not begun"
+    assert not alive(workers())
+
+
+def test_a_member_that_cannot_be_trained_ends_the_run_and_its_log_is_written_here(
+    small_dataset: Dataset, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = CONFIG.model_copy(update={"lr": 1e30, "gradient_norm": 0.0, "optimizer": "sgd", "num_epochs": 50})
+    recovered = Recovered()
+    with pytest.raises(SignetError, match="Lower --lr"), caplog.at_level(logging.WARNING):
+        train_members(small_dataset, config, callbacks=RunCallbacks(training=recovered))
+    assert "was not finite: went back" in caplog.text, "a worker's log lines are written by this process"
+    assert recovered.actions[:3] == ["recovery"] * 3
+    assert recovered.failures
+    assert not alive(workers())
+
+
+class Recovered(TrainingCallbacks):
+    def __init__(self) -> None:
+        self.actions: list[str] = []
+        self.failures = 0
+
+    def on_recovery_action(self, action: str) -> None:
+        self.actions.append(action)
+
+    def on_nonfinite_loss(self) -> None:
+        self.failures += 1
+
+
+class Recorded(TrainingCallbacks):
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def on_batch(self) -> None:
+        self.calls.append("batch")
+
+    def on_memory_split(self) -> None:
+        self.calls.append("split")
+
+    def on_nonfinite_loss(self) -> None:
+        self.calls.append("nonfinite")
+
+    def on_recovery_action(self, action: str) -> None:
+        self.calls.append(action)
+
+    def on_throttling(self, paused: bool) -> None:
+        self.calls.append(paused)
+
+    def on_throttled_seconds(self, seconds: float) -> None:
+        self.calls.append(seconds)
+
+
+def test_each_callback_of_a_worker_is_repeated_in_the_parent() -> None:
+    here, worker_end = multiprocessing.Pipe()
+    callbacks, recorded = _ForwardingCallbacks(_ParentChannel(worker_end)), Recorded()
+    callbacks.on_batch()
+    callbacks.on_batch()
+    callbacks.on_memory_split()
+    callbacks.on_nonfinite_loss()
+    callbacks.on_recovery_action("recovery")
+    callbacks.on_throttling(True)
+    callbacks.on_throttling(False)
+    callbacks.on_throttled_seconds(0.0)
+    callbacks.flush()
+    callbacks.flush()
+    while here.poll():
+        event = here.recv()
+        assert isinstance(event, CallbackEvent)
+        event.repeat(recorded)
+    assert recorded.calls == ["split", "nonfinite", "recovery", True, False, 0.0, "batch", "batch"]
+    assert set(vars(Recorded)) >= {name for name in vars(TrainingCallbacks) if name.startswith("on_")}
+
+
+def test_an_order_for_the_job_before_does_not_end_the_next_one() -> None:
+    here, worker_end = multiprocessing.Pipe()
+    parent = _ParentChannel(worker_end)
+    member = Member(0, 3, (), ())
+    here.send(Order.STOP)
+    here.send(MemberJob(member, b"state"))
+    assert parent.wait_for_job() == MemberJob(member, b"state")
+    assert not parent.orders
+    here.send(Order.STOP)
+    here.send(Order.ABANDON)
+    parent.poll_orders()
+    assert parent.orders == {Order.STOP, Order.ABANDON}
+    parent.send(JobEnded())
+    assert here.recv() == JobEnded(None)
