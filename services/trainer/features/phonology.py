@@ -1,14 +1,18 @@
-"""Phonological features of raw landmarks, as part of the model graph: handshape, orientation, location, movement.
+"""Phonological features of landmarks: handshape, orientation, location, contact and movement of the hands.
 
-Stokoe's parameters of a sign (Stokoe 1960; orientation by Battison 1978), in numbers that do not change with where the
-signer stands or how large the picture is. They are computed by the exported model itself, so training and serving
-cannot differ. Each group of features can be left out, to learn what it is worth.
+These are the parameters that distinguish signs (Stokoe 1960; orientation: Battison 1978). The numbers do not depend on
+where the signer stands or how large the picture is. The features are part of the exported model, so training and
+serving compute the same numbers. Each group has its own function below and can be left out.
 
-Frames come last in every tensor here, [..., B, T]: each operation then runs over long contiguous rows, which on a CPU
-is several times faster than over rows of three coordinates.
+Units: the body is measured in shoulder widths from the midpoint of the shoulders, a hand in palm lengths from its
+wrist. x points right in the picture, y down, z away from the camera.
+
+Frames are the last dimension of every tensor here, [..., B, T]. Each operation then works on long contiguous rows. On a
+CPU this is several times faster than rows of three coordinates.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +20,8 @@ from torch import Tensor, nn
 from services.trainer.features.groups import BOTH_GROUPS, GROUPS, HAND_GROUPS
 from signet.landmarks import JOINTS, POSE_JOINTS
 
-# The joints that features are made of: nose, corners of the mouth, shoulders, elbows and wrists of MediaPipe's pose,
-# and both hands. The rest is left out before anything is computed; the places below are among these.
+# The joints that features need: nose, mouth corners, shoulders, elbows and wrists of MediaPipe's pose, and both hands.
+# All other joints are dropped first. The indices below count within these joints; left comes before right.
 USED_JOINTS = [0, 9, 10, 11, 12, 13, 14, 15, 16, *range(POSE_JOINTS, JOINTS)]
 NOSE = 0
 MOUTH = slice(1, 3)
@@ -29,145 +33,140 @@ LEFT_HAND = slice(9, 30)
 RIGHT_HAND = slice(30, 51)
 HANDS = slice(9, 51)
 
-# The first joint of pose, left hand and right hand: a part is absent if this one is.
+# The first joint of pose, left hand and right hand. A part is absent from a frame if its first joint is NaN.
 PART_STARTS = [POSE.start, LEFT_HAND.start, RIGHT_HAND.start]
 
-# A mirrored left elbow is a right elbow, and a mirrored left hand a right hand.
+# Where each joint goes when the picture is mirrored: left and right change places.
 MIRRORED = [NOSE, 2, 1, 4, 3, 6, 5, 8, 7]
 MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
 
-# The left hand leads a clip if it is found in so many more of its frames than the right, as a share of the frames:
-# signers are mostly right-handed, and two hands that are found alike do not say otherwise.
+# The left hand leads a clip if it is present in more frames than the right hand, by more than this share of the clip's
+# frames. Most signers are right-handed, so nearly equal counts mean that the right hand leads.
 _LEFT_LEADS = 0.1
 
-# MediaPipe hand joints: the wrist is 0, and each finger has four from its root to its tip. A bone ends at each joint
-# but the wrist; it begins at the one before it on the finger, or at the wrist.
+# Joints of a MediaPipe hand: 0 is the wrist, then four joints a finger from its root to its tip. Each joint but the
+# wrist ends a bone; the bone starts at the joint before it on the finger, or at the wrist.
 _BONE_STARTS = [0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19]
 _ROOTS = [1, 5, 9, 13, 17]
 _TIPS = [4, 8, 12, 16, 20]
 _KNUCKLES = [5, 9, 13, 17]
 _INDEX_ROOT, _INDEX_TIP, _MIDDLE_ROOT, _LITTLE_ROOT = 5, 8, 9, 17
 
-# A hand's length (wrist to knuckles) is about a quarter of the distance between the shoulders: the scale of a body that
-# was not found, from its hands.
+# The shoulders are about four palm lengths (wrist to knuckles) apart. This gives the scale of a clip without a pose.
 _SHOULDERS_PER_PALM = 4.0
 
-# Below these nothing is measured: a hundredth of the frame's height for a body, a tenth of a palm for a hand that
-# points at the camera, and what keeps the direction of a bone of no length finite.
+# Lower bounds of divisors: shoulder width in frame heights, palm length in palms (a hand may point at the camera), and
+# length of a direction in palms.
 _SMALLEST_SCALE = 0.01
 _SMALLEST_PALM = 0.1
 _SMALLEST_LENGTH = 1e-4
 
-# How fast nearness to a place on the body fades: by half within a third of the shoulders' distance.
+# Nearness is exp(-_FADING · distance): it halves within a third of a shoulder width.
 _FADING = 2.0
 
-# The chest, about half the shoulders' distance below their middle.
+# The chest lies about half a shoulder width below the midpoint of the shoulders.
 _CHEST = 0.5
 
-# Frames before and after over which the slower of two velocities is taken.
-_SLOW = 3
+# Frames before and after over which the fast and the slow velocity of the wrist are measured.
+_FAST, _SLOW = 1, 3
+
+# The product of both wrists' velocities: its scale (velocities in 0.1 shoulder widths a frame) and its bound.
+_ALIKE_SCALE, _ALIKE_BOUND = 100, 10
+
+
+class _Signer(NamedTuple):
+    """Clips relative to the signer's body. H = 2 hands: following, leading.
+
+    Attributes:
+        pose: [2, 9, B, T], shoulder widths from the origin.
+        posed: bool [B, T], where a pose is present.
+        hands: [3, H, 21, B, T], joints from the wrist in palm lengths; x of the following hand is mirrored.
+        handed: bool [H, B, T], where each hand is present.
+        wrists: [2, H, B, T], shoulder widths from the origin; the pose's wrist where the hand is absent.
+        mirror: [2, H, 1, 1], factors that mirror x of the following hand: both hands then measure as right hands.
+        lengths: int64 [B], frames.
+    """
+
+    pose: Tensor
+    posed: Tensor
+    hands: Tensor
+    handed: Tensor
+    wrists: Tensor
+    mirror: Tensor
+    lengths: Tensor
+
+    def location(self) -> Tensor:
+        """Wrists as those of right hands: [2, H, B, T]."""
+        return self.wrists * self.mirror
+
+    def place(self, joint: int) -> Tensor:
+        """A joint of each hand in shoulder widths from the origin, as of a right hand; the wrist if absent."""
+        return self.location() + self.hands[:2, :, joint] / _SHOULDERS_PER_PALM * self.handed
 
 
 class Features(nn.Module):
-    """Landmarks to one feature vector per frame: that of each hand, then that of both.
+    """Compute one feature vector per frame: the following hand's features, the leading hand's, those of both hands.
+
+    A clip that the left hand leads is mirrored first, so a left-handed signer gives the same features as a right-handed
+    one. The following hand is mirrored too: one set of weights serves both hands.
 
     Args:
-        groups: which groups to measure, of `GROUPS`.
+        groups: the feature groups to compute, of `GROUPS`.
 
     Attributes:
-        hand: numbers per hand.
-        both: numbers for both hands together.
-
-    A clip led by the left hand is mirrored first: a left-handed signer measures exactly as a right-handed one. The
-    hand that follows comes first in the output, and is mirrored too, so that one set of weights serves both.
+        groups: the same.
+        hand_size: features of each hand.
+        both_size: features of both hands together.
     """
 
     def __init__(self, groups: Sequence[str] = GROUPS) -> None:
         super().__init__()
-        self._groups = frozenset(groups)
-        self.hand = sum(size for group, size in HAND_GROUPS.items() if group in self._groups)
-        self.both = sum(size for group, size in BOTH_GROUPS.items() if group in self._groups)
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """The groups that are measured."""
-        return self._groups
+        self.groups = frozenset(groups)
+        self.hand_size = sum(size for group, size in HAND_GROUPS.items() if group in self.groups)
+        self.both_size = sum(size for group, size in BOTH_GROUPS.items() if group in self.groups)
 
     @property
     def size(self) -> int:
-        """D, numbers per frame."""
-        return 2 * self.hand + self.both
+        """D, features per frame."""
+        return 2 * self.hand_size + self.both_size
 
     def forward(self, joints: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
-        """Measure every frame.
+        """Compute the features of every frame.
 
         Args:
-            joints: float32 [3, J, B, T], x, y, z of `USED_JOINTS`; anything finite where a part is absent.
-            present: bool [3, B, T]: pose, left hand, right hand.
-            lengths: int64 [B].
+            joints: float32 [3, J, B, T], x, y, z of `USED_JOINTS`; any finite number where a part is absent.
+            present: bool [3, B, T], of pose, left hand and right hand.
+            lengths: int64 [B], frames.
 
         Returns:
-            float32 [B, T, D]; zeros where there is nothing to measure.
+            float32 [B, T, D]; zeros for absent parts and beyond a clip's length.
         """
         steps = torch.arange(joints.shape[-1], device=joints.device)
         inside = steps[None, :] < lengths[:, None]
         joints, present = mirror_left_led(joints, present & inside, lengths)
-        posed, handed = present[0], present[1:]
-        pose = joints[:2, POSE]
-        hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
-
-        origin, scale = body_origin_and_scale(pose, posed, hands, handed)
-        pose = (pose - origin[:, None]) / scale
-        # The hand that follows is mirrored, so that both measure as right hands: [2 or 3, 2 hands, 1, 1].
-        mirror = joints.new_tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])[:, :, None, None]
-        shape = (hands - hands[:, :, :1]) * mirror[:, :, None] / (scale / _SHOULDERS_PER_PALM)
-        wrists = torch.where(handed, (hands[:2, :, 0] - origin[:, None]) / scale, pose[:, WRISTS]) * (handed | posed)
-        location = wrists * mirror[:2]
-        nose = pose[:, NOSE, None]
-        index_tip = location + shape[:2, :, _INDEX_TIP] / _SHOULDERS_PER_PALM * handed
-        middle = location + shape[:2, :, _MIDDLE_ROOT] / _SHOULDERS_PER_PALM * handed
-
-        bones = _directions(shape[:, :, 1:] - shape[:, :, _BONE_STARTS])
-        measured: dict[str, Callable[[], Tensor]] = {
-            "handshape": lambda: _handshape(shape, bones) * handed[:, None],
-            "outline": lambda: shape[:2, :, 1:].transpose(0, 1).flatten(1, 2) * handed[:, None],
-            "orientation": lambda: _orientation(shape) * handed[:, None],
-            "location": lambda: torch.cat(
-                [
-                    location,
-                    (location - nose * mirror[:2]) * posed,
-                    (pose[:, ELBOWS] * mirror[:2] - location) * posed,
-                ]
-            ).transpose(0, 1),
-            "contact": lambda: _contact(middle, index_tip, pose, mirror[:2]) * (handed & posed)[:, None],
-            "movement": lambda: _movement(location, shape, handed, lengths),
-            "presence": lambda: handed[:, None].to(joints.dtype),
-        }
-        of_hands = [measured[group]() for group in HAND_GROUPS if group in self._groups]
-        measured = {
-            "hands": lambda: _two_handed(wrists, index_tip * mirror[:2], location, handed, lengths),
-            "presence": lambda: posed[None].to(joints.dtype),
-        }
-        of_both = [measured[group]() for group in BOTH_GROUPS if group in self._groups]
-        features = torch.cat([torch.cat(of_hands, dim=1).flatten(0, 1), *of_both]) * inside
+        signer = _relative_to_body(joints, present, lengths)
+        hands = [function(signer) for group, function in _HAND_FUNCTIONS.items() if group in self.groups]
+        both = [function(signer) for group, function in _BOTH_FUNCTIONS.items() if group in self.groups]
+        features = torch.cat([torch.cat(hands, dim=1).flatten(0, 1), *both]) * inside
         return features.permute(1, 2, 0)
 
 
 def mirror_left_led(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Clips as a right-handed signer would sign them: joints [3, J, B, T] and what is present [3, B, T]."""
+    """Mirror the clips that the left hand leads: joints [3, J, B, T] and presence [3, B, T], see `Features.forward`."""
     _, left, right = present.sum(dim=-1).unbind()
     left_leads = (left - right > _LEFT_LEADS * lengths)[:, None]
     flip = joints.new_tensor([-1.0, 1.0, 1.0])[:, None, None, None]
     mirrored = joints[:, MIRRORED] * flip
-    # Not `where`: ONNX Runtime has none for bool.
+    # Not `where`: ONNX Runtime does not implement it for bool.
     swapped = (present[[0, 2, 1]] & left_leads) | (present & ~left_leads)
     return torch.where(left_leads, mirrored, joints), swapped
 
 
 def body_origin_and_scale(pose: Tensor, posed: Tensor, hands: Tensor, handed: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the body is and how large, over the whole clip, in frame heights: origin [2, B, 1] and scale [B, 1].
+    """Where the body is and how large, one value a clip: origin [2, B, 1] and scale [B, 1], in frame heights.
 
-    Between the shoulders, in units of their distance; without a pose, from the hands.
+    The origin is the midpoint of the shoulders and the scale their distance, both averaged over the frames with a pose.
+    Without any pose they are the mean wrist and `_SHOULDERS_PER_PALM` times the mean palm length.
     """
     shoulders = pose[:, SHOULDERS]
     frames = posed.sum(dim=-1, keepdim=True)
@@ -177,52 +176,89 @@ def body_origin_and_scale(pose: Tensor, posed: Tensor, hands: Tensor, handed: Te
 
     palm = _length(hands[:2, :, _KNUCKLES] - hands[:2, :, :1]).mean(dim=1)
     count = handed.sum(dim=(0, -1)).clamp(min=1)[:, None]
-    origin_hands = (hands[:2, :, 0] * handed).sum(dim=1).sum(dim=-1, keepdim=True) / count
-    scale_hands = _SHOULDERS_PER_PALM * (palm * handed).sum(dim=0).sum(dim=-1, keepdim=True) / count
-    found = frames > 0
+    hands_origin = (hands[:2, :, 0] * handed).sum(dim=1).sum(dim=-1, keepdim=True) / count
+    hands_scale = _SHOULDERS_PER_PALM * (palm * handed).sum(dim=0).sum(dim=-1, keepdim=True) / count
+    has_pose = frames > 0
     return (
-        torch.where(found, origin, origin_hands),
-        torch.where(found, scale, scale_hands).clamp(min=_SMALLEST_SCALE),
+        torch.where(has_pose, origin, hands_origin),
+        torch.where(has_pose, scale, hands_scale).clamp(min=_SMALLEST_SCALE),
     )
 
 
-def _handshape(shape: Tensor, bones: Tensor) -> Tensor:
-    """How the fingers stand to one another, whichever way the hand is turned: [2, 31, B, T].
+def _relative_to_body(joints: Tensor, present: Tensor, lengths: Tensor) -> _Signer:
+    """Joints [3, J, B, T] of clips that the right hand leads, as `_Signer`."""
+    posed, handed = present[0], present[1:]
+    pose = joints[:2, POSE]
+    hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
+    origin, scale = body_origin_and_scale(pose, posed, hands, handed)
+    pose = (pose - origin[:, None]) / scale
+    mirror = joints.new_tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])[:, :, None, None]
+    return _Signer(
+        pose=pose,
+        posed=posed,
+        hands=(hands - hands[:, :, :1]) * mirror[:, :, None] / (scale / _SHOULDERS_PER_PALM),
+        handed=handed,
+        wrists=torch.where(handed, (hands[:2, :, 0] - origin[:, None]) / scale, pose[:, WRISTS]) * (handed | posed),
+        mirror=mirror[:2],
+        lengths=lengths,
+    )
 
-    Args:
-        shape: [3, 2, 21, B, T], joints about the wrist.
-        bones: [3, 2, 20, B, T], directions.
+
+def _handshape(signer: _Signer) -> Tensor:
+    """How the fingers bend and touch, independent of the hand's rotation: [H, 31, B, T].
+
+    With the unit bones b of a finger, its tip p and root r, u(v) = v / |v|, and the palm length
+    s = mean of |knuckles|, for neighbouring fingers f, f + 1:
+    flexion b_k · b_k+1, spread u(p_f - r_f) · u(p_f+1 - r_f+1), reach |p| / s, pinch |p - p_thumb| / s, and
+    gap |p_f - p_f+1| / s without the thumb.
     """
-    own = _length(shape[:, :, _KNUCKLES]).mean(dim=1).clamp(min=_SMALLEST_PALM)[:, None]
-    fingers = torch.unflatten(bones, 2, (5, 4))
-    flexion = (fingers[:, :, :, 1:] * fingers[:, :, :, :-1]).sum(dim=0).flatten(1, 2)
-    tips = shape[:, :, _TIPS]
-    pointing = _directions(tips - shape[:, :, _ROOTS])
+    hands = signer.hands
+    palm = _length(hands[:, :, _KNUCKLES]).mean(dim=1).clamp(min=_SMALLEST_PALM)[:, None]
+    bones = torch.unflatten(_directions(hands[:, :, 1:] - hands[:, :, _BONE_STARTS]), 2, (5, 4))
+    flexion = (bones[:, :, :, 1:] * bones[:, :, :, :-1]).sum(dim=0).flatten(1, 2)
+    tips = hands[:, :, _TIPS]
+    pointing = _directions(tips - hands[:, :, _ROOTS])
     spread = (pointing[:, :, 1:] * pointing[:, :, :-1]).sum(dim=0)
-    reach = _length(tips) / own
-    pinch = _length(tips[:, :, 1:] - tips[:, :, :1]) / own
-    gap = _length(tips[:, :, 2:] - tips[:, :, 1:-1]) / own
-    return torch.cat([flexion, spread, reach, pinch, gap], dim=1)
+    reach = _length(tips) / palm
+    pinch = _length(tips[:, :, 1:] - tips[:, :, :1]) / palm
+    gap = _length(tips[:, :, 2:] - tips[:, :, 1:-1]) / palm
+    return torch.cat([flexion, spread, reach, pinch, gap], dim=1) * signer.handed[:, None]
 
 
-def _orientation(shape: Tensor) -> Tensor:
-    """Which way the hand points, the palm faces and the index finger points, as unit vectors: [2, 9, B, T]."""
-    pointing = _directions(shape[:, :, _MIDDLE_ROOT])
-    across = _directions(shape[:, :, _INDEX_ROOT] - shape[:, :, _LITTLE_ROOT])
-    normal = across[[1, 2, 0]] * pointing[[2, 0, 1]] - across[[2, 0, 1]] * pointing[[1, 2, 0]]
-    index = _directions(shape[:, :, _INDEX_TIP] - shape[:, :, _INDEX_ROOT])
-    return torch.cat([pointing, _directions(normal), index]).transpose(0, 1)
+def _outline(signer: _Signer) -> Tensor:
+    """Joints but the wrist, all x and then all y, in palm lengths from the wrist: [H, 40, B, T]."""
+    return signer.hands[:2, :, 1:].transpose(0, 1).flatten(1, 2) * signer.handed[:, None]
 
 
-def _contact(middle: Tensor, index_tip: Tensor, pose: Tensor, mirror: Tensor) -> Tensor:
-    """How near the hand is to nose, mouth, its own shoulder, the other and chest; index tip to nose: [2, 7, B, T].
+def _orientation(signer: _Signer) -> Tensor:
+    """Unit vectors [H, 9, B, T]: where the hand points, the palm faces and the index finger points.
 
-    Args:
-        middle: [2, 2, B, T], the middle of each hand, mirrored as a right hand.
-        index_tip: likewise.
-        pose: [2, 9, B, T].
-        mirror: [2, 2, 1, 1].
+    The hand points from the wrist to the root of the middle finger, p. The palm faces along a × p, where a points from
+    the root of the little finger to that of the index finger.
     """
+    hands = signer.hands
+    pointing = _directions(hands[:, :, _MIDDLE_ROOT])
+    across = _directions(hands[:, :, _INDEX_ROOT] - hands[:, :, _LITTLE_ROOT])
+    normal = across[[1, 2, 0]] * pointing[[2, 0, 1]] - across[[2, 0, 1]] * pointing[[1, 2, 0]]
+    index = _directions(hands[:, :, _INDEX_TIP] - hands[:, :, _INDEX_ROOT])
+    return torch.cat([pointing, _directions(normal), index]).transpose(0, 1) * signer.handed[:, None]
+
+
+def _location(signer: _Signer) -> Tensor:
+    """Wrist from the shoulders' midpoint, wrist from nose and elbow from wrist, in shoulder widths: [H, 6, B, T]."""
+    location, mirror, posed = signer.location(), signer.mirror, signer.posed
+    from_nose = (location - signer.pose[:, NOSE, None] * mirror) * posed
+    elbow = (signer.pose[:, ELBOWS] * mirror - location) * posed
+    return torch.cat([location, from_nose, elbow]).transpose(0, 1)
+
+
+def _contact(signer: _Signer) -> Tensor:
+    """Nearness to places on the body, and the index tip from the nose: [H, 7, B, T].
+
+    Nearness is exp(-2 · distance) from the root of the middle finger to the nose, the mouth, the shoulder on the hand's
+    own side, the other shoulder, and the chest. Distances are in shoulder widths.
+    """
+    pose, mirror = signer.pose, signer.mirror
     left, right = pose[:, SHOULDERS].unbind(1)
     chest = torch.zeros_like(left) + pose.new_tensor([0.0, _CHEST])[:, None, None]
     mouth = pose[:, MOUTH].mean(dim=1)
@@ -233,74 +269,78 @@ def _contact(middle: Tensor, index_tip: Tensor, pose: Tensor, mirror: Tensor) ->
         ],
         dim=1,
     )
-    distances = _length(middle[:, :, None] - places * mirror[:, :, None])
-    return torch.cat(
-        [torch.exp(-_FADING * distances), (index_tip - pose[:, NOSE, None] * mirror).transpose(0, 1)], dim=1
-    )
+    distances = _length(signer.place(_MIDDLE_ROOT)[:, :, None] - places * mirror[:, :, None])
+    from_nose = (signer.place(_INDEX_TIP) - pose[:, NOSE, None] * mirror).transpose(0, 1)
+    return torch.cat([torch.exp(-_FADING * distances), from_nose], dim=1) * (signer.handed & signer.posed)[:, None]
 
 
-def _movement(location: Tensor, shape: Tensor, handed: Tensor, lengths: Tensor) -> Tensor:
-    """Velocity of the wrist over 2 and 6 frames, its speed, and the tips' velocity about the wrist: [2, 15, B, T]."""
-    fast, slow = _velocity(location, lengths, 1), _velocity(location, lengths, _SLOW)
-    tips = _velocity(shape[:2, :, _TIPS], lengths, 1)
-    steady = _steady(handed, lengths)
-    return torch.cat(
-        [
-            fast.transpose(0, 1),
-            slow.transpose(0, 1),
-            _length(fast)[:, None],
-            tips.transpose(0, 1).flatten(1, 2) * steady[:, None],
-        ],
-        dim=1,
-    )
+def _movement(signer: _Signer) -> Tensor:
+    """Fast and slow velocity of the wrist, its speed, and the velocity of the fingertips: [H, 15, B, T].
 
-
-def _two_handed(wrists: Tensor, tips: Tensor, location: Tensor, handed: Tensor, lengths: Tensor) -> Tensor:
-    """Where the hands are to one another, and whether they move alike: [10, B, T].
-
-    Args:
-        wrists: [2, 2, B, T], as seen: nothing is mirrored.
-        tips: likewise, of the index fingers.
-        location: [2, 2, B, T], wrists, mirrored.
-        handed: bool [2, B, T].
-        lengths: [B].
+    See `_velocity`. The wrist is measured in shoulder widths a frame, the fingertips relative to the wrist in palm
+    lengths a frame. Tips count only where the hand is present in the frames before and after too.
     """
+    location, lengths = signer.location(), signer.lengths
+    fast, slow = _velocity(location, lengths, _FAST), _velocity(location, lengths, _SLOW)
+    tips = _velocity(signer.hands[:2, :, _TIPS], lengths, _FAST).transpose(0, 1).flatten(1, 2)
+    before, after = (at.expand(signer.handed.shape) for at in _frames_around(lengths, signer.handed.shape[-1], _FAST))
+    steady = signer.handed & signer.handed.gather(-1, after) & signer.handed.gather(-1, before)
+    return torch.cat(
+        [fast.transpose(0, 1), slow.transpose(0, 1), _length(fast)[:, None], tips * steady[:, None]], dim=1
+    )
+
+
+def _hands(signer: _Signer) -> Tensor:
+    """Where the hands are to each other, and whether they move alike: [10, B, T].
+
+    Wrist to wrist, index tip to index tip, each with its length, and the leading index tip from the other wrist, in
+    shoulder widths. Alike is 100 · v_following · v_leading for x and y: it is positive along an axis where the hands
+    move as mirror images.
+    """
+    wrists, tips = signer.wrists, signer.place(_INDEX_TIP) * signer.mirror
     apart = wrists[:, 1] - wrists[:, 0]
     tips_apart = tips[:, 1] - tips[:, 0]
     tip_to_wrist = tips[:, 1] - wrists[:, 0]
-    velocity = _velocity(location, lengths, 1)
-    # Positive along an axis where the hands move alike as mirror images; in units of 0.1 shoulders a frame, squared.
-    alike = 100 * velocity[:, 0] * velocity[:, 1]
-    near = torch.cat([tips_apart, _length(tips_apart)[None], tip_to_wrist, alike.clamp(-10, 10)])
-    return torch.cat([apart, _length(apart)[None], near * handed.all(dim=0)])
+    velocity = _velocity(signer.location(), signer.lengths, _FAST)
+    alike = (_ALIKE_SCALE * velocity[:, 0] * velocity[:, 1]).clamp(-_ALIKE_BOUND, _ALIKE_BOUND)
+    near = torch.cat([tips_apart, _length(tips_apart)[None], tip_to_wrist, alike])
+    return torch.cat([apart, _length(apart)[None], near * signer.handed.all(dim=0)])
+
+
+_HAND_FUNCTIONS: dict[str, Callable[[_Signer], Tensor]] = {
+    "handshape": _handshape,
+    "outline": _outline,
+    "orientation": _orientation,
+    "location": _location,
+    "contact": _contact,
+    "movement": _movement,
+    "presence": lambda signer: signer.handed[:, None].to(signer.pose.dtype),
+}
+_BOTH_FUNCTIONS: dict[str, Callable[[_Signer], Tensor]] = {
+    "hands": _hands,
+    "presence": lambda signer: signer.posed[None].to(signer.pose.dtype),
+}
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Of [2 or 3, ...]: [...]."""
+    """Length of vectors [2 or 3, ...]: [...]."""
     return vectors.square().sum(dim=0).sqrt()
 
 
 def _directions(vectors: Tensor) -> Tensor:
-    """Vectors [3, ...] at length one."""
+    """Unit vectors of [3, ...]."""
     return vectors / _length(vectors).clamp(min=_SMALLEST_LENGTH)
 
 
 def _velocity(values: Tensor, lengths: Tensor, reach: int) -> Tensor:
-    """Mean change per frame over `reach` frames before and after, both kept within the clip: like [..., B, T]."""
-    before, after = _around(lengths, values.shape[-1], reach)
-    shape = values.shape
-    return (values.gather(-1, after.expand(shape)) - values.gather(-1, before.expand(shape))) / (2 * reach)
+    """(x(t + reach) - x(t - reach)) / (2 · reach), with both frames kept within the clip: like values [..., B, T]."""
+    before, after = (at.expand(values.shape) for at in _frames_around(lengths, values.shape[-1], reach))
+    return (values.gather(-1, after) - values.gather(-1, before)) / (2 * reach)
 
 
-def _steady(handed: Tensor, lengths: Tensor) -> Tensor:
-    """Whether the hand is there in the frame before, this one and the next: bool [2, B, T]."""
-    before, after = _around(lengths, handed.shape[-1], 1)
-    return handed & handed.gather(-1, after.expand(handed.shape)) & handed.gather(-1, before.expand(handed.shape))
-
-
-def _around(lengths: Tensor, frames: int, reach: int) -> tuple[Tensor, Tensor]:
-    """The frames `reach` before and after each, kept within the clip: int64 [B, T] each."""
+def _frames_around(lengths: Tensor, frames: int, reach: int) -> tuple[Tensor, Tensor]:
+    """The frames `reach` before and after each frame, kept within the clip: int64 [B, T] each."""
     steps = torch.arange(frames, device=lengths.device)[None, :]
     last = (lengths[:, None] - 1).clamp(min=0)
-    # Not by the number of clips: `len` would fix it in the exported graph.
+    # `expand_as` instead of the number of clips: `len` would become a constant of the exported graph.
     return (steps - reach).clamp(min=0).expand_as(last + steps), torch.minimum(steps + reach, last)

@@ -66,13 +66,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.architecture = architecture
         features, branches = Features(architecture.groups), architecture.branches
-        self._of_hands = 2 * features.hand
+        self._of_hands = 2 * features.hand_size
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features.size))
         self.register_buffer("deviation", torch.ones(features.size))
-        self.hand = nn.Sequential(nn.Linear(features.hand, branches * architecture.hand_dim), nn.GELU())
-        sizes = [2 * architecture.hand_dim + features.both]
+        self.hand = nn.Sequential(nn.Linear(features.hand_size, branches * architecture.hand_dim), nn.GELU())
+        sizes = [2 * architecture.hand_dim + features.both_size]
         sizes += [2 * architecture.hidden_dim] * (architecture.num_layers - 1)
         self.forwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
         self.backwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)

@@ -115,13 +115,13 @@ def features_there(features: Tensor, measured: Features) -> Tensor:
 
     A hand's are there where the hand is, those of both hands where both are. That a body is there is always asked.
     """
-    blocks = torch.unflatten(features[..., : 2 * measured.hand], -1, (2, measured.hand))
+    blocks = torch.unflatten(features[..., : 2 * measured.hand_size], -1, (2, measured.hand_size))
     found = [place for place, group in enumerate(_columns(HAND_GROUPS, measured)) if group in _FOUND_GROUPS] or list(
-        range(measured.hand)
+        range(measured.hand_size)
     )
     handed = (blocks[..., found] != 0).any(dim=-1)
     both = handed.all(dim=-1, keepdim=True)
-    of_hands = handed.repeat_interleave(measured.hand, dim=-1)
+    of_hands = handed.repeat_interleave(measured.hand_size, dim=-1)
     of_both = [torch.ones_like(both) if group == "presence" else both for group in _columns(BOTH_GROUPS, measured)]
     return torch.cat([of_hands, *of_both], dim=-1)
 

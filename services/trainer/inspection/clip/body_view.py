@@ -102,7 +102,7 @@ def look(frames: Frames, groups: tuple[str, ...] = GROUPS, standard: Standard | 
     for part, where in enumerate((POSE, FOLLOWING, LEADING)):
         placed[~there[:, part], where] = np.nan
     of_hand, of_both = feature_names.hand_feature_names(groups), feature_names.two_hand_feature_names(groups)
-    following, leading, both = np.split(values, [features.hand, 2 * features.hand], axis=1)
+    following, leading, both = np.split(values, [features.hand_size, 2 * features.hand_size], axis=1)
     return Sight(
         joints=placed,
         present=there,

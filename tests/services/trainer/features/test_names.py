@@ -36,9 +36,9 @@ def measured(frames: Frames) -> dict[str, npt.NDArray[np.float32]]:
     features = Features(GROUPS)
     values = features(joints.nan_to_num(), present, torch.tensor([len(frames)]))[0].numpy()
     hand, both = feature_names.hand_feature_names(GROUPS), feature_names.two_hand_feature_names(GROUPS)
-    right = values[:, features.hand : 2 * features.hand]
+    right = values[:, features.hand_size : 2 * features.hand_size]
     names = [f"{group}: {name}" for group, name in (*hand, *both)]
-    return dict(zip(names, np.concatenate([right, values[:, 2 * features.hand :]], axis=1).T, strict=True))
+    return dict(zip(names, np.concatenate([right, values[:, 2 * features.hand_size :]], axis=1).T, strict=True))
 
 
 def test_there_are_as_many_names_as_numbers_and_no_two_are_the_same() -> None:
@@ -51,7 +51,9 @@ def test_there_are_as_many_names_as_numbers_and_no_two_are_the_same() -> None:
 def test_groups_that_are_left_out_have_no_names() -> None:
     assert {group for group, _ in feature_names.hand_feature_names(("location", "hands"))} == {"location"}
     assert {group for group, _ in feature_names.two_hand_feature_names(("location", "hands"))} == {"hands"}
-    assert len(feature_names.hand_feature_names(("location", "movement"))) == Features(("location", "movement")).hand
+    assert (
+        len(feature_names.hand_feature_names(("location", "movement"))) == Features(("location", "movement")).hand_size
+    )
 
 
 def test_names_say_what_is_measured_of_a_body_at_rest() -> None:

@@ -90,10 +90,10 @@ def test_features_of_an_absent_hand_are_not_asked_for(small_dataset: Dataset) ->
     there = features_there(features, kind)
 
     # The clips' left hand, which follows and comes first, is never found.
-    assert not there[..., : kind.hand].any()
-    found = features[..., 2 * kind.hand - 1] > 0
-    assert torch.equal(there[..., kind.hand : 2 * kind.hand], found[..., None].expand(-1, -1, kind.hand))
-    assert not there[..., 2 * kind.hand : -1].any()
+    assert not there[..., : kind.hand_size].any()
+    found = features[..., 2 * kind.hand_size - 1] > 0
+    assert torch.equal(there[..., kind.hand_size : 2 * kind.hand_size], found[..., None].expand(-1, -1, kind.hand_size))
+    assert not there[..., 2 * kind.hand_size : -1].any()
     assert there[..., -1].all()
 
 

@@ -59,7 +59,7 @@ def test_without_a_body_the_hands_say_where_it_is_and_nothing_is_near_to_it() ->
 def test_a_clip_of_nothing_can_be_looked_at() -> None:
     sight = look(np.full((1, JOINTS, 3), np.nan, np.float32))
     assert not sight.present.any()
-    assert len(sight.leading) == Features(GROUPS).hand
+    assert len(sight.leading) == Features(GROUPS).hand_size
 
 
 def test_a_model_sees_deviations_from_what_it_was_trained_on_and_only_its_own_groups() -> None:
