@@ -1,21 +1,21 @@
-"""The one tree of errors.
+"""The tree of all errors that Signet raises.
 
     SignetError                      INTERNAL
-     ├── InvalidInput                INVALID_ARGUMENT     what was given cannot be used
-     │    ├── ClipError              INVALID_ARGUMENT     a video is not a usable clip; `reason` says why, in one word
-     │    ├── InvalidLandmarks       INVALID_ARGUMENT     bytes are not a landmark tensor v1
-     │    └── InvalidSetting         INVALID_ARGUMENT     a flag or environment variable has an unusable value
-     ├── NotFound                    NOT_FOUND            no such clip, dataset, model, run or report
-     ├── AlreadyExists               ALREADY_EXISTS       an immutable key is taken
-     ├── Conflict                    ABORTED              somebody else changed it first: read again, then retry
-     ├── NotReady                    FAILED_PRECONDITION  something else has to happen first; the message says what
-     ├── Busy                        RESOURCE_EXHAUSTED   too much at once; later is better
+     ├── InvalidInput                INVALID_ARGUMENT     an input cannot be used
+     │    ├── ClipError              INVALID_ARGUMENT     a video is not a usable clip; `reason` is one word
+     │    ├── InvalidLandmarks       INVALID_ARGUMENT     the bytes are not a landmark tensor v1
+     │    └── InvalidSetting         INVALID_ARGUMENT     the value of a flag or environment variable cannot be used
+     ├── NotFound                    NOT_FOUND            there is no such clip, dataset, model, run or report
+     ├── AlreadyExists               ALREADY_EXISTS       an object with this immutable key exists
+     ├── Conflict                    ABORTED              another writer changed the object: read it again, then retry
+     ├── NotReady                    FAILED_PRECONDITION  another step must come first; the message says which
+     ├── Busy                        RESOURCE_EXHAUSTED   too much work is under way: retry later
      ├── Unavailable                 UNAVAILABLE          a store or service cannot be reached
      ├── DeadlineExceeded            DEADLINE_EXCEEDED    the caller's time ran out
-     └── DataLoss                    DATA_LOSS            stored bytes are not what was written
+     └── DataLoss                    DATA_LOSS            stored bytes differ from what was written
 
 Each message says what was wrong, with which input, and what to do next. `code` is the name of the gRPC status that a
-server answers with, and the one from which `signet.rpc.client` makes the same error again.
+server sends for the error. `signet.rpc.client` turns this status into the same error again.
 """
 
 from typing import ClassVar
@@ -39,13 +39,13 @@ __all__ = [
 
 
 class SignetError(Exception):
-    """Anything that Signet itself finds wrong."""
+    """Base class of all errors that Signet raises."""
 
     code: ClassVar[str] = "INTERNAL"
 
 
 class InvalidInput(SignetError):
-    """What was given cannot be used as it is."""
+    """An input cannot be used."""
 
     code = "INVALID_ARGUMENT"
 
@@ -62,16 +62,16 @@ class ClipError(InvalidInput):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["ClipError"], tuple[str, str]]:
-        """Survive the way back from a worker process."""
+        """Pickle both arguments: the error crosses from a worker process to its parent."""
         return (type(self), (self.reason, str(self)))
 
 
 class InvalidLandmarks(InvalidInput):
-    """Bytes are not a landmark tensor v1."""
+    """The bytes are not a landmark tensor v1."""
 
 
 class InvalidSetting(InvalidInput):
-    """A flag or environment variable has a value that cannot be used."""
+    """The value of a flag or environment variable cannot be used."""
 
 
 class NotFound(SignetError):
@@ -81,25 +81,25 @@ class NotFound(SignetError):
 
 
 class AlreadyExists(SignetError):
-    """An immutable key is taken."""
+    """An object with this immutable key exists already."""
 
     code = "ALREADY_EXISTS"
 
 
 class Conflict(SignetError):
-    """Somebody else changed it between our reading and our writing."""
+    """Another writer changed the object between our read and our write."""
 
     code = "ABORTED"
 
 
 class NotReady(SignetError):
-    """Something else has to happen first; the message says what."""
+    """Another step must come first; the message says which."""
 
     code = "FAILED_PRECONDITION"
 
 
 class Busy(SignetError):
-    """Too much is under way; later is better."""
+    """Too much work is under way: retry later."""
 
     code = "RESOURCE_EXHAUSTED"
 
@@ -117,7 +117,7 @@ class DeadlineExceeded(SignetError):
 
 
 class DataLoss(SignetError):
-    """Stored bytes are not what was written."""
+    """Stored bytes differ from what was written."""
 
     code = "DATA_LOSS"
 
@@ -131,5 +131,5 @@ _BY_CODE: dict[str, type[SignetError]] = {
 
 
 def from_code(code: str, message: str) -> SignetError:
-    """The error that a server meant by a gRPC status name and its message."""
+    """The error for a gRPC status name and the message that came with it."""
     return _BY_CODE.get(code, SignetError)(message)

@@ -1,17 +1,16 @@
-"""What a run's models say of clips that they were not trained on: the trainer leaves it, the evaluator reports on it.
+"""The predictions of a run's models for the clips that they were not trained on.
 
-A published model can be asked again; the models of cross-validation and the further seeds of a run cannot, since they
-are not published. So a run leaves what they said of their held-out clips, whole, and every figure of a report can be
-counted from it: the trainer need not know the figures, nor the evaluator the training.
+The trainer writes them at the end of a run; the evaluator and the analysis make their figures from them. A published
+model can be asked again, but the models of cross-validation folds and of further seeds are not published.
 
-One safetensors file, `runs/<run_id>/heldout.safetensors`; under the metadata key "signet" a JSON record (`_Header`);
-for member i, in the order of the record, the tensors
+The file is `runs/<run_id>/heldout.safetensors`. Its metadata key "signet" holds a JSON record (`_Header`). For member
+i, in the order of the record, it has these tensors:
 
     i.labels        int32   [n]         classes 1..C
     i.scores        float32 [n, C]      log p([c] | x)
     i.frames        int32   [n]
     i.blank_ratio   float32 [n]
-    i.continuous    int32   [sum of lengths]    classes of all hypotheses, one after the other
+    i.continuous    int32   [sum of lengths]    the classes of all hypotheses, one hypothesis after the other
     i.continuous.lengths    int32 [n]
     i.greedy, i.greedy.lengths          the same of best-path decoding
 """
@@ -19,7 +18,7 @@ for member i, in the order of the record, the tensors
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +29,6 @@ from safetensors.numpy import save as save_safetensors
 
 from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.store import ObjectStore, keys
-
-SCHEMA = "signet.heldout/1"
 
 OFFICIAL: Literal["official"] = "official"
 CROSS_VALIDATION: Literal["cross-validation"] = "cross-validation"
@@ -44,9 +41,8 @@ _METADATA_KEY = "signet"
 _HEADER_LENGTH_BYTES = 8
 
 
-@dataclass(frozen=True)
-class GlossErrorCount:
-    """Continuous recognition of concatenated held-out clips: edit errors in all, and signs that were there in all."""
+class GlossErrorCount(NamedTuple):
+    """Edit errors on concatenated held-out clips, and the number of signs in these clips."""
 
     errors: int
     signs: int
@@ -54,21 +50,20 @@ class GlossErrorCount:
 
 @dataclass(frozen=True, eq=False)
 class MemberPredictions:
-    """One trained model on its n held-out clips. All arrays and tuples are in the order of `clip_ids`.
+    """The predictions of one trained model for its n held-out clips. All arrays are in the order of `clip_ids`.
 
     Attributes:
         fold: the fold that was held out, 0..folds-1; 0 in the official protocol.
         seed: the seed that it was trained with.
         clip_ids: the clips.
         labels: int32 [n]; classes 1..C, as `signet.datasets.snapshot.Dataset.label` gives them.
-        scores: float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip is this gloss alone,
-            with the model's blank penalty taken off, up to a constant for each clip: readers normalise it over c, so
-            that it may be normalised or not.
-        continuous: what the run's one fixed continuous decoder reads in each clip.
-        greedy: what best-path decoding reads.
+        scores: float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip holds this gloss
+            only, after the blank penalty. Each row is exact up to a constant: readers must normalise it over c.
+        continuous: the glosses that the run's one fixed continuous decoder finds in each clip.
+        greedy: the glosses that best-path decoding finds.
         blank_ratio: float32 [n]; share of a clip's frames whose best class is the blank.
         frames: int32 [n]; frames that the model saw.
-        gloss_errors: on concatenations of held-out clips, if that was measured.
+        gloss_errors: on concatenations of held-out clips; None if this was not measured.
     """
 
     fold: int
@@ -85,19 +80,19 @@ class MemberPredictions:
 
 @dataclass(frozen=True, eq=False)
 class HeldOutPredictions:
-    """What all models of a run say of their held-out clips.
+    """The predictions of all models of a run for their held-out clips.
 
     Attributes:
         run_id: the run.
         model_name: the model that it trains.
-        dataset_name: its snapshot, which knows the clips' signers and twins.
-        dataset_version: and its version.
+        dataset_name: its snapshot, which knows the clips' signers and duplicates.
+        dataset_version: the version of the snapshot.
         protocol: "official" (trained on train, held out is val) or "cross-validation" (over train and val).
         folds: of cross-validation; 0 in the official protocol.
         vocabulary: class c is vocabulary[c - 1].
         parameters: of one member.
         config: how the members were trained.
-        selected_on: what these clips decided, in words, such as "val" where a checkpoint was chosen by them; empty if
+        selected_on: what these clips were used to choose, such as "val" if a checkpoint was chosen by them; empty if
             nothing was. The report says it.
         decoder: the settings of the continuous decoder, and how they were fixed.
         members: the models. Members of one seed hold each clip at most once.
@@ -122,18 +117,18 @@ class HeldOutPredictions:
         return tuple(sorted({member.seed for member in self.members}))
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+class _MemberHeader(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
-
-class _MemberHeader(_Model):
     fold: int
     seed: int
     clip_ids: tuple[str, ...]
     gloss_errors: tuple[int, int] | None
 
 
-class _Header(_Model):
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
     schema_version: Literal["signet.heldout/1"] = Field(default="signet.heldout/1", alias="schema")
     run_id: str
     model_name: str
@@ -149,65 +144,45 @@ class _Header(_Model):
     members: tuple[_MemberHeader, ...]
 
 
-def dump_predictions(heldout: HeldOutPredictions) -> bytes:
-    """Encode. Equal contents give equal bytes.
+def dump_predictions(predictions: HeldOutPredictions) -> bytes:
+    """Encode the predictions of a run. Equal predictions give equal bytes.
 
     Raises:
-        InvalidInput: its parts do not fit together.
+        InvalidInput: their parts do not fit together.
     """
-    _check(heldout)
-    header = _Header(
-        run_id=heldout.run_id,
-        model_name=heldout.model_name,
-        dataset_name=heldout.dataset_name,
-        dataset_version=heldout.dataset_version,
-        protocol=heldout.protocol,
-        folds=heldout.folds,
-        vocabulary=heldout.vocabulary,
-        parameters=heldout.parameters,
-        config=heldout.config,
-        selected_on=heldout.selected_on,
-        decoder=heldout.decoder,
-        members=tuple(
-            _MemberHeader(
-                fold=member.fold,
-                seed=member.seed,
-                clip_ids=member.clip_ids,
-                gloss_errors=(member.gloss_errors.errors, member.gloss_errors.signs) if member.gloss_errors else None,
-            )
-            for member in heldout.members
-        ),
-    )
-    classes = {gloss: index + 1 for index, gloss in enumerate(heldout.vocabulary)}
+    _check(predictions)
+    classes = {gloss: index + 1 for index, gloss in enumerate(predictions.vocabulary)}
     tensors: dict[str, npt.NDArray[np.generic]] = {}
-    for index, member in enumerate(heldout.members):
+    for index, member in enumerate(predictions.members):
         tensors[f"{index}.labels"] = member.labels.astype(np.int32)
         tensors[f"{index}.scores"] = np.ascontiguousarray(member.scores, np.float32)
         tensors[f"{index}.frames"] = member.frames.astype(np.int32)
         tensors[f"{index}.blank_ratio"] = member.blank_ratio.astype(np.float32)
         for name, hypotheses in (("continuous", member.continuous), ("greedy", member.greedy)):
-            tensors[f"{index}.{name}"] = np.array([classes[gloss] for one in hypotheses for gloss in one], np.int32)
-            tensors[f"{index}.{name}.lengths"] = np.array([len(one) for one in hypotheses], np.int32)
-    record = json.dumps(header.model_dump(by_alias=True), sort_keys=True, separators=(",", ":"))
+            found = [classes[gloss] for hypothesis in hypotheses for gloss in hypothesis]
+            tensors[f"{index}.{name}"] = np.array(found, np.int32)
+            tensors[f"{index}.{name}.lengths"] = np.array([len(hypothesis) for hypothesis in hypotheses], np.int32)
+    header = _Header.model_validate(predictions).model_dump(by_alias=True)
+    record = json.dumps(header, sort_keys=True, separators=(",", ":"))
     return save_safetensors(tensors, {_METADATA_KEY: record})
 
 
 def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOutPredictions:
-    """Decode and check.
+    """Decode and check the predictions of a run.
 
     Args:
-        data: what `dump_predictions` made.
-        name: what to call the input in an error.
+        data: the bytes that `dump_predictions` made.
+        name: the name of the input in an error.
 
     Raises:
-        DataLoss: the bytes are not that.
+        DataLoss: the bytes are something else.
     """
     try:
         length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
         head = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
         header = _Header.model_validate_json(head["__metadata__"][_METADATA_KEY])
         tensors = load_safetensors(data)
-        heldout = HeldOutPredictions(
+        predictions = HeldOutPredictions(
             **header.model_dump(exclude={"schema_version", "members"}),
             members=tuple(
                 MemberPredictions(
@@ -225,7 +200,7 @@ def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOut
                 for index, member in enumerate(header.members)
             ),
         )
-        _check(heldout)
+        _check(predictions)
     except ValidationError as error:
         fault = error.errors()[0]
         raise _damaged(name, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
@@ -233,20 +208,20 @@ def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOut
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
     except InvalidInput as error:
         raise _damaged(name, str(error)) from error
-    return heldout
+    return predictions
 
 
-def write_predictions(store: ObjectStore, heldout: HeldOutPredictions) -> None:
-    """Store it with its run; what a finished run left there is replaced, since the same run says the same."""
-    store.put(keys.held_out(heldout.run_id), dump_predictions(heldout))
+def write_predictions(store: ObjectStore, predictions: HeldOutPredictions) -> None:
+    """Store the predictions with their run. They replace older ones: the same run gives the same predictions."""
+    store.put(keys.held_out(predictions.run_id), dump_predictions(predictions))
 
 
 def read_predictions(store: ObjectStore, run_id: str) -> HeldOutPredictions:
-    """What a run left.
+    """Read the predictions that a run has stored.
 
     Raises:
-        NotFound: it left nothing, or there is no such run.
-        DataLoss: what it left is damaged.
+        NotFound: the run has stored none, or there is no such run.
+        DataLoss: what it has stored is damaged.
     """
     key = keys.held_out(run_id)
     try:
@@ -254,7 +229,7 @@ def read_predictions(store: ObjectStore, run_id: str) -> HeldOutPredictions:
     except NotFound:
         raise NotFound(
             f"{store.url}: run {run_id!r} has left no held-out predictions. A run writes them at its end: let "
-            "`signet train` finish it; `signet runs` lists them."
+            "`signet train` finish it; `signet runs` lists the runs."
         ) from None
     return load_predictions(data, f"{store.url}/{key}")
 
@@ -268,18 +243,22 @@ def _hypotheses(tensors: dict[str, npt.NDArray[np.generic]], name: str, vocabula
     return tuple(tuple(glosses[end - length : end]) for end, length in zip(ends, lengths, strict=True))
 
 
-def _check(heldout: HeldOutPredictions) -> None:
-    """Refuse parts that do not fit together, naming the first fault."""
-    glosses = len(heldout.vocabulary)
-    known = set(heldout.vocabulary)
-    if not heldout.members:
-        raise _refused(heldout, "it has no members")
+def _check(predictions: HeldOutPredictions) -> None:
+    """Refuse parts that do not fit together; the error names the first fault."""
+
+    def refused(fault: str) -> InvalidInput:
+        return InvalidInput(f"held-out predictions of run {predictions.run_id!r}: {fault}.")
+
+    glosses = len(predictions.vocabulary)
+    known = set(predictions.vocabulary)
+    if not predictions.members:
+        raise refused("it has no members")
     if not glosses or len(known) != glosses:
-        raise _refused(heldout, "its vocabulary is empty or names a gloss twice")
-    if (heldout.protocol == CROSS_VALIDATION) != (heldout.folds >= 2):
-        raise _refused(heldout, f"{heldout.folds} folds do not go with the protocol {heldout.protocol!r}")
-    held: dict[int, set[str]] = {}
-    for member in heldout.members:
+        raise refused("its vocabulary is empty or names a gloss twice")
+    if (predictions.protocol == CROSS_VALIDATION) != (predictions.folds >= 2):
+        raise refused(f"{predictions.folds} folds do not go with the protocol {predictions.protocol!r}")
+    clips_of_seed: dict[int, set[str]] = {}
+    for member in predictions.members:
         which = f"the member of fold {member.fold} and seed {member.seed}"
         n = len(member.clip_ids)
         shapes = {
@@ -290,25 +269,21 @@ def _check(heldout: HeldOutPredictions) -> None:
             "continuous": ((len(member.continuous),), (n,)),
             "greedy": ((len(member.greedy),), (n,)),
         }
-        for name, (found, due) in shapes.items():
-            if found != due:
-                raise _refused(heldout, f"{which} has {name} of shape {list(found)}; {list(due)} is due")
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                raise refused(f"{which} has {name} of shape {list(shape)} instead of {list(expected)}")
         if not n:
-            raise _refused(heldout, f"{which} holds no clip")
+            raise refused(f"{which} holds no clip")
         if member.labels.min() < 1 or member.labels.max() > glosses:
-            raise _refused(heldout, f"{which} has labels outside 1..{glosses}")
+            raise refused(f"{which} has labels outside 1..{glosses}")
         if not np.isfinite(member.scores).all():
-            raise _refused(heldout, f"{which} has scores that are not finite")
-        if any(gloss not in known for one in (*member.continuous, *member.greedy) for gloss in one):
-            raise _refused(heldout, f"{which} reads glosses that are not in the vocabulary")
-        before = held.setdefault(member.seed, set())
-        if len(set(member.clip_ids)) < n or before & set(member.clip_ids):
-            raise _refused(heldout, f"{which} holds a clip twice, or one that another fold of this seed holds")
-        before.update(member.clip_ids)
-
-
-def _refused(heldout: HeldOutPredictions, fault: str) -> InvalidInput:
-    return InvalidInput(f"held-out predictions of run {heldout.run_id!r}: {fault}.")
+            raise refused(f"{which} has scores that are not finite")
+        if any(gloss not in known for hypothesis in (*member.continuous, *member.greedy) for gloss in hypothesis):
+            raise refused(f"{which} has hypotheses with glosses that are not in the vocabulary")
+        seen = clips_of_seed.setdefault(member.seed, set())
+        if len(set(member.clip_ids)) < n or seen & set(member.clip_ids):
+            raise refused(f"{which} holds a clip twice, or one that another fold of this seed holds")
+        seen.update(member.clip_ids)
 
 
 def _damaged(name: str, fault: str) -> DataLoss:

@@ -1,4 +1,4 @@
-"""Published models: immutable versions, and aliases that move between them with their history kept."""
+"""Published models: immutable versions, and aliases that move between versions and record their history."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ SCHEMA = "signet.model/1"
 CARD = "model.json"
 LATEST = "latest"
 
-# A writer that loses this often against others has found a fault, not a crowd.
+# So many lost races in a row are a fault of the store: there are never so many writers.
 _ALIAS_ATTEMPTS = 10
 
 
 class Metrics(BaseModel):
-    """What a model reached on its val split when it was published, counted by the trainer."""
+    """The results of a model on its val split when it was published, counted by the trainer."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +31,7 @@ class Metrics(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """model.json: everything that a server or a reader must know of a version."""
+    """model.json: all that a server or a reader must know about a version."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,10 +45,10 @@ class ModelCard(BaseModel):
     # Class c is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
     frame_rate: float
-    # How its clips were smoothed; those of cards from before there was that, not at all.
+    # `signet.landmarks.SMOOTHING_SECONDS` of its clips. Older cards lack it: their clips were not smoothed.
     smoothing_seconds: float = 0.0
-    # How the model is decoded; part of it, so that every reader decodes alike. The blank's penalty holds for isolated
-    # signs too. Cards from before there was a beam search are read as if they had its defaults.
+    # How the model is decoded; on the card, so that all readers decode alike. The blank penalty applies to isolated
+    # signs too. Cards that are older than the beam search get its defaults.
     blank_penalty: float = Field(allow_inf_nan=False)
     insertion_penalty: float = Field(0.0, allow_inf_nan=False)
     repetition_penalty: float = Field(0.0, allow_inf_nan=False)
@@ -57,28 +57,29 @@ class ModelCard(BaseModel):
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
-    # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if none was.
+    # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if there was
+    # no choice.
     selected_on: str = ""
-    # Largest difference of ONNX's and torch's probabilities on real clips at export.
+    # Largest difference between the probabilities of ONNX and torch on real clips at export.
     onnx_difference: float
-    # sha256 of the other files of this version, by name.
+    # sha256 of the other files of this version, by file name.
     files: dict[str, str]
 
     @property
     def sampling_difference(self) -> str:
-        """How clips were sampled otherwise for it than they are here; "" if they were not."""
+        """How the sampling of its clips differs from today's, in words; "" if it does not."""
         return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
 
     @property
     def decoder(self) -> ContinuousDecoder:
-        """The model's one decoder of continuous signing."""
+        """The model's decoder of continuous signing."""
         return ContinuousDecoder(
             self.beam_width, self.blank_penalty, self.insertion_penalty, self.repetition_penalty, self.undoubted
         )
 
 
 class AliasMove(BaseModel):
-    """One entry of an alias's history."""
+    """One entry in the history of an alias."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -96,18 +97,18 @@ class Alias(BaseModel):
 
 
 def new_version(run_id: str, content: bytes) -> str:
-    """A version that sorts by time: UTC time and the hash of what it holds and of the run that made it.
+    """A new version: the UTC time, by which versions sort, and a hash of the run's id and the content.
 
-    Two runs may publish the very same weights in the same second: their versions differ all the same.
+    Two runs may publish the same weights in the same second; the run's id makes their versions differ.
     """
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(run_id.encode() + content).hexdigest()[:8]}"
 
 
 def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias: str = LATEST) -> None:
-    """Store a version, its card last, and move an alias to it.
+    """Store a version, with its card last, and move an alias to it.
 
     Raises:
-        AlreadyExists: the version is taken.
+        AlreadyExists: the version exists already.
     """
     for name, data in files.items():
         store.create(keys.model(card.name, card.version, name), data)
@@ -116,11 +117,11 @@ def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias:
 
 
 def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
-    """Let an alias name another version, by compare-and-swap.
+    """Move an alias to another version, by compare-and-swap.
 
     Raises:
         NotFound: there is no such version.
-        Conflict: others moved it at every attempt.
+        Conflict: another writer moved the alias at each attempt.
     """
     read_card(store, name, version)
     key = keys.alias(name, alias)
@@ -129,9 +130,9 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
         try:
             data, etag = store.get_versioned(key)
         except NotFound:
-            fresh = Alias(version=version, history=(move,))
+            created = Alias(version=version, history=(move,))
             try:
-                return store.create(key, fresh.model_dump_json(indent=1).encode())
+                return store.create(key, created.model_dump_json(indent=1).encode())
             except AlreadyExists:
                 continue
         moved = Alias(version=version, history=(*_parse_alias(data, key).history, move))
@@ -139,14 +140,14 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
             return store.replace(key, moved.model_dump_json(indent=1).encode(), etag)
         except Conflict:
             continue
-    raise Conflict(f"{key}: others moved it {_ALIAS_ATTEMPTS} times while we tried. Try again.")
+    raise Conflict(f"{key}: other writers moved this alias {_ALIAS_ATTEMPTS} times meanwhile. Try again.")
 
 
 def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
     """The version that a version or an alias names.
 
     Raises:
-        NotFound: there is neither.
+        NotFound: there is no such version and no such alias.
     """
     try:
         key = keys.alias(name, version_or_alias)
@@ -156,13 +157,13 @@ def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
     if store.stat(keys.model(name, version_or_alias, CARD)):
         return version_or_alias
     raise NotFound(
-        f"{store.url}: model {name!r} has no version or alias {version_or_alias!r}. `signet models` lists what there "
-        "is; `signet train` publishes one."
+        f"{store.url}: model {name!r} has no version or alias {version_or_alias!r}. `signet models` lists "
+        "them; `signet train` publishes one."
     )
 
 
 def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
-    """A version's card.
+    """Read the card of a version.
 
     Raises:
         NotFound: there is no such version.
@@ -178,7 +179,7 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
 
 
 def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
-    """One of a version's files, checked against its card.
+    """Read one file of a version, and check it against the card.
 
     Raises:
         NotFound: the card names no such file.
@@ -192,12 +193,12 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
     except NotFound:
         raise DataLoss(f"{store.url}/{key} is gone. Publish the model again.") from None
     if hashlib.sha256(data).hexdigest() != card.files[file]:
-        raise DataLoss(f"{store.url}/{key} is damaged: its sha256 is not the card's. Publish the model again.")
+        raise DataLoss(f"{store.url}/{key} is damaged: its sha256 differs from the card's. Publish the model again.")
     return data
 
 
 def versions(store: ObjectStore, name: str) -> list[str]:
-    """All complete versions of a model, oldest first."""
+    """All complete versions of a model, the oldest first."""
     prefix = keys.models(name)
     names = (info.key.removeprefix(prefix) for info in store.list(prefix))
     return [name.removesuffix(f"/{CARD}") for name in names if name.endswith(f"/{CARD}")]

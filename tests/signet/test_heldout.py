@@ -124,7 +124,9 @@ def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
 @pytest.mark.parametrize("version", ["2-beam-search", "3-smoothed"])
 def test_predictions_of_an_older_version_are_read(version: str) -> None:
     """Stores that older versions wrote."""
-    found = heldout.read_predictions(DirectoryStore(Path(__file__).parent / "golden" / version), "20260101-run")
+    store = DirectoryStore(Path(__file__).parent / "golden" / version)
+    found = heldout.read_predictions(store, "20260101-run")
+    assert heldout.dump_predictions(found) == store.get(keys.held_out("20260101-run")), "and are written as before"
     assert (found.run_id, found.model_name, found.dataset_name) == ("20260101-run", "signet", "wlasl")
     assert (found.protocol, found.folds, found.seeds, found.parameters) == ("cross-validation", 2, (1, 2), 54321)
     assert found.config == {"lr": 0.008, "warm_start": None, "without": "", "publish": True}
