@@ -1,8 +1,8 @@
-"""Signer-grouped cross-validation: every clip is held out once, from a model that never saw its signer.
+"""Signer-grouped cross-validation: each clip is held out once, from a model that was trained without its signer.
 
-WLASL's official split is not signer-independent, and its val split is small. Folds that keep a signer together say how
-a model does with people whom it has not seen, and every clip counts. Twins, the same recording stored twice, stay
-together too, whatever signer the archive names for each.
+WLASL's official split is not signer-independent, and its val split is small. Folds that keep each signer together
+measure how a model does with signers that it has not seen, and every clip counts. Duplicates (clips of one recording)
+stay together too, even if the archive names different signers for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,32 +10,36 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from signet.datasets.groups import merge_groups
 from signet.datasets.snapshot import DatasetClip
 from signet.errors import InvalidInput
 
-# A gloss with all its clips in one fold cannot be recognised there, whatever the model: to avoid one is worth any
-# imbalance of the other kinds that real folds show.
+# If all clips of a gloss are in one fold, no model can recognise it there. Avoiding this is worth more than any
+# imbalance that real folds show.
 _LOST_WEIGHT = 1e6
-# Squared clips of imbalance between whole folds, against those within each gloss.
+# The weight of squared imbalance between the sizes of folds, relative to that within each gloss.
 _SIZE_WEIGHT = 1.0
 
 _MAX_PASSES = 50
+# Changes of the cost that are smaller than this are rounding errors.
+_MIN_GAIN = 1e-9
 
 
 def signer_folds(
     clips: Sequence[DatasetClip], folds: int, together: Iterable[Sequence[str]] = ()
 ) -> tuple[frozenset[str], ...]:
-    """Divide clips into folds that no signer and no group of twins stands astride.
+    """Divide clips into folds, so that no signer and no group of duplicates is in two folds.
 
-    Bundles (all clips of a signer, joined with those of another if twins connect the two) are dealt largest first, each
-    to the fold where it disturbs least, and then moved and exchanged as long as that helps. What is minimised is, in
-    this order: glosses with all their clips in one fold; then the sum over folds f of (n_f - n/F)^2 plus that over
-    glosses g of (n_fg - n_g/F)^2. The same clips give the same folds, in whatever order they come.
+    A bundle is all clips of a signer, joined with those of other signers if duplicates connect them. Bundles are
+    dealt to folds, the largest first, each to the fold where it costs least. Then single bundles are moved, and pairs
+    exchanged, as long as this lowers the cost. The cost counts first the glosses with all their clips in one fold,
+    then the sum over folds f of (n_f - n/F)^2 plus the sum over folds and glosses g of (n_fg - n_g/F)^2. The same
+    clips give the same folds, in any order.
 
     Args:
-        clips: the clips, usually those of train and val. One whose signer is not known ("") is a bundle of its own.
-        folds: how many, F; at least 2.
-        together: groups of ids of clips that must not be parted; ids that are not among `clips` are passed over.
+        clips: the clips, usually those of train and val. A clip of an unknown signer ("") is a bundle of its own.
+        folds: the number of folds, F; at least 2.
+        together: groups of ids of clips that must be in one fold; ids that are not among `clips` are ignored.
 
     Returns:
         For each fold, the ids of the clips that are held out in it; each id is in exactly one.
@@ -48,54 +52,43 @@ def signer_folds(
     bundles = _bundles(clips, together)
     if len(bundles) < folds:
         raise InvalidInput(
-            f"{folds} folds of {len(clips)} clips: they have only {len(bundles)} signers (twins count their signers "
-            "as one), and every fold needs one of its own. Take fewer folds, or more clips."
+            f"{folds} folds of {len(clips)} clips: they have only {len(bundles)} signers (signers with duplicates in "
+            "common count as one), and each fold needs its own. Take fewer folds, or more clips."
         )
     glosses = {gloss: index for index, gloss in enumerate(sorted({clip.gloss for clip in clips}))}
     counts = np.zeros((len(bundles), len(glosses)))
     for row, bundle in zip(counts, bundles, strict=True):
         for clip in bundle:
             row[glosses[clip.gloss]] += 1
-    place = _Deal(counts, folds).settle()
-    return tuple(
-        frozenset(clip.clip_id for bundle, fold in zip(bundles, place, strict=True) if fold == one for clip in bundle)
-        for one in range(folds)
-    )
+    fold_of_bundle = _Assignment(counts, folds).optimise()
+    held_out: list[set[str]] = [set() for _ in range(folds)]
+    for bundle, fold in zip(bundles, fold_of_bundle, strict=True):
+        held_out[fold].update(clip.clip_id for clip in bundle)
+    return tuple(map(frozenset, held_out))
 
 
 def untrained(clips: Sequence[DatasetClip], held_out: frozenset[str]) -> tuple[str, ...]:
-    """The glosses, sorted, all of whose clips are held out: a model of this fold has none to learn them from."""
+    """The glosses, sorted, all of whose clips are held out: a model of this fold cannot learn them."""
     trained = {clip.gloss for clip in clips if clip.clip_id not in held_out}
     return tuple(sorted({clip.gloss for clip in clips} - trained))
 
 
 def _bundles(clips: Sequence[DatasetClip], together: Iterable[Sequence[str]]) -> list[list[DatasetClip]]:
-    """Clips that must stay together, the largest bundle first, by union-find."""
-    parent = {clip.clip_id: clip.clip_id for clip in clips}
-
-    def root(clip_id: str) -> str:
-        while parent[clip_id] != clip_id:
-            parent[clip_id] = parent[parent[clip_id]]
-            clip_id = parent[clip_id]
-        return clip_id
-
+    """The groups of clips that must be in one fold, the largest first."""
+    by_id = {clip.clip_id: clip for clip in clips}
     by_signer: dict[str, list[str]] = {}
     for clip in clips:
         if clip.signer:
             by_signer.setdefault(clip.signer, []).append(clip.clip_id)
-    for group in [*by_signer.values(), *together]:
-        present = [clip_id for clip_id in group if clip_id in parent]
-        for clip_id in present[1:]:
-            parent[root(clip_id)] = root(present[0])
-
-    gathered: dict[str, list[DatasetClip]] = {}
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
-        gathered.setdefault(root(clip.clip_id), []).append(clip)
-    return sorted(gathered.values(), key=lambda bundle: (-len(bundle), bundle[0].clip_id))
+    present = ([clip_id for clip_id in group if clip_id in by_id] for group in together)
+    merged = merge_groups([*by_signer.values(), *present])
+    single = by_id.keys() - {clip_id for group in merged for clip_id in group}
+    bundles = [[by_id[clip_id] for clip_id in group] for group in [*merged, *([clip_id] for clip_id in single)]]
+    return sorted(bundles, key=lambda bundle: (-len(bundle), bundle[0].clip_id))
 
 
-class _Deal:
-    """Bundles on folds, and what is wrong with that.
+class _Assignment:
+    """Bundles on folds, and the cost of this assignment.
 
     Args:
         counts: [bundles, glosses], clips of each gloss in each bundle, the largest bundle first.
@@ -105,10 +98,11 @@ class _Deal:
     def __init__(self, counts: npt.NDArray[np.float64], folds: int) -> None:
         self._counts = counts
         self._totals = counts.sum(axis=0)
+        # Clips of each gloss in each fold.
         self._held = np.zeros((folds, counts.shape[1]))
         self._folds = folds
 
-    def settle(self) -> list[int]:
+    def optimise(self) -> list[int]:
         """The fold of each bundle."""
         place: list[int] = []
         for row, bundle in enumerate(self._counts):
@@ -123,7 +117,7 @@ class _Deal:
         return place
 
     def _cost(self, held: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Each fold's cost: [folds] of counts [folds, glosses]."""
+        """The cost of each fold: [folds] of counts [folds, glosses]."""
         size = (held.sum(axis=-1) - self._totals.sum() / self._folds) ** 2
         gloss = ((held - self._totals / self._folds) ** 2).sum(axis=-1)
         lost = (held == self._totals).sum(axis=-1)
@@ -134,39 +128,38 @@ class _Deal:
         return float(after - before)
 
     def _move(self, place: list[int]) -> bool:
-        """Move single bundles to better folds; True if one was."""
+        """Move single bundles to better folds; True if at least one was moved."""
         moved = False
         for row, bundle in enumerate(self._counts):
-            here = place[row]
-            if place.count(here) == 1:
-                continue  # the last of its fold: no fold may be empty
-            leaving = self._change(here, -bundle)
-            there = min(
-                (fold for fold in range(self._folds) if fold != here), key=lambda fold: self._change(fold, bundle)
-            )
-            if leaving + self._change(there, bundle) < -1e-9:
-                self._held[here] -= bundle
-                self._held[there] += bundle
-                place[row] = there
+            source = place[row]
+            if place.count(source) == 1:
+                continue  # no fold may become empty
+            leaving = self._change(source, -bundle)
+            others = (fold for fold in range(self._folds) if fold != source)
+            target = min(others, key=lambda fold: self._change(fold, bundle))
+            if leaving + self._change(target, bundle) < -_MIN_GAIN:
+                self._held[source] -= bundle
+                self._held[target] += bundle
+                place[row] = target
                 moved = True
         return moved
 
     def _exchange(self, place: list[int]) -> bool:
-        """Exchange pairs of bundles between folds; True if one was."""
+        """Exchange pairs of bundles between folds; True if at least one pair was exchanged."""
         exchanged = False
         for row in range(len(place)):
             others = np.array([other for other in range(row + 1, len(place)) if place[other] != place[row]], int)
             if not len(others):
                 continue
-            theirs = np.array(place)[others]
+            their_folds = np.array(place)[others]
             coming = self._counts[others] - self._counts[row]
             base = self._cost(self._held)
             change = self._cost(self._held[place[row]] + coming) - base[place[row]]
-            change += self._cost(self._held[theirs] - coming) - base[theirs]
+            change += self._cost(self._held[their_folds] - coming) - base[their_folds]
             best = int(change.argmin())
-            if change[best] < -1e-9:
+            if change[best] < -_MIN_GAIN:
                 self._held[place[row]] += coming[best]
-                self._held[theirs[best]] -= coming[best]
+                self._held[their_folds[best]] -= coming[best]
                 other = int(others[best])
                 place[row], place[other] = place[other], place[row]
                 exchanged = True

@@ -115,6 +115,63 @@ def test_clips_too_short_to_tell_are_left_alone_unless_they_are_equal() -> None:
     assert found(short) == []
 
 
+@pytest.mark.parametrize(("start", "pairs"), [(1.1, [(0, 1)]), (1.5, [])])
+def test_clips_of_a_recording_are_duplicates_from_six_tenths_in_common_on(
+    start: float, pairs: list[tuple[int, int]]
+) -> None:
+    """Of 30 frames each, 19 or 15 show the same moments."""
+    assert found(Recording(0).film(), Recording(0).film(start=start, noise=0.001)) == pairs
+
+
+@pytest.mark.parametrize(("frames", "pairs"), [(7, []), (9, [(0, 1)])])
+def test_clips_of_a_recording_are_duplicates_from_eight_common_frames_on(
+    frames: int, pairs: list[tuple[int, int]]
+) -> None:
+    assert found(Recording(0).film(frames=frames), Recording(0).film(frames=frames, noise=0.001)) == pairs
+
+
+def test_a_recording_of_hands_held_still_is_met_although_it_does_not_move() -> None:
+    still = Recording(1, size=0.001)
+    assert found(still.film(), still.film(noise=0.0005), Recording(2, size=0.001).film()) == [(0, 1)]
+
+
+def _with_wrong_left_hand(frames: int) -> Frames:
+    """In the first so many frames the left hand is elsewhere; in the others it is lost."""
+    clip = Recording(0).film(noise=0.002)
+    clip[:frames, LEFT_HAND, :2] += 0.1
+    clip[frames:, LEFT_HAND] = np.nan
+    return clip
+
+
+def _with_right_hand_of(other: Recording) -> Frames:
+    clip = Recording(0).film(noise=0.002)
+    shape = other.film()[:, RIGHT_HAND] - other.film()[:, RIGHT_HAND][:, :1]
+    clip[:, RIGHT_HAND] = clip[:, RIGHT_HAND][:, :1] + shape
+    return clip
+
+
+@pytest.mark.parametrize(
+    ("other", "shift", "distance", "best_shift", "reliable"),
+    [
+        pytest.param(Recording(0).film(noise=0.002), 0, 0.0076164507, 0.0, True, id="encoded again"),
+        pytest.param(Recording(0).film(start=0.37, noise=0.002), -4, 0.016802016, -3.75, True, id="between two frames"),
+        pytest.param(_with_wrong_left_hand(12), 0, 0.160519040, 0.0, True, id="a wrong hand in 12 frames"),
+        pytest.param(_with_wrong_left_hand(2), 0, 0.021575245, 0.0, True, id="a wrong hand in 2 frames"),
+        pytest.param(_with_right_hand_of(Recording(3)), 0, 0.14571774, 0.0, True, id="another shape of one hand"),
+        pytest.param(Recording(0).film(speed=1.05), 0, 0.18199687, 0.0, True, id="another take"),
+        pytest.param(Recording(0).film(noise=0.002, with_body=False), 0, 0.0070986930, 0.0, False, id="no body"),
+    ],
+)
+def test_distances_and_shifts_are_those_that_the_limits_were_chosen_by(
+    other: Frames, shift: int, distance: float, best_shift: float, reliable: bool
+) -> None:
+    """These numbers were computed when the limits were chosen; another measure would need other limits."""
+    overlay = overlay_clips(Recording(0).film(), other, shift)
+    assert overlay is not None
+    assert overlay.distance == pytest.approx(distance, rel=1e-4)
+    assert (overlay.shift, overlay.reliable) == (best_shift, reliable)
+
+
 def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_twin() -> None:
     clip, twin = Recording(0).film(), Recording(0).film(noise=0.002)
     twin[8:15, LEFT_HAND] = np.nan

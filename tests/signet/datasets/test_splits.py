@@ -1,5 +1,7 @@
-"""Folds: nobody on both sides, everybody held out once, and each gloss still has clips to be learned from."""
+"""Folds: no signer is on both sides, each clip is held out once, and each gloss keeps clips to train on."""
 
+import hashlib
+import json
 import random
 from collections import Counter
 
@@ -26,7 +28,7 @@ def _like_wlasl(clips: int = 195, glosses: int = 20, signers: int = 34) -> list[
     return [_clip(f"{index:05d}", f"gloss{index % glosses}", str(signer)) for index, signer in enumerate(chosen)]
 
 
-def test_every_clip_is_held_out_once_and_every_signer_stands_on_one_side() -> None:
+def test_every_clip_is_held_out_once_and_every_signer_is_on_one_side() -> None:
     clips = _like_wlasl()
     folds = signer_folds(clips, 5)
     assert Counter(clip_id for fold in folds for clip_id in fold) == Counter(clip.clip_id for clip in clips)
@@ -35,7 +37,7 @@ def test_every_clip_is_held_out_once_and_every_signer_stands_on_one_side() -> No
         assert not held & {clip.signer for clip in clips if clip.clip_id not in fold}
 
 
-def test_folds_are_alike_and_leave_each_gloss_something_to_train_on() -> None:
+def test_folds_are_balanced_and_leave_each_gloss_clips_to_train_on() -> None:
     clips = _like_wlasl()
     folds = signer_folds(clips, 5)
     # The most productive signer alone has more than a fifth of all clips.
@@ -47,7 +49,30 @@ def test_folds_are_alike_and_leave_each_gloss_something_to_train_on() -> None:
         assert max(by_gloss.values()) <= 6, "of 9 or 10 clips of each gloss"
 
 
-def test_twins_of_two_signers_keep_both_together() -> None:
+@pytest.mark.parametrize(
+    ("clips", "folds", "together", "digest"),
+    [
+        (_like_wlasl(), 5, [], "e48935dc3b29ccfc"),
+        (_like_wlasl(), 4, [("00000", "00001", "x"), ("00005", "00001")], "ccad957f45351f90"),
+        (_like_wlasl(60, 30, 25), 3, [], "bdcbdc3991e36af1"),
+    ],
+)
+def test_the_folds_are_those_of_older_versions(
+    clips: list[DatasetClip], folds: int, together: list[tuple[str, ...]], digest: str
+) -> None:
+    """The figures of cross-validation stay comparable, and a run that was interrupted keeps its folds."""
+    found = json.dumps([sorted(fold) for fold in signer_folds(clips, folds, together)])
+    assert hashlib.sha256(found.encode()).hexdigest()[:16] == digest
+
+
+def test_no_fold_holds_all_clips_of_a_gloss_if_folds_of_less_equal_size_avoid_it() -> None:
+    glosses, signers = "acaaaacbab", "yyuwxwzxwy"
+    labels = enumerate(zip(glosses, signers, strict=True))
+    clips = [_clip(f"{index}", gloss, signer) for index, (gloss, signer) in labels]
+    assert [untrained(clips, fold) for fold in signer_folds(clips, 2)] == [(), ()]
+
+
+def test_duplicates_of_two_signers_keep_both_together() -> None:
     clips = _like_wlasl()
     first = {signer: next(clip.clip_id for clip in clips if clip.signer == signer) for signer in ("0", "1", "2")}
     together = [(first["0"], first["1"], "not-among-them"), (first["2"], first["1"])]
@@ -56,7 +81,7 @@ def test_twins_of_two_signers_keep_both_together() -> None:
         assert held in (set(), {"0", "1", "2"})
 
 
-def test_twins_of_nobody_stay_together_and_other_clips_of_nobody_go_where_they_like() -> None:
+def test_duplicates_without_a_signer_stay_together_and_other_clips_without_one_are_free() -> None:
     clips = [_clip(f"{index}", "book", "") for index in range(10)]
     folds = signer_folds(clips, 5, [("3", "7")])
     assert sorted(map(len, folds)) == [2, 2, 2, 2, 2]
@@ -70,7 +95,7 @@ def test_a_gloss_that_cannot_be_trained_in_a_fold_is_named() -> None:
 
 
 @pytest.mark.parametrize(("folds", "says"), [(1, "at least 2"), (4, "only 3 signers")])
-def test_folds_that_cannot_be_are_refused(folds: int, says: str) -> None:
+def test_impossible_folds_are_refused(folds: int, says: str) -> None:
     clips = [_clip("1", "book", "a"), _clip("2", "book", "b"), _clip("3", "chair", "c"), _clip("4", "book", "c")]
     with pytest.raises(InvalidInput, match=says):
         signer_folds(clips, folds)
@@ -82,7 +107,7 @@ def test_folds_that_cannot_be_are_refused(folds: int, says: str) -> None:
     folds=st.integers(2, 5),
     order=st.randoms(),
 )
-def test_the_same_clips_give_the_same_folds_in_whatever_order(
+def test_the_same_clips_give_the_same_folds_in_any_order(
     labels: list[tuple[str, str]], folds: int, order: random.Random
 ) -> None:
     clips = [_clip(f"{index:02d}", gloss, signer) for index, (gloss, signer) in enumerate(labels)]
@@ -96,7 +121,7 @@ def test_the_same_clips_give_the_same_folds_in_whatever_order(
     assert sum(map(len, made)) == len(clips)
 
 
-def test_all_of_wlasl_is_dealt_in_seconds() -> None:
+def test_all_of_wlasl_is_divided_in_seconds() -> None:
     clips = _like_wlasl(18_000, 2_000, 118)
     folds = signer_folds(clips, 5)
     assert sum(map(len, folds)) == 18_000
