@@ -1,7 +1,4 @@
-"""How far a run is, and which process it is of: its progress.json.
-
-Whoever continues a run needs it, and so does whoever only looks on: `services.trainer.runs.checkpoints` writes it.
-"""
+"""progress.json: how far each member of a run is, and which process trains the run."""
 
 import os
 import secrets
@@ -9,7 +6,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from signet.errors import DataLoss, NotFound
 from signet.store import ObjectStore, keys
@@ -17,25 +14,21 @@ from signet.store import ObjectStore, keys
 SCHEMA = "signet.run/1"
 PROGRESS = "progress.json"
 
-# The number of no process: whoever had the run let go of it.
-_NOBODY = 0
+# The pid of a run that was released by its process.
+_NO_PROCESS = 0
 
-# A process on another machine that has written nothing for so long is taken for dead.
+# A process on another machine that has written nothing for this long is taken for dead.
 _SILENCE_SECONDS = 120.0
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class RunOwner(_Model):
-    """The process that a run is trained by.
+class RunOwner(BaseModel, frozen=True):
+    """The process that trains a run.
 
     Attributes:
-        token: a name that nobody else has.
-        host: the machine or container.
-        pid: its number there.
-        began: when it was started, as `_began` says it; "" where the system does not.
+        token: a random name, different for every process and run.
+        host: the name of the machine or container.
+        pid: the number of the process there.
+        began: the start time of the process, as `_process_start` gives it; "" where it is not known.
     """
 
     token: str
@@ -45,18 +38,18 @@ class RunOwner(_Model):
 
     @classmethod
     def this_process(cls) -> "RunOwner":
-        """A name that no other run and no other process has."""
+        """This process, with a new token."""
         pid = os.getpid()
-        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=pid, began=_began(pid))
+        return cls(token=secrets.token_hex(8), host=socket.gethostname(), pid=pid, began=_process_start(pid))
 
-    def gone(self) -> "RunOwner":
-        """The same one, now that it has let go of the run."""
-        return self.model_copy(update={"pid": _NOBODY})
+    def released(self) -> "RunOwner":
+        """The same owner after it has released the run."""
+        return self.model_copy(update={"pid": _NO_PROCESS})
 
     def is_running(self) -> bool | None:
-        """Whether that process is there; None if it would be on another machine."""
-        if self.pid in {_NOBODY, os.getpid()}:
-            # A container that is restarted keeps its name, and its first process the number.
+        """Whether the process still runs; None if that cannot be known, because it is on another machine."""
+        # A container that is restarted keeps its host name, and its first process keeps its pid: that is not the owner.
+        if self.pid in {_NO_PROCESS, os.getpid()}:
             return False
         if self.host != socket.gethostname():
             return None
@@ -65,36 +58,55 @@ class RunOwner(_Model):
         except ProcessLookupError:
             return False
         except PermissionError:
-            pass  # somebody else's, but there
-        # In a container that is restarted, a process or a thread of another soon has the number.
-        return not self.began or _began(self.pid) == self.began
+            pass  # the process of another user
+        # A pid is reused, soon in a restarted container. The start time tells the processes apart.
+        return not self.began or _process_start(self.pid) == self.began
 
 
-def _began(pid: int) -> str:
-    """When this process was started, in clock ticks since the machine was: field 22 of proc(5)'s stat; "" elsewhere."""
+def _process_start(pid: int) -> str:
+    """The start time in clock ticks since boot: field 22 of proc(5)'s stat; "" without a readable /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return ""
 
 
-class MemberProgress(_Model):
-    """How far one member is."""
+class MemberProgress(BaseModel, frozen=True):
+    """How far one member is.
+
+    Attributes:
+        fold: of the member.
+        seed: of the member.
+        epochs: trained epochs that are contained in `file`.
+        file: the name of the file to continue from; for a member that is done, of its weights; "" before the first.
+        sha256: of that file.
+        done: whether the member is trained to its end.
+        selected_on: the split on which the weights of a member that is done were selected; "" if on none.
+    """
 
     fold: int
     seed: int
-    # Trained so far, and known to `state`.
     epochs: int = 0
-    # Name of the file to go on from, and its sha256; once the member is trained, that of its weights.
     file: str = ""
     sha256: str = ""
     done: bool = False
-    # The split that had a say in which weights those are; empty if none had.
     selected_on: str = ""
 
 
-class RunProgress(_Model):
-    """progress.json."""
+class RunProgress(BaseModel, frozen=True):
+    """The content of progress.json.
+
+    Attributes:
+        schema_version: the version of this format.
+        dataset_name: of the run's snapshot.
+        dataset_version: of the run's snapshot.
+        corpus_version: the version of the corpus; "" if it is not known.
+        owner: the process that trains the run.
+        updated: time of the last write, ISO 8601 in UTC.
+        seconds: spent on the run so far, by all processes together.
+        failure: why the run cannot be resumed as it is; "" if it can.
+        members: all members, in the order of the plan.
+    """
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     dataset_name: str
@@ -102,24 +114,22 @@ class RunProgress(_Model):
     corpus_version: str
     owner: RunOwner
     updated: str
-    # Spent on it so far, by all processes together.
     seconds: float
-    # Why it cannot go on as it is; empty if it can.
     failure: str = ""
     members: tuple[MemberProgress, ...]
 
     @property
     def epochs(self) -> int:
-        """Epochs of all members that need not be trained again."""
+        """Saved epochs of all members together."""
         return sum(member.epochs for member in self.members)
 
     @property
     def done(self) -> int:
-        """Members that are trained."""
+        """The number of members that are trained to their end."""
         return sum(member.done for member in self.members)
 
     def is_live(self) -> bool:
-        """Whether a process seems to be training it now."""
+        """Whether a process seems to train the run now."""
         running = self.owner.is_running()
         if running is not None:
             return running
@@ -128,10 +138,10 @@ class RunProgress(_Model):
 
 
 def load_progress(store: ObjectStore, run_id: str) -> RunProgress | None:
-    """How far a run is; None if it has not come to choose its clips.
+    """The progress of a run; None before the run has chosen its clips.
 
     Raises:
-        DataLoss: it cannot be read.
+        DataLoss: progress.json cannot be read.
     """
     key = keys.run(run_id, PROGRESS)
     try:
@@ -140,13 +150,13 @@ def load_progress(store: ObjectStore, run_id: str) -> RunProgress | None:
         return None
     except ValidationError as error:
         raise DataLoss(
-            f"{store.url}/{key}: not a run's progress ({error.error_count()} faults). Delete it, and the run begins "
-            "from its first epoch."
+            f"{store.url}/{key}: this is not the progress of a run ({error.error_count()} faults). Delete it, and the "
+            "run begins from its first epoch."
         ) from error
 
 
 def resume_hint(run_id: str, progress: RunProgress | None) -> str:
-    """What is kept of a run that did not come to its end, and how it goes on: a sentence for people."""
+    """A sentence for people: how to resume an unfinished run, and what of it is saved."""
     command = f"`signet train --resume {run_id}`"
     if progress is None or not progress.epochs:
         return f"{command} begins it again."
@@ -154,5 +164,5 @@ def resume_hint(run_id: str, progress: RunProgress | None) -> str:
         return f"{command} goes on after epoch {progress.epochs}."
     return (
         f"{command} goes on: {progress.done} of {len(progress.members)} members are trained, and "
-        f"{progress.epochs} epochs in all are kept."
+        f"{progress.epochs} epochs in all are saved."
     )

@@ -153,7 +153,7 @@ class _Run:
             self._checkpoints.release()
             raise
         except SignetError as error:
-            self._checkpoints.record_failure(error)
+            self._checkpoints.release(failure=str(error))
             raise
         except BaseException:
             self._checkpoints.release()
@@ -182,7 +182,7 @@ class _Run:
             dataset_name=manifest.name,
             dataset_version=manifest.version,
             corpus_version=self._corpus_version,
-            given_up=self._callbacks.should_abandon,
+            should_abandon=self._callbacks.should_abandon,
         )
 
     def _started(self) -> RunStarted:
@@ -238,7 +238,7 @@ class _Run:
                 self._device,
                 self._checkpoints.load_state,
                 self._callbacks,
-                state_seconds=checkpoint.LEAST_SECONDS * at_a_time,
+                state_seconds=checkpoint.MIN_STATE_SECONDS * at_a_time,
                 begin=self._begin,
             )
         return self._one_after_the_other(members)

@@ -1,4 +1,4 @@
-"""Writes to a store that may be away: what can wait is left for later, what took a whole training is insisted on."""
+"""Writes to a store that may be unavailable for a while."""
 
 import logging
 import time
@@ -8,64 +8,64 @@ from signet.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
-# How long a run whose training is over waits for a store that is away before it gives up.
-_PATIENCE_SECONDS = 600.0
-_PAUSE_SECONDS = 1.0
+# How long the result of a finished training waits for an unavailable store.
+_GIVE_UP_SECONDS = 600.0
+_RETRY_SECONDS = 1.0
 
 
 class StoreRetry:
-    """What a run does while its store is away.
+    """The writes of one run: those that can wait until the next time, and those that must not be lost.
 
     Args:
-        run_id: its name, for the log.
-        given_up: whether nobody waits for the run any more.
+        run_id: the run's name, for the log.
+        should_abandon: whether the run was abandoned; it waits for the store no longer then.
     """
 
-    def __init__(self, run_id: str, given_up: Callable[[], bool]) -> None:
+    def __init__(self, run_id: str, should_abandon: Callable[[], bool]) -> None:
         self._run_id = run_id
-        self._given_up = given_up
-        self._failed_writes = 0
+        self._should_abandon = should_abandon
+        self._last_failed = False
 
-    def try_write(self, what: str, write: Callable[[], None]) -> bool:
-        """Write if the store is there; hours of training are not given up because it is not.
+    def try_write(self, name: str, write: Callable[[], None]) -> bool:
+        """Write once. Training goes on if the store is unavailable.
 
         Args:
-            what: what is written, for the log.
+            name: what is written, for the log.
             write: writes it.
 
         Returns:
-            whether it is written.
+            Whether it was written.
         """
         try:
             write()
         except Unavailable as error:
-            self._failed_writes += 1
-            _log.warning("run %s: its %s cannot be written now. %s", self._run_id, what, error)
+            self._last_failed = True
+            _log.warning("run %s: its %s cannot be written now. %s", self._run_id, name, error)
             return False
-        if self._failed_writes:
-            _log.warning("run %s: the store is back, and its %s is written", self._run_id, what)
-            self._failed_writes = 0
+        if self._last_failed:
+            self._last_failed = False
+            _log.warning("run %s: the store is back, and its %s is written", self._run_id, name)
         return True
 
     def write_until_done(self, write: Callable[[], None], resume_hint: Callable[[], str]) -> None:
-        """Write, and wait for a store that is away.
+        """Write, and try again while the store is unavailable.
 
         Args:
-            write: writes; begun anew at each attempt.
-            resume_hint: says how the run goes on if it is given up.
+            write: writes; it is called again at each attempt.
+            resume_hint: says how the run can be resumed, for the error message.
 
         Raises:
-            Unavailable: the store stays away, or the run was given up; the message says how to go on.
+            Unavailable: the store stays unavailable, or the run was abandoned.
         """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        told = False
+        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        logged = False
         while True:
             try:
                 return write()
             except Unavailable as error:
-                if self._given_up() or time.monotonic() > deadline:
+                if self._should_abandon() or time.monotonic() > deadline:
                     raise Unavailable(f"{error} {resume_hint()}") from error
-                if not told:
-                    _log.warning("run %s: waiting for the store, with all that was trained. %s", self._run_id, error)
-                    told = True
-            time.sleep(_PAUSE_SECONDS)
+                if not logged:
+                    _log.warning("run %s: the training is finished and waits for the store. %s", self._run_id, error)
+                    logged = True
+            time.sleep(_RETRY_SECONDS)

@@ -28,7 +28,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import BeginFold
-from services.trainer.runs.checkpoints import STATE_SHARE
+from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned, Kept, Member, Orders, Place, Step, train
 from services.trainer.runtime import gpu_throttle
@@ -382,4 +382,4 @@ def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, pare
         callbacks.flush()
         parent.send(event)
         if isinstance(event, Kept):
-            next_state = time.monotonic() + max(context.state_seconds, event.seconds / STATE_SHARE)
+            next_state = time.monotonic() + max(context.state_seconds, event.seconds / STATE_TIME_SHARE)

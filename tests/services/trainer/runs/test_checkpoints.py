@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.runs import store_retry as patience
+from services.trainer.runs import store_retry
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_checkpoints, take_over_checkpoints
 from services.trainer.runs.members import Member
 from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
@@ -23,10 +23,16 @@ TWO = (Member(0, 3, (), ()), Member(1, 3, (), ()))
 
 
 def start(
-    store: ObjectStore, members: tuple[Member, ...] = ONE, given_up: Callable[[], bool] = lambda: False
+    store: ObjectStore, members: tuple[Member, ...] = ONE, should_abandon: Callable[[], bool] = lambda: False
 ) -> Checkpoints:
     return create_checkpoints(
-        store, "r", members, dataset_name="wlasl", dataset_version="v1", corpus_version="7", given_up=given_up
+        store,
+        "r",
+        members,
+        dataset_name="wlasl",
+        dataset_version="v1",
+        corpus_version="7",
+        should_abandon=should_abandon,
     )
 
 
@@ -125,7 +131,7 @@ def test_members_keep_apart_and_those_that_are_trained_are_known(object_store: O
     assert again.load_weights((0, 3)) == b"weights"
     assert again.member_progress((0, 3)).selected_on == "val"
     assert again.resume_hint() == (
-        "`signet train --resume r` goes on: 1 of 2 members are trained, and 5 epochs in all are kept."
+        "`signet train --resume r` goes on: 1 of 2 members are trained, and 5 epochs in all are saved."
     )
 
 
@@ -151,7 +157,7 @@ def test_whoever_goes_on_with_a_run_takes_it_and_the_other_process_stops(directo
     first.save_state((0, 3), b"two")
     second = go_on(directory_store)
     train(first, 3, 3)
-    with pytest.raises(TakenOver, match="is continued by process"):
+    with pytest.raises(TakenOver, match="was resumed by process"):
         first.save_state((0, 3), b"three")
     with pytest.raises(TakenOver):
         first.save_weights((0, 3), b"weights", "")
@@ -206,8 +212,8 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(store_retry, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(store_retry, "_GIVE_UP_SECONDS", 0.1)
     kept = start(directory_store)
     train(kept, 1, 2)
     kept.save_state((0, 3), b"two")
@@ -215,7 +221,7 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
     lost_store(True)
     with pytest.raises(Unavailable, match=r"cannot write.*`signet train --resume r` goes on after epoch 2\."):
         kept.save_weights((0, 3), b"weights", "")
-    assert "waiting for the store, with all that was trained" in caplog.text
+    assert "the training is finished and waits for the store" in caplog.text
     lost_store(False)
     kept.save_weights((0, 3), b"weights", "")
     assert go_on(directory_store).load_weights((0, 3)) == b"weights"
