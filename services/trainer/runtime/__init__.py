@@ -1,1 +1,1 @@
-"""What a training computes with: devices, random numbers, precision, memory and GPU temperature."""
+"""What training computes with: device, threads, precision, random numbers, GPU memory and GPU temperature."""

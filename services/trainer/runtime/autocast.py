@@ -1,8 +1,9 @@
-"""In how many bits a model is computed: float32, or bf16 where a GPU has it. The loss is always float32."""
+"""The precision of a model: float32, or bf16 on a GPU that supports it. The loss is always computed in float32."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
@@ -10,32 +11,28 @@ from signet.errors import InvalidSetting
 
 Precision = Literal["auto", "float32", "bf16"]
 
-
-class AutocastFactory(Protocol):
-    """Makes a context in which a model is computed in the precision that was chosen."""
-
-    def __call__(self) -> AbstractContextManager[Any]:
-        """The context."""
+# Makes a context manager; a model is computed within it.
+AutocastFactory = Callable[[], AbstractContextManager[Any]]
 
 
-def select_autocast(name: Precision, device: torch.device) -> AutocastFactory:
-    """How to compute on this device.
+def select_autocast(precision: Precision, device: torch.device) -> AutocastFactory:
+    """The autocast context of this precision on this device.
 
-    bf16 has float32's range, so that no loss has to be scaled; torch's autocast keeps weights, and the log-softmax from
-    which the loss is made, in float32.
+    bf16 has the range of float32, so the loss needs no scaling. torch's autocast keeps the weights and the log-softmax
+    in float32.
 
     Args:
-        name: "auto" is bf16 on a GPU that has it, and float32 elsewhere.
-        device: where.
+        precision: "auto" takes bf16 on a GPU that supports it, otherwise float32.
+        device: where the model is computed.
 
     Raises:
-        InvalidSetting: bf16 is asked for where there is no GPU, or one that has none.
+        InvalidSetting: bf16 is required, and the device does not support it.
     """
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if name == "bf16" and not able:
+    supported = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not supported:
         raise InvalidSetting(
-            f"--precision bf16: {device} does not compute in bf16. Use auto, which takes it where it is to be had."
+            f"--precision bf16: {device} does not support bf16. Use auto, which takes bf16 only where it is supported."
         )
-    if name == "float32" or not able:
+    if precision == "float32" or not supported:
         return nullcontext
     return partial(torch.autocast, device.type, torch.bfloat16)

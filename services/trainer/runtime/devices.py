@@ -1,4 +1,4 @@
-"""The device that a training computes on: a GPU if there is one."""
+"""The device that a training computes on."""
 
 import torch
 
@@ -6,11 +6,11 @@ from signet.errors import InvalidSetting, NotReady
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of this name; "auto" is a GPU if there is one.
+    """The device of this name. "auto" is the first GPU, or the CPU if there is none.
 
     Raises:
-        NotReady: a GPU was asked for, and there is none of that number.
-        InvalidSetting: the name means nothing.
+        NotReady: torch finds no GPU of that number.
+        InvalidSetting: torch has no device of this name.
     """
     available = torch.cuda.is_available()
     if name == "auto":
@@ -21,5 +21,5 @@ def resolve_device(name: str) -> torch.device:
         raise InvalidSetting(f"--device {name}: write auto, cpu, cuda or cuda:<n>.") from error
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
         found = torch.cuda.device_count() if available else 0
-        raise NotReady(f"--device {name}: torch finds {found} GPU(s) here. Use --device cpu, or look at `nvidia-smi`.")
+        raise NotReady(f"--device {name}: torch finds {found} GPU(s). Use --device cpu, or check `nvidia-smi`.")
     return device

@@ -1,84 +1,94 @@
-"""Keeps a GPU below a temperature: training pauses between two batches until it has cooled."""
+"""Keeps the GPU below a temperature: training pauses between two batches until the GPU has cooled."""
 
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
-from services.trainer.training.callbacks import TrainingCallbacks, no_op
 from signet.errors import Unavailable
 from signet.rpc.gpu import Nvml
 
 _log = logging.getLogger(__name__)
 
-# How far below the limit a pause ends. A GPU loses the first degrees within a second or two of idling: with less of a
-# distance training would stutter at the limit, with more it would wait for the heat sink.
+# A pause ends this far below the limit. A GPU loses the first degrees within two seconds of idling: with a smaller
+# distance training would stutter at the limit, with a larger one it would wait for the heat sink.
 HYSTERESIS_CELSIUS = 5.0
 
-# A GPU's temperature takes seconds to move, a batch takes milliseconds.
-_ASK_SECONDS = 1.0
+# Seconds between two readings. A temperature changes within seconds, a batch takes milliseconds.
+_READ_SECONDS = 1.0
 
-# How long an order to stop may go unnoticed.
-_NOTICE_SECONDS = 0.1
+# A pause notices a request to stop after this time at the latest.
+_POLL_SECONDS = 0.1
+
+
+class ThrottleCallbacks(Protocol):
+    """Receives the events of a throttle."""
+
+    def on_throttling(self, paused: bool) -> None:
+        """A pause begins (True) or ends (False)."""
+
+    def on_throttled_seconds(self, seconds: float) -> None:
+        """The pause has lasted this many seconds more."""
 
 
 class GpuThrottle:
-    """Called between batches: returns at once while the GPU is cool enough, else when it has cooled.
+    """A function to call between batches. It returns at once while the GPU is cool, else when the GPU has cooled.
 
-    It asks for the temperature about once a second. A GPU whose temperature cannot be read is not waited for.
+    It reads the temperature about once a second. It never pauses while the temperature cannot be read.
 
     Args:
-        read: the GPU's temperature, degrees Celsius; raises Unavailable where there is none to be had.
-        limit_celsius: above this, training pauses.
-        hysteresis_celsius: a pause ends so far below the limit.
-        released: whether nobody waits for the run any more; no pause begins then, and one under way ends.
-        callbacks: told of pauses and their seconds.
+        read_celsius: returns the GPU's temperature; raises Unavailable if it cannot be read.
+        limit_celsius: a pause begins above this temperature.
+        hysteresis_celsius: a pause ends this far below the limit.
+        released: whether the run was asked to end; then no pause begins, and a pause ends.
+        callbacks: receives the pauses and their duration.
     """
 
     def __init__(
         self,
-        read: Callable[[], float],
+        read_celsius: Callable[[], float],
         limit_celsius: float,
         hysteresis_celsius: float = HYSTERESIS_CELSIUS,
         *,
         released: Callable[[], bool],
-        callbacks: TrainingCallbacks,
+        callbacks: ThrottleCallbacks,
     ) -> None:
-        self._read = read
+        self._read_celsius = read_celsius
         self._limit = limit_celsius
         self._goal = limit_celsius - hysteresis_celsius
         self._released = released
         self._callbacks = callbacks
-        self._next_look = time.monotonic()
-        self._told_of_pauses = False
-        self._told_of_blindness = False
+        self._next_reading = time.monotonic()
+        self._logged_pause = False
+        self._logged_failure = False
 
     def __call__(self) -> None:
         """Pause if the GPU is too hot."""
-        if time.monotonic() < self._next_look:
+        if time.monotonic() < self._next_reading:
             return
-        celsius = self._look()
+        celsius = self._read()
         if celsius is not None and celsius > self._limit and not self._released():
             self._pause(celsius)
 
-    def _look(self) -> float | None:
-        """The temperature now; None, and one line in the log, if it cannot be read."""
+    def _read(self) -> float | None:
+        """The temperature, or None if it cannot be read. The first failure is logged."""
         try:
-            return self._read()
+            return self._read_celsius()
         except Unavailable as error:
-            if not self._told_of_blindness:
-                _log.warning("the run is not paused when the GPU is hot, since nobody knows when it is: %s", error)
-            self._told_of_blindness = True
+            if not self._logged_failure:
+                _log.warning("training does not pause for a hot GPU: its temperature cannot be read. %s", error)
+            self._logged_failure = True
             return None
         finally:
-            self._next_look = time.monotonic() + _ASK_SECONDS
+            self._next_reading = time.monotonic() + _READ_SECONDS
 
     def _pause(self, celsius: float) -> None:
-        first, self._told_of_pauses = not self._told_of_pauses, True
+        first, self._logged_pause = not self._logged_pause, True
         if first:
             _log.warning(
-                "the GPU is at %.0f °C: training pauses until it is at %.0f °C, now and whenever it is above %.0f °C "
+                "the GPU is at %.0f °C. Training pauses until it is at %.0f °C, now and whenever it is above %.0f °C "
                 "(--max-gpu-temperature)",
                 celsius,
                 self._goal,
@@ -87,28 +97,30 @@ class GpuThrottle:
         begun = time.monotonic()
         self._callbacks.on_throttling(True)
         try:
-            self._wait_for_goal()
+            self._wait_until_cool()
         finally:
             self._callbacks.on_throttling(False)
         if first:
-            _log.info(
-                "training goes on after %.0f s; further pauses are counted and not logged", time.monotonic() - begun
-            )
+            _log.info("training continues after %.0f s. Further pauses are not logged", time.monotonic() - begun)
 
-    def _wait_for_goal(self) -> None:
-        """Until it is cool enough, cannot be told, or nobody waits any more."""
+    def _wait_until_cool(self) -> None:
+        """Return when the GPU is cool, its temperature cannot be read, or the run was asked to end."""
         counted = time.monotonic()
         while not self._released():
-            time.sleep(_NOTICE_SECONDS)
-            # Counted while it lasts: a rate over a pause of minutes is then right at any moment of it.
+            time.sleep(_POLL_SECONDS)
+            # Report the seconds during the pause, so that a rate over them is right at any moment.
             now = time.monotonic()
             self._callbacks.on_throttled_seconds(now - counted)
             counted = now
-            if now < self._next_look:
+            if now < self._next_reading:
                 continue
-            celsius = self._look()
+            celsius = self._read()
             if celsius is None or celsius <= self._goal:
                 return
+
+
+def never_pause() -> None:
+    """The throttle of a device that needs none."""
 
 
 def make_gpu_throttle(
@@ -116,24 +128,24 @@ def make_gpu_throttle(
     limit_celsius: float,
     nvml: Nvml | None,
     released: Callable[[], bool],
-    callbacks: TrainingCallbacks,
+    callbacks: ThrottleCallbacks,
 ) -> Callable[[], None]:
-    """What to call between batches on this device.
+    """The throttle of a device, to be called between batches: `GpuThrottle` for a GPU, otherwise `never_pause`.
 
     Args:
-        device: where the run trains; only a CUDA device is guarded.
-        limit_celsius: above this, training pauses; 0 never pauses.
-        nvml: what to ask, if the process has a connection already.
-        released: whether nobody waits for the run any more.
-        callbacks: told of pauses and their seconds.
+        device: where the model is trained.
+        limit_celsius: training pauses above this temperature; 0 never pauses.
+        nvml: the process's connection to NVML, if it has one.
+        released: see `GpuThrottle`.
+        callbacks: see `GpuThrottle`.
     """
     if device.type != "cuda" or not limit_celsius:
-        return no_op
+        return never_pause
     connection = nvml or Nvml()
     uuid = nvml_uuid(device)
     return GpuThrottle(lambda: connection.temperature(uuid), limit_celsius, released=released, callbacks=callbacks)
 
 
 def nvml_uuid(device: torch.device) -> str:
-    """A CUDA device's name in NVML. Its number will not do: CUDA_VISIBLE_DEVICES and CUDA's own order change it."""
+    """The NVML name of a CUDA device. Its number differs: CUDA_VISIBLE_DEVICES and CUDA's own order change it."""
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -1,4 +1,4 @@
-"""Work that fits the GPU's memory: done again in more parts when memory is full, or ended with a way out."""
+"""Repeats work in more and smaller parts when the GPU's memory is full."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -16,56 +16,56 @@ T = TypeVar("T")
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Say what to do where the GPU's memory is full and there is nothing left to divide."""
+    """Raise torch's out-of-memory error as a SignetError that says what to do."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise SignetError(
-            "the GPU's memory is full, and what did not fit cannot be divided further. `nvidia-smi` shows who else "
-            "uses it. Free some, train a smaller model (--hidden-dim, --num-layers) or on fewer glosses "
+            "the GPU's memory is full, and the work cannot be divided further. `nvidia-smi` shows which processes use "
+            "the memory. Free some of it, train a smaller model (--hidden-dim, --num-layers) or fewer glosses "
             "(--max-glosses), or use --device cpu."
         ) from error
 
 
 class MemorySplitter:
-    """In how many parts work is done, since GPU memory does not hold it whole: as few as fit, and never fewer again.
+    """Runs work in as few parts as fit the GPU's memory. The number of parts doubles when needed and never shrinks.
 
     Args:
-        what: what the work is, in a word.
-        on_split: told of each doubling.
-        release: lets go of what an attempt that failed may have left.
+        name: what the work is, for the log.
+        on_split: called after each doubling.
+        release: called before each repetition; frees what the failed attempt has left.
     """
 
-    def __init__(self, what: str, on_split: Callable[[], None], release: Callable[[], None]) -> None:
-        self._what = what
+    def __init__(self, name: str, on_split: Callable[[], None], release: Callable[[], None]) -> None:
+        self._name = name
         self._on_split = on_split
         self._release = release
         self._parts = 1
 
     @explain_out_of_memory()
-    def run(self, most: int, work: Callable[[int], T]) -> T:
-        """The outcome of work(parts), which is begun again in twice as many parts whenever memory is full.
+    def run(self, max_parts: int, work: Callable[[int], T]) -> T:
+        """The result of work(parts). The work is repeated with twice as many parts whenever memory is full.
 
         Args:
-            most: parts that the work can be divided into at most.
-            work: does it in so many parts, or in `most` if that is fewer.
+            max_parts: the most parts that the work can be divided into.
+            work: takes the number of parts; does the work in `max_parts` parts if asked for more.
 
         Raises:
-            SignetError: memory does not hold the smallest part.
+            SignetError: the smallest part does not fit.
         """
         while True:
             try:
                 return work(self._parts)
             except torch.cuda.OutOfMemoryError:
-                if self._parts >= most:
+                if self._parts >= max_parts:
                     raise
-            # Only here: as long as the exception is handled, it holds all that the failed attempt had made.
+            # Outside the handler: within it, the exception keeps all tensors of the failed attempt alive.
             self._release()
             torch.cuda.empty_cache()
             self._parts *= 2
             self._on_split()
             _log.warning(
-                "GPU memory is full: %s goes on in %d parts at a time, which costs time and changes nothing else",
-                self._what,
+                "GPU memory is full: %s continues in %d parts at a time. This takes longer; the result is the same",
+                self._name,
                 self._parts,
             )

@@ -1,7 +1,7 @@
-"""torch's global randomness, one stream for each training: dropout draws from it, and so may anybody else's code.
+"""A stream of torch's global random numbers for each training.
 
-A training that draws from its own stream is the same whatever else is drawn in its process, and can be continued in
-another one.
+Dropout and weight initialisation draw from torch's global generators, and so may other code of the process. A training
+with its own stream is independent of that code, and another process can continue it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,46 +12,46 @@ from torch import Tensor
 
 
 class RngStream:
-    """A stream of torch's global generators, set aside while nobody draws from it.
+    """A state of torch's global generators, which is in effect only within `active`.
 
     Args:
-        seed: where it begins.
-        device: a CUDA device has a generator of its own beside the CPU's.
+        seed: where the stream begins.
+        device: a CUDA device has a generator besides the CPU's.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device
-        outside = self._now()
+        outside = self._global_states()
         torch.manual_seed(seed)
-        self._streams = self._now()
-        self._set(outside)
+        self._states = self._global_states()
+        self._set_global_states(outside)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within, whatever draws from torch's global generators draws from this stream."""
-        outside = self._now()
-        self._set(self._streams)
+        """Within this context torch's global generators draw from this stream."""
+        outside = self._global_states()
+        self._set_global_states(self._states)
         try:
             yield
         finally:
-            self._streams = self._now()
-            self._set(outside)
+            self._states = self._global_states()
+            self._set_global_states(outside)
 
     def state(self) -> dict[str, Tensor]:
-        """Where the stream is: uint8 tensors by generator."""
-        return dict(self._streams)
+        """The position of the stream: a uint8 tensor for each generator, "cpu" and "cuda"."""
+        return dict(self._states)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from there."""
-        self._streams = {name: state[name] for name in self._streams}
+        """Continue from a position that `state` returned."""
+        self._states = {name: state[name] for name in self._states}
 
-    def _now(self) -> dict[str, Tensor]:
-        streams = {"cpu": torch.get_rng_state()}
+    def _global_states(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
-            streams["cuda"] = torch.cuda.get_rng_state(self._device)
-        return streams
+            states["cuda"] = torch.cuda.get_rng_state(self._device)
+        return states
 
-    def _set(self, streams: Mapping[str, Tensor]) -> None:
-        torch.set_rng_state(streams["cpu"])
-        if "cuda" in streams:
-            torch.cuda.set_rng_state(streams["cuda"], self._device)
+    def _set_global_states(self, states: Mapping[str, Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self._device)

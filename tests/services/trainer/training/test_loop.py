@@ -95,7 +95,7 @@ def test_batches_that_do_not_fit_are_learnt_from_in_parts_with_the_same_gradient
     assert (whole.splits, parted.splits) == (0, 2), "eight sequences: halves, then quarters, which are kept"
     assert parted.batches == whole.batches == 5 * 3, "no batch is left out, and none is counted twice"
     assert [record.message.split(",")[0] for record in caplog.records] == [
-        f"GPU memory is full: training goes on in {parts} parts at a time" for parts in (2, 4)
+        f"GPU memory is full: training continues in {parts} parts at a time" for parts in (2, 4)
     ]
 
 
