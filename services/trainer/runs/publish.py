@@ -1,4 +1,4 @@
-"""How a run's model becomes a version in the registry: exported, proven on real clips, with its card, and once only."""
+"""Publishing: a run's model is exported, compared with its export on real clips, and stored once in the registry."""
 
 import hashlib
 import logging
@@ -30,20 +30,20 @@ def publish(
     """Export a run's model, and make it the latest version of its name.
 
     Args:
-        store: where models are.
-        dataset: the run's snapshot; on its clips the export is compared with the model.
+        store: holds the models.
+        dataset: the run's snapshot; the export is compared with the model on its clips.
         config: the run's configuration.
-        run_id: its name.
-        model: what is published.
-        outcome: what the run's members come to, for the card.
-        checkpoints: the run's record: whose it is, and how long the store is waited for.
+        run_id: the run's name.
+        model: the model to publish.
+        outcome: the results of the run's members, for the card.
+        checkpoints: of the run.
 
     Returns:
-        the published model's card.
+        The card of the published model.
 
     Raises:
-        TakenOver: another process continues the run.
-        Unavailable: the store was away for longer than anybody waits; the message says how to go on.
+        TakenOver: another process has resumed the run.
+        Unavailable: the store stays unavailable; the message says how to resume.
         SignetError: ONNX and torch differ by more than float32 explains.
     """
     proof = [dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)]
@@ -54,7 +54,7 @@ def publish(
     def write() -> None:
         nonlocal published
         checkpoints.check_owner()
-        # Anew at each attempt: what a store that went away may have kept of one is no version.
+        # A new version at each attempt: an attempt that failed may have left some of its files in the store.
         published = card.model_copy(
             update={
                 "version": registry.new_version(run_id, b"".join(files.values())),
@@ -74,16 +74,18 @@ def publish(
     return published
 
 
-def published_by(store: ObjectStore, run_id: str, name: str) -> ModelCard | None:
-    """What a run published before its process ended without a result; it is the latest version then.
+def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCard | None:
+    """The card of the model that a run published before its process ended without a result; None if there is none.
+
+    The alias `latest` is moved to it if it names an older version.
 
     Args:
-        store: where models are.
+        store: holds the models.
         run_id: the run's name.
-        name: the model's.
+        name: the model's name.
     """
     for version in reversed(registry.versions(store, name)):
-        # A run's id begins with the time when it was begun, a version with that when it was made.
+        # A run id starts with the start time of the run, a version with its time of publication.
         if version.partition("-")[0] < run_id.partition("-")[0]:
             return None
         card = registry.read_card(store, name, version)
@@ -103,7 +105,7 @@ def _card(
     files: Mapping[str, bytes],
     difference: float,
 ) -> ModelCard:
-    """The card, but for its version and when it was made."""
+    """The card without version and time."""
     manifest, tally = dataset.manifest, outcome.tally
     return ModelCard(
         schema=registry.SCHEMA,

@@ -27,7 +27,7 @@ from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
 from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
 from services.trainer.runs.progress import RunProgress, load_progress
-from services.trainer.runs.publish import publish, published_by
+from services.trainer.runs.publish import find_published_model, publish
 from services.trainer.runs.result import Result
 from services.trainer.runs.worker_pool import train_in_worker_pool
 from services.trainer.runtime import gpu_throttle as thermal
@@ -361,5 +361,5 @@ class _Run:
         if model is None:
             return None
         # A process before this one may have published it, and ended without a result.
-        earlier = published_by(self._store, self._run_id, self._config.model_name) if self._before else None
+        earlier = find_published_model(self._store, self._run_id, self._config.model_name) if self._before else None
         return earlier or publish(self._store, self._dataset, self._config, self._run_id, model, out, self._checkpoints)
