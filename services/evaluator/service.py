@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
-from services.evaluator.reports import report as reports
+from services.evaluator.reports import report_store
 from services.evaluator.reports.evaluate import DEFAULT_SPLIT
 from services.evaluator.reports.queue import EvaluationQueue
+from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.settings import EvaluatorSettings
 from signet.errors import InvalidInput
@@ -59,16 +60,16 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
         self, request: evaluator_pb2.GetReportRequest, _context: Any
     ) -> evaluator_pb2.GetReportResponse:
         """Read one report: report.json and its page."""
-        data = await asyncio.to_thread(reports.read_json, self._store, request.report_id)
-        html = await asyncio.to_thread(reports.read_html, self._store, request.report_id)
+        data = await asyncio.to_thread(report_store.read_report_json, self._store, request.report_id)
+        html = await asyncio.to_thread(report_store.read_report_html, self._store, request.report_id)
         return evaluator_pb2.GetReportResponse(json=data.decode(), html=html)
 
     async def ListReports(  # noqa: N802
         self, _request: evaluator_pb2.ListReportsRequest, _context: Any
     ) -> evaluator_pb2.ListReportsResponse:
         """Read the summaries of all reports, newest first."""
-        found = await asyncio.to_thread(reports.list_reports, self._store)
-        return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in found])
+        reports = await asyncio.to_thread(report_store.list_reports, self._store)
+        return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in reports])
 
 
 def _recognize_response(recognition: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
@@ -95,7 +96,7 @@ def _recognize_response(recognition: RecognitionResult) -> evaluator_pb2.Recogni
     )
 
 
-def _summary(report: reports.Report) -> evaluator_pb2.ReportSummary:
+def _summary(report: Report) -> evaluator_pb2.ReportSummary:
     return evaluator_pb2.ReportSummary(
         report_id=report.report_id,
         model_name=report.provenance.model_name,

@@ -1,4 +1,4 @@
-"""What a reader must know before believing a report: said in plain words, in the report itself."""
+"""The caveats of a report: what a reader must know to interpret its figures."""
 
 from services.evaluator.reports.clips import UNFINISHED, EvaluationClips
 from services.evaluator.reports.report import PUBLISHED, Note, Report
@@ -6,202 +6,211 @@ from signet.datasets.snapshot import TRAINING_SPLITS
 from signet.heldout import CROSS_VALIDATION
 from signet.registry import ModelCard
 
-# Below this, one clip more or less is worth more than three points.
+# With fewer clips, one clip changes the accuracy by more than three points.
 _FEW_CLIPS = 30
 
-# Of fewer seeds the deviation says nothing, and a lucky one may be what is quoted.
-LEAST_SEEDS = 3
+# With fewer seeds, the deviation is not informative, and the best of them may be chosen by chance.
+MIN_SEEDS = 3
 
+# A caveat lists as many clips or groups; it counts the others.
 _LISTED = 5
 
 
-def notes(report: Report, material: EvaluationClips, card: ModelCard | None) -> tuple[Note, ...]:
-    """Every reservation that applies to a report; `card` is that of a published model."""
-    found = [_selection(report), *_seeds(report), _size(report), *_corpus(report, material), *_twins(report, material)]
-    found += [*_signers(report, material), *(_card(report, card) if card else []), *_commit(report)]
-    return tuple(found)
+def collect_caveats(report: Report, clips: EvaluationClips, card: ModelCard | None) -> tuple[Note, ...]:
+    """All caveats of a report; `card` is the card of a published model."""
+    return (
+        _selection_caveat(report),
+        *_seed_caveats(report),
+        _size_caveat(report),
+        *_corpus_caveats(report, clips),
+        *_duplicate_caveats(report, clips),
+        *_signer_caveats(report, clips),
+        *(_card_caveats(report, card) if card else ()),
+        *_commit_caveats(report),
+    )
 
 
-def _selection(report: Report) -> Note:
+def _selection_caveat(report: Report) -> Note:
     about = report.provenance
-    split = about.split
-    if split in TRAINING_SPLITS:
+    if about.split in TRAINING_SPLITS:
         return Note(
             title="Trained on this split",
             caution=True,
-            text="The model has seen these very clips: the figures say how well it remembers, not how well it "
-            "recognises. To judge it, evaluate it on a split that it was not trained on.",
+            text="The model was trained on these clips: the figures show what it remembers, not what it recognises. "
+            "Evaluate it on a split that it was not trained on.",
         )
     if about.selected and about.protocol == CROSS_VALIDATION:
         return Note(
-            title="Selected on the clips that were held out",
+            title="Selected on the held-out clips",
             caution=True,
-            text="In each fold the weights were chosen by how they did on that fold's own held-out clips "
-            f"({about.selected_on}), so the figures are optimistic. Train with a fixed number of epochs instead, and "
-            "no target to stop at.",
+            text="In each fold the weights were selected by their accuracy on the held-out clips of that fold "
+            f"({about.selected_on}), so the figures are optimistic. Train with a fixed number of epochs and without a "
+            "target accuracy instead.",
         )
     if about.selected:
         return Note(
             title="Selected on this split",
             caution=True,
-            text="The checkpoint was chosen among others by its accuracy on this very split, so the figures are "
-            "optimistic. To judge it, evaluate it on a split that no choice has looked at, or cross-validate by signer "
-            "and quote the mean over seeds.",
+            text="The checkpoint was selected by its accuracy on this split, so the figures are optimistic. Evaluate "
+            "the model on a split that was not used for a selection, or cross-validate by signer and quote the mean "
+            "over the seeds.",
         )
     if about.protocol == CROSS_VALIDATION:
         return Note(
-            title="Not trained and not selected on what is held out",
-            text=f"Each of the {about.folds} folds was held out in its turn, with all clips of its signers and all "
-            "twins of its clips, and no weight and no choice of a checkpoint depends on what its models say of it. "
-            "That holds only as long as nobody tunes a setting by these figures.",
+            title="Neither trained nor selected on the held-out clips",
+            text=f"Each of the {about.folds} folds was held out once, with all clips of its signers and all duplicates "
+            "of its clips. No weight and no selection of a checkpoint depends on the models' predictions for them. "
+            "This is true only as long as no setting is tuned by these figures.",
         )
     return Note(
-        title="Not trained and not selected on this split",
-        text=f"No weight and no choice of a checkpoint depends on the split {split!r}. That holds only as long as "
-        "nobody tunes a setting by these figures; a training is judged by the mean over at least three seeds.",
+        title="Neither trained nor selected on this split",
+        text=f"No weight and no selection of a checkpoint depends on the split {about.split!r}. This is true only as "
+        f"long as no setting is tuned by these figures. To compare trainings, use the mean over {MIN_SEEDS} seeds or "
+        "more.",
     )
 
 
-def _seeds(report: Report) -> list[Note]:
+def _seed_caveats(report: Report) -> list[Note]:
     across = report.across_seeds
     if across is None:
         return []
-    found = []
-    if len(across.seeds) < LEAST_SEEDS:
+    caveats = []
+    if len(across.seeds) < MIN_SEEDS:
         count = "One seed" if len(across.seeds) == 1 else f"{len(across.seeds)} seeds"
-        found.append(
+        caveats.append(
             Note(
                 title=f"{count}: not enough to judge a training",
                 caution=True,
-                text=f"The same training begun with another seed may end some points away. Train {LEAST_SEEDS} seeds "
-                f"or more (`--seeds {LEAST_SEEDS}`), and quote their mean and deviation.",
+                text="With another seed, the same training can reach an accuracy that differs by several points. Train "
+                f"{MIN_SEEDS} seeds or more (`--seeds {MIN_SEEDS}`), and quote their mean and deviation.",
             )
         )
     if across.incomplete:
-        found.append(
+        caveats.append(
             Note(
-                title="Seeds that were not finished are left out",
+                title="Incomplete seeds are left out",
                 caution=True,
-                text=f"Of seed {', '.join(map(str, across.incomplete))} a fold is missing. Leaving out seeds by how "
-                "they did would be choosing; finish the run.",
+                text=f"These seeds lack a fold: {', '.join(map(str, across.incomplete))}. Leaving out seeds because of "
+                "their accuracy biases the mean. Finish the run.",
             )
         )
-    return found
+    return caveats
 
 
-def _size(report: Report) -> Note:
+def _size_caveat(report: Report) -> Note:
     top1 = report.top1
     text = (
-        f"{top1.n} clips. Top-1 lies between {100 * top1.low:.0f} and {100 * top1.high:.0f} % with 95 % confidence: a "
-        "model that scores somewhere else in that interval may be just as good."
+        f"{top1.n} clips. The 95 % interval of top-1 is {100 * top1.low:.0f} to {100 * top1.high:.0f} %: a model with "
+        "another accuracy in this interval may be equally good."
     )
     if report.across_seeds and len(report.across_seeds.seeds) > 1:
-        text += " More seeds make the mean surer for these clips; only more clips make it surer for others."
+        text += " More seeds make the mean on these clips more certain; only more clips make it so for other clips."
     few = top1.n < _FEW_CLIPS
-    return Note(title="Few clips: read the interval, not the figure" if few else "How sure", text=text)
+    return Note(title="Few clips: use the interval, not the share alone" if few else "Confidence interval", text=text)
 
 
-def _corpus(report: Report, material: EvaluationClips) -> list[Note]:
-    """Of clips that are not the snapshot's own: where they come from, and which were left out."""
-    if not material.corpus_version:
+def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
+    """The origin of clips that are not in the snapshot, and the clips that were left out."""
+    if not clips.corpus_version:
         return []
-    about, manifest = report.provenance, material.manifest
+    about = report.provenance
+    unfinished = clips.corpus_version == UNFINISHED
     state = (
-        "no extraction of it has come to its end, so that clips may be missing"
-        if material.corpus_version == UNFINISHED
-        else f"version {material.corpus_version}"
+        "no extraction of it has ended, so clips may be missing" if unfinished else f"version {clips.corpus_version}"
     )
     text = (
-        f"The model's dataset has no split {about.split!r}. These clips were taken from the corpus {manifest.corpus!r} "
-        f"({state}): all of this split whose gloss is one of the model's {about.glosses}, and whose recording the "
-        "model was not trained on."
+        f"The model's dataset has no split {about.split!r}. These clips are from the corpus {clips.manifest.corpus!r} "
+        f"({state}): all clips of this split whose gloss is one of the model's {about.glosses}, and whose recording is "
+        "not among the training clips."
     )
     if report.outside_vocabulary:
-        text += f" {report.outside_vocabulary} clips of other glosses were passed over."
-    found = [Note(title="Clips that came later", caution=material.corpus_version == UNFINISHED, text=text)]
+        text += f" {report.outside_vocabulary} clips of other glosses are left out."
+    caveats = [Note(title="Clips from the corpus", caution=unfinished, text=text)]
     if report.left_out:
-        listed = "; ".join(f"{one.clip_id} ({one.gloss}) = {', '.join(one.twins)}" for one in report.left_out[:_LISTED])
-        more = len(report.left_out) - _LISTED
-        found.append(
+        listed = [f"{clip.clip_id} ({clip.gloss}) = {', '.join(clip.twins)}" for clip in report.left_out]
+        caveats.append(
             Note(
-                title="Twins of training clips are left out",
+                title="Duplicates of training clips are left out",
                 text=f"{len(report.left_out)} clips of the split show recordings that the model was trained on, and "
-                f"are not counted: {listed}{f'; and {more} more' if more > 0 else ''}.",
+                f"are not counted: {_list(listed, 'clips')}.",
             )
         )
-    return found
+    return caveats
 
 
-def _twins(report: Report, material: EvaluationClips) -> list[Note]:
-    about = report.provenance
-    if about.protocol == CROSS_VALIDATION:
-        return []  # twins are never parted by a fold
-    clips = {clip.clip_id: clip for clip in (*material.manifest.clips, *material.clips)}
-    here = {clip.clip_id for clip in material.clips}
-    kept = [[clip_id for clip_id in group if clip_id in clips] for group in material.twins]
-    leaking = [group for group in kept if here & set(group) and len({clips[clip_id].split for clip_id in group}) > 1]
+def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Note]:
+    if report.provenance.protocol == CROSS_VALIDATION:
+        return []  # all duplicates of a clip are in its fold
+    clips = {clip.clip_id: clip for clip in (*evaluated.manifest.clips, *evaluated.clips)}
+    evaluated_ids = {clip.clip_id for clip in evaluated.clips}
+    groups = [[clip_id for clip_id in group if clip_id in clips] for group in evaluated.duplicates]
+    leaking = [
+        group for group in groups if evaluated_ids & set(group) and len({clips[clip_id].split for clip_id in group}) > 1
+    ]
     if not leaking:
         return []
-    count = sum(clip_id in here for group in leaking for clip_id in group)
-    named = "; ".join(
+    count = sum(clip_id in evaluated_ids for group in leaking for clip_id in group)
+    listed = [
         " = ".join(f"{clip_id} ({clips[clip_id].gloss}, {clips[clip_id].split})" for clip_id in group)
-        for group in leaking[:_LISTED]
-    )
-    more = f"; and {len(leaking) - _LISTED} more groups" if len(leaking) > _LISTED else ""
+        for group in leaking
+    ]
     show = "shows the same recording as a clip" if count == 1 else "show the same recordings as clips"
     return [
         Note(
-            title="The same recording on both sides",
+            title="The same recording in two splits",
             caution=True,
-            text=f"{count} of the {report.top1.n} clips {show} of another split: {named}{more}. Under the same gloss "
-            "they are free points; under another they cannot be right by anything but chance.",
+            text=f"{count} of the {report.top1.n} clips {show} of another split: {_list(listed, 'groups')}. Under the "
+            "same gloss, such a clip is easier than a new one; under another gloss, it can be right only by chance.",
         )
     ]
 
 
-def _signers(report: Report, material: EvaluationClips) -> list[Note]:
+def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
         return []
-    seen = sum(clip.signer in material.trained_signers for clip in material.clips)
-    if not seen:
+    known = sum(clip.signer in clips.trained_signers for clip in clips.clips)
+    if not known:
         return []
     return [
         Note(
             title="Known signers",
-            text=f"{seen} of the {report.top1.n} clips {_is(seen)} by signers who are also in train. The figures do "
-            "not say how well the model recognises people whom it has never seen; cross-validation by signer does.",
+            text=f"{known} of the {report.top1.n} clips {'is' if known == 1 else 'are'} by signers who are also in the "
+            "training clips. The figures do not show how well the model recognises new signers; a cross-validation by "
+            "signer does.",
         )
     ]
 
 
-def _card(report: Report, card: ModelCard) -> list[Note]:
-    claimed, found = card.metrics, report.top1
+def _card_caveats(report: Report, card: ModelCard) -> list[Note]:
+    on_card, counted = card.metrics, report.top1
     about = report.provenance
     if about.protocol != PUBLISHED or about.split != "val" or about.corpus_version:
         return []
-    if (claimed.val_correct, claimed.val_clips) == (found.correct, found.n):
+    if (on_card.val_correct, on_card.val_clips) == (counted.correct, counted.n):
         return []
     return [
         Note(
-            title="The card says something else",
+            title="The model's card has another accuracy",
             caution=True,
-            text=f"When the model was published, its trainer counted {claimed.val_correct} of {claimed.val_clips} on "
-            f"val; this evaluation counts {found.correct} of {found.n}. Where the two disagree, the clips, the export "
-            "or the decoding are not the same.",
+            text=f"When the model was published, its trainer counted {on_card.val_correct} of {on_card.val_clips} on "
+            f"val; this evaluation counts {counted.correct} of {counted.n}. So the clips, the export or the decoding "
+            "differ.",
         )
     ]
 
 
-def _commit(report: Report) -> list[Note]:
+def _commit_caveats(report: Report) -> list[Note]:
     if report.provenance.commit != "unknown":
         return []
     return [
         Note(
             title="The commit of the code is not known",
-            text="This evaluator was not told which commit it is. Set SIGNET_COMMIT, and the report names it.",
+            text="Set SIGNET_COMMIT, and the report names the git commit of the evaluator.",
         )
     ]
 
 
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _list(items: list[str], kind: str) -> str:
+    """The first items, and the number of the others."""
+    more = len(items) - _LISTED
+    return "; ".join(items[:_LISTED]) + (f"; and {more} more {kind}" if more > 0 else "")

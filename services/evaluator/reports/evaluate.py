@@ -1,4 +1,4 @@
-"""How often is a model right: a published model on a split, or all models of a run on what each was not trained on."""
+"""Evaluation of a published model on a split, and of all models of a training run on their held-out clips."""
 
 import logging
 import time
@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.reports import statistics as figures
-from services.evaluator.reports.caveats import notes
+from services.evaluator.reports.caveats import collect_caveats
 from services.evaluator.reports.clips import EvaluationClips, load_split
 from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import (
@@ -22,11 +21,20 @@ from services.evaluator.reports.report import (
     Proportion,
     Provenance,
     Report,
-    new_report_id,
-    store_report,
 )
+from services.evaluator.reports.report_store import new_report_id, store_report
 from services.evaluator.reports.seeds import HeldOutRun
-from services.evaluator.reports.statistics import LabelledPredictions
+from services.evaluator.reports.statistics import (
+    LabelledPredictions,
+    build_clip_results,
+    group_by_signer,
+    list_confusions,
+    measure_accuracies,
+    measure_calibration,
+    measure_glosses,
+    measure_signers,
+    synonym_aware_accuracy,
+)
 from services.evaluator.serving.loaded_model import LoadedModel
 from signet import __version__, heldout, registry
 from signet.datasets.snapshot import Manifest, load_snapshot, read_snapshot_manifest
@@ -37,16 +45,16 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_SPLIT = "val"
 
-# The split of a report on cross-validation.
+# The split that a report on a cross-validation names.
 CROSS_VALIDATED = "train+val"
 
-# Stands for a probability that is too small for a float64.
-_LEAST = np.finfo(np.float64).tiny
+# Replaces a probability that is too small for a float64, so that its logarithm is finite.
+_SMALLEST_PROBABILITY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """How far an evaluation is, in clips."""
+    """How many clips were processed."""
 
     done: int
     total: int
@@ -60,237 +68,255 @@ def evaluate(
     *,
     commit: str = "unknown",
     threads: int = 0,
-    watch: Callable[[EvaluationProgress], None] | None = None,
+    on_progress: Callable[[EvaluationProgress], None] | None = None,
     metrics: EvaluatorMetrics | None = None,
 ) -> tuple[Report, str]:
-    """Evaluate a model on a split of the very snapshot that it was trained on, and store the report.
+    """Evaluate a published model on a split of the snapshot that it was trained on, and store the report.
 
-    A split that the snapshot has not, because its clips were extracted later, is taken from the corpus; see
-    `services.evaluator.reports.clips`.
+    If the snapshot has no such split, the clips are taken from its corpus; see `load_split`.
 
     Args:
-        store: where model, snapshot and corpus are, and where the report goes.
+        store: holds the model, the snapshot and the corpus; receives the report.
         model_name: the model.
         model_version: a version or an alias.
-        split: "train", "val" or "test", or whatever splits there are.
+        split: such as "train", "val" or "test".
         commit: git commit of this code.
         threads: see `LoadedModel`.
-        watch: called before each batch; may raise to stop, and then nothing is stored.
-        metrics: told the batch_indices and the accuracy.
+        on_progress: called before each batch; it may raise to stop, and then nothing is stored.
+        metrics: counts the batches and shows the accuracy.
 
     Returns:
         The report and its page.
 
     Raises:
-        NotFound: no such model or snapshot.
+        NotFound: there is no such model, or its snapshot is gone.
         InvalidInput: there is no clip of this split.
-        Conflict: the clips of this split were extracted otherwise than those that the model was trained on.
-        DataLoss: the model, or its snapshot, is damaged.
+        Conflict: another extractor made the clips of this split than those that the model was trained on.
+        DataLoss: the model or its snapshot is damaged.
     """
     started = time.perf_counter()
     version = registry.resolve(store, model_name, model_version)
     model = LoadedModel.load(store, model_name, version, threads)
-    card = model.card
-    snapshot = load_snapshot(store, card.dataset_name, card.dataset_version)
+    snapshot = load_snapshot(store, model.card.dataset_name, model.card.dataset_version)
     _check_vocabulary(f"model {model.name}", model.vocabulary, snapshot.manifest)
-    material = load_split(store, snapshot, split)
-    loaded = time.perf_counter()
-
-    done, total = 0, len(material.clips)
-
-    def before_batch(size: int) -> None:
-        nonlocal done
-        if watch is not None:
-            watch(EvaluationProgress(done, total))
-        if metrics is not None:
-            metrics.batch_clips.observe(size)
-        done += size
-
-    log_probs = model.log_probs(material.inputs, before_batch)
-    modelled = time.perf_counter()
-    readings = model.decode_all(log_probs)
-    order = {gloss: index for index, gloss in enumerate(model.vocabulary)}
-    answers = LabelledPredictions(
-        scores=np.log(np.maximum(np.stack([reading.posterior for reading in readings]), _LEAST)),
-        labels=np.array([order[clip.gloss] for clip in material.clips]),
-        continuous=[reading.continuous for reading in readings],
-        greedy=[reading.greedy for reading in readings],
-        blank_ratio=[reading.blank_ratio for reading in readings],
-        frames=[reading.frames for reading in readings],
+    clips = load_split(store, snapshot, split)
+    seconds = {"load": time.perf_counter() - started}
+    predictions = _predict(model, clips, seconds, on_progress, metrics)
+    calibration = measure_calibration(predictions, *group_by_signer(clips.clips, clips.duplicates))
+    results = build_clip_results(clips.clips, model.vocabulary, predictions)
+    seconds["total"] = time.perf_counter() - started
+    report = build_report(
+        results, _model_provenance(model.card, clips, split, commit), clips, calibration, seconds, card=model.card
     )
-    if watch is not None:
-        watch(EvaluationProgress(total, total))
-    ended = time.perf_counter()
-
-    report = summarise(
-        figures.clip_results(material.clips, model.vocabulary, answers),
-        Provenance(
-            model_name=card.name,
-            model_version=card.version,
-            run_id=card.run_id,
-            parameters=card.parameters,
-            blank_penalty=card.blank_penalty,
-            dataset_name=snapshot.manifest.name,
-            dataset_version=snapshot.manifest.version,
-            extractor=snapshot.manifest.extractor,
-            split=split,
-            glosses=len(model.vocabulary),
-            commit=commit,
-            signet_version=__version__,
-            selected_on=card.selected_on,
-            corpus_version=material.corpus_version,
-            clips_version=material.clips_version,
-            decoder=dict(vars(card.decoder)),
-        ),
-        material,
-        figures.calibration(answers, *figures.signer_groups(material.clips, material.twins)),
-        card,
-        seconds={
-            "load": loaded - started,
-            "model": modelled - loaded,
-            "decode": ended - modelled,
-            "total": time.perf_counter() - started,
-        },
-    )
-    html = _keep(store, report)
+    page = _store(store, report)
     if metrics is not None:
-        metrics.show_accuracy(card.name, version, split, report.top1.value)
-    return report, html
+        metrics.show_accuracy(model.card.name, version, split, report.top1.value)
+    return report, page
 
 
 def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") -> tuple[Report, str]:
-    """Report on all models of a run, from what they said of their held-out clips, and store the report.
+    """Report on all models of a run by their predictions for held-out clips, and store the report.
 
     Args:
-        store: where the run and its snapshot are, and where the report goes.
+        store: holds the run and its snapshot; receives the report.
         run_id: a run that has ended.
         commit: git commit of this code.
 
     Returns:
-        The report and its page. All but `across_seeds` is about the median seed.
+        The report and its page. All parts but `across_seeds` are about the median seed.
 
     Raises:
-        NotFound: there is no such run, it has not ended, or its snapshot is gone.
-        DataLoss: what it left is damaged, or is not of its snapshot.
+        NotFound: there is no such run, the run has not ended, or its snapshot is gone.
+        DataLoss: the predictions are damaged, or do not fit the snapshot.
     """
     started = time.perf_counter()
-    left = heldout.read_predictions(store, run_id)
-    manifest = read_snapshot_manifest(store, left.dataset_name, left.dataset_version)
-    _check_vocabulary(f"run {run_id}", left.vocabulary, manifest)
-    loaded = time.perf_counter()
-    run = HeldOutRun(left, manifest)
-    across = run.across_seeds()
-    shown = run.of(across.shown)
-    crossed = left.protocol == heldout.CROSS_VALIDATION
-    twins = manifest.audit.duplicates
-    groups = (shown.folds, f"the {left.folds} folds") if crossed else figures.signer_groups(shown.clips, twins)
-    material = EvaluationClips(clips=shown.clips, inputs=(), manifest=manifest, twins=twins, synonyms=run.synonyms)
-    penalty = left.decoder.get("blank_penalty")
-    report = summarise(
+    run = heldout.read_predictions(store, run_id)
+    manifest = read_snapshot_manifest(store, run.dataset_name, run.dataset_version)
+    _check_vocabulary(f"run {run_id}", run.vocabulary, manifest)
+    seconds = {"load": time.perf_counter() - started, "model": 0.0, "decode": 0.0}
+    by_seed = HeldOutRun(run, manifest)
+    across = by_seed.summarise()
+    shown = by_seed.seed(across.shown)
+    duplicates = manifest.audit.duplicates
+    clips = EvaluationClips(shown.clips, (), manifest, duplicates, by_seed.synonyms)
+    if run.protocol == heldout.CROSS_VALIDATION:
+        calibration = measure_calibration(shown.predictions, shown.folds, f"the {run.folds} folds")
+    else:
+        calibration = measure_calibration(shown.predictions, *group_by_signer(shown.clips, duplicates))
+    seconds["total"] = time.perf_counter() - started
+    report = build_report(
         shown.results,
-        Provenance(
-            model_name=left.model_name,
-            model_version=run_id,
-            run_id=run_id,
-            parameters=left.parameters,
-            blank_penalty=float(penalty) if isinstance(penalty, int | float) else 0.0,
-            dataset_name=left.dataset_name,
-            dataset_version=left.dataset_version,
-            extractor=manifest.extractor,
-            split=CROSS_VALIDATED if crossed else DEFAULT_SPLIT,
-            glosses=len(left.vocabulary),
-            commit=commit,
-            signet_version=__version__,
-            selected_on=left.selected_on,
-            protocol=left.protocol,
-            folds=left.folds,
-            decoder=left.decoder,
-        ),
-        material,
-        figures.calibration(shown.answers, *groups),
-        None,
-        seconds={"load": loaded - started, "model": 0.0, "decode": 0.0, "total": time.perf_counter() - started},
+        _run_provenance(run, manifest, commit),
+        clips,
+        calibration,
+        seconds,
         across=across,
         gloss_errors=shown.gloss_errors,
     )
-    return report, _keep(store, report)
+    return report, _store(store, report)
 
 
-def summarise(
+def build_report(
     results: Sequence[ClipResult],
     provenance: Provenance,
-    material: EvaluationClips,
+    clips: EvaluationClips,
     calibration: Calibration,
-    card: registry.ModelCard | None,
     seconds: dict[str, float],
+    *,
+    card: registry.ModelCard | None = None,
     across: AcrossSeeds | None = None,
     gloss_errors: GlossErrorRate | None = None,
 ) -> Report:
-    """All figures of a report from what the model said of each clip.
+    """Compute all figures and caveats of a report.
 
     Args:
-        results: of each clip.
+        results: the predictions for each clip.
         provenance: what was evaluated.
-        material: the clips.
+        clips: the clips.
         calibration: of the posteriors.
-        card: the model's; None if it is not published.
-        seconds: how long each stage took.
-        across: of a run, what its training comes to over seeds.
-        gloss_errors: on concatenations of the clips, if that was measured.
+        seconds: duration of each stage.
+        card: the card of a published model.
+        across: the spread over the seeds of a run.
+        gloss_errors: on concatenated clips, if that was measured.
     """
-    vocabulary = material.manifest.vocabulary
-    frames = sum(result.frames for result in results)
-    counts = figures.count(results)
-    top1, continuous, greedy, empty = (
-        Proportion(correct=correct, n=counts.clips)
-        for correct in (counts.top1, counts.continuous_correct, counts.greedy_correct, counts.greedy_empty)
-    )
+    vocabulary = clips.manifest.vocabulary
+    accuracies = measure_accuracies(results)
+    top1, continuous, greedy = accuracies.top1, accuracies.continuous, accuracies.greedy
     now = datetime.now(UTC)
     report = Report(
         report_id=new_report_id(f"{provenance.model_name}/{provenance.model_version} {provenance.split}", now),
         created=now.isoformat(timespec="seconds"),
         provenance=provenance,
         top1=top1,
-        top5=Proportion(correct=counts.top5, n=counts.clips),
-        synonym_aware=figures.synonym_aware(results, material.synonyms),
+        top5=accuracies.top5,
+        synonym_aware=synonym_aware_accuracy(results, clips.synonyms),
         continuous=continuous,
-        empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
+        empty_continuous=accuracies.empty_continuous,
         exact_continuous_gap=top1.value - continuous.value,
         greedy=greedy,
         exact_greedy_gap=top1.value - greedy.value,
         mean_truth_probability=sum(result.truth_probability for result in results) / len(results),
         glosses_predicted=len({result.guesses[0].gloss for result in results}),
-        blank=BlankStatistics(
-            frame_ratio=sum(result.blank_ratio * result.frames for result in results) / frames,
-            empty=empty,
-            collapsed=empty.correct == empty.n,
-            penalty=provenance.blank_penalty,
-        ),
-        per_gloss=figures.per_gloss(results, vocabulary),
-        confusions=figures.confusions(results, vocabulary),
+        blank=_blank_statistics(results, accuracies.empty, provenance.blank_penalty),
+        per_gloss=measure_glosses(results, vocabulary),
+        confusions=list_confusions(results, vocabulary),
         clips=tuple(results),
         notes=(),
         seconds=seconds,
         calibration=calibration,
-        signers=figures.signer_spread(results),
+        signers=measure_signers(results),
         across_seeds=across,
         gloss_errors=gloss_errors,
-        left_out=material.left_out,
-        outside_vocabulary=material.outside_vocabulary,
+        left_out=clips.left_out,
+        outside_vocabulary=clips.outside_vocabulary,
     )
-    return report.model_copy(update={"notes": notes(report, material, card)})
+    return report.model_copy(update={"notes": collect_caveats(report, clips, card)})
 
 
-def _keep(store: ObjectStore, report: Report) -> str:
-    html = render(report)
-    store_report(store, report, html)
-    about, top1 = report.provenance, report.top1
-    _log.info("report %s: %s on %s: %d of %d", report.report_id, report.title, about.split, top1.correct, top1.n)
-    return html
+def _predict(
+    model: LoadedModel,
+    clips: EvaluationClips,
+    seconds: dict[str, float],
+    on_progress: Callable[[EvaluationProgress], None] | None,
+    metrics: EvaluatorMetrics | None,
+) -> LabelledPredictions:
+    """Run the model on all clips and decode its output; add the seconds of both stages to `seconds`."""
+    started = time.perf_counter()
+    done, total = 0, len(clips.clips)
+
+    def before_batch(size: int) -> None:
+        nonlocal done
+        if on_progress is not None:
+            on_progress(EvaluationProgress(done, total))
+        if metrics is not None:
+            metrics.batch_clips.observe(size)
+        done += size
+
+    log_probs = model.log_probs(clips.inputs, before_batch)
+    modelled = time.perf_counter()
+    decoded = model.decode_all(log_probs)
+    label = {gloss: index for index, gloss in enumerate(model.vocabulary)}
+    predictions = LabelledPredictions(
+        scores=np.log(np.maximum(np.stack([clip.posterior for clip in decoded]), _SMALLEST_PROBABILITY)),
+        labels=np.array([label[clip.gloss] for clip in clips.clips]),
+        continuous=[clip.continuous for clip in decoded],
+        greedy=[clip.greedy for clip in decoded],
+        blank_ratio=[clip.blank_ratio for clip in decoded],
+        frames=[clip.frames for clip in decoded],
+    )
+    if on_progress is not None:
+        on_progress(EvaluationProgress(total, total))
+    seconds.update(model=modelled - started, decode=time.perf_counter() - modelled)
+    return predictions
 
 
-def _check_vocabulary(what: str, vocabulary: tuple[str, ...], manifest: Manifest) -> None:
+def _blank_statistics(results: Sequence[ClipResult], empty: Proportion, penalty: float) -> BlankStatistics:
+    blank_frames = sum(result.blank_ratio * result.frames for result in results)
+    return BlankStatistics(
+        frame_ratio=blank_frames / sum(result.frames for result in results),
+        empty=empty,
+        collapsed=empty.correct == empty.n,
+        penalty=penalty,
+    )
+
+
+def _model_provenance(card: registry.ModelCard, clips: EvaluationClips, split: str, commit: str) -> Provenance:
+    return Provenance(
+        model_name=card.name,
+        model_version=card.version,
+        run_id=card.run_id,
+        parameters=card.parameters,
+        blank_penalty=card.blank_penalty,
+        dataset_name=clips.manifest.name,
+        dataset_version=clips.manifest.version,
+        extractor=clips.manifest.extractor,
+        split=split,
+        glosses=len(card.vocabulary),
+        commit=commit,
+        signet_version=__version__,
+        selected_on=card.selected_on,
+        corpus_version=clips.corpus_version,
+        clips_version=clips.clips_version,
+        decoder=dict(vars(card.decoder)),
+    )
+
+
+def _run_provenance(run: heldout.HeldOutPredictions, manifest: Manifest, commit: str) -> Provenance:
+    penalty = run.decoder.get("blank_penalty")
+    return Provenance(
+        model_name=run.model_name,
+        model_version=run.run_id,
+        run_id=run.run_id,
+        parameters=run.parameters,
+        blank_penalty=float(penalty) if isinstance(penalty, int | float) else 0.0,
+        dataset_name=run.dataset_name,
+        dataset_version=run.dataset_version,
+        extractor=manifest.extractor,
+        split=CROSS_VALIDATED if run.protocol == heldout.CROSS_VALIDATION else DEFAULT_SPLIT,
+        glosses=len(run.vocabulary),
+        commit=commit,
+        signet_version=__version__,
+        selected_on=run.selected_on,
+        protocol=run.protocol,
+        folds=run.folds,
+        decoder=run.decoder,
+    )
+
+
+def _store(store: ObjectStore, report: Report) -> str:
+    """Make the page, and store it with the report."""
+    page = render(report)
+    store_report(store, report, page)
+    top1 = report.top1
+    _log.info(
+        "report %s: %s on %s: %d of %d",
+        report.report_id, report.title, report.provenance.split, top1.correct, top1.n,
+    )  # fmt: skip
+    return page
+
+
+def _check_vocabulary(name: str, vocabulary: tuple[str, ...], manifest: Manifest) -> None:
     if manifest.vocabulary != vocabulary:
         raise DataLoss(
-            f"{what} and its dataset {manifest.name}/{manifest.version} do not agree on the vocabulary. Train again."
+            f"{name} and its dataset {manifest.name}/{manifest.version} have different vocabularies. Train again."
         )

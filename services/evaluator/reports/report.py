@@ -1,37 +1,24 @@
-"""An evaluation report: what it says, and where it is kept."""
+"""The evaluation report: all models of report.json. `services.evaluator.reports.report_store` keeps it."""
 
-import hashlib
-import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
-
-from signet.errors import DataLoss, NotFound
 from signet.heldout import CROSS_VALIDATION
-from signet.statistics.counts import Spread
+from signet.statistics.counts import GlossCounts, Spread, rank_glosses
 from signet.statistics.intervals import wilson
-from signet.store import ObjectStore, keys
-
-_log = logging.getLogger(__name__)
 
 SCHEMA = "signet.report/1"
 PUBLISHED = "published model"
-JSON_FILE = "report.json"
-HTML_FILE = "report.html"
 
-_READERS = 8
-# A model most of whose best paths are empty is not called sound because one of them is not.
-_NEARLY = 0.5
+# A model with a larger share of empty best paths is close to blank collapse.
+_CLOSE_TO_COLLAPSE = 0.5
 
 
-class _Part(BaseModel):
+class _ReportPart(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Proportion(_Part):
-    """A share of clips, with its 95 % Wilson interval. Never quoted without its n."""
+class Proportion(_ReportPart):
+    """A share of n clips, with its 95 % Wilson interval."""
 
     correct: int
     n: int
@@ -39,7 +26,7 @@ class Proportion(_Part):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def value(self) -> float:
-        """The share itself, 0 to 1; 0 for no clips."""
+        """The share, 0 to 1; 0 for no clips."""
         return self.correct / self.n if self.n else 0.0
 
     @computed_field  # type: ignore[prop-decorator]
@@ -60,8 +47,8 @@ class Proportion(_Part):
         return self.low, self.high
 
 
-class Provenance(_Part):
-    """What exactly was evaluated, on what, by which code."""
+class Provenance(_ReportPart):
+    """The model, the clips and the code of an evaluation."""
 
     model_name: str
     model_version: str
@@ -72,42 +59,42 @@ class Provenance(_Part):
     dataset_version: str
     extractor: str
     split: str
-    # Glosses in the vocabulary, C.
+    # Size of the vocabulary, C.
     glosses: int
-    # Of this evaluator, as it was told.
+    # Git commit of the evaluator, from its settings.
     commit: str
     signet_version: str
-    # What had a say in which weights the model has; empty if nothing of the evaluated clips did.
+    # The splits on which the weights were selected, separated by commas; empty if no selection used held-out clips.
     selected_on: str = ""
-    # How the clips were held out: PUBLISHED, or the protocol of the run whose models are reported.
+    # PUBLISHED; or the protocol of the training run, which says how the clips were held out.
     protocol: str = PUBLISHED
-    # Of cross-validation; 0 otherwise.
+    # Folds of a cross-validation; 0 otherwise.
     folds: int = 0
-    # Where the clips are not the snapshot's own but were taken from its corpus: which state of that, "unfinished"
-    # where no extraction of it has come to its end, and a hash of the clips that were taken. Empty otherwise.
+    # For clips that were taken from the corpus instead of the snapshot: the version of the corpus, "unfinished" if no
+    # extraction of it has ended, and a hash of these clips. Empty otherwise.
     corpus_version: str = ""
     clips_version: str = ""
-    # The decoder of continuous signing.
+    # Settings of the continuous decoder.
     decoder: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
     @property
     def selected(self) -> bool:
-        """Whether the very clips of this report had a say in which weights the model has."""
+        """Whether the weights were selected on the clips of this report."""
         if self.protocol == CROSS_VALIDATION:
             return bool(self.selected_on)
         return self.split in {name.strip() for name in self.selected_on.split(",")}
 
 
-class BlankStatistics(_Part):
-    """What the blank does under best-path decoding."""
+class BlankStatistics(_ReportPart):
+    """How often the blank wins in best-path decoding."""
 
     # Share of all frames whose best class is the blank.
     frame_ratio: float
-    # Clips whose best path holds no gloss at all.
+    # Clips whose best path holds no gloss.
     empty: Proportion
     # Blank collapse: every best path is empty.
     collapsed: bool
-    # Nats taken from the blank before decoding, by the model's card.
+    # The blank penalty of the model's card, in nats.
     penalty: float
 
     @property
@@ -115,48 +102,48 @@ class BlankStatistics(_Part):
         """Whether the model is blank-collapsed, in words."""
         if self.collapsed:
             return "blank-collapsed"
-        if self.empty.value > _NEARLY:
+        if self.empty.value > _CLOSE_TO_COLLAPSE:
             return "close to blank collapse"
         return "not blank-collapsed"
 
 
-class GlossAccuracy(_Part):
-    """How one gloss fares."""
+class GlossAccuracy(_ReportPart):
+    """How often one gloss is recognised."""
 
     gloss: str
     recognised: Proportion
-    # How often it was the first guess, rightly or wrongly.
+    # Clips of any gloss whose first guess is this gloss.
     predicted: int
 
 
-class ConfusionCell(_Part):
-    """One cell of the confusion matrix that is not zero."""
+class ConfusionCell(_ReportPart):
+    """A cell of the confusion matrix that is not zero."""
 
     truth: str
     predicted: str
     clips: int
 
 
-class Guess(_Part):
+class Guess(_ReportPart):
     """One gloss and its probability."""
 
     gloss: str
     probability: float
 
 
-class ClipResult(_Part):
-    """What the model says of one clip."""
+class ClipResult(_ReportPart):
+    """The model's prediction for one clip."""
 
     clip_id: str
     signer: str
     truth: str
     # The first five, best first.
     guesses: tuple[Guess, ...]
-    # Where the truth stands among all glosses; 1 is right.
+    # Rank of the true gloss among all glosses; 1 is right.
     rank: int
     truth_probability: float
     greedy: tuple[str, ...]
-    # What the fixed continuous decoder reads; None in reports from before there was one.
+    # Glosses that the continuous decoder finds; None in reports that are older than this decoder.
     continuous: tuple[str, ...] | None = None
     blank_ratio: float
     frames: int
@@ -166,29 +153,19 @@ class ClipResult(_Part):
         """Whether the first guess is right."""
         return self.rank == 1
 
-    @property
-    def greedy_correct(self) -> bool:
-        """Whether best-path decoding gives this one gloss and nothing else."""
-        return self.greedy == (self.truth,)
 
-    @property
-    def continuous_correct(self) -> bool:
-        """Whether the continuous decoder reads this one gloss and nothing else."""
-        return self.continuous == (self.truth,)
-
-
-class CalibrationBin(_Part):
-    """Clips whose first guess has a probability in (low, high], and how many of these guesses are right."""
+class CalibrationBin(_ReportPart):
+    """Clips whose first guess has a probability in (low, high], and how many of them are right."""
 
     low: float
     high: float
-    # Mean probability of the first guesses; 0 for no clips.
+    # Mean probability of the first guess; 0 for no clips.
     confidence: float
     right: Proportion
 
 
-class CalibrationFigures(_Part):
-    """How far probabilities can be taken at their word; signet.statistics.calibration has the formulae."""
+class CalibrationFigures(_ReportPart):
+    """Measures of calibration; `signet.statistics.calibration` has the formulas."""
 
     expected_error: float
     # Nats per clip.
@@ -197,41 +174,41 @@ class CalibrationFigures(_Part):
     bins: tuple[CalibrationBin, ...]
 
 
-class Calibration(_Part):
-    """Calibration of the exact posterior as it is, and with a temperature that each clip's own group had no say in."""
+class Calibration(_ReportPart):
+    """Calibration of the exact posterior, without a temperature and with one fitted on other groups of clips."""
 
     before: CalibrationFigures
-    # None where the clips form only one group, so that there is nothing honest to fit a temperature on.
+    # None if all clips are in one group: a temperature would be fitted on the clips that it is evaluated on.
     after: CalibrationFigures | None
     # One for each group.
     temperatures: tuple[float, ...]
-    # What the groups are, in words.
+    # A description of the groups.
     groups: str
 
 
-class SignerResult(_Part):
-    """How the clips of one signer fare."""
+class SignerResult(_ReportPart):
+    """How often the clips of one signer are recognised."""
 
     signer: str
     recognised: Proportion
 
 
-class SignerSpread(_Part):
-    """How much the accuracy depends on who signs: signers with at least so many clips, worst first."""
+class SignerSpread(_ReportPart):
+    """Accuracy by signer, for signers with at least `least_clips` clips, the worst first."""
 
     least_clips: int
     signers: tuple[SignerResult, ...]
     minimum: float
     median: float
     maximum: float
-    # Signers with fewer clips, and how many clips these are; and clips whose signer is not known.
+    # Signers with fewer clips, and the number of their clips; clips whose signer is not known.
     rare_signers: int
     rare_clips: int
     unknown_clips: int
 
 
-class GlossErrorRate(_Part):
-    """Continuous recognition of held-out clips that were put together: edits for each sign that is there."""
+class GlossErrorRate(_ReportPart):
+    """Continuous recognition of concatenated held-out clips: edit errors per sign."""
 
     errors: int
     signs: int
@@ -239,12 +216,12 @@ class GlossErrorRate(_Part):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def value(self) -> float:
-        """The rate; more than 1 is possible."""
+        """The rate; insertions can make it larger than 1."""
         return self.errors / self.signs if self.signs else 0.0
 
 
-class SeedResult(_Part):
-    """One seed's models on all held-out clips: in cross-validation pooled over its folds."""
+class SeedResult(_ReportPart):
+    """The models of one seed on all held-out clips, pooled over the folds."""
 
     seed: int
     members: int
@@ -253,15 +230,15 @@ class SeedResult(_Part):
     synonym_aware: Proportion | None
     continuous: Proportion
     greedy: Proportion
-    # Clips in which the continuous decoder reads nothing, and those whose best path is empty.
+    # Clips in which the continuous decoder finds nothing, and clips whose best path is empty.
     empty_continuous: Proportion
     empty: Proportion
     calibration_error: float
     gloss_errors: GlossErrorRate | None
 
 
-class MemberAccuracy(_Part):
-    """One model on the clips of its fold."""
+class MemberAccuracy(_ReportPart):
+    """One model of a run on the held-out clips of its fold."""
 
     fold: int
     seed: int
@@ -269,16 +246,16 @@ class MemberAccuracy(_Part):
     continuous: Proportion
 
 
-class AcrossSeeds(_Part):
-    """What a training comes to, whatever seed it is begun with."""
+class AcrossSeeds(_ReportPart):
+    """The results of a training over several seeds."""
 
     seeds: tuple[SeedResult, ...]
-    # Every model of these seeds, by fold and seed.
+    # All models of these seeds, by fold and seed.
     members: tuple[MemberAccuracy, ...]
-    # The rest of the report is about this one: the median by top-1, the lower of two.
+    # The seed that the rest of the report shows: the median by top-1; of two medians, the lower one.
     shown: int
     top1: Spread
-    # Wilson interval of one such model: of the mean top-1 on these clips.
+    # Wilson interval of the mean top-1 on these clips, that is, of one model.
     low: float
     high: float
     top5: Spread
@@ -286,49 +263,50 @@ class AcrossSeeds(_Part):
     continuous: Spread
     greedy: Spread
     empty_continuous: Spread
-    # Exact less continuous accuracy; `highest` is the worst seed's.
+    # Top-1 minus continuous accuracy.
     exact_continuous_gap: Spread
     calibration_error: Spread
     gloss_error_rate: Spread | None
-    # All seeds voting, by the geometric mean of their posteriors over single signs; None for one seed.
+    # The ensemble of all seeds, by the geometric mean of their posteriors; None for one seed.
     ensemble_top1: Proportion | None
     ensemble_top5: Proportion | None
-    # Of some seed a fold is missing, so that it is left out.
+    # Seeds that are left out because a fold is missing.
     incomplete: tuple[int, ...]
 
 
-class LeftOut(_Part):
-    """A clip of the split that is not evaluated, since training clips show the same recording."""
+class LeftOut(_ReportPart):
+    """A clip of the split that is not evaluated, because training clips show the same recording."""
 
     clip_id: str
     gloss: str
+    # Ids of these training clips.
     twins: tuple[str, ...]
 
 
-class Note(_Part):
-    """Something that a reader must know before believing a figure."""
+class Note(_ReportPart):
+    """A caveat that a reader must know."""
 
     title: str
     text: str
-    # Makes the figures look better, or other, than they are.
+    # Whether the figures may be misleading because of it.
     caution: bool = False
 
 
-class Report(_Part):
-    """report.json."""
+class Report(_ReportPart):
+    """An evaluation report, stored as report.json."""
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     report_id: str
     created: str
     provenance: Provenance
-    # Exact CTC posterior over single-sign hypotheses.
+    # By the exact CTC posterior over single-sign hypotheses.
     top1: Proportion
     top5: Proportion
-    # As top1, but glosses under which the very same video stands count as one. None where the snapshot has none.
+    # Top-1 if glosses that label the same recording count as one. None if the snapshot has no such glosses.
     synonym_aware: Proportion | None
-    # Best-path decoding gives exactly the one true gloss.
+    # The best path is the true gloss and nothing else.
     greedy: Proportion
-    # top1 - greedy, in shares: the measure of blank collapse.
+    # top1 - greedy, as a share: a measure of blank collapse.
     exact_greedy_gap: float
     mean_truth_probability: float
     glosses_predicted: int
@@ -337,13 +315,13 @@ class Report(_Part):
     confusions: tuple[ConfusionCell, ...]
     clips: tuple[ClipResult, ...]
     notes: tuple[Note, ...]
-    # Loading, model, decoding, total.
+    # Of the stages load, model and decode, and in total.
     seconds: dict[str, float]
-    # The fixed continuous decoder gives exactly the one true gloss; None in reports from before there was one.
+    # The continuous decoder finds the true gloss and nothing else; None in reports that are older than this decoder.
     continuous: Proportion | None = None
-    # Clips in which it reads nothing.
+    # Clips in which it finds nothing.
     empty_continuous: Proportion | None = None
-    # top1 - continuous, in shares.
+    # top1 - continuous, as a share.
     exact_continuous_gap: float | None = None
     gloss_errors: GlossErrorRate | None = None
     calibration: Calibration | None = None
@@ -356,71 +334,19 @@ class Report(_Part):
 
     @property
     def title(self) -> str:
-        """What was evaluated: a version of a model, or all models of a run."""
+        """Name of what was evaluated: a version of a model, or a training run."""
         about = self.provenance
         return f"{about.model_name} {f'run {about.run_id}' if self.across_seeds else about.model_version}"
+
+    @property
+    def ranked_glosses(self) -> tuple[GlossAccuracy, ...]:
+        """Glosses that have clips, the best first; of equal ones the one with more clips."""
+        by_gloss = {one.gloss: one for one in self.per_gloss}
+        counts = (
+            GlossCounts(one.gloss, one.recognised.n, one.recognised.correct, one.predicted) for one in self.per_gloss
+        )
+        return tuple(by_gloss[one.gloss] for one in rank_glosses(counts))
 
     def to_json(self) -> bytes:
         """The bytes of report.json."""
         return self.model_dump_json(by_alias=True, indent=1).encode()
-
-
-def new_report_id(content: str, now: datetime | None = None) -> str:
-    """An id that sorts by time: UTC to the millisecond, and a hash of what the report is about."""
-    now = now or datetime.now(UTC)
-    digest = hashlib.sha256(f"{now.isoformat()} {content}".encode()).hexdigest()[:8]
-    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{digest}"
-
-
-def store_report(store: ObjectStore, report: Report, html: str) -> None:
-    """Keep a report: its page first, its figures last, so that a listed report is a whole one."""
-    store.create(keys.report(report.report_id, HTML_FILE), html.encode())
-    store.create(keys.report(report.report_id, JSON_FILE), report.to_json())
-
-
-def read_json(store: ObjectStore, report_id: str) -> bytes:
-    """report.json as stored. Raises `NotFound`."""
-    try:
-        return store.get(keys.report(report_id, JSON_FILE))
-    except NotFound:
-        raise NotFound(
-            f"{store.url}: no report {report_id!r}. `signet reports` lists them; `signet evaluate` writes one."
-        ) from None
-
-
-def read_html(store: ObjectStore, report_id: str) -> str:
-    """report.html as stored. Raises `NotFound`."""
-    try:
-        return store.get(keys.report(report_id, HTML_FILE)).decode()
-    except NotFound:
-        raise NotFound(f"{store.url}: report {report_id!r} has no page. `signet reports` lists reports.") from None
-
-
-def read_report(store: ObjectStore, report_id: str) -> Report:
-    """A report's figures.
-
-    Raises:
-        NotFound: there is none of this id.
-        DataLoss: it cannot be read.
-    """
-    try:
-        return Report.model_validate_json(read_json(store, report_id))
-    except ValidationError as error:
-        raise DataLoss(f"{store.url}: report {report_id!r} is damaged ({error.error_count()} faults).") from error
-
-
-def list_reports(store: ObjectStore, limit: int | None = None) -> Sequence[Report]:
-    """Complete reports, newest first, all or at most `limit`. One that cannot be read is logged and passed over."""
-    prefix = keys.reports()
-    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    ids = sorted((name.removesuffix(f"/{JSON_FILE}") for name in names if name.endswith(f"/{JSON_FILE}")), reverse=True)
-
-    def read(report_id: str) -> Report | None:
-        try:
-            return read_report(store, report_id)
-        except (DataLoss, NotFound) as error:
-            _log.warning("%s It is left out of the list.", error)
-            return None
-
-    with ThreadPoolExecutor(_READERS) as readers:
-        return [report for report in readers.map(read, ids[:limit]) if report is not None]

@@ -1,4 +1,4 @@
-"""The figures of a report, counted from what a model said of each clip."""
+"""The figures of a report, counted from the predictions for each clip."""
 
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
@@ -31,26 +31,26 @@ from signet.statistics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from signet.statistics.counts import TOP_K, ClipCounts, count_clips, count_confusions, count_glosses, rank_truths
+from signet.statistics.counts import TOP_K, count_clips, count_confusions, count_glosses, rank_truths
 
-# Of a signer with fewer clips, the accuracy says nothing.
-LEAST_CLIPS_OF_A_SIGNER = 3
+# The accuracy of a signer with fewer clips is not informative.
+MIN_CLIPS_OF_A_SIGNER = 3
 
-# Signers of one split are put into so many groups where a temperature is fitted; fewer if there are fewer signers.
+# The signers of a split are divided into so many groups to fit temperatures; into fewer if there are fewer signers.
 _CALIBRATION_GROUPS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPredictions:
-    """What one model, or in cross-validation those of one seed, said of n clips.
+    """The predictions for n clips, of one model or, in cross-validation, of the models of one seed.
 
     Attributes:
         scores: float32 or float64 [n, C]; log p([c] | x), up to a constant in each row.
         labels: [n]; indices into the vocabulary, 0..C-1.
-        continuous: what the fixed continuous decoder reads in each clip.
-        greedy: what best-path decoding reads.
-        blank_ratio: [n].
-        frames: [n].
+        continuous: [n]; glosses that the continuous decoder finds.
+        greedy: [n]; glosses of the best path.
+        blank_ratio: [n]; share of frames whose best class is the blank.
+        frames: [n]; number of frames.
     """
 
     scores: npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -62,15 +62,27 @@ class LabelledPredictions:
 
     @cached_property
     def ranks(self) -> npt.NDArray[np.int64]:
-        """[n]; the rank of the true gloss, from 1; see `signet.statistics.counts.rank_truths`."""
+        """[n]; ranks of the true glosses, from 1."""
         return rank_truths(self.scores, self.labels)
 
 
-def clip_results(
-    clips: Sequence[DatasetClip], vocabulary: Sequence[str], answers: LabelledPredictions
+@dataclass(frozen=True)
+class Accuracies:
+    """Shares of clips: recognised by each way of decoding, and decoded as nothing."""
+
+    top1: Proportion
+    top5: Proportion
+    continuous: Proportion
+    empty_continuous: Proportion
+    greedy: Proportion
+    empty: Proportion
+
+
+def build_clip_results(
+    clips: Sequence[DatasetClip], vocabulary: Sequence[str], predictions: LabelledPredictions
 ) -> tuple[ClipResult, ...]:
-    """What was said of each clip, as a report keeps it."""
-    posterior = np.exp(log_posteriors(answers.scores))
+    """The predictions for each clip as a report stores them."""
+    posterior = np.exp(log_posteriors(predictions.scores))
     best = np.argsort(-posterior, axis=1, kind="stable")[:, :TOP_K]
     return tuple(
         ClipResult(
@@ -80,55 +92,59 @@ def clip_results(
             guesses=tuple(Guess(gloss=vocabulary[c], probability=float(posterior[row, c])) for c in best[row]),
             rank=int(rank),
             truth_probability=float(posterior[row, label]),
-            greedy=answers.greedy[row],
-            continuous=answers.continuous[row],
-            blank_ratio=float(answers.blank_ratio[row]),
-            frames=int(answers.frames[row]),
+            greedy=predictions.greedy[row],
+            continuous=predictions.continuous[row],
+            blank_ratio=float(predictions.blank_ratio[row]),
+            frames=int(predictions.frames[row]),
         )
-        for row, (clip, label, rank) in enumerate(zip(clips, answers.labels, answers.ranks, strict=True))
+        for row, (clip, label, rank) in enumerate(zip(clips, predictions.labels, predictions.ranks, strict=True))
     )
 
 
-def share(flags: Sequence[bool]) -> Proportion:
-    """How many of the flags are set."""
-    return Proportion(correct=sum(flags), n=len(flags))
-
-
-def count(results: Sequence[ClipResult]) -> ClipCounts:
-    """How many clips each way of decoding recognises."""
-    return count_clips(
+def measure_accuracies(results: Sequence[ClipResult]) -> Accuracies:
+    """The accuracies on these clips."""
+    counts = count_clips(
         [result.rank for result in results],
         [result.truth for result in results],
         [result.continuous or () for result in results],
         [result.greedy for result in results],
     )
+    return Accuracies(
+        top1=Proportion(correct=counts.top1, n=counts.clips),
+        top5=Proportion(correct=counts.top5, n=counts.clips),
+        continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
+        empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
+        greedy=Proportion(correct=counts.greedy_correct, n=counts.clips),
+        empty=Proportion(correct=counts.greedy_empty, n=counts.clips),
+    )
 
 
-def synonym_aware(results: Sequence[ClipResult], accepted: Mapping[str, frozenset[str]]) -> Proportion | None:
-    """Top-1, where any gloss that is accepted for the truth is right; None where no truth has a synonym at all."""
-    if not accepted:
+def synonym_aware_accuracy(results: Sequence[ClipResult], synonyms: Mapping[str, frozenset[str]]) -> Proportion | None:
+    """Top-1 if each gloss of `find_synonyms` is accepted for its synonyms; None if there are no synonyms."""
+    if not synonyms:
         return None
-    return share([result.guesses[0].gloss in accepted.get(result.truth, {result.truth}) for result in results])
+    correct = sum(result.guesses[0].gloss in synonyms.get(result.truth, {result.truth}) for result in results)
+    return Proportion(correct=correct, n=len(results))
 
 
-def synonyms(twins: Sequence[Sequence[str]], gloss_of: Mapping[str, str]) -> dict[str, frozenset[str]]:
-    """For each gloss under which some recording stands that stands under others too: itself and these others.
+def find_synonyms(duplicates: Sequence[Sequence[str]], gloss_of: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """Glosses that label the same recording: each such gloss, with itself and its synonyms.
 
     Args:
-        twins: groups of clips, by id, that show the same recording.
+        duplicates: groups of clips, by id, that show the same recording.
         gloss_of: the gloss of each clip.
     """
-    accepted: dict[str, set[str]] = {}
-    for group in twins:
-        together = {gloss_of[clip_id] for clip_id in group}
-        if len(together) > 1:
-            for gloss in together:
-                accepted.setdefault(gloss, set()).update(together)
-    return {gloss: frozenset(others) for gloss, others in accepted.items()}
+    synonyms: dict[str, set[str]] = {}
+    for group in duplicates:
+        glosses = {gloss_of[clip_id] for clip_id in group}
+        if len(glosses) > 1:
+            for gloss in glosses:
+                synonyms.setdefault(gloss, set()).update(glosses)
+    return {gloss: frozenset(others) for gloss, others in synonyms.items()}
 
 
-def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossAccuracy, ...]:
-    """How each gloss fares, in the vocabulary's order."""
+def measure_glosses(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossAccuracy, ...]:
+    """The accuracy of each gloss, in the vocabulary's order."""
     counts = count_glosses(
         vocabulary,
         [result.truth for result in results],
@@ -143,32 +159,32 @@ def per_gloss(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple
     )
 
 
-def confusions(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[ConfusionCell, ...]:
+def list_confusions(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[ConfusionCell, ...]:
     """The cells of the confusion matrix that are not zero, row by row."""
     truths = [result.truth for result in results]
     cells = count_confusions(vocabulary, truths, [(result.guesses[0].gloss,) for result in results])
     return tuple(ConfusionCell(truth=cell.truth, predicted=cell.predicted, clips=int(cell.clips)) for cell in cells)
 
 
-def signer_spread(results: Sequence[ClipResult], least: int = LEAST_CLIPS_OF_A_SIGNER) -> SignerSpread | None:
-    """How much depends on who signs; None where no signer has enough clips."""
+def measure_signers(results: Sequence[ClipResult], min_clips: int = MIN_CLIPS_OF_A_SIGNER) -> SignerSpread | None:
+    """The accuracy of each signer with at least `min_clips` clips; None if there is no such signer."""
     by_signer: dict[str, list[bool]] = {}
     for result in results:
         by_signer.setdefault(result.signer, []).append(result.correct)
     unknown = len(by_signer.pop("", []))
-    enough = [
-        SignerResult(signer=signer, recognised=share(flags))
-        for signer, flags in by_signer.items()
-        if len(flags) >= least
+    signers = [
+        SignerResult(signer=signer, recognised=Proportion(correct=sum(correct), n=len(correct)))
+        for signer, correct in by_signer.items()
+        if len(correct) >= min_clips
     ]
-    if not enough:
+    if not signers:
         return None
-    enough.sort(key=lambda one: (one.recognised.value, -one.recognised.n, one.signer))
-    rare = [len(flags) for flags in by_signer.values() if len(flags) < least]
-    shares = [one.recognised.value for one in enough]
+    signers.sort(key=lambda one: (one.recognised.value, -one.recognised.n, one.signer))
+    rare = [len(correct) for correct in by_signer.values() if len(correct) < min_clips]
+    shares = [one.recognised.value for one in signers]
     return SignerSpread(
-        least_clips=least,
-        signers=tuple(enough),
+        least_clips=min_clips,
+        signers=tuple(signers),
         minimum=shares[0],
         median=statistics.median(shares),
         maximum=shares[-1],
@@ -178,44 +194,44 @@ def signer_spread(results: Sequence[ClipResult], least: int = LEAST_CLIPS_OF_A_S
     )
 
 
-def signer_groups(clips: Sequence[DatasetClip], twins: Sequence[Sequence[str]]) -> tuple[list[int], str]:
-    """Clips of one split in groups of signers, to fit a temperature across: each clip's group, and what they are."""
-    for groups in range(_CALIBRATION_GROUPS, 1, -1):
+def group_by_signer(clips: Sequence[DatasetClip], duplicates: Sequence[Sequence[str]]) -> tuple[list[int], str]:
+    """Groups of signers for `measure_calibration`: the group of each clip, and a description of the groups."""
+    for count in range(_CALIBRATION_GROUPS, 1, -1):
         try:
-            folds = signer_folds(clips, groups, twins)
+            folds = signer_folds(clips, count, duplicates)
         except InvalidInput:
-            continue  # fewer signers than that
-        place = {clip_id: index for index, fold in enumerate(folds) for clip_id in fold}
-        return [place[clip.clip_id] for clip in clips], f"{groups} groups of signers"
+            continue  # there are fewer signers
+        group_of = {clip_id: index for index, fold in enumerate(folds) for clip_id in fold}
+        return [group_of[clip.clip_id] for clip in clips], f"{count} groups of signers"
     return [0] * len(clips), "one signer"
 
 
-def calibration(answers: LabelledPredictions, groups: Sequence[Hashable], described: str) -> Calibration:
-    """How far the exact posterior can be taken at its word, before and after a temperature."""
-    temperatures = crossed_temperatures(answers.scores, answers.labels, groups)
+def measure_calibration(predictions: LabelledPredictions, groups: Sequence[Hashable], description: str) -> Calibration:
+    """Calibration of the exact posterior without a temperature, and with one that is fitted on the other groups."""
+    temperatures = crossed_temperatures(predictions.scores, predictions.labels, groups)
     by_group: dict[Hashable, float] = {}
     if temperatures is not None:
         by_group = {group: float(temperatures[index]) for index, group in enumerate(groups)}
     return Calibration(
-        before=calibration_figures(answers, 1.0),
-        after=None if temperatures is None else calibration_figures(answers, temperatures),
+        before=calibration_figures(predictions, 1.0),
+        after=None if temperatures is None else calibration_figures(predictions, temperatures),
         temperatures=tuple(by_group[group] for group in sorted(by_group, key=str)),
-        groups=described,
+        groups=description,
     )
 
 
 def calibration_figures(
-    answers: LabelledPredictions, temperature: float | npt.NDArray[np.float64]
+    predictions: LabelledPredictions, temperature: float | npt.NDArray[np.float64]
 ) -> CalibrationFigures:
-    """Calibration of the answers under a temperature, or under one for each clip."""
-    log_posterior = log_posteriors(answers.scores, temperature)
+    """Measures of calibration under one temperature, or under one for each clip."""
+    log_posterior = log_posteriors(predictions.scores, temperature)
     confidence = np.exp(log_posterior.max(axis=1))
-    # By rank, so that a tie is right in both figures or in none.
-    bins = reliability(confidence, answers.ranks == 1)
+    # A clip is right if the rank of its truth is 1, as in top-1, so that both figures treat ties alike.
+    bins = reliability(confidence, predictions.ranks == 1)
     return CalibrationFigures(
         expected_error=calibration_error(bins),
-        negative_log_likelihood=negative_log_likelihood(log_posterior, answers.labels),
-        brier=brier_score(log_posterior, answers.labels),
+        negative_log_likelihood=negative_log_likelihood(log_posterior, predictions.labels),
+        brier=brier_score(log_posterior, predictions.labels),
         bins=tuple(
             CalibrationBin(
                 low=one.low, high=one.high, confidence=one.confidence, right=Proportion(correct=one.correct, n=one.n)

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.evaluator.cli import app
-from services.evaluator.reports.report import list_reports
+from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
@@ -166,7 +166,7 @@ def test_predict_without_a_server_says_so_within_its_time(tmp_path: Path) -> Non
         started = time.monotonic()
         error = failed("predict", str(clip), "--server", address, "--timeout", "1")
     assert isinstance(error, Unavailable)
-    assert f"{address}: no evaluator answers there" in str(error)
+    assert f"{address}: no evaluator answers at this address" in str(error)
     assert time.monotonic() - started < 5
 
 

@@ -1,4 +1,4 @@
-"""Where the marks of a report's small drawings lie, in pixels; the template draws them."""
+"""Positions of the marks in a report's charts, in pixels; the template draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from math import sqrt
 
 from services.evaluator.reports.report import CalibrationFigures, SignerSpread
 
-# Side of a reliability diagram's square, and the height of the strip of counts under it.
+# Side of the square of a reliability diagram, and height of the bars of counts below it.
 _SIDE = 240.0
 _COUNTS = 34.0
-# Of the strip of signers.
+# Width of the strip of signers.
 _STRIP_WIDTH = 640.0
-# Dots carry their clips in their area; these are the smallest and the largest radius.
+# The area of a dot is proportional to its clips; these are the smallest and the largest radius.
 _SMALLEST, _LARGEST = 2.5, 9.0
 
 
 @dataclass(frozen=True)
 class BinMark:
-    """One bin of a reliability diagram: its dot, its interval, and its bar of clips."""
+    """A bin of a reliability diagram: its dot, its interval, and its bar of clips."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class BinMark:
 
 @dataclass(frozen=True)
 class ReliabilityDiagram:
-    """Probability of the first guess against how often it is right; bins without clips are not drawn."""
+    """Accuracy by probability of the first guess; bins without clips have no mark."""
 
     side: float
     counts: float
@@ -40,13 +40,13 @@ class ReliabilityDiagram:
 
     @property
     def height(self) -> float:
-        """Of the square and the strip of counts."""
+        """Height of the square and the bars."""
         return self.side + self.counts
 
 
 @dataclass(frozen=True)
 class SignerMark:
-    """One signer of the strip."""
+    """The dot of one signer."""
 
     x: float
     y: float
@@ -56,7 +56,7 @@ class SignerMark:
 
 @dataclass(frozen=True)
 class SignerStrip:
-    """One dot for each signer along 0 to 100 %, those of like accuracy above one another."""
+    """A dot for each signer at its accuracy, 0 to 100 %; dots of similar accuracy are stacked."""
 
     width: float
     height: float
@@ -66,7 +66,7 @@ class SignerStrip:
 
 
 def reliability_diagram(figures: CalibrationFigures) -> ReliabilityDiagram:
-    """Draw the bins of a reliability diagram."""
+    """Place the marks of a reliability diagram."""
     most = max((one.right.n for one in figures.bins), default=0)
     marks = []
     for one in figures.bins:
@@ -84,23 +84,23 @@ def reliability_diagram(figures: CalibrationFigures) -> ReliabilityDiagram:
                 bar_x=one.low * _SIDE + 1,
                 bar_width=(one.high - one.low) * _SIDE - 2,
                 bar_height=height,
-                title=f"Said {100 * one.confidence:.0f} %, right in {one.right.correct} of {one.right.n}",
+                title=f"Probability {100 * one.confidence:.0f} %, right in {one.right.correct} of {one.right.n}",
             )
         )
     return ReliabilityDiagram(_SIDE, _COUNTS, tuple(marks))
 
 
 def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
-    """Draw the signers; `mean` is the accuracy on all clips."""
+    """Place the dots of the signers; `mean` is the accuracy on all clips."""
     most = max(one.recognised.n for one in spread.signers)
     inner = _STRIP_WIDTH - 2 * _LARGEST
     placed: list[tuple[float, float, float]] = []
     marks = []
-    # The largest first, so that they lie on the line and the small ones around them.
+    # The largest dots are placed first, so that they lie on the line.
     for one in sorted(spread.signers, key=lambda one: (-one.recognised.n, one.recognised.value, one.signer)):
         x = _LARGEST + one.recognised.value * inner
         radius = _radius(one.recognised.n / most)
-        y = _free(x, radius, placed)
+        y = _free_y(x, radius, placed)
         placed.append((x, y, radius))
         marks.append(
             SignerMark(x, y, radius, f"Signer {one.signer}: {one.recognised.correct} of {one.recognised.n} clips")
@@ -117,12 +117,12 @@ def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
 
 
 def _radius(share: float) -> float:
-    """Of a dot whose area is this share of the largest one's."""
+    """Radius of a dot whose area is this share of the largest dot's."""
     return max(_SMALLEST, _LARGEST * sqrt(share))
 
 
-def _free(x: float, radius: float, placed: Sequence[tuple[float, float, float]]) -> float:
-    """The height nearest to the middle at which a dot touches no other: y, 0 in the middle."""
+def _free_y(x: float, radius: float, placed: Sequence[tuple[float, float, float]]) -> float:
+    """The y nearest to the line, which is at 0, where a dot touches no other dot."""
     near = [(ox, oy, radius + other + 1) for ox, oy, other in placed if abs(ox - x) < radius + other + 1]
     candidates = [0.0]
     for ox, oy, reach in near:

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no picture from outside."""
+"""The HTML page of a report. It needs no other file: no script, no font, no picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,51 +8,51 @@ from functools import cache
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ClipResult, ConfusionCell, GlossAccuracy, Report
+from services.evaluator.reports.report import ClipResult, ConfusionCell, Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
 
-# Beyond this a drawn matrix is a grey mist, and the list of confusions says more.
-_MATRIX_GLOSSES = 160
-# Cell side in pixels by the number of glosses: large enough for a figure inside, then for a finger, then for the eye.
-_CELL_SIDES = ((26, 26), (50, 15), (_MATRIX_GLOSSES, 10))
-_FIGURE_SIDE = 20
-# Mean width of a letter in units of the font's size, with some to spare.
-_LETTER = 0.56
-_LABEL_FONT = 12.0
-_TOP_CONFUSIONS = 12
+# The cells of a larger confusion matrix would be too small; the page then lists the confusions only.
+_MAX_MATRIX_GLOSSES = 160
+# Side of a cell in pixels, for at most so many glosses. The largest cells hold their count.
+_CELL_SIDES = ((26, 26), (50, 15), (_MAX_MATRIX_GLOSSES, 10))
+_MIN_SIDE_WITH_COUNT = 20
+# Mean width of a letter as a share of the font's size.
+_LETTER_WIDTH = 0.56
+_MAX_LABEL_FONT = 12.0
+_LISTED_CONFUSIONS = 12
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of the matrix: its corner in pixels, and how strong its colour is, 0 to 1."""
+class MatrixCell:
+    """A cell of the drawn confusion matrix: its corner in pixels, and its colour's strength, 0 to 1."""
 
     x: float
     y: float
     strength: float
-    right: bool
+    correct: bool
     confusion: ConfusionCell
     truth_n: int
 
 
 @dataclass(frozen=True)
-class Label:
-    """A gloss along an edge of the matrix, at the middle of its row or column."""
+class MatrixLabel:
+    """A gloss at the edge of the matrix, and the middle of its row and column in pixels."""
 
     gloss: str
     middle: float
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """The confusion matrix as a drawing. Rows are the truth, columns the first guess."""
+class ConfusionMatrix:
+    """The drawn confusion matrix. Rows are the true glosses, columns the first guesses."""
 
     side: float
     font: float
     margin: float
     extent: float
-    cells: Sequence[Cell]
-    labels: Sequence[Label]
+    cells: Sequence[MatrixCell]
+    labels: Sequence[MatrixLabel]
 
     @property
     def size(self) -> float:
@@ -60,31 +60,32 @@ class Matrix:
         return self.margin + self.extent + 1
 
     @property
-    def figures(self) -> bool:
-        """Whether a cell has room for its count."""
-        return self.side >= _FIGURE_SIDE
+    def has_counts(self) -> bool:
+        """Whether a cell is large enough for its count."""
+        return self.side >= _MIN_SIDE_WITH_COUNT
 
 
 def render(report: Report) -> str:
-    """The report's page."""
+    """The page of a report."""
     calibration = report.calibration
+    before_and_after = (
+        ("Without a temperature", calibration.before if calibration else None),
+        ("With a temperature", calibration.after if calibration else None),
+    )
     return (
         _environment()
         .get_template("report.html")
         .render(
             report=report,
             created=datetime.fromisoformat(report.created),
-            glosses=_ranked(report.per_gloss),
+            glosses=report.ranked_glosses,
             absent=[result.gloss for result in report.per_gloss if not result.recognised.n],
-            matrix=_matrix(report),
-            confusions=_most_confused(report.confusions),
-            wrong=_wrong(report.clips),
+            matrix=draw_matrix(report),
+            confusions=_most_frequent(report.confusions),
+            wrong=_wrong_clips(report.clips),
             diagrams=[
                 (name, figures, reliability_diagram(figures))
-                for name, figures in (
-                    ("As the model says", calibration.before if calibration else None),
-                    ("With a temperature", calibration.after if calibration else None),
-                )
+                for name, figures in before_and_after
                 if figures is not None
             ],
             strip=signer_strip(report.signers, report.top1.value) if report.signers else None,
@@ -99,48 +100,43 @@ def _environment() -> Environment:
     return environment
 
 
-def _ranked(results: Sequence[GlossAccuracy]) -> list[GlossAccuracy]:
-    """Glosses with clips, the best first; of equal shares the one with more clips, since it is surer."""
-    there = [result for result in results if result.recognised.n]
-    return sorted(there, key=lambda result: (-result.recognised.value, -result.recognised.n, result.gloss))
-
-
-def _wrong(clips: Sequence[ClipResult]) -> list[ClipResult]:
-    """Clips whose first guess is wrong, the most confident mistakes first."""
+def _wrong_clips(clips: Sequence[ClipResult]) -> list[ClipResult]:
+    """Clips whose first guess is wrong, the one with the highest probability first."""
     return sorted((clip for clip in clips if not clip.correct), key=lambda clip: -clip.guesses[0].probability)
 
 
-def _most_confused(confusions: Sequence[ConfusionCell]) -> list[ConfusionCell]:
+def _most_frequent(confusions: Sequence[ConfusionCell]) -> list[ConfusionCell]:
     wrong = [confusion for confusion in confusions if confusion.truth != confusion.predicted]
-    return sorted(wrong, key=lambda confusion: -confusion.clips)[:_TOP_CONFUSIONS]
+    return sorted(wrong, key=lambda confusion: -confusion.clips)[:_LISTED_CONFUSIONS]
 
 
-def _matrix(report: Report) -> Matrix | None:
+def draw_matrix(report: Report) -> ConfusionMatrix | None:
+    """Draw the confusion matrix; None if there are too many glosses."""
     glosses = [result.gloss for result in report.per_gloss]
     side = next((side for most, side in _CELL_SIDES if len(glosses) <= most), None)
     if side is None:
         return None
-    font = min(_LABEL_FONT, side * 0.85)
-    margin = _LETTER * font * max(len(gloss) for gloss in glosses) + 12
+    font = min(_MAX_LABEL_FONT, side * 0.85)
+    margin = _LETTER_WIDTH * font * max(len(gloss) for gloss in glosses) + 12
     position = {gloss: margin + side * index for index, gloss in enumerate(glosses)}
     clips = {result.gloss: result.recognised.n for result in report.per_gloss}
-    return Matrix(
+    return ConfusionMatrix(
         side=side,
         font=font,
         margin=margin,
         extent=side * len(glosses),
         cells=[
-            Cell(
+            MatrixCell(
                 x=position[confusion.predicted],
                 y=position[confusion.truth],
                 strength=confusion.clips / clips[confusion.truth],
-                right=confusion.truth == confusion.predicted,
+                correct=confusion.truth == confusion.predicted,
                 confusion=confusion,
                 truth_n=clips[confusion.truth],
             )
             for confusion in report.confusions
         ],
-        labels=[Label(gloss, position[gloss] + side / 2) for gloss in glosses],
+        labels=[MatrixLabel(gloss, position[gloss] + side / 2) for gloss in glosses],
     )
 
 

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from services.evaluator.cli import app
 from services.evaluator.reports.evaluate import evaluate
-from services.evaluator.reports.report import Report, read_report
+from services.evaluator.reports.report import Report
+from services.evaluator.reports.report_store import read_report
 from signet import landmarks
 from signet.datasets import corpus
 from signet.datasets.corpus import Shard
@@ -57,9 +58,9 @@ def test_test_clips_that_were_extracted_after_the_training_are_evaluated(
     told = report.provenance
     assert (told.split, told.corpus_version, told.dataset_version) == ("test", finished.version, card.dataset_version)
     assert report.outside_vocabulary == 1
-    text = note(report, "Clips that came later")
+    text = note(report, "Clips from the corpus")
     assert f"version {finished.version}" in text
-    assert "1 clips of other glosses were passed over" in text
+    assert "1 clips of other glosses are left out" in text
     assert note(report, "Known signers").startswith("1 of the 3 clips is by signers")
     assert read_report(world.store, report.report_id) == report
     assert finished.version in Page(page).text
@@ -92,7 +93,7 @@ def test_twins_of_training_clips_are_not_counted_and_are_listed(
         "t1": (trained.clip_id,),
         "t2": (trained.clip_id,),
     }
-    assert f"t2 (book) = {trained.clip_id}" in note(report, "Twins of training clips are left out")
+    assert f"t2 (book) = {trained.clip_id}" in note(report, "Duplicates of training clips are left out")
     assert report.synonym_aware is not None, "one recording stands under book and chair, though it is not counted"
 
     world.store.delete(keys.clip("made", "t3"))
@@ -105,9 +106,9 @@ def test_twins_of_training_clips_are_not_counted_and_are_listed(
 def test_a_corpus_that_is_still_being_extracted_is_said_to_be(world: "World", card: ModelCard, sign: Any) -> None:
     extract(world.store, sign("t1", "book", BOOK, split="test"), finish=False)
     report, _ = evaluate(world.store, "signet", split="test")
-    (found,) = (one for one in report.notes if one.title == "Clips that came later")
+    (found,) = (one for one in report.notes if one.title == "Clips from the corpus")
     assert found.caution
-    assert "no extraction of it has come to its end" in found.text
+    assert "no extraction of it has ended" in found.text
 
 
 def test_clips_of_another_extractor_are_never_mixed_in(world: "World", card: ModelCard, sign: Any) -> None:
@@ -128,7 +129,7 @@ def test_without_clips_the_way_to_them_is_named(world: "World", card: ModelCard,
     with pytest.raises(InvalidInput, match=r"Corpus 'made' .* has none either.*`signet extract --split test`"):
         evaluate(world.store, "signet", split="test")
     extract(world.store, sign("t1", "unknown", BOOK, split="test"))
-    with pytest.raises(InvalidInput, match="1 clips, none of a gloss that the model knows"):
+    with pytest.raises(InvalidInput, match="1 clips, but none of the vocabulary's glosses"):
         evaluate(world.store, "signet", split="test")
 
 

@@ -88,7 +88,7 @@ def test_the_report_says_what_was_evaluated(world: "World", snapshot: Dataset, c
 
 
 def test_the_notes_say_on_what_the_checkpoint_was_chosen(world: "World", snapshot: Dataset, card: ModelCard) -> None:
-    assert "Not trained and not selected on this split" in titles(evaluate(world.store, "signet")[0])
+    assert "Neither trained nor selected on this split" in titles(evaluate(world.store, "signet")[0])
     assert "Trained on this split" in titles(evaluate(world.store, "signet", split="train")[0])
     world.publish(snapshot, selected_on="val")
     report, _ = evaluate(world.store, "signet")
@@ -109,11 +109,11 @@ def test_the_notes_name_twins_known_signers_and_a_card_that_disagrees(world: "Wo
     world.publish(snapshot)
     report, _ = evaluate(world.store, "signet")
     notes = {note.title: note.text for note in report.notes}
-    assert "a1 (book, train) = b1 (chair, val)" in notes["The same recording on both sides"]
-    assert notes["The same recording on both sides"].startswith("1 of the 2 clips shows the same recording as a clip")
+    assert "a1 (book, train) = b1 (chair, val)" in notes["The same recording in two splits"]
+    assert notes["The same recording in two splits"].startswith("1 of the 2 clips shows the same recording as a clip")
     assert notes["Known signers"].startswith("1 of the 2 clips is by signers")
-    assert "counted 8 of 10" in notes["The card says something else"]
-    assert "counts 1 of 2" in notes["The card says something else"]
+    assert "counted 8 of 10" in notes["The model's card has another accuracy"]
+    assert "counts 1 of 2" in notes["The model's card has another accuracy"]
     assert (report.top1.correct, report.top1.n) == (1, 2)
     assert report.synonym_aware is not None
     assert report.synonym_aware.correct == 2, "the very same video stands under book and under chair"
@@ -138,7 +138,7 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
 
 def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:
     seen: list[EvaluationProgress] = []
-    evaluate(world.store, "signet", watch=seen.append)
+    evaluate(world.store, "signet", on_progress=seen.append)
     assert [now.done for now in seen] == sorted({now.done for now in seen})
     assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 14, 14)
 
@@ -148,7 +148,7 @@ def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(w
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(world.store, "signet", watch=stop)
+        evaluate(world.store, "signet", on_progress=stop)
     assert [info.key for info in world.store.list(keys.reports())] == before
 
 
@@ -161,5 +161,5 @@ def test_what_cannot_be_evaluated_is_named(world: "World", snapshot: Dataset, ca
     with pytest.raises(NotFound, match="no dataset 'made' of version 'gone'"):
         evaluate(world.store, "signet")
     world.publish(snapshot, vocabulary=tuple(reversed(snapshot.manifest.vocabulary)))
-    with pytest.raises(DataLoss, match="do not agree on the vocabulary"):
+    with pytest.raises(DataLoss, match="have different vocabularies"):
         evaluate(world.store, "signet")

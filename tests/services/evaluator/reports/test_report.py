@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.evaluator.cli import app
-from services.evaluator.reports import report as reports
+from services.evaluator.reports import report_store as reports
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import Report
@@ -38,7 +38,7 @@ def test_a_stored_report_comes_back_as_it_was(world: "World", card: ModelCard) -
     made, page = evaluate(world.store, "signet")
     assert reports.read_report(world.store, made.report_id) == made
     assert Report.model_validate_json(made.to_json()) == made
-    assert reports.read_html(world.store, made.report_id) == page
+    assert reports.read_report_html(world.store, made.report_id) == page
     assert world.store.stat(keys.report(made.report_id, "report.html"))
 
 
@@ -109,7 +109,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_world(world: "World", card: M
     words = " ".join(page.text.split())
     for said in (
         "12 of 14 clips recognised at the first guess",
-        "Few clips: read the interval, not the figure",
+        "Few clips: use the interval, not the share alone",
         card.version,
         made.report_id,
         made.provenance.dataset_version,
@@ -149,7 +149,7 @@ def test_a_matrix_is_drawn_as_long_as_it_can_be_read(world: "World") -> None:
         clips = world.everyday_clips([f"g{index:03d}" for index in range(count - 3)] + ["go", "chair", "who"])
         world.publish(world.snapshot(clips))
         made, html = evaluate(world.store, "signet")
-        assert (f"ConfusionCell matrix of {count} glosses" in html) is drawn
+        assert (f"Confusion matrix of {count} glosses" in html) is drawn
         assert ("too many for a drawn matrix" in html) is not drawn
         Page(html)
         assert len(made.per_gloss) == count

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from services.evaluator.cli import app
 from services.evaluator.reports.evaluate import evaluate_run
-from services.evaluator.reports.report import Report, list_reports
+from services.evaluator.reports.report import Report
+from services.evaluator.reports.report_store import list_reports
 from signet import heldout
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.datasets.splits import signer_folds
@@ -156,7 +157,7 @@ def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapsh
     assert sum(cell.clips for cell in report.confusions) == n
     assert (report.provenance.split, report.provenance.folds) == ("train+val", 3)
     assert report.provenance.commit == "3f1c2ab"
-    assert "Not trained and not selected on what is held out" in titles(report)
+    assert "Neither trained nor selected on the held-out clips" in titles(report)
     assert not any(note.caution for note in report.notes)
     assert list_reports(world.store) == [report]
 
@@ -197,7 +198,7 @@ def test_an_overconfident_model_is_called_so_and_its_temperature_mends_it(world:
 def test_what_had_a_say_in_the_weights_is_said(world: "World", snapshot: Dataset) -> None:
     heldout.write_predictions(world.store, left(snapshot, crossed(snapshot), selected_on="val"))
     report, page = evaluate_run(world.store, "run-7")
-    assert "Selected on the clips that were held out" in titles(report)
+    assert "Selected on the held-out clips" in titles(report)
     assert "this is optimistic" in page
     official = [said(snapshot, snapshot.split("val"), 0, seed) for seed in range(3)]
     heldout.write_predictions(
@@ -228,9 +229,9 @@ def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_named(world: "World",
     report, _ = evaluate_run(world.store, "run-7")
     assert report.across_seeds is not None
     assert (len(report.across_seeds.seeds), report.across_seeds.incomplete) == (2, (2,))
-    assert "Seeds that were not finished are left out" in titles(report)
+    assert "Incomplete seeds are left out" in titles(report)
     heldout.write_predictions(world.store, left(snapshot, members[:2]))
-    with pytest.raises(DataLoss, match="of each of its seeds a fold is missing"):
+    with pytest.raises(DataLoss, match="each of its seeds lacks a fold"):
         evaluate_run(world.store, "run-7")
 
 
@@ -240,7 +241,7 @@ def test_a_run_that_does_not_go_with_its_snapshot_is_refused(world: "World", sna
     members = crossed(snapshot)
     wrong = dataclasses.replace(members[0], labels=members[0].labels % 6 + 1)
     heldout.write_predictions(world.store, left(snapshot, [wrong, *members[1:]]))
-    with pytest.raises(DataLoss, match="as the run knew it"):
+    with pytest.raises(DataLoss, match="on which the run was evaluated"):
         evaluate_run(world.store, "run-7")
     heldout.write_predictions(world.store, left(snapshot, members, dataset_version="gone"))
     with pytest.raises(NotFound, match="no dataset 'made' of version 'gone'"):
@@ -253,7 +254,7 @@ def test_the_command_shows_the_seeds_and_saves_the_page(world: "World", snapshot
     ended = CliRunner().invoke(app, ["evaluate", "--run", "run-7", "--store", world.store.url, "--html", str(page)])
     assert ended.exit_code == 0, ended.output
     assert "3 seeds, %" in ended.output
-    assert "all voting" in ended.output
+    assert "ensemble of all seeds" in ended.output
     assert "Seed by seed" in page.read_text()
     listed = CliRunner().invoke(app, ["reports", "--store", world.store.url])
     assert "run-7" in listed.output

@@ -23,7 +23,7 @@ def test_a_bin_is_drawn_at_what_it_says_and_how_often_it_is_right() -> None:
     assert low.high < low.y < low.low, "the interval is around the dot, upwards on the page"
     assert high.radius == 2 * low.radius, "four times the clips, four times the area"
     assert high.bar_height > low.bar_height
-    assert low.title == "Said 25 %, right in 1 of 4"
+    assert low.title == "Probability 25 %, right in 1 of 4"
 
 
 def test_signers_of_one_accuracy_stand_above_one_another() -> None:

@@ -1,0 +1,223 @@
+"""Console output of the evaluator's commands: reports, predictions and lists."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console
+
+from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
+from services.evaluator.tables import TableColumn, bar, print_table, say
+from signet.registry import ModelCard
+from signet.v1 import evaluator_pb2
+
+# How many of the best and of the worst glosses are shown.
+_SHOWN_GLOSSES = 5
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Print the main figures of a report and its caveats."""
+    about = report.provenance
+    version = f"corpus {about.dataset_name} {about.corpus_version}"
+    clips = version if about.corpus_version else f"{about.dataset_name} {about.dataset_version}"
+    say(console, f"{report.title} on {about.split} of {clips}", "bold")
+    if report.across_seeds:
+        _show_seeds(console, report.across_seeds, report.top1.n)
+    _show_accuracies(console, report)
+    ranked = report.ranked_glosses
+    best = ranked[:_SHOWN_GLOSSES]
+    _show_glosses(console, "best", best)
+    _show_glosses(console, "worst", [gloss for gloss in reversed(ranked) if gloss not in best][:_SHOWN_GLOSSES])
+    blank = report.blank
+    say(
+        console,
+        f"blank: best in {_percent(blank.frame_ratio)} of all frames; {blank.empty.correct} of {blank.empty.n} best "
+        f"paths empty ({_percent(blank.empty.value)}, {_interval(blank.empty)}); exact-greedy gap "
+        f"{100 * report.exact_greedy_gap:.0f} points; {blank.verdict}",
+        "" if blank.verdict.startswith("not") else "red",
+    )
+    if report.calibration:
+        before, after = report.calibration.before, report.calibration.after
+        with_temperature = f", with a temperature {_percent(after.expected_error)}" if after else ""
+        say(console, f"calibration: expected error {_percent(before.expected_error)}{with_temperature}")
+    if report.signers:
+        signers = report.signers
+        say(
+            console,
+            f"signers with {signers.least_clips} clips or more: {len(signers.signers)}; accuracy of the worst "
+            f"{_percent(signers.minimum)}, of the median {_percent(signers.median)}, of the best "
+            f"{_percent(signers.maximum)}",
+        )
+    say(
+        console,
+        f"{report.glosses_predicted} of {about.glosses} glosses predicted; mean p(truth) "
+        f"{report.mean_truth_probability:.2f}; {report.seconds['total']:.1f} s",
+    )
+    for note in report.notes:
+        say(console, f"note: {note.title}. {note.text}", "yellow" if note.caution else "dim")
+
+
+def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
+    """Print the answer of a running evaluator."""
+    columns = [
+        TableColumn("", "right", "dim"),
+        TableColumn("sign", style="bold"),
+        TableColumn("p", "right"),
+        TableColumn("", style="cyan"),
+    ]
+    rows = [
+        [str(rank), guess.gloss, f"{guess.probability:.3f}", bar(guess.probability)]
+        for rank, guess in enumerate(response.predictions, 1)
+    ]
+    print_table(console, columns, rows)
+    if response.HasField("moment"):  # a server of version 0.1 sends none
+        say(
+            console,
+            f"{response.predictions[0].gloss}: {response.moment.start_seconds:.1f} to "
+            f"{response.moment.end_seconds:.1f} s into the clip; read as continuous signing: "
+            f"{' '.join(response.continuous_glosses) or '(nothing)'}",
+        )
+    timing = response.timing
+    extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
+    say(
+        console,
+        f"{response.model_name} {response.model_version}; best path: {' '.join(response.greedy_glosses) or '(empty)'}; "
+        f"blank in {_percent(response.blank_ratio)} of {response.frames} frames; {timing.total_seconds:.2f} s{extract}",
+        "dim",
+    )
+
+
+def show_models(console: Console, models: Sequence[tuple[str, Sequence[str], ModelCard | None]]) -> None:
+    """Print a table of versions, each with its aliases and its card; None for a card that is damaged."""
+    columns = [
+        TableColumn("version", style="bold", whole=True),
+        TableColumn("aliases", style="green"),
+        TableColumn("published"),
+        TableColumn("val", "right"),
+        TableColumn("best path", "right", optional=True),
+        TableColumn("glosses", "right", optional=True),
+        TableColumn("parameters", "right", optional=True),
+        TableColumn("dataset", style="dim", optional=True),
+    ]
+    rows = []
+    for version, aliases, card in models:
+        if card is None:
+            cells = ["its card is damaged: publish it again", "", "", "", "", ""]
+        else:
+            val = card.metrics
+            cells = [
+                f"{datetime.fromisoformat(card.created):%Y-%m-%d}",
+                _share(Proportion(correct=val.val_correct, n=val.val_clips)),
+                _percent(Proportion(correct=val.val_greedy_correct, n=val.val_clips).value),
+                str(len(card.vocabulary)),
+                f"{card.parameters:,}",
+                f"{card.dataset_name}/{card.dataset_version}",
+            ]
+        rows.append([version, " ".join(sorted(aliases)), *cells])
+    print_table(console, columns, rows)
+
+
+def show_reports(console: Console, reports: Sequence[Report]) -> None:
+    """Print a table of reports."""
+    columns = [
+        TableColumn("report", style="bold", whole=True),
+        TableColumn("version or run"),
+        TableColumn("split"),
+        TableColumn("top-1", "right"),
+        TableColumn("seeds", "right", optional=True),
+        TableColumn("top-5", "right", optional=True),
+        TableColumn("continuous", "right", optional=True),
+        TableColumn("model", optional=True),
+    ]
+    rows = []
+    for report in reports:
+        about, across = report.provenance, report.across_seeds
+        if across:
+            top1 = f"{_percent(across.top1.mean)} ({100 * across.low:.0f}–{100 * across.high:.0f}, n={report.top1.n})"
+            figures = [top1, str(len(across.seeds)), _percent(across.top5.mean), _percent(across.continuous.mean)]
+        else:
+            continuous = _percent(report.continuous.value) if report.continuous else ""
+            figures = [_share(report.top1), "", _percent(report.top5.value), continuous]
+        rows.append([report.report_id, about.model_version, about.split, *figures, about.model_name])
+    print_table(console, columns, rows)
+
+
+def _show_accuracies(console: Console, report: Report) -> None:
+    accuracies = [("top-1", report.top1), ("top-5", report.top5), ("top-1, synonyms alike", report.synonym_aware)]
+    accuracies += [("continuous", report.continuous), ("best path", report.greedy)]
+    columns = [
+        TableColumn(f"seed {report.across_seeds.shown}" if report.across_seeds else "figure"),
+        TableColumn("share", "right", "bold"),
+        TableColumn("95 % interval", "right"),
+        TableColumn("clips", "right"),
+    ]
+    rows = [
+        [name, _percent(share.value), _interval(share), f"{share.correct} of {share.n}"]
+        for name, share in accuracies
+        if share
+    ]
+    print_table(console, columns, rows)
+
+
+def _show_seeds(console: Console, across: AcrossSeeds, clips: int) -> None:
+    spreads = [
+        ("top-1", across.top1),
+        ("top-5", across.top5),
+        ("top-1, synonyms alike", across.synonym_aware),
+        ("continuous", across.continuous),
+        ("gap exact - continuous", across.exact_continuous_gap),
+        ("nothing decoded", across.empty_continuous),
+        ("gloss error rate", across.gloss_error_rate),
+        ("calibration error", across.calibration_error),
+    ]
+    seeds = len(across.seeds)
+    columns = [
+        TableColumn(f"{seeds} {'seed' if seeds == 1 else 'seeds'}, %"),
+        TableColumn("mean", "right", "bold"),
+        TableColumn("sd", "right"),
+        TableColumn("lowest", "right"),
+        TableColumn("highest", "right"),
+    ]
+    rows = [
+        [name]
+        + [
+            "" if share is None else f"{100 * share:.1f}"
+            for share in (spread.mean, spread.deviation, spread.lowest, spread.highest)
+        ]
+        for name, spread in spreads
+        if spread is not None
+    ]
+    print_table(console, columns, rows)
+    interval = f"{100 * across.low:.0f}–{_percent(across.high)}"
+    say(console, f"95 % interval of one such model on these {clips} clips: {interval}")
+    if across.ensemble_top1 and across.ensemble_top5:
+        top1, top5 = _share(across.ensemble_top1), _share(across.ensemble_top5)
+        say(console, f"ensemble of all seeds: top-1 {top1}, top-5 {top5}")
+
+
+def _show_glosses(console: Console, title: str, glosses: Sequence[GlossAccuracy]) -> None:
+    if not glosses:
+        return
+    columns = [
+        TableColumn(title),
+        TableColumn("share", "right", "bold"),
+        TableColumn("clips", "right"),
+        TableColumn("", style="cyan"),
+    ]
+    rows = []
+    for gloss in glosses:
+        share = gloss.recognised
+        rows.append([gloss.gloss, _percent(share.value), f"{share.correct} of {share.n}", bar(share.value)])
+    print_table(console, columns, rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _interval(share: Proportion) -> str:
+    return f"{100 * share.low:.0f}–{100 * share.high:.0f} %"
+
+
+def _share(share: Proportion) -> str:
+    """A share with its interval and the number of clips."""
+    return f"{_percent(share.value)} ({100 * share.low:.0f}–{100 * share.high:.0f}, n={share.n})"
