@@ -53,10 +53,9 @@ class TrainConfig(BaseModel):
     )
     start_from: str = Field(
         "",
-        description="Begin with what this run, or this model (name, name@alias or name@version), has learnt: its "
-        "encoder and, unless it was pre-trained, the timing and the glosses that both know. Each of --folds begins "
-        "with the same fold of a run that had as many. Refused if it learnt from a clip that is held out here or, of "
-        "a fold, from others by its signer",
+        description="Start from the weights of this run or model (name, name@alias or name@version) instead of random "
+        "ones: its encoder and, unless it was pre-trained, its timing and the glosses that both vocabularies share. "
+        "Refused if it was trained on a clip that is held out here",
     )
     max_glosses: int = Field(
         DEFAULT_GLOSSES,
@@ -262,7 +261,15 @@ class TrainConfig(BaseModel):
         return folds
 
     @model_validator(mode="after")
-    def _measures_honestly(self) -> "TrainConfig":
+    def _measures_honestly(self, info: ValidationInfo) -> "TrainConfig":
+        if info.context and info.context.get(_STORED):
+            return self
+        if self.folds and self.start_from:
+            raise PydanticCustomError(
+                "start_with_folds",
+                "--folds with --start-from would measure each fold on clips that the source may have been trained on. "
+                "Leave one of them out",
+            )
         stops_at_target = self.target_accuracy is not None and not self.train_past_target
         for flag, selects in (
             ("--target-accuracy", stops_at_target),
@@ -278,8 +285,11 @@ class TrainConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _pretrains_alone(self) -> "TrainConfig":
+    def _pretrains_alone(self, info: ValidationInfo) -> "TrainConfig":
+        if info.context and info.context.get(_STORED):
+            return self
         for flag, given in (
+            ("--folds", self.folds > 0),
             ("--target-accuracy", self.target_accuracy is not None),
             ("--train-past-target", self.train_past_target),
             ("--patience", self.patience),

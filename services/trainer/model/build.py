@@ -16,9 +16,8 @@ from signet.errors import DataLoss, NotReady
 # The weights' file in a published model.
 WEIGHTS: Final = "model.safetensors"
 
-# Give a new model of a vocabulary its first weights; the second form has other weights for each fold.
-Begin = Callable[[Recogniser, Sequence[str]], None]
-BeginFold = Callable[[int, Recogniser, Sequence[str]], None]
+# Replaces the random weights of a new model, given its vocabulary.
+WeightInitialiser = Callable[[Recogniser, Sequence[str]], None]
 
 _ENCODER_TENSOR = re.compile(r"encoders\.(\d+)\.")
 

@@ -179,7 +179,8 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
         return TrainConfig.model_validate(config.model_dump() | dict(changes))
     except ValidationError as error:
         fault = error.errors()[0]
-        raise InvalidInput(f"{fault['loc'][0]} {fault['input']}: {fault['msg']}.") from error
+        setting = f"{fault['loc'][0]} {fault['input']}: " if fault["loc"] else ""
+        raise InvalidInput(f"run {run_id} cannot be resumed: {setting}{fault['msg']}.") from error
 
 
 def _summary_of_ended_run(store: ObjectStore, run_id: str) -> RunSummary:

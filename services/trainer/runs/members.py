@@ -6,12 +6,11 @@ A run has one member for each seed; where it cross-validates, one for each seed 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.model.build import BeginFold, serialise_weights
+from services.trainer.model.build import WeightInitialiser, serialise_weights
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
@@ -118,17 +117,12 @@ class Orders:
     callbacks: TrainingCallbacks
 
 
-def plan(dataset: Dataset, config: TrainConfig) -> tuple[Member, ...]:
-    """The members of a run, in the order in which they are trained: all folds of the first seed first.
+def plan_members(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
+    """The members of a run, in training order: all folds of the first seed first.
 
     Raises:
-        InvalidInput: the clips have fewer signers than there are to be folds.
+        InvalidInput: the clips have fewer signers than there are folds.
     """
-    return plan_of(dataset.manifest, config)
-
-
-def plan_of(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
-    """The members of a run on the snapshot of this manifest; see `plan`."""
     train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
     divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
     if config.folds:
@@ -151,7 +145,7 @@ def train(
     device: torch.device,
     state: bytes | None,
     orders: Orders,
-    begin: BeginFold | None = None,
+    initialise: WeightInitialiser | None = None,
 ) -> Iterator[Step]:
     """Train one member, from where its state is to its end.
 
@@ -162,7 +156,7 @@ def train(
         device: where.
         state: what to go on from; None begins.
         orders: what it is told meanwhile.
-        begin: gives a model of a fold the weights to begin with; without it, it begins with those of chance.
+        initialise: replaces the random weights of the new model; not called if there is a state.
 
     Raises:
         SignetError: it cannot begin or go on.
@@ -175,7 +169,7 @@ def train(
         held_out=member.held_out,
         between_batches=orders.between_batches,
         callbacks=orders.callbacks,
-        begin=partial(begin, member.fold) if begin and state is None else None,
+        initialise=initialise if state is None else None,
     )
     if state is not None:
         training.restore(state)

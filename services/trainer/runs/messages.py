@@ -95,10 +95,7 @@ def _pretrained(result: Result, run_id: str) -> Iterator[str]:
         yield f"by itself   {sentence}"
     yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
     yield "published   nothing: a pre-training recognises no sign"
-    if all(member.epochs for member in result.members[: max(1, result.folds)]):
-        yield f"go on       signet train --start-from {run_id}{f' --folds {result.folds}' if result.folds else ''}"
-    else:
-        yield "go on       no run can: it was stopped before each fold had learnt something. Begin it again"
+    yield f"go on       signet train --start-from {run_id}"
 
 
 def _member(event: MemberEpoch, run: RunStarted) -> str:

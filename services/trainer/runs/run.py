@@ -17,18 +17,29 @@ import torch
 from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
 from services.trainer.data import snapshot
 from services.trainer.drawing import curves
-from services.trainer.model.build import BeginFold, new_model, restore_model
+from services.trainer.model.build import WeightInitialiser, new_model, restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
-from services.trainer.runs import warm_start as start
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
 from services.trainer.runs.listing import config_to_resume
-from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.runs.members import (
+    Abandoned,
+    Done,
+    Kept,
+    Member,
+    Orders,
+    Place,
+    Step,
+    Trained,
+    plan_members,
+    train,
+)
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import find_published_model, publish
 from services.trainer.runs.result import Result
+from services.trainer.runs.warm_start import load_warm_start, resolve_start_from
 from services.trainer.runs.worker_pool import train_in_worker_pool
 from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import resolve_device
@@ -63,7 +74,7 @@ def run(
     """
     # Refused now, not when the model is to be published.
     keys.check_name("model", config.model_name)
-    config = config.model_copy(update={"start_from": start.pinned(store, config.start_from)})
+    config = config.model_copy(update={"start_from": resolve_start_from(store, config.start_from)})
     store.create(keys.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
     return _Run(store, config, run_id, callbacks, None, corpus_version).to_its_end()
 
@@ -138,12 +149,12 @@ class _Run:
                     "version does not train on them. Finish the run with the version of Signet that began it, or start "
                     "a new run."
                 )
-        self._members = plan(self._dataset, self._config)
+        self._members = plan_members(self._dataset.manifest, self._config)
         self._checkpoints = self._record()
         try:
             for member in self._members:
                 self._trained_before(member)
-            self._begin = self._start()
+            self._initialise = self._load_initialiser()
             self._callbacks.on_start(self._started())
             stopped = self._train()
             return self._conclude(stopped)
@@ -159,15 +170,16 @@ class _Run:
             self._checkpoints.release()
             raise
 
-    def _start(self) -> BeginFold | None:
-        """What gives a member that begins its weights; None where chance does, or all have begun."""
+    def _load_initialiser(self) -> WeightInitialiser | None:
+        """What replaces the random weights of a new member; None without --start-from, or if all members have begun."""
         if all(self._checkpoints.member_progress(member.place).file for member in self._members):
             return None
-        found = start.read(self._store, self._config.start_from, self._config.folds)
-        if found is None:
+        source = load_warm_start(self._store, self._config.start_from)
+        if source is None:
             return None
-        found.check(self._config, self._members, self._dataset.manifest.audit.all_duplicates)
-        return found.forgetful().begin
+        held_out = [clip for clip in self._dataset.manifest.clips if clip.split == VAL]
+        source.check(self._config, held_out, self._dataset.manifest.audit.all_duplicates)
+        return source.weights.initialise
 
     def _record(self) -> Checkpoints:
         if self._before is not None:
@@ -239,7 +251,7 @@ class _Run:
                 self._checkpoints.load_state,
                 self._callbacks,
                 state_seconds=checkpoint.MIN_STATE_SECONDS * at_a_time,
-                begin=self._begin,
+                initialise=self._initialise,
             )
         return self._one_after_the_other(members)
 
@@ -267,7 +279,7 @@ class _Run:
                 callbacks=self._callbacks.training,
             )
             state = self._checkpoints.load_state(member.place)
-            yield from train(self._dataset, self._config, member, self._device, state, orders, self._begin)
+            yield from train(self._dataset, self._config, member, self._device, state, orders, self._initialise)
 
     def _conclude(self, stopped: bool) -> Result:
         """Judge, publish and write the result. It is written last: until then the run can be continued."""
@@ -275,7 +287,7 @@ class _Run:
         if self._config.pretrain:
             done = {member.place for member in self._members if kept.member_progress(member.place).done}
             found = pretrained(self._members, kept.histories, done)
-            told = {"seconds": kept.seconds, "corpus_version": self._corpus_version, "folds": self._config.folds}
+            told = {"seconds": kept.seconds, "corpus_version": self._corpus_version}
             return self._end(found.model_copy(update=told))
         out = Outcome(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.model.build import BeginFold
+from services.trainer.model.build import WeightInitialiser
 from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned, Kept, Member, Orders, Place, Step, train
@@ -107,7 +107,7 @@ class WorkerContext:
     device: str
     threads: int
     state_seconds: float
-    begin: BeginFold | None
+    initialise: WeightInitialiser | None
 
 
 Message = Step | CallbackEvent | JobEnded | logging.LogRecord
@@ -121,7 +121,7 @@ def train_in_worker_pool(
     load_state: Callable[[Place], bytes | None],
     callbacks: RunCallbacks,
     state_seconds: float,
-    begin: BeginFold | None = None,
+    initialise: WeightInitialiser | None = None,
 ) -> Iterator[Step]:
     """Train members, `config.jobs` at a time, and yield their events as they happen.
 
@@ -133,7 +133,7 @@ def train_in_worker_pool(
         load_state: gives the state that a member continues from; None if it starts anew.
         callbacks: its `should_stop` and `should_abandon` are polled, and `training` gets the events within epochs.
         state_seconds: the least time between two states of a member.
-        begin: as in `services.trainer.runs.members.train`; it is pickled for the workers.
+        initialise: as in `services.trainer.runs.members.train`; it is pickled for the workers.
 
     Raises:
         Abandoned: `should_abandon` was True.
@@ -143,7 +143,7 @@ def train_in_worker_pool(
         samples = Path(folder, "samples.npy")
         np.save(samples, dataset.samples)
         threads = torch.get_num_threads()
-        context = WorkerContext(dataset.manifest, samples, config, str(device), threads, state_seconds, begin)
+        context = WorkerContext(dataset.manifest, samples, config, str(device), threads, state_seconds, initialise)
         workers = [_Worker(context) for _ in range(min(config.jobs, len(members)))]
         try:
             yield from _events(workers, deque(members), load_state, callbacks)
@@ -378,7 +378,7 @@ def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, pare
         between_batches=before_batch,
         callbacks=callbacks,
     )
-    for event in train(dataset, context.config, job.member, device, job.state, orders, context.begin):
+    for event in train(dataset, context.config, job.member, device, job.state, orders, context.initialise):
         callbacks.flush()
         parent.send(event)
         if isinstance(event, Kept):

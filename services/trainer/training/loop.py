@@ -14,7 +14,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data import gloss_ranking as supply
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
-from services.trainer.model.build import Begin, new_model
+from services.trainer.model.build import WeightInitialiser, new_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runtime.autocast import select_autocast
 from services.trainer.runtime.oom import MemorySplitter, explain_out_of_memory
@@ -50,7 +50,7 @@ class Training:
         held_out: the clips to judge by; those of the snapshot's val split unless given.
         between_batches: called before each batch; what it raises ends the training there.
         callbacks: told what happens within an epoch.
-        begin: gives the model the weights to begin with; without it, they are those of chance.
+        initialise: replaces the random weights of the new model.
 
     Raises:
         InvalidInput: there is nothing to learn from these clips; the message says what is missing.
@@ -67,7 +67,7 @@ class Training:
         held_out: Sequence[DatasetClip] | None = None,
         between_batches: Callable[[], None] = no_op,
         callbacks: TrainingCallbacks | None = None,
-        begin: Begin | None = None,
+        initialise: WeightInitialiser | None = None,
     ) -> None:
         learnt = list(dataset.manifest.training_clips if train is None else train)
         judged = list(dataset.split(VAL) if held_out is None else held_out)
@@ -90,8 +90,8 @@ class Training:
             self._train, self._model.features, config.batch_size, self._aim.longest, Augmentation(), self._generator
         )
         self._model.standardise(self._sampler.epoch_features())
-        if begin is not None:
-            begin(self._model, dataset.manifest.vocabulary)
+        if initialise is not None:
+            initialise(self._model, dataset.manifest.vocabulary)
         self._averages = MovingAverage(self._model, config.ema_decay)
         self._parameters = self._aim.parameters(self._model)
         self._optimizer = optimizer_of(self._parameters, config)

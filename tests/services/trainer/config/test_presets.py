@@ -81,12 +81,19 @@ def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: p
         ({"folds": 1}, "--folds 1: One fold"),
         ({"folds": 5, "target_accuracy": 0.8}, "--folds with --target-accuracy"),
         ({"folds": 5, "patience": 10}, "--folds with --patience"),
+        ({"folds": 5, "start_from": "signet"}, "--folds with --start-from"),
+        ({"folds": 5, "pretrain": True}, "--pretrain with --folds"),
         ({"seeds": 0}, "--seeds 0"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_its_flags(values: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidSetting, match=named):
         config_of(values)
+
+
+def test_a_stored_run_of_an_earlier_version_may_combine_what_a_new_one_may_not() -> None:
+    for values in ({"folds": 5, "start_from": "signet"}, {"folds": 5, "pretrain": True}):
+        assert TrainConfig.stored(TrainConfig().model_dump() | values).folds == 5
 
 
 def test_a_goal_that_stops_nothing_goes_with_folds() -> None:

@@ -12,7 +12,7 @@ from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.model.build import build_ensemble, load_first_member, new_model, restore_model, serialise_weights
 from services.trainer.model.masked import MaskedModel
 from services.trainer.model.recogniser import Recogniser, SequenceDropout
-from services.trainer.runs.warm_start import Start, Taught
+from services.trainer.runs.warm_start import SourceWeights
 from services.trainer.training.loop import Training
 from services.trainer.training.masked_prediction import MaskedPrediction
 from services.trainer.training.tasks import Recognition
@@ -138,7 +138,7 @@ def test_each_begins_with_what_its_own_has_learnt(pretrain: bool) -> None:
     config = CONFIG.model_copy(update={"pretrain": pretrain})
     source, model = new_model(config, 3), new_model(CONFIG, 3)
 
-    Start("x", config, GLOSSES, (Taught(serialise_weights(source), ()),), ()).begin(0, model, GLOSSES)
+    SourceWeights("x", GLOSSES, not pretrain, serialise_weights(source)).initialise(model, GLOSSES)
 
     theirs = source.state_dict()
     for name, tensor in model.state_dict().items():

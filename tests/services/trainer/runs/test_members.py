@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Step, Trained, plan, target_met, train
+from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Step, Trained, plan_members, target_met, train
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import Score
@@ -29,17 +29,21 @@ def orders(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> Orders:
 
 
 def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
-    (only,) = plan(small_dataset, TrainConfig(seed=5))
+    (only,) = plan_members(small_dataset.manifest, TrainConfig(seed=5))
     assert only.place == (0, 5)
     assert (list(only.train), list(only.held_out)) == (small_dataset.split("train"), small_dataset.split("val"))
 
 
 def test_seeds_follow_one_another(small_dataset: Dataset) -> None:
-    assert [member.place for member in plan(small_dataset, TrainConfig(seed=5, seeds=3))] == [(0, 5), (0, 6), (0, 7)]
+    assert [member.place for member in plan_members(small_dataset.manifest, TrainConfig(seed=5, seeds=3))] == [
+        (0, 5),
+        (0, 6),
+        (0, 7),
+    ]
 
 
 def test_folds_hold_out_every_clip_once_for_every_seed_and_no_signer_is_on_both_sides(small_dataset: Dataset) -> None:
-    members = plan(small_dataset, TrainConfig(seeds=2, folds=4))
+    members = plan_members(small_dataset.manifest, TrainConfig(seeds=2, folds=4))
     assert [member.place for member in members] == [(fold, seed) for seed in (0, 1) for fold in range(4)]
     for seed in (0, 1):
         held_out = Counter(clip.clip_id for one in members if one.seed == seed for clip in one.held_out)
@@ -51,11 +55,11 @@ def test_folds_hold_out_every_clip_once_for_every_seed_and_no_signer_is_on_both_
 
 def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
     with pytest.raises(InvalidInput, match="5 folds of 24 clips: they have only 4 signers"):
-        plan(small_dataset, TrainConfig(folds=5))
+        plan_members(small_dataset.manifest, TrainConfig(folds=5))
 
 
 def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Dataset) -> None:
-    (member,) = plan(small_dataset, SHORT)
+    (member,) = plan_members(small_dataset.manifest, SHORT)
     steps = list(train(small_dataset, SHORT, member, CPU, None, orders()))
     assert [type(step) for step in steps] == [Trained, Kept, Trained, Kept, Trained, Kept, Trained, Done]
     *_, last, done = steps
@@ -66,7 +70,7 @@ def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Da
 
 
 def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: Dataset) -> None:
-    (member,) = plan(small_dataset, SHORT)
+    (member,) = plan_members(small_dataset.manifest, SHORT)
     *_, expected = train(small_dataset, SHORT, member, CPU, None, orders())
     for kept_at in (1, 3):
         first = train(small_dataset, SHORT, member, CPU, None, orders())
@@ -77,7 +81,7 @@ def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: D
 
 
 def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> None:
-    (member,) = plan(small_dataset, SHORT)
+    (member,) = plan_members(small_dataset.manifest, SHORT)
     *_, last, done = train(small_dataset, SHORT, member, CPU, None, orders(stop_after=2))
     assert isinstance(last, Trained)
     assert isinstance(done, Done)
@@ -85,7 +89,7 @@ def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> Non
 
 
 def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
-    (member,) = plan(small_dataset, SHORT)
+    (member,) = plan_members(small_dataset.manifest, SHORT)
     told = orders(abandon_at_batch=7)  # an epoch has three
     told = Orders(told.stopped, lambda: False, told.between_batches, told.callbacks)
     steps: list[Step] = []

@@ -1,4 +1,4 @@
-"""What a run may begin with, and what of it."""
+"""Which runs and models a run may start from, and which of their tensors it takes over."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,39 +8,40 @@ import torch
 from safetensors.torch import save
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.data import snapshot
 from services.trainer.model.build import new_model, serialise_weights
-from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned, plan
-from services.trainer.runs.messages import end_messages
+from services.trainer.runs.members import Abandoned
+from services.trainer.runs.progress import load_progress
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runs.warm_start import Start, Taught
-from signet.datasets.snapshot import Dataset, DatasetClip, SourceClip, build_snapshot
-from signet.errors import InvalidInput, InvalidSetting, NotFound, NotReady
-from signet.landmarks import dump as dump_clip
+from services.trainer.runs.warm_start import SourceWeights, WarmStart, load_warm_start
+from signet.datasets.snapshot import Dataset, DatasetClip
+from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
+from signet.landmarks import dump
 from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
 
-CPU = torch.device("cpu")
 QUICK = TrainConfig(num_epochs=2, hidden_dim=8, hand_dim=4, batch_size=6, publish="none")
 PRETRAIN = TrainConfig(pretrain=True, num_epochs=2, hidden_dim=8, hand_dim=4, batch_size=6)
+# The weights of a run with these settings stay where they began.
+FROZEN = QUICK.model_copy(update={"lr": 1e-9, "weight_decay": 0.0})
 
-MEASURED = {"encoders.0.mean", "encoders.0.deviation"}
-MINE, THEIRS = ("apple", "book", "who"), ("book", "chair", "drink", "who")
-
-
-def alone(name: str, config: TrainConfig, weights: bytes = b"", learnt: Sequence[DatasetClip] = ()) -> Start:
-    """A start of one member."""
-    return Start(name, config, THEIRS, (Taught(weights, tuple(learnt)),), ())
+STANDARDISATION = {"encoders.0.mean", "encoders.0.deviation"}
+OWN_GLOSSES, SOURCE_GLOSSES = ("apple", "book", "who"), ("book", "chair", "drink", "who")
+ENCODER_TENSOR = "encoders.0.hand.0.weight"
 
 
-def begun(config: TrainConfig, told: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
-    """Tensors of a start, of a new model before it begins with that, and after."""
-    source, model = new_model(config, len(THEIRS)), new_model(told, len(MINE))
+def warm_start(
+    config: TrainConfig = QUICK, data: bytes = b"", seen: Sequence[DatasetClip] = (), name: str = "x"
+) -> WarmStart:
+    return WarmStart(SourceWeights(name, SOURCE_GLOSSES, not config.pretrain, data), config, tuple(seen), ())
+
+
+def initialised(config: TrainConfig, own: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
+    """The tensors of a source, and those of a new model before and after it starts from the source."""
+    source, model = new_model(config, len(SOURCE_GLOSSES)), new_model(own, len(OWN_GLOSSES))
     source.encoders[0].mean.fill_(3.0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    alone("x", config, serialise_weights(source)).begin(0, model, MINE)
+    warm_start(config, serialise_weights(source)).weights.initialise(model, OWN_GLOSSES)
     return source.state_dict(), before, dict(model.state_dict())
 
 
@@ -48,243 +49,177 @@ def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> s
     return {name for name in one if name not in other or not torch.equal(one[name], other[name])}
 
 
+def encoder_of(store: DirectoryStore, run_id: str) -> torch.Tensor:
+    source = load_warm_start(store, run_id)
+    assert source is not None
+    return source.weights.load_tensors()[ENCODER_TENSOR]
+
+
 @pytest.mark.parametrize("head", ["competition", "attention", "linear"])
-def test_an_ordinary_start_gives_encoder_timing_and_the_glosses_in_common(head: str) -> None:
+def test_a_trained_source_gives_encoder_timing_and_the_shared_glosses(head: str) -> None:
     config = QUICK.model_copy(update={"head": head})
-    theirs, before, after = begun(config, config)
+    source, before, after = initialised(config, config)
 
-    of_gloss = "logits" if head == "linear" else "signs"
+    per_gloss = "logits" if head == "linear" else "signs"
     blank = int(head == "linear")
-    changed = differing(after, theirs) - MEASURED
-    assert {name.split(".")[3] for name in changed} == {of_gloss}
+    changed = differing(after, source) - STANDARDISATION
+    assert {name.split(".")[3] for name in changed} == {per_gloss}
     for name in changed:
-        rows, found, own = (tensors[name][0, blank:] for tensors in (after, theirs, before))
-        assert torch.equal(rows[1], found[0])  # book
-        assert torch.equal(rows[2], found[3])  # who
+        rows, given, own = (tensors[name][0, blank:] for tensors in (after, source, before))
+        assert torch.equal(rows[1], given[0])  # book
+        assert torch.equal(rows[2], given[3])  # who
         assert torch.equal(rows[0], own[0])  # apple
-        assert torch.equal(after[name][:, :blank], theirs[name][:, :blank])
+        assert torch.equal(after[name][:, :blank], source[name][:, :blank])
 
 
-def test_a_pretrained_start_gives_no_head() -> None:
-    theirs, before, after = begun(PRETRAIN)
+def test_a_pretrained_source_gives_no_head() -> None:
+    source, before, after = initialised(PRETRAIN)
 
     changed, head = differing(after, before), {name for name in after if ".head." in name}
     assert not changed & head
-    assert not differing(after, theirs) - head - MEASURED
+    assert not differing(after, source) - head - STANDARDISATION
+
+
+def test_a_pretraining_takes_no_head_over() -> None:
+    source, before, after = initialised(QUICK, PRETRAIN)
+
+    head = {name for name in after if ".head." in name}
+    assert not differing(after, before) & head
+    assert not differing(after, source) - head - STANDARDISATION - {name for name in after if "decoders" in name}
 
 
 @pytest.mark.parametrize("config", [QUICK, PRETRAIN])
 def test_features_are_standardised_by_the_new_clips(config: TrainConfig) -> None:
-    theirs, before, after = begun(config)
+    source, before, after = initialised(config)
 
-    assert "encoders.0.mean" in differing(theirs, before)
-    assert not differing(after, before) & MEASURED
-
-
-def other_corpus(store: DirectoryStore, corpus: str = "other", first: int = 500) -> Dataset:
-    """Clips of nobody that the small corpus shows."""
-    clips = [
-        moving_clip(f"x{first}-{gloss}-{index}", gloss, "train" if index < 4 else "val", first + 10 * number + index)
-        for number, gloss in enumerate(("book", "who"))
-        for index in range(5)
-    ]
-    for clip in clips:
-        store.create(keys.clip(corpus, clip.record.clip_id), dump_clip(clip))
-    return build_snapshot(corpus, [SourceClip(clip, clip.record.source_sha256) for clip in clips])
+    assert "encoders.0.mean" in differing(source, before)
+    assert not differing(after, before) & STANDARDISATION
 
 
-def test_a_run_begins_with_a_pretrained_one(directory_store: DirectoryStore, fill: Fill) -> None:
+def add_other_corpus(store: DirectoryStore) -> None:
+    """Add a corpus "other" without a recording of the small corpus."""
+    for number, gloss in enumerate(("book", "who")):
+        for index in range(5):
+            seed = 500 + 10 * number + index
+            clip = moving_clip(f"x-{gloss}-{index}", gloss, "train" if index < 4 else "val", seed, corpus="other")
+            store.create(keys.clip("other", clip.record.clip_id), dump(clip))
+
+
+@pytest.fixture
+def store(directory_store: DirectoryStore, fill: Fill) -> DirectoryStore:
+    """A store with the small corpus and another one."""
     fill(directory_store)
-    other_corpus(directory_store)
-    before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"corpus": "other"}), before, RunCallbacks())
-    found = start.read(directory_store, before, 0)
-    assert found is not None
-    told = QUICK.model_copy(update={"start_from": before, "jobs": 2, "seeds": 2, "lr": 1e-9, "weight_decay": 0.0})
-
-    after = new_run_id()
-    result = run(directory_store, told, after, RunCallbacks())
-
-    assert result.state == "succeeded"
-    again = start.read(directory_store, after, 0)
-    assert again is not None
-    assert torch.allclose(
-        again.tensors(0)["encoders.0.hand.0.weight"], found.tensors(0)["encoders.0.hand.0.weight"], atol=1e-6
-    )
-    # What it learnt from is its own clips and those of its start.
-    assert {clip.clip_id for clip in found.of(0).learnt} < {clip.clip_id for clip in again.of(0).learnt}
+    add_other_corpus(directory_store)
+    return directory_store
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_each_fold_begins_with_the_same_fold_of_its_start(
-    directory_store: DirectoryStore, fill: Fill, jobs: int
-) -> None:
-    """So that a start may have learnt from the very corpus that the new run is cross-validated on."""
-    fill(directory_store)
-    before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2, "seeds": 2}), before, RunCallbacks())
-    told = {"start_from": before, "folds": 2, "seeds": 2, "jobs": jobs, "lr": 1e-9, "weight_decay": 0.0}
-
-    after = new_run_id()
-    run(directory_store, QUICK.model_copy(update=told), after, RunCallbacks())
-
-    found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
-    assert found is not None
-    assert again is not None
-    theirs, mine = ([one.tensors(fold)["encoders.0.hand.0.weight"] for fold in (0, 1)] for one in (found, again))
-    assert not torch.allclose(theirs[0], theirs[1], atol=1e-3)
-    for their, own in zip(theirs, mine, strict=True):
-        assert torch.allclose(own, their, atol=1e-6)
+def train(store: DirectoryStore, config: TrainConfig, **changes: object) -> str:
+    """Train a run to its end; its id."""
+    run_id = new_run_id()
+    assert run(store, config.model_copy(update=changes), run_id, RunCallbacks()).state == "succeeded"
+    return run_id
 
 
-def test_a_fold_is_refused_what_another_fold_of_its_start_may_have(directory_store: DirectoryStore, fill: Fill) -> None:
-    fill(directory_store)
-    before = new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks())
-    with pytest.raises(InvalidInput, match=r"is judged by, or from others .* Train one with --folds 3, of the same"):
-        run(directory_store, QUICK.model_copy(update={"start_from": before, "folds": 3}), new_run_id(), RunCallbacks())
+def test_all_seeds_of_a_run_start_from_the_source_and_have_seen_its_clips(store: DirectoryStore) -> None:
+    source = train(store, PRETRAIN, corpus="other")
+    run_id = train(store, FROZEN, start_from=source, jobs=2, seeds=2)
+
+    assert torch.allclose(encoder_of(store, run_id), encoder_of(store, source), atol=1e-6)
+    first, second = (load_warm_start(store, name) for name in (source, run_id))
+    assert first is not None
+    assert second is not None
+    assert {clip.clip_id for clip in first.seen_clips} == {f"x-{g}-{i}" for g in ("book", "who") for i in range(4)}
+    assert len(second.seen_clips) == 18 + 8
 
 
-def test_a_start_whose_folds_are_not_all_trained_is_none(directory_store: DirectoryStore, fill: Fill) -> None:
-    fill(directory_store)
-    before = new_run_id()
-    told = PRETRAIN.model_copy(update={"folds": 2})
+def test_a_member_that_begins_after_an_interruption_starts_from_the_source(store: DirectoryStore) -> None:
+    source, run_id = train(store, PRETRAIN, corpus="other"), new_run_id()
     epochs: list[object] = []
+    callbacks = RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) == 2)
     with pytest.raises(Abandoned):
-        run(directory_store, told, before, RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) > 2))
-    with pytest.raises(NotReady, match=rf"not trained to its end, in all folds. .* --resume {before}"):
-        start.read(directory_store, before, 2)
-    assert start.read(directory_store, before, 0) is not None
+        run(store, FROZEN.model_copy(update={"start_from": source, "seeds": 2}), run_id, callbacks)
+
+    assert resume(store, run_id, RunCallbacks()).state == "succeeded"
+    progress = load_progress(store, run_id)
+    assert progress is not None
+    second = store.get(keys.run(run_id, f"members/0-{progress.members[1].seed}/weights.safetensors"))
+    tensors = SourceWeights("x", (), True, second).load_tensors()
+    assert torch.allclose(tensors[ENCODER_TENSOR], encoder_of(store, source), atol=1e-6)
 
 
-def test_a_start_of_a_start_is_known_fold_by_fold(directory_store: DirectoryStore, fill: Fill) -> None:
-    fill(directory_store)
-    first, second = new_run_id(), new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), first, RunCallbacks())
-    told = QUICK.model_copy(update={"folds": 2, "start_from": first})
-    run(directory_store, told, second, RunCallbacks())
-
-    result = run(directory_store, told.model_copy(update={"start_from": second}), new_run_id(), RunCallbacks())
-
-    assert result.state == "succeeded"
-    found = start.read(directory_store, second, 2)
-    assert found is not None
-    held_out = [{clip.clip_id for clip in member.held_out} for member in plan(small(directory_store), told)]
-    assert not any({clip.clip_id for clip in found.of(fold).learnt} & held_out[fold] for fold in (0, 1))
+def test_a_source_that_was_cross_validated_is_refused(store: DirectoryStore) -> None:
+    source = train(store, QUICK, folds=2, corpus="wlasl")
+    with pytest.raises(InvalidInput, match=f"--start-from {source} is a cross-validation"):
+        train(store, QUICK, corpus="other", start_from=source)
 
 
-def test_a_fold_that_begins_after_an_interruption_begins_with_its_own(
-    directory_store: DirectoryStore, fill: Fill
-) -> None:
-    fill(directory_store)
-    before, after = new_run_id(), new_run_id()
-    run(directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks())
-    told = QUICK.model_copy(update={"folds": 2, "start_from": before, "lr": 1e-9, "weight_decay": 0.0})
-    epochs: list[object] = []
-    with pytest.raises(Abandoned):
-        run(directory_store, told, after, RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) == 2))
-
-    assert resume(directory_store, after, RunCallbacks()).state == "succeeded"
-
-    found, again = (start.read(directory_store, run_id, 2) for run_id in (before, after))
-    assert found is not None
-    assert again is not None
-    theirs, mine = (one.tensors(1)["encoders.0.hand.0.weight"] for one in (found, again))
-    assert torch.allclose(mine, theirs, atol=1e-6)
-
-
-def test_a_pretraining_that_was_stopped_before_its_last_fold_says_that_none_can_begin_with_it(
-    directory_store: DirectoryStore, fill: Fill
-) -> None:
-    fill(directory_store)
-    before = new_run_id()
-    result = run(
-        directory_store, PRETRAIN.model_copy(update={"folds": 2}), before, RunCallbacks(should_stop=lambda: True)
-    )
-
-    lines = list(end_messages(result, before))
-    assert any("no run can" in line for line in lines)
-    assert any(f"runs/{before}/members/*/weights.safetensors" in line for line in lines)
-    with pytest.raises(NotReady, match=r"It was stopped: begin it again\.$"):
-        start.read(directory_store, before, 2)
-
-
-def test_a_start_that_was_selected_by_held_out_clips_is_refused(directory_store: DirectoryStore, fill: Fill) -> None:
-    fill(directory_store)
-    fair, selected = new_run_id(), new_run_id()
-    run(directory_store, QUICK, fair, RunCallbacks())
-    run(directory_store, QUICK.model_copy(update={"patience": 1, "num_epochs": 60}), selected, RunCallbacks())
-
-    run(directory_store, QUICK.model_copy(update={"start_from": fair}), new_run_id(), RunCallbacks())
+def test_a_source_that_was_selected_by_held_out_clips_is_refused(store: DirectoryStore) -> None:
+    source = train(store, QUICK)
+    train(store, QUICK, start_from=source)
+    progress = load_progress(store, source)
+    assert progress is not None
+    (member,) = progress.members
+    selected = progress.model_copy(update={"members": (member.model_copy(update={"selected_on": "val"}),)})
+    store.put(keys.run(source, "progress.json"), selected.model_dump_json(by_alias=True).encode())
     with pytest.raises(InvalidInput, match=r"6 of the 6 clips .* or was selected by them"):
-        run(directory_store, QUICK.model_copy(update={"start_from": selected}), new_run_id(), RunCallbacks())
+        train(store, QUICK, start_from=source)
 
 
-def test_a_start_of_a_version_whose_models_are_built_otherwise_is_refused() -> None:
+def test_a_source_is_refused_if_its_own_source_has_seen_a_held_out_clip(store: DirectoryStore) -> None:
+    clip = moving_clip("x-again", "book", "train", 6, corpus="other")  # the recording of book-6, a val clip of wlasl
+    store.put(keys.clip("other", "x-again"), dump(clip))
+    first = train(store, QUICK, corpus="other")
+    for key in ("x-again", "x-book-0"):
+        store.delete(keys.clip("other", key))
+    second = train(store, QUICK, corpus="other", start_from=first)
+    with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
+        train(store, QUICK, start_from=second)
+
+
+def test_weights_of_another_layout_are_refused() -> None:
     tensors = new_model(QUICK, 4).encoders[0].state_dict()
-    for before in (
+    for earlier in (
         {f"encoder.{name}": tensor for name, tensor in tensors.items()},
         {f"encoders.0.{name.replace('wards.0.0.', 'wards.0.')}": tensor for name, tensor in tensors.items()},
     ):
-        with pytest.raises(NotReady, match="x is of another version"):
-            alone("x", QUICK, save(before)).begin(0, new_model(QUICK, 3), MINE)
+        with pytest.raises(NotReady, match="x was made by another version"):
+            warm_start(data=save(earlier)).weights.initialise(new_model(QUICK, 3), OWN_GLOSSES)
 
 
-def small(store: DirectoryStore) -> Dataset:
-    return snapshot.take(store, "wlasl", 20, 0)
+def test_damaged_weights_are_named(store: DirectoryStore) -> None:
+    with pytest.raises(DataLoss, match="--start-from x: its weights cannot be read"):
+        warm_start(data=b"garbage").weights.load_tensors()
+    source = train(store, QUICK)
+    store.put(keys.run(source, "weights.safetensors"), b"garbage")
+    with pytest.raises(DataLoss, match=r"weights\.safetensors is damaged"):
+        train(store, QUICK, start_from=source)
 
 
-def guarded(config: TrainConfig, dataset: Dataset, found: Start) -> None:
-    found.check(config, plan(dataset, config), dataset.manifest.audit.all_duplicates)
-
-
-def test_a_start_that_has_learnt_from_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:
-    train, val = small_dataset.split("train"), small_dataset.split("val")
-    fair = alone("x", QUICK, learnt=train)
-
-    guarded(QUICK, small_dataset, fair)
-    with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
-        guarded(QUICK, small_dataset, alone("x", QUICK, learnt=[*train, val[0]]))
+def test_a_source_that_has_seen_a_held_out_clip_is_refused(small_dataset: Dataset) -> None:
+    """By the clip's id, by the hash of its video, or as a duplicate that either snapshot knows."""
+    training, val = small_dataset.split("train"), small_dataset.split("val")
     renamed = val[0].model_copy(update={"clip_id": "another"})
-    with pytest.raises(InvalidInput, match="book-6"):
-        guarded(QUICK, small_dataset, alone("x", QUICK, learnt=[renamed]))
-    unlike = renamed.model_copy(update={"source_sha256": "f" * 64})
-    with pytest.raises(InvalidInput, match="book-6"):
-        guarded(QUICK, small_dataset, replace(alone("x", QUICK, learnt=[unlike]), twins=(("another", "book-6"),)))
+    other_video = renamed.model_copy(update={"source_sha256": "f" * 64})
+    nameless = val[1].model_copy(update={"clip_id": "unknown", "source_sha256": ""})
+    group = ("another", "book-6")
 
-
-def test_a_start_that_knows_the_signers_of_a_fold_is_refused(small_dataset: Dataset) -> None:
-    """Other clips of theirs are enough: a fold is judged on people whom it never saw. Those of val may be known."""
-    train = small_dataset.split("train")
-    others = [
-        clip.model_copy(update={"clip_id": f"x{number}", "source_sha256": ""}) for number, clip in enumerate(train)
-    ]
-    folds = QUICK.model_copy(update={"folds": 2})
-
-    guarded(QUICK, small_dataset, alone("x", QUICK, learnt=others))
-    with pytest.raises(InvalidInput, match=r"24 of the 24 clips .* or from others by their signers"):
-        guarded(folds, small_dataset, alone("x", QUICK, learnt=others))
-    nobody = [clip.model_copy(update={"signer": ""}) for clip in others]
-    guarded(folds, small_dataset, alone("x", QUICK, learnt=nobody))
-
-
-def test_the_way_out_of_a_refusal_depends_on_whose_folds_there_are(small_dataset: Dataset) -> None:
-    clips = small_dataset.manifest.clips
-    two, three = (QUICK.model_copy(update={"folds": folds}) for folds in (2, 3))
-    for theirs, mine, way_out in (
-        (QUICK, QUICK, "Begin with a run that learnt from a corpus' train split"),
-        (QUICK, two, "Train one with --folds 2, of the same glosses, or leave --folds out"),
-        (three, two, r"Train one with --folds 2, of the same glosses\.$"),
-        (two, two, "Its folds were others: train it on the same clips"),
-        (two, QUICK, "It was trained with --folds 2: give --folds 2 too"),
+    warm_start(seen=training).check(QUICK, val, ())
+    warm_start(seen=[other_video]).check(QUICK, val, ())
+    warm_start(seen=[nameless]).check(QUICK, [clip.model_copy(update={"source_sha256": ""}) for clip in val], ())
+    for source, duplicates in (
+        (warm_start(seen=[*training, val[0]]), ()),
+        (warm_start(seen=[renamed]), ()),
+        (warm_start(seen=[other_video]), (group,)),
+        (replace(warm_start(seen=[other_video]), duplicates=(group,)), ()),
     ):
-        with pytest.raises(InvalidInput, match=way_out):
-            guarded(mine, small_dataset, alone("x", theirs, learnt=clips))
+        with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
+            source.check(QUICK, val, duplicates)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("branches", 2),
         ("hidden_dim", 16),
         ("hand_dim", 8),
         ("num_layers", 2),
@@ -293,45 +228,38 @@ def test_the_way_out_of_a_refusal_depends_on_whose_folds_there_are(small_dataset
         ("sign_dim", 4),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(small_dataset: Dataset, name: str, value: object) -> None:
-    found = alone("x", QUICK)
-
+def test_settings_that_do_not_fit_are_named(name: str, value: object) -> None:
     with pytest.raises(InvalidSetting) as raised:
-        guarded(QUICK.model_copy(update={name: value}), small_dataset, found)
+        warm_start().check(QUICK.model_copy(update={name: value}), (), ())
 
     for text in (f"--{name.replace('_', '-')}", repr(value), repr(getattr(QUICK, name))):
         assert text in str(raised.value)
 
 
-def test_a_pretrained_start_fits_every_head(small_dataset: Dataset) -> None:
-    guarded(QUICK.model_copy(update={"head": "linear"}), small_dataset, alone("x", PRETRAIN))
+def test_a_pretrained_source_fits_every_head_and_a_pretraining_every_source() -> None:
+    linear = QUICK.model_copy(update={"head": "linear"})
+    warm_start(PRETRAIN).check(linear, (), ())
+    warm_start(linear).check(PRETRAIN, (), ())
 
 
 @pytest.mark.parametrize("name", ["20261125T000000Z-ffffff", "nobody@latest", "nobody"])
-def test_a_start_that_is_not_there_is_named(directory_store: DirectoryStore, fill: Fill, name: str) -> None:
+def test_a_source_that_does_not_exist_is_named(store: DirectoryStore, name: str) -> None:
     with pytest.raises(NotFound, match=f"--start-from {name}"):
-        run(fill(directory_store), QUICK.model_copy(update={"start_from": name}), new_run_id(), RunCallbacks())
+        train(store, QUICK, start_from=name)
 
 
-def test_a_run_that_has_trained_nobody_yet_is_no_start(directory_store: DirectoryStore) -> None:
-    directory_store.create(keys.run("begun", "config.json"), QUICK.model_dump_json().encode())
+def test_a_run_whose_first_member_is_not_trained_is_refused(store: DirectoryStore) -> None:
+    store.create(keys.run("begun", "config.json"), QUICK.model_dump_json().encode())
+    with pytest.raises(NotReady, match="Finish it first: `signet train --resume begun`"):
+        load_warm_start(store, "begun")
+    run(store, QUICK, "stopped", RunCallbacks(should_stop=lambda: True))
+    with pytest.raises(NotReady, match="was stopped: train it again, or name the model that it published"):
+        load_warm_start(store, "stopped")
 
-    with pytest.raises(NotReady, match="--resume begun"):
-        start.read(directory_store, "begun", 0)
 
+def test_a_published_model_is_recorded_by_its_version(store: DirectoryStore) -> None:
+    result = run(store, QUICK.model_copy(update={"corpus": "other", "publish": "ensemble"}), "source", RunCallbacks())
+    run_id = train(store, QUICK, start_from="signet")
 
-def test_a_published_model_is_noted_by_its_version(directory_store: DirectoryStore, fill: Fill) -> None:
-    fill(directory_store)
-    other_corpus(directory_store)
-    result = run(
-        directory_store,
-        QUICK.model_copy(update={"corpus": "other", "publish": "ensemble"}),
-        new_run_id(),
-        RunCallbacks(),
-    )
-    run_id = new_run_id()
-
-    run(directory_store, QUICK.model_copy(update={"start_from": "signet"}), run_id, RunCallbacks())
-
-    noted = TrainConfig.model_validate_json(directory_store.get(keys.run(run_id, "config.json")))
-    assert noted.start_from == f"signet@{result.model_version}"
+    config = TrainConfig.model_validate_json(store.get(keys.run(run_id, "config.json")))
+    assert config.start_from == f"signet@{result.model_version}"

@@ -11,7 +11,18 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned, Done, Kept, Member, Orders, Place, Step, Trained, plan, train
+from services.trainer.runs.members import (
+    Abandoned,
+    Done,
+    Kept,
+    Member,
+    Orders,
+    Place,
+    Step,
+    Trained,
+    plan_members,
+    train,
+)
 from services.trainer.runs.worker_pool import (
     CallbackEvent,
     JobEnded,
@@ -65,7 +76,7 @@ def train_members(
     for step in train_in_worker_pool(
         dataset,
         config,
-        plan(dataset, config),
+        plan_members(dataset.manifest, config),
         CPU,
         lambda _: None,
         callbacks or RunCallbacks(),
@@ -81,7 +92,7 @@ def test_members_of_a_worker_pool_are_those_that_one_process_trains(small_datase
     steps = train_members(small_dataset, callbacks=RunCallbacks(training=counted))
     done = {step.place: step for step in steps if isinstance(step, Done)}
     alone = Orders(lambda: False, lambda: False, lambda: None, TrainingCallbacks())
-    for member in plan(small_dataset, CONFIG):
+    for member in plan_members(small_dataset.manifest, CONFIG):
         *_, expected = train(small_dataset, CONFIG, member, CPU, None, alone)
         assert done[member.place] == expected
     for place in done:

@@ -15,12 +15,12 @@ from services.trainer.features.phonology import Features
 from services.trainer.model.build import load_first_member, new_model
 from services.trainer.model.masked import MaskedModel
 from services.trainer.runs import messages
-from services.trainer.runs import warm_start as start
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.listing import list_runs
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.run import new_run_id, resume, run
+from services.trainer.runs.warm_start import load_warm_start
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from services.trainer.training.masked_prediction import (
@@ -184,9 +184,9 @@ def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStor
 
     assert (result.state, result.epochs) == ("stopped", 1)
     assert "weights.safetensors" in files(directory_store, "20261125T000000Z-aaaaaa")
-    found = start.read(directory_store, "20261125T000000Z-aaaaaa", 0)
-    assert found is not None
-    assert "encoders.0.mean" in found.tensors(0)
+    source = load_warm_start(directory_store, "20261125T000000Z-aaaaaa")
+    assert source is not None
+    assert "encoders.0.mean" in source.weights.load_tensors()
 
 
 def test_metrics_hold_the_loss_and_no_accuracy() -> None:
