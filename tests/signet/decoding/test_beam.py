@@ -1,5 +1,7 @@
 """Continuous decoding against the definition, against the algorithm as it is printed, and as its users meet it."""
 
+import hashlib
+import json
 import math
 from collections import defaultdict
 from itertools import pairwise
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from signet.decoding import (
     BLANK,
     ContinuousDecoder,
+    beam,
     beam_search,
     best_path,
     concentrate_signs,
@@ -152,3 +155,30 @@ def test_a_decoder_that_could_not_decode_is_refused_with_the_way_out() -> None:
         ContinuousDecoder(beam_width=0)
     with pytest.raises(InvalidSetting, match="insertion_penalty=nan: give a finite number of nats"):
         ContinuousDecoder(insertion_penalty=float("nan"))
+
+
+def test_the_class_after_the_best_is_tried_where_the_best_could_only_repeat_itself() -> None:
+    """With a beam of one prefix, two classes of each frame must be tried."""
+    log_probs = np.log([[[0.05, 0.9, 0.05], [0.9, 0.05, 0.05], [0.05, 0.5, 0.45]]])
+    ((best,),) = beam_search(log_probs, width=1, repetition_penalty=20.0)
+    assert best.signs == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("seed", "undoubted", "digest", "total"),
+    [(0, False, "6f5339365a4107c8", -206.334709837), (1, True, "3483d660514f9483", -68.4222184188)],
+)
+def test_hypotheses_are_those_of_older_versions_however_many_frames_are_prepared_together(
+    monkeypatch: pytest.MonkeyPatch, seed: int, undoubted: bool, digest: str, total: float
+) -> None:
+    """Five clips of 3 to 40 frames and 5 signs."""
+    count = 5 * 40 * 6
+    logits = np.sin((np.arange(count) + 1) * 12.9898 + seed * 78.233) * 43758.5453 % 1
+    log_probs = log_softmax(5 * logits.reshape(5, 40, 6))
+    decoder = ContinuousDecoder(3, 0.5, 0.3, 8.0, undoubted)
+    for prepared in (beam._PREPARED, 5 * 6 * 7, 1):
+        monkeypatch.setattr(beam, "_PREPARED", prepared)
+        found = decoder.hypotheses(log_probs, [40, 17, 25, 3, 40], most=2)
+        signs = json.dumps([[hypothesis.signs for hypothesis in clip] for clip in found])
+        assert hashlib.sha256(signs.encode()).hexdigest()[:16] == digest
+        assert sum(hypothesis.score for clip in found for hypothesis in clip) == pytest.approx(total)

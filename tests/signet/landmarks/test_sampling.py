@@ -179,3 +179,14 @@ def test_an_hour_is_made_a_few_seconds_at_a_time(make_clip: MakeClip) -> None:
     tracemalloc.stop()
     assert len(sampled) == MAX_FRAMES - 1
     assert most < 500 * 2**20
+
+
+@pytest.mark.parametrize(("seen_at", "shown"), [(0.15, [1, 2]), (0.155, [2]), (0.2, [2]), (0.245, [2]), (0.25, [2, 3])])
+def test_a_hand_seen_in_one_frame_is_shown_within_half_a_step_of_it_and_no_farther(
+    make_clip: MakeClip, seen_at: float, shown: list[int]
+) -> None:
+    times = sorted({0.0, 0.1, 0.3, 0.4, 0.5, seen_at})
+    presence = np.ones((len(times), 3), np.uint8)
+    presence[:, 2] = [time == seen_at for time in times]
+    sampled = to_model_input(make_clip(timestamps=times, presence=presence))
+    assert np.flatnonzero(np.isfinite(sampled[:, RIGHT_HAND]).all(axis=(1, 2))).tolist() == shown

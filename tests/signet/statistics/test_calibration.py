@@ -56,6 +56,12 @@ def test_no_temperature_is_better_than_the_one_that_was_fitted(
         assert reached <= negative_log_likelihood(log_posteriors(scores, float(other)), truth) + 1e-5
 
 
+@pytest.mark.parametrize(("true_temperature", "fitted"), [(0.4, 0.3990), (3.0, 2.9926)])
+def test_the_temperature_is_exact_to_four_digits(true_temperature: float, fitted: float) -> None:
+    """These numbers minimise the negative log-likelihood, by a search over a fine grid."""
+    assert fit_temperature(*_world(500, 12, true_temperature)) == pytest.approx(fitted, rel=2e-4)
+
+
 def test_all_right_and_all_alike_end_at_the_bounds() -> None:
     assert fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([0, 1])) == MIN_TEMPERATURE
     assert fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([1, 0])) == MAX_TEMPERATURE
