@@ -1,10 +1,14 @@
 """What is kept of a run while it goes on: whole or not at all, of one process at a time, store or no store."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,7 @@ from services.trainer.runs.members import Member
 from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING
-from signet.errors import DataLoss, Unavailable
+from signet.errors import Conflict, DataLoss, Unavailable
 from signet.store import DirectoryStore, ObjectStore, keys
 
 ONE = (Member(0, 3, (), ()),)
@@ -71,32 +75,39 @@ def test_a_run_goes_on_from_its_latest_whole_state(object_store: ObjectStore) ->
     assert again.progress.corpus_version == "7"
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+class Mortal(DirectoryStore):
+    """A store whose process dies before the write with this number."""
+
+    left = 10**9
+    writes: list[str]
+
+    def put(self, key: str, data: bytes) -> None:
+        self.spend(f"put {key.rpartition('/')[2]}")
+        super().put(key, data)
+
+    def delete(self, key: str) -> None:
+        self.spend(f"delete {key.rpartition('/')[2]}")
+        super().delete(key)
+
+    def spend(self, write: str) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+        self.writes.append(write)
+
+
 def test_a_process_that_is_killed_between_two_writes_leaves_the_state_before(directory_store: DirectoryStore) -> None:
     """It dies before each of the writes of a state in turn; what is kept then is always one that is whole."""
-
-    class Killed(BaseException):
-        pass
-
-    class Mortal(DirectoryStore):
-        left = 10**9
-
-        def put(self, key: str, data: bytes) -> None:
-            self.spend()
-            super().put(key, data)
-
-        def delete(self, key: str) -> None:
-            self.spend()
-            super().delete(key)
-
-        def spend(self) -> None:
-            if self.left == 0:
-                raise Killed
-            self.left -= 1
 
     seen = []
     for writes in range(6):
         shutil.rmtree(directory_store.root / "runs", ignore_errors=True)
         store = Mortal(directory_store.root)
+        store.writes = []
         kept = start(store)
         train(kept, 1, 2)
         kept.save_state((0, 3), b"two")
@@ -293,3 +304,153 @@ def test_nothing_is_left_of_states_once_there_is_a_result(directory_store: Direc
         kept.save_state(place, b"state")
     kept.delete_states()
     assert not [name for name in files(directory_store) if "state" in name]
+
+
+def away(owner_host: str, seconds_ago: float) -> RunProgress:
+    return owned(1, owner_host, (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat())
+
+
+def test_a_process_on_another_machine_is_taken_for_dead_after_two_silent_minutes() -> None:
+    assert away("another", 110).is_live()
+    assert not away("another", 130).is_live()
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [
+        (Member(0, 3, (), ()), Member(1, 4, (), ())),
+        (Member(1, 3, (), ()), Member(0, 3, (), ())),
+        (Member(0, 3, (), ()),),
+    ],
+    ids=["another seed", "another order", "fewer members"],
+)
+def test_a_run_is_not_resumed_with_other_members_than_it_was_started_with(
+    directory_store: DirectoryStore, planned: tuple[Member, ...]
+) -> None:
+    kept = start(directory_store, TWO)
+    train(kept, 1, 1)
+    kept.save_state((0, 3), b"one")
+    before = directory_store.get(keys.run("r", "progress.json"))
+    with pytest.raises(Conflict, match="its progress has 2 members, and its configuration plans others"):
+        go_on(directory_store, planned)
+    assert directory_store.get(keys.run("r", "progress.json")) == before, "its owner still has it"
+
+
+def test_a_state_that_is_saved_twice_for_the_same_epoch_stays(directory_store: DirectoryStore) -> None:
+    kept = start(directory_store)
+    train(kept, 1, 2)
+    assert kept.save_state((0, 3), b"two")
+    assert kept.save_state((0, 3), b"two again")
+    assert go_on(directory_store).load_state((0, 3)) == b"two again"
+
+
+def test_a_process_that_is_killed_while_it_saves_weights_leaves_the_state_or_the_weights(
+    directory_store: DirectoryStore,
+) -> None:
+    seen = []
+    for writes in range(5):
+        shutil.rmtree(directory_store.root / "runs", ignore_errors=True)
+        store = Mortal(directory_store.root)
+        store.writes = []
+        kept = start(store)
+        train(kept, 1, 2)
+        kept.save_state((0, 3), b"two")
+        train(kept, 3, 3)
+        store.left, store.writes = writes, []
+        with suppress(Killed):
+            kept.save_weights((0, 3), b"weights", "")
+        again = go_on(directory_store)
+        seen.append((again.member_progress((0, 3)).done, again.load_state((0, 3)), len(again.histories[0, 3])))
+    assert seen == [(False, b"two", 2)] * 3 + [(True, b"weights", 3)] * 2
+    assert store.writes == [
+        "put history.jsonl", "put weights.safetensors", "put progress.json", "delete state-000002.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_process_that_no_longer_owns_the_run_writes_nothing_at_its_end(directory_store: DirectoryStore) -> None:
+    first = start(directory_store)
+    train(first, 1, 1)
+    second = go_on(directory_store)
+    before = {info.key: directory_store.get(info.key) for info in directory_store.list("runs/")}
+    writes: list[Callable[[], None]] = [
+        partial(first.release, failure="the loss"),
+        partial(first.save_partial_weights, (0, 3), b"weights"),
+        partial(first.save_weights, (0, 3), b"weights", ""),
+    ]
+    for write in writes:
+        with pytest.raises(TakenOver):
+            write()
+    assert {info.key: directory_store.get(info.key) for info in directory_store.list("runs/")} == before
+    second.release()
+
+
+def test_a_failure_is_stored_and_is_over_when_the_run_is_resumed(directory_store: DirectoryStore) -> None:
+    start(directory_store).release(failure="the loss is not finite")
+    progress = load_progress(directory_store, "r")
+    assert progress is not None
+    assert (progress.failure, progress.owner.pid) == ("the loss is not finite", 0)
+    assert go_on(directory_store).progress.failure == ""
+    resumed = load_progress(directory_store, "r")
+    assert resumed is not None
+    assert (resumed.failure, resumed.owner.pid) == ("", os.getpid())
+
+
+def test_the_time_of_a_run_is_that_of_all_its_processes(
+    directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("services.trainer.runs.checkpoints.time.monotonic", lambda: now[0])
+    first = start(directory_store)
+    now[0] += 50
+    first.release()
+    now[0] += 1000
+    second = go_on(directory_store)
+    now[0] += 20
+    assert second.seconds == 70
+    second.release()
+    progress = load_progress(directory_store, "r")
+    assert progress is not None
+    assert progress.seconds == 70
+
+
+def test_states_are_due_later_with_parallel_members_and_sooner_after_a_failed_write(
+    directory_store: DirectoryStore, lost_store: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("services.trainer.runs.checkpoints.time.monotonic", lambda: now[0])
+
+    def seconds_until_due(kept: Checkpoints, seconds: float) -> float:
+        kept.save_state((0, 3), b"state", seconds)
+        waited = 0.0
+        while not kept.is_state_due((0, 3)):
+            now[0] += 0.5
+            waited += 0.5
+        return waited
+
+    kept = start(directory_store)
+    train(kept, 1, 1)
+    assert seconds_until_due(kept, 0.0) == 1, "the least pause"
+    assert seconds_until_due(kept, 0.1) == 5, "2 % of 5 s"
+    kept.parallel_members = 3
+    assert seconds_until_due(kept, 0.1) == 15
+    assert seconds_until_due(kept, 10.0) == 1500
+    lost_store(True)
+    assert seconds_until_due(kept, 10.0) == 60, "tried again within a minute"
+    assert seconds_until_due(kept, 0.1) == 15
+    lost_store(False)
+
+
+def test_a_history_is_written_every_few_seconds_and_not_every_epoch(
+    directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("services.trainer.runs.checkpoints.time.monotonic", lambda: now[0])
+    kept = start(directory_store)
+    written = []
+    for number in range(1, 13):
+        kept.add_epoch((0, 3), epoch(number))
+        stored = directory_store.stat(keys.run("r", "history.jsonl"))
+        data = directory_store.get(keys.run("r", "history.jsonl")) if stored else b""
+        written.append(len(data.splitlines()))
+        now[0] += 1.0
+    assert written == [0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7]
