@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
-from services.trainer.runs.result import Result, Tally, spread
+from services.trainer.runs.result import HeldoutCounts, Result, spread
 from services.trainer.runs.run import new_run_id, run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
@@ -99,7 +99,7 @@ ROWS: Mapping[str, Row] = {
 }
 
 # What is counted of each seed: a share of the clips, or of the signs in sequences of three.
-FIGURES: Mapping[str, Callable[[Tally], float]] = {
+FIGURES: Mapping[str, Callable[[HeldoutCounts], float]] = {
     "top-1": lambda tally: tally.correct / tally.clips,
     "top-5": lambda tally: tally.top5 / tally.clips,
     "continuous": lambda tally: tally.continuous_correct / tally.clips,
@@ -149,7 +149,7 @@ def _config(told: Mapping[str, Any], jobs: int) -> TrainConfig:
 
 
 @dataclass(frozen=True)
-class Trained:
+class MeasuredRun:
     """A finished run, the parameters of one of its models, the device, and the most memory that it held, in GiB."""
 
     result: Result
@@ -158,7 +158,7 @@ class Trained:
     resident: float
 
 
-def _train(store: str, config: TrainConfig) -> Trained:
+def _train(store: str, config: TrainConfig) -> MeasuredRun:
     """Train a row.
 
     Raises:
@@ -168,10 +168,10 @@ def _train(store: str, config: TrainConfig) -> Trained:
     started: list[RunStarted] = []
     result = run(open_store(StoreSettings(store=store)), config, new_run_id(), RunCallbacks(on_start=started.append))
     (begun,) = started
-    return Trained(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
+    return MeasuredRun(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
 
 
-def _record(row: Row, config: TrainConfig, trained: Trained) -> dict[str, Any]:
+def _record(row: Row, config: TrainConfig, trained: MeasuredRun) -> dict[str, Any]:
     """What is kept of a run."""
     result = trained.result
     seeds = result.seeds

@@ -9,7 +9,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.listing import RunSummary
 from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure
-from services.trainer.runs.result import MemberResult, Result, Tally, spread
+from services.trainer.runs.result import HeldoutCounts, MemberResult, Result, spread
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
 
@@ -115,7 +115,7 @@ def _member_to(member: MemberResult) -> pb.MemberResult:
     return pb.MemberResult(fold=member.fold, seed=member.seed, epochs=member.epochs, tally=_tally_to(member))
 
 
-def _tally_to(tally: Tally) -> pb.Tally:
+def _tally_to(tally: HeldoutCounts) -> pb.Tally:
     return pb.Tally(
         clips=tally.clips,
         correct=tally.correct,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from services.trainer.runs.history import dump_history, load_history
-from services.trainer.runs.members import Member, Place
+from services.trainer.runs.members import Member, MemberKey
 from services.trainer.runs.progress import PROGRESS, MemberProgress, RunOwner, RunProgress, load_progress, resume_hint
 from services.trainer.runs.store_retry import StoreRetry
 from services.trainer.training.epoch import Epoch
@@ -76,16 +76,16 @@ class Checkpoints:
         self.progress = progress
         self._retry = StoreRetry(run_id, should_abandon)
         self._started = time.monotonic() - progress.seconds
-        self._next_history: dict[Place, float] = {}
-        self._next_state: dict[Place, float] = {}
+        self._next_history: dict[MemberKey, float] = {}
+        self._next_state: dict[MemberKey, float] = {}
         self.parallel_members = 1
-        if [(member.fold, member.seed) for member in progress.members] != [member.place for member in self._members]:
+        if [(member.fold, member.seed) for member in progress.members] != [member.key for member in self._members]:
             raise Conflict(
                 f"run {run_id} cannot be resumed: its progress has {len(progress.members)} members, and its "
                 "configuration plans others. Another version of Signet started it. Start a new run."
             )
-        self.histories: dict[Place, list[Epoch]] = {
-            member.place: self._load_history(member.place) for member in self._members
+        self.histories: dict[MemberKey, list[Epoch]] = {
+            member.key: self._load_history(member.key) for member in self._members
         }
 
     @property
@@ -93,47 +93,47 @@ class Checkpoints:
         """Spent on the run so far, by all processes together."""
         return time.monotonic() - self._started
 
-    def member_progress(self, place: Place) -> MemberProgress:
+    def member_progress(self, member_key: MemberKey) -> MemberProgress:
         """How far a member is."""
-        return next(member for member in self.progress.members if (member.fold, member.seed) == place)
+        return next(member for member in self.progress.members if (member.fold, member.seed) == member_key)
 
-    def load_state(self, place: Place) -> bytes | None:
+    def load_state(self, member_key: MemberKey) -> bytes | None:
         """The state from which a member continues; None if it has none.
 
         Raises:
             DataLoss: it is missing, or is not what was written.
         """
-        return self._load_file(place) if self.member_progress(place).file else None
+        return self._load_file(member_key) if self.member_progress(member_key).file else None
 
-    def load_weights(self, place: Place) -> bytes:
+    def load_weights(self, member_key: MemberKey) -> bytes:
         """The weights of a member that is done.
 
         Raises:
             DataLoss: they are missing, or are not what was written.
         """
-        return self._load_file(place)
+        return self._load_file(member_key)
 
-    def add_epoch(self, place: Place, epoch: Epoch) -> None:
+    def add_epoch(self, member_key: MemberKey, epoch: Epoch) -> None:
         """Append an epoch to a member's history, and write the history if the last write was some time ago."""
-        self.histories[place].append(epoch)
+        self.histories[member_key].append(epoch)
         now = time.monotonic()
-        if now > self._next_history.setdefault(place, now + _HISTORY_SECONDS):
-            self._next_history[place] = now + _HISTORY_SECONDS
-            self._retry.try_write("history", lambda: self.write_history(place))
+        if now > self._next_history.setdefault(member_key, now + _HISTORY_SECONDS):
+            self._next_history[member_key] = now + _HISTORY_SECONDS
+            self._retry.try_write("history", lambda: self.write_history(member_key))
 
-    def write_history(self, place: Place) -> None:
+    def write_history(self, member_key: MemberKey) -> None:
         """Write all epochs of a member."""
-        self._store.put(self._key(place, _HISTORY), dump_history(self.histories[place]))
+        self._store.put(self._key(member_key, _HISTORY), dump_history(self.histories[member_key]))
 
-    def is_state_due(self, place: Place) -> bool:
+    def is_state_due(self, member_key: MemberKey) -> bool:
         """Whether it is time to save a member's state again."""
-        return time.monotonic() >= self._next_state.get(place, 0.0)
+        return time.monotonic() >= self._next_state.get(member_key, 0.0)
 
-    def save_state(self, place: Place, state: bytes, seconds: float = 0.0) -> bool:
+    def save_state(self, member_key: MemberKey, state: bytes, seconds: float = 0.0) -> bool:
         """Write the state of a member after its latest epoch. It is not tried again: the next state will do.
 
         Args:
-            place: the member.
+            member_key: the member.
             state: as `Training.state` gives it.
             seconds: how long it took to make the state.
 
@@ -143,30 +143,30 @@ class Checkpoints:
         Raises:
             TakenOver: another process has resumed this run.
         """
-        before = self.member_progress(place)
-        epochs = self.histories[place][-1].number
+        before = self.member_progress(member_key)
+        epochs = self.histories[member_key][-1].number
         update = {"epochs": epochs, "file": f"state-{epochs:06d}.safetensors", "sha256": _sha256(state)}
         saved = before.model_copy(update=update)
 
         def write() -> None:
-            self._write_member(place, saved, state)
+            self._write_member(member_key, saved, state)
             # The old state is deleted last: it counts until progress.json names the new one.
             if before.file and before.file != saved.file:
-                self._store.delete(self._key(place, before.file))
+                self._store.delete(self._key(member_key, before.file))
 
         started = time.monotonic()
         written = self._retry.try_write("state", write)
         cost = seconds + time.monotonic() - started
         # Members that are trained at the same time share this process.
         pause = max(MIN_STATE_SECONDS, cost / STATE_TIME_SHARE) * self.parallel_members
-        self._next_state[place] = time.monotonic() + (pause if written else min(pause, _MAX_RETRY_SECONDS))
+        self._next_state[member_key] = time.monotonic() + (pause if written else min(pause, _MAX_RETRY_SECONDS))
         return written
 
-    def save_weights(self, place: Place, weights: bytes, selected_on: str) -> None:
+    def save_weights(self, member_key: MemberKey, weights: bytes, selected_on: str) -> None:
         """Write the weights of a member that is trained to its end, and delete its states.
 
         Args:
-            place: the member.
+            member_key: the member.
             weights: as `services.trainer.model.build.serialise_weights` gives them.
             selected_on: the split on which they were selected; "" if on none.
 
@@ -175,21 +175,21 @@ class Checkpoints:
             TakenOver: another process has resumed this run.
         """
         update = {
-            "epochs": self.histories[place][-1].number,
+            "epochs": self.histories[member_key][-1].number,
             "file": WEIGHTS,
             "sha256": _sha256(weights),
             "done": True,
             "selected_on": selected_on,
         }
-        done = self.member_progress(place).model_copy(update=update)
+        done = self.member_progress(member_key).model_copy(update=update)
 
         def write() -> None:
-            self._write_member(place, done, weights)
-            self._delete_states(place)
+            self._write_member(member_key, done, weights)
+            self._delete_states(member_key)
 
         self.write_with_retry(write)
 
-    def save_partial_weights(self, place: Place, weights: bytes) -> None:
+    def save_partial_weights(self, member_key: MemberKey, weights: bytes) -> None:
         """Write the weights of a member that was stopped, for a warm start of another run. The member is not done.
 
         Raises:
@@ -198,14 +198,14 @@ class Checkpoints:
 
         def write() -> None:
             self.check_owner()
-            self._store.put(self._key(place, WEIGHTS), weights)
+            self._store.put(self._key(member_key, WEIGHTS), weights)
 
         self.write_with_retry(write)
 
     def delete_states(self) -> None:
         """Delete all states, after the run has a result."""
         for member in self._members:
-            self._delete_states(member.place)
+            self._delete_states(member.key)
 
     def write_with_retry(self, write: Callable[[], None]) -> None:
         """Call `write`, again and again while the store is unavailable.
@@ -253,17 +253,17 @@ class Checkpoints:
                 "stops. Nothing is lost."
             )
 
-    def _write_member(self, place: Place, member: MemberProgress, data: bytes) -> None:
+    def _write_member(self, member_key: MemberKey, member: MemberProgress, data: bytes) -> None:
         """Write a member's history and file, then progress.json, which makes them count."""
         self.check_owner()
-        self.write_history(place)
-        self._store.put(self._key(place, member.file), data)
-        members = tuple(member if (old.fold, old.seed) == place else old for old in self.progress.members)
+        self.write_history(member_key)
+        self._store.put(self._key(member_key, member.file), data)
+        members = tuple(member if (old.fold, old.seed) == member_key else old for old in self.progress.members)
         self.write_progress(self.progress.model_copy(update={"members": members}))
 
-    def _load_file(self, place: Place) -> bytes:
-        member = self.member_progress(place)
-        key = self._key(place, member.file)
+    def _load_file(self, member_key: MemberKey) -> bytes:
+        member = self.member_progress(member_key)
+        key = self._key(member_key, member.file)
         try:
             data = self._store.get(key)
         except NotFound:
@@ -272,12 +272,12 @@ class Checkpoints:
             raise self._data_loss(f"{key} is {'damaged' if data else 'missing'}")
         return data
 
-    def _load_history(self, place: Place) -> list[Epoch]:
+    def _load_history(self, member_key: MemberKey) -> list[Epoch]:
         """The epochs that the member's state contains. Later ones are dropped: they are trained again."""
-        epochs = self.member_progress(place).epochs
+        epochs = self.member_progress(member_key).epochs
         if not epochs:
             return []
-        key = self._key(place, _HISTORY)
+        key = self._key(member_key, _HISTORY)
         try:
             history = load_history(self._store.get(key), key)[:epochs]
         except NotFound:
@@ -290,12 +290,12 @@ class Checkpoints:
         progress = keys.run(self._run_id, PROGRESS)
         return DataLoss(f"{self._store.url}/{fault}. Delete {progress}, and the run begins from its first epoch.")
 
-    def _delete_states(self, place: Place) -> None:
-        for info in list(self._store.list(self._key(place, "state-"))):
+    def _delete_states(self, member_key: MemberKey) -> None:
+        for info in list(self._store.list(self._key(member_key, "state-"))):
             self._store.delete(info.key)
 
-    def _key(self, place: Place, name: str) -> str:
-        return keys.run(self._run_id, member_file_name(len(self._members), place, name))
+    def _key(self, member_key: MemberKey, name: str) -> str:
+        return keys.run(self._run_id, member_file_name(len(self._members), member_key, name))
 
 
 def create_checkpoints(
@@ -341,9 +341,9 @@ def take_over_checkpoints(
     return checkpoints
 
 
-def member_file_name(members: int, place: Place, name: str) -> str:
+def member_file_name(members: int, member_key: MemberKey, name: str) -> str:
     """The path of a member's file in the folder of a run with this number of members."""
-    return name if members == 1 else f"members/{place[0]}-{place[1]}/{name}"
+    return name if members == 1 else f"members/{member_key[0]}-{member_key[1]}/{name}"
 
 
 def _sha256(data: bytes) -> str:

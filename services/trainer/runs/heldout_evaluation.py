@@ -13,8 +13,8 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble
 from services.trainer.model.recogniser import Recogniser
-from services.trainer.runs.members import Member, Place
-from services.trainer.runs.result import NO_CLIPS, GlossResult, MemberResult, Result, Tally, by_seed
+from services.trainer.runs.members import Member, MemberKey
+from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, Result, counts_by_seed
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import ConcatenationErrors, Score, concatenation_error_rate, evaluate
 from signet import heldout
@@ -27,7 +27,7 @@ _CONCATENATION_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
+class TrainedMember:
     """What a member has learnt.
 
     Attributes:
@@ -46,16 +46,16 @@ class Learnt:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class EvaluatedMember:
     """A member, or all seeds of a fold as one, on the fold's held-out clips."""
 
     member: Member
     score: Score
-    tally: Tally
+    tally: HeldoutCounts
 
 
 def pretrained(
-    members: Sequence[Member], histories: Mapping[Place, Sequence[Epoch]], done: Collection[Place]
+    members: Sequence[Member], histories: Mapping[MemberKey, Sequence[Epoch]], done: Collection[MemberKey]
 ) -> Result:
     """How a pre-training ended, but for what only the run knows: how long it took, and on what corpus.
 
@@ -64,14 +64,14 @@ def pretrained(
         histories: their epochs.
         done: the members that are trained to their end.
     """
-    trained = [member for member in members if histories[member.place]]
-    losses = [histories[member.place][-1].val.loss for member in trained]
+    trained = [member for member in members if histories[member.key]]
+    losses = [histories[member.key][-1].val.loss for member in trained]
     finite = [loss for loss in losses if math.isfinite(loss)]
     return Result(
-        state="succeeded" if all(member.place in done for member in members) else "stopped",
+        state="succeeded" if all(member.key in done for member in members) else "stopped",
         model_name="",
         model_version="",
-        epochs=max((len(histories[member.place]) for member in trained), default=0),
+        epochs=max((len(histories[member.key]) for member in trained), default=0),
         val_clips=0,
         val_correct=0,
         val_greedy_correct=0,
@@ -85,19 +85,19 @@ def pretrained(
             MemberResult(
                 fold=member.fold,
                 seed=member.seed,
-                epochs=len(histories[member.place]),
-                complete=member.place in done,
+                epochs=len(histories[member.key]),
+                complete=member.key in done,
                 **NO_CLIPS.model_dump(),
             )
             for member in members
         ),
-        actions=tuple(action for member in trained for epoch in histories[member.place] for action in epoch.actions),
+        actions=tuple(action for member in trained for epoch in histories[member.key] for action in epoch.actions),
         pretrained=True,
         val_loss=fmean(finite) if finite else None,
     )
 
 
-class Outcome:
+class HeldoutEvaluation:
     """What the members of a run come to.
 
     Args:
@@ -114,7 +114,9 @@ class Outcome:
         glosses: how each gloss fared in that, best first.
     """
 
-    def __init__(self, dataset: Dataset, config: TrainConfig, learnt: Sequence[Learnt], device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, config: TrainConfig, learnt: Sequence[TrainedMember], device: torch.device
+    ) -> None:
         self._dataset = dataset
         self._config = config
         self._learnt = tuple(learnt)
@@ -124,34 +126,34 @@ class Outcome:
         self.judged = tuple(self._judge(one.member, [one.model]) for one in self._learnt if one.member.held_out)
         seeds = {one.member.seed for one in self._learnt}
         as_one = self._seeds_together() if self.judged and len(seeds) > 1 else ()
-        self.ensemble = Tally.sum(judged.tally for judged in as_one) if as_one else None
+        self.ensemble = HeldoutCounts.sum(judged.tally for judged in as_one) if as_one else None
         if config.folds:
             shown = self.judged
-            self.tally = Tally.mean(self.seeds.values())
+            self.tally = HeldoutCounts.mean(self.seeds.values())
         else:
             shown = as_one if as_one and config.publish != "first" else self.judged[:1]
-            self.tally = Tally.sum(judged.tally for judged in shown)
+            self.tally = HeldoutCounts.sum(judged.tally for judged in shown)
         self.glosses = _by_gloss([judged.score for judged in shown], dataset)
 
     @property
     def members(self) -> tuple[MemberResult, ...]:
         """The figures of each member; zeros where it has no held-out clips."""
-        tallies = {judged.member.place: judged.tally for judged in self.judged}
+        tallies = {judged.member.key: judged.tally for judged in self.judged}
         return tuple(
             MemberResult(
                 fold=one.member.fold,
                 seed=one.member.seed,
                 epochs=one.epochs,
                 complete=one.complete,
-                **tallies.get(one.member.place, NO_CLIPS).model_dump(),
+                **tallies.get(one.member.key, NO_CLIPS).model_dump(),
             )
             for one in self._learnt
         )
 
     @property
-    def seeds(self) -> dict[int, Tally]:
+    def seeds(self) -> dict[int, HeldoutCounts]:
         """What the members of each seed did together; seeds of which a fold is missing are left out."""
-        return by_seed(self.members, self._config.folds)
+        return counts_by_seed(self.members, self._config.folds)
 
     @property
     def selected_on(self) -> str:
@@ -184,22 +186,22 @@ class Outcome:
             decoder={**vars(self.decoder), "fixed": "by the run's configuration, before any clip was seen"},
         )
 
-    def _judge(self, member: Member, models: Sequence[Recogniser]) -> Judged:
+    def _judge(self, member: Member, models: Sequence[Recogniser]) -> EvaluatedMember:
         clips = Clips.from_dataset(self._dataset, member.held_out, self._device)
         model = build_ensemble(models).to(self._device)
         score = evaluate(model, clips, self.decoder, answers=True)
         errors = concatenation_error_rate(model, clips, self.decoder, _CONCATENATION_SEED)
         model.cpu()
-        return Judged(member, score, _tally(score, errors))
+        return EvaluatedMember(member, score, _tally(score, errors))
 
-    def _seeds_together(self) -> tuple[Judged, ...]:
+    def _seeds_together(self) -> tuple[EvaluatedMember, ...]:
         """All seeds of each fold as one model."""
-        by_fold: dict[int, list[Learnt]] = {}
+        by_fold: dict[int, list[TrainedMember]] = {}
         for one in self._learnt:
             by_fold.setdefault(one.member.fold, []).append(one)
         return tuple(self._judge(group[0].member, [one.model for one in group]) for group in by_fold.values())
 
-    def _said(self, judged: Judged) -> heldout.MemberPredictions:
+    def _said(self, judged: EvaluatedMember) -> heldout.MemberPredictions:
         member, answers, tally = judged.member, judged.score.answers, judged.tally
         assert answers is not None  # noqa: S101  (asked for where it was judged)
         return heldout.MemberPredictions(
@@ -236,9 +238,9 @@ def _by_gloss(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResult, .
     return tuple(sorted(results, key=lambda one: (-one.correct / one.clips, -one.clips, one.gloss)))
 
 
-def _tally(score: Score, errors: ConcatenationErrors) -> Tally:
+def _tally(score: Score, errors: ConcatenationErrors) -> HeldoutCounts:
     """The counts of a score, and of the sequences."""
-    return Tally(
+    return HeldoutCounts(
         clips=score.clips,
         correct=score.correct,
         top5=score.top5,

@@ -23,7 +23,7 @@ from signet.errors import SignetError
 _TRAIN_EVERY = 10
 
 # Fold and seed.
-Place = tuple[int, int]
+MemberKey = tuple[int, int]
 
 
 class Abandoned(SignetError):
@@ -49,71 +49,71 @@ class Member:
     held_out: tuple[DatasetClip, ...]
 
     @property
-    def place(self) -> Place:
+    def key(self) -> MemberKey:
         """What tells it from the run's other members."""
         return (self.fold, self.seed)
 
 
 @dataclass(frozen=True)
-class Trained:
+class EpochDone:
     """A member has trained an epoch."""
 
-    place: Place
+    key: MemberKey
     epoch: Epoch
 
 
 @dataclass(frozen=True)
-class Kept:
+class StateReady:
     """What a member can go on from after the epoch that it has told of last.
 
     Attributes:
-        place: which one.
+        key: which one.
         state: as `Training.state` gives it.
         seconds: how long it took to make.
         last: whether the training ends with it.
     """
 
-    place: Place
+    key: MemberKey
     state: bytes
     seconds: float
     last: bool
 
 
 @dataclass(frozen=True)
-class Done:
+class MemberDone:
     """A member is trained: to its end, or to where it was told to stop.
 
     Attributes:
-        place: which one.
+        key: which one.
         weights: what it has learnt, as `services.trainer.model.build.serialise_weights` gives it.
         complete: whether it came to its end.
         selected_on: the split that had a say in which weights these are; "" if none had.
     """
 
-    place: Place
+    key: MemberKey
     weights: bytes
     complete: bool
     selected_on: str
 
 
-Step = Trained | Kept | Done
+MemberEvent = EpochDone | StateReady | MemberDone
 
 
 @dataclass(frozen=True)
-class Orders:
+class LoopControl:
     """What a training is told while it goes on.
 
     Attributes:
-        stopped: asked after each epoch; True ends the member there.
-        due: asked after each epoch; True wants a state.
-        between_batches: called before each batch; what it raises ends the training there, and the state of its last
+        should_stop: asked after each epoch; True ends the member there.
+        is_state_due: asked after each epoch; True wants a state.
+        before_batch: called before each batch; what it raises ends the training there, and the state of its last
             epoch is still given.
         callbacks: told what happens within an epoch.
     """
 
-    stopped: Callable[[], bool]
-    due: Callable[[], bool]
-    between_batches: Callable[[], None]
+    should_stop: Callable[[], bool]
+    is_state_due: Callable[[], bool]
+    before_batch: Callable[[], None]
     callbacks: TrainingCallbacks
 
 
@@ -138,15 +138,15 @@ def plan_members(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     )
 
 
-def train(
+def train_member(
     dataset: Dataset,
     config: TrainConfig,
     member: Member,
     device: torch.device,
     state: bytes | None,
-    orders: Orders,
+    control: LoopControl,
     initialise: WeightInitialiser | None = None,
-) -> Iterator[Step]:
+) -> Iterator[MemberEvent]:
     """Train one member, from where its state is to its end.
 
     Args:
@@ -155,7 +155,7 @@ def train(
         member: which one.
         device: where.
         state: what to go on from; None begins.
-        orders: what it is told meanwhile.
+        control: what it is told meanwhile.
         initialise: replaces the random weights of the new model; not called if there is a state.
 
     Raises:
@@ -167,8 +167,8 @@ def train(
         device,
         train=member.train,
         held_out=member.held_out,
-        between_batches=orders.between_batches,
-        callbacks=orders.callbacks,
+        between_batches=control.before_batch,
+        callbacks=control.callbacks,
         initialise=initialise if state is None else None,
     )
     if state is not None:
@@ -180,13 +180,13 @@ def train(
         for trained in training.epochs():
             stopped_on_val = target_met(trained, config)
             complete = trained.last or stopped_on_val
-            last = complete or orders.stopped()
+            last = complete or control.should_stop()
             judge_train = not config.pretrain and (last or trained.number % _TRAIN_EVERY == 0)
             train_score = training.judge_train() if judge_train else None
-            yield Trained(member.place, replace(trained, train=train_score, last=last))
+            yield EpochDone(member.key, replace(trained, train=train_score, last=last))
             if last:
                 break
-            if orders.due():
+            if control.is_state_due():
                 kept = trained.number
                 yield _kept(member, training, last=False)
     except (Exception, KeyboardInterrupt):
@@ -195,13 +195,13 @@ def train(
             yield _kept(member, training, last=True)
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
-    yield Done(member.place, serialise_weights(training.model), complete, selected_on)
+    yield MemberDone(member.key, serialise_weights(training.model), complete, selected_on)
 
 
-def _kept(member: Member, training: Training, *, last: bool) -> Kept:
+def _kept(member: Member, training: Training, *, last: bool) -> StateReady:
     started = time.perf_counter()
     state = training.state()
-    return Kept(member.place, state, time.perf_counter() - started, last)
+    return StateReady(member.key, state, time.perf_counter() - started, last)
 
 
 def target_met(epoch: Epoch, config: TrainConfig) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from services.trainer.config.train_config import DEFAULT_GLOSSES, PARAMETER_TARGET
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.result import GlossResult, Result, Tally, spread
+from services.trainer.runs.result import GlossResult, HeldoutCounts, Result, spread
 from signet.statistics.intervals import wilson
 
 # Glosses named at either end of the ranking, and actions at most.
@@ -158,11 +158,11 @@ def _table(result: Result) -> Iterator[str]:
     )
 
 
-def _top1(tally: Tally) -> float:
+def _top1(tally: HeldoutCounts) -> float:
     return tally.correct / tally.clips
 
 
-def _row(name: str, tally: Tally) -> str:
+def _row(name: str, tally: HeldoutCounts) -> str:
     def share(count: int) -> str:
         return f"{100 * count / tally.clips:.1f} %"
 
@@ -174,7 +174,7 @@ def _row(name: str, tally: Tally) -> str:
     ).rstrip()
 
 
-def _spread(seeds: Collection[Tally], share: Callable[[Tally], float]) -> str:
+def _spread(seeds: Collection[HeldoutCounts], share: Callable[[HeldoutCounts], float]) -> str:
     mean, deviation = spread(seeds, share)
     return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
 

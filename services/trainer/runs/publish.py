@@ -9,7 +9,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.export.onnx import export
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import Checkpoints
-from services.trainer.runs.heldout_evaluation import Outcome
+from services.trainer.runs.heldout_evaluation import HeldoutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
 from signet.registry import Metrics, ModelCard
@@ -24,7 +24,7 @@ def publish(
     config: TrainConfig,
     run_id: str,
     model: Recogniser,
-    outcome: Outcome,
+    outcome: HeldoutEvaluation,
     checkpoints: Checkpoints,
 ) -> ModelCard:
     """Export a run's model, and make it the latest version of its name.
@@ -101,7 +101,7 @@ def _card(
     config: TrainConfig,
     run_id: str,
     model: Recogniser,
-    outcome: Outcome,
+    outcome: HeldoutEvaluation,
     files: Mapping[str, bytes],
     difference: float,
 ) -> ModelCard:

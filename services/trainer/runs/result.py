@@ -19,7 +19,7 @@ class GlossResult(_Model):
     clips: int
 
 
-class Tally(_Model):
+class HeldoutCounts(_Model):
     """What a model, or several on clips of their own, did with held-out clips."""
 
     clips: int
@@ -43,7 +43,7 @@ class Tally(_Model):
     stream_gloss_errors: int = 0
 
     @classmethod
-    def mean(cls, tallies: Iterable["Tally"]) -> "Tally":
+    def mean(cls, tallies: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
         """Of several on the same clips, rounded to whole clips."""
         several = list(tallies)
         if not several:
@@ -55,12 +55,14 @@ class Tally(_Model):
         return cls(**counts, blank_ratio=added.blank_ratio)
 
     @classmethod
-    def sum(cls, tallies: Iterable["Tally"]) -> "Tally":
+    def sum(cls, tallies: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
         """All together; the blank ratio is the mean over clips."""
         several = list(tallies)
         clips = sum(one.clips for one in several)
         counts = {
-            name: sum(getattr(one, name) for one in several) for name in Tally.model_fields if name != "blank_ratio"
+            name: sum(getattr(one, name) for one in several)
+            for name in HeldoutCounts.model_fields
+            if name != "blank_ratio"
         }
         blanks = sum(one.blank_ratio * one.clips for one in several)
         return cls(**counts, blank_ratio=blanks / clips if clips else 0.0)
@@ -71,10 +73,10 @@ class Tally(_Model):
         return self.clips > 0 and self.empty == self.clips
 
 
-NO_CLIPS = Tally(clips=0, correct=0, top5=0, continuous_correct=0, greedy_correct=0, empty=0, blank_ratio=0.0)
+NO_CLIPS = HeldoutCounts(clips=0, correct=0, top5=0, continuous_correct=0, greedy_correct=0, empty=0, blank_ratio=0.0)
 
 
-class MemberResult(Tally):
+class MemberResult(HeldoutCounts):
     """One member on its held-out clips."""
 
     fold: int
@@ -116,7 +118,7 @@ class Result(_Model):
     folds: int = 0
     members: tuple[MemberResult, ...] = ()
     # All seeds together, of each fold apart; None for a single seed.
-    ensemble: Tally | None = None
+    ensemble: HeldoutCounts | None = None
     # Whether it was a pre-training: it publishes nothing, and recognises nothing.
     pretrained: bool = False
     # Of a pre-training: its masked loss on the held-out clips, mean of the members; None where there are none.
@@ -135,20 +137,20 @@ class Result(_Model):
         return self.val_greedy_correct / self.val_clips if self.val_clips else 0.0
 
     @property
-    def seeds(self) -> dict[int, Tally]:
+    def seeds(self) -> dict[int, HeldoutCounts]:
         """What each seed's members did together, over all clips. Seeds of which a fold is missing are left out."""
-        return by_seed(self.members, self.folds)
+        return counts_by_seed(self.members, self.folds)
 
 
-def by_seed(members: Iterable[MemberResult], folds: int) -> dict[int, Tally]:
+def counts_by_seed(members: Iterable[MemberResult], folds: int) -> dict[int, HeldoutCounts]:
     """What each seed's members did together; seeds of which a fold is missing are left out."""
     several: dict[int, list[MemberResult]] = {}
     for member in members:
         several.setdefault(member.seed, []).append(member)
-    return {seed: Tally.sum(group) for seed, group in several.items() if len(group) == max(1, folds)}
+    return {seed: HeldoutCounts.sum(group) for seed, group in several.items() if len(group) == max(1, folds)}
 
 
-def spread(seeds: Iterable[Tally], share: Callable[[Tally], float]) -> tuple[float, float | None]:
+def spread(seeds: Iterable[HeldoutCounts], share: Callable[[HeldoutCounts], float]) -> tuple[float, float | None]:
     """Mean of a share over the seeds, and its standard deviation (n - 1); None for one seed. (0, None) for none."""
     shares = [share(one) for one in seeds if one.clips]
     return (fmean(shares) if shares else 0.0), (stdev(shares) if len(shares) > 1 else None)

@@ -22,19 +22,19 @@ from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.heldout_evaluation import Learnt, Outcome, pretrained
+from services.trainer.runs.heldout_evaluation import HeldoutEvaluation, TrainedMember, pretrained
 from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import (
     Abandoned,
-    Done,
-    Kept,
+    EpochDone,
+    LoopControl,
     Member,
-    Orders,
-    Place,
-    Step,
-    Trained,
+    MemberDone,
+    MemberEvent,
+    MemberKey,
+    StateReady,
     plan_members,
-    train,
+    train_member,
 )
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import find_published_model, publish
@@ -126,7 +126,7 @@ class _Run:
         self._before = before
         self._corpus_version = before.corpus_version if before else corpus_version
         # Of the members that were stopped on their way: what they had learnt.
-        self._unfinished: dict[Place, Done] = {}
+        self._unfinished: dict[MemberKey, MemberDone] = {}
 
     def to_its_end(self) -> Result:
         """Train what is not trained yet, and publish."""
@@ -172,7 +172,7 @@ class _Run:
 
     def _load_initialiser(self) -> WeightInitialiser | None:
         """What replaces the random weights of a new member; None without --start-from, or if all members have begun."""
-        if all(self._checkpoints.member_progress(member.place).file for member in self._members):
+        if all(self._checkpoints.member_progress(member.key).file for member in self._members):
             return None
         source = load_warm_start(self._store, self._config.start_from)
         if source is None:
@@ -219,25 +219,25 @@ class _Run:
 
     def _train(self) -> bool:
         """Train the members that are not trained; whether they were stopped on their way."""
-        left = [member for member in self._members if not self._checkpoints.member_progress(member.place).done]
-        numbers = {member.place: number for number, member in enumerate(self._members, 1)}
+        left = [member for member in self._members if not self._checkpoints.member_progress(member.key).done]
+        numbers = {member.key: number for number, member in enumerate(self._members, 1)}
         for step in self._steps(left):
-            if isinstance(step, Trained):
-                self._checkpoints.add_epoch(step.place, step.epoch)
-                self._callbacks.on_epoch(MemberEpoch(step.epoch, numbers[step.place], *step.place))
-            elif isinstance(step, Kept):
-                if step.last or self._checkpoints.is_state_due(step.place):
-                    self._checkpoints.save_state(step.place, step.state, step.seconds)
+            if isinstance(step, EpochDone):
+                self._checkpoints.add_epoch(step.key, step.epoch)
+                self._callbacks.on_epoch(MemberEpoch(step.epoch, numbers[step.key], *step.key))
+            elif isinstance(step, StateReady):
+                if step.last or self._checkpoints.is_state_due(step.key):
+                    self._checkpoints.save_state(step.key, step.state, step.seconds)
             elif step.complete:
-                self._checkpoints.save_weights(step.place, step.weights, step.selected_on)
+                self._checkpoints.save_weights(step.key, step.weights, step.selected_on)
             else:
-                self._checkpoints.write_with_retry(partial(self._checkpoints.write_history, step.place))
-                self._unfinished[step.place] = step
+                self._checkpoints.write_with_retry(partial(self._checkpoints.write_history, step.key))
+                self._unfinished[step.key] = step
                 if self._config.pretrain:
-                    self._checkpoints.save_partial_weights(step.place, step.weights)
-        return not all(self._checkpoints.member_progress(member.place).done for member in self._members)
+                    self._checkpoints.save_partial_weights(step.key, step.weights)
+        return not all(self._checkpoints.member_progress(member.key).done for member in self._members)
 
-    def _steps(self, members: Sequence[Member]) -> Iterator[Step]:
+    def _steps(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
         at_a_time = min(self._config.jobs, len(members))
         if at_a_time > 1:
             if distributed.present().size > 1:
@@ -255,7 +255,7 @@ class _Run:
             )
         return self._one_after_the_other(members)
 
-    def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[Step]:
+    def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
         cool_down = thermal.make_gpu_throttle(
             self._device,
             self._config.max_gpu_temperature,
@@ -264,7 +264,7 @@ class _Run:
             callbacks=self._callbacks.training,
         )
 
-        def between_batches() -> None:
+        def before_batch() -> None:
             cool_down()
             if self._callbacks.should_abandon():
                 raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
@@ -272,24 +272,24 @@ class _Run:
         for number, member in enumerate(members):
             if number and self._callbacks.should_stop():
                 return
-            orders = Orders(
-                stopped=self._callbacks.should_stop,
-                due=partial(self._checkpoints.is_state_due, member.place),
-                between_batches=between_batches,
+            control = LoopControl(
+                should_stop=self._callbacks.should_stop,
+                is_state_due=partial(self._checkpoints.is_state_due, member.key),
+                before_batch=before_batch,
                 callbacks=self._callbacks.training,
             )
-            state = self._checkpoints.load_state(member.place)
-            yield from train(self._dataset, self._config, member, self._device, state, orders, self._initialise)
+            state = self._checkpoints.load_state(member.key)
+            yield from train_member(self._dataset, self._config, member, self._device, state, control, self._initialise)
 
     def _conclude(self, stopped: bool) -> Result:
         """Judge, publish and write the result. It is written last: until then the run can be continued."""
         kept = self._checkpoints
         if self._config.pretrain:
-            done = {member.place for member in self._members if kept.member_progress(member.place).done}
+            done = {member.key for member in self._members if kept.member_progress(member.key).done}
             found = pretrained(self._members, kept.histories, done)
             told = {"seconds": kept.seconds, "corpus_version": self._corpus_version}
             return self._end(found.model_copy(update=told))
-        out = Outcome(self._dataset, self._config, self._learnt(), self._device)
+        out = HeldoutEvaluation(self._dataset, self._config, self._learnt(), self._device)
         if out.judged:
             kept.write_with_retry(lambda: heldout.write_predictions(self._store, out.held_out(self._run_id)))
         self._draw()
@@ -332,28 +332,28 @@ class _Run:
             kept.delete_states()
         return result
 
-    def _learnt(self) -> list[Learnt]:
+    def _learnt(self) -> list[TrainedMember]:
         """The members that are trained; those that were stopped on their way only where there are no others."""
         done, stopped = [], []
         for member in self._members:
-            epochs = len(self._checkpoints.histories[member.place])
+            epochs = len(self._checkpoints.histories[member.key])
             if (model := self._trained_before(member)) is not None:
-                selected_on = self._checkpoints.member_progress(member.place).selected_on
-                done.append(Learnt(member, model, epochs, complete=True, selected_on=selected_on))
-            elif member.place in self._unfinished:
-                model = self._restored(member, self._unfinished[member.place].weights)
-                selected_on = self._unfinished[member.place].selected_on
-                stopped.append(Learnt(member, model, epochs, complete=False, selected_on=selected_on))
+                selected_on = self._checkpoints.member_progress(member.key).selected_on
+                done.append(TrainedMember(member, model, epochs, complete=True, selected_on=selected_on))
+            elif member.key in self._unfinished:
+                model = self._restored(member, self._unfinished[member.key].weights)
+                selected_on = self._unfinished[member.key].selected_on
+                stopped.append(TrainedMember(member, model, epochs, complete=False, selected_on=selected_on))
         return done or stopped
 
     def _trained_before(self, member: Member) -> Recogniser | None:
         """The model of a member that is trained to its end; None of one that is not."""
-        if not self._checkpoints.member_progress(member.place).done:
+        if not self._checkpoints.member_progress(member.key).done:
             return None
-        return self._restored(member, self._checkpoints.load_weights(member.place))
+        return self._restored(member, self._checkpoints.load_weights(member.key))
 
     def _restored(self, member: Member, data: bytes) -> Recogniser:
-        whose = f"run {self._run_id}: seed {member.place[1]}"
+        whose = f"run {self._run_id}: seed {member.key[1]}"
         return restore_model(self._config, len(self._dataset.manifest.vocabulary), data, whose)
 
     def _draw(self) -> None:
@@ -367,7 +367,7 @@ class _Run:
     def _goal(self) -> float:
         return self._config.target_accuracy or FIRST_GOAL
 
-    def _publish(self, out: Outcome) -> ModelCard | None:
+    def _publish(self, out: HeldoutEvaluation) -> ModelCard | None:
         """The published model's card; None where nothing is to be published."""
         model = out.published
         if model is None:

@@ -30,7 +30,15 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WeightInitialiser
 from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned, Kept, Member, Orders, Place, Step, train
+from services.trainer.runs.members import (
+    Abandoned,
+    LoopControl,
+    Member,
+    MemberEvent,
+    MemberKey,
+    StateReady,
+    train_member,
+)
 from services.trainer.runtime import gpu_throttle
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
@@ -110,7 +118,7 @@ class WorkerContext:
     initialise: WeightInitialiser | None
 
 
-Message = Step | CallbackEvent | JobEnded | logging.LogRecord
+Message = MemberEvent | CallbackEvent | JobEnded | logging.LogRecord
 
 
 def train_in_worker_pool(
@@ -118,11 +126,11 @@ def train_in_worker_pool(
     config: TrainConfig,
     members: Sequence[Member],
     device: torch.device,
-    load_state: Callable[[Place], bytes | None],
+    load_state: Callable[[MemberKey], bytes | None],
     callbacks: RunCallbacks,
     state_seconds: float,
     initialise: WeightInitialiser | None = None,
-) -> Iterator[Step]:
+) -> Iterator[MemberEvent]:
     """Train members, `config.jobs` at a time, and yield their events as they happen.
 
     Args:
@@ -155,9 +163,9 @@ def train_in_worker_pool(
 def _events(
     workers: Sequence["_Worker"],
     waiting: deque[Member],
-    load_state: Callable[[Place], bytes | None],
+    load_state: Callable[[MemberKey], bytes | None],
     callbacks: RunCallbacks,
-) -> Iterator[Step]:
+) -> Iterator[MemberEvent]:
     """Give each idle worker the next member, and yield the events of all, until no worker has a member."""
     failure: SignetError | None = None
     stopping, deadline = False, 0.0
@@ -190,10 +198,10 @@ def _events(
         raise failure or Abandoned("the run was abandoned before it was trained; nothing is published.")
 
 
-def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[[Place], bytes | None]) -> None:
+def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[[MemberKey], bytes | None]) -> None:
     if waiting:
         member = waiting.popleft()
-        worker.start(MemberJob(member, load_state(member.place)))
+        worker.start(MemberJob(member, load_state(member.key)))
 
 
 def _order_all(order: Order, workers: Iterable["_Worker"], waiting: deque[Member]) -> None:
@@ -372,14 +380,14 @@ def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, pare
             raise Abandoned("the run was abandoned")
 
     next_state = time.monotonic() + context.state_seconds
-    orders = Orders(
-        stopped=lambda: Order.STOP in parent.orders,
-        due=lambda: time.monotonic() >= next_state,
-        between_batches=before_batch,
+    control = LoopControl(
+        should_stop=lambda: Order.STOP in parent.orders,
+        is_state_due=lambda: time.monotonic() >= next_state,
+        before_batch=before_batch,
         callbacks=callbacks,
     )
-    for event in train(dataset, context.config, job.member, device, job.state, orders, context.initialise):
+    for event in train_member(dataset, context.config, job.member, device, job.state, control, context.initialise):
         callbacks.flush()
         parent.send(event)
-        if isinstance(event, Kept):
+        if isinstance(event, StateReady):
             next_state = time.monotonic() + max(context.state_seconds, event.seconds / STATE_TIME_SHARE)

@@ -10,7 +10,7 @@ import numpy as np
 from services.trainer.drawing.posteriors import presence
 from services.trainer.inspection.run.predictions import ClipAnswer, each_seed
 from services.trainer.inspection.run.record import Record
-from services.trainer.runs.result import Tally, spread
+from services.trainer.runs.result import HeldoutCounts, spread
 from services.trainer.training.epoch import Epoch
 from signet.html import interval, percent
 from signet.statistics.intervals import wilson
@@ -80,7 +80,7 @@ def findings(record: Record, answers: Sequence[ClipAnswer]) -> tuple[Finding, ..
     return tuple(sorted(found, key=lambda one: order.index(one.weight)))
 
 
-def _of_blank(record: Record, seeds: Sequence[Tally]) -> Iterator[Finding]:
+def _of_blank(record: Record, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
     empty = _mean(seeds, "empty")
     gap = _mean(seeds, "correct") - _mean(seeds, "continuous_correct")
     head = record.settings.get("head", "linear")
@@ -122,7 +122,7 @@ def _of_blank(record: Record, seeds: Sequence[Tally]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_accuracy(record: Record, seeds: Sequence[Tally], answers: Sequence[ClipAnswer]) -> Iterator[Finding]:
+def _of_accuracy(record: Record, seeds: Sequence[HeldoutCounts], answers: Sequence[ClipAnswer]) -> Iterator[Finding]:
     n, right = seeds[0].clips, _mean(seeds, "correct")
     chance = 1 / len(record.vocabulary)
     ends = wilson(round(right * n), n)
@@ -163,7 +163,7 @@ def _of_accuracy(record: Record, seeds: Sequence[Tally], answers: Sequence[ClipA
         )  # fmt: skip
 
 
-def _of_certainty(record: Record, seeds: Sequence[Tally]) -> Iterator[Finding]:
+def _of_certainty(record: Record, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
     n = seeds[0].clips
     right, deviation = spread(seeds, lambda one: one.correct / one.clips)
     low, high = wilson(round(right * n), n)
@@ -257,7 +257,7 @@ def _of_clips(record: Record) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _mean(seeds: Sequence[Tally], count: str) -> float:
+def _mean(seeds: Sequence[HeldoutCounts], count: str) -> float:
     """Mean over the seeds of a count's share of the clips."""
     return fmean(getattr(seed, count) / seed.clips for seed in seeds)
 

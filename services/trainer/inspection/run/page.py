@@ -22,7 +22,7 @@ from services.trainer.inspection.run.findings import Finding
 from services.trainer.inspection.run.gloss_chart import Range
 from services.trainer.inspection.run.predictions import ClipAnswer, Confusion, GlossFigure
 from services.trainer.inspection.run.record import Record, read
-from services.trainer.runs.result import MemberResult, Tally, spread
+from services.trainer.runs.result import HeldoutCounts, MemberResult, spread
 from signet import __version__
 from signet.statistics.intervals import wilson
 from signet.store import ObjectStore
@@ -77,7 +77,7 @@ class Analysis:
         return diagnosis.findings(self.record, self.answers)
 
     @cached_property
-    def seeds(self) -> dict[int, Tally]:
+    def seeds(self) -> dict[int, HeldoutCounts]:
         """The figures of each seed that is whole."""
         return said.each_seed(self.record.held_out) if self.record.held_out is not None else {}
 
@@ -89,7 +89,7 @@ class Analysis:
     @property
     def epochs(self) -> dict[tuple[int, int], int]:
         """How many each member was trained."""
-        return {member.place: len(member.epochs) for member in self.record.members}
+        return {member.key: len(member.epochs) for member in self.record.members}
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.runs.result import MemberResult, Tally, by_seed
+from services.trainer.runs.result import HeldoutCounts, MemberResult, counts_by_seed
 from signet.heldout import HeldOutPredictions, MemberPredictions
 from signet.statistics.calibration import log_posteriors
 from signet.statistics.intervals import wilson
@@ -165,9 +165,9 @@ def by_member(held_out: HeldOutPredictions) -> tuple[MemberResult, ...]:
     return tuple(_tally(member, held_out.vocabulary) for member in held_out.members)
 
 
-def each_seed(held_out: HeldOutPredictions) -> dict[int, Tally]:
+def each_seed(held_out: HeldOutPredictions) -> dict[int, HeldoutCounts]:
     """What each seed's members did together; seeds of which a fold is missing are left out."""
-    return by_seed(by_member(held_out), held_out.folds)
+    return counts_by_seed(by_member(held_out), held_out.folds)
 
 
 def by_gloss(answers: Collection[ClipAnswer]) -> tuple[GlossFigure, ...]:

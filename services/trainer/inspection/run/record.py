@@ -12,7 +12,7 @@ from services.trainer.model.build import restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import history
 from services.trainer.runs.checkpoints import member_file_name
-from services.trainer.runs.members import Place
+from services.trainer.runs.members import MemberKey
 from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress, resume_hint
 from services.trainer.runs.result import Result
 from services.trainer.training.epoch import Epoch
@@ -29,18 +29,18 @@ State = Literal["succeeded", "stopped", "failed", "interrupted", "running"]
 
 
 @dataclass(frozen=True)
-class Trained:
+class MemberRecord:
     """One member as far as it was trained.
 
     Attributes:
-        place: its fold and its seed.
+        key: its fold and its seed.
         epochs: all that is known of.
         done: whether it was trained to its end.
         weights: the file of what it has learnt; "" where there is none.
         sha256: of that file.
     """
 
-    place: Place
+    key: MemberKey
     epochs: tuple[Epoch, ...]
     done: bool = False
     weights: str = ""
@@ -67,7 +67,7 @@ class Record:
     state: State
     settings: dict[str, Any]
     config: TrainConfig | None
-    members: tuple[Trained, ...]
+    members: tuple[MemberRecord, ...]
     result: Result | None
     held_out: HeldOutPredictions | None
     dataset: Dataset | None
@@ -86,10 +86,10 @@ class Record:
         return self.dataset.manifest.vocabulary if self.dataset is not None else ()
 
     @property
-    def actions(self) -> tuple[tuple[Place, int, str], ...]:
+    def actions(self) -> tuple[tuple[MemberKey, int, str], ...]:
         """What its trainings did by themselves: which member, in which epoch, and what."""
         return tuple(
-            (member.place, epoch.number, action)
+            (member.key, epoch.number, action)
             for member in self.members
             for epoch in member.epochs
             for action in epoch.actions
@@ -184,19 +184,19 @@ class _Reader:
             f"curves up to now.{back}"
         )
 
-    def _members(self, progress: RunProgress | None, settings: dict[str, Any]) -> tuple[Trained, ...]:
+    def _members(self, progress: RunProgress | None, settings: dict[str, Any]) -> tuple[MemberRecord, ...]:
         if progress is None:
             # Earlier versions had one member, and kept no progress.
-            alone = Trained((0, int(settings.get("seed") or 0)), self._history("history.jsonl"))
+            alone = MemberRecord((0, int(settings.get("seed") or 0)), self._history("history.jsonl"))
             return (alone,) if alone.epochs else ()
         several = len(progress.members)
         found = []
         for one in progress.members:
-            place = (one.fold, one.seed)
-            epochs = self._history(member_file_name(several, place, "history.jsonl"))
-            weights = member_file_name(several, place, one.file) if one.done and one.file else ""
+            key = (one.fold, one.seed)
+            epochs = self._history(member_file_name(several, key, "history.jsonl"))
+            weights = member_file_name(several, key, one.file) if one.done and one.file else ""
             if epochs:
-                found.append(Trained(place, epochs, one.done, weights, one.sha256))
+                found.append(MemberRecord(key, epochs, one.done, weights, one.sha256))
         return tuple(found)
 
     def _history(self, file: str) -> tuple[Epoch, ...]:
@@ -262,7 +262,7 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
     """
     if record.config is None:
         raise NotFound("its configuration is of another version of Signet.")
-    members = [member for member in record.members if member.place[1] == seed and member.weights]
+    members = [member for member in record.members if member.key[1] == seed and member.weights]
     if not members:
         raise NotFound(f"there are no weights of seed {seed} in the store.")
     found = {}
@@ -275,7 +275,7 @@ def models(store: ObjectStore, record: Record, seed: int) -> dict[int, Recognise
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise NotFound(f"{key} is damaged: its sha256 is not the one in {PROGRESS}.")
         try:
-            found[member.place[0]] = restore_model(record.config, len(record.vocabulary), data, key)
+            found[member.key[0]] = restore_model(record.config, len(record.vocabulary), data, key)
         except (DataLoss, NotReady) as error:
             raise NotFound(str(error)) from error
     return found

@@ -50,9 +50,9 @@ def epoch(number: int) -> Epoch:
     return Epoch(number, 1 / number, NOTHING, 0.1, best=False)
 
 
-def train(kept: Checkpoints, first: int, last: int, place: tuple[int, int] = (0, 3)) -> None:
+def train(kept: Checkpoints, first: int, last: int, member_key: tuple[int, int] = (0, 3)) -> None:
     for number in range(first, last + 1):
-        kept.add_epoch(place, epoch(number))
+        kept.add_epoch(member_key, epoch(number))
 
 
 def files(store: ObjectStore) -> set[str]:
@@ -299,9 +299,9 @@ def test_the_way_back_is_said_of_every_run() -> None:
 
 def test_nothing_is_left_of_states_once_there_is_a_result(directory_store: DirectoryStore, tmp_path: Path) -> None:
     kept = start(directory_store, TWO)
-    for place in ((0, 3), (1, 3)):
-        train(kept, 1, 2, place)
-        kept.save_state(place, b"state")
+    for member_key in ((0, 3), (1, 3)):
+        train(kept, 1, 2, member_key)
+        kept.save_state(member_key, b"state")
     kept.delete_states()
     assert not [name for name in files(directory_store) if "state" in name]
 

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.members import Abandoned, Done, Kept, Orders, Step, Trained, plan_members, target_met, train
+from services.trainer.runs.members import (
+    Abandoned,
+    EpochDone,
+    LoopControl,
+    MemberDone,
+    MemberEvent,
+    StateReady,
+    plan_members,
+    target_met,
+    train_member,
+)
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import Score
@@ -17,25 +27,25 @@ CPU = torch.device("cpu")
 SHORT = TrainConfig(num_epochs=4, hidden_dim=4, batch_size=8)
 
 
-def orders(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> Orders:
+def control(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> LoopControl:
     epochs = iter(range(1, 10**6))
     batches = iter(range(10**6))
 
-    def between_batches() -> None:
+    def before_batch() -> None:
         if next(batches) == abandon_at_batch:
             raise Abandoned("given up")
 
-    return Orders(lambda: next(epochs) >= stop_after, lambda: True, between_batches, TrainingCallbacks())
+    return LoopControl(lambda: next(epochs) >= stop_after, lambda: True, before_batch, TrainingCallbacks())
 
 
 def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
     (only,) = plan_members(small_dataset.manifest, TrainConfig(seed=5))
-    assert only.place == (0, 5)
+    assert only.key == (0, 5)
     assert (list(only.train), list(only.held_out)) == (small_dataset.split("train"), small_dataset.split("val"))
 
 
 def test_seeds_follow_one_another(small_dataset: Dataset) -> None:
-    assert [member.place for member in plan_members(small_dataset.manifest, TrainConfig(seed=5, seeds=3))] == [
+    assert [member.key for member in plan_members(small_dataset.manifest, TrainConfig(seed=5, seeds=3))] == [
         (0, 5),
         (0, 6),
         (0, 7),
@@ -44,7 +54,7 @@ def test_seeds_follow_one_another(small_dataset: Dataset) -> None:
 
 def test_folds_hold_out_every_clip_once_for_every_seed_and_no_signer_is_on_both_sides(small_dataset: Dataset) -> None:
     members = plan_members(small_dataset.manifest, TrainConfig(seeds=2, folds=4))
-    assert [member.place for member in members] == [(fold, seed) for seed in (0, 1) for fold in range(4)]
+    assert [member.key for member in members] == [(fold, seed) for seed in (0, 1) for fold in range(4)]
     for seed in (0, 1):
         held_out = Counter(clip.clip_id for one in members if one.seed == seed for clip in one.held_out)
         assert held_out == Counter(clip.clip_id for clip in small_dataset.manifest.clips)
@@ -60,44 +70,53 @@ def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
 
 def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    steps = list(train(small_dataset, SHORT, member, CPU, None, orders()))
-    assert [type(step) for step in steps] == [Trained, Kept, Trained, Kept, Trained, Kept, Trained, Done]
+    steps = list(train_member(small_dataset, SHORT, member, CPU, None, control()))
+    assert [type(step) for step in steps] == [
+        EpochDone,
+        StateReady,
+        EpochDone,
+        StateReady,
+        EpochDone,
+        StateReady,
+        EpochDone,
+        MemberDone,
+    ]
     *_, last, done = steps
-    assert isinstance(last, Trained)
-    assert isinstance(done, Done)
+    assert isinstance(last, EpochDone)
+    assert isinstance(done, MemberDone)
     assert (last.epoch.last, done.complete, done.selected_on) == (True, True, "")
     assert last.epoch.train is not None
 
 
 def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    *_, expected = train(small_dataset, SHORT, member, CPU, None, orders())
+    *_, expected = train_member(small_dataset, SHORT, member, CPU, None, control())
     for kept_at in (1, 3):
-        first = train(small_dataset, SHORT, member, CPU, None, orders())
-        state = [step.state for step in first if isinstance(step, Kept)][kept_at - 1]
-        rest = list(train(small_dataset, SHORT, member, CPU, state, orders()))
-        assert [step.epoch.number for step in rest if isinstance(step, Trained)] == list(range(kept_at + 1, 5))
+        first = train_member(small_dataset, SHORT, member, CPU, None, control())
+        state = [step.state for step in first if isinstance(step, StateReady)][kept_at - 1]
+        rest = list(train_member(small_dataset, SHORT, member, CPU, state, control()))
+        assert [step.epoch.number for step in rest if isinstance(step, EpochDone)] == list(range(kept_at + 1, 5))
         assert rest[-1] == expected
 
 
 def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    *_, last, done = train(small_dataset, SHORT, member, CPU, None, orders(stop_after=2))
-    assert isinstance(last, Trained)
-    assert isinstance(done, Done)
+    *_, last, done = train_member(small_dataset, SHORT, member, CPU, None, control(stop_after=2))
+    assert isinstance(last, EpochDone)
+    assert isinstance(done, MemberDone)
     assert (last.epoch.number, last.epoch.last, done.complete) == (2, True, False)
 
 
 def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    told = orders(abandon_at_batch=7)  # an epoch has three
-    told = Orders(told.stopped, lambda: False, told.between_batches, told.callbacks)
-    steps: list[Step] = []
-    training = train(small_dataset, SHORT, member, CPU, None, told)
+    told = control(abandon_at_batch=7)  # an epoch has three
+    told = LoopControl(told.should_stop, lambda: False, told.before_batch, told.callbacks)
+    steps: list[MemberEvent] = []
+    training = train_member(small_dataset, SHORT, member, CPU, None, told)
     with pytest.raises(Abandoned):
         while True:
             steps.append(next(training))
-    assert [type(step) for step in steps] == [Trained, Trained, Kept]
+    assert [type(step) for step in steps] == [EpochDone, EpochDone, StateReady]
 
 
 @pytest.mark.parametrize(

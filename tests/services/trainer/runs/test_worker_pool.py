@@ -13,15 +13,15 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import (
     Abandoned,
-    Done,
-    Kept,
+    EpochDone,
+    LoopControl,
     Member,
-    Orders,
-    Place,
-    Step,
-    Trained,
+    MemberDone,
+    MemberEvent,
+    MemberKey,
+    StateReady,
     plan_members,
-    train,
+    train_member,
 )
 from services.trainer.runs.worker_pool import (
     CallbackEvent,
@@ -68,11 +68,11 @@ def train_members(
     dataset: Dataset,
     config: TrainConfig = CONFIG,
     *,
-    on_step: Callable[[Step], None] = lambda _: None,
+    on_step: Callable[[MemberEvent], None] = lambda _: None,
     callbacks: RunCallbacks | None = None,
     state_seconds: float = 0.0,
-) -> list[Step]:
-    steps: list[Step] = []
+) -> list[MemberEvent]:
+    steps: list[MemberEvent] = []
     for step in train_in_worker_pool(
         dataset,
         config,
@@ -90,29 +90,29 @@ def train_members(
 def test_members_of_a_worker_pool_are_those_that_one_process_trains(small_dataset: Dataset, workers: Workers) -> None:
     counted = Counted()
     steps = train_members(small_dataset, callbacks=RunCallbacks(training=counted))
-    done = {step.place: step for step in steps if isinstance(step, Done)}
-    alone = Orders(lambda: False, lambda: False, lambda: None, TrainingCallbacks())
+    done = {step.key: step for step in steps if isinstance(step, MemberDone)}
+    alone = LoopControl(lambda: False, lambda: False, lambda: None, TrainingCallbacks())
     for member in plan_members(small_dataset.manifest, CONFIG):
-        *_, expected = train(small_dataset, CONFIG, member, CPU, None, alone)
-        assert done[member.place] == expected
+        *_, expected = train_member(small_dataset, CONFIG, member, CPU, None, alone)
+        assert done[member.key] == expected
     for place in done:
-        assert [step.epoch.number for step in steps if isinstance(step, Trained) and step.place == place] == [1, 2, 3]
+        assert [step.epoch.number for step in steps if isinstance(step, EpochDone) and step.key == place] == [1, 2, 3]
     assert counted.batches == 3 * 3 * 3, "of all members, three a epoch"
-    assert {step.place for step in steps if isinstance(step, Kept)} == {(0, 0), (0, 1), (0, 2)}
+    assert {step.key for step in steps if isinstance(step, StateReady)} == {(0, 0), (0, 1), (0, 2)}
     assert not alive(workers())
 
 
 def test_an_abandoned_worker_pool_leaves_the_state_of_each_member_and_ends(
     small_dataset: Dataset, workers: Workers
 ) -> None:
-    seen: dict[Place, int] = {}
-    kept: dict[Place, bytes] = {}
+    seen: dict[MemberKey, int] = {}
+    kept: dict[MemberKey, bytes] = {}
 
-    def on_step(step: Step) -> None:
-        if isinstance(step, Trained):
-            seen[step.place] = step.epoch.number
-        elif isinstance(step, Kept):
-            kept[step.place] = step.state
+    def on_step(step: MemberEvent) -> None:
+        if isinstance(step, EpochDone):
+            seen[step.key] = step.epoch.number
+        elif isinstance(step, StateReady):
+            kept[step.key] = step.state
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     with pytest.raises(Abandoned):
@@ -128,19 +128,19 @@ def test_an_abandoned_worker_pool_leaves_the_state_of_each_member_and_ends(
 
 
 def test_a_worker_that_dies_ends_the_run_after_the_state_of_the_other(small_dataset: Dataset, workers: Workers) -> None:
-    kept: list[Place] = []
+    kept: list[MemberKey] = []
     killed: list[psutil.Process] = []
-    trained: set[Place] = set()
+    trained: set[MemberKey] = set()
 
-    def on_step(step: Step) -> None:
-        if isinstance(step, Trained):
-            trained.add(step.place)
+    def on_step(step: MemberEvent) -> None:
+        if isinstance(step, EpochDone):
+            trained.add(step.key)
             # Both have something to keep.
             if len(trained) == 2 and not killed:
                 killed.append(workers()[0])
                 killed[0].kill()
-        elif isinstance(step, Kept):
-            kept.append(step.place)
+        elif isinstance(step, StateReady):
+            kept.append(step.key)
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     started = time.monotonic()
@@ -154,15 +154,15 @@ def test_a_worker_that_dies_ends_the_run_after_the_state_of_the_other(small_data
 def test_a_stopped_worker_pool_ends_each_member_after_its_epoch_and_starts_no_more(
     small_dataset: Dataset, workers: Workers
 ) -> None:
-    seen: set[Place] = set()
+    seen: set[MemberKey] = set()
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     steps = train_members(
         small_dataset,
         config,
-        on_step=lambda step: seen.add(step.place),
+        on_step=lambda step: seen.add(step.key),
         callbacks=RunCallbacks(should_stop=lambda: len(seen) == 2),
     )
-    done = {step.place: step.complete for step in steps if isinstance(step, Done)}
+    done = {step.key: step.complete for step in steps if isinstance(step, MemberDone)}
     assert done == {(0, 0): False, (0, 1): False}, "the third had not begun"
     assert not alive(workers())
 

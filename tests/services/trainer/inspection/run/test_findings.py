@@ -8,8 +8,8 @@ import pytest
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection.run.findings import Finding, findings
 from services.trainer.inspection.run.predictions import by_clip
-from services.trainer.inspection.run.record import Record, Trained, read
-from services.trainer.runs.result import Result, Tally
+from services.trainer.inspection.run.record import MemberRecord, Record, read
+from services.trainer.runs.result import HeldoutCounts, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NOTHING, Score
 from signet.heldout import HeldOutPredictions
@@ -39,7 +39,7 @@ def epochs(losses: list[float], val: list[float] | None = None, **last: object) 
 
 def record(held: HeldOutPredictions | None = None, history: tuple[Epoch, ...] = (), **told: object) -> Record:
     config = TrainConfig.model_validate(told)
-    members = (Trained((0, 0), history, done=True),) if history else ()
+    members = (MemberRecord((0, 0), history, done=True),) if history else ()
     return Record("r", "succeeded", config.model_dump(), config, members, None, held, None)
 
 
@@ -101,7 +101,9 @@ def test_seeds_that_are_empty_only_together_are_told(runs: Runs) -> None:
     result = read(runs.store, LINEAR).result
     assert isinstance(result, Result)
     held = said(90, 10)
-    together = Tally(clips=100, correct=90, top5=100, continuous_correct=5, greedy_correct=5, empty=95, blank_ratio=1.0)
+    together = HeldoutCounts(
+        clips=100, correct=90, top5=100, continuous_correct=5, greedy_correct=5, empty=95, blank_ratio=1.0
+    )
     one = found(replace(record(held), result=result.model_copy(update={"ensemble": together})))["apart"]
     assert "--publish first" in one.way_out
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from services.trainer.inspection.run.page import Analysis, analyse, draw
-from services.trainer.inspection.run.record import Trained
+from services.trainer.inspection.run.record import MemberRecord
 from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 from tests.strict_html import Page
@@ -76,7 +76,7 @@ def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
     acted = [
         replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs
     ]
-    told = Analysis(replace(one.record, members=(Trained(member.place, tuple(acted)),)), one.answers, one.strips)
+    told = Analysis(replace(one.record, members=(MemberRecord(member.key, tuple(acted)),)), one.answers, one.strips)
     plain, marked = draw([one]), draw([told])
     assert "epoch 5: went back & halved <it>" in Page(marked.html).words
     assert marked.files["curves.svg"] != plain.files["curves.svg"]

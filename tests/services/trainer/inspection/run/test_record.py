@@ -13,7 +13,7 @@ from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEA
 def test_a_run_is_read_whole(runs: Runs) -> None:
     record = read(runs.store, SEEDS)
     assert (record.state, record.missing) == ("succeeded", ())
-    assert [(member.place, len(member.epochs), member.done) for member in record.members] == [
+    assert [(member.key, len(member.epochs), member.done) for member in record.members] == [
         ((0, 0), 14, True),
         ((0, 1), 14, True),
     ]
@@ -23,7 +23,7 @@ def test_a_run_is_read_whole(runs: Runs) -> None:
 
 def test_a_cross_validation_has_a_member_for_each_fold(runs: Runs) -> None:
     record = read(runs.store, FOLDS)
-    assert [member.place for member in record.members] == [(0, 0), (1, 0)]
+    assert [member.key for member in record.members] == [(0, 0), (1, 0)]
     assert record.folds == 2
 
 
@@ -66,7 +66,7 @@ def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
 def test_a_run_from_before_there_was_progress_has_one_member(copied: Runs) -> None:
     copied.replaced(LINEAR, "progress.json", None).replaced(LINEAR, "heldout.safetensors", None)
     record = read(copied.store, LINEAR)
-    assert [member.place for member in record.members] == [(0, 0)]
+    assert [member.key for member in record.members] == [(0, 0)]
     assert record.members[0].weights == ""
     assert "earlier version" in record.missing[0]
 
