@@ -17,10 +17,10 @@ from services.extractor.jobs.statistics import clip_statistics
 from services.extractor.jobs.workers import Workers
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.selection import Choice
-from services.extractor.sources.wlasl import read_wlasl
+from services.extractor.sources.wlasl import Instance, read_wlasl
 from signet.datasets.corpus import Shard, read_manifest
 from signet.errors import InvalidInput, Unavailable
-from signet.landmarks import Landmarks, dump, load
+from signet.landmarks import ClipRecord, Landmarks, dump, load
 from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.extractor.conftest import SHORT, MakeCorpus, MakeVideo
 
@@ -167,6 +167,46 @@ def test_segments_are_honoured_and_trimmed_clips_taken_whole(make_corpus: MakeCo
     assert run.prepare(folder).run().present == 2
 
 
+def test_a_clip_stored_with_other_frames_than_the_metadata_now_names_is_refused(
+    make_corpus: MakeCorpus, run: Run
+) -> None:
+    folder = make_corpus(SHORT[:1])
+    assert run.prepare(folder).run().extracted == 1  # frames 1 to 19
+    metadata = folder / "WLASL_v0.3.json"
+    metadata.write_text(metadata.read_text().replace('"frame_start": 1', '"frame_start": 4').replace("-1", "12"))
+    result = run.prepare(folder).run()
+    assert result.state is State.FAILED
+    assert "made of frames 1 to 19" in result.error
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "same"),
+    [
+        ((4, 12), (4, 12), True),
+        ((4, 11), (4, 12), False),
+        ((3, 12), (4, 12), False),
+        ((1, 20), (1, -1), True),
+        ((1, 20), (0, -1), True),
+        ((10, 30), (10, -1), True),
+        # A clip that ends before the segment does was trimmed already, and was taken whole.
+        ((1, 9), (4, 12), True),
+        ((1, 11), (4, 12), True),
+        ((1, 12), (4, 12), False),
+        ((1, 9), (10, -1), True),
+        ((1, 10), (10, -1), False),
+        ((2, 9), (10, -1), False),
+    ],
+)
+def test_which_stored_frames_are_those_of_an_instance(
+    stored: tuple[int, int], wanted: tuple[int, int], same: bool
+) -> None:
+    record = ClipRecord(
+        clip_id="c", fps=25, width=64, height=48, source_sha256="0" * 64, frame_start=stored[0], frame_end=stored[1]
+    )
+    instance = Instance("c", "book", "train", "1", *wanted)
+    assert domain._is_segment(record, instance) is same
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -291,3 +331,14 @@ def test_shards_divide_the_clips_and_the_last_completes_the_corpus(make_corpus: 
     whole = run.prepare(folder).run()
     assert (whole.present, whole.extracted) == (4, 0)
     assert read_manifest(run.store, "wlasl") == manifest, "the same clips are the same version"
+
+
+def test_each_broken_clip_is_counted_by_one_shard_only(make_corpus: MakeCorpus, run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.write_text("<!doctype html><html>gone</html>")
+    folder = make_corpus(SHORT[:2], {"a": page, "b": page, "c": page})
+    results = [run.prepare(folder, shard=Shard(index, 2)).run() for index in range(2)]
+    assert sorted(result.broken for result in results) == [1, 2]
+    assert sorted(failure.clip_id for result in results for failure in result.failures) == ["a", "b", "c"]
+    assert [result.done for result in results] == [result.total for result in results]
+    assert run.clips("broken", "html") == 3

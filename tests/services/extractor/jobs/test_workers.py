@@ -4,13 +4,16 @@ import asyncio
 import ctypes
 import os
 import signal
+import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs import workers as pools
+from services.extractor.jobs.workers import Workers, WorkersStopped
 from signet.errors import ClipError, DeadlineExceeded
 from tests.services.extractor.conftest import SHORT
 
@@ -62,6 +65,101 @@ def test_one_job_ends_when_its_caller_has_no_more_time(workers: Workers) -> None
         asyncio.run(workers.one(time.sleep, (30,), 0.5))
     assert time.monotonic() - started < 5
     assert asyncio.run(workers.one(len, ("abc",), 30)) == 3
+
+
+def test_a_closed_pool_starts_no_worker_again() -> None:
+    workers = Workers(1)
+    assert dict(workers.each(len, [("before", ("abc",))])) == {"before": 3}
+    workers.close()
+    with pytest.raises(WorkersStopped):
+        list(workers.each(len, [("after", ("abc",))]))
+    with pytest.raises(WorkersStopped):
+        asyncio.run(workers.one(len, ("abc",), 5))
+    assert workers._pool is None
+
+
+def test_closing_ends_a_job_under_way_and_says_so() -> None:
+    workers = Workers(1)
+    timer = threading.Timer(1.0, workers.close)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(WorkersStopped):
+        list(workers.each(time.sleep, [("long", (60,))]))
+    timer.join()
+    assert time.monotonic() - started < 20
+
+
+def _sleep_the_first_time(marker: Path) -> str:
+    """Hang if no earlier call left the marker."""
+    if marker.exists():
+        return "done"
+    marker.touch()
+    time.sleep(60)
+    return "slept"
+
+
+def _always_sleep(folder: Path) -> None:
+    """Hang, and leave a marker of each call."""
+    (folder / str(time.monotonic_ns())).touch()
+    time.sleep(60)
+
+
+def _end_pool_when(ready: threading.Event, workers: Workers, times: int, started: list[int], folder: Path) -> None:
+    """End the pool under its jobs, as often as asked, each time once a further job has begun."""
+    for number in range(1, times + 1):
+        while len(list(folder.iterdir())) < number and not ready.is_set():
+            time.sleep(0.02)
+        with workers._lock:
+            workers._end_pool(BrokenProcessPool("ended by the test"))
+        started.append(number)
+
+
+@pytest.mark.parametrize(("function", "times", "outcome"), [("first", 1, "done"), ("always", 2, "crashed")])
+def test_a_job_whose_pool_fell_gets_a_second_chance_and_no_third(
+    tmp_path: Path, function: str, times: int, outcome: str
+) -> None:
+    stop = threading.Event()
+    started: list[int] = []
+    with Workers(1, clip_timeout=120) as workers:
+        killer = threading.Thread(target=_end_pool_when, args=(stop, workers, times, started, tmp_path))
+        killer.start()
+        try:
+            if function == "first":
+                ((_, result),) = workers.each(_sleep_the_first_time, [("job", (tmp_path / "marker",))])
+                assert result == outcome
+            else:
+                ((_, failure),) = workers.each(_always_sleep, [("job", (tmp_path,))])
+                assert isinstance(failure, ClipError)
+                assert failure.reason == outcome
+                assert len(list(tmp_path.iterdir())) == 2
+        finally:
+            stop.set()
+            killer.join()
+    assert started == list(range(1, times + 1))
+
+
+def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def make_pool_slowly(**settings: object) -> object:
+        time.sleep(0.1)  # long enough for the other callers to arrive
+        pool = real(**settings)
+        made.append(pool)
+        return pool
+
+    real = pools.ProcessPool
+    monkeypatch.setattr(pools, "ProcessPool", make_pool_slowly)
+    with Workers(1) as workers:
+        results: list[object] = []
+        threads = [
+            threading.Thread(target=lambda: results.extend(workers.each(len, [("job", ("abc",))]))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [("job", 3)] * 4
+    assert len(made) == 1
 
 
 @pytest.mark.clips

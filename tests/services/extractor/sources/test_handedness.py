@@ -110,4 +110,5 @@ def test_real_hands_get_the_sides_that_their_arms_have(
         right += int((clear & (same < other)).sum())
         wrong += int((clear & (other < same)).sum())
     assert right + wrong > 2000
-    assert right / (right + wrong) > 0.98
+    # Measured: 0.9955. One hand in a hundred on the wrong side is the most that is accepted.
+    assert right / (right + wrong) > 0.99

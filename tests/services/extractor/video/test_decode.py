@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -127,7 +128,64 @@ def test_the_display_rotation_is_applied(make_video: MakeVideo) -> None:
 
 def test_wide_pixels_are_stretched_to_square_ones(make_video: MakeVideo) -> None:
     assert decode(make_video(pixel_aspect=Fraction(4, 3)))[0].rgb.shape == (48, 85, 3)
-    assert decode(make_video(pixel_aspect=Fraction(1280, 1281)))[0].rgb.shape == (48, 64, 3)
+
+
+def test_pixels_that_are_square_but_for_rounding_are_not_stretched(make_video: MakeVideo) -> None:
+    # Stretched by 1280/1281, a width of 1000 would become 999.
+    assert decode(make_video(size=(1000, 48), pixel_aspect=Fraction(1280, 1281)))[0].rgb.shape == (48, 1000, 3)
+    assert decode(make_video(size=(1000, 48), pixel_aspect=Fraction(97, 100)))[0].rgb.shape == (48, 970, 3)
+
+
+def _noise_video(path: Path, frames: int) -> list[tuple[int, int]]:
+    """Write an MPEG-4 video of noise, key frames only; returns position and size of the bytes of each frame."""
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.codec_context.gop_size = 1
+        for index in range(frames):
+            picture = random.integers(0, 255, (240, 320, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = index
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        return [(packet.pos, packet.size) for packet in file.demux(file.streams.video[0]) if packet.size]
+
+
+@pytest.mark.parametrize(("damaged", "accepted"), [(4, True), (5, False), (15, False)])
+def test_a_tenth_of_the_frames_may_be_damaged_and_no_more(tmp_path: Path, damaged: int, accepted: bool) -> None:
+    path = tmp_path / "noise.mp4"
+    packets = _noise_video(path, 40)
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(1)
+    for position, size in packets[: 2 * damaged : 2]:
+        data[position + size // 2 : position + size // 2 + 2000] = random.bytes(2000)
+    path.write_bytes(data)
+    if accepted:
+        assert len(decode(path)) == 40
+    else:
+        error = refusal(path)
+        assert error.reason == "damaged"
+        assert f"{damaged} of 40 frames" in str(error)
+
+
+def test_a_frame_less_than_a_millisecond_after_the_last_is_moved_on_by_a_nominal_step(tmp_path: Path) -> None:
+    path = tmp_path / "dense.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=500)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10_000)
+        for tick in (0, 5, 400, 800, 1200, 1205, 1600):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 10_000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    clip = Video(read_file(path), path.name)
+    seconds = [frame.seconds for frame in clip.frames()]
+    step = 1 / clip.fps
+    assert step > 0.02
+    assert seconds == pytest.approx([0, step, 0.04, 0.08, 0.12, 0.12 + step, 0.16], abs=1e-4)
 
 
 def test_a_variable_rate_keeps_its_times(make_video: MakeVideo) -> None:
