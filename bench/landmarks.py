@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Labels
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
@@ -88,7 +88,7 @@ def compare(clip: Landmarks, reference: Reference) -> dict[str, Agreement]:
 
 def extract(corpus: Wlasl, instances: list[Instance], workers: int) -> Iterator[Landmarks]:
     """Extract these clips; a broken one is an error here."""
-    with Workers(workers) as pool:
+    with WorkerPool(workers) as pool:
         checked = pool.each(worker.verify, ((clip, (corpus.path(clip), clip)) for clip in instances))
         jobs = [(clip, (corpus.path(clip), _usable(found), Labels(clip.video_id))) for clip, found in checked]
         for _, extracted in pool.each(worker.extract_file, jobs):

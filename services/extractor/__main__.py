@@ -1,14 +1,14 @@
-"""The extractor's process: settings, wiring, serve. `python -m services.extractor --help` lists the settings."""
+"""The extractor process: settings, wiring, serving. `python -m services.extractor --help` lists the settings."""
 
 import asyncio
 
 from services.extractor.auto import AutoExtraction
-from services.extractor.jobs.queue import Extractions
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
-from services.extractor.sources.selection import Choice
+from services.extractor.sources.selection import SelectionCriteria
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
@@ -18,8 +18,8 @@ async def _main(settings: ExtractorSettings) -> None:
     registry = new_registry()
     metrics = ExtractorMetrics(registry)
     store = open_store(settings)
-    with Workers(settings.workers, settings.clip_timeout_seconds) as workers:
-        extractions = Extractions(settings.wlasl, settings.wlasl_clips, store, workers, metrics)
+    with WorkerPool(settings.workers, settings.clip_timeout_seconds) as workers:
+        extractions = ExtractionQueue(settings.wlasl, settings.wlasl_clips, store, workers, metrics)
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
         servicer = ExtractorServicer(extractions, workers, metrics)
@@ -34,19 +34,19 @@ async def _main(settings: ExtractorSettings) -> None:
         await serve_until_stopped(server, drain)
 
 
-def _auto(settings: ExtractorSettings, extractions: Extractions) -> AutoExtraction:
+def _auto(settings: ExtractorSettings, extractions: ExtractionQueue) -> AutoExtraction:
     return AutoExtraction(
         extractions,
         settings.wlasl,
         settings.wlasl_clips,
         corpus=settings.corpus,
-        choice=Choice(settings.max_glosses, settings.samples_per_gloss),
+        choice=SelectionCriteria(settings.max_glosses, settings.samples_per_gloss),
         seconds=settings.rescan_seconds,
     )
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     run_service(ExtractorSettings, _main)
 
 

@@ -1,44 +1,44 @@
-"""Extraction without being asked: whenever the directory of clips is there and has changed."""
+"""Starts an extraction whenever the directory of clips has changed."""
 
 import asyncio
 import logging
 import time
 from pathlib import Path
 
-from services.extractor.jobs.progress import State
-from services.extractor.jobs.queue import Extractions
-from services.extractor.sources.selection import Choice
+from services.extractor.jobs.progress import ExtractionState
+from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.rpc.polling import StatusLog, poll_forever
 
 _log = logging.getLogger(__name__)
 
-# What there is to extract: names, sizes and times of change of the clips and of their metadata.
+# The input of an extraction: names, sizes and change times of the clips and of their metadata.
 Contents = frozenset[tuple[str, int, int]]
 
 
 class AutoExtraction:
-    """Looks at the clips every so many seconds, and extracts them if they are not as the last extraction found them.
+    """Checks the clips periodically, and extracts them if they have changed since the last extraction.
 
-    Clips that are still coming are waited for: what changed since the last look has to be the same at the next one.
+    If clips are still being copied, it waits: two checks in a row must find the same files.
 
     Args:
-        extractions: who does it.
+        extractions: runs the extraction.
         wlasl: see `read_wlasl`.
-        clips: likewise.
-        corpus: what the landmarks are called in the store.
-        choice: what to take.
-        seconds: between two looks.
+        clips: see `read_wlasl`.
+        corpus: name of the landmarks in the store.
+        choice: which clips to take.
+        seconds: time between two checks.
     """
 
     def __init__(
         self,
-        extractions: Extractions,
+        extractions: ExtractionQueue,
         wlasl: Path,
         clips: Path | None,
         *,
         corpus: str,
-        choice: Choice,
+        choice: SelectionCriteria,
         seconds: float,
     ) -> None:
         self._extractions = extractions
@@ -52,36 +52,36 @@ class AutoExtraction:
         self._status = StatusLog(_log)
 
     async def follow(self) -> None:
-        """Look for ever."""
+        """Check for ever."""
         await poll_forever(self._look, self._seconds, self._status, _log)
 
     async def _look(self) -> bool:
-        """Extract if there is something new; False if that failed."""
+        """Extract if the clips have changed. Returns False if that failed."""
         found = await asyncio.to_thread(contents, self._wlasl, self._clips)
-        if found == self._extracted or self._comes_still(found):
+        if found == self._extracted or self._is_being_copied(found):
             return True
         extraction_id = await asyncio.to_thread(self._extractions.start, self._corpus, self._choice)
         self._status.clear()
         progress = await self._extractions.ended(extraction_id)
-        if progress.state is State.FAILED:
+        if progress.state is ExtractionState.FAILED:
             return False
-        # Cancelled by somebody: so they wanted it, until there are other clips.
+        # A cancelled extraction is not repeated until the clips change.
         self._extracted = found
         return True
 
-    def _comes_still(self, found: Contents) -> bool:
-        """Whether something changed within the last interval, and is not yet as it was at the look before."""
+    def _is_being_copied(self, found: Contents) -> bool:
+        """Whether files changed since the previous check and during the last interval."""
         before, self._seen = self._seen, found
         newest = max(changed for _, _, changed in found) / 1e9
         return found != before and newest > time.time() - self._seconds
 
 
 def contents(wlasl: Path, clips: Path | None) -> Contents:
-    """What there is to extract.
+    """List the files that an extraction would read.
 
     Raises:
-        NotFound: nothing.
-        InvalidInput: the metadata is not WLASL's.
+        NotFound: there is no metadata or no clip.
+        InvalidInput: the metadata is not that of WLASL.
     """
     corpus = read_wlasl(wlasl, clips)
     found = set()
@@ -89,7 +89,7 @@ def contents(wlasl: Path, clips: Path | None) -> Contents:
         try:
             status = path.stat()
         except FileNotFoundError:
-            continue  # taken away since it was listed
-        # Not the time of modification: a copy may keep that of its original.
+            continue  # deleted since it was listed
+        # The change time, since a copy may keep the modification time of its original.
         found.add((path.name, status.st_size, status.st_ctime_ns))
     return frozenset(found)

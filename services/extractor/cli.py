@@ -16,16 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.extractor.jobs import progress
+from services.extractor.jobs import importing, progress
 from services.extractor.jobs.extraction import Extraction
-from services.extractor.jobs.progress import State
+from services.extractor.jobs.progress import ExtractionState
 from services.extractor.jobs.statistics import clip_statistics
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
-from services.extractor.sources import importing
 from services.extractor.sources.archive import read_archive
-from services.extractor.sources.selection import Choice
+from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import SPLITS, read_metadata, read_wlasl
 from signet.datasets.corpus import Shard
 from signet.errors import SignetError
@@ -36,11 +35,14 @@ from signet.store.options import StoreOption, open_store_option
 
 app = typer.Typer(help="Video to landmark tensors.")
 
-# Without a terminal, a line this often.
+# Seconds between two progress lines without a terminal.
 _LINE_SECONDS = 10.0
 
 EXIT_BROKEN = 3
 _EXIT_SIGNAL = 128
+
+# The number of glosses that are named in the summary.
+_NAMED_GLOSSES = 100
 
 
 @app.callback()
@@ -48,13 +50,21 @@ def _group() -> None:
     """Video to landmark tensors."""
 
 
-# More names than this tell nobody anything.
-_NAMED_GLOSSES = 100
+ShardOption = Annotated[
+    str,
+    typer.Option(
+        envvar="SIGNET_SHARD",
+        help="Only part i of n of the chosen clips, written i/n and counted from 0/n: for n machines with one store",
+    ),
+]
+ClipTimeoutOption = Annotated[
+    float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this many seconds")
+]
 
 
 @app.command(
-    epilog="Exit status: 0 all chosen clips are in the store; 1 could not be done; 3 done, but some clips were broken "
-    "(they are named); 130 interrupted (run it again to resume)."
+    epilog="Exit status: 0 all chosen clips are in the store; 1 the extraction failed; 3 it succeeded, but some clips "
+    "were broken (they are named); 130 it was interrupted (run it again to resume)."
 )
 def extract(
     *,
@@ -65,9 +75,11 @@ def extract(
         Path | None, typer.Option(envvar="SIGNET_WLASL_CLIPS", help="Directory of <video_id>.mp4, if it is elsewhere")
     ] = None,
     max_glosses: Annotated[
-        int, typer.Option(min=0, help="Take the glosses with the most clips that decode, this many; 0 takes all")
+        int, typer.Option(min=0, help="Number of glosses, taken in order of their clips that decode; 0 takes all")
     ] = DEFAULT_MAX_GLOSSES,
-    samples_per_gloss: Annotated[int, typer.Option(min=0, help="At most this many clips of each; 0 takes all")] = 0,
+    samples_per_gloss: Annotated[
+        int, typer.Option(min=0, help="Largest number of clips of each gloss; 0 takes all")
+    ] = 0,
     split: Annotated[
         list[str] | None, typer.Option(help=f"Only this split ({', '.join(SPLITS)}); repeat for more")
     ] = None,
@@ -75,19 +87,11 @@ def extract(
         list[str] | None, typer.Option(help="Only this gloss, instead of --max-glosses; repeat for more")
     ] = None,
     corpus: Annotated[str, typer.Option(help="Name for these landmarks in the store")] = DEFAULT_CORPUS,
-    shard: Annotated[
-        str,
-        typer.Option(
-            envvar="SIGNET_SHARD",
-            help="Only part i of n, written i/n from 0/n on, of the chosen clips: for n machines that share a store",
-        ),
-    ] = "0/1",
+    shard: ShardOption = "0/1",
     workers: Annotated[
         int, typer.Option(min=0, envvar="SIGNET_WORKERS", help="Worker processes; 0 takes one per core")
     ] = 0,
-    clip_timeout_seconds: Annotated[
-        float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this long")
-    ] = DEFAULT_CLIP_TIMEOUT_SECONDS,
+    clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
     stats: Annotated[
         bool, typer.Option("--stats", help="Print each clip's shape, mean, std and share of frames with each part")
@@ -95,15 +99,15 @@ def extract(
 ) -> None:
     """Turn the clips of WLASL into landmark tensors in the store.
 
-    What is in the store already is not done again, so an interrupted extraction is resumed by the same command. Broken
-    clips are named and never stop the rest.
+    Stored clips are not extracted again, so the same command resumes an interrupted extraction. Broken clips are named
+    and do not stop the others.
     """
     set_up_logging("WARNING")
     console = Console()
-    choice = Choice(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
+    choice = SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
     target = open_store_option(store)
     source = read_wlasl(wlasl, clips)
-    with Workers(workers, clip_timeout_seconds) as pool, _Display(console, "extracting") as display:
+    with WorkerPool(workers, clip_timeout_seconds) as pool, _Display(console, "extracting") as display:
         job = Extraction(
             name=corpus,
             corpus=source,
@@ -116,18 +120,18 @@ def extract(
         )
         with _Interrupt(job.cancel, console) as interrupt:
             result = job.run()
-    if result.state is State.FAILED:
+    if result.state is ExtractionState.FAILED:
         raise SignetError(result.error)
     if stats:
         console.print(_statistics(target, corpus, result))
-    _summarise(console, result, "Extraction", "extracted")
-    _leave(console, result, interrupt.number)
+    _print_summary(console, result, "Extraction", "extracted")
+    _exit_with_status(console, result, interrupt.number)
 
 
 @app.command(
     "import",
-    epilog="Exit status: 0 all clips of the archive are in the store; 1 could not be done; 3 done, but some clips "
-    "could not be used (they are named); 130 interrupted (run it again to resume).",
+    epilog="Exit status: 0 all clips of the archive are in the store; 1 the import failed; 3 it succeeded, but some "
+    "clips could not be used (they are named); 130 it was interrupted (run it again to resume).",
 )
 def import_(
     archive: Annotated[Path, typer.Argument(help="Directory with frames.npz and index.csv")],
@@ -141,16 +145,17 @@ def import_(
     first_glosses: Annotated[
         int,
         typer.Option(
-            min=0, help="Only the first so many glosses of the metadata: 100, 300 and 1000 are WLASL's own subsets"
+            min=0,
+            help="Only this many glosses, in the order of the metadata: 100, 300 and 1000 are WLASL's own subsets",
         ),
     ] = 0,
     store: StoreOption = "",
 ) -> None:
     """Turn an archive of landmarks that others made of WLASL's clips into landmark tensors in the store.
 
-    Known are archives of MediaPipe Hands (array frames [N, 2, 21, 3], left and right not told apart) and of MediaPipe
-    Holistic (arrays pose, left_hand and right_hand). What is in the store already is not written again, so an
-    interrupted import is resumed by the same command. Clips that cannot be used are named and never stop the rest.
+    Two kinds of archive are known: MediaPipe Hands (array frames [N, 2, 21, 3], without left and right) and MediaPipe
+    Holistic (arrays pose, left_hand and right_hand). Stored clips are not written again, so the same command resumes an
+    interrupted import. Unusable clips are named and do not stop the others.
     """
     set_up_logging("WARNING")
     console = Console()
@@ -169,37 +174,37 @@ def import_(
             on_change=display.show,
             stopped=stop.is_set,
         )
-    _summarise(console, result, "Import", "imported")
-    _leave(console, result, interrupt.number)
+    _print_summary(console, result, "Import", "imported")
+    _exit_with_status(console, result, interrupt.number)
 
 
-def _leave(console: Console, result: progress.Progress, signal_number: int) -> None:
-    """End with the status that says how it went."""
-    if result.state is State.CANCELLED:
-        console.print("Interrupted. What is done is kept; the same command resumes.")
+def _exit_with_status(console: Console, result: progress.ExtractionProgress, signal_number: int) -> None:
+    """Exit with the status that tells the outcome."""
+    if result.state is ExtractionState.CANCELLED:
+        console.print("Interrupted. Finished clips are kept; the same command resumes.")
         raise typer.Exit(_EXIT_SIGNAL + signal_number)
     if result.broken:
         raise typer.Exit(EXIT_BROKEN)
 
 
 def _named(glosses: tuple[str, ...]) -> str:
-    """These glosses, or the first of them if there are many."""
+    """The glosses, or the first of them if there are many."""
     more = len(glosses) - _NAMED_GLOSSES
     return ", ".join(glosses[:_NAMED_GLOSSES]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Display:
-    """Progress as a bar on a terminal, as lines elsewhere."""
+    """Shows progress as a bar on a terminal, and as lines elsewhere."""
 
     def __init__(self, console: Console, doing: str) -> None:
         self._doing = doing
         self._console = console
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task("choosing", total=None, rate="")
+        self._task = self._bar.add_task("selecting", total=None, rate="")
         self._began = 0.0
 
     def __enter__(self) -> "_Display":
@@ -209,26 +214,28 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, state: progress.Progress) -> None:
+    def show(self, state: progress.ExtractionProgress) -> None:
         """Show a new state."""
-        choosing = state.state is State.SELECTING
-        if not choosing and not self._began:
+        selecting = state.state is ExtractionState.SELECTING
+        if not selecting and not self._began:
             self._began = time.monotonic()
         seconds = time.monotonic() - self._began
         rate = f"{state.frames / seconds:.1f} frames/s" if state.frames and seconds else ""
-        if choosing:
+        if selecting:
             self._bar.update(self._task, completed=state.verified, rate="clips verified")
         else:
             self._bar.update(self._task, description=self._doing, completed=state.done, total=state.total, rate=rate)
-        if self._console.is_terminal or time.monotonic() - self._spoke < _LINE_SECONDS:
+        if self._console.is_terminal or time.monotonic() - self._printed < _LINE_SECONDS:
             return
-        self._spoke = time.monotonic()
-        done = f"choosing: {state.verified} clips verified" if choosing else f"{state.done}/{state.total} clips {rate}"
+        self._printed = time.monotonic()
+        done = (
+            f"selecting: {state.verified} clips verified" if selecting else f"{state.done}/{state.total} clips {rate}"
+        )
         self._console.print(done, highlight=False)
 
 
 class _Interrupt:
-    """The first Ctrl-C or SIGTERM ends the extraction after the clips under way, a second one at once."""
+    """Ends the extraction after the current clips at the first Ctrl-C or SIGTERM, and at once at the second."""
 
     def __init__(self, cancel: Callable[[], None], console: Console) -> None:
         self._cancel = cancel
@@ -246,12 +253,12 @@ class _Interrupt:
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         self._cancel()
-        self._console.print("Finishing the clips under way; once more stops at once.")
+        self._console.print("Finishing the current clips. Press Ctrl-C again to stop at once.")
         for known in self._before:
             signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
-def _summarise(console: Console, result: progress.Progress, title: str, done: str) -> None:
+def _print_summary(console: Console, result: progress.ExtractionProgress, title: str, done: str) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("outcome")
     table.add_column("clips", justify="right")
@@ -264,27 +271,27 @@ def _summarise(console: Console, result: progress.Progress, title: str, done: st
             table.add_row(name, str(count))
     console.print(table)
     for failure in result.failures:
-        _say(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
+        _print_line(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
     for note in result.notes:
-        _say(console, f"note {note}")
-    _say(console, f"{len(result.glosses)} glosses: {_named(result.glosses)}")
+        _print_line(console, f"note {note}")
+    _print_line(console, f"{len(result.glosses)} glosses: {_named(result.glosses)}")
     rate = f", {result.frames / result.elapsed_seconds:.1f} frames/s" if result.frames else ""
-    _say(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
+    _print_line(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
 
 
-def _say(console: Console, line: str) -> None:
-    """One line as it is, however long: names and paths are not markup, and logs are searched by line."""
+def _print_line(console: Console, line: str) -> None:
+    """Print one line unchanged: names and paths are not markup, and long lines are not wrapped."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _statistics(store: ObjectStore, corpus: str, result: progress.Progress) -> Table:
+def _statistics(store: ObjectStore, corpus: str, result: progress.ExtractionProgress) -> Table:
     table = Table(title="Landmarks (x and y in frame heights)", title_justify="left")
     for column in ("clip", "gloss", "shape", "seconds", "mean", "std", *PARTS):
         table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")
     broken = {failure.clip_id for failure in result.failures}
     for clip_id in result.clips:
         key = keys.clip(corpus, clip_id)
-        if clip_id in broken or (result.state is State.CANCELLED and store.stat(key) is None):
+        if clip_id in broken or (result.state is ExtractionState.CANCELLED and store.stat(key) is None):
             continue
         clip = load(store.get(key), key)
         figures = clip_statistics(clip)

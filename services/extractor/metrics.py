@@ -1,10 +1,10 @@
-"""What the extractor counts."""
+"""The extractor's Prometheus metrics."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# From reading a short clip (ms) to the landmarks of a ten-minute one.
+# From reading a short clip (milliseconds) to tracking a clip of ten minutes.
 _STAGE_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 PARTS_COUNTED = ("pose", "left_hand", "right_hand", "any_hand")
@@ -12,7 +12,7 @@ STAGES = ("decode", "landmarks", "store")
 
 
 class ExtractorMetrics:
-    """The extractor's own series."""
+    """The extractor's own time series."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.clips = Counter(
@@ -45,19 +45,19 @@ class ExtractorMetrics:
             registry=registry,
         )
 
-        # A rate needs the zero before the first one.
+        # A rate needs the series to exist before the first event.
         for part in PARTS_COUNTED:
             self._found.labels(part)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
     def extracted(self, frames: int, found: Mapping[str, int]) -> None:
-        """Count a clip's frames, and those of them in which each part was found."""
+        """Count a clip's frames, and the frames in which each part was found."""
         self.frames.inc(frames)
         for part, number in found.items():
             self._found.labels(part).inc(number)
 
     def count(self, outcome: str, reason: str = "", amount: int = 1) -> None:
-        """Count clips that ended this way."""
+        """Count clips with this outcome."""
         if amount:
             self.clips.labels(outcome, reason).inc(amount)

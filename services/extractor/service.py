@@ -5,41 +5,41 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.progress import Progress, State
-from services.extractor.jobs.queue import Extractions
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.jobs.queue import ExtractionQueue
 from services.extractor.jobs.worker import Labels
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CORPUS
-from services.extractor.sources.selection import Choice
+from services.extractor.sources.selection import SelectionCriteria
 from signet.errors import ClipError, InvalidInput
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc
 
-# A watcher is told of changes at most this often.
+# Seconds between two progress messages of a watched extraction, at least.
 _WATCH_SECONDS = 0.25
 _MAX_CLIP_ID = 200
 
 _STATES = {
-    State.SELECTING: pb.EXTRACTION_STATE_SELECTING,
-    State.RUNNING: pb.EXTRACTION_STATE_RUNNING,
-    State.SUCCEEDED: pb.EXTRACTION_STATE_SUCCEEDED,
-    State.CANCELLED: pb.EXTRACTION_STATE_CANCELLED,
-    State.FAILED: pb.EXTRACTION_STATE_FAILED,
+    ExtractionState.SELECTING: pb.EXTRACTION_STATE_SELECTING,
+    ExtractionState.RUNNING: pb.EXTRACTION_STATE_RUNNING,
+    ExtractionState.SUCCEEDED: pb.EXTRACTION_STATE_SUCCEEDED,
+    ExtractionState.CANCELLED: pb.EXTRACTION_STATE_CANCELLED,
+    ExtractionState.FAILED: pb.EXTRACTION_STATE_FAILED,
 }
 
 
 class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
-    """Extractions, and single clips, through one pool of workers."""
+    """signet.v1.Extractor: extractions of a corpus, and single clips, on one pool of workers."""
 
-    def __init__(self, extractions: Extractions, workers: Workers, metrics: ExtractorMetrics) -> None:
+    def __init__(self, extractions: ExtractionQueue, workers: WorkerPool, metrics: ExtractorMetrics) -> None:
         self._extractions = extractions
         self._workers = workers
         self._metrics = metrics
 
     async def StartExtraction(self, request: pb.StartExtractionRequest, context: Any) -> pb.StartExtractionResponse:  # noqa: N802
         """See extractor.proto."""
-        choice = Choice(
+        choice = SelectionCriteria(
             max_glosses=request.max_glosses,
             samples_per_gloss=request.samples_per_gloss,
             splits=tuple(request.splits),
@@ -54,20 +54,20 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
     ) -> AsyncIterator[pb.WatchExtractionResponse]:
         """See extractor.proto."""
         extraction = self._extractions.find(request.extraction_id)
-        told: pb.ExtractionProgress | None = None
+        sent: pb.ExtractionProgress | None = None
         while True:
             progress = extraction.progress
             message = _to_message(request.extraction_id, extraction.name, progress)
-            # Time alone is no change.
-            if told is None or _without_time(message) != _without_time(told):
+            # A message is sent if more than the elapsed time has changed.
+            if sent is None or _without_time(message) != _without_time(sent):
                 yield pb.WatchExtractionResponse(progress=message)
-                told = message
+                sent = message
             if progress.ended:
                 return
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def CancelExtraction(self, request: pb.CancelExtractionRequest, context: Any) -> pb.CancelExtractionResponse:  # noqa: N802
-        """See extractor.proto. Answers when the clips under way are done; they go on if the caller leaves earlier."""
+        """See extractor.proto. Answers when the current clips are done, also if the caller has left by then."""
         extraction = self._extractions.find(request.extraction_id)
         extraction.cancel()
         progress = await self._extractions.ended(request.extraction_id)
@@ -96,7 +96,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         )
 
 
-def _to_message(extraction_id: str, corpus: str, progress: Progress) -> pb.ExtractionProgress:
+def _to_message(extraction_id: str, corpus: str, progress: ExtractionProgress) -> pb.ExtractionProgress:
     return pb.ExtractionProgress(
         extraction_id=extraction_id,
         corpus=corpus,

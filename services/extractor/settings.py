@@ -1,4 +1,4 @@
-"""What the extractor can be told."""
+"""The settings of the extractor service."""
 
 from pathlib import Path
 

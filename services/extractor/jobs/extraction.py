@@ -1,7 +1,7 @@
-"""An extraction: from a corpus of clips to landmark tensors in the store. It can be interrupted anywhere and resumed.
+"""Extracts a corpus of clips into landmark tensors in the store. It can be interrupted at any time and resumed.
 
-Workers give bytes back and this process stores them, each with one conditional write. So whatever is killed when, a
-clip is in the store whole or not at all, and what is there is not done again.
+Workers return bytes, and this process stores each clip with one conditional write. Whichever process is killed, a clip
+is in the store completely or not at all, and a stored clip is not extracted again.
 """
 
 import hashlib
@@ -13,11 +13,12 @@ from contextlib import closing
 from dataclasses import replace
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.progress import Failure, Progress, State
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.worker import Extracted, Labels
-from services.extractor.jobs.workers import Workers, WorkersStopped
+from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.selection import Choice, Selection, Usable, Verdicts, select
+from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
 from services.extractor.sources.wlasl import TO_THE_END, Instance, Wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment, read_file
@@ -28,22 +29,23 @@ from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
-# A conditional write is not retried by the store, since a lost answer would look like somebody else's object. Here that
-# object would be this very clip, so it may be. A store that restarts is back within these seconds.
+# The store does not retry conditional writes, because after a lost response the own object looks like a foreign one.
+# Here the content tells them apart, so a retry is safe. These are the pauses in seconds; a restarting store is back in
+# time.
 _STORE_PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 
 class Extraction:
-    """One extraction. `run` does it, in whatever thread calls; the rest may be called from any other.
+    """One extraction. `run` executes it in the calling thread; the other methods may be called from any thread.
 
     Args:
-        name: the corpus's, in the store: landmarks/v1/<name>/.
-        corpus: metadata and clips.
-        choice: what to take of it.
-        store: where landmarks go.
-        workers: who does it.
-        metrics: where it is counted.
-        shard: which part of the chosen clips to do; the others are done elsewhere.
+        name: name of the corpus in the store: landmarks/v1/<name>/.
+        corpus: the metadata and the clips.
+        choice: which clips to take.
+        store: the store for the landmarks.
+        workers: the worker processes.
+        metrics: the metrics to update.
+        shard: the part of the chosen clips to extract; other machines extract the other parts.
         on_change: called with every new state, in the thread of `run`.
 
     Raises:
@@ -55,12 +57,12 @@ class Extraction:
         *,
         name: str,
         corpus: Wlasl,
-        choice: Choice,
+        choice: SelectionCriteria,
         store: ObjectStore,
-        workers: Workers,
+        workers: WorkerPool,
         metrics: ExtractorMetrics,
         shard: Shard = Shard(),  # noqa: B008  (frozen)
-        on_change: Callable[[Progress], None] = lambda _: None,
+        on_change: Callable[[ExtractionProgress], None] = lambda _: None,
     ) -> None:
         keys.clips(name)
         self.name = name
@@ -73,46 +75,48 @@ class Extraction:
         self._on_change = on_change
         self._stop = threading.Event()
         self._started = time.monotonic()
-        self._progress = Progress()
+        self._progress = ExtractionProgress()
         self._keys: set[str] = set()
 
     @property
-    def progress(self) -> Progress:
-        """The present state."""
+    def progress(self) -> ExtractionProgress:
+        """The current progress."""
         if self._progress.ended:
             return self._progress
         return replace(self._progress, elapsed_seconds=time.monotonic() - self._started)
 
     def cancel(self) -> None:
-        """Stop after the clips now under way. What is in the store stays; another extraction resumes."""
+        """Stop after the current clips. Stored clips are kept, and another extraction resumes."""
         self._stop.set()
 
-    def run(self) -> Progress:
-        """Select, extract and store.
+    def run(self) -> ExtractionProgress:
+        """Select, extract and store clips.
 
         Returns:
-            The final state: SUCCEEDED even if clips were broken, CANCELLED, or FAILED with its error.
+            The final progress: SUCCEEDED even if clips were broken, CANCELLED, or FAILED with an error.
         """
         self._metrics.running.inc()
         try:
             self._run()
         except WorkersStopped:
-            self._change(state=State.CANCELLED)
+            self._change(state=ExtractionState.CANCELLED)
         except SignetError as error:
-            self._change(state=State.FAILED, error=str(error))
+            self._change(state=ExtractionState.FAILED, error=str(error))
         except Exception as error:
             _log.exception("extraction of %s failed", self.name)
-            self._change(state=State.FAILED, error=f"unexpected {type(error).__name__}: {error}; see the log.")
+            self._change(
+                state=ExtractionState.FAILED, error=f"unexpected {type(error).__name__}: {error}; see the log."
+            )
             raise
         finally:
             self._metrics.running.dec()
         return self._progress
 
     def _run(self) -> None:
-        self._look_at_store()
+        self._check_store()
         selection = select(self._corpus, self._choice, self._verify)
         if self._stop.is_set():
-            return self._change(state=State.CANCELLED)
+            return self._change(state=ExtractionState.CANCELLED)
         mine = replace(
             selection,
             clips=selection.clips[self._shard.index :: self._shard.count],
@@ -126,21 +130,22 @@ class Extraction:
         outcomes: Generator[tuple[Instance, Extracted | ClipError], None, None] = self._workers.each(
             worker.extract_file, jobs, self._stop.is_set
         )
-        with closing(outcomes):  # a lost store ends it; what the workers are at is then of no use
+        with closing(outcomes):  # if the store is lost, the current clips are abandoned
             for instance, outcome in outcomes:
                 if isinstance(outcome, ClipError):
-                    self._break(instance, outcome)
+                    self._count_broken(instance, outcome)
                 else:
-                    self._keep(instance, outcome)
+                    self._store_clip(instance, outcome)
         if self._progress.done < self._progress.total:
-            return self._change(state=State.CANCELLED)
+            return self._change(state=ExtractionState.CANCELLED)
         self._finish()
-        return self._change(state=State.SUCCEEDED)
+        return self._change(state=ExtractionState.SUCCEEDED)
 
     def _finish(self) -> None:
-        # Of what was asked for and was there, which is the same on every machine, whatever became of it on one.
-        asked = [fingerprint(), repr(self._choice), *sorted(self._corpus.files)]
-        digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:16]
+        # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
+        # extraction.
+        request = [fingerprint(), self._choice.canonical_text, *sorted(self._corpus.files)]
+        digest = hashlib.sha256("\n".join(request).encode()).hexdigest()[:16]
         manifest = finish_extraction(self._store, self.name, fingerprint(), self._shard, digest)
         if manifest is not None:
             _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))
@@ -150,7 +155,7 @@ class Extraction:
         self._metrics.count("present", amount=stored)
         self._metrics.count("missing", amount=len(selection.missing))
         self._change(
-            state=State.RUNNING,
+            state=ExtractionState.RUNNING,
             total=len(selection.clips) + len(selection.broken),
             present=stored,
             missing=len(selection.missing),
@@ -159,9 +164,9 @@ class Extraction:
             notes=tuple(f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note),
         )
         for instance, error in selection.broken:
-            self._break(instance, error)
+            self._count_broken(instance, error)
 
-    def _keep(self, instance: Instance, outcome: Extracted) -> None:
+    def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
         start = time.perf_counter()
         key = keys.clip(self.name, instance.video_id)
         if not self._create(key, outcome.data):
@@ -178,13 +183,13 @@ class Extraction:
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _create(self, key: str, data: bytes) -> bool:
-        """Store a clip; False if another extraction did so meanwhile."""
+        """Store a clip. Returns False if another extraction has stored it in the meantime."""
         for pause in (*_STORE_PAUSES, None):
             try:
                 self._store.create(key, data)
             except AlreadyExists:
                 if self._store.get(key) != data:
-                    raise self._taken(key, "made differently by somebody else just now") from None
+                    raise self._taken(key, "made differently by another process just now") from None
                 return False
             except Unavailable as error:
                 if pause is None:
@@ -195,16 +200,16 @@ class Extraction:
                 return True
         raise AssertionError  # the last pause is None
 
-    def _break(self, instance: Instance, error: ClipError) -> None:
+    def _count_broken(self, instance: Instance, error: ClipError) -> None:
         _log.info("broken clip %s (%s): %s", instance.video_id, error.reason, error)
         self._metrics.count("broken", error.reason)
         self._change(
             broken=self._progress.broken + 1,
-            failures=(*self._progress.failures, Failure(instance.video_id, error.reason, str(error))),
+            failures=(*self._progress.failures, ClipFailure(instance.video_id, error.reason, str(error))),
         )
 
     def _verify(self, instances: Sequence[Instance]) -> Verdicts:
-        """Say of each clip whether it is usable: one that is stored is, the others are decoded."""
+        """Decide for each clip whether it is usable. Stored clips are; all others are decoded."""
         verdicts: dict[Instance, Usable | ClipError] = {}
         for instance in instances:
             if not self._stop.is_set() and (stored := self._stored(instance)) is not None:
@@ -213,15 +218,15 @@ class Extraction:
             (instance, (self._corpus.path(instance), instance)) for instance in instances if instance not in verdicts
         )
         verdicts.update(self._workers.each(worker.verify, jobs, self._stop.is_set))
-        if self._stop.is_set():  # the selection will be thrown away: let it end
+        if self._stop.is_set():  # the selection will be discarded, so any verdict serves
             return {instance: ClipError("unreadable", "cancelled") for instance in instances}
         self._change(verified=self._progress.verified + len(instances))
         return verdicts
 
-    def _look_at_store(self) -> None:
-        """Note what the corpus has already, and refuse to add to what another extractor made.
+    def _check_store(self) -> None:
+        """List the stored clips, and refuse to add to a corpus of another extractor.
 
-        Every extraction does so before it writes, so one clip speaks for all.
+        Every extraction checks this before it writes, so checking one clip is enough.
         """
         self._keys = {info.key for info in self._store.list(keys.clips(self.name))}
         for key in sorted(self._keys)[:1]:
@@ -232,10 +237,10 @@ class Extraction:
             raise self._taken(key, f"made by {record.extractor or 'another extractor'}, not by {fingerprint()}")
 
     def _stored(self, instance: Instance) -> Usable | None:
-        """What the store has of this clip, if that is what extracting it would give.
+        """The stored clip, if extracting it again would give the same result.
 
         Raises:
-            AlreadyExists: the store has something else under its key.
+            AlreadyExists: the store has another clip under this key.
         """
         key = keys.clip(self.name, instance.video_id)
         if key not in self._keys:
@@ -243,7 +248,7 @@ class Extraction:
         try:
             source = read_file(self._corpus.path(instance))
         except ClipError:
-            return None  # the worker will say so
+            return None  # the worker reports it
         sha256 = hashlib.sha256(source).hexdigest()
         record = self._record(key)
         self._check_extractor(key, record)
@@ -279,8 +284,8 @@ class Extraction:
 
 
 def _is_segment(record: ClipRecord, instance: Instance) -> bool:
-    """Whether a stored clip has the frames that `segment_of` would choose of the same video."""
+    """Whether a stored clip has the frames that `segment_of` would choose from the same video."""
     start, end = max(1, instance.frame_start), instance.frame_end
     if record.frame_start == start and end in {TO_THE_END, record.frame_end}:
         return True
-    return record.frame_start == 1 and record.frame_end < max(start, end)  # trimmed already
+    return record.frame_start == 1 and record.frame_end < max(start, end)  # the video was trimmed already

@@ -1,11 +1,13 @@
-"""How far an extraction is, and what became of its clips."""
+"""The progress of an extraction, and the outcome of its clips."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.extractor.sources.failure import ClipFailure
 
-class State(StrEnum):
-    """Where an extraction stands."""
+
+class ExtractionState(StrEnum):
+    """The state of an extraction."""
 
     SELECTING = "selecting"
     RUNNING = "running"
@@ -15,36 +17,27 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A clip that could not be used."""
-
-    clip_id: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an extraction is, in clips; done = extracted + present + broken.
+class ExtractionProgress:
+    """The progress of an extraction in clips; done = extracted + present + broken.
 
     Attributes:
-        state: where it stands.
-        verified: clips looked at while selecting.
-        total: clips of the chosen glosses whose file is there.
-        extracted: by this extraction.
-        present: in the store already.
-        broken: unusable; `failures` names them.
-        missing: in the metadata, but without a file.
-        frames: extracted by this extraction.
-        glosses: that were chosen.
+        state: the state of the extraction.
+        verified: clips that were verified during the selection.
+        total: clips of the chosen glosses that have a file.
+        extracted: clips that this extraction stored.
+        present: clips that the store had already.
+        broken: unusable clips; `failures` names them.
+        missing: clips of the metadata that have no file.
+        frames: frames that this extraction tracked.
+        glosses: the chosen glosses.
         clips: ids of the usable clips that were chosen.
-        failures: why clips could not be used.
-        notes: what else a person should know of a clip.
-        elapsed_seconds: since the start.
-        error: why it failed, when state is FAILED.
+        failures: the unusable clips and the reasons.
+        notes: remarks about clips, for people.
+        elapsed_seconds: time since the start.
+        error: the reason, if state is FAILED.
     """
 
-    state: State = State.SELECTING
+    state: ExtractionState = ExtractionState.SELECTING
     verified: int = 0
     total: int = 0
     extracted: int = 0
@@ -54,17 +47,17 @@ class Progress:
     frames: int = 0
     glosses: tuple[str, ...] = ()
     clips: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[ClipFailure, ...] = ()
     notes: tuple[str, ...] = ()
     elapsed_seconds: float = 0.0
     error: str = ""
 
     @property
     def done(self) -> int:
-        """Clips that are dealt with."""
+        """The number of clips that are finished."""
         return self.extracted + self.present + self.broken
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will change."""
-        return self.state in {State.SUCCEEDED, State.CANCELLED, State.FAILED}
+        """Whether the extraction has ended."""
+        return self.state in {ExtractionState.SUCCEEDED, ExtractionState.CANCELLED, ExtractionState.FAILED}

@@ -1,4 +1,4 @@
-"""The extractions of one extractor: each in a thread of its own, one of a corpus at a time, for whoever watches."""
+"""The extractions of one extractor process: each runs in its own thread, and one per corpus at a time."""
 
 import asyncio
 import logging
@@ -9,36 +9,36 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from services.extractor.jobs.extraction import Extraction
-from services.extractor.jobs.progress import Progress, State
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.selection import Choice, check_choice
+from services.extractor.sources.selection import SelectionCriteria, check_criteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.errors import NotFound, NotReady
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# How often an extraction says how far it is.
-_TELL_SECONDS = 15.0
+# Seconds between two log lines about the progress of an extraction.
+_LOG_SECONDS = 15.0
 
-# Ended extractions that can still be watched; more are forgotten, oldest first.
+# The number of ended extractions that can still be watched. The oldest are forgotten first.
 _REMEMBERED = 100
 
 
-class Extractions:
+class ExtractionQueue:
     """Starts, finds, cancels and drains extractions.
 
     Args:
         wlasl: see `read_wlasl`.
-        clips: likewise.
-        store: where landmarks go.
-        workers: who does the work, for all of them.
-        metrics: where it is counted.
+        clips: see `read_wlasl`.
+        store: the store for the landmarks.
+        workers: the worker processes that all extractions share.
+        metrics: the metrics to update.
     """
 
     def __init__(
-        self, wlasl: Path, clips: Path | None, store: ObjectStore, workers: Workers, metrics: ExtractorMetrics
+        self, wlasl: Path, clips: Path | None, store: ObjectStore, workers: WorkerPool, metrics: ExtractorMetrics
     ) -> None:
         self._wlasl = wlasl
         self._clips = clips
@@ -46,24 +46,27 @@ class Extractions:
         self._workers = workers
         self._metrics = metrics
         self._known: dict[str, Extraction] = {}
-        self._running: dict[str, Future[Progress]] = {}
+        self._running: dict[str, Future[ExtractionProgress]] = {}
         self._threads = ThreadPoolExecutor(thread_name_prefix="extraction")
         self._lock = threading.Lock()
 
-    def start(self, name: str, choice: Choice) -> str:
-        """Start an extraction of what is in the directory now; its id. Blocks while the metadata is read.
+    def start(self, name: str, choice: SelectionCriteria) -> str:
+        """Start an extraction of the clips that are in the directory now. Blocks while the metadata is read.
 
         Args:
-            name: the corpus's, in the store.
-            choice: what to take.
+            name: name of the corpus in the store.
+            choice: which clips to take.
+
+        Returns:
+            the id of the extraction.
 
         Raises:
-            NotFound: the metadata or the clips are not there.
-            InvalidInput: what is asked for is not in WLASL, or the name cannot be one.
-            NotReady: this corpus is being extracted already.
+            NotFound: there is no metadata or no clip.
+            InvalidInput: WLASL has no such gloss or split, or the name is invalid.
+            NotReady: an extraction of this corpus is running.
         """
         corpus = read_wlasl(self._wlasl, self._clips)
-        check_choice(corpus, choice)
+        check_criteria(corpus, choice)
         extraction = Extraction(
             name=name,
             corpus=corpus,
@@ -71,7 +74,7 @@ class Extractions:
             store=self._store,
             workers=self._workers,
             metrics=self._metrics,
-            on_change=_Teller(name).tell,
+            on_change=_ProgressLogger(name).log,
         )
         extraction_id = uuid.uuid4().hex
         with self._lock:
@@ -87,24 +90,24 @@ class Extractions:
         return extraction_id
 
     def find(self, extraction_id: str) -> Extraction:
-        """An extraction of this process.
+        """Find an extraction of this process.
 
         Raises:
-            NotFound: it has none of this id.
+            NotFound: there is no extraction with this id.
         """
         try:
             return self._known[extraction_id]
         except KeyError:
             raise NotFound(
-                f"no extraction {extraction_id!r}: it was never started here, or before the last restart. Start it "
-                "again: what is in the store is not done twice."
+                f"no extraction {extraction_id!r}: it was not started here, or it was started before the last restart. "
+                "Start it again: stored clips are not extracted twice."
             ) from None
 
-    async def ended(self, extraction_id: str) -> Progress:
-        """Its final state, once it has ended; it goes on if the caller leaves earlier.
+    async def ended(self, extraction_id: str) -> ExtractionProgress:
+        """Wait for the end of an extraction. It continues if the caller is cancelled.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: there is no extraction with this id.
         """
         extraction = self.find(extraction_id)
         running = self._running.get(extraction_id)
@@ -113,7 +116,7 @@ class Extractions:
         return extraction.progress
 
     async def drain(self, seconds: float) -> None:
-        """Stop every extraction so that it can be resumed: after its clips under way, or after so many seconds."""
+        """Stop every extraction after its current clips, and wait at most this many seconds. They can be resumed."""
         running = dict(self._running)
         for extraction_id in running:
             self._known[extraction_id].cancel()
@@ -138,19 +141,19 @@ class Extractions:
         )  # fmt: skip
 
 
-class _Teller:
-    """Logs how far an extraction is, every so often."""
+class _ProgressLogger:
+    """Logs the progress of an extraction at intervals."""
 
     def __init__(self, corpus: str) -> None:
         self._corpus = corpus
-        self._told = time.monotonic()
+        self._logged = time.monotonic()
 
-    def tell(self, progress: Progress) -> None:
-        if progress.ended or time.monotonic() - self._told < _TELL_SECONDS:
+    def log(self, progress: ExtractionProgress) -> None:
+        if progress.ended or time.monotonic() - self._logged < _LOG_SECONDS:
             return
-        self._told = time.monotonic()
-        if progress.state is State.SELECTING:
-            _log.info("corpus %s: choosing, %d clips verified", self._corpus, progress.verified)
+        self._logged = time.monotonic()
+        if progress.state is ExtractionState.SELECTING:
+            _log.info("corpus %s: selecting, %d clips verified", self._corpus, progress.verified)
         else:
             _log.info(
                 "corpus %s: %d of %d clips, %d of them broken, %.0f frames/s",

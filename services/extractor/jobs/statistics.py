@@ -1,4 +1,4 @@
-"""What a clip's landmarks look like in figures, for people who check an extraction."""
+"""Summary figures of a clip's landmarks, for checking an extraction."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from signet.landmarks import PARTS, Landmarks
 
 @dataclass(frozen=True)
 class ClipStatistics:
-    """One clip in figures.
+    """Summary figures of one clip.
 
     Attributes:
-        shape: of the landmark tensor.
-        mean: of all x and y that were found, in frame heights.
-        std: of the same.
+        shape: shape of the landmark tensor.
+        mean: mean of all x and y values that were found, in frame heights.
+        std: standard deviation of the same values.
         shares: share of frames with each part, 0 to 1.
-        seconds: from the first frame to the last.
+        seconds: time from the first frame to the last.
     """
 
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class ClipStatistics:
 
 
 def clip_statistics(clip: Landmarks) -> ClipStatistics:
-    """Figures of one clip; mean and std are NaN if nothing was found in it."""
+    """Compute the figures of one clip; mean and std are NaN if nothing was found."""
     points = clip.landmarks[..., :2].astype(np.float64)
     found = points[np.isfinite(points)]
     return ClipStatistics(

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: it verifies a clip, or turns it into a landmark tensor."""
+"""The functions that run inside a worker process: verify a clip, or extract its landmark tensor."""
 
 import logging
 import multiprocessing
@@ -23,15 +23,15 @@ from signet.landmarks import ClipRecord, Landmarks, dump
 
 _log = logging.getLogger(__name__)
 
-# A worker with its graph maps 0.9 GB; the largest frame that we take, and its copies, fit well into the rest. A file
-# that makes the decoder ask for more gets an error instead of the machine's memory. MediaPipe starts threads by the
-# core, and each reserves a stack and an arena that it never fills.
+# Address space of a worker. A worker with its graph maps 0.9 GB; the largest accepted frame and its copies fit into the
+# rest. A file that makes the decoder request more gets an error. MediaPipe starts threads for each core, and each
+# thread reserves a stack and an arena that it never fills.
 _ADDRESS_SPACE_BYTES = 6 * 1024**3 + (os.cpu_count() or 1) * 256 * 1024**2
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a record says of a clip besides what is measured."""
+    """The labels of a clip that its record stores beside the measured data."""
 
     clip_id: str
     corpus: str = ""
@@ -42,7 +42,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class Extracted:
-    """A clip's landmark tensor, encoded, what was found in how many of its frames, and where the time went."""
+    """The result of an extraction.
+
+    Attributes:
+        data: the encoded landmark tensor.
+        frames: the number of frames.
+        found: the number of frames in which each part was found.
+        decode_seconds: time to read and decode the video.
+        landmark_seconds: time in MediaPipe.
+    """
 
     data: bytes
     frames: int
@@ -52,9 +60,9 @@ class Extracted:
 
 
 def set_up(stderr: Connection) -> None:
-    """Make a fresh process a worker. Its standard error goes to `stderr`, where the parent sifts it."""
+    """Prepare a new process as a worker. Its standard error goes to `stderr`, where the parent filters it."""
     os.dup2(stderr.fileno(), 2)
-    # Ctrl-C reaches the whole process group; what becomes of a clip under way is the parent's decision.
+    # Ctrl-C reaches the whole process group. The parent decides what happens to the current clip.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -62,9 +70,9 @@ def set_up(stderr: Connection) -> None:
 
 
 def _die_with_parent() -> None:
-    """End when the parent ends, even by SIGKILL.
+    """Exit when the parent exits, even if SIGKILL ends it.
 
-    PR_SET_PDEATHSIG would not do: it follows the thread that made this process, and such threads come and go.
+    PR_SET_PDEATHSIG is not suitable: it follows the thread that started this process, and such threads end earlier.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -73,10 +81,10 @@ def _die_with_parent() -> None:
 
 
 def verify(path: Path, instance: Instance) -> Usable:
-    """Decode a clip of the corpus, without looking at its pictures.
+    """Check that a clip of the corpus decodes, and find its segment. No landmarks are computed.
 
     Raises:
-        ClipError: it is not usable.
+        ClipError: the clip is not usable.
     """
     video = Video(read_file(path), path.name)
     segment, note = segment_of(instance, video.count())
@@ -84,23 +92,23 @@ def verify(path: Path, instance: Instance) -> Usable:
 
 
 def extract_file(path: Path, usable: Usable, labels: Labels) -> Extracted:
-    """Turn a verified clip of the corpus into a landmark tensor.
+    """Extract the landmark tensor of a verified clip.
 
     Raises:
-        ClipError: it is not usable after all.
+        ClipError: the clip is not usable, or its file has changed since it was verified.
     """
     start = time.perf_counter()
     video = Video(read_file(path), path.name)
     if video.sha256 != usable.sha256:
-        raise ClipError("unreadable", f"{path}: was changed while it was being extracted. Extract again.")
+        raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
     return _extract(video, usable.segment, labels, time.perf_counter() - start)
 
 
 def extract_bytes(data: bytes, labels: Labels) -> Extracted:
-    """Turn an encoded video into a landmark tensor.
+    """Extract the landmark tensor of an encoded video.
 
     Raises:
-        ClipError: it is not usable.
+        ClipError: the video is not usable.
     """
     start = time.perf_counter()
     return _extract(Video(data, labels.clip_id), None, labels, time.perf_counter() - start)
@@ -135,7 +143,7 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
 
 
 def _found(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """In how many frames each part was found; a signing hand is either one."""
+    """The number of frames in which each part was found; `any_hand` counts frames with at least one hand."""
     pose, left, right = presence.astype(bool).T
     parts = {"pose": pose, "left_hand": left, "right_hand": right, "any_hand": left | right}
     return {part: int(found.sum()) for part, found in parts.items()}
@@ -145,7 +153,7 @@ _state = threading.local()
 
 
 def _graph() -> HolisticGraph:
-    """This process's one graph, made when the first clip wants it."""
+    """The one graph of this process, created for the first clip."""
     if not hasattr(_state, "graph"):
         _state.graph = HolisticGraph()
     graph: HolisticGraph = _state.graph

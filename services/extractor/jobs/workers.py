@@ -1,4 +1,4 @@
-"""A pool of worker processes in which a clip that kills or hangs its worker costs only itself."""
+"""A pool of worker processes. A clip that kills or blocks its worker does not affect other clips."""
 
 import asyncio
 import logging
@@ -23,9 +23,9 @@ from signet.errors import ClipError, DeadlineExceeded, SignetError
 
 _log = logging.getLogger(__name__)
 
-# What MediaPipe and TensorFlow Lite say of every graph that starts. Everything else that a worker says is passed on.
-# TensorFlow Lite writes a line in pieces, and two workers' pieces meet.
-_CHATTER = re.compile(
+# Lines that MediaPipe and TensorFlow Lite write for every graph. All other output of a worker is passed on. TensorFlow
+# Lite writes a line in pieces, so pieces of two workers can be on one line.
+_ROUTINE_LINES = re.compile(
     rb"(INFO: )*("
     rb"Created TensorFlow Lite XNNPACK delegate for CPU\.|\s*$"
     rb"|WARNING: All log messages before absl::InitializeLog"
@@ -37,42 +37,42 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-_STOPPED = "the extractor was stopped while it worked on this. Start it again: what is in the store is not done twice."
+_STOPPED = "the extractor was stopped before this clip was done. Start it again: stored clips are not extracted twice."
 
 
 class WorkersStopped(SignetError):
-    """The pool was closed under a job."""
+    """The pool was closed while a job was waiting or running."""
 
     code = "UNAVAILABLE"
 
 
-class Workers:
-    """Worker processes with one MediaPipe graph each. They end with this process, however it ends.
+class WorkerPool:
+    """Worker processes with one MediaPipe graph each. They end when this process ends, even if it is killed.
 
     Args:
-        count: how many; 0 takes one per core.
-        clip_timeout: seconds after which a clip is given up and its worker replaced.
+        count: number of workers; 0 takes one per core.
+        clip_timeout: seconds after which a clip is given up and its worker is replaced.
     """
 
     def __init__(self, count: int = 0, clip_timeout: float = 300.0) -> None:
         self.count = count or len(os.sched_getaffinity(0))
         self._clip_timeout = clip_timeout
-        # Not fork: MediaPipe, gRPC and their threads do not survive one.
+        # Not fork: MediaPipe, gRPC and their threads do not survive a fork.
         self._processes = multiprocessing.get_context("spawn")
         self._lock = threading.Lock()
         self._pool: Any = None
         self._closed = False
         self._scheduled: set[Future[Any]] = set()
-        self._stderr = _Sieve(self._processes)
+        self._stderr = _StderrFilter(self._processes)
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End all workers at once, whatever they do; jobs under way raise `WorkersStopped`."""
+        """End all workers at once. Running jobs raise `WorkersStopped`."""
         with self._lock:
             self._closed = True
             self._end_pool(WorkersStopped(_STOPPED))
@@ -86,12 +86,12 @@ class Workers:
     ) -> Generator[tuple[Job, Result | ClipError], None, None]:
         """Run `function(*arguments)` for each (job, arguments), as many at a time as there are workers.
 
-        Gives each job with its result as they come. Once `stopped()` is true no further job is begun, and those under
-        way are still waited for. Leaving the iteration abandons them.
+        Yields each job with its result, in order of completion. Once `stopped()` is true, no further job is started,
+        and running jobs are awaited. Closing the iterator abandons running jobs.
 
         Raises:
-            WorkersStopped: the pool was closed meanwhile.
-            SignetError: other than a `ClipError`: no job can succeed.
+            WorkersStopped: the pool was closed.
+            SignetError: an error other than `ClipError`, which means that no job can succeed.
         """
         waiting = iter(jobs)
         running: dict[Future[Result], _Attempt[Job]] = {}
@@ -105,10 +105,10 @@ class Workers:
                     running[self._schedule(function, attempt.arguments)] = attempt
                 if not running:
                     return
-                # Short waits, so that a signal's handler gets its turn.
+                # Short waits, so that signal handlers can run.
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 if not done:
-                    self._bury_broken_pool()
+                    self._remove_failed_pool()
                 for future in done:
                     attempt = running.pop(future)
                     try:
@@ -116,28 +116,30 @@ class Workers:
                     except ClipError as error:
                         outcome = error
                     except BrokenProcessPool:
-                        # The pool fell together with whoever was in it; each gets one more chance in a new one.
+                        # The whole pool failed. Each job that was in it is tried once more in a new pool.
                         attempt.failures += 1
                         if attempt.failures == 1:
                             again.append(attempt)
                             continue
-                        outcome = ClipError("crashed", f"{_name(attempt.arguments)}: the workers died over it, twice.")
+                        outcome = ClipError(
+                            "crashed", f"{_name(attempt.arguments)}: the workers died twice while they worked on it."
+                        )
                     yield attempt.job, outcome
         finally:
             for future in running:
                 future.cancel()
 
     async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
-        """Run one job among the others.
+        """Run one job beside all others.
 
         Args:
-            function: what to run in a worker.
-            arguments: for it.
-            timeout: seconds until the caller gives up, waiting for a worker included; None waits on.
+            function: the function to run in a worker.
+            arguments: its arguments.
+            timeout: seconds until the caller gives up, including the wait for a free worker; None waits for ever.
 
         Raises:
             ClipError: the clip is not usable.
-            DeadlineExceeded: the time is over; the job is ended with it.
+            DeadlineExceeded: the time is over. The job is cancelled.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         future = await asyncio.to_thread(self._schedule, function, arguments)
@@ -150,17 +152,19 @@ class Workers:
                         f"the clip was not done within {timeout:.1f} s. Allow more time, or send a shorter clip."
                     )
                 await asyncio.wait([settled], timeout=min(left, 1.0))
-                await asyncio.to_thread(self._bury_broken_pool)
+                await asyncio.to_thread(self._remove_failed_pool)
             return self._result(future, arguments)
         except BrokenProcessPool as error:
-            raise ClipError("crashed", "the workers died over the clip. Convert it to H.264.") from error
+            raise ClipError(
+                "crashed", "the workers died while they worked on it. Convert the clip to H.264."
+            ) from error
         finally:
-            future.cancel()  # nothing to a job that is done
+            future.cancel()  # no effect on a finished job
             if settled.done() and not settled.cancelled():
-                settled.exception()  # looked at above, through the future that it wraps
+                settled.exception()  # marks it as retrieved; the wrapped future was read above
 
     def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> "Future[Result]":
-        self._bury_broken_pool()
+        self._remove_failed_pool()
         with self._lock:
             if self._closed:
                 raise WorkersStopped(_STOPPED)
@@ -168,7 +172,7 @@ class Workers:
                 self._pool = ProcessPool(
                     max_workers=self.count,
                     initializer=worker.set_up,
-                    initargs=(self._stderr.entrance,),
+                    initargs=(self._stderr.write_end,),
                     context=self._processes,
                 )
             future: Future[Result] = self._pool.schedule(function, args=arguments, timeout=self._clip_timeout)
@@ -176,16 +180,16 @@ class Workers:
             future.add_done_callback(self._scheduled.discard)
             return future
 
-    def _bury_broken_pool(self) -> None:
-        """Clear away a pool that gave up (a worker died outside of any job), so that the next job starts a new one."""
+    def _remove_failed_pool(self) -> None:
+        """Remove a failed pool (a worker died outside of any job), so that the next job starts a new pool."""
         with self._lock:
             if self._pool is None or self._pool.active:
                 return
             _log.warning("the workers died; new ones will be started")
-            self._end_pool(BrokenProcessPool("the pool gave up"))
+            self._end_pool(BrokenProcessPool("the worker pool failed"))
 
     def _end_pool(self, error: Exception) -> None:
-        """End the pool, and give what it had accepted this error: nobody else would, and it would wait for ever."""
+        """End the pool, and fail its unfinished jobs with this error. Otherwise their callers would wait for ever."""
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()
@@ -195,7 +199,7 @@ class Workers:
                 future.set_exception(error)
 
     def _result(self, future: "Future[Result]", arguments: tuple[Any, ...]) -> Result:
-        """The finished job's result, with every way of dying said as a `ClipError`."""
+        """The result of a finished job. Every failure of its worker becomes a `ClipError`."""
         name = _name(arguments)
         try:
             return future.result()
@@ -204,7 +208,7 @@ class Workers:
         except TimeoutError:
             raise ClipError(
                 "timeout",
-                f"{name}: not done within {self._clip_timeout:.0f} s; its worker was ended. Shorten it, or raise "
+                f"{name}: not done within {self._clip_timeout:.0f} s; its worker was ended. Shorten the clip, or raise "
                 "--clip-timeout-seconds.",
             ) from None
         except ProcessExpired as error:
@@ -218,7 +222,7 @@ class Workers:
 
 @dataclass
 class _Attempt(Generic[Job]):
-    """A job, and how often the whole pool fell while it was in it."""
+    """A job, and how often the whole pool failed while the job was in it."""
 
     job: Job
     arguments: tuple[Any, ...]
@@ -231,30 +235,30 @@ def _next_attempt(waiting: Iterator[tuple[Job, tuple[Any, ...]]]) -> _Attempt[Jo
 
 
 def _name(arguments: tuple[Any, ...]) -> str:
-    """What to call a job: every worker function takes the file first, or its bytes."""
+    """The name of a job in messages. The first argument of every worker function is a path, or the bytes of a file."""
     return arguments[0].name if arguments and isinstance(arguments[0], Path) else "the clip"
 
 
-class _Sieve:
-    """Passes on what the workers write to standard error, less the chatter.
+class _StderrFilter:
+    """Passes the workers' standard error on, without the routine lines of MediaPipe.
 
-    It is read here and not in the worker, so that a dying worker's last words arrive.
+    The parent reads the pipe, so that the last lines of a dying worker arrive.
     """
 
     def __init__(self, processes: Any) -> None:
-        self._reader, self.entrance = processes.Pipe(duplex=False)
-        self._thread = threading.Thread(target=self._sift, daemon=True)
+        self._reader, self.write_end = processes.Pipe(duplex=False)
+        self._thread = threading.Thread(target=self._filter_lines, daemon=True)
         self._thread.start()
 
-    def _sift(self) -> None:
+    def _filter_lines(self) -> None:
         with open(self._reader.fileno(), "rb", closefd=False) as lines:
             for line in lines:
-                if not _CHATTER.match(line):
+                if not _ROUTINE_LINES.match(line):
                     sys.stderr.write(line.decode(errors="replace"))
                     sys.stderr.flush()
         self._reader.close()
 
     def close(self) -> None:
-        """The workers are gone: pass on the rest, and end."""
-        self.entrance.close()
+        """Pass on the remaining lines and end. The workers must have ended."""
+        self.write_end.close()
         self._thread.join(timeout=1.0)

@@ -1,12 +1,12 @@
-"""Landmark archives made by others: all clips in one `frames.npz`, and where each lies in `index.csv`.
+"""Reads landmark archives that others made: all clips in one `frames.npz`, and their positions in `index.csv`.
 
-Two kinds are known, by the arrays that they hold; N is the number of frames of all clips together:
+The arrays in the file tell its kind. N is the number of frames of all clips together:
 
     hands      frames [N, 2, 21, 3]: MediaPipe Hands, slots in the order of detection, -1 = no hand
     holistic   pose [N, 33, 4], left_hand and right_hand [N, 21, 3]: MediaPipe Holistic, NaN = absent
 
 x is in frame widths, y in frame heights, z in frame widths (relative to the wrist, or to the hips for pose); the pose's
-fourth channel is its visibility. The index has a row `video_id,start,frames` for each clip, and may say `fps`, `width`
+fourth channel is its visibility. The index has a row `video_id,start,frames` for each clip, and may have `fps`, `width`
 and `height` of its video.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.jobs.progress import Failure
 from services.extractor.sources import handedness
+from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput, NotFound
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import HAND_JOINTS, MAX_FRAMES
@@ -37,19 +37,19 @@ _KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "hands": {"frames": (2, HAND_JOINTS, 3)},
     "holistic": {"pose": (POSE_JOINTS, 4), "left_hand": (HAND_JOINTS, 3), "right_hand": (HAND_JOINTS, 3)},
 }
-# Fractions of a frame lie between 0 and 1, and a joint may be guessed outside of it. This far, it is pixels.
+# Coordinates are fractions of a frame, and joints outside the frame are estimated. Larger values are pixels.
 _FARTHEST = 8.0
-# What a clip's record has room for.
+# The largest values that a clip's record accepts.
 _MOST_FPS, _MOST_PIXELS = 1000.0, 16384
 
 _Joints = npt.NDArray[np.float32]
-# float16 or float32, as the archive has them.
+# float16 or float32, as in the archive.
 _Numbers = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A clip of an archive: frames `[start, start + frames)`, and what the index knows of the video; 0 if nothing."""
+class ArchiveRow:
+    """A clip of an archive: frames `[start, start + frames)`, and rate and size of its video; 0 if unknown."""
 
     clip_id: str
     start: int
@@ -61,42 +61,42 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """An archive that was opened.
+    """An open archive.
 
     Attributes:
         kind: "hands" or "holistic".
-        rows: its usable clips, in the order of the index.
-        faults: rows of the index that cannot be used, and why.
-        sha256: of both files.
-        arrays: its arrays by name.
+        rows: the usable clips, in the order of the index.
+        faults: the unusable rows of the index, and the reasons.
+        sha256: hash of both files.
+        arrays: the arrays by name.
     """
 
     kind: str
-    rows: tuple[Row, ...]
-    faults: tuple[Failure, ...]
+    rows: tuple[ArchiveRow, ...]
+    faults: tuple[ClipFailure, ...]
     sha256: str
     arrays: Mapping[str, _Numbers]
 
-    def source_sha256(self, row: Row) -> str:
-        """Of a clip's numbers as they are in the archive: those of twins are equal."""
+    def source_sha256(self, row: ArchiveRow) -> str:
+        """Hash of a clip's values in the archive. Duplicates have the same hash."""
         digest = hashlib.sha256()
         for name in sorted(self.arrays):
             digest.update(np.ascontiguousarray(self._slice(row, name)).data)
         return digest.hexdigest()
 
-    def joints(self, row: Row, aspect: float, midline: float) -> tuple[_Joints, _Joints]:
+    def joints(self, row: ArchiveRow, aspect: float, midline: float) -> tuple[_Joints, _Joints]:
         """A clip's landmarks.
 
         Args:
             row: the clip.
-            aspect: width of its frames by their height.
+            aspect: width of the frames divided by their height.
             midline: x of the signer's body, as a fraction of the frame's width.
 
         Returns:
             float32 [T, 75, 3] in frame heights, NaN where a part is absent; and the pose's visibility, float32 [T, 33].
 
         Raises:
-            ClipError: the clip's numbers are no fractions of a frame.
+            ClipError: the values are not fractions of a frame.
         """
         joints = np.full((row.frames, JOINTS, 3), np.nan, np.float32)
         visibility = np.full((row.frames, POSE_JOINTS), np.nan, np.float32)
@@ -104,7 +104,7 @@ class Archive:
             hands = self._slice(row, "frames").astype(np.float32)
             hands[(hands == _NO_HAND).all(axis=(2, 3))] = np.nan
             scaled = self._scaled(row, hands, aspect)
-            joints[:, LEFT_HAND.start :] = handedness.assign(scaled, midline * aspect).reshape(row.frames, -1, 3)
+            joints[:, LEFT_HAND.start :] = handedness.assign_sides(scaled, midline * aspect).reshape(row.frames, -1, 3)
             return joints, visibility
         pose = self._slice(row, "pose").astype(np.float32)
         for where, part in (
@@ -116,16 +116,16 @@ class Archive:
         visibility[:] = pose[..., 3]
         return joints, visibility
 
-    def _slice(self, row: Row, name: str) -> _Numbers:
+    def _slice(self, row: ArchiveRow, name: str) -> _Numbers:
         return self.arrays[name][row.start : row.start + row.frames]
 
-    def _scaled(self, row: Row, part: _Joints, aspect: float) -> _Joints:
-        """From fractions of the frame to frame heights."""
+    def _scaled(self, row: ArchiveRow, part: _Joints, aspect: float) -> _Joints:
+        """Convert fractions of the frame to frame heights."""
         if np.isinf(part).any() or (np.abs(part[np.isfinite(part)]) > _FARTHEST).any():
             raise ClipError(
                 "range",
-                f"{row.clip_id}: its landmarks reach to {np.nanmax(np.abs(part)):g}. They must be fractions of the "
-                "frame: x and z of its width, y of its height.",
+                f"{row.clip_id}: has landmark values up to {np.nanmax(np.abs(part)):g}. They must be fractions of "
+                "the frame: x and z of its width, y of its height.",
             )
         return part * np.array([aspect, 1.0, aspect], np.float32)
 
@@ -134,8 +134,8 @@ def read_archive(path: Path) -> Archive:
     """Open an archive: a directory with `frames.npz` and `index.csv`.
 
     Raises:
-        NotFound: the directory or one of its files is not there.
-        InvalidInput: they are not an archive of a kind that is known.
+        NotFound: the directory or one of its files does not exist.
+        InvalidInput: the files are not an archive of a known kind.
     """
     frames, index = path / FRAMES, path / INDEX
     for file in (frames, index):
@@ -155,7 +155,7 @@ def read_archive(path: Path) -> Archive:
 
 def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
     try:
-        # Opened here, since numpy leaves a file open that it cannot read.
+        # The file is opened here, because numpy does not close a file that it cannot read.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             kind = next((kind for kind, names in _KINDS.items() if names.keys() <= set(file.files)), "")
             if not kind:
@@ -166,8 +166,11 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
             arrays = {name: file[name] for name in _KINDS[kind]}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
         raise InvalidInput(f"{path}: not a whole .npz file ({error}). Copy or download it again.") from error
-    except (AttributeError, TypeError) as error:  # numpy loads a lone .npy as an array, which is no context manager
-        raise InvalidInput(f"{path}: a single array, not an .npz file of named ones.") from error
+    except (
+        AttributeError,
+        TypeError,
+    ) as error:  # a single .npy file, which numpy loads as an array
+        raise InvalidInput(f"{path}: a single array, not an .npz file of named arrays.") from error
     frames = len(next(iter(arrays.values())))
     for name, shape in _KINDS[kind].items():
         array = arrays[name]
@@ -179,8 +182,8 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
     return kind, arrays
 
 
-def _read_index(path: Path, total: int) -> tuple[tuple[Row, ...], tuple[Failure, ...]]:
-    """The index's rows that lie within `total` frames, and the others."""
+def _read_index(path: Path, total: int) -> tuple[tuple[ArchiveRow, ...], tuple[ClipFailure, ...]]:
+    """The rows of the index that lie within `total` frames, and the failures of the others."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file)
         missing = {"video_id", "start", "frames"} - set(reader.fieldnames or ())
@@ -193,25 +196,27 @@ def _read_index(path: Path, total: int) -> tuple[tuple[Row, ...], tuple[Failure,
             lines = list(reader)
         except csv.Error as error:
             raise InvalidInput(f"{path}: not a CSV file (line {reader.line_num}: {error}).") from error
-    rows: dict[str, Row] = {}
+    rows: dict[str, ArchiveRow] = {}
     faults = []
     for number, line in enumerate(lines, start=2):
         name = line["video_id"] or f"line {number}"
         try:
             row = _row(line, total)
             if row.clip_id in rows:
-                raise ClipError("index", f"{path.name} line {number}: {row.clip_id} stands there before.")
+                raise ClipError("index", f"{path.name} line {number}: {row.clip_id} is listed twice.")
             rows[row.clip_id] = row
         except InvalidInput as error:
-            faults.append(Failure(name, "index", str(error)))
+            faults.append(ClipFailure(name, "index", str(error)))
         except (ValueError, TypeError):
             text = ",".join(str(line[column]) for column in ("video_id", "start", "frames"))
-            faults.append(Failure(name, "index", f"{path.name} line {number}: {text!r} is not video_id,start,frames."))
+            faults.append(
+                ClipFailure(name, "index", f"{path.name} line {number}: {text!r} is not video_id,start,frames.")
+            )
     return tuple(rows.values()), tuple(faults)
 
 
-def _row(line: Mapping[str, str], total: int) -> Row:
-    row = Row(
+def _row(line: Mapping[str, str], total: int) -> ArchiveRow:
+    row = ArchiveRow(
         clip_id=keys.check_name("clip", line["video_id"]),
         start=int(line["start"]),
         frames=int(line["frames"]),
@@ -221,9 +226,9 @@ def _row(line: Mapping[str, str], total: int) -> Row:
     )
     if row.start < 0 or row.frames < 1 or row.start + row.frames > total:
         end = row.start + row.frames
-        raise ClipError("index", f"{row.clip_id}: frames {row.start} to {end} are not among the archive's {total}.")
+        raise ClipError("index", f"{row.clip_id}: the archive has {total} frames, and not frames {row.start} to {end}.")
     if row.frames > MAX_FRAMES:
         raise ClipError("index", f"{row.clip_id}: has {row.frames} frames; at most {MAX_FRAMES} are allowed.")
     if not (0 <= row.fps <= _MOST_FPS and 0 <= row.width <= _MOST_PIXELS and 0 <= row.height <= _MOST_PIXELS):
-        raise ClipError("index", f"{row.clip_id}: {row.fps:g} fps of {row.width}x{row.height} is no video.")
+        raise ClipError("index", f"{row.clip_id}: {row.fps:g} fps of {row.width}x{row.height} is not a video.")
     return row

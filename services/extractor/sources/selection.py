@@ -1,4 +1,4 @@
-"""Which clips to extract: the glosses with the most clips that really decode, and of each as many as asked for."""
+"""Selects the clips to extract: the glosses with the most clips that decode, and a number of clips of each."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from signet.errors import ClipError, InvalidInput, NotFound
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What is asked for.
+class SelectionCriteria:
+    """Which clips to take.
 
     Attributes:
-        max_glosses: take the glosses with the most usable clips, this many; 0 takes all.
-        samples_per_gloss: at most this many clips of each; 0 takes all.
-        splits: only these; empty takes all.
-        glosses: only these; empty chooses by `max_glosses`.
+        max_glosses: the number of glosses, taken in order of their usable clips; 0 takes all.
+        samples_per_gloss: the largest number of clips of each gloss; 0 takes all.
+        splits: take only these splits; empty takes all.
+        glosses: take only these glosses; empty chooses by `max_glosses`.
     """
 
     max_glosses: int = 0
@@ -25,16 +25,24 @@ class Choice:
     splits: tuple[str, ...] = ()
     glosses: tuple[str, ...] = ()
 
+    @property
+    def canonical_text(self) -> str:
+        """Text that identifies the criteria. The version of a corpus depends on it, so it must not change."""
+        return (
+            f"Choice(max_glosses={self.max_glosses!r}, samples_per_gloss={self.samples_per_gloss!r}, "
+            f"splits={self.splits!r}, glosses={self.glosses!r})"
+        )
+
 
 @dataclass(frozen=True)
 class Usable:
-    """A clip that decodes.
+    """A usable clip.
 
     Attributes:
-        sha256: of the file.
-        segment: the frames that are its sign.
-        note: for people, where these are not the metadata's.
-        stored: the store has its landmarks already.
+        sha256: hash of the file.
+        segment: the frames of the sign.
+        note: a remark for people if the frames are not those of the metadata.
+        stored: whether the store has its landmarks already.
     """
 
     sha256: str
@@ -45,7 +53,7 @@ class Usable:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and what could not be."""
+    """The chosen glosses and clips, the broken clips, and the instances without a file."""
 
     glosses: tuple[str, ...]
     clips: tuple[tuple[Instance, Usable], ...]
@@ -57,20 +65,20 @@ Verdicts = Mapping[Instance, Usable | ClipError]
 Verify = Callable[[Sequence[Instance]], Verdicts]
 
 
-def select(corpus: Wlasl, choice: Choice, verify: Verify) -> Selection:
+def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selection:
     """Choose glosses and clips.
 
-    How many files a gloss has bounds how many of them decode. So glosses are verified from the best supplied downwards,
-    until none of those left could still displace a chosen one; ties go by name.
+    The number of files of a gloss is an upper bound of its usable clips. Glosses are therefore verified in order of
+    their number of files, until no remaining gloss can displace a chosen one. Ties are ordered by name.
 
     Args:
-        corpus: metadata and files.
-        choice: what is asked for.
-        verify: decodes clips, and says of each whether it is usable.
+        corpus: the metadata and the files.
+        choice: which clips to take.
+        verify: decodes clips and returns for each whether it is usable.
 
     Raises:
-        InvalidInput: a split or a gloss is asked for that WLASL does not have.
-        NotFound: not one file is there of what is asked for.
+        InvalidInput: WLASL has no such split or gloss.
+        NotFound: none of the requested clips has a file.
     """
     wanted = _wanted(corpus, choice)
     by_gloss: dict[str, list[Instance]] = {}
@@ -80,13 +88,13 @@ def select(corpus: Wlasl, choice: Choice, verify: Verify) -> Selection:
     ranked = sorted((gloss for gloss in present if present[gloss]), key=lambda gloss: (-len(present[gloss]), gloss))
     if not ranked:
         raise NotFound(
-            f"{corpus.clips}: has none of the {len(wanted)} clips asked for. Other splits or glosses may be there; "
-            "`signet fetch` downloads more."
+            f"{corpus.clips}: has none of the {len(wanted)} requested clips. Choose other "
+            "splits or glosses, or add the clips as <video_id>.mp4."
         )
     limit = choice.max_glosses if choice.max_glosses and not choice.glosses else len(ranked)
 
     verdicts: dict[Instance, Usable | ClipError] = {}
-    chosen: list[tuple[int, str]] = []  # (-usable clips, gloss): sorts as glosses are preferred
+    chosen: list[tuple[int, str]] = []  # (-usable clips, gloss): sorts the preferred gloss first
     for gloss in ranked:
         if len(chosen) >= limit and chosen[limit - 1] < (-len(present[gloss]), gloss):
             break
@@ -95,8 +103,8 @@ def select(corpus: Wlasl, choice: Choice, verify: Verify) -> Selection:
         chosen.sort()
 
     glosses = [gloss for _, gloss in chosen[:limit]]
-    # Where the number of glosses was not limited, one without any file was wanted too: all of its clips are missing.
-    concerned = set(glosses if limit < len(ranked) else by_gloss)
+    # Without a limit, glosses without any file were requested too: all of their clips are missing.
+    requested = set(glosses if limit < len(ranked) else by_gloss)
     return Selection(
         glosses=tuple(glosses),
         clips=tuple(pair for gloss in glosses for pair in _sample(present[gloss], verdicts, choice.samples_per_gloss)),
@@ -106,12 +114,12 @@ def select(corpus: Wlasl, choice: Choice, verify: Verify) -> Selection:
             for clip in present[gloss]
             if isinstance(verdict := verdicts[clip], ClipError)
         ),
-        missing=tuple(clip for clip in wanted if clip.gloss in concerned and not corpus.has(clip)),
+        missing=tuple(clip for clip in wanted if clip.gloss in requested and not corpus.has(clip)),
     )
 
 
-def check_choice(corpus: Wlasl, choice: Choice) -> None:
-    """Refuse what WLASL does not have.
+def check_criteria(corpus: Wlasl, choice: SelectionCriteria) -> None:
+    """Check that WLASL has the requested splits and glosses.
 
     Raises:
         InvalidInput: a split or a gloss is unknown.
@@ -120,8 +128,8 @@ def check_choice(corpus: Wlasl, choice: Choice) -> None:
     _check_known("gloss", choice.glosses, {instance.gloss for instance in corpus.instances})
 
 
-def _wanted(corpus: Wlasl, choice: Choice) -> list[Instance]:
-    check_choice(corpus, choice)
+def _wanted(corpus: Wlasl, choice: SelectionCriteria) -> list[Instance]:
+    check_criteria(corpus, choice)
     return [
         instance
         for instance in corpus.instances
@@ -141,7 +149,7 @@ def _check_known(kind: str, asked: Iterable[str], known: Iterable[str]) -> None:
 def _sample(
     clips: Iterable[Instance], verdicts: Mapping[Instance, Usable | ClipError], limit: int
 ) -> list[tuple[Instance, Usable]]:
-    """The first `limit` usable clips in the order of their hashed ids: the same ones every time, of any split."""
+    """The first `limit` usable clips, ordered by the hash of their ids: the same clips every time, from any split."""
     usable = [(clip, verdict) for clip in clips if isinstance(verdict := verdicts[clip], Usable)]
     if limit and len(usable) > limit:
         usable = sorted(usable, key=lambda pair: hashlib.sha256(pair[0].video_id.encode()).digest())[:limit]

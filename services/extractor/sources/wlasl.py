@@ -1,4 +1,4 @@
-"""WLASL as it is published: one JSON file, and a directory of <video_id>.mp4 of which many are missing."""
+"""Reads WLASL as it is published: one JSON file and a directory of <video_id>.mp4 files, many of which are missing."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from signet.store import keys
 METADATA = "WLASL_v0.3.json"
 SPLITS = ("train", "val", "test")
 
-# Where people keep the clips, relative to the metadata: the first that holds any.
+# Directories that are searched for clips, relative to the metadata. The first that has a clip is used.
 _CLIP_DIRECTORIES = ("clips", "videos", ".")
-# "To the end", as WLASL writes it.
+# WLASL's value for "to the end of the video".
 TO_THE_END = -1
-# Where the metadata has no box.
+# The value of a missing bounding box.
 NO_BOX = (0, 0, 0, 0)
-# A trimmed mirror's clip is as long as the segment give or take re-encoding: this share of it, and some frames.
+# A clip that was trimmed to its segment may differ in length by this share of the segment plus these frames.
 _TRIM_TOLERANCE_SHARE = 0.1
 _TRIM_TOLERANCE_FRAMES = 3
 
@@ -50,8 +50,8 @@ class _Entry(BaseModel):
 class Instance:
     """One performance of one gloss.
 
-    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. `source` is who
-    published it, and `box` the signer's bounding box there: left, top, right, bottom, in pixels.
+    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. `source` is the
+    publisher of the video, and `box` the signer's bounding box in it: left, top, right, bottom, in pixels.
     """
 
     video_id: str
@@ -69,10 +69,10 @@ class Wlasl:
     """The metadata joined with a directory of clips.
 
     Attributes:
-        instances: all of them, in the order of the metadata.
-        metadata: the file that lists them.
-        clips: the directory.
-        files: names of the files that are in it.
+        instances: all instances, in the order of the metadata.
+        metadata: path of the metadata file.
+        clips: path of the directory of clips.
+        files: names of the clip files in that directory.
     """
 
     instances: tuple[Instance, ...]
@@ -81,11 +81,11 @@ class Wlasl:
     files: frozenset[str]
 
     def path(self, instance: Instance) -> Path:
-        """Where the instance's clip is, or would be."""
+        """Path of the instance's clip, whether or not the file exists."""
         return self.clips / _file(instance)
 
     def has(self, instance: Instance) -> bool:
-        """Whether the instance's clip is there."""
+        """Whether the instance's clip exists."""
         return _file(instance) in self.files
 
 
@@ -94,12 +94,12 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
 
     Args:
         path: the directory that holds `WLASL_v0.3.json`, or that file itself.
-        clips: the directory of clips; without it `clips/`, `videos/` or the directory of the metadata, the first that
-            holds an mp4 file.
+        clips: the directory of clips. By default the first of `clips/`, `videos/` and the directory of the metadata
+            that has an mp4 file.
 
     Raises:
-        NotFound: the metadata or the directory is not there.
-        InvalidInput: the metadata is not WLASL's, or the directory cannot be read.
+        NotFound: the metadata or the directory does not exist.
+        InvalidInput: the metadata is not that of WLASL, or the directory cannot be read.
     """
     with _readable(path):
         return _read_wlasl(path, clips)
@@ -112,8 +112,8 @@ def read_metadata(path: Path) -> tuple[Instance, ...]:
         path: the directory that holds `WLASL_v0.3.json`, or that file itself.
 
     Raises:
-        NotFound: it is not there.
-        InvalidInput: it is not WLASL's, or cannot be read.
+        NotFound: it does not exist.
+        InvalidInput: it is not that of WLASL, or cannot be read.
     """
     with _readable(path):
         return _read_metadata(_find_metadata(path))
@@ -121,7 +121,7 @@ def read_metadata(path: Path) -> tuple[Instance, ...]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Say of what may not be read how it can be."""
+    """Turn a missing permission into an error that says how to grant it."""
     try:
         yield
     except PermissionError as error:
@@ -150,29 +150,28 @@ def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
         files = frozenset(file.name for file in directory.glob("*.mp4"))
         if files:
             return Wlasl(instances, metadata, directory, files)
+    searched = str(clips) if clips else ", ".join(str(metadata.parent / name) for name in _CLIP_DIRECTORIES)
     raise NotFound(
-        f"{clips or metadata.parent}: holds no <video_id>.mp4 file"
-        + ("." if clips else f", and neither do {', '.join(_CLIP_DIRECTORIES[:-1])} in it.")
-        + " `signet fetch` downloads the clips that can still be had."
+        f"{searched}: no <video_id>.mp4 file. Put the clips there, or name their directory with --clips (or "
+        "SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
     )
 
 
 def segment_of(instance: Instance, frames: int) -> tuple[Segment, str]:
-    """Which frames of its video an instance is.
+    """Find the frames of the sign in its video.
 
-    Public mirrors ship clips that are trimmed already, while the metadata still counts in the long original. A video
-    that ends before `frame_end`, and is as long as the segment or ends before `frame_start`, is such a clip: all of it
-    is the sign.
+    Public mirrors distribute trimmed clips, while the metadata counts frames in the original. A video that ends before
+    `frame_end`, and is as long as the segment or ends before `frame_start`, was trimmed: the sign is the whole clip.
 
     Args:
-        instance: what the metadata says.
-        frames: how many frames the video has.
+        instance: the metadata of the clip.
+        frames: the number of frames of the video.
 
     Returns:
-        The frames to take, and a note for people where they are not those of the metadata ("" otherwise).
+        The frames to take, and a note for people if they are not those of the metadata ("" otherwise).
 
     Raises:
-        ClipError: the segment is not in the video.
+        ClipError: the video does not contain the segment.
     """
     start, end = max(1, instance.frame_start), instance.frame_end
     if end == TO_THE_END and start <= frames:
@@ -185,7 +184,7 @@ def segment_of(instance: Instance, frames: int) -> tuple[Segment, str]:
         return Segment(1, frames), f"trimmed already: has {frames} frames, metadata says {start} to {end}; taken whole"
     raise ClipError(
         "outside",
-        f"{instance.video_id}: frames {start} to {end} are its sign by the metadata, but it has {frames} frames. "
+        f"{instance.video_id}: the metadata names frames {start} to {end}, but the video has {frames} frames. "
         "Download it again, or correct the metadata.",
     )
 
@@ -228,7 +227,7 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
 
 
 def _box(numbers: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Only landmarks of others are in need of the box: metadata without one is good for everything else."""
+    """The bounding box; `NO_BOX` if the metadata has none. Only imported landmarks need it."""
     if len(numbers) != len(NO_BOX):
         return NO_BOX
     left, top, right, bottom = numbers

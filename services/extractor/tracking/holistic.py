@@ -1,4 +1,4 @@
-"""MediaPipe Holistic: frames in, landmarks of pose and both hands out."""
+"""Runs MediaPipe Holistic on frames and returns landmarks of the pose and both hands."""
 
 import hashlib
 import importlib.metadata
@@ -18,7 +18,7 @@ from signet.errors import SignetError
 from signet.landmarks import LEFT_HAND, PARTS, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import JOINTS
 
-# The models that decide pose and hands at model_complexity 1. The wheel brings them; 0 and 2 would be downloads.
+# The models of pose and hands at model_complexity 1. The wheel contains them; complexities 0 and 2 need a download.
 MODEL_COMPLEXITY = 1
 _ASSETS = (
     "modules/pose_detection/pose_detection.tflite",
@@ -26,11 +26,12 @@ _ASSETS = (
     "modules/holistic_landmark/hand_recrop.tflite",
     "modules/hand_landmark/hand_landmark_full.tflite",
 )
-# How we turn frames into what MediaPipe sees, and its answers into the tensor. Raise it when either changes.
+# Version of the conversion from frames to MediaPipe input and from its output to the tensor. Raise it when that
+# changes.
 _CONVERSION = "signet-landmarks-1"
 
-# MediaPipe's own Holistic graph (modules/holistic_landmark/holistic_landmark_cpu.pbtxt) less the face: pose and hands
-# do not depend on it and come out the same to the bit, in a tenth less time.
+# MediaPipe's Holistic graph (modules/holistic_landmark/holistic_landmark_cpu.pbtxt) without the face. Pose and hands do
+# not depend on the face: they are bit-identical, in a tenth less time.
 _GRAPH = """
     input_stream: "IMAGE:image"
     input_side_packet: "MODEL_COMPLEXITY:model_complexity"
@@ -58,17 +59,17 @@ _GRAPH = """
 
 
 class MediaPipeMissing(SignetError):
-    """MediaPipe, or a system library that it needs, is not installed."""
+    """MediaPipe or a system library that it needs is not installed."""
 
     code = "FAILED_PRECONDITION"
 
 
 @cache
 def fingerprint() -> str:
-    """What every clip's record says of how it was extracted. Landmarks of two fingerprints are never mixed.
+    """The extractor version that is stored in each clip's record. A corpus never mixes two fingerprints.
 
     Raises:
-        MediaPipeMissing: there is no MediaPipe, or not all of its models.
+        MediaPipeMissing: MediaPipe or one of its models is missing.
     """
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or spec.origin is None:
@@ -88,7 +89,7 @@ def fingerprint() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """What MediaPipe found in one clip: the tensors of `signet.landmarks.Landmarks`, and the size of its frames."""
+    """The landmarks of one clip: the tensors of `signet.landmarks.Landmarks`, the frame size in pixels, and timings."""
 
     landmarks: npt.NDArray[np.float16]
     presence: npt.NDArray[np.uint8]
@@ -101,7 +102,7 @@ class Tracks:
 
 
 class HolisticGraph:
-    """One MediaPipe graph, used for clip after clip and reset before each, so that tracking cannot leak.
+    """One MediaPipe graph for many clips, reset before each clip so that tracking does not leak into the next.
 
     Raises:
         MediaPipeMissing: MediaPipe cannot be loaded.
@@ -109,7 +110,7 @@ class HolisticGraph:
 
     def __init__(self) -> None:
         try:
-            # Seconds; only a worker needs it. Holistic's module registers what the graph is made of.
+            # These imports take seconds; only workers need them. Importing holistic registers the calculators.
             from google.protobuf import text_format  # noqa: PLC0415
             from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig  # noqa: PLC0415
             from mediapipe.python.solution_base import SolutionBase  # noqa: PLC0415
@@ -127,7 +128,7 @@ class HolisticGraph:
         self._fresh = True
 
     def track(self, frames: Iterable[Frame]) -> Tracks:
-        """Find pose and hands in the frames of one clip; at least one frame, all of one size."""
+        """Track pose and hands through the frames of one clip: at least one frame, all of the same size."""
         if not self._fresh:
             self._graph.reset()
         self._fresh = False
@@ -162,10 +163,9 @@ class HolisticGraph:
 
 
 def _joints(found: Any, aspect: float) -> npt.NDArray[np.float32]:
-    """float32 [75, 3] in frame heights; NaN where a part was not found.
+    """Joints of one frame: float32 [75, 3] in frame heights; NaN where a part was not found.
 
-    MediaPipe gives x in frame widths, y in frame heights, and z in frame widths as well: x and z become heights by the
-    aspect ratio.
+    MediaPipe gives x and z in frame widths and y in frame heights. The aspect ratio converts x and z.
     """
     joints = np.full((JOINTS, 3), np.nan, np.float32)
     for where, part in (
@@ -179,7 +179,7 @@ def _joints(found: Any, aspect: float) -> npt.NDArray[np.float32]:
 
 
 def _visibility(found: Any) -> npt.NDArray[np.float32]:
-    """MediaPipe's visibility of each pose joint: float32 [33], NaN where no pose was found."""
+    """MediaPipe's visibility of each pose joint: float32 [33]; NaN if no pose was found."""
     if found.pose_landmarks is None:
         return np.full(POSE_JOINTS, np.nan, np.float32)
     return np.asarray([joint.visibility for joint in found.pose_landmarks.landmark], np.float32)

@@ -1,12 +1,12 @@
-"""What a file is, by its own bytes: a video container that we read, or one of the things that downloads leave."""
+"""Identifies a file by its bytes: a supported video container, or something else that a download left behind."""
 
 import re
 from collections.abc import Iterator
 
 from signet.errors import ClipError
 
-# Demuxers that we let FFmpeg use, by what their files begin with. The format is always forced: left to guess, FFmpeg
-# would also take playlists and concat lists, which open other files and URLs.
+# The demuxers that FFmpeg may use. The format is always forced: a guessing FFmpeg would also accept playlists and
+# concat lists, which open other files and URLs.
 MP4 = "mp4"
 MATROSKA = "matroska"
 AVI = "avi"
@@ -20,7 +20,7 @@ _OTHERS = {
     b"#EXTM3U": "playlist", b"ID3": "MP3", b"fLaC": "FLAC",
 }  # fmt: skip
 
-# Enough of a file to tell text from video. Real video is never valid UTF-8 for so long.
+# The part of a file that tells text from video. Real video is never valid UTF-8 for this many bytes.
 _HEAD_BYTES = 65_536
 _REPLACEMENT = "\ufffd"
 _HTML = re.compile(r"<!doctype\s+html|<html|<head|<body|<script", re.IGNORECASE)
@@ -30,14 +30,14 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 
 def identify(data: bytes, name: str) -> str:
-    """The demuxer for these bytes.
+    """Choose the demuxer for a file.
 
     Args:
-        data: a whole file.
-        name: what to call it in an error.
+        data: the bytes of the whole file.
+        name: the name used in error messages.
 
     Raises:
-        ClipError: it is empty, an HTML page, mangled by a text encoding, an image, cut off, or nothing that we read.
+        ClipError: the file is empty, an HTML page, damaged by a text encoding, an image, cut off, or not supported.
     """
     if not data:
         raise ClipError("empty", f"{name}: the file is empty. Download it again.")
@@ -80,27 +80,27 @@ def _refuse_image(kind: str, name: str) -> None:
 
 
 def _refuse_text(data: bytes, name: str) -> None:
-    """Refuse what is text all through: web pages, and video that was read as text and written again."""
+    """Refuse text: web pages, and video that was read and written again as text."""
     try:
         head = data[:_HEAD_BYTES].decode()
     except UnicodeDecodeError as error:
-        if error.start < min(len(data), _HEAD_BYTES) - 3:  # not just a character cut in two by our own limit
+        if error.start < min(len(data), _HEAD_BYTES) - 3:  # not a character that our limit cut in two
             return
         head = data[: error.start].decode()
     if _REPLACEMENT in head:
         raise ClipError(
             "text_mangled",
-            f"{name}: its bytes went through a text encoding ({data.count(_REPLACEMENT.encode())} characters became "
-            "U+FFFD) and cannot be restored. Download it again in binary mode.",
+            f"{name}: a text encoding damaged its bytes ({data.count(_REPLACEMENT.encode())} characters became "
+            "U+FFFD). They cannot be restored. Download it again in binary mode.",
         )
     if _HTML.search(head):
         raise ClipError(
-            "html", f"{name}: a web page, not a video: the link is dead or wants a login. Download it again by hand."
+            "html", f"{name}: a web page, not a video. The link is dead or needs a login. Download the video by hand."
         )
 
 
 def _check_boxes(data: bytes, name: str) -> None:
-    """Refuse an MP4 whose media runs past the end of the file, or whose index never came."""
+    """Refuse an MP4 file whose media extends past the end of the file, or which has no index."""
     indexed = False
     for kind, end in _boxes(data):
         indexed |= kind == b"moov"
@@ -114,7 +114,7 @@ def _check_boxes(data: bytes, name: str) -> None:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Kind and end of each top-level box (ISO/IEC 14496-12, 4.2)."""
+    """Type and end position of each top-level box (ISO/IEC 14496-12, 4.2)."""
     position = 0
     while position + 8 <= len(data):
         size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
@@ -129,7 +129,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def _matroska_bytes(data: bytes) -> int:
-    """Bytes that a Matroska file says it has; 0 if it does not say (RFC 8794, 6 and 8)."""
+    """The length that a Matroska file declares, in bytes; 0 if it declares none (RFC 8794, 6 and 8)."""
     position, size = _element_size(data, 4)
     header_end = position + size
     if data[header_end : header_end + 4] != _SEGMENT:
@@ -139,7 +139,7 @@ def _matroska_bytes(data: bytes) -> int:
 
 
 def _element_size(data: bytes, position: int) -> tuple[int, int]:
-    """Where an EBML element's content begins, and its length: 0 if unknown."""
+    """Start and length of an EBML element's content, in bytes; the length is 0 if it is unknown."""
     first = data[position] if position < len(data) else 0
     width = 9 - first.bit_length()
     if width > 8:
@@ -153,5 +153,5 @@ def _check_length(declared: int, data: bytes, name: str) -> None:
     if declared > len(data):
         raise ClipError(
             "truncated",
-            f"{name}: cut off: it says it has {declared} bytes, but {len(data)} are there. Download it again.",
+            f"{name}: cut off: it declares {declared} bytes, but has {len(data)}. Download it again.",
         )

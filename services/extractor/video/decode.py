@@ -1,4 +1,4 @@
-"""Encoded video to frames, in the order and at the times in which a player would show them."""
+"""Decodes a video file into frames, in display order and with display times."""
 
 import hashlib
 import io
@@ -16,41 +16,41 @@ from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
 from signet.rpc.limits import MAX_MESSAGE_BYTES
 
-# Every reason for which a clip may be unusable; the label of a metric, so the set is fixed.
+# Every reason why a clip can be unusable. The reason is a metric label, so the set is fixed.
 REASONS = (
-    "crashed",  # the worker died over it
-    "damaged",  # too many frames are only guesses of the decoder
+    "crashed",  # the worker process died while it worked on the clip
+    "damaged",  # too many frames were concealed by the decoder
     "empty",  # zero bytes
     "html",  # a web page
     "image",  # a still picture
     "no_video",  # a container without a video stream
-    "outside",  # the segment that was asked for is not in it
-    "text_mangled",  # binary read and written as text
-    "timeout",  # took longer than a clip may
+    "outside",  # the video does not contain the requested segment
+    "text_mangled",  # binary data that was read and written as text
+    "timeout",  # took longer than the time limit for a clip
     "too_few_frames",
-    "too_large",  # bytes, pixels, frames or seconds beyond the limits below
+    "too_large",  # more bytes, pixels, frames or seconds than the limits below
     "truncated",  # cut off
-    "undecodable",  # the decoder gives up
-    "unreadable",  # the file cannot be read: permissions, a directory, gone meanwhile
-    "unsupported",  # not a container that we read
+    "undecodable",  # the decoder reported an error
+    "unreadable",  # the file cannot be read: permissions, a directory, or deleted
+    "unsupported",  # not a supported container
 )
 
-# 0.2 s at 25 frames a second: the shortest stroke of a sign. The shortest clip of WLASL has 19 frames.
+# 0.2 s at 25 frames a second is the shortest stroke of a sign. The shortest clip of WLASL has 19 frames.
 MIN_FRAMES = 5
-# What a gRPC message carries, so that a file and a message can hold the same clips. WLASL's largest clip has 2 MB.
+# The limit of a gRPC message, so that a file and a message can hold the same clips. The largest WLASL clip has 2 MB.
 MAX_FILE_BYTES = MAX_MESSAGE_BYTES
-# 4096 x 2304, the largest that phones record, in either direction; a frame of it is 28 MB of RGB.
+# 4096 x 2304 is the largest size that phones record, in either orientation. One frame is 28 MB of RGB.
 MAX_PIXELS = 4096 * 2304
-# As long as MAX_FRAMES at 60 frames a second. Timestamps in float32 stay finer than 0.1 ms up to here.
+# MAX_FRAMES at 60 frames a second. Up to this value, float32 timestamps are more precise than 0.1 ms.
 MAX_SECONDS = 600.0
-# Decoders conceal damage by guessing; a few such frames are bridged like a lost hand, more are no clip.
+# Decoders conceal damaged frames. Sampling bridges a few of them, as it bridges a lost hand; a larger share is refused.
 MAX_DAMAGED_SHARE = 0.1
 
-# The finest step between two frames that a tensor's rate (at most 1000 a second) allows.
+# The smallest step between two frames: a landmark tensor has at most 1000 frames a second.
 _MIN_STEP_SECONDS = 0.001
-# For a stream that gives neither timestamps nor a rate.
+# The rate of a stream that has neither timestamps nor a rate.
 _FALLBACK_FPS = 25.0
-# Encoders write 1280:1281 and the like when they round; only a real anamorphic clip is worth stretching.
+# Encoders write ratios such as 1280:1281 when they round. Only really anamorphic clips are stretched.
 _SQUARE_TOLERANCE = 0.01
 
 _FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI"}
@@ -58,11 +58,11 @@ _FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI"}
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame as a viewer sees it: upright, with square pixels.
+    """One frame as a player shows it: upright, with square pixels.
 
     Attributes:
         rgb: uint8 [height, width, 3].
-        seconds: since the first frame that was asked for; strictly increasing.
+        seconds: time since the first requested frame; strictly increasing.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -71,22 +71,22 @@ class Frame:
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames of a video, 1-based and inclusive."""
+    """A range of frame numbers, 1-based and inclusive."""
 
     start: int
     end: int
 
     @property
     def frames(self) -> int:
-        """How many frames it has."""
+        """The number of frames."""
         return self.end - self.start + 1
 
 
 def read_file(path: Path) -> bytes:
-    """A clip's bytes.
+    """Read a clip's bytes.
 
     Raises:
-        ClipError: the file is not there, cannot be read, or is larger than `MAX_FILE_BYTES`.
+        ClipError: the file does not exist, cannot be read, or is larger than `MAX_FILE_BYTES`.
     """
     try:
         size = path.stat().st_size
@@ -98,14 +98,14 @@ def read_file(path: Path) -> bytes:
 
 
 class Video:
-    """An encoded video, known to be a container that we read. It can be decoded any number of times.
+    """An encoded video in a supported container. It can be decoded any number of times.
 
     Args:
-        data: the whole file.
-        name: what to call it in an error.
+        data: the bytes of the whole file.
+        name: the name used in error messages.
 
     Raises:
-        ClipError: it is not a video that we read.
+        ClipError: the file is not a supported video.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -115,25 +115,25 @@ class Video:
         self._data = data
         self._format = identify(data, name)
         self.sha256 = hashlib.sha256(data).hexdigest()
-        # What the container says; known once decoding began.
+        # Read from the container when decoding begins.
         self.fps = _FALLBACK_FPS
         self._pixel_aspect = 1.0
 
     def count(self) -> int:
-        """Decode everything and count the frames.
+        """Decode the whole video and count its frames.
 
         Raises:
-            ClipError: it does not decode to between `MIN_FRAMES` and `MAX_FRAMES` frames.
+            ClipError: the video cannot be decoded, or has fewer than `MIN_FRAMES` or more than `MAX_FRAMES` frames.
         """
         frames = sum(1 for _ in self._pictures())
         self._check_count(frames)
         return frames
 
     def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
-        """Decode, one frame at a time, those of `segment` (all without one).
+        """Decode the frames of `segment` one at a time; without a segment, all frames.
 
         Raises:
-            ClipError: at any frame; those given before it are then not to be used.
+            ClipError: at any frame. The caller must then discard the frames that were given before.
         """
         times: list[float] = []
         offset = 0.0
@@ -147,7 +147,7 @@ class Video:
                 offset, seconds = moment or 0.0, 0.0
             elif moment is not None and moment - offset >= times[-1] + _MIN_STEP_SECONDS:
                 seconds = moment - offset
-            else:  # no timestamp, or one that does not go forward: one nominal step, until the clock is ahead again
+            else:  # A missing or backward timestamp: advance by one nominal step until the clock is ahead again.
                 seconds = times[-1] + 1 / self.fps
             if seconds > MAX_SECONDS:
                 _refuse_size(self.name, f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
@@ -158,9 +158,9 @@ class Video:
         self._check_count(len(times))
 
     def _pictures(self) -> Iterator[Any]:
-        """Decoded pictures, with every way of failing said as a `ClipError`."""
+        """Decode pictures, and turn every failure into a `ClipError`."""
         try:
-            # In memory and with an empty list of protocols, so that a file cannot make FFmpeg open anything else.
+            # The file is in memory and no protocol is allowed, so that it cannot make FFmpeg open anything else.
             with av.open(
                 io.BytesIO(self._data), format=self._format, container_options={"protocol_whitelist": ""}
             ) as opened:
@@ -181,7 +181,7 @@ class Video:
             raise ClipError("too_large", f"{self.name}: needs more memory than a worker may use.") from error
 
     def _decode(self, opened: Any, stream: Any) -> Iterator[Any]:
-        # One thread: clips run in parallel, and frames come out the same however many cores there are.
+        # One thread: clips are decoded in parallel, and the frames do not depend on the number of cores.
         stream.codec_context.thread_count = 1
         self._check_pixels(stream.codec_context.width, stream.codec_context.height)
         self.fps = _frame_rate(stream)
@@ -202,7 +202,7 @@ class Video:
         if decoded < expected:
             raise ClipError(
                 "truncated",
-                f"{self.name}: cut off: {expected} frames are declared, {decoded} are there. Download it again.",
+                f"{self.name}: cut off: {expected} frames are declared, {decoded} were found. Download it again.",
             )
         if damaged > MAX_DAMAGED_SHARE * decoded:
             raise ClipError("damaged", f"{self.name}: {damaged} of {decoded} frames are damaged. Download it again.")
@@ -220,7 +220,7 @@ class Video:
 
     def _refuse_outside(self, segment: Segment, frames: int) -> None:
         raise ClipError(
-            "outside", f"{self.name}: frames {segment.start} to {segment.end} were asked for, but it has {frames}."
+            "outside", f"{self.name}: frames {segment.start} to {segment.end} were requested, but it has {frames}."
         )
 
 
@@ -229,7 +229,7 @@ def _index(stream: Any) -> Iterator[Any]:
 
 
 def _frame_rate(stream: Any) -> float:
-    """The stream's nominal rate, frames per second."""
+    """The nominal rate of the stream, in frames per second."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0 < rate <= 1 / _MIN_STEP_SECONDS:
             return float(rate)
@@ -237,7 +237,7 @@ def _frame_rate(stream: Any) -> float:
 
 
 def _pixel_aspect(stream: Any) -> float:
-    """Width of a pixel over its height; 1 where it is not given, or is nearly 1, or would make a frame too large."""
+    """Width of a pixel divided by its height; 1 if it is unknown, nearly 1, or would make a frame too large."""
     ratio = float(stream.sample_aspect_ratio or 1)
     context = stream.codec_context
     if abs(ratio - 1) <= _SQUARE_TOLERANCE or not 0 < ratio * context.width * context.height <= MAX_PIXELS:
@@ -246,10 +246,10 @@ def _pixel_aspect(stream: Any) -> float:
 
 
 def _to_rgb(picture: Any, pixel_aspect: float) -> npt.NDArray[np.uint8]:
-    """A picture as it is meant to be shown: uint8 [height, width, 3]."""
+    """Convert a decoded picture to an upright RGB image with square pixels: uint8 [height, width, 3]."""
     width = max(1, round(picture.width * pixel_aspect))
     rgb = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
-    # The matrix turns the picture counterclockwise by this many degrees; players know quarter turns only.
+    # `rotation` is in degrees counterclockwise. Players support quarter turns only.
     return np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 
 # The shortest clips of WLASL, of as many glosses: seconds of MediaPipe instead of minutes.
 SHORT = ("06334", "57632", "64283", "63207", "24639")
@@ -43,9 +43,9 @@ def _members(group: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def workers() -> Iterator[Workers]:
+def workers() -> Iterator[WorkerPool]:
     """Two workers for the whole session: loading MediaPipe costs seconds."""
-    with Workers(2, clip_timeout=60) as pool:
+    with WorkerPool(2, clip_timeout=60) as pool:
         yield pool
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
-from services.extractor.jobs.queue import Extractions
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.clips
 class Served:
     """The servicer behind a real server, in a thread with a loop of its own."""
 
-    def __init__(self, folder: Path, store: DirectoryStore, workers: Workers) -> None:
+    def __init__(self, folder: Path, store: DirectoryStore, workers: WorkerPool) -> None:
         self._folder, self._store, self._workers = folder, store, workers
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -40,7 +40,7 @@ class Served:
 
     async def _serve(self) -> None:
         metrics = ExtractorMetrics(self.registry)
-        extractions = Extractions(self._folder, None, self._store, self._workers, metrics)
+        extractions = ExtractionQueue(self._folder, None, self._store, self._workers, metrics)
         server = ServiceServer(ExtractorSettings(_cli_parse_args=False), self.registry)
         servicer = ExtractorServicer(extractions, self._workers, metrics)
         server.add(service_names(pb)[0], extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
@@ -64,7 +64,7 @@ class Served:
 
 
 @pytest.fixture
-def served(make_corpus: MakeCorpus, directory_store: DirectoryStore, workers: Workers) -> Iterator[Served]:
+def served(make_corpus: MakeCorpus, directory_store: DirectoryStore, workers: WorkerPool) -> Iterator[Served]:
     with Served(make_corpus(SHORT[:4]), directory_store, workers) as server:
         yield server
 

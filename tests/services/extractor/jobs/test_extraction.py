@@ -1,4 +1,4 @@
-"""Extractions into a store: what is counted, what is kept, and what is never mixed."""
+"""ExtractionQueue into a store: what is counted, what is kept, and what is never mixed."""
 
 import hashlib
 import threading
@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from services.extractor.jobs import extraction as domain
 from services.extractor.jobs.extraction import Extraction
-from services.extractor.jobs.progress import Progress, State
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.statistics import clip_statistics
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.selection import Choice
+from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import Instance, read_wlasl
 from signet.datasets.corpus import Shard, read_manifest
 from signet.errors import InvalidInput, Unavailable
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.clips
 
 @dataclass
 class Run:
-    """Extractions of one directory into one store."""
+    """ExtractionQueue of one directory into one store."""
 
     store: ObjectStore
-    workers: Workers
+    workers: WorkerPool
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
@@ -41,10 +41,10 @@ class Run:
     def prepare(
         self,
         folder: Path,
-        choice: Choice = Choice(),  # noqa: B008  (frozen)
+        choice: SelectionCriteria = SelectionCriteria(),  # noqa: B008  (frozen)
         name: str = "wlasl",
         shard: Shard = Shard(),  # noqa: B008
-        on_change: Callable[[Progress], None] = lambda _: None,
+        on_change: Callable[[ExtractionProgress], None] = lambda _: None,
     ) -> Extraction:
         return Extraction(
             name=name,
@@ -66,7 +66,7 @@ class Run:
 
 
 @pytest.fixture
-def run(directory_store: DirectoryStore, workers: Workers) -> Run:
+def run(directory_store: DirectoryStore, workers: WorkerPool) -> Run:
     return Run(directory_store, workers)
 
 
@@ -85,7 +85,7 @@ def test_broken_files_are_named_and_counted_and_the_others_unharmed(
 
     result = run.prepare(make_corpus(SHORT[:2], others)).run()
 
-    assert result.state is State.SUCCEEDED
+    assert result.state is ExtractionState.SUCCEEDED
     reasons = {failure.clip_id: failure.reason for failure in result.failures}
     expected = {name: "html" if name.startswith("html") else "text_mangled" for name in others if "_" in name}
     expected |= {"empty": "empty", "jpeg": "image", "truncated": "truncated"}
@@ -118,13 +118,13 @@ def test_broken_files_are_named_and_counted_and_the_others_unharmed(
 def test_an_extraction_is_resumed_where_it_was_cancelled(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:4])
 
-    def cancel_after_one(progress: Progress) -> None:
+    def cancel_after_one(progress: ExtractionProgress) -> None:
         if progress.extracted:
             first.cancel()
 
     first = run.prepare(folder, on_change=cancel_after_one)
     result = first.run()
-    assert result.state is State.CANCELLED
+    assert result.state is ExtractionState.CANCELLED
     done = result.extracted
     assert 1 <= done < 4
     assert result.done == done  # what was under way was finished, nothing else begun
@@ -132,7 +132,7 @@ def test_an_extraction_is_resumed_where_it_was_cancelled(make_corpus: MakeCorpus
     assert len(before) == done
 
     resumed = run.prepare(folder).run()
-    assert resumed.state is State.SUCCEEDED
+    assert resumed.state is ExtractionState.SUCCEEDED
     assert (resumed.present, resumed.extracted) == (done, 4 - done)
     assert run.clips("extracted") == 4
     assert run.clips("present") == done
@@ -141,14 +141,14 @@ def test_an_extraction_is_resumed_where_it_was_cancelled(make_corpus: MakeCorpus
     assert before.items() <= after.items()
 
     again = run.prepare(folder).run()
-    assert (again.state, again.present, again.extracted, again.frames) == (State.SUCCEEDED, 4, 0, 0)
+    assert (again.state, again.present, again.extracted, again.frames) == (ExtractionState.SUCCEEDED, 4, 0, 0)
     assert run.objects() == after
 
 
 def test_a_cancelled_selection_extracts_nothing(make_corpus: MakeCorpus, run: Run) -> None:
     extraction = run.prepare(make_corpus(SHORT[:2]))
     extraction.cancel()
-    assert extraction.run().state is State.CANCELLED
+    assert extraction.run().state is ExtractionState.CANCELLED
     assert not run.objects()
 
 
@@ -175,7 +175,7 @@ def test_a_clip_stored_with_other_frames_than_the_metadata_now_names_is_refused(
     metadata = folder / "WLASL_v0.3.json"
     metadata.write_text(metadata.read_text().replace('"frame_start": 1', '"frame_start": 4').replace("-1", "12"))
     result = run.prepare(folder).run()
-    assert result.state is State.FAILED
+    assert result.state is ExtractionState.FAILED
     assert "made of frames 1 to 19" in result.error
 
 
@@ -229,7 +229,7 @@ def test_landmarks_of_another_origin_are_never_mixed_in(
     run.store.put(key, dump(other))
 
     result = run.prepare(folder).run()
-    assert result.state is State.FAILED
+    assert result.state is ExtractionState.FAILED
     assert fault in result.error
     assert "another --corpus than 'wlasl'" in result.error
     assert run.prepare(folder, name="second").run().extracted == 1
@@ -239,7 +239,7 @@ def test_a_damaged_object_in_the_store_is_said_and_not_overwritten(make_corpus: 
     folder = make_corpus(SHORT[:1])
     run.store.put(keys.clip("wlasl", SHORT[0]), b"half an object")
     result = run.prepare(folder).run()
-    assert result.state is State.FAILED
+    assert result.state is ExtractionState.FAILED
     assert "damaged" in result.error
     assert run.store.get(keys.clip("wlasl", SHORT[0])) == b"half an object"
 
@@ -259,22 +259,22 @@ class Flaky(DirectoryStore):
 
 
 def test_a_store_that_comes_back_in_time_costs_nothing(
-    make_corpus: MakeCorpus, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "_STORE_PAUSES", (0.01, 0.01))
     result = Run(Flaky(tmp_path / "store", away=2), workers).prepare(make_corpus(SHORT[:2])).run()
-    assert (result.state, result.extracted) == (State.SUCCEEDED, 2)
+    assert (result.state, result.extracted) == (ExtractionState.SUCCEEDED, 2)
 
 
 def test_a_lost_store_fails_the_extraction_and_another_one_resumes(
-    make_corpus: MakeCorpus, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "_STORE_PAUSES", (0.01, 0.01))
     store = Flaky(tmp_path / "store", away=100)
     run = Run(store, workers)
     folder = make_corpus(SHORT[:2])
     result = run.prepare(folder).run()
-    assert result.state is State.FAILED
+    assert result.state is ExtractionState.FAILED
     assert "the store cannot be reached" in result.error
     store.away = 0
     assert run.prepare(folder).run().extracted == 2
@@ -289,7 +289,7 @@ def test_two_extractions_at_once_store_each_clip_once(make_corpus: MakeCorpus, r
     for thread in threads:
         thread.join()
     results = [job.progress for job in jobs]
-    assert {result.state for result in results} == {State.SUCCEEDED}
+    assert {result.state for result in results} == {ExtractionState.SUCCEEDED}
     assert all(result.done == 2 for result in results)
     assert sum(result.extracted for result in results) == 2
 
@@ -300,12 +300,12 @@ def test_a_name_that_cannot_be_a_key_is_refused_at_once(make_corpus: MakeCorpus,
 
 
 def test_progress_can_be_read_while_it_runs(make_corpus: MakeCorpus, run: Run) -> None:
-    seen: list[Progress] = []
-    extraction = run.prepare(make_corpus(SHORT[:2]), Choice(max_glosses=1), on_change=seen.append)
-    assert extraction.progress.state is State.SELECTING
+    seen: list[ExtractionProgress] = []
+    extraction = run.prepare(make_corpus(SHORT[:2]), SelectionCriteria(max_glosses=1), on_change=seen.append)
+    assert extraction.progress.state is ExtractionState.SELECTING
     result = extraction.run()
     states = [progress.state for progress in seen]
-    assert states == sorted(states, key=list(State).index)
+    assert states == sorted(states, key=list(ExtractionState).index)
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert result.glosses == ("bird",)
     elapsed = extraction.progress.elapsed_seconds
@@ -316,7 +316,7 @@ def test_progress_can_be_read_while_it_runs(make_corpus: MakeCorpus, run: Run) -
 def test_shards_divide_the_clips_and_the_last_completes_the_corpus(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:4])
     first = run.prepare(folder, shard=Shard(0, 2)).run()
-    assert (first.state, first.total, first.extracted) == (State.SUCCEEDED, 2, 2)
+    assert (first.state, first.total, first.extracted) == (ExtractionState.SUCCEEDED, 2, 2)
     assert read_manifest(run.store, "wlasl") is None, "the other half is not there"
     assert run.registry.get_sample_value("signet_extractor_selected_clips") == 2
     assert run.registry.get_sample_value("signet_extractor_done_clips") == 2

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.extractor.jobs.extraction import Extraction
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.selection import Choice
+from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.store import DirectoryStore
 from tests.services.extractor.conftest import SHORT, MakeCorpus, wait_until_gone
@@ -50,7 +50,7 @@ def wait_for(store: Path, clips: int) -> None:
 
 
 def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
-    make_corpus: MakeCorpus, workers: Workers, tmp_path: Path
+    make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path
 ) -> None:
     folder = make_corpus(SHORT[:3])
     disturbed = tmp_path / "disturbed"
@@ -74,7 +74,7 @@ def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
     undisturbed = Extraction(
         name="wlasl",
         corpus=read_wlasl(folder),
-        choice=Choice(),
+        choice=SelectionCriteria(),
         store=DirectoryStore(tmp_path / "undisturbed"),
         workers=workers,
         metrics=ExtractorMetrics(CollectorRegistry()),

@@ -1,4 +1,4 @@
-"""Workers: a job that kills, hangs or starves its worker costs only itself."""
+"""WorkerPool: a job that kills, hangs or starves its worker costs only itself."""
 
 import asyncio
 import ctypes
@@ -13,14 +13,14 @@ import pytest
 
 from services.extractor.jobs import worker
 from services.extractor.jobs import workers as pools
-from services.extractor.jobs.workers import Workers, WorkersStopped
+from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from signet.errors import ClipError, DeadlineExceeded
 from tests.services.extractor.conftest import SHORT
 
 
 def test_dying_and_hanging_jobs_are_named_and_the_others_done() -> None:
     jobs: list[tuple[str, tuple[object, ...]]] = [("sleep", (0.1,)), ("hang", (60,)), ("again", (0.2,))]
-    with Workers(2, clip_timeout=1.0) as workers:
+    with WorkerPool(2, clip_timeout=1.0) as workers:
         outcomes = dict(workers.each(time.sleep, jobs))
         assert outcomes["sleep"] is None
         assert outcomes["again"] is None
@@ -35,14 +35,14 @@ def test_dying_and_hanging_jobs_are_named_and_the_others_done() -> None:
 
 
 def test_a_job_that_wants_all_memory_is_refused_it() -> None:
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         ((_, greedy),) = workers.each(bytes, [("greedy", (20 * 1024**3,))])
         assert isinstance(greedy, ClipError)
         assert "MemoryError" in str(greedy)
 
 
 def test_workers_that_die_between_jobs_are_replaced() -> None:
-    with Workers(2) as workers:
+    with WorkerPool(2) as workers:
         pids = {pid for _, pid in workers.each(os.getpid, [(index, ()) for index in range(8)])}
         for pid in pids:
             assert isinstance(pid, int)
@@ -53,13 +53,13 @@ def test_workers_that_die_between_jobs_are_replaced() -> None:
 
 def test_stopping_begins_no_further_job() -> None:
     done: list[int] = []
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         jobs = [(index, (0.05,)) for index in range(50)]
         done.extend(job for job, _ in workers.each(time.sleep, jobs, lambda: len(done) >= 3))
     assert len(done) <= 4
 
 
-def test_one_job_ends_when_its_caller_has_no_more_time(workers: Workers) -> None:
+def test_one_job_ends_when_its_caller_has_no_more_time(workers: WorkerPool) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"not done within 0\.5 s"):
         asyncio.run(workers.one(time.sleep, (30,), 0.5))
@@ -68,7 +68,7 @@ def test_one_job_ends_when_its_caller_has_no_more_time(workers: Workers) -> None
 
 
 def test_a_closed_pool_starts_no_worker_again() -> None:
-    workers = Workers(1)
+    workers = WorkerPool(1)
     assert dict(workers.each(len, [("before", ("abc",))])) == {"before": 3}
     workers.close()
     with pytest.raises(WorkersStopped):
@@ -79,7 +79,7 @@ def test_a_closed_pool_starts_no_worker_again() -> None:
 
 
 def test_closing_ends_a_job_under_way_and_says_so() -> None:
-    workers = Workers(1)
+    workers = WorkerPool(1)
     timer = threading.Timer(1.0, workers.close)
     timer.start()
     started = time.monotonic()
@@ -104,7 +104,7 @@ def _always_sleep(folder: Path) -> None:
     time.sleep(60)
 
 
-def _end_pool_when(ready: threading.Event, workers: Workers, times: int, started: list[int], folder: Path) -> None:
+def _end_pool_when(ready: threading.Event, workers: WorkerPool, times: int, started: list[int], folder: Path) -> None:
     """End the pool under its jobs, as often as asked, each time once a further job has begun."""
     for number in range(1, times + 1):
         while len(list(folder.iterdir())) < number and not ready.is_set():
@@ -120,7 +120,7 @@ def test_a_job_whose_pool_fell_gets_a_second_chance_and_no_third(
 ) -> None:
     stop = threading.Event()
     started: list[int] = []
-    with Workers(1, clip_timeout=120) as workers:
+    with WorkerPool(1, clip_timeout=120) as workers:
         killer = threading.Thread(target=_end_pool_when, args=(stop, workers, times, started, tmp_path))
         killer.start()
         try:
@@ -139,7 +139,7 @@ def test_a_job_whose_pool_fell_gets_a_second_chance_and_no_third(
 
 
 def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[object] = []
 
     def make_pool_slowly(**settings: object) -> object:
         time.sleep(0.1)  # long enough for the other callers to arrive
@@ -147,9 +147,9 @@ def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPat
         made.append(pool)
         return pool
 
-    real = pools.ProcessPool
+    real = pools.ProcessPool  # type: ignore[attr-defined]
     monkeypatch.setattr(pools, "ProcessPool", make_pool_slowly)
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         results: list[object] = []
         threads = [
             threading.Thread(target=lambda: results.extend(workers.each(len, [("job", ("abc",))]))) for _ in range(4)
@@ -166,7 +166,7 @@ def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPat
 def test_mediapipes_chatter_is_sifted_out_and_everything_else_passed_on(
     wlasl: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         data = (wlasl / "clips" / f"{SHORT[0]}.mp4").read_bytes()
         list(workers.each(worker.extract_bytes, [(0, (data, worker.Labels("c")))]))
         list(workers.each(os.write, [(0, (2, b"a real complaint\n"))]))

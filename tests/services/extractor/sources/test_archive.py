@@ -48,13 +48,13 @@ def test_a_holistic_archive_keeps_its_pose_and_its_sides(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (("x", 8, 3), "frames 8 to 11 are not among the archive's 10"),
-        (("x", -1, 3), "frames -1 to 2 are not among the archive's 10"),
-        (("x", 0, 0), "frames 0 to 0 are not among the archive's 10"),
+        (("x", 8, 3), "the archive has 10 frames, and not frames 8 to 11"),
+        (("x", -1, 3), "and not frames -1 to 2"),
+        (("x", 0, 0), "and not frames 0 to 0"),
         (("x", "zero", 3), "index.csv line 3: 'x,zero,3' is not video_id,start,frames"),
         (("x",), "index.csv line 3: 'x,None,None' is not video_id,start,frames"),
         (("../x", 0, 3), "'../x' cannot name a clip"),
-        (("a", 0, 3), "index.csv line 3: a stands there before"),
+        (("a", 0, 3), "index.csv line 3: a is listed twice"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_and_the_others_are_read(
@@ -73,7 +73,7 @@ def test_a_video_that_cannot_be_is_refused(tmp_path: Path, known: tuple[object, 
     rows = [(*HEADER, "fps", "width", "height"), ("a", 0, 5, *known)]
     archive = read_archive(write_archive(tmp_path, {"frames": np.zeros((5, 2, 21, 3), np.float16)}, rows))
     assert not archive.rows
-    assert "is no video" in archive.faults[0].message
+    assert "is not a video" in archive.faults[0].message
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
 def test_pixels_are_not_taken_for_fractions(tmp_path: Path) -> None:
     frames = np.full((5, 2, 21, 3), 320.0, np.float16)
     archive = read_archive(write_archive(tmp_path, {"frames": frames}, [HEADER, ("a", 0, 5)]))
-    with pytest.raises(ClipError, match=r"a: its landmarks reach to 320\. They must be fractions of the frame"):
+    with pytest.raises(ClipError, match=r"a: has landmark values up to 320\. They must be fractions of the frame"):
         archive.joints(archive.rows[0], 1.8, 0.5)
 
 

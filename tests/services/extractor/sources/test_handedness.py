@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from services.extractor.sources.archive import read_archive
-from services.extractor.sources.handedness import assign
-from services.extractor.sources.sources import picture
+from services.extractor.sources.handedness import assign_sides
+from services.extractor.sources.video_formats import video_format
 from services.extractor.sources.wlasl import read_metadata
 from tests.services.extractor.archives import Joints, left_hand, right_hand
 
@@ -24,19 +24,19 @@ def _clip(*frames: tuple[Joints, Joints]) -> npt.NDArray[np.float32]:
 def test_hands_on_their_own_sides_are_told_apart_in_either_order() -> None:
     left, right = left_hand(1.2), right_hand(0.6)
     for clip in (_clip((left, right), (left, right)), _clip((right, left), (left, right))):
-        assert np.array_equal(assign(clip, MIDDLE), _clip((left, right), (left, right)))
+        assert np.array_equal(assign_sides(clip, MIDDLE), _clip((left, right), (left, right)))
 
 
 def test_a_hand_alone_is_told_by_where_it_is_and_how_it_is_made() -> None:
     for index, hand in enumerate((left_hand(1.1), right_hand(0.7))):
-        found = assign(_clip((hand, EMPTY), (EMPTY, hand)), MIDDLE)
+        found = assign_sides(_clip((hand, EMPTY), (EMPTY, hand)), MIDDLE)
         assert np.array_equal(found[:, index], np.stack([hand, hand]))
         assert np.isnan(found[:, 1 - index]).all()
 
 
 def test_a_hand_that_moves_over_the_middle_stays_what_it_was() -> None:
     way = [right_hand(x) for x in np.linspace(0.5, 0.95, 30)]
-    found = assign(_clip(*((hand, EMPTY) for hand in way)), MIDDLE)
+    found = assign_sides(_clip(*((hand, EMPTY) for hand in way)), MIDDLE)
     assert np.array_equal(found[:, 1], np.stack(way))
 
 
@@ -46,13 +46,13 @@ def test_a_hand_keeps_its_side_when_the_other_one_leaves_and_comes_back() -> Non
         right, left = right_hand(0.7 + 0.005 * index), left_hand(1.1)
         # As a tracker does: the first slot that is free.
         frames.append((left, right) if index < 5 else (right, EMPTY) if index < 10 else (right, left))
-    found = assign(_clip(*frames), MIDDLE)
+    found = assign_sides(_clip(*frames), MIDDLE)
     assert np.allclose(found[:, 1, 0, 0], 0.7 + 0.005 * np.arange(15))
     assert np.isnan(found[:, 0, 0, 0]).tolist() == [5 <= index < 10 for index in range(15)]
 
 
 def test_one_hand_found_twice_is_one_hand() -> None:
-    found = assign(_clip((right_hand(0.6), right_hand(0.605)), (right_hand(0.6), EMPTY)), MIDDLE)
+    found = assign_sides(_clip((right_hand(0.6), right_hand(0.605)), (right_hand(0.6), EMPTY)), MIDDLE)
     assert np.isnan(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()
 
@@ -64,12 +64,12 @@ def test_a_mirrored_clip_has_its_sides_exchanged() -> None:
     clip[random.random((20, 2)) < 0.3] = np.nan
     mirror = np.array([-1.0, 1.0, 1.0], np.float32)
     shift = np.array([2 * MIDDLE, 0.0, 0.0], np.float32)
-    back = assign(clip * mirror + shift, MIDDLE)[:, ::-1] * mirror + shift
-    assert np.allclose(assign(clip, MIDDLE), back, atol=1e-5, equal_nan=True)
+    back = assign_sides(clip * mirror + shift, MIDDLE)[:, ::-1] * mirror + shift
+    assert np.allclose(assign_sides(clip, MIDDLE), back, atol=1e-5, equal_nan=True)
 
 
 def test_a_clip_without_a_hand_has_none() -> None:
-    assert np.isnan(assign(_clip((EMPTY, EMPTY)), MIDDLE)).all()
+    assert np.isnan(assign_sides(_clip((EMPTY, EMPTY)), MIDDLE)).all()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_real_hands_get_the_sides_that_their_arms_have(
     for instance in read_metadata(wlasl):
         if instance.video_id not in reference:
             continue
-        seen = picture(instance.source, instance.box)
+        seen = video_format(instance.source, instance.box)
         joints, _ = archive.joints(rows[instance.video_id], seen.width / seen.height, seen.midline)
         sides = reference[instance.video_id][: len(joints)]
         ours = joints[: len(sides), 33:].reshape(len(sides), 2, 21, 3)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.workers import Workers
-from services.extractor.sources.selection import Choice, Selection, Usable, Verdicts, select
+from services.extractor.jobs.workers import WorkerPool
+from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
 from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound
@@ -49,7 +49,7 @@ def chosen(selection: Selection) -> dict[str, int]:
 
 
 @pytest.mark.clips
-def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, workers: Workers) -> None:
+def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, workers: WorkerPool) -> None:
     source = read_wlasl(wlasl)
     verified = 0
 
@@ -58,7 +58,7 @@ def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, work
         verified += len(instances)
         return dict(workers.each(worker.verify, ((clip, (source.path(clip), clip)) for clip in instances)))
 
-    selection = select(source, Choice(max_glosses=20), verify)
+    selection = select(source, SelectionCriteria(max_glosses=20), verify)
     assert set(selection.glosses) == set(BEST_20.split())
     assert len(selection.clips) == 195
     assert not selection.broken
@@ -67,7 +67,7 @@ def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, work
 
 def test_what_counts_is_what_decodes_and_not_what_is_there() -> None:
     judge = Judge()
-    selection = select(corpus(many="bbbbg", some="gggb", few="ggg", least="g"), Choice(max_glosses=2), judge)
+    selection = select(corpus(many="bbbbg", some="gggb", few="ggg", least="g"), SelectionCriteria(max_glosses=2), judge)
     assert selection.glosses == ("few", "some")
     assert chosen(selection) == {"few": 3, "some": 3}
     assert [clip.video_id for clip, _ in selection.broken] == ["some3bad"]
@@ -75,36 +75,36 @@ def test_what_counts_is_what_decodes_and_not_what_is_there() -> None:
 
 
 def test_ties_go_by_name_even_against_a_gloss_not_yet_verified() -> None:
-    assert select(corpus(b="ggg", a="ggg", c="ggg"), Choice(max_glosses=2), Judge()).glosses == ("a", "b")
-    assert select(corpus(z="gggb", a="ggg"), Choice(max_glosses=1), Judge()).glosses == ("a",)
+    assert select(corpus(b="ggg", a="ggg", c="ggg"), SelectionCriteria(max_glosses=2), Judge()).glosses == ("a", "b")
+    assert select(corpus(z="gggb", a="ggg"), SelectionCriteria(max_glosses=1), Judge()).glosses == ("a",)
 
 
 def test_only_the_clips_of_the_wanted_splits_count() -> None:
-    selection = select(corpus(a="gggv", b="gvvv"), Choice(max_glosses=1, splits=("val",)), Judge())
+    selection = select(corpus(a="gggv", b="gvvv"), SelectionCriteria(max_glosses=1, splits=("val",)), Judge())
     assert chosen(selection) == {"b": 3}
 
 
 def test_glosses_can_be_named_and_missing_clips_are_counted() -> None:
-    selection = select(corpus(a="gm", b="ggg", c="mm"), Choice(max_glosses=1, glosses=("a", "c")), Judge())
+    selection = select(corpus(a="gm", b="ggg", c="mm"), SelectionCriteria(max_glosses=1, glosses=("a", "c")), Judge())
     assert chosen(selection) == {"a": 1}
     assert [clip.video_id for clip in selection.missing] == ["a1", "c0", "c1"]
 
 
 def test_samples_are_the_same_ones_every_time_and_only_usable_ones() -> None:
     source = corpus(a="gbgvggbvgg")
-    first = select(source, Choice(samples_per_gloss=3), Judge())
-    again = select(source, Choice(samples_per_gloss=3), Judge())
+    first = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
+    again = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
     assert [clip.video_id for clip, _ in first.clips] == [clip.video_id for clip, _ in again.clips]
     assert chosen(first) == {"a": 3}
     assert len(first.broken) == 2
-    larger = select(source, Choice(samples_per_gloss=5), Judge())
+    larger = select(source, SelectionCriteria(samples_per_gloss=5), Judge())
     assert set(first.clips) < set(larger.clips)
 
 
 def test_what_wlasl_does_not_have_is_refused_by_name() -> None:
     with pytest.raises(InvalidInput, match="no gloss 'bok'"):
-        select(corpus(book="g"), Choice(glosses=("bok",)), Judge())
+        select(corpus(book="g"), SelectionCriteria(glosses=("bok",)), Judge())
     with pytest.raises(InvalidInput, match=r"no split 'dev'\. It has test, train, val"):
-        select(corpus(book="g"), Choice(splits=("dev",)), Judge())
-    with pytest.raises(NotFound, match="none of the 2 clips"):
-        select(corpus(book="mm"), Choice(), Judge())
+        select(corpus(book="g"), SelectionCriteria(splits=("dev",)), Judge())
+    with pytest.raises(NotFound, match="none of the 2 requested clips"):
+        select(corpus(book="mm"), SelectionCriteria(), Judge())

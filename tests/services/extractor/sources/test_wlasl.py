@@ -84,7 +84,7 @@ def test_a_place_without_metadata_or_clips_says_how_to_get_them(tmp_path: Path) 
         read_wlasl(tmp_path)
     write(tmp_path, [ENTRY])
     (tmp_path / "clips/00001.mp4").unlink()
-    with pytest.raises(NotFound, match="signet fetch"):
+    with pytest.raises(NotFound, match=r"no <video_id>\.mp4 file\. Put the clips there"):
         read_wlasl(tmp_path)
     with pytest.raises(NotFound, match="no such directory"):
         read_wlasl(tmp_path, tmp_path / "elsewhere")

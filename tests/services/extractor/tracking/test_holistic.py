@@ -10,7 +10,7 @@ import pytest
 from bench.landmarks import MAX_MEDIAN_DISTANCE, MIN_FOUND_SHARE, compare, read_reference
 from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Extracted, Labels
-from services.extractor.jobs.workers import Workers
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment, Video, read_file
@@ -21,7 +21,7 @@ from tests.services.extractor.conftest import SHORT
 pytestmark = pytest.mark.clips
 
 
-def extract(workers: Workers, folder: Path, *clip_ids: str) -> dict[str, Landmarks]:
+def extract(workers: WorkerPool, folder: Path, *clip_ids: str) -> dict[str, Landmarks]:
     """Extract real clips, whole."""
     jobs = []
     for clip_id in clip_ids:
@@ -34,7 +34,7 @@ def extract(workers: Workers, folder: Path, *clip_ids: str) -> dict[str, Landmar
     return results
 
 
-def test_hands_are_where_stock_mediapipe_finds_them(wlasl: Path, workers: Workers) -> None:
+def test_hands_are_where_stock_mediapipe_finds_them(wlasl: Path, workers: WorkerPool) -> None:
     reference = read_reference(wlasl / "holistic")
     clips = extract(workers, wlasl, "24639", "62250", "63207")
     parts = [part for clip in clips.values() for part in compare(clip, reference).values()]
@@ -74,15 +74,15 @@ def test_leaving_out_the_face_changes_no_bit_of_pose_and_hands(wlasl: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
-def test_a_graph_that_saw_other_clips_gives_what_a_new_one_gives(wlasl: Path, workers: Workers) -> None:
-    with Workers(1) as alone:
+def test_a_graph_that_saw_other_clips_gives_what_a_new_one_gives(wlasl: Path, workers: WorkerPool) -> None:
+    with WorkerPool(1) as alone:
         fresh = extract(alone, wlasl, SHORT[0])[SHORT[0]]
         after_others = extract(alone, wlasl, SHORT[3], SHORT[0])[SHORT[0]]
     for name in ("landmarks", "presence", "visibility", "timestamps"):
         np.testing.assert_array_equal(getattr(fresh, name), getattr(after_others, name))
 
 
-def test_a_tensor_says_where_it_comes_from_and_how_it_was_made(wlasl: Path, workers: Workers) -> None:
+def test_a_tensor_says_where_it_comes_from_and_how_it_was_made(wlasl: Path, workers: WorkerPool) -> None:
     path = wlasl / "clips" / f"{SHORT[1]}.mp4"
     source = read_wlasl(wlasl)
     instance = next(found for found in source.instances if found.video_id == SHORT[1])
@@ -103,7 +103,7 @@ def test_a_tensor_says_where_it_comes_from_and_how_it_was_made(wlasl: Path, work
     assert extracted.landmark_seconds > 0 < extracted.decode_seconds
 
 
-def test_units_are_frame_heights_in_all_three_directions(wlasl: Path, workers: Workers) -> None:
+def test_units_are_frame_heights_in_all_three_directions(wlasl: Path, workers: WorkerPool) -> None:
     clip = extract(workers, wlasl, SHORT[0])[SHORT[0]]
     pose = clip.landmarks[:, POSE].astype(np.float32)
     assert clip.presence[:, 0].all()

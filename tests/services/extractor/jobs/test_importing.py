@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.extractor.jobs.progress import Progress, State
+from services.extractor.jobs.importing import fingerprint, run_import
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.sources.archive import read_archive
-from services.extractor.sources.importing import fingerprint, run_import
 from services.extractor.sources.wlasl import read_metadata
 from signet.datasets.corpus import read_manifest
 from signet.errors import AlreadyExists, DataLoss
@@ -35,7 +35,7 @@ def metadata(tmp_path: Path) -> Path:
     return write_metadata(tmp_path / "wlasl", GLOSSES)
 
 
-def _import(archive: Path, metadata: Path, store: ObjectStore, corpus: str = "others") -> Progress:
+def _import(archive: Path, metadata: Path, store: ObjectStore, corpus: str = "others") -> ExtractionProgress:
     return run_import(read_archive(archive), read_metadata(metadata), store, corpus)
 
 
@@ -48,7 +48,7 @@ def test_every_clip_is_stored_with_what_is_known_of_it(
     archive: Path, metadata: Path, object_store: ObjectStore
 ) -> None:
     result = _import(archive, metadata, object_store)
-    assert (result.state, result.extracted, result.frames, result.broken) == (State.SUCCEEDED, 4, 46, 0)
+    assert (result.state, result.extracted, result.frames, result.broken) == (ExtractionState.SUCCEEDED, 4, 46, 0)
     assert result.glosses == ("book", "drink", "who")
     clip = _clip(object_store, "3")
     record = clip.record
@@ -99,7 +99,7 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_is_stored(
         ("3", "index"),
         ("stranger", "unknown"),
     }
-    assert (result.state, result.extracted, result.broken, result.total) == (State.SUCCEEDED, 2, 3, 5)
+    assert (result.state, result.extracted, result.broken, result.total) == (ExtractionState.SUCCEEDED, 2, 3, 5)
     manifest = read_manifest(directory_store, "others")
     assert manifest is not None
     assert manifest.clips == ("1", "4")
@@ -125,7 +125,7 @@ def test_a_clip_that_appears_meanwhile_must_be_the_same(
     key = keys.clip("raced", "1")
     done = 0
 
-    def meanwhile(_: Progress) -> None:
+    def meanwhile(_: ExtractionProgress) -> None:
         nonlocal done
         if not done:  # after the import looked at the store, before it writes
             record = load(same).record.model_copy(update={"corpus": "raced"})
@@ -150,15 +150,15 @@ def test_one_that_is_stopped_leaves_no_manifest_and_is_resumed(tmp_path: Path, d
     many = {str(number): 3 for number in range(200)}
     archive = read_archive(hands_archive(tmp_path / "many", many))
     instances = read_metadata(write_metadata(tmp_path / "wlasl", dict.fromkeys(many, "book")))
-    seen: list[Progress] = []
+    seen: list[ExtractionProgress] = []
     stopped = run_import(
         archive, instances, directory_store, "others", on_change=seen.append, stopped=lambda: seen[-1].done > 0
     )
-    assert stopped.state is State.CANCELLED
+    assert stopped.state is ExtractionState.CANCELLED
     assert 0 < stopped.done < stopped.total == 200
     assert read_manifest(directory_store, "others") is None
     resumed = run_import(archive, instances, directory_store, "others")
-    assert (resumed.state, resumed.present) == (State.SUCCEEDED, stopped.extracted)
+    assert (resumed.state, resumed.present) == (ExtractionState.SUCCEEDED, stopped.extracted)
     assert resumed.extracted == 200 - stopped.extracted
 
 
@@ -181,7 +181,7 @@ def test_the_command_says_what_it_did_and_with_which_status(
         index.write("1,0,4\nnobody,0,4\n")
     again = subprocess.run([*command, "--corpus", "more"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert again.returncode == 3
-    assert "broken 1 (index): index.csv line 6: 1 stands there before." in again.stdout
+    assert "broken 1 (index): index.csv line 6: 1 is listed twice." in again.stdout
     assert "broken nobody (unknown): nobody: is not in the metadata" in again.stdout
     missing = subprocess.run(
         _signet(tmp_path / "no", "--wlasl", metadata), capture_output=True, text=True, cwd=ROOT, check=False

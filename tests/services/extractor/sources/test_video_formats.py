@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.sources.sources import FILM, NTSC, frame_rate, picture
+from services.extractor.sources.video_formats import FILM, NTSC, frame_rate, video_format
 from services.extractor.sources.wlasl import NO_BOX, read_metadata
 
 
 def test_the_smallest_size_that_holds_the_box_is_taken() -> None:
-    assert [picture("startasl", (100, 10, 500, bottom)).height for bottom in (400, 414, 415)] == [414, 414, 720]
-    beyond = picture("spreadthesign", (0, 0, 400, 300))
+    assert [video_format("startasl", (100, 10, 500, bottom)).height for bottom in (400, 414, 415)] == [414, 414, 720]
+    beyond = video_format("spreadthesign", (0, 0, 400, 300))
     assert (beyond.width, beyond.height) == (320, 240)
 
 
 def test_a_signer_is_in_the_middle_of_the_box_and_else_of_the_picture() -> None:
-    assert picture("aslsearch", (180, 50, 360, 400)).midline == 270 / 720
-    assert picture("aslsearch", NO_BOX).midline == 0.5
+    assert video_format("aslsearch", (180, 50, 360, 400)).midline == 270 / 720
+    assert video_format("aslsearch", NO_BOX).midline == 0.5
 
 
 def test_pixels_that_are_not_square_make_the_picture_wider_and_leave_the_signer_in_place() -> None:
-    shown = picture("aslbrick", (220, 50, 420, 480))
+    shown = video_format("aslbrick", (220, 50, 420, 480))
     assert (shown.width, shown.height, shown.midline) == (853, 480, 0.5)
 
 
@@ -40,7 +40,7 @@ def test_real_videos_have_the_rate_that_is_said(wlasl: Path) -> None:
     for row in rows:
         instance = instances[row["video_id"]]
         hits += abs(frame_rate(instance.source, instance.signer) / float(row["fps"]) - 1) < 0.01
-        shown = picture(instance.source, instance.box)
+        shown = video_format(instance.source, instance.box)
         shapes += abs(shown.width / shown.height / (float(row["width"]) / float(row["height"])) - 1) < 0.02
     assert hits >= 0.95 * len(rows)
     # The others are the wide ones: the index gives their stored pixels.

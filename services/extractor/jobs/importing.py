@@ -1,7 +1,7 @@
-"""An import: from a landmark archive made by others to landmark tensors in the store.
+"""Imports an archive of landmarks that others made into landmark tensors in the store.
 
-What is stored is not written again, so an interrupted import is resumed by the same command. A clip that cannot be used
-is named and never stops the rest.
+Stored clips are not written again, so the same command resumes an interrupted import. An unusable clip is named and
+does not stop the others.
 """
 
 import time
@@ -12,31 +12,32 @@ from itertools import islice
 
 import numpy as np
 
-from services.extractor.jobs.progress import Failure, Progress, State
-from services.extractor.sources.archive import Archive, Row
-from services.extractor.sources.sources import frame_rate, picture
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.sources.archive import Archive, ArchiveRow
+from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.video_formats import frame_rate, video_format
 from services.extractor.sources.wlasl import Instance
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks
 from signet.landmarks import HEADER_BYTES, PARTS, ClipRecord, Landmarks, dump, read_record
 from signet.store import ObjectStore, keys
 
-# How archives become tensors. Raise it when that changes.
+# Version of the conversion from archive to tensor. Raise it when the conversion changes.
 _CONVERSION = "signet-import-1"
 
-# Storing a clip is waiting for a disk or a network, not computing.
+# Threads that store clips. They wait for a disk or a network most of the time.
 _WRITERS = 8
-# Clips between two looks at whether to stop.
+# Clips between two checks of `stopped`.
 _BATCH = 64
 
 
 def fingerprint(archive: Archive) -> str:
-    """What every clip's record says of where it is from. Landmarks of two fingerprints are never mixed."""
+    """The extractor version that is stored in each clip's record. A corpus never mixes two fingerprints."""
     return f"import/{archive.kind}/{archive.sha256[:12]}/{_CONVERSION}"
 
 
 def default_corpus(archive: Archive) -> str:
-    """What its clips are called in the store if nobody says otherwise."""
+    """The default name of the archive's corpus in the store."""
     return f"wlasl-{archive.kind}"
 
 
@@ -47,77 +48,88 @@ def run_import(
     corpus: str,
     *,
     first_glosses: int = 0,
-    on_change: Callable[[Progress], None] = lambda _: None,
+    on_change: Callable[[ExtractionProgress], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Progress:
-    """Store an archive's clips, and then the corpus's manifest.
+) -> ExtractionProgress:
+    """Store the clips of an archive, and then the manifest of the corpus.
 
     Args:
-        archive: what to import.
-        instances: what is known of its clips besides their landmarks.
-        store: where they go.
-        corpus: under which name.
-        first_glosses: only clips of so many glosses, in the order of the metadata; 0 takes all. WLASL's published
-            subsets are those of its first 100, 300, 1,000 and 2,000.
-        on_change: told how far it is.
-        stopped: asked now and then; True ends it after the clips under way.
+        archive: the archive to import.
+        instances: the metadata of its clips.
+        store: the store for the landmarks.
+        corpus: name of the corpus in the store.
+        first_glosses: take only clips of the first so many glosses of the metadata; 0 takes all. WLASL's published
+            subsets are its first 100, 300, 1,000 and 2,000 glosses.
+        on_change: called with every new progress.
+        stopped: checked between batches; True ends the import after the current batch.
 
     Returns:
-        The final state: SUCCEEDED even if clips were broken, or CANCELLED.
+        The final progress: SUCCEEDED even if clips were broken, or CANCELLED.
 
     Raises:
         AlreadyExists: the corpus holds a clip that is not what this import would store.
         SignetError: the store cannot be used.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     known = {instance.video_id: instance for instance in instances}
     importer = _Importer(archive, store, corpus)
-    order = dict.fromkeys(instance.gloss for instance in instances)
-    wanted = set(islice(order, first_glosses or None))
+    rows, progress = _plan(archive, known, first_glosses)
+    on_change(progress)
+    pending = iter(rows)
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        while not stopped() and (batch := list(islice(pending, _BATCH))):
+            outcomes = list(writers.map(lambda row: importer.import_clip(row, known[row.clip_id]), batch))
+            progress = replace(_advance(progress, outcomes), elapsed_seconds=time.monotonic() - started)
+            on_change(progress)
+    if progress.done < progress.total:
+        progress = replace(progress, state=ExtractionState.CANCELLED)
+    else:
+        if progress.extracted or progress.present:
+            finish_extraction(store, corpus, fingerprint(archive), Shard(), archive.sha256[:16])
+        progress = replace(progress, state=ExtractionState.SUCCEEDED, elapsed_seconds=time.monotonic() - started)
+    on_change(progress)
+    return progress
+
+
+def _plan(
+    archive: Archive, known: Mapping[str, Instance], first_glosses: int
+) -> tuple[list[ArchiveRow], ExtractionProgress]:
+    """The rows to import, and the progress before the first of them."""
+    glosses = dict.fromkeys(instance.gloss for instance in known.values())
+    wanted = set(islice(glosses, first_glosses or None))
     rows = [row for row in archive.rows if row.clip_id in known and known[row.clip_id].gloss in wanted]
-    strangers = tuple(
-        Failure(row.clip_id, "unknown", f"{row.clip_id}: is not in the metadata, so nobody knows its gloss.")
+    unknown = tuple(
+        ClipFailure(row.clip_id, "unknown", f"{row.clip_id}: is not in the metadata, so its gloss is unknown.")
         for row in archive.rows
         if row.clip_id not in known
     )
-    failures = archive.faults + strangers
-    progress = Progress(
-        state=State.RUNNING,
+    failures = archive.faults + unknown
+    return rows, ExtractionProgress(
+        state=ExtractionState.RUNNING,
         total=len(rows) + len(failures),
         broken=len(failures),
         failures=failures,
         glosses=tuple(sorted({known[row.clip_id].gloss for row in rows})),
         clips=tuple(row.clip_id for row in rows),
     )
-    on_change(progress)
-    pending = iter(rows)
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        while not stopped() and (batch := list(islice(pending, _BATCH))):
-            outcomes = list(writers.map(lambda row: importer.bring(row, known[row.clip_id]), batch))
-            broken = tuple(outcome for outcome in outcomes if isinstance(outcome, Failure))
-            frames = [outcome for outcome in outcomes if isinstance(outcome, int)]
-            progress = replace(
-                progress,
-                extracted=progress.extracted + sum(1 for count in frames if count),
-                present=progress.present + sum(1 for count in frames if not count),
-                broken=progress.broken + len(broken),
-                failures=progress.failures + broken,
-                frames=progress.frames + sum(frames),
-                elapsed_seconds=time.monotonic() - begun,
-            )
-            on_change(progress)
-    if progress.done < progress.total:
-        progress = replace(progress, state=State.CANCELLED)
-    else:
-        if progress.extracted or progress.present:
-            finish_extraction(store, corpus, fingerprint(archive), Shard(), archive.sha256[:16])
-        progress = replace(progress, state=State.SUCCEEDED, elapsed_seconds=time.monotonic() - begun)
-    on_change(progress)
-    return progress
+
+
+def _advance(progress: ExtractionProgress, outcomes: Sequence[int | ClipFailure]) -> ExtractionProgress:
+    """The progress after a batch with these outcomes of `_Importer.import_clip`."""
+    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, ClipFailure))
+    frames = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    return replace(
+        progress,
+        extracted=progress.extracted + sum(1 for count in frames if count),
+        present=progress.present + sum(1 for count in frames if not count),
+        broken=progress.broken + len(failures),
+        failures=progress.failures + failures,
+        frames=progress.frames + sum(frames),
+    )
 
 
 class _Importer:
-    """Brings one clip at a time into the store, from any thread."""
+    """Stores one clip at a time. It can be called from any thread."""
 
     def __init__(self, archive: Archive, store: ObjectStore, corpus: str) -> None:
         self._archive = archive
@@ -125,12 +137,12 @@ class _Importer:
         self._corpus = corpus
         self._extractor = fingerprint(archive)
         self._stored = {info.key for info in store.list(keys.clips(corpus))}
-        # One clip speaks for all: whoever adds to a corpus looks first. So nothing is added to what others made.
+        # Every writer checks the corpus before it adds to it, so checking one clip is enough.
         for key in sorted(self._stored)[:1]:
             self._check(key, self._record(key), {"extractor": self._extractor})
 
-    def bring(self, row: Row, instance: Instance) -> int | Failure:
-        """Store a clip: how many frames were stored, 0 if it was there already; or why it cannot be used."""
+    def import_clip(self, row: ArchiveRow, instance: Instance) -> int | ClipFailure:
+        """Store a clip. Returns the number of stored frames, 0 if it was stored before, or why it is unusable."""
         key = keys.clip(self._corpus, row.clip_id)
         try:
             record = self._describe(row, instance)
@@ -139,17 +151,17 @@ class _Importer:
                 return 0
             data = dump(self._convert(row, instance, record))
         except ClipError as error:
-            return Failure(row.clip_id, error.reason, str(error))
+            return ClipFailure(row.clip_id, error.reason, str(error))
         try:
             self._store.create(key, data)
         except AlreadyExists:
             if self._store.get(key) != data:
-                raise self._taken(key, "made differently by somebody else just now") from None
+                raise self._taken(key, "made differently by another process just now") from None
             return 0
         return row.frames
 
-    def _describe(self, row: Row, instance: Instance) -> ClipRecord:
-        shown = picture(instance.source, instance.box)
+    def _describe(self, row: ArchiveRow, instance: Instance) -> ClipRecord:
+        shown = video_format(instance.source, instance.box)
         sized = row.width and row.height
         return ClipRecord(
             clip_id=row.clip_id,
@@ -165,8 +177,8 @@ class _Importer:
             extractor=self._extractor,
         )
 
-    def _convert(self, row: Row, instance: Instance, record: ClipRecord) -> Landmarks:
-        midline = picture(instance.source, instance.box).midline
+    def _convert(self, row: ArchiveRow, instance: Instance, record: ClipRecord) -> Landmarks:
+        midline = video_format(instance.source, instance.box).midline
         joints, visibility = self._archive.joints(row, record.width / record.height, midline)
         landmarks = joints.astype(np.float16)
         presence = np.stack([np.isfinite(landmarks[:, where]).all(axis=(1, 2)) for where in PARTS.values()], axis=1)
