@@ -1,13 +1,13 @@
-"""From CTC log-probabilities to glosses, in numpy. Class 0 is the blank; classes 1..C are glosses.
+"""Decoding of CTC log-probabilities to glosses, in numpy. Class 0 is the blank; classes 1..C are glosses.
 
 An isolated clip holds one sign, so its prediction is the exact posterior over single-sign hypotheses (`exact`).
-Continuous signing is decoded by prefix beam search (`beam`), with one fixed `ContinuousDecoder` for a model: the
-distance between the two on isolated clips measures blank collapse. Where in a clip a known sign is signed, says
-`alignment`. docs/recognition.md explains all of it.
+Continuous signing is decoded by prefix beam search (`beam`), with one fixed `ContinuousDecoder` for each model. The
+difference between the two on isolated clips measures blank collapse. `alignment` finds when known signs happen in a
+clip. docs/recognition.md explains these methods.
 """
 
 from signet.decoding.alignment import Alignment, Span, align, occupation
-from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis, beam_search
+from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis
 from signet.decoding.exact import single_sign_posterior, single_sign_scores
 from signet.decoding.frames import BLANK, best_path, blank_ratio, concentrate_signs, log_softmax, penalise_blank
 
@@ -19,7 +19,6 @@ __all__ = [
     "Hypothesis",
     "Span",
     "align",
-    "beam_search",
     "best_path",
     "blank_ratio",
     "concentrate_signs",

@@ -1,7 +1,7 @@
-"""When in a clip its signs happen: forced alignment of known glosses over the CTC trellis.
+"""Forced alignment over the CTC trellis: the frames of a clip in which its known signs happen.
 
-The trellis of n signs has 2n + 1 states: blank, sign, blank, sign, ..., blank (Graves et al. 2006, section 4.1). A path
-stays, goes on by one, or goes on by two, from one sign to a different one.
+The trellis of n signs has 2n + 1 states: blank, sign, blank, sign, ..., blank (Graves et al. 2006, section 4.1). In
+each frame, a path stays in its state, goes to the next state, or goes from one sign directly to a different next sign.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from signet.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Span:
-    """The frames of one sign, the last one included.
+    """The frames of one sign, from `first` to `last` inclusive.
 
-    A model emits a sign where it is sure of it, which may be less than the hands' whole movement.
+    A model emits a sign in the frames in which it is sure of it. The movement of the hands may last longer.
     """
 
     sign: int
@@ -27,7 +27,7 @@ class Span:
     last: int
 
     def seconds(self, frame_rate: float) -> tuple[float, float]:
-        """When it begins and ends, in seconds from the clip's first frame. A frame lasts until the next one."""
+        """Begin and end, in seconds from the clip's first frame. A frame lasts until the next one."""
         return self.first / frame_rate, (self.last + 1) / frame_rate
 
 
@@ -36,8 +36,8 @@ class Alignment:
     """The most probable alignment of known signs.
 
     Attributes:
-        spans: of each sign, in order.
-        score: log-probability of this one path.
+        spans: one span for each sign, in order.
+        score: log-probability of this path.
     """
 
     spans: tuple[Span, ...]
@@ -45,14 +45,14 @@ class Alignment:
 
 
 def align(log_probs: LogProbs, signs: Sequence[int]) -> Alignment:
-    """The one most probable path that collapses to these signs (Viterbi), in O(T·n).
+    """The most probable path that collapses to these signs (Viterbi), in O(T·n).
 
     Args:
         log_probs: [T, C + 1].
         signs: classes 1..C, at least one.
 
     Raises:
-        InvalidInput: no sign, a class that is none, or more signs than the frames can hold.
+        InvalidInput: no sign, a class that does not exist, or more signs than fit into the frames.
     """
     states, skips = _trellis(log_probs, signs)
     emissions = log_probs[:, states].astype(np.float64)
@@ -75,39 +75,39 @@ def align(log_probs: LogProbs, signs: Sequence[int]) -> Alignment:
     for t in range(len(emissions) - 1, -1, -1):
         path[t] = state
         state -= int(steps[t, state])
-    where = [np.flatnonzero(path == 2 * number + 1) for number in range(len(signs))]
-    return Alignment(
-        tuple(Span(int(sign), int(own[0]), int(own[-1])) for sign, own in zip(signs, where, strict=True)), total
+    frames_of_sign = [np.flatnonzero(path == 2 * number + 1) for number in range(len(signs))]
+    spans = (
+        Span(int(sign), int(frames[0]), int(frames[-1])) for sign, frames in zip(signs, frames_of_sign, strict=True)
     )
+    return Alignment(tuple(spans), total)
 
 
 def occupation(log_probs: LogProbs, signs: Sequence[int]) -> Array:
-    """How probable it is that frame t belongs to the i-th sign, over all alignments of these signs: float64 [T, n].
+    """The probability that frame t belongs to the i-th sign, over all alignments of these signs: float64 [T, n].
 
-    Forward-backward (Graves et al. 2006, section 4.1); what is missing to 1 in a frame is its probability of being
-    between signs. It is also the derivative of log p(signs | x) by the frame's log-probability of that sign.
+    By forward-backward (Graves et al. 2006, section 4.1). The probability that a frame is between signs is 1 minus the
+    sum of its row. The result is also the derivative of log p(signs | x) by the frame's log-probability of the sign.
 
     Args:
         log_probs: [T, C + 1].
         signs: classes 1..C, at least one.
 
     Raises:
-        InvalidInput: no sign, a class that is none, or more signs than the frames can hold.
+        InvalidInput: no sign, a class that does not exist, or more signs than fit into the frames.
     """
     states, skips = _trellis(log_probs, signs)
     emissions = log_probs[:, states].astype(np.float64)
-    ahead = _forward(emissions, skips)
-    # The trellis read from its end is a trellis of the same kind.
-    back = _forward(emissions[::-1, ::-1], skips[::-1])[::-1, ::-1]
-    both = ahead + back - emissions
-    most = both.max(axis=1, keepdims=True)
-    share = np.exp(both - most)
+    forward = _forward(emissions, skips)
+    # The reversed trellis is a trellis of the same kind.
+    backward = _forward(emissions[::-1, ::-1], skips[::-1])[::-1, ::-1]
+    both = forward + backward - emissions
+    share = np.exp(both - both.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     return np.asarray(share[:, 1::2])
 
 
 def _trellis(log_probs: LogProbs, signs: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The classes of the states, [2n + 1], and whether one may get to each from two before, [2n - 1]."""
+    """The classes of the states, [2n + 1], and whether each can be reached from two states before, [2n - 1]."""
     frames, classes = log_probs.shape
     if not len(signs) or not all(0 < sign < classes for sign in signs):
         raise InvalidInput(
@@ -116,7 +116,7 @@ def _trellis(log_probs: LogProbs, signs: Sequence[int]) -> tuple[npt.NDArray[np.
     least = len(signs) + sum(sign == after for sign, after in pairwise(signs))
     if frames < least:
         raise InvalidInput(
-            f"{len(signs)} signs need {least} frames, one each and one between equal ones; the clip has {frames}. "
+            f"{len(signs)} signs need {least} frames, one each and one between equal signs; the clip has {frames}. "
             "Align fewer signs, or a longer clip."
         )
     states = np.full(2 * len(signs) + 1, BLANK, np.int64)
@@ -125,13 +125,13 @@ def _trellis(log_probs: LogProbs, signs: Sequence[int]) -> tuple[npt.NDArray[np.
 
 
 def _forward(emissions: Array, skips: npt.NDArray[np.bool_]) -> Array:
-    """Log-probability of all paths up to each frame that are in each state there, this frame included: [T, S]."""
-    ahead = np.full(emissions.shape, -np.inf)
-    ahead[0, :2] = emissions[0, :2]
+    """Log-probability of all paths that are in state s at frame t, up to and including this frame: [T, S]."""
+    forward = np.full(emissions.shape, -np.inf)
+    forward[0, :2] = emissions[0, :2]
     for t in range(1, len(emissions)):
-        before, now = ahead[t - 1], ahead[t]
+        before, now = forward[t - 1], forward[t]
         now[:] = before
         now[1:] = np.logaddexp(now[1:], before[:-1])
         now[2:] = np.logaddexp(now[2:], np.where(skips, before[:-2], -np.inf))
         now += emissions[t]
-    return ahead
+    return forward

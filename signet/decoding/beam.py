@@ -1,4 +1,4 @@
-"""Continuous signing: the most probable sequence of signs, by prefix beam search, a whole batch of clips at once."""
+"""Decoding of continuous signing: the most probable sequences of signs, by prefix beam search over a batch of clips."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from signet.decoding.exact import Lengths
 from signet.decoding.frames import BLANK, Array, LogProbs, concentrate_signs, penalise_blank
 from signet.errors import InvalidInput, InvalidSetting
 
-# On val clips of WLASL, 20 and 100 glosses, it finds the sequence that a beam of 256 finds in 202 of 204 decodings, a
-# beam of 4 in 200 and one of 2 in 187; beyond 8, each doubling nearly doubles the time.
+# On val clips of WLASL (20 and 100 glosses), this width finds the same sequence as a width of 256 in 202 of 204
+# decodings; a width of 4 does in 200, and one of 2 in 187. Beyond 8, each doubling nearly doubles the time.
 DEFAULT_BEAM_WIDTH = 8
 
-# Clips that are searched together: more would leave the cache, fewer would leave numpy waiting for Python.
-_TOGETHER = 128
+# Clips that are searched together: more do not fit into the cache, fewer leave numpy waiting for Python.
+_CLIPS_PER_SEARCH = 128
 
-# Log-probabilities that are penalised and sorted at a time; bounds the memory, whatever the clips' length.
+# Log-probabilities that are penalised and sorted at a time; bounds the memory for clips of any length.
 _PREPARED = 2**21
 
-# The empty prefix, and what stands for the parent that it does not have.
+# The name of the empty prefix, and that of its parent, which does not exist.
 _ROOT = np.uint64(1)
 _NONE = np.uint64(0)
 
@@ -35,8 +35,8 @@ class Hypothesis:
 
     Attributes:
         signs: classes 1..C, in order.
-        score: log p(signs | x) over the alignments that the beam kept, less the penalties of its signs; nats. Of frames
-            that are read undoubted it is no probability.
+        score: log p(signs | x) over the alignments that the beam kept, minus the penalties of the signs; in nats. With
+            `undoubted`, it is not a probability.
     """
 
     signs: tuple[int, ...]
@@ -45,16 +45,27 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class ContinuousDecoder:
-    """How a model's output is read as continuous signing. A model has one, and it stands on its card.
+    """How a model's output is decoded as continuous signing. A model has one decoder, which is on its card.
+
+    The search is the prefix beam search of Hannun et al. 2014 (arXiv 1408.2873, algorithm 1), without a language model.
+    Each prefix has two probabilities: that of its alignments that end in a blank, and that of those that end in its
+    last sign. The best `beam_width` prefixes continue to the next frame. Instead of the paper's word-insertion bonus
+    there are penalties: a sequence of n signs, r of which equal the sign before, is ranked by log p(signs | x) -
+    n · `insertion_penalty` - r · `repetition_penalty`.
+
+    Of a frame's C classes, the best beam_width + 1 are tried. This loses nothing: of all extensions of one prefix, only
+    the best beam_width can be among the best of all, and one more replaces the repetition of its last sign, which only
+    the alignments that end in a blank can make. With a width of at least the number of prefixes, the result is the
+    exact maximum.
 
     Attributes:
-        beam_width: prefixes kept from frame to frame.
-        blank_penalty: nats taken from the blank in every frame, before anything else (`penalise_blank`).
+        beam_width: prefixes that are kept from frame to frame.
+        blank_penalty: nats that are taken from the blank in each frame, before anything else (`penalise_blank`).
         insertion_penalty: nats that each sign of a sequence costs.
-        repetition_penalty: nats more that a sign costs which follows itself. Many signs repeat their movement, and
-            hardly anyone signs one twice in a row.
-        undoubted: whether frames are read `concentrate_signs` which sign they show, so that it is decided by the blank
-            alone whether there is one.
+        repetition_penalty: additional nats for a sign that follows itself. Many signs repeat their movement, but hardly
+            any signer makes the same sign twice in a row.
+        undoubted: whether `concentrate_signs` is applied to the penalised frames, so that the blank alone decides
+            whether a frame shows a sign.
 
     Raises:
         InvalidSetting: a width below 1, or a penalty that is not a finite number.
@@ -74,88 +85,101 @@ class ContinuousDecoder:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: give a finite number of nats.")
 
     def decode(self, log_probs: LogProbs, lengths: Lengths | None = None) -> list[tuple[int, ...]]:
-        """The best sequence of each clip of a padded batch [B, T, C + 1]; see `beam_search`."""
+        """The best sequence of each clip; the arguments are those of `hypotheses`."""
         return [best.signs for (best, *_) in self.hypotheses(log_probs, lengths, most=1)]
 
     def hypotheses(
         self, log_probs: LogProbs, lengths: Lengths | None = None, most: int | None = None
     ) -> list[list[Hypothesis]]:
-        """The best sequences of each clip, best first, `most` of them at most; see `beam_search`."""
-        return beam_search(
-            log_probs,
-            lengths,
-            width=self.beam_width,
-            blank_penalty=self.blank_penalty,
-            insertion_penalty=self.insertion_penalty,
-            repetition_penalty=self.repetition_penalty,
-            undoubted=self.undoubted,
-            most=most,
-        )
+        """The best sequences of each clip.
 
+        Args:
+            log_probs: finite, [B, T, C + 1], T at least 1.
+            lengths: [B], the number of frames of each clip, at least 1; without it, T for all clips.
+            most: how many sequences to return for each clip; without it, all that are left in the beam.
 
-def beam_search(
-    log_probs: LogProbs,
-    lengths: Lengths | None = None,
-    *,
-    width: int = DEFAULT_BEAM_WIDTH,
-    blank_penalty: float = 0.0,
-    insertion_penalty: float = 0.0,
-    repetition_penalty: float = 0.0,
-    undoubted: bool = False,
-    most: int | None = None,
-) -> list[list[Hypothesis]]:
-    """Prefix beam search of Hannun et al. 2014 (arXiv 1408.2873, algorithm 1), without a language model.
+        Returns:
+            The sequences of each clip, the best first; at least one for each clip.
 
-    Each prefix carries two probabilities, of the alignments that end in a blank and of those that end in its last sign;
-    of all prefixes the `width` best go on to the next frame. Their word-insertion bonus is a penalty here: a sequence
-    of n signs, r of which are the same as the one before, is ranked by log p(signs | x) - n · `insertion_penalty`
-    - r · `repetition_penalty`.
+        Raises:
+            InvalidInput: a log-probability within a clip is not finite.
+        """
+        clips, longest, _ = log_probs.shape
+        frames = np.full(clips, longest) if lengths is None else np.asarray(lengths)
+        found: list[list[Hypothesis]] = [[] for _ in range(clips)]
+        order = np.argsort(-frames, kind="stable")
+        for start in range(0, clips, _CLIPS_PER_SEARCH):
+            rows = order[start : start + _CLIPS_PER_SEARCH]
+            prepared = self._prepare(log_probs, rows, frames[rows])
+            for row, hypotheses in zip(rows, self._search(prepared, frames[rows], most), strict=True):
+                found[row] = hypotheses
+        return found
 
-    Of a frame's C classes the width + 1 best are tried. That loses nothing: of a prefix's extensions only the width
-    best can be among the width best of all, and one more makes up for the repetition of its last sign, which only the
-    alignments that end in a blank can make. With a width of at least the number of prefixes that there are, the result
-    is the exact maximum.
+    def _prepare(
+        self, log_probs: LogProbs, rows: Integers, lengths: npt.NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[Array, Integers]]:
+        """For each frame: penalised log-probabilities [B, C + 1] and best signs [B, K] of the rows that have it.
 
-    Args:
-        log_probs: finite, [B, T, C + 1], T at least 1.
-        lengths: [B], the frames of each clip, at least 1; without it every clip has them all.
-        width: prefixes kept.
-        blank_penalty: nats taken from the blank first.
-        insertion_penalty: nats per sign.
-        repetition_penalty: nats more per sign that follows itself.
-        undoubted: whether the penalised frames are read `concentrate_signs`.
-        most: how many sequences to return; without it, all that are left.
+        The rows are sorted by length, the longest first.
+        """
+        classes = log_probs.shape[2]
+        tried = min(self.beam_width + 1, classes - 1)
+        step = max(1, _PREPARED // (len(rows) * classes))
+        for start in range(0, int(lengths[0]), step):
+            live_rows = rows[: np.searchsorted(-lengths, -start)]
+            block = penalise_blank(log_probs[live_rows, start : start + step], self.blank_penalty)
+            block = concentrate_signs(block) if self.undoubted else block
+            best = 1 + np.argpartition(-block[..., 1:], tried - 1, axis=-1)[..., :tried]
+            for t in range(start, min(start + step, int(lengths[0]))):
+                live = np.searchsorted(-lengths, -t)
+                frame = block[:live, t - start]
+                if not np.isfinite(frame.sum()):
+                    raise InvalidInput(
+                        "log-probabilities that are not finite cannot be decoded. Train the model again."
+                    )
+                yield frame, best[:live, t - start]
 
-    Returns:
-        For each clip its sequences, the best first; at least one.
+    def _search(
+        self, prepared: Iterable[tuple[Array, Integers]], lengths: npt.NDArray[np.integer[Any]], most: int | None
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of clips that are sorted by length, the longest first."""
+        clips, longest = len(lengths), int(lengths[0])
+        came_from = np.empty((longest, clips, self.beam_width), np.int32)
+        emitted = np.empty((longest, clips, self.beam_width), np.int32)
+        beam = _Beam.start(clips, self.beam_width)
+        scores = np.empty((clips, self.beam_width))
+        for t, (frame, tried) in enumerate(prepared):
+            live = len(frame)
+            if live < len(beam.last):
+                scores[live : len(beam.last)] = beam.total[live:]
+                beam = beam.first(live)
+            beam, came_from[t, :live], emitted[t, :live] = _step(
+                beam, frame, tried, self.insertion_penalty, self.repetition_penalty
+            )
+        scores[: len(beam.last)] = beam.total
 
-    Raises:
-        InvalidInput: a log-probability within a clip is not finite.
-    """
-    clips, longest, _ = log_probs.shape
-    frames = np.full(clips, longest) if lengths is None else np.asarray(lengths)
-    found: list[list[Hypothesis]] = [[] for _ in range(clips)]
-    order = np.argsort(-frames, kind="stable")
-    for start in range(0, clips, _TOGETHER):
-        rows = order[start : start + _TOGETHER]
-        prepared = _prepared(log_probs, rows, frames[rows], width + 1, blank_penalty, undoubted)
-        costs = insertion_penalty, repetition_penalty
-        answers = _search(prepared, frames[rows], width, costs, width if most is None else most)
-        for row, answer in zip(rows, answers, strict=True):
-            found[row] = answer
-    return found
+        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :most]
+        scores = np.take_along_axis(scores, ranked, axis=1)
+        signs = _trace_back(came_from, emitted, lengths, ranked)
+        return [
+            [
+                Hypothesis(tuple(int(c) for c in path[path != BLANK]), float(score))
+                for path, score in zip(signs[:, row].T, scores[row], strict=True)
+                if np.isfinite(score)
+            ]
+            for row in range(clips)
+        ]
 
 
 @dataclass(frozen=True)
 class _Beam:
-    """The prefixes of B clips that are still going on, W of each; a prefix that does not exist has no probability.
+    """The W prefixes of each of B clips, [B, W]; a prefix that does not exist has log-probability -inf.
 
     Attributes:
         blank: log-probability of the alignments that end in a blank.
         sign: of those that end in the prefix's last sign.
         last: that sign; the blank for the empty prefix.
-        name: a hash of the whole prefix: equal prefixes of a clip are met again by it, even if their parents had to be
-            left behind in between.
+        name: a hash of the whole prefix. It finds equal prefixes of a clip, even if their parents have left the beam.
         parent: the hash of the prefix without its last sign.
     """
 
@@ -167,7 +191,7 @@ class _Beam:
 
     @classmethod
     def start(cls, clips: int, width: int) -> "_Beam":
-        """Before the first frame: the empty prefix alone."""
+        """The beam before the first frame: the empty prefix alone."""
         blank = np.full((clips, width), -np.inf)
         blank[:, 0] = 0
         return cls(
@@ -179,7 +203,7 @@ class _Beam:
         )
 
     def first(self, clips: int) -> "_Beam":
-        """Those of the first so many clips."""
+        """The prefixes of the first so many clips."""
         return _Beam(*(values[:clips] for values in vars(self).values()))
 
     @property
@@ -188,92 +212,31 @@ class _Beam:
         return np.asarray(np.logaddexp(self.blank, self.sign))
 
 
-def _prepared(
-    log_probs: LogProbs,
-    rows: Integers,
-    lengths: npt.NDArray[np.integer[Any]],
-    tried: int,
-    blank_penalty: float,
-    undoubted: bool,
-) -> Iterator[tuple[Array, Integers]]:
-    """Frame by frame, of those of these rows that have it: penalised log-probabilities [B, C + 1], best signs [B, K].
-
-    The rows are sorted by length, the longest first.
-    """
-    classes = log_probs.shape[2]
-    tried = min(tried, classes - 1)
-    step = max(1, _PREPARED // (len(rows) * classes))
-    for start in range(0, int(lengths[0]), step):
-        here = rows[: np.searchsorted(-lengths, -start)]
-        some = penalise_blank(log_probs[here, start : start + step], blank_penalty)
-        some = concentrate_signs(some) if undoubted else some
-        best = 1 + np.argpartition(-some[..., 1:], tried - 1, axis=-1)[..., :tried]
-        for t in range(start, min(start + step, int(lengths[0]))):
-            live = np.searchsorted(-lengths, -t)
-            frame = some[:live, t - start]
-            if not np.isfinite(frame.sum()):
-                raise InvalidInput("log-probabilities that are not finite cannot be decoded. Train the model again.")
-            yield frame, best[:live, t - start]
-
-
-def _search(
-    prepared: Iterable[tuple[Array, Integers]],
-    lengths: npt.NDArray[np.integer[Any]],
-    width: int,
-    costs: tuple[float, float],
-    most: int,
-) -> list[list[Hypothesis]]:
-    """`beam_search` of clips that are sorted by length, the longest first."""
-    clips, longest = len(lengths), int(lengths[0])
-    came_from = np.empty((longest, clips, width), np.int32)
-    emitted = np.empty((longest, clips, width), np.int32)
-    beam = _Beam.start(clips, width)
-    scores = np.empty((clips, width))
-    for t, (frame, tried) in enumerate(prepared):
-        live = len(frame)
-        if live < len(beam.last):
-            scores[live : len(beam.last)] = beam.total[live:]
-            beam = beam.first(live)
-        beam, came_from[t, :live], emitted[t, :live] = _step(beam, frame, tried, *costs)
-    scores[: len(beam.last)] = beam.total
-
-    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :most]
-    scores = np.take_along_axis(scores, ranked, axis=1)
-    signs = _traced(came_from, emitted, lengths, ranked)
-    return [
-        [
-            Hypothesis(tuple(int(c) for c in signs[signs[:, row, rank] != BLANK, row, rank]), float(scores[row, rank]))
-            for rank in range(ranked.shape[1])
-            if np.isfinite(scores[row, rank])
-        ]
-        for row in range(clips)
-    ]
-
-
 def _step(
     beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float, repetition_penalty: float
 ) -> tuple[_Beam, Integers, Integers]:
-    """One frame: its log-probabilities [B, C + 1] and the classes [B, K] that prefixes are extended by.
+    """Advance the beam by one frame: its log-probabilities [B, C + 1], and the classes to extend prefixes by, [B, K].
 
     Returns:
-        The beam after it, and of each of its prefixes where it came from and which sign was added, if one was: [B, W].
+        The next beam, the prefix that each of its prefixes came from, [B, W], and the sign that was added (or the
+        blank), [B, W].
     """
     clips, width = beam.last.shape
     total = beam.total
-    # What a prefix's last sign may follow as a sign of its own.
+    # A prefix's last sign can be repeated as a new sign only after a blank.
     again = beam.blank - repetition_penalty
 
-    # A prefix stays what it is by a blank, or by its last sign going on ...
+    # A prefix stays the same by a blank, or by its last sign going on ...
     stay_blank = total + frame[:, :1]
     stay_sign = beam.sign + np.take_along_axis(frame, beam.last, axis=1)
-    # ... or it is made again, from its parent [B, child, parent], if that is there too.
+    # ... or it is made again from its parent, [B, child, parent], if the parent is in the beam too.
     child_of = (beam.parent[:, :, None] == beam.name[:, None, :]) & np.isfinite(total)[:, :, None]
     repeats = beam.last[:, :, None] == beam.last[:, None, :]
     made_again = np.where(child_of, np.where(repeats, again[:, None, :], total[:, None, :]), -np.inf).max(axis=2)
     made_again += np.take_along_axis(frame, beam.last, axis=1) - insertion_penalty
     stay_sign = np.logaddexp(stay_sign, made_again)
 
-    # A new prefix: each of the classes after each of the prefixes [B, W, K], unless it is that of a child just seen.
+    # A new prefix: each class after each prefix, [B, W, K], except the children that were made again above.
     repeats = beam.last[:, :, None] == tried[:, None, :]
     new = np.where(repeats, again[:, :, None], total[:, :, None])
     new += np.take_along_axis(frame, tried, axis=1)[:, None, :] - insertion_penalty
@@ -293,27 +256,27 @@ def _step(
         blank=np.where(is_new, -np.inf, blank),
         sign=np.where(is_new, np.take_along_axis(scores, chosen, axis=1), sign),
         last=np.where(is_new, added, last),
-        name=np.where(is_new, _extended(name, added), name),
+        name=np.where(is_new, _extend_names(name, added), name),
         parent=np.where(is_new, name, parent),
     )
     return after, came_from, np.where(is_new, added, BLANK)
 
 
-def _extended(names: Names, signs: Integers) -> Names:
-    """The names of prefixes with one more sign: 64 bits, well mixed (splitmix64, Steele et al. 2014)."""
+def _extend_names(names: Names, signs: Integers) -> Names:
+    """The names of prefixes with one more sign: a hash of 64 bits (splitmix64, Steele et al. 2014)."""
     mixed = names * np.uint64(0x9E3779B97F4A7C15) + signs.astype(np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _traced(
+def _trace_back(
     came_from: npt.NDArray[np.int32],
     emitted: npt.NDArray[np.int32],
     lengths: npt.NDArray[np.integer[Any]],
     ranked: Integers,
 ) -> npt.NDArray[np.int32]:
-    """The signs of the ranked prefixes, in the frames that added them: [T, B, N], blank elsewhere."""
+    """The signs of the ranked prefixes, in the frames that added them: [T, B, N]; the blank in the other frames."""
     signs = np.full((len(emitted), *ranked.shape), BLANK, np.int32)
     place = ranked.copy()
     for t in range(len(emitted) - 1, -1, -1):

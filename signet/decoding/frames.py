@@ -1,4 +1,4 @@
-"""What single frames say: log-probabilities, the blank's penalty, the best path."""
+"""Operations on the log-probabilities of single frames: blank penalty, best path, blank ratio."""
 
 from typing import Any
 
@@ -20,34 +20,34 @@ def log_softmax(logits: LogProbs) -> Array:
 
 
 def penalise_blank(log_probs: LogProbs, penalty: float) -> Array:
-    """Take `penalty` nats from the blank and normalise again: float64 [..., C + 1]."""
+    """Subtract `penalty` nats from the blank and normalise again: float64 [..., C + 1]."""
     shifted = log_probs.astype(np.float64)
     shifted[..., BLANK] -= penalty
     return log_softmax(shifted)
 
 
 def concentrate_signs(log_probs: LogProbs) -> Array:
-    """What the frames would say if each were sure which sign it shows, should it show one: float64 [..., C + 1].
+    """Scale the signs of each frame, so that the best one has the probability of all signs: float64 [..., C + 1].
 
-    The best sign of a frame takes on the probability of all, p(c) · Σ p(v) / max p(v). Doubt between signs is no doubt
-    that there is one; left in, it grows with the vocabulary, until nothing at all beats each of many signs.
+    p(c) becomes p(c) · Σ p(v) / max p(v). A model that is unsure which of many signs a frame shows may still be sure
+    that it shows one. Without the scaling, the blank beats each single sign, more often with a larger vocabulary.
 
     Args:
         log_probs: normalised, [..., C + 1].
     """
-    sure = log_probs.astype(np.float64)
-    signs = sure[..., BLANK + 1 :]
-    # Of a frame that is all blank in floating point, something is left that can be told from nothing.
-    blank = np.minimum(sure[..., BLANK], -np.finfo(np.float64).eps)
+    scaled = log_probs.astype(np.float64)
+    signs = scaled[..., BLANK + 1 :]
+    # If the blank's probability rounds to 1, the signs still get a probability above 0.
+    blank = np.minimum(scaled[..., BLANK], -np.finfo(np.float64).eps)
     signs += (np.log(-np.expm1(blank)) - signs.max(axis=-1))[..., None]
-    return sure
+    return scaled
 
 
 def best_path(log_probs: LogProbs) -> list[int]:
     """Greedy decoding: the best class of every frame, repeats merged, blanks dropped. Classes 1..C."""
     path = log_probs.argmax(axis=-1)
-    kept = path[np.flatnonzero(np.diff(path, prepend=-1))]
-    return [int(c) for c in kept if c != BLANK]
+    merged = path[np.flatnonzero(np.diff(path, prepend=-1))]
+    return [int(c) for c in merged if c != BLANK]
 
 
 def blank_ratio(log_probs: LogProbs) -> float:

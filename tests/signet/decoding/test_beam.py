@@ -15,7 +15,6 @@ from signet.decoding import (
     BLANK,
     ContinuousDecoder,
     beam,
-    beam_search,
     best_path,
     concentrate_signs,
     log_softmax,
@@ -35,14 +34,8 @@ penalties = st.sampled_from([0.0, 0.7, 2.0])
 def test_a_wide_beam_finds_every_sequence_with_the_sum_over_its_alignments(
     log_probs: Array, blank_penalty: float, insertion_penalty: float, repetition_penalty: float, undoubted: bool
 ) -> None:
-    (found,) = beam_search(
-        log_probs[None],
-        width=EVERYTHING,
-        blank_penalty=blank_penalty,
-        insertion_penalty=insertion_penalty,
-        repetition_penalty=repetition_penalty,
-        undoubted=undoubted,
-    )
+    decoder = ContinuousDecoder(EVERYTHING, blank_penalty, insertion_penalty, repetition_penalty, undoubted)
+    (found,) = decoder.hypotheses(log_probs[None])
     read = penalise_blank(log_probs, blank_penalty)
     expected = {
         signs: score
@@ -83,7 +76,7 @@ def test_a_narrow_beam_is_the_printed_algorithm_over_all_classes(
     frames: int, classes: int, width: int, seed: int, scale: float, insertion_penalty: float
 ) -> None:
     log_probs = posteriors(frames, classes, seed, scale)
-    (found,) = beam_search(log_probs[None], width=width, insertion_penalty=insertion_penalty)
+    (found,) = ContinuousDecoder(width, insertion_penalty=insertion_penalty).hypotheses(log_probs[None])
     expected = _as_printed(log_probs, width, insertion_penalty)
     assert {hypothesis.signs for hypothesis in found} == expected.keys()
     for hypothesis in found:
@@ -113,7 +106,6 @@ def test_doubt_between_many_signs_is_no_doubt_that_there_is_one() -> None:
     log_probs[2] = np.log([0.1, *[0.9 / 50] * 50])
     log_probs[2, 7] += 0.1
     log_probs = log_softmax(log_probs)[None]
-    assert beam_search(log_probs)[0][0].signs == ()
     assert ContinuousDecoder().decode(log_probs) == [()]
     assert ContinuousDecoder(undoubted=True).decode(log_probs) == [(7,)]
 
@@ -160,8 +152,7 @@ def test_a_decoder_that_could_not_decode_is_refused_with_the_way_out() -> None:
 def test_the_class_after_the_best_is_tried_where_the_best_could_only_repeat_itself() -> None:
     """With a beam of one prefix, two classes of each frame must be tried."""
     log_probs = np.log([[[0.05, 0.9, 0.05], [0.9, 0.05, 0.05], [0.05, 0.5, 0.45]]])
-    ((best,),) = beam_search(log_probs, width=1, repetition_penalty=20.0)
-    assert best.signs == (1, 2)
+    assert ContinuousDecoder(1, repetition_penalty=20.0).decode(log_probs) == [(1, 2)]
 
 
 @pytest.mark.parametrize(
