@@ -1,6 +1,6 @@
-"""Dataset snapshots: an immutable, hashed choice of clips with their labels, and all they look like in one file.
+"""Dataset snapshots: an immutable, hashed choice of clips with their labels, and all their frames in one file.
 
-A snapshot's version is the hash of what it holds, so the same choice of the same clips is the same version, and a
+The version of a snapshot is a hash of its content. So the same choice of the same clips is the same version, and a
 report that names a version names its data exactly.
 """
 
@@ -17,16 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
+from signet.datasets.shard import decode_shard, encode_shard, shard_digest
 from signet.errors import AlreadyExists, DataLoss, NotFound
 from signet.landmarks import (
     FRAME_RATE,
-    JOINTS,
     SMOOTHING_SECONDS,
     ClipRecord,
     Landmarks,
     describe_sampling_difference,
     to_subframe_samples,
 )
+from signet.landmarks import load as load_landmarks
 from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.dataset/1"
@@ -63,7 +64,7 @@ class DatasetClip(BaseModel):
 
 
 class Audit(BaseModel):
-    """What a reader must know before believing an accuracy on this snapshot."""
+    """Facts about a snapshot that limit what an accuracy on it means."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,27 +75,27 @@ class Audit(BaseModel):
     near_identical: tuple[tuple[str, ...], ...] = ()
     # Groups of either kind whose clips have more than one gloss.
     multi_label: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind that stand on both sides of a split.
+    # Groups of either kind with clips on both sides of a split.
     leaking: tuple[tuple[str, ...], ...] = ()
-    # Whole groups of either kind some of whose clips are not in the snapshot, such as training clips that were left out
-    # because of what they show. Empty in snapshots from before these were kept.
+    # Whole groups of either kind that have clips outside the snapshot, such as training clips that were left out as
+    # duplicates of held-out clips. Empty in snapshots that are older than this field.
     outside: tuple[tuple[str, ...], ...] = ()
-    # Signers that stand on both sides: WLASL's official split is not signer-independent.
+    # The number of signers on both sides of the split: WLASL's official split is not signer-independent.
     shared_signers: int = 0
 
     @property
     def duplicates(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of clips that show the same recording, of either kind: what must not be parted."""
+        """Groups of clips that show the same recording, of either kind. They must stay on one side of a split."""
         return merge_groups((*self.identical, *self.near_identical))
 
     @property
     def all_duplicates(self) -> tuple[tuple[str, ...], ...]:
-        """All groups of clips that show the same recording, clips that are not in the snapshot included."""
+        """All groups of clips that show the same recording, including clips that are not in the snapshot."""
         return merge_groups((*self.duplicates, *self.outside))
 
 
 class Manifest(BaseModel):
-    """What a snapshot is."""
+    """manifest.json: a snapshot without its frames."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,10 +103,10 @@ class Manifest(BaseModel):
     name: str
     version: str
     corpus: str
-    # How its clips were extracted; one value, since a changed extractor is never mixed with an old one.
+    # How the clips were extracted. All clips of a snapshot have the same extractor.
     extractor: str
     frame_rate: float
-    # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Snapshots from before there was any have none.
+    # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Older manifests lack it: their frames were not smoothed.
     smoothing_seconds: float = 0.0
     # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
     vocabulary: tuple[str, ...]
@@ -115,7 +116,7 @@ class Manifest(BaseModel):
 
     @property
     def sampling_difference(self) -> str:
-        """How its clips were sampled otherwise than they are here; "" if they were not."""
+        """How the sampling of its clips differs from today's, in words; "" if it does not."""
         return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
 
     @property
@@ -126,10 +127,10 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A snapshot in memory, or mapped into it from a file of this machine.
+    """A snapshot in memory, or mapped into memory from a file of this machine.
 
     Attributes:
-        manifest: what it is.
+        manifest: its clips, labels and audit.
         samples: float32 [N, S, 75, 3]; the frames of all clips, one clip after the other. Each frame has S samples,
             evenly spaced from this frame to the next (`signet.landmarks.to_subframe_samples`); a model sees the first.
             NaN where a part is absent. Old snapshots have S = 1. In a snapshot that was loaded, samples take memory
@@ -141,15 +142,15 @@ class Dataset:
 
     @property
     def frames(self) -> npt.NDArray[np.float32]:
-        """All clips' model inputs, one after the other: float32 [N, 75, 3]."""
+        """The model inputs of all clips, one clip after the other: float32 [N, 75, 3]."""
         return self.samples[:, 0]
 
     def clip_samples(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
-        """What training draws a clip's frames from: float32 [T, S, 75, 3]."""
+        """The samples from which training draws the frames of a clip: float32 [T, S, 75, 3]."""
         return self.samples[clip.start : clip.start + clip.frames]
 
     def clip_frames(self, clip: DatasetClip) -> npt.NDArray[np.float32]:
-        """One clip's model input: float32 [T, 75, 3]."""
+        """The model input of a clip: float32 [T, 75, 3]."""
         return self.clip_samples(clip)[:, 0]
 
     def split(self, split: str) -> list[DatasetClip]:
@@ -157,7 +158,7 @@ class Dataset:
         return [clip for clip in self.manifest.clips if clip.split == split]
 
     def label(self, clip: DatasetClip) -> int:
-        """The clip's class: 1..C."""
+        """The class of a clip: 1..C."""
         return self._classes[clip.gloss]
 
     @cached_property
@@ -165,39 +166,36 @@ class Dataset:
         return {gloss: index for index, gloss in enumerate(self.manifest.vocabulary, start=1)}
 
 
-@dataclass(frozen=True)
-class SourceClip:
-    """A stored clip that is to become part of a snapshot: its landmarks, and the hash of its stored bytes."""
-
-    landmarks: Landmarks
-    sha256: str
-
-    def sampled(self) -> "SampledClip":
-        """What a snapshot keeps of it, a fraction of its size."""
-        return SampledClip(self.landmarks.record, self.sha256, to_subframe_samples(self.landmarks))
-
-
 @dataclass(frozen=True, eq=False)
 class SampledClip:
-    """What a snapshot keeps of a clip: its record, the hash of its stored bytes, and its instants [T', S, 75, 3]."""
+    """The part of a clip that a snapshot keeps: its record, the sha256 of its bytes, and its samples [T', S, 75, 3]."""
 
     record: ClipRecord
     sha256: str
     samples: npt.NDArray[np.float32]
 
 
-def build_snapshot(name: str, sources: Iterable[SourceClip]) -> Dataset:
-    """Make a snapshot of these clips, in the order of their ids; at least one."""
-    return assemble_snapshot(name, [source.sampled() for source in sources])
+def sample_clip(clip: Landmarks, sha256: str) -> SampledClip:
+    """Sample a clip for a snapshot; `sha256` is of its stored bytes."""
+    return SampledClip(clip.record, sha256, to_subframe_samples(clip))
+
+
+def sample_stored_clip(data: bytes, name: str) -> SampledClip:
+    """Sample a clip for a snapshot from its stored bytes; `name` is its name in an error.
+
+    Raises:
+        InvalidLandmarks: the bytes are not a landmark tensor v1.
+    """
+    return sample_clip(load_landmarks(data, name), hashlib.sha256(data).hexdigest())
 
 
 def assemble_snapshot(
     name: str, sampled: Iterable[SampledClip], known_duplicates: Iterable[Sequence[str]] = ()
 ) -> Dataset:
-    """Make a snapshot of these clips, in the order of their ids; at least one.
+    """Make a snapshot of at least one clip, with the clips in the order of their ids.
 
     Args:
-        name: the snapshot's.
+        name: the name of the snapshot.
         sampled: the clips.
         known_duplicates: groups of ids of clips that are known to show the same recording, in addition to those
             that are found here; they may name clips that are not in the snapshot.
@@ -228,7 +226,7 @@ def assemble_snapshot(
         "smoothing_seconds": SMOOTHING_SECONDS,
         "vocabulary": vocabulary,
         "clips": [[clip.clip_id, clip.gloss, clip.split, clip.signer, clip.sha256] for clip in clips],
-        "shard": _digest(shard),
+        "shard": shard_digest(shard),
     }
     if ASSEMBLY_VERSION > 1:
         # An older snapshot of the same clips may have another audit. The hash of version 1 does not name it.
@@ -250,32 +248,32 @@ def assemble_snapshot(
 
 
 def publish_snapshot(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
-    """Store a snapshot: its frames first, its manifest last.
+    """Store a snapshot: its frames first, its manifest last. A stored snapshot of this version is left as it is.
 
     Args:
-        store: where it goes.
+        store: where to store it.
         dataset: the snapshot.
-        repair: write over one that is there already, because it is damaged; otherwise that is left as it is.
+        repair: overwrite the stored snapshot, because it is damaged.
     """
     name, version = dataset.manifest.name, dataset.manifest.version
     key = keys.dataset_manifest(name, version)
     if not repair and store.stat(key):
         return
-    store.put(keys.dataset_shard(name, version), _encode(dataset.samples))
+    store.put(keys.dataset_shard(name, version), encode_shard(dataset.samples))
     manifest = dataset.manifest.model_dump_json(by_alias=True, indent=1).encode()
     if repair:
         return store.put(key, manifest)
     try:
         store.create(key, manifest)
     except AlreadyExists:
-        return  # another run made the very same snapshot meanwhile
+        return  # another run stored the same snapshot meanwhile
 
 
 def read_snapshot_manifest(store: ObjectStore, name: str, version: str) -> Manifest:
-    """What a snapshot is, without its frames.
+    """Read the manifest of a snapshot.
 
     Raises:
-        NotFound: there is none of this name and version.
+        NotFound: there is no snapshot of this name and version.
         DataLoss: its manifest cannot be read.
     """
     key = keys.dataset_manifest(name, version)
@@ -288,59 +286,23 @@ def read_snapshot_manifest(store: ObjectStore, name: str, version: str) -> Manif
 
 
 def load_snapshot(store: ObjectStore, name: str, version: str) -> Dataset:
-    """Read a snapshot back; its frames are mapped from a file of this machine, which is fetched if it is not there.
+    """Read a snapshot. Its frames are mapped from a file of this machine, which is fetched if it is missing.
 
     Raises:
-        NotFound: there is none of this name and version.
-        DataLoss: its frames are not those that its manifest names.
+        NotFound: there is no snapshot of this name and version.
+        DataLoss: its manifest or its frames are damaged or gone.
     """
     manifest = read_snapshot_manifest(store, name, version)
     try:
-        return Dataset(manifest, _decode(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256)))
+        return Dataset(
+            manifest, decode_shard(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256))
+        )
     except (DataLoss, NotFound) as error:
         raise DataLoss(
-            f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again: it makes them anew."
+            f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again to make them again."
         ) from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} cannot be read ({error}).") from error
-
-
-# A shard is safetensors with the one tensor "frames", which holds the instants. It is written and read here without
-# that library, which would copy hundreds of megabytes several times and cannot read from a memory map of ours. A file
-# is the header's length as uint64, the header as JSON, padded with spaces to a multiple of 8, and the tensors:
-# https://huggingface.co/docs/safetensors.
-def _header(samples: npt.NDArray[np.float32]) -> bytes:
-    entry = {"dtype": "F32", "shape": samples.shape, "data_offsets": [0, samples.nbytes]}
-    text = json.dumps({"frames": entry}, separators=(",", ":"))
-    text += " " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text.encode()
-
-
-def _encode(samples: npt.NDArray[np.float32]) -> bytes:
-    return b"".join((_header(samples), _bytes(samples)))
-
-
-def _digest(samples: npt.NDArray[np.float32]) -> str:
-    digest = hashlib.sha256(_header(samples))
-    digest.update(_bytes(samples))
-    return digest.hexdigest()
-
-
-def _bytes(samples: npt.NDArray[np.float32]) -> memoryview:
-    return np.ascontiguousarray(samples, "<f4").data.cast("B")
-
-
-def _decode(shard: memoryview) -> npt.NDArray[np.float32]:
-    """What is in a shard's own memory: float32 [N, S, 75, 3]."""
-    (length,) = struct.unpack("<Q", shard[:8])
-    entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
-    frames, *samples = entry["shape"][:-2]
-    if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(samples) > 1:
-        raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")
-    start, end = entry["data_offsets"]
-    return np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4").reshape(
-        (frames, *(samples or [1]), JOINTS, 3)
-    )
 
 
 def _audit(
@@ -351,27 +313,21 @@ def _audit(
         by_source.setdefault(clip.source_sha256 or clip.sha256, []).append(clip.clip_id)
     identical = tuple(tuple(group) for group in by_source.values() if len(group) > 1)
     near = [
-        (clips[twin.first].clip_id, clips[twin.second].clip_id)
-        for twin in find_near_duplicates(frames, [clip.frames for clip in clips])
+        (clips[pair.first].clip_id, clips[pair.second].clip_id)
+        for pair in find_near_duplicates(frames, [clip.frames for clip in clips])
     ]
-    known = {frozenset(group) for group in identical}
     by_id = {clip.clip_id: clip for clip in clips}
     groups = merge_groups((*identical, *near, *known_duplicates))
-    here = [tuple(one for one in group if one in by_id) for group in groups]
-    twins = sorted(group for group in here if len(group) > 1)
-    outside = tuple(group for group, there in zip(groups, here, strict=True) if 0 < len(there) < len(group))
+    present = [tuple(clip_id for clip_id in group if clip_id in by_id) for group in groups]
+    duplicates = sorted(group for group in present if len(group) > 1)
+    bit_identical = {frozenset(group) for group in identical}
     trained = {clip.signer for clip in clips if clip.split in TRAINING_SPLITS}
     held_out = {clip.signer for clip in clips if clip.split in {VAL, "test"}}
     return Audit(
         identical=identical,
-        near_identical=tuple(group for group in twins if frozenset(group) not in known),
-        multi_label=tuple(group for group in twins if len({by_id[one].gloss for one in group}) > 1),
-        leaking=tuple(group for group in twins if len({_side(by_id[one]) for one in group}) > 1),
-        outside=outside,
+        near_identical=tuple(group for group in duplicates if frozenset(group) not in bit_identical),
+        multi_label=tuple(group for group in duplicates if len({by_id[clip_id].gloss for clip_id in group}) > 1),
+        leaking=tuple(group for group in duplicates if len({by_id[clip_id].split for clip_id in group}) > 1),
+        outside=tuple(group for group, found in zip(groups, present, strict=True) if 0 < len(found) < len(group)),
         shared_signers=len(trained & held_out),
     )
-
-
-def _side(clip: DatasetClip) -> str:
-    """The split on whose side a clip stands."""
-    return TRAIN if clip.split in TRAINING_SPLITS else clip.split

@@ -15,7 +15,7 @@ from signet import landmarks
 from signet.datasets import corpus
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
-from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, SourceClip, assemble_snapshot
+from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, assemble_snapshot, sample_stored_clip
 from signet.errors import Conflict, InvalidInput
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore, keys
@@ -164,8 +164,7 @@ def _find_training_duplicates(manifest: Manifest, duplicates: Sequence[tuple[str
 
 def _load_clip(store: ObjectStore, corpus_name: str, clip_id: str) -> SampledClip:
     key = keys.clip(corpus_name, clip_id)
-    data = store.get(key)
-    return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest()).sampled()
+    return sample_stored_clip(store.get(key), key)
 
 
 def _no_clips(store: ObjectStore, manifest: Manifest, split: str, outside_vocabulary: int) -> InvalidInput:

@@ -21,10 +21,10 @@ from signet.datasets.snapshot import (
     Dataset,
     Manifest,
     SampledClip,
-    SourceClip,
     assemble_snapshot,
     load_snapshot,
     publish_snapshot,
+    sample_stored_clip,
 )
 from signet.errors import Conflict, DataLoss, NotFound, NotReady
 from signet.landmarks import ClipRecord
@@ -219,8 +219,7 @@ def _snapshot_cache_key(store: ObjectStore, stored: Sequence[ObjectInfo], choice
 
 
 def _read(store: ObjectStore, key: str) -> SampledClip:
-    data = store.get(key)
-    return SourceClip(landmarks.load(data, key), hashlib.sha256(data).hexdigest()).sampled()
+    return sample_stored_clip(store.get(key), key)
 
 
 def _each(readers: ThreadPoolExecutor, read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:

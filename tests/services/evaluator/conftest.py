@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks, registry
-from signet.datasets.snapshot import Dataset, SourceClip, build_snapshot, publish_snapshot
+from signet.datasets.snapshot import Dataset, assemble_snapshot, publish_snapshot, sample_clip
 from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, SMOOTHING_SECONDS, ClipRecord, Landmarks
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore
@@ -134,8 +134,8 @@ class World:
 
     def snapshot(self, clips: Sequence[Landmarks]) -> Dataset:
         """Publish a dataset snapshot."""
-        sources = [SourceClip(clip, hashlib.sha256(landmarks.dump(clip)).hexdigest()) for clip in clips]
-        made = build_snapshot("made", sources)
+        sources = [sample_clip(clip, hashlib.sha256(landmarks.dump(clip)).hexdigest()) for clip in clips]
+        made = assemble_snapshot("made", sources)
         publish_snapshot(self.store, made)
         return made
 

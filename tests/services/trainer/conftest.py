@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
-from signet.datasets.snapshot import Dataset, SourceClip, build_snapshot
+from signet.datasets.snapshot import Dataset, assemble_snapshot, sample_clip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
 from signet.store import DirectoryStore, ObjectStore, keys
 
@@ -69,7 +69,7 @@ def clips() -> list[Landmarks]:
 @pytest.fixture
 def small_dataset(clips: list[Landmarks]) -> Dataset:
     """The clips as a snapshot."""
-    return build_snapshot("wlasl", [SourceClip(clip, clip.record.source_sha256) for clip in clips])
+    return assemble_snapshot("wlasl", [sample_clip(clip, clip.record.source_sha256) for clip in clips])
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from services.trainer.data import snapshot as chosen_clips
 from signet.datasets import snapshot as dataset_snapshot
-from signet.datasets.snapshot import Dataset, SourceClip, assemble_snapshot
+from signet.datasets.snapshot import Dataset, assemble_snapshot, sample_clip
 from signet.landmarks import JOINTS, LEFT_HAND, PARTS, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
 from signet.store import ObjectStore, keys
 
@@ -118,8 +118,7 @@ def describe(made: Dataset) -> dict[str, object]:
 
 def describe_assembly() -> dict[str, object]:
     """What `assemble_snapshot` makes of the whole corpus, with a known duplicate that is not in it."""
-    sources = [SourceClip(clip, clip.record.source_sha256) for clip in golden_clips() if clip.record.gloss]
-    sampled = [source.sampled() for source in sources]
+    sampled = [sample_clip(clip, clip.record.source_sha256) for clip in golden_clips() if clip.record.gloss]
     return describe(assemble_snapshot("golden", sampled, [("elsewhere", "group-a", "nowhere")]))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,16 @@ import pytest
 import safetensors.numpy
 
 from signet.datasets import snapshot as dataset_snapshot
-from signet.datasets.snapshot import Audit, SourceClip, build_snapshot, load_snapshot, publish_snapshot
+from signet.datasets.snapshot import (
+    Audit,
+    Dataset,
+    assemble_snapshot,
+    load_snapshot,
+    publish_snapshot,
+    sample_stored_clip,
+)
 from signet.errors import DataLoss, NotFound
-from signet.landmarks import dump, to_model_input, to_subframe_samples
+from signet.landmarks import Landmarks, dump, to_model_input, to_subframe_samples
 from signet.store import DirectoryStore, ObjectStore, keys
 from tests.conftest import MakeClip
 from tests.signet.datasets import golden_corpus
@@ -20,42 +28,45 @@ from tests.signet.datasets import golden_corpus
 SHA = {letter: hashlib.sha256(letter.encode()).hexdigest() for letter in "abc"}
 
 
-def _source(make_clip: MakeClip, clip_id: str, gloss: str, split: str, **kwargs: object) -> SourceClip:
-    clip = make_clip(clip_id, gloss, split, **kwargs)
-    return SourceClip(clip, hashlib.sha256(dump(clip)).hexdigest())
+def _clip(make_clip: MakeClip, clip_id: str, gloss: str, split: str, **kwargs: object) -> Landmarks:
+    return make_clip(clip_id, gloss, split, **kwargs)
+
+
+def _snapshot(name: str, clips: Iterable[Landmarks]) -> Dataset:
+    return assemble_snapshot(name, [sample_stored_clip(dump(clip), clip.record.clip_id) for clip in clips])
 
 
 @pytest.fixture
-def sources(make_clip: MakeClip) -> list[SourceClip]:
+def sources(make_clip: MakeClip) -> list[Landmarks]:
     return [
-        _source(make_clip, "3", "book", "val", frames=45, signer="2", source_sha256=SHA["b"]),
-        _source(make_clip, "1", "drink", "train", frames=31, signer="1", source_sha256=SHA["a"]),
-        _source(make_clip, "2", "book", "train", frames=60, signer="1", source_sha256=SHA["c"]),
+        _clip(make_clip, "3", "book", "val", frames=45, signer="2", source_sha256=SHA["b"]),
+        _clip(make_clip, "1", "drink", "train", frames=31, signer="1", source_sha256=SHA["a"]),
+        _clip(make_clip, "2", "book", "train", frames=60, signer="1", source_sha256=SHA["c"]),
     ]
 
 
-def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[SourceClip]) -> None:
-    made = build_snapshot("wlasl", sources)
+def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[Landmarks]) -> None:
+    made = _snapshot("wlasl", sources)
     assert made.manifest.vocabulary == ("book", "drink")
     assert not made.manifest.sampling_difference
     assert [clip.clip_id for clip in made.manifest.clips] == ["1", "2", "3"]
     assert [made.label(clip) for clip in made.manifest.clips] == [2, 1, 1]
     assert [clip.clip_id for clip in made.split("train")] == ["1", "2"]
     for clip in made.manifest.clips:
-        (source,) = [source for source in sources if source.landmarks.record.clip_id == clip.clip_id]
-        assert np.array_equal(made.clip_frames(clip), to_model_input(source.landmarks), equal_nan=True)
-        assert np.array_equal(made.clip_samples(clip), to_subframe_samples(source.landmarks), equal_nan=True)
+        (source,) = [source for source in sources if source.record.clip_id == clip.clip_id]
+        assert np.array_equal(made.clip_frames(clip), to_model_input(source), equal_nan=True)
+        assert np.array_equal(made.clip_samples(clip), to_subframe_samples(source), equal_nan=True)
 
 
-def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[SourceClip]) -> None:
-    version = build_snapshot("wlasl", sources).manifest.version
-    assert build_snapshot("other", sources[::-1]).manifest.version == version
+def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[Landmarks]) -> None:
+    version = _snapshot("wlasl", sources).manifest.version
+    assert _snapshot("other", sources[::-1]).manifest.version == version
 
 
-def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: list[SourceClip]) -> None:
+def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: list[Landmarks]) -> None:
     versions = {
-        build_snapshot("wlasl", sources).manifest.version,
-        build_snapshot("wlasl", sources[:-1]).manifest.version,
+        _snapshot("wlasl", sources).manifest.version,
+        _snapshot("wlasl", sources[:-1]).manifest.version,
     }
     for change in (
         {"gloss": "computer"},
@@ -64,13 +75,13 @@ def test_any_change_of_content_is_another_version(make_clip: MakeClip, sources: 
         {"slope": 0.3},
     ):
         arguments = {"gloss": "book", "split": "val", "frames": 45, "signer": "2", "source_sha256": SHA["b"]} | change
-        changed = _source(make_clip, "3", **arguments)  # type: ignore[arg-type]
-        versions.add(build_snapshot("wlasl", [changed, *sources[1:]]).manifest.version)
+        changed = _clip(make_clip, "3", **arguments)  # type: ignore[arg-type]
+        versions.add(_snapshot("wlasl", [changed, *sources[1:]]).manifest.version)
     assert len(versions) == 6
 
 
-def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sources: list[SourceClip]) -> None:
-    made = build_snapshot("wlasl", sources)
+def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sources: list[Landmarks]) -> None:
+    made = _snapshot("wlasl", sources)
     publish_snapshot(object_store, made)
     publish_snapshot(object_store, made)
     back = load_snapshot(object_store, "wlasl", made.manifest.version)
@@ -79,18 +90,18 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
 
 
 def test_a_shard_is_what_safetensors_itself_would_write(
-    directory_store: DirectoryStore, sources: list[SourceClip]
+    directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
-    made = build_snapshot("wlasl", sources)
+    made = _snapshot("wlasl", sources)
     publish_snapshot(directory_store, made)
     shard = directory_store.get(keys.dataset_shard("wlasl", made.manifest.version))
     assert shard == safetensors.numpy.save({"frames": made.samples})
 
 
 def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
-    directory_store: DirectoryStore, sources: list[SourceClip]
+    directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
-    made = build_snapshot("wlasl", sources)
+    made = _snapshot("wlasl", sources)
     frames = np.ascontiguousarray(made.frames)
     shard = safetensors.numpy.save({"a": np.zeros(6, np.uint8), "frames": frames}, {"by": "somebody"})
     manifest = made.manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
@@ -102,9 +113,9 @@ def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
 
 
 def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
-    object_store: ObjectStore, sources: list[SourceClip]
+    object_store: ObjectStore, sources: list[Landmarks]
 ) -> None:
-    made = build_snapshot("wlasl", sources)
+    made = _snapshot("wlasl", sources)
     publish_snapshot(object_store, made)
     load_snapshot(object_store, "wlasl", made.manifest.version).samples[:] = 0
     again = load_snapshot(object_store, "wlasl", made.manifest.version)
@@ -122,10 +133,10 @@ def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
     ],
 )
 def test_a_shard_of_something_else_is_data_loss(
-    directory_store: DirectoryStore, sources: list[SourceClip], tensors: dict[str, npt.NDArray[np.generic]]
+    directory_store: DirectoryStore, sources: list[Landmarks], tensors: dict[str, npt.NDArray[np.generic]]
 ) -> None:
     shard = safetensors.numpy.save(tensors)
-    manifest = build_snapshot("wlasl", sources).manifest
+    manifest = _snapshot("wlasl", sources).manifest
     manifest = manifest.model_copy(update={"shard_sha256": hashlib.sha256(shard).hexdigest()})
     directory_store.put(keys.dataset_shard("wlasl", "v"), shard)
     directory_store.put(keys.dataset_manifest("wlasl", "v"), manifest.model_dump_json(by_alias=True).encode())
@@ -140,9 +151,9 @@ def test_a_snapshot_that_is_not_there_is_not_found(directory_store: DirectorySto
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
 def test_damaged_frames_are_never_trained_on(
-    directory_store: DirectoryStore, sources: list[SourceClip], damage: bytes | None
+    directory_store: DirectoryStore, sources: list[Landmarks], damage: bytes | None
 ) -> None:
-    made = build_snapshot("wlasl", sources)
+    made = _snapshot("wlasl", sources)
     publish_snapshot(directory_store, made)
     key = keys.dataset_shard("wlasl", made.manifest.version)
     whole = bytearray(directory_store.get(key))
@@ -159,9 +170,9 @@ def test_a_damaged_manifest_is_data_loss(directory_store: DirectoryStore) -> Non
 
 
 def test_a_snapshot_is_complete_only_with_its_manifest(
-    directory_store: DirectoryStore, sources: list[SourceClip]
+    directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
-    made = build_snapshot("wlasl", sources)
+    made = _snapshot("wlasl", sources)
     publish_snapshot(directory_store, made)
     directory_store.delete(keys.dataset_manifest("wlasl", made.manifest.version))
     with pytest.raises(NotFound):
@@ -169,17 +180,17 @@ def test_a_snapshot_is_complete_only_with_its_manifest(
 
 
 def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
-    audit = build_snapshot(
+    audit = _snapshot(
         "wlasl",
         [
-            _source(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"], slope=0.1),
-            _source(make_clip, "2", "later", "val", signer="1", source_sha256=SHA["a"], slope=0.1),
-            _source(make_clip, "3", "later", "train", signer="2", source_sha256=SHA["b"], slope=0.2),
-            _source(make_clip, "4", "before", "train", signer="3", source_sha256=SHA["b"], slope=0.2),
-            _source(make_clip, "5", "before", "train", signer="4", source_sha256=SHA["c"], slope=0.3),
+            _clip(make_clip, "1", "before", "train", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _clip(make_clip, "2", "later", "val", signer="1", source_sha256=SHA["a"], slope=0.1),
+            _clip(make_clip, "3", "later", "train", signer="2", source_sha256=SHA["b"], slope=0.2),
+            _clip(make_clip, "4", "before", "train", signer="3", source_sha256=SHA["b"], slope=0.2),
+            _clip(make_clip, "5", "before", "train", signer="4", source_sha256=SHA["c"], slope=0.3),
             # The same landmarks of another file.
-            _source(make_clip, "6", "before", "val", signer="5", slope=0.3),
-            _source(make_clip, "7", "before", "val", signer="5", slope=0.4),
+            _clip(make_clip, "6", "before", "val", signer="5", slope=0.3),
+            _clip(make_clip, "7", "before", "val", signer="5", slope=0.4),
         ],
     ).manifest.audit
     assert audit.identical == (("1", "2"), ("3", "4"))
@@ -216,11 +227,11 @@ def test_the_golden_corpus_has_duplicates_on_both_sides_of_each_limit() -> None:
 
 
 def test_clips_that_are_assembled_by_other_rules_are_another_version(
-    sources: list[SourceClip], monkeypatch: pytest.MonkeyPatch
+    sources: list[Landmarks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = build_snapshot("wlasl", sources).manifest.version
+    before = _snapshot("wlasl", sources).manifest.version
     monkeypatch.setattr(dataset_snapshot, "ASSEMBLY_VERSION", dataset_snapshot.ASSEMBLY_VERSION + 1)
-    assert build_snapshot("wlasl", sources).manifest.version != before
+    assert _snapshot("wlasl", sources).manifest.version != before
 
 
 @pytest.mark.parametrize(
