@@ -76,7 +76,7 @@ def train(
     if plot is not None and config is not None and config.pretrain:
         raise InvalidSetting("--plot: --pretrain draws no curves. Its losses are in history.jsonl. Leave out --plot.")
     opened = open_store_option(store)
-    with distributed.group() as ranks:
+    with distributed.process_group() as ranks:
         if not ranks.leads:
             follow(ranks, opened)
             return

@@ -77,9 +77,9 @@ class Clips:
         parts = zip(*(torch.tensor_split(column, count) for column in columns), strict=True)
         return [replace(self, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in parts]
 
-    def every_nth(self, step: int) -> "Clips":
-        """Each `step`-th of these clips."""
-        return replace(self, starts=self.starts[::step], lengths=self.lengths[::step], labels=self.labels[::step])
+    def select(self, rows: slice | Tensor) -> "Clips":
+        """Some of these clips, by a slice or by their rows, int64; all frames stay."""
+        return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""

@@ -14,31 +14,31 @@ def ranked(clips: Mapping[str, int]) -> list[str]:
     return sorted(clips, key=lambda gloss: (-clips[gloss], gloss))
 
 
-def check(dataset: Dataset, learnt: Sequence[DatasetClip], *, chosen: bool) -> None:
-    """See that there are clips, of two glosses or more, and of each gloss one or more.
+def require_clips(dataset: Dataset, train_clips: Sequence[DatasetClip], *, gloss_may_lack_clips: bool) -> None:
+    """Check that there are training clips, at least two glosses, and at least one clip of each gloss.
 
     Args:
         dataset: the snapshot.
-        learnt: its clips to learn from.
-        chosen: whether they are a choice, such as a fold's: a gloss may be missing there, and is only told of.
+        train_clips: its clips to train on.
+        gloss_may_lack_clips: whether a gloss without clips is only logged, as in a fold.
 
     Raises:
-        InvalidInput: there are not; the message names what is missing.
+        InvalidInput: something is missing; the message names it.
     """
     manifest = dataset.manifest
     name = f"dataset {manifest.name}/{manifest.version}"
-    if not learnt:
+    if not train_clips:
         raise InvalidInput(f"{name} has no training clips. Extract some: `signet extract --split train`.")
     if len(manifest.vocabulary) < 2:
         raise InvalidInput(
             f"{name} has one gloss, {manifest.vocabulary[0]!r}: whatever a model answered would be right. Take two "
             "glosses or more (--max-glosses), or extract clips of others."
         )
-    there = {clip.gloss for clip in learnt}
+    there = {clip.gloss for clip in train_clips}
     missing = [gloss for gloss in manifest.vocabulary if gloss not in there]
     if not missing:
         return
     named = f"{name} has no training clips of {', '.join(missing)}"
-    if not chosen:
+    if not gloss_may_lack_clips:
         raise InvalidInput(f"{named}. Extract some, or leave these glosses out (--max-glosses).")
     _log.warning("%s in this fold. Their held-out clips cannot be recognised, and count as wrong", named)

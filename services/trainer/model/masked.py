@@ -10,7 +10,7 @@ from services.trainer.model.recogniser import LARGEST_DEVIATION, Encoder, Recogn
 
 
 class MaskedModel(Recogniser):
-    """A recogniser whose branches are trained beside linear decoders of features; their heads stay as chance made them.
+    """A recogniser with a linear decoder of features for each branch. Its heads keep their random weights.
 
     Args:
         encoders: see `Recogniser`.
@@ -23,23 +23,18 @@ class MaskedModel(Recogniser):
             for encoder in encoders
         )
 
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers are learnt; none of the heads'."""
-        return sum(parameter.numel() for parameter in self.learnt())
-
-    def learnt(self) -> list[nn.Parameter]:
-        """What is trained: all but the heads."""
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters except those of the heads."""
         heads = {id(parameter) for encoder in self.encoders for parameter in encoder.head.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in heads]
 
     def residuals(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-        """What each branch told of each frame, less what it was, standardised: float32 [K, B, T, D].
+        """What each branch reconstructs, minus the standardised features themselves: float32 [K, B, T, D].
 
         Args:
             features: float32 [B, T, D], as measured.
             lengths: int64 [B].
-            hidden: bool [B, T]; of such a frame the encoder sees the mean.
+            hidden: bool [B, T]. The encoder sees the mean in place of such a frame.
         """
         return torch.cat(
             [
@@ -52,5 +47,11 @@ class MaskedModel(Recogniser):
 def _residual(encoder: Encoder, decoder: nn.Module, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
     target = ((features - encoder.mean) / encoder.deviation).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
     seen = torch.where(hidden[..., None], encoder.mean, features)
-    told: Tensor = decoder(encoder.states(seen, lengths))
-    return told.float() - target
+    reconstructed: Tensor = decoder(encoder.states(seen, lengths))
+    return reconstructed.float() - target
+
+
+def as_masked(model: Recogniser) -> MaskedModel:
+    """The model, as the type that it has if it was built for pre-training."""
+    assert isinstance(model, MaskedModel)  # noqa: S101
+    return model

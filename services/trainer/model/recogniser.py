@@ -220,10 +220,14 @@ class Recogniser(nn.Module):
         """How many branches recognise together."""
         return sum(encoder.architecture.branches for encoder in self.encoders)
 
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that training changes."""
+        return list(self.parameters())
+
     @property
     def parameter_count(self) -> int:
-        """How many numbers are learnt."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """The number of trained values."""
+        return sum(parameter.numel() for parameter in self.trained_parameters())
 
     def copy(self) -> "Recogniser":
         """The same model with weights of its own."""

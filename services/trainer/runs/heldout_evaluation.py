@@ -16,7 +16,8 @@ from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.members import Member, MemberKey
 from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, Result, counts_by_seed
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import ConcatenationErrors, Score, concatenation_error_rate, evaluate
+from services.trainer.training.validate import Score, evaluate
+from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences
 from signet import heldout
 from signet.datasets.snapshot import Dataset
 from signet.heldout import HeldOutPredictions
@@ -189,8 +190,8 @@ class HeldoutEvaluation:
     def _judge(self, member: Member, models: Sequence[Recogniser]) -> EvaluatedMember:
         clips = Clips.from_dataset(self._dataset, member.held_out, self._device)
         model = build_ensemble(models).to(self._device)
-        score = evaluate(model, clips, self.decoder, answers=True)
-        errors = concatenation_error_rate(model, clips, self.decoder, _CONCATENATION_SEED)
+        score = evaluate(model, clips, self.decoder, predictions=True)
+        errors = evaluate_sequences(model, clips, self.decoder, _CONCATENATION_SEED)
         model.cpu()
         return EvaluatedMember(member, score, _tally(score, errors))
 
@@ -202,7 +203,7 @@ class HeldoutEvaluation:
         return tuple(self._judge(group[0].member, [one.model for one in group]) for group in by_fold.values())
 
     def _said(self, judged: EvaluatedMember) -> heldout.MemberPredictions:
-        member, answers, tally = judged.member, judged.score.answers, judged.tally
+        member, answers, tally = judged.member, judged.score.predictions, judged.tally
         assert answers is not None  # noqa: S101  (asked for where it was judged)
         return heldout.MemberPredictions(
             fold=member.fold,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING, Score
+from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
 # The fields of a line that a masked pre-training leaves out, because it recognises no clip.
@@ -96,14 +96,14 @@ class HistoryLine(BaseModel):
             seconds=self.seconds,
             best=self.val_correct > most_correct,
             train=None if self.train_clips is None or self.train_correct is None
-            else replace(NOTHING, correct=self.train_correct, clips=self.train_clips),
+            else replace(NO_SCORE, correct=self.train_correct, clips=self.train_clips),
             learning_rate=_nan_if_none(self.learning_rate),
             actions=self.actions,
         )  # fmt: skip
 
     def _val_score(self) -> Score:
         return replace(
-            NOTHING,
+            NO_SCORE,
             loss=_nan_if_none(self.val_loss),
             clips=self.val_clips,
             correct=self.val_correct,

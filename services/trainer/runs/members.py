@@ -14,6 +14,8 @@ from services.trainer.model.build import WeightInitialiser, serialise_weights
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
+from services.trainer.training.pretraining_loop import Pretraining
+from services.trainer.training.session import TrainingSession
 from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.datasets.splits import signer_folds
 from signet.errors import SignetError
@@ -161,7 +163,8 @@ def train_member(
     Raises:
         SignetError: it cannot begin or go on.
     """
-    training = Training(
+    loop = Pretraining if config.pretrain else Training
+    training = loop(
         dataset,
         config.model_copy(update={"seed": member.seed, "seeds": 1}),
         device,
@@ -181,8 +184,8 @@ def train_member(
             stopped_on_val = target_met(trained, config)
             complete = trained.last or stopped_on_val
             last = complete or control.should_stop()
-            judge_train = not config.pretrain and (last or trained.number % _TRAIN_EVERY == 0)
-            train_score = training.judge_train() if judge_train else None
+            due = last or trained.number % _TRAIN_EVERY == 0
+            train_score = training.evaluate_training_clips() if due and isinstance(training, Training) else None
             yield EpochDone(member.key, replace(trained, train=train_score, last=last))
             if last:
                 break
@@ -198,7 +201,7 @@ def train_member(
     yield MemberDone(member.key, serialise_weights(training.model), complete, selected_on)
 
 
-def _kept(member: Member, training: Training, *, last: bool) -> StateReady:
+def _kept(member: Member, training: TrainingSession, *, last: bool) -> StateReady:
     started = time.perf_counter()
     state = training.state()
     return StateReady(member.key, state, time.perf_counter() - started, last)

@@ -240,7 +240,7 @@ class _Run:
     def _steps(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
         at_a_time = min(self._config.jobs, len(members))
         if at_a_time > 1:
-            if distributed.present().size > 1:
+            if distributed.current_ranks().size > 1:
                 raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
             self._checkpoints.parallel_members = at_a_time
             return train_in_worker_pool(

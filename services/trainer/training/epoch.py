@@ -1,4 +1,4 @@
-"""What one epoch of a training came to: what its history holds, and its curves show."""
+"""The result of one epoch of a training, as history and curves show it."""
 
 import math
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from services.trainer.training.validate import Score
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """The result of one epoch.
 
     Attributes:
         number: 1 for the first.
-        train_loss: mean over the batches, nats per sign.
-        val: how the averaged weights do on the held-out clips.
-        seconds: how long it took, validation and pauses included.
-        best: no epoch before it recognised as many val clips.
-        train: how the averaged weights do on training clips, where that was asked.
-        last: the training ends with it: all planned epochs are trained, or its patience is at an end.
+        train_loss: the mean over the steps, nats per sign.
+        val: the averaged weights' result on the held-out clips.
+        seconds: its duration, with validation and pauses.
+        best: no earlier epoch recognised as many held-out clips.
+        train: the averaged weights' result on training clips, in epochs that evaluated them.
+        last: the training ends with it: it is the last planned epoch, or patience is over.
         learning_rate: of its last step.
-        actions: what the training did by itself and a person should know of, a sentence each.
+        actions: what the training did by itself to recover, a sentence each.
     """
 
     number: int

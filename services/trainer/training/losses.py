@@ -1,13 +1,11 @@
-"""What training minimises: a flat start that gives every sign its moment, then CTC; and the posterior to judge by.
+"""The losses of training, and the exact scores of single signs with which a model is evaluated.
 
-Why a flat start. Where the timing is free, CTC is satisfied early by a model that spreads one expected emission over
-all frames: the ranking of the signs is right, P(exactly one sign) stays near 1/e, blank wins every frame, and the
-gradient towards a sharp moment is weak. Frame labels, crude as they are, break that symmetry, as in hybrid speech
-recognition; then CTC takes over the timing.
+Where the timing is free, CTC is satisfied early by a model that spreads one expected emission over all frames: the
+ranking of the signs is right, P(exactly one sign) stays near 1/e, the blank wins every frame, and the gradient towards
+a sharp moment is weak. Crude frame labels break that symmetry, as in hybrid speech recognition.
 """
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +14,7 @@ from torch import Tensor
 from services.trainer.model.recogniser import length_mask
 from signet.decoding import BLANK
 
-# Blank frames are the many; they count less than sign frames, so that the start is not a collapse of its own.
+# Blank frames are the majority. They count less than sign frames, or the model would learn to say blank everywhere.
 BLANK_FRAME_WEIGHT = 0.4
 
 
@@ -25,17 +23,17 @@ def ctc(
 ) -> Tensor:
     """Mean CTC loss per sign (Graves et al. 2006).
 
-    The derivative by log p(k at t) is minus the occupation of class k. PyTorch's is that by the logits of a log_softmax
-    over these very classes, p(k at t) more; where they are some of many classes, or come of something else, that would
-    be another loss' gradient. So p is taken off again.
+    The derivative by log p(k at t) is minus the occupation of class k. PyTorch returns the derivative by the logits of
+    a log_softmax over exactly these classes, which is larger by p(k at t). Here the classes may be a part of all
+    classes, or the log-probabilities may come from something else, and so p is subtracted again.
 
     Args:
-        log_probs: [B, T, C + 1]; finite, of all classes or of those that are in the targets.
+        log_probs: [B, T, C + 1]; finite, of all classes or of those in the targets.
         lengths: [B], frames.
         targets: [B, S], classes 1..C, padded with anything.
         target_lengths: [B], signs.
-        signs: how many signs the mean is over, if not over those here. The parts of a batch that are each given the
-            signs of the whole add up to the loss of the whole.
+        signs: the number of signs to divide by, if not those of the targets. The losses of a batch's parts add up to
+            the loss of the batch if each is divided by the signs of the whole batch.
     """
     loss = F.ctc_loss(
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
@@ -47,49 +45,49 @@ def ctc(
 
 
 def frame_weights(labels: Tensor, inside: Tensor) -> Tensor:
-    """How much each frame counts in `frame_cross_entropy`, whose arguments these are: [B, T]."""
+    """The weight of each frame in `frame_cross_entropy`, which explains the arguments: [B, T]."""
     return torch.where(labels == BLANK, BLANK_FRAME_WEIGHT, 1.0) * inside
 
 
 def frame_cross_entropy(
     log_probs: Tensor, labels: Tensor, inside: Tensor, total_weight: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of the frames against the crude labels of a flat start.
+    """Mean cross-entropy of the frames against crude labels.
 
     Args:
         log_probs: [B, T, C + 1].
-        labels: [B, T], class of each frame, 0 for blank.
+        labels: [B, T], the class of each frame, 0 for blank.
         inside: [B, T], whether the frame belongs to a clip.
-        total_weight: what the mean is over, if not over the frames here: for a part of a batch, the sum of
-            `frame_weights` of the whole.
+        total_weight: the weight to divide by, if not that of these frames: for a part of a batch, the sum of
+            `frame_weights` over the whole batch.
     """
     weight = frame_weights(labels, inside)
-    chosen = log_probs.gather(2, labels[..., None])[..., 0]
-    return -(chosen * weight).sum() / (weight.sum() if total_weight is None else total_weight)
+    of_label = log_probs.gather(2, labels[..., None])[..., 0]
+    return -(of_label * weight).sum() / (weight.sum() if total_weight is None else total_weight)
 
 
-def sign_cross_entropy(given: Tensor, labels: Tensor, inside: Tensor, total: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of which sign it is, given that it is one, over the frames that are labelled with a sign.
+def sign_cross_entropy(given_emission: Tensor, labels: Tensor, inside: Tensor, total: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of the sign, given that there is one, over the frames that are labelled with a sign.
 
-    It says nothing of when.
+    It does not depend on when the model emits a sign.
 
     Args:
-        given: [B, T, C], log p(sign | not blank) of each class from 1 on.
-        labels: [B, T], class of each frame, 0 for blank.
+        given_emission: [B, T, C], log p(sign | not blank) of each class from 1 on.
+        labels: [B, T], the class of each frame, 0 for blank.
         inside: [B, T], whether the frame belongs to a clip.
-        total: how many frames the mean is over, if not over those here: for a part of a batch, those of the whole.
+        total: the number of frames to divide by, if not that of these frames: for a part of a batch, that of the whole.
     """
-    chosen = (labels != BLANK) & inside
-    told = given.gather(2, (labels - 1).clamp(min=0)[..., None])[..., 0]
-    return -(told * chosen).sum() / (chosen.sum().clamp(min=1) if total is None else total)
+    labelled = (labels != BLANK) & inside
+    of_label = given_emission.gather(2, (labels - 1).clamp(min=0)[..., None])[..., 0]
+    return -(of_label * labelled).sum() / (labelled.sum().clamp(min=1) if total is None else total)
 
 
+@torch.no_grad()
 def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:
-    """Log p([c] | x) for every gloss, with a gradient: `signet.decoding.single_sign_scores`, in torch.
+    """Log p([c] | x) for every gloss: `signet.decoding.single_sign_scores`, in torch.
 
-    Their cross-entropy against the label is minus the log of the exact single-sign posterior. What all glosses share
-    cancels there, so that a constant taken from the blank before log_softmax acts, and one that is added to every class
-    does not.
+    With d(t) = log p(c at t) - log p(blank at t), the runs of c that end at t have the weight
+    u(t) = exp(d(t)) · (1 + u(t - 1)) relative to the path of blanks alone; `runs` holds log u.
 
     Args:
         log_probs: float32 or float64 [B, T, C + 1], finite within the clips; lower precisions are raised to float32.
@@ -99,48 +97,11 @@ def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:
         float64 [B, C].
     """
     raised = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
-    scores: Tensor = _SingleSignScores.apply(raised, lengths)  # type: ignore[no-untyped-call]
-    return scores
-
-
-class _SingleSignScores(torch.autograd.Function):
-    """The recursion and its derivative, both in closed form.
-
-    With d(t) = log p(c at t) - log p(blank at t), the runs of c that end at t weigh u(t) = exp(d(t)) · (1 + u(t - 1))
-    relative to the path of blanks alone; `runs` holds log u. The derivative of log(sum of u) by d(t) is the probability
-    that frame t belongs to the sign, its occupation,
-
-        o(t) = u(t) / (sum of u) + o(t + 1) · u(t) / (1 + u(t))
-
-    a sum of positive terms that are at most 1. Autograd through the recursion would give the same, and keep half a
-    dozen times the memory.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        outside = ~length_mask(log_probs, lengths)
-        runs = (log_probs[..., 1:] - log_probs[..., :1]).masked_fill_(outside[..., None], -torch.inf)
-        nothing, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
-        for before, now in pairwise(runs.unbind(1)):
-            now.add_(torch.logaddexp(before, nothing, out=grown))
-        odds = runs.logsumexp(1)
-        ctx.save_for_backward(runs, odds, outside)
-        # A long clip's blanks add up to thousands of nats, beside which float32 would lose what tells glosses apart.
-        blanks = log_probs[..., BLANK].double().masked_fill(outside, 0).sum(1, keepdim=True)
-        return blanks + odds
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
-        runs, odds, outside = ctx.saved_tensors
-        outer = outer.to(runs.dtype)
-        gradient = runs.new_empty((*runs.shape[:2], runs.shape[2] + 1))
-        # The sign's occupation of each frame, times what is asked of its score; the blank has the rest of each frame.
-        sign = gradient[..., 1:]
-        torch.exp(torch.sub(runs, odds[:, None], out=sign), out=sign).mul_(outer[:, None])
-        earlier = list(zip(sign.unbind(1), runs.sigmoid().unbind(1), strict=True))
-        for (later, _), (now, share) in pairwise(reversed(earlier)):
-            now.addcmul_(share, later)
-        torch.sub(outer.sum(1, keepdim=True), sign.sum(2), out=gradient[..., BLANK])
-        gradient[..., BLANK].masked_fill_(outside, 0)
-        return gradient, None
+    outside = ~length_mask(raised, lengths)
+    runs = (raised[..., 1:] - raised[..., :1]).masked_fill_(outside[..., None], -torch.inf)
+    zero, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
+    for before, now in pairwise(runs.unbind(1)):
+        now.add_(torch.logaddexp(before, zero, out=grown))
+    # The blanks of a long clip add up to thousands of nats. In float32 the differences between glosses would vanish.
+    blanks = raised[..., BLANK].double().masked_fill(outside, 0).sum(1, keepdim=True)
+    return blanks + runs.logsumexp(1)

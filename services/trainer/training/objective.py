@@ -1,8 +1,8 @@
-"""What a training minimises, and when: each head has its start, and CTC (Graves et al. 2006) has the last word.
+"""What a training minimises in each epoch: every head starts with frame labels, and then learns by CTC.
 
-A linear head needs a flat start, as in hybrid speech recognition: frame labels alone, crude as they are, give every
-sign its moment; then they fade, and CTC takes over the timing. A competition head times by itself; the crude labels
-tell it nothing but which sign the frames of a clip's middle belong to, from the first epoch to the last.
+A linear head needs a flat start, as in hybrid speech recognition: crude frame labels alone give every sign a moment;
+then they fade, and CTC (Graves et al. 2006) takes over the timing. A competition head finds the timing by itself. From
+the first epoch to the last, its frame labels say only which sign the middle frames of a clip show.
 """
 
 from collections.abc import Callable
@@ -16,25 +16,25 @@ from services.trainer.model.recogniser import SignLogProbs
 from services.trainer.training.losses import ctc, frame_cross_entropy, frame_weights, sign_cross_entropy
 from signet.decoding import BLANK
 
-# With a linear head, the share of the epochs over which the frame labels fade into CTC.
+# With a linear head, the share of the epochs in which the frame labels fade into CTC.
 FADE = 0.2
 
-# What remains of the frame term beside CTC then: enough to keep a sign's moment from spreading out again.
+# The weight of the frame term after that: enough to keep the moment of a sign from spreading out again.
 FRAME_WEIGHT = 0.15
 
-# Weight, at the start and at the end, of the term that tells a competition head which sign it is. It teaches the signs
-# while their moments are not known yet, and later only steadies what CTC says.
+# The weight, at the start and at the end, of the term that teaches a competition head which sign a frame shows. It
+# teaches the signs while their timing is unknown, and later it only stabilises what CTC has learned.
 FIRST_SIGN_WEIGHT, LAST_SIGN_WEIGHT = 1.0, 0.2
 
 
 @dataclass(frozen=True)
-class Totals:
-    """What the means of a batch's losses are over; its parts are given those of the whole.
+class LossTotals:
+    """The denominators of a batch's mean losses. The losses of its parts use those of the whole batch.
 
     Attributes:
-        signs: in its targets.
-        weight: sum of `frame_weights`.
-        sign_frames: labelled with a sign.
+        signs: the number of signs in its targets.
+        weight: the sum of `frame_weights`.
+        sign_frames: the number of frames that are labelled with a sign.
     """
 
     signs: Tensor
@@ -42,8 +42,8 @@ class Totals:
     sign_frames: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, batches: int = 1) -> "Totals":
-        """Those of a batch, as one of so many whose mean loss is minimised together."""
+    def of(cls, batch: Batch, batches: int = 1) -> "LossTotals":
+        """The totals of a batch; `batches` is the number of batches whose mean loss one step minimises."""
         return cls(
             signs=batch.target_lengths.sum() * batches,
             weight=frame_weights(batch.frame_labels, batch.inside).sum() * batches,
@@ -51,53 +51,55 @@ class Totals:
         )
 
 
-# Of what a model's branches say of a batch or part, that batch, the share of the epochs gone before, and the totals.
-Loss = Callable[[SignLogProbs, Batch, float, Totals], Tensor]
+# A loss, from the branches' log-probabilities of a batch or part, that batch or part, the share of the epochs that are
+# trained, and the totals of the whole batch.
+Objective = Callable[[SignLogProbs, Batch, float, LossTotals], Tensor]
 
 
-def loss(head: str, start: float) -> Loss:
-    """What is minimised with a head of `HEADS`.
+def make_objective(head: str, start: float) -> Objective:
+    """The mean of the branches' losses.
 
     Args:
-        head: its name.
-        start: the share of the epochs in which CTC does not speak yet; 0 lets it speak from the first.
+        head: a name of `HEADS`.
+        start: the share of the epochs before CTC is used; 0 uses it from the first.
     """
-    terms = _flat_start if head == "linear" else _competition
+    branch_loss = _flat_start if head == "linear" else _competition
 
-    def minimised(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals) -> Tensor:
-        branches = len(answer.given_emission)
-        flat = SignLogProbs(answer.log_probs.flatten(0, 1), answer.given_emission.flatten(0, 1))
-        return terms(flat, _placed(batch).repeat_without_features(branches), progress, totals, start) / branches
+    def objective(log_probs: SignLogProbs, batch: Batch, progress: float, totals: LossTotals) -> Tensor:
+        branches = len(log_probs.given_emission)
+        # All branches as one large batch: one CTC call instead of one for each.
+        flat = SignLogProbs(log_probs.log_probs.flatten(0, 1), log_probs.given_emission.flatten(0, 1))
+        repeated = _place_classes(batch).repeat_without_features(branches)
+        return branch_loss(flat, repeated, progress, totals, start) / branches
 
-    return minimised
+    return objective
 
 
-def _flat_start(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
-    frames = frame_cross_entropy(answer.log_probs, batch.frame_labels, batch.inside, totals.weight)
+def _flat_start(log_probs: SignLogProbs, batch: Batch, progress: float, totals: LossTotals, start: float) -> Tensor:
+    frames = frame_cross_entropy(log_probs.log_probs, batch.frame_labels, batch.inside, totals.weight)
     if progress < start:
         return frames
     faded = min(1.0, (progress - start) / FADE)
-    share = 1 - (1 - FRAME_WEIGHT) * faded if start else 0.0
-    return _timing(answer, batch, totals) + share * frames
+    weight = 1 - (1 - FRAME_WEIGHT) * faded if start else 0.0
+    return _ctc(log_probs, batch, totals) + weight * frames
 
 
-def _competition(answer: SignLogProbs, batch: Batch, progress: float, totals: Totals, start: float) -> Tensor:
+def _competition(log_probs: SignLogProbs, batch: Batch, progress: float, totals: LossTotals, start: float) -> Tensor:
     weight = FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)
-    which = weight * sign_cross_entropy(answer.given_emission, batch.frame_labels, batch.inside, totals.sign_frames)
-    return which if progress < start else which + _timing(answer, batch, totals)
+    signs = weight * sign_cross_entropy(log_probs.given_emission, batch.frame_labels, batch.inside, totals.sign_frames)
+    return signs if progress < start else signs + _ctc(log_probs, batch, totals)
 
 
-def _timing(answer: SignLogProbs, batch: Batch, totals: Totals) -> Tensor:
-    return ctc(answer.log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)
+def _ctc(log_probs: SignLogProbs, batch: Batch, totals: LossTotals) -> Tensor:
+    return ctc(log_probs.log_probs, batch.lengths, batch.targets, batch.target_lengths, totals.signs)
 
 
-def _placed(batch: Batch) -> Batch:
-    """The batch with each sign's first place in its sequence, from 1, for its class: as `SignLogProbs` counts them.
+def _place_classes(batch: Batch) -> Batch:
+    """The batch with each class replaced by its first place in its sequence, from 1, as `SignLogProbs` counts them.
 
-    CTC looks at no class that is not in the sequence, and what is there twice is one class for it.
+    CTC uses no class that is not in the sequence, and a sign that occurs twice is one class for it.
     """
-    targets = batch.targets
+    targets, labels = batch.targets, batch.frame_labels
     first = (targets[:, :, None] == targets[:, None, :]).int().argmax(dim=2) + 1
-    labels = batch.frame_labels
     place = (labels[..., None] == targets[:, None, :]).int().argmax(dim=2) + 1
     return replace(batch, targets=first, frame_labels=torch.where(labels == BLANK, BLANK, place))

@@ -1,28 +1,28 @@
-"""The learning rate, step by step."""
+"""The learning rate of each step."""
 
 import math
 
-# One cycle: the share of the steps in which the rate rises, how far below the peak it begins, and how far below the
-# beginning it ends (Smith and Topin 2018; the figures are those of torch's OneCycleLR).
+# The share of the steps in which the rate rises, how far below the peak it starts, and how far below the start it ends
+# (Smith and Topin 2018; the figures are those of torch's OneCycleLR).
 WARM_UP = 0.2
 START_DIVISOR = 25.0
 END_DIVISOR = 1e4
 
 
 def one_cycle(peak: float, step: int, steps: int) -> float:
-    """The rate of a step that rises to the peak and falls to nearly nothing, each along half a cosine.
+    """A rate that rises to the peak and falls to nearly zero, each along half a cosine.
 
     Args:
         peak: the highest rate.
         step: 0 for the first.
-        steps: how many there will be.
+        steps: the number of steps of the whole training.
     """
     start = peak / START_DIVISOR
     top = WARM_UP * steps - 1
     if step <= top:
-        return _between(start, peak, step / top if top else 1.0)
-    return _between(peak, start / END_DIVISOR, (step - top) / (steps - 1 - top))
+        return _half_cosine(start, peak, step / top if top else 1.0)
+    return _half_cosine(peak, start / END_DIVISOR, (step - top) / (steps - 1 - top))
 
 
-def _between(start: float, end: float, share: float) -> float:
+def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)

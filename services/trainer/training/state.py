@@ -1,6 +1,6 @@
-"""A training's whole state as one safetensors file: with it another process goes on as if nothing had happened.
+"""The complete state of a training as one safetensors file, from which another process continues bit for bit.
 
-Under the metadata key "signet" stands a JSON record (`Record`); the tensors are
+The metadata key "signet" holds a JSON record (`_Record`). The tensors are
 
     model.<name>            weights and buffers as they are trained
     average.<name>          their moving average
@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig
-from signet.datasets.snapshot import Dataset, DatasetClip
+from signet.datasets.snapshot import Dataset
 from signet.errors import DataLoss, InvalidInput
 
 SCHEMA = "signet.state/3"
@@ -29,25 +29,24 @@ SCHEMA = "signet.state/3"
 _METADATA_KEY = "signet"
 _HEADER_LENGTH_BYTES = 8
 
-# What a continued training may be told otherwise: where it runs, when it ends, and what becomes of it.
-_FREE = frozenset(
+# Settings that may change when a training continues: where it runs, when it ends, and what is published.
+_CHANGEABLE = frozenset(
     {
         "device", "model_name", "preset", "publish", "seeds", "folds", "jobs", "max_gpu_temperature", "target_accuracy",
         "train_past_target", "patience",
     }
 )  # fmt: skip
 
+# Fields of the progress in older states, which belong to removed features.
+_REMOVED_PROGRESS = frozenset({"plateau", "watch", "kept"})
 
-# Equal to no value of a configuration.
-_ABSENT = object()
 
-
-class _Model(BaseModel):
+class _StateModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Subject(_Model):
-    """What a state is a state of: equal subjects can go on from one another's states."""
+class TrainingIdentity(_StateModel):
+    """The settings, clips and device of a training. A state can continue a training with an equal identity only."""
 
     config: dict[str, str | int | float | bool | None]
     dataset_name: str
@@ -61,64 +60,52 @@ class Subject(_Model):
 
     @classmethod
     def of(
-        cls,
-        config: TrainConfig,
-        dataset: Dataset,
-        train: Sequence[DatasetClip],
-        held_out: Sequence[DatasetClip],
-        device_type: str,
-    ) -> "Subject":
-        """That of a training with these arguments."""
+        cls, config: TrainConfig, dataset: Dataset, train: Sequence[str], held_out: Sequence[str], device_type: str
+    ) -> "TrainingIdentity":
+        """The identity of a training with these settings, on clips with these ids."""
         return cls(
-            config={name: value for name, value in config.model_dump().items() if name not in _FREE},
+            config={name: value for name, value in config.model_dump().items() if name not in _CHANGEABLE},
             dataset_name=dataset.manifest.name,
             dataset_version=dataset.manifest.version,
             train_clips=len(train),
-            train_sha256=_of_ids(train),
+            train_sha256=_hash_ids(train),
             held_out_clips=len(held_out),
-            held_out_sha256=_of_ids(held_out),
+            held_out_sha256=_hash_ids(held_out),
             device=device_type,
         )
 
-    def differences(self, other: "Subject") -> list[str]:
-        """In what the other one differs, for people: "lr 0.008 instead of 0.004"."""
-        mine, theirs = _whole(self.config), _whole(other.config)
+    def differences(self, other: "TrainingIdentity") -> list[str]:
+        """In what the other training differs, such as "lr 0.008 instead of 0.004"."""
+        own, others = _comparable(self.config), _comparable(other.config)
         found = [
-            f"{name} {theirs.get(name)} instead of {mine.get(name)}"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name) != theirs.get(name)
+            f"{name} {others.get(name)} instead of {own.get(name)}"
+            for name in sorted(own.keys() | others.keys())
+            if own.get(name) != others.get(name)
         ]
         if (self.dataset_name, self.dataset_version) != (other.dataset_name, other.dataset_version):
             found.append(
                 f"dataset {other.dataset_name}/{other.dataset_version} instead of "
                 f"{self.dataset_name}/{self.dataset_version}"
             )
-        for what, here, there in (
-            ("training", (self.train_clips, self.train_sha256), (other.train_clips, other.train_sha256)),
-            ("held-out", (self.held_out_clips, self.held_out_sha256), (other.held_out_clips, other.held_out_sha256)),
-        ):
-            if here != there:
-                found.append(f"other {what} clips ({there[0]} instead of {here[0]})")
+        if (self.train_clips, self.train_sha256) != (other.train_clips, other.train_sha256):
+            found.append(f"other training clips ({other.train_clips} instead of {self.train_clips})")
+        if (self.held_out_clips, self.held_out_sha256) != (other.held_out_clips, other.held_out_sha256):
+            found.append(f"other held-out clips ({other.held_out_clips} instead of {self.held_out_clips})")
         if self.device != other.device:
             found.append(f"device {other.device} instead of {self.device}")
         return found
 
 
-# Fields of older states, which belong to features that were removed.
-_REMOVED_PROGRESS = ("plateau", "watch", "kept")
-
-
-class Progress(_Model):
-    """How far a training is, and what it remembers beside its tensors.
+class LoopProgress(_StateModel):
+    """How far a training is, as far as its tensors do not say it.
 
     Attributes:
-        epoch: epochs trained.
-        steps: steps of the optimiser that the schedule has seen.
-        most_correct: the most val clips that any epoch recognised; -1 before the first.
-        best_epoch: which one that was; 0 before the first.
-        ended: whether it ended before its last planned epoch, and the val clips said so.
-        rate_factor: by what the learning rate that was asked for is multiplied: less than 1 after a loss that was not
-            finite.
+        epoch: the number of epochs trained.
+        steps: the number of optimiser steps that the schedule has counted.
+        most_correct: the largest number of val clips that an epoch recognised; -1 before the first.
+        best_epoch: the first epoch that recognised so many; 0 before the first.
+        ended: whether patience ended the training before its last planned epoch.
+        rate_factor: the factor of the learning rate; less than 1 after a loss that was not finite.
         recoveries: how often a loss was not finite.
     """
 
@@ -138,48 +125,48 @@ class Progress(_Model):
         return {name: value for name, value in values.items() if name not in _REMOVED_PROGRESS}
 
 
-class _Record(_Model):
+class _Record(_StateModel):
     schema_version: str = Field(alias="schema")
-    subject: Subject
-    progress: Progress
+    identity: TrainingIdentity = Field(alias="subject")
+    progress: LoopProgress
     tensors_sha256: str
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class TrainingState:
     """A training between two epochs."""
 
-    subject: Subject
-    progress: Progress
+    identity: TrainingIdentity
+    progress: LoopProgress
     tensors: Mapping[str, Tensor]
 
     def dump(self) -> bytes:
-        """Encode."""
+        """Encode the state."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         record = _Record(
-            schema=SCHEMA, subject=self.subject, progress=self.progress, tensors_sha256=_of_tensors(tensors)
+            schema=SCHEMA, subject=self.identity, progress=self.progress, tensors_sha256=_hash_tensors(tensors)
         )
         return save(tensors, {_METADATA_KEY: record.model_dump_json(by_alias=True)})
 
 
-def read(data: bytes) -> State:
-    """Decode what `State.dump` made.
+def load_state(data: bytes) -> TrainingState:
+    """Decode what `TrainingState.dump` returned.
 
     Raises:
-        DataLoss: it is damaged, or was never a state.
+        DataLoss: it is damaged, or not a training state.
         InvalidInput: another version of Signet wrote it.
     """
-    record = _record(data)
+    record = _read_record(data)
     try:
         tensors = load(data)
     except SafetensorError as error:
         raise _damaged(str(error)) from error
-    if _of_tensors(tensors) != record.tensors_sha256:
+    if _hash_tensors(tensors) != record.tensors_sha256:
         raise _damaged("its tensors are not those that were written")
-    return State(record.subject, record.progress, tensors)
+    return TrainingState(record.identity, record.progress, tensors)
 
 
-def _record(data: bytes) -> _Record:
+def _read_record(data: bytes) -> _Record:
     length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
     try:
         header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
@@ -189,8 +176,8 @@ def _record(data: bytes) -> _Record:
         raise _damaged("its header cannot be read") from error
     if schema != SCHEMA:
         raise InvalidInput(
-            f"a training state of schema {schema!r}, and this version reads {SCHEMA!r}. Begin the run again, or go on "
-            "with the version that wrote it."
+            f"a training state has schema {schema!r}, and this version of Signet reads {SCHEMA!r}. Start the run "
+            "again, or continue with the version that wrote the state."
         )
     try:
         return _Record.model_validate_json(text, strict=True)
@@ -198,21 +185,22 @@ def _record(data: bytes) -> _Record:
         raise _damaged(f"its record has {error.error_count()} faults") from error
 
 
-def _damaged(why: str) -> DataLoss:
-    return DataLoss(f"a training state is damaged: {why}. Go on from an older one, or begin the run again.")
+def _damaged(reason: str) -> DataLoss:
+    return DataLoss(f"a training state is damaged: {reason}. Continue from an older one, or start the run again.")
 
 
-def _whole(config: Mapping[str, object]) -> Mapping[str, object]:
+def _comparable(config: Mapping[str, object]) -> Mapping[str, object]:
     """A stored configuration, with the defaults of newer fields and without removed fields that had no effect."""
-    stored = {name: value for name, value in config.items() if REMOVED_FIELDS.get(name, _ABSENT) != value}
-    return {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _FREE} | stored
+    defaults = {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _CHANGEABLE}
+    unused = {name for name, off in REMOVED_FIELDS.items() if config.get(name) == off}
+    return defaults | {name: value for name, value in config.items() if name not in unused}
 
 
-def _of_ids(clips: Sequence[DatasetClip]) -> str:
-    return hashlib.sha256("\n".join(clip.clip_id for clip in clips).encode()).hexdigest()
+def _hash_ids(clip_ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(clip_ids).encode()).hexdigest()
 
 
-def _of_tensors(tensors: Mapping[str, Tensor]) -> str:
+def _hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

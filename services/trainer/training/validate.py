@@ -1,15 +1,15 @@
-"""How a model does on clips that it was not trained on: isolated, as continuous signing, and in sequences of clips.
+"""The result of a model on isolated clips.
 
-An isolated clip is judged three ways. The exact posterior over single signs ranks the glosses (`correct`, `top5`). The
-model's one `ContinuousDecoder`, which knows nothing of isolation, should find exactly that one sign too
-(`continuous_correct`); so should the best path (`greedy_correct`), which is the poorest decoder and the cheapest. What
-the last two fall short of the first measures blank collapse.
+A clip is evaluated in three ways. The exact posterior over single signs ranks the glosses (`correct`, `top5`).
+The model's `ContinuousDecoder` does not know that there is one sign, and should find exactly that sign
+(`continuous_correct`). So should the best path (`greedy_correct`), which is the weakest and cheapest decoder. The
+difference between the first figure and the last two measures blank collapse.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,33 +20,26 @@ from services.trainer.data.batches import Clips
 from services.trainer.model.recogniser import Recogniser, length_mask
 from services.trainer.training.losses import single_sign_scores
 from signet.decoding import BLANK, ContinuousDecoder
-from signet.statistics.gloss_errors import GlossErrors, gloss_errors
+from signet.statistics.counts import TOP_K
 
-# In which epochs the continuous decoder runs: every so many, and the last. It is a beam search in numpy, and takes 30
-# ms for 37 clips of 20 glosses, 50 ms for 130 of 100, 3 s for 2,200 of 2,000 on a core that others use too: as much as
-# the rest of an evaluation, and up to a half of a short epoch. Shared among ten epochs that is little, and the best
-# path is there in each to see a collapse begin.
+# The continuous decoder runs in every tenth epoch and in the last. It is a beam search in numpy, and takes 30 ms for 37
+# clips of 20 glosses, 50 ms for 130 of 100, 3 s for 2,200 of 2,000: up to half of a short epoch.
 CONTINUOUS_EVERY = 10
 
-# Clips in a sequence by which continuous signing is judged.
-CONCATENATED = 3
-
-# Padded frames that are measured and decoded at a time: some 60 MB with 2,000 glosses, and half of that with few.
-_FRAMES = 4096
-
-_TOP = 5
+# The number of padded frames that are computed at a time: 60 MB with 2,000 glosses, and half of that with few.
+PADDED_FRAMES = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a model said of each clip, in the clips' order.
+class ClipPredictions:
+    """A model's predictions clip by clip, in the order of the clips.
 
     Attributes:
-        labels: int64 [M], the truth, classes 1..C.
+        labels: int64 [M], the true classes 1..C.
         log_posterior: float32 [M, C], log p(c | clip, exactly one sign).
-        greedy: of each clip, the classes on its best path.
-        blank_ratio: float32 [M], of each clip's frames the share whose best class is the blank.
-        continuous: of each clip, the classes that the continuous decoder found; None if it did not run.
+        greedy: the classes on the best path of each clip.
+        blank_ratio: float32 [M], the share of each clip's frames whose best class is the blank.
+        continuous: the classes that the continuous decoder found in each clip; None if it did not run.
     """
 
     labels: npt.NDArray[np.int64]
@@ -61,18 +54,18 @@ class Score:
     """A model's result on some clips.
 
     Attributes:
-        loss: mean CTC loss per clip, nats.
-        clips: how many.
-        correct: recognised by exact decoding.
-        top5: whose sign is among the five best.
-        greedy_correct: whose best path is exactly their one sign.
-        empty: whose best path holds no sign.
-        blank_ratio: share of frames whose best class is the blank.
-        correct_by_class: of each class, how many of how many.
-        predicted: the classes that were predicted for any clip.
-        continuous_correct: of which the continuous decoder says exactly their one sign; None if it did not run.
-        continuous_empty: in which it finds no sign; None if it did not run.
-        answers: clip by clip, where that was asked for.
+        loss: the mean CTC loss per clip, nats.
+        clips: the number of clips.
+        correct: clips whose sign is ranked first by exact decoding.
+        top5: clips whose sign is among the first five.
+        greedy_correct: clips whose best path is exactly their one sign.
+        empty: clips whose best path holds no sign.
+        blank_ratio: the share of frames whose best class is the blank.
+        correct_by_class: for each class, the number of its clips that are correct, and the number of its clips.
+        predicted: the classes that were ranked first for a clip.
+        continuous_correct: clips in which the continuous decoder finds exactly their one sign; None if it did not run.
+        continuous_empty: clips in which it finds no sign; None if it did not run.
+        predictions: clip by clip, if they were requested.
     """
 
     loss: float
@@ -86,68 +79,54 @@ class Score:
     predicted: frozenset[int]
     continuous_correct: int | None = None
     continuous_empty: int | None = None
-    answers: Answers | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def collapsed(self) -> bool:
-        """Blank collapse: every clip comes out empty."""
-        return self.clips > 0 and self.empty == self.clips
+    predictions: ClipPredictions | None = field(default=None, compare=False, repr=False)
 
 
-NOTHING = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"), {}, frozenset())
-
-
-@dataclass(frozen=True)
-class ConcatenationErrors:
-    """Gloss errors on sequences of isolated clips, which were put together in two ways.
-
-    Attributes:
-        features: each clip measured by itself, then joined, as in training.
-        landmarks: joined as a camera would have seen it, then measured: the model finds one body and one leading hand
-            for all the signers of a sequence. This is the harder one, and the one that a stream of video is like.
-    """
-
-    features: GlossErrors
-    landmarks: GlossErrors
+NO_SCORE = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"), {}, frozenset())
 
 
 @torch.no_grad()
 def evaluate(
-    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, *, continuous: bool = True, answers: bool = False
+    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, *, continuous: bool = True, predictions: bool = False
 ) -> Score:
-    """Recognise every clip as it will be served: the same penalty, the same decoding.
+    """Recognise every clip as the served model does: with the same penalty and the same decoding.
 
     Args:
-        model: the model; it is put back into the mode that it was in.
+        model: its mode is restored afterwards.
         clips: any number.
-        decoder: the model's own; its blank penalty holds for exact and greedy decoding too.
-        continuous: whether it runs. See `CONTINUOUS_EVERY`.
-        answers: whether to keep what was said of each clip.
+        decoder: the model's own. Its blank penalty is used for exact and greedy decoding too.
+        continuous: whether the continuous decoder runs. See `CONTINUOUS_EVERY`.
+        predictions: whether to keep the predictions clip by clip.
     """
     if not len(clips):
-        return NOTHING
-    with _as_served(model):
-        judged = [(rows, _judge(model, _chosen(clips, rows), decoder, continuous)) for rows in _of_like_length(clips)]
-
-    order = np.argsort(np.concatenate([rows for rows, _ in judged]))
-    loss, guess, rank, emitted, first, blanks = np.concatenate([part.figures for _, part in judged], axis=1)[:, order]
+        return NO_SCORE
+    with evaluation_mode(model):
+        groups = [
+            (rows, _evaluate_group(model, clips.select(rows), decoder, continuous)) for rows in _group_by_length(clips)
+        ]
+    order = np.argsort(np.concatenate([rows.cpu().numpy() for rows, _ in groups]))
+    figures = np.concatenate([group.figures for _, group in groups], axis=1)[:, order]
+    loss, guess, rank, emitted, first, blanks = figures
     labels = clips.labels.cpu().numpy()
     right = guess == labels
-    heard = None
-    if continuous:
-        in_parts = [signs for _, part in judged for signs in part.continuous]
-        heard = tuple(in_parts[place] for place in order)
-    kept = None
-    if answers:
-        posterior = torch.cat([part.log_posterior for _, part in judged]).cpu().numpy()
-        paths = [signs for _, part in judged for signs in part.paths()]
-        share = (blanks / clips.lengths.cpu().numpy()).astype(np.float32)
-        kept = Answers(labels, posterior[order], tuple(paths[place] for place in order), share, heard)
+    found = [signs for _, group in groups for signs in group.continuous]
+    decoded = tuple(found[place] for place in order) if continuous else None
+    by_clip = None
+    if predictions:
+        posterior = torch.cat([group.log_posterior for _, group in groups]).cpu().numpy()
+        paths = [signs for _, group in groups for signs in group.best_paths()]
+        by_clip = ClipPredictions(
+            labels=labels,
+            log_posterior=posterior[order],
+            greedy=tuple(paths[place] for place in order),
+            blank_ratio=(blanks / clips.lengths.cpu().numpy()).astype(np.float32),
+            continuous=decoded,
+        )
     return Score(
         loss=float(loss.mean()),
         clips=len(labels),
         correct=int(right.sum()),
-        top5=int((rank < _TOP).sum()),
+        top5=int((rank < TOP_K).sum()),
         greedy_correct=int(((emitted == 1) & (first == labels)).sum()),
         empty=int((emitted == 0).sum()),
         blank_ratio=float(blanks.sum()) / int(clips.lengths.sum()),
@@ -156,18 +135,33 @@ def evaluate(
         },
         predicted=frozenset(guess.astype(int).tolist()),
         continuous_correct=None
-        if heard is None
-        else sum(signs == (label,) for signs, label in zip(heard, labels, strict=True)),
-        continuous_empty=None if heard is None else sum(not signs for signs in heard),
-        answers=kept,
+        if decoded is None
+        else sum(signs == (label,) for signs, label in zip(decoded, labels, strict=True)),
+        continuous_empty=None if decoded is None else sum(not signs for signs in decoded),
+        predictions=by_clip,
     )
 
 
-def together(judged: Sequence[tuple[Score, int]]) -> Score:
-    """The score of all clips from the scores, and numbers of frames, of their parts."""
-    if len(judged) == 1:
-        return judged[0][0]
-    scores = [score for score, _ in judged]
+def evaluate_in_parts(
+    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, parts: int, *, continuous: bool
+) -> Score:
+    """`evaluate`, with the clips computed in several parts, so that they fit the memory."""
+    return combine_scores(
+        [
+            (evaluate(model, part, decoder, continuous=continuous), int(part.lengths.sum()))
+            for part in clips.split(parts)
+        ]
+    )
+
+
+def combine_scores(parts: Sequence[tuple[Score, int]]) -> Score:
+    """The score of all clips from the scores of their parts, each with its number of frames.
+
+    The predictions clip by clip are dropped if there are several parts.
+    """
+    if len(parts) == 1:
+        return parts[0][0]
+    scores = [score for score, _ in parts]
     clips = sum(score.clips for score in scores)
     right: Counter[int] = Counter()
     total: Counter[int] = Counter()
@@ -175,7 +169,6 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
         for label, (correct, count) in score.correct_by_class.items():
             right[label] += correct
             total[label] += count
-    answers = [score.answers for score in scores if score.answers is not None]
     return Score(
         loss=sum(score.loss * score.clips for score in scores) / clips,
         clips=clips,
@@ -183,70 +176,23 @@ def together(judged: Sequence[tuple[Score, int]]) -> Score:
         top5=sum(score.top5 for score in scores),
         greedy_correct=sum(score.greedy_correct for score in scores),
         empty=sum(score.empty for score in scores),
-        blank_ratio=sum(score.blank_ratio * frames for score, frames in judged) / sum(frames for _, frames in judged),
+        blank_ratio=sum(score.blank_ratio * frames for score, frames in parts) / sum(frames for _, frames in parts),
         correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
         predicted=frozenset().union(*(score.predicted for score in scores)),
-        continuous_correct=_added(score.continuous_correct for score in scores),
-        continuous_empty=_added(score.continuous_empty for score in scores),
-        answers=_joined(answers) if len(answers) == len(scores) else None,
+        continuous_correct=_sum_or_none([score.continuous_correct for score in scores]),
+        continuous_empty=_sum_or_none([score.continuous_empty for score in scores]),
     )
 
 
-def _added(counts: Iterable[int | None]) -> int | None:
-    """Their sum; None if one of them was not counted."""
-    total = 0
-    for count in counts:
-        if count is None:
-            return None
-        total += count
-    return total
-
-
-@torch.no_grad()
-def concatenation_error_rate(
-    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, seed: int
-) -> ConcatenationErrors:
-    """Gloss errors on sequences of `CONCATENATED` clips: continuous signing by signers who never met.
-
-    Every clip stands in one sequence, at random; what does not fill a sequence is left out.
-
-    Args:
-        model: the model; it is put back into the mode that it was in.
-        clips: isolated clips.
-        decoder: the model's own.
-        seed: of the order; the same order for every model, device and way to put clips together.
-    """
-    sequences = len(clips) // CONCATENATED
-    order = np.random.default_rng(seed).permutation(len(clips))[: sequences * CONCATENATED]
-    longest = CONCATENATED * int(clips.lengths.max()) if sequences else 1
-    at_a_time = CONCATENATED * max(1, _FRAMES // longest)
-    features, landmarks = GlossErrors(), GlossErrors()
-    with _as_served(model):
-        for start in range(0, len(order), at_a_time):
-            part = _chosen(clips, order[start : start + at_a_time])
-            joined = _joined_clips(part)
-            signed = part.labels.view(-1, CONCATENATED).tolist()
-            seen = model.features(*joined.padded(), joined.lengths)
-            landmarks += _errors(model, seen, joined.lengths, signed, decoder)
-            own = model.features(*part.padded(), part.lengths)
-            side_by_side = torch.zeros_like(seen)
-            side_by_side[length_mask(seen, joined.lengths)] = own[length_mask(own, part.lengths)]
-            features += _errors(model, side_by_side, joined.lengths, signed, decoder)
-    return ConcatenationErrors(features, landmarks)
-
-
-def _errors(
-    model: Recogniser, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
-) -> GlossErrors:
-    """What is wrong with what the decoder finds in sequences [B, T, D], which hold these signs."""
-    log_probs = model.log_probs(features, lengths).cpu().numpy()
-    heard = decoder.decode(log_probs, lengths.cpu().numpy())
-    return sum((gloss_errors(*pair) for pair in zip(signed, heard, strict=True)), GlossErrors())
+def _sum_or_none(counts: Sequence[int | None]) -> int | None:
+    """The sum; None if a count is None."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 @contextmanager
-def _as_served(model: Recogniser) -> Iterator[None]:
-    """Nothing is left out as in training, for a while."""
+def evaluation_mode(model: Recogniser) -> Iterator[None]:
+    """Switch dropout off within this context."""
     was_training = model.training
     model.eval()
     try:
@@ -256,38 +202,38 @@ def _as_served(model: Recogniser) -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """Some clips' results.
+class _GroupResult:
+    """The results of clips that were computed together.
 
     Attributes:
-        figures: float64 [6, M]: loss, guess, rank of the truth from 0, signs on the best path, the first of them, and
-            frames whose best class is the blank.
+        figures: float64 [6, M]: loss, predicted class, rank of the true class from 0, signs on the best path, the first
+            of these signs, and frames whose best class is the blank.
         log_posterior: [M, C], on the device.
-        on_path: int64, the signs on the best paths, one clip after the other; on the device.
-        continuous: what the continuous decoder found; nothing if it did not run.
+        path_signs: int64, the signs on the best paths, one clip after the other, on the device.
+        continuous: the signs that the continuous decoder found; empty if it did not run.
     """
 
     figures: npt.NDArray[np.float64]
     log_posterior: Tensor
-    on_path: Tensor
+    path_signs: Tensor
     continuous: list[tuple[int, ...]]
 
-    def paths(self) -> Iterator[tuple[int, ...]]:
+    def best_paths(self) -> Iterator[tuple[int, ...]]:
         """The signs on each clip's best path."""
         counts = self.figures[3].astype(int).tolist()
-        return (tuple(signs.tolist()) for signs in torch.split(self.on_path.cpu(), counts))
+        return (tuple(signs.tolist()) for signs in torch.split(self.path_signs.cpu(), counts))
 
 
-def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _Judged:
-    """All that is said of some clips, without a loop over them."""
+def _evaluate_group(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _GroupResult:
+    """All results of some clips, without a loop over the clips."""
     lengths, truth = clips.lengths, clips.labels[:, None]
     log_probs = model.log_probs(model.features(*clips.padded(), lengths), lengths)
-    heard = decoder.decode(log_probs.cpu().numpy(), lengths.cpu().numpy()) if continuous else []
-    # Of one sign, the CTC loss is minus its exact score; of blank and truth alone, that is quick.
+    decoded = decoder.decode(log_probs.cpu().numpy(), lengths.cpu().numpy()) if continuous else []
+    # The CTC loss of a single sign is minus its exact score, which needs only the blank and the true class.
     index = torch.cat([torch.zeros_like(truth), truth], dim=1)[:, None].expand(-1, log_probs.shape[1], -1)
     loss = -single_sign_scores(log_probs.gather(2, index).double(), lengths)[:, 0]
 
-    # To normalise again would add the same to all classes: neither posterior nor best path would change.
+    # Normalising again would add the same number to all classes, and change neither posterior nor best path.
     log_probs[..., BLANK] -= decoder.blank_penalty
     scores = single_sign_scores(log_probs, lengths)
     rank = (scores > scores.gather(1, truth - 1)).sum(dim=1)
@@ -298,51 +244,17 @@ def _judge(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuo
     first = path.gather(1, begins.int().argmax(dim=1, keepdim=True))[:, 0]
     blanks = (inside & (path == BLANK)).sum(dim=1)
     figures = torch.stack([loss, *(x.double() for x in (scores.argmax(dim=1) + 1, rank, begins.sum(1), first, blanks))])
-    return _Judged(figures.cpu().numpy(), scores.log_softmax(dim=1).float(), path[begins], heard)
+    return _GroupResult(figures.cpu().numpy(), scores.log_softmax(dim=1).float(), path[begins], decoded)
 
 
-def _of_like_length(clips: Clips) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows that are judged together, the shortest first: all clips, so many that their padded frames are bounded."""
+def _group_by_length(clips: Clips) -> Iterator[Tensor]:
+    """The rows of clips of similar length, the shortest first, in groups of at most `PADDED_FRAMES` padded frames."""
     lengths = clips.lengths.cpu().numpy()
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
-        # As many as fit if all were as long as the longest among them.
+        # The padded frames of a group of 1, 2, 3 clips and so on.
         padded = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
-        end = start + max(1, int(np.searchsorted(padded, _FRAMES, side="right")))
-        yield order[start:end]
+        end = start + max(1, int(np.searchsorted(padded, PADDED_FRAMES, side="right")))
+        yield torch.from_numpy(order[start:end]).to(clips.starts.device)
         start = end
-
-
-def _chosen(clips: Clips, rows: npt.NDArray[np.int64]) -> Clips:
-    """These clips, in this order."""
-    chosen = torch.from_numpy(rows).to(clips.starts.device)
-    return replace(clips, starts=clips.starts[chosen], lengths=clips.lengths[chosen], labels=clips.labels[chosen])
-
-
-def _joined_clips(clips: Clips) -> Clips:
-    """Sequences of `CONCATENATED` consecutive clips as if they had been one clip each; their labels mean nothing."""
-    steps = torch.arange(int(clips.lengths.max()), device=clips.starts.device)
-    rows = clips.samples_per_frame * (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
-    lengths = clips.lengths.view(-1, CONCATENATED).sum(dim=1)
-    return replace(
-        clips,
-        joints=clips.joints[rows],
-        present=clips.present[rows],
-        samples_per_frame=1,
-        starts=lengths.cumsum(0) - lengths,
-        lengths=lengths,
-        labels=clips.labels[::CONCATENATED],
-    )
-
-
-def _joined(answers: Sequence[Answers]) -> Answers:
-    """The answers of all clips from those of their parts."""
-    heard = [one.continuous for one in answers if one.continuous is not None]
-    return Answers(
-        labels=np.concatenate([one.labels for one in answers]),
-        log_posterior=np.concatenate([one.log_posterior for one in answers]),
-        greedy=sum((one.greedy for one in answers), ()),
-        blank_ratio=np.concatenate([one.blank_ratio for one in answers]),
-        continuous=sum(heard, ()) if len(heard) == len(answers) else None,
-    )

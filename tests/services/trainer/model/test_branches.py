@@ -10,12 +10,12 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.model.build import build_ensemble, load_first_member, new_model, restore_model, serialise_weights
-from services.trainer.model.masked import MaskedModel
+from services.trainer.model.masked import as_masked
 from services.trainer.model.recogniser import Recogniser, SequenceDropout
 from services.trainer.runs.warm_start import SourceWeights
 from services.trainer.training.loop import Training
-from services.trainer.training.masked_prediction import MaskedPrediction
-from services.trainer.training.tasks import Recognition
+from services.trainer.training.masked_prediction import hidden_frames, hide_spans_in_batch, huber_sum, target_mask
+from services.trainer.training.objective import LossTotals, make_objective
 from signet.datasets.snapshot import Dataset
 from signet.errors import NotReady
 
@@ -59,8 +59,8 @@ def alone(model: Recogniser, config: TrainConfig = CONFIG) -> list[Recogniser]:
 
 def gradients(model: Recogniser, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss in the midst of a training, and its gradients."""
-    aim = Recognition(CONFIG)
-    loss = aim.loss(aim.answer(model, batch), batch, 0.5, aim.totals(batch, 1))
+    log_probs = model.sign_log_probs(batch.features, batch.lengths, batch.targets)
+    loss = make_objective(CONFIG.head, CONFIG.start)(log_probs, batch, 0.5, LossTotals.of(batch))
     learnt = dict(model.named_parameters())
     return float(loss.detach()), dict(zip(learnt, torch.autograd.grad(loss, list(learnt.values())), strict=True))
 
@@ -145,15 +145,13 @@ def test_each_begins_with_what_its_own_has_learnt(pretrain: bool) -> None:
         assert torch.equal(tensor, theirs[name]) != (pretrain and ".head." in name and "sharpness" not in name)
 
 
-def test_pretrained_side_by_side_each_learns_as_if_it_were_alone(small_dataset: Dataset) -> None:
-    model = new_model(CONFIG.model_copy(update={"pretrain": True}), 3)
-    assert isinstance(model, MaskedModel)
-    aim = MaskedPrediction(model.features)
-    batch = aim.prepared(batch_of(small_dataset, model), torch.Generator().manual_seed(0))
-    asked = aim.totals(batch, 1)
-
-    loss = aim.loss(aim.answer(model, batch), batch, 0.5, asked)
-
+def test_pretrained_together_each_branch_learns_as_if_it_were_alone(small_dataset: Dataset) -> None:
     config = CONFIG.model_copy(update={"pretrain": True})
-    each = [aim.loss(aim.answer(one, batch), batch, 0.5, asked) for one in alone(model, config)]
-    torch.testing.assert_close(loss, torch.stack(each).mean())
+    model = new_model(config, 3)
+    batch = hide_spans_in_batch(batch_of(small_dataset, model), torch.Generator().manual_seed(0))
+
+    def loss(one: Recogniser) -> torch.Tensor:
+        residuals = as_masked(one).residuals(batch.features, batch.lengths, hidden_frames(batch))
+        return huber_sum(residuals, target_mask(batch, one.features))
+
+    torch.testing.assert_close(loss(model), torch.stack([loss(one) for one in alone(model, config)]).mean())

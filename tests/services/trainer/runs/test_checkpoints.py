@@ -18,7 +18,7 @@ from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_che
 from services.trainer.runs.members import Member
 from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING
+from services.trainer.training.validate import NO_SCORE
 from signet.errors import Conflict, DataLoss, Unavailable
 from signet.store import DirectoryStore, ObjectStore, keys
 
@@ -47,7 +47,7 @@ def go_on(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints:
 
 
 def epoch(number: int) -> Epoch:
-    return Epoch(number, 1 / number, NOTHING, 0.1, best=False)
+    return Epoch(number, 1 / number, NO_SCORE, 0.1, best=False)
 
 
 def train(kept: Checkpoints, first: int, last: int, member_key: tuple[int, int] = (0, 3)) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from services.trainer.runs import history
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING, Score
+from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
 VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, {1: (30, 40)}, frozenset({1}), continuous_correct=29)
@@ -19,7 +19,7 @@ TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5, {1: (88, 90)}, frozenset({1}))
 def epochs() -> list[Epoch]:
     return [
         Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3),
-        Epoch(2, 0.5, NOTHING, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")),
+        Epoch(2, 0.5, NO_SCORE, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")),
     ]
 
 

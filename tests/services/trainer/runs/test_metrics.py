@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING, Score
+from services.trainer.training.validate import NO_SCORE, Score
 
 STARTED = RunStarted("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
 
@@ -74,7 +74,7 @@ def test_a_run_s_values_are_shown_under_its_name_and_go_when_the_next_begins(
         assert value(registry, "accuracy_ratio", split=split) is None
         assert value(registry, "loss", split=split) is None
     assert math.isnan(value(registry, "blank_ratio") or 0)
-    metrics.epoch(first(Epoch(1, 0.5, NOTHING, 0.1, best=True)))
+    metrics.epoch(first(Epoch(1, 0.5, NO_SCORE, 0.1, best=True)))
     assert value(registry, "loss", split="train") == 0.5
     assert value(registry, "loss", split="val") is None
 

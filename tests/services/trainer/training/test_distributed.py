@@ -34,7 +34,7 @@ from signet.store import StoreSettings, open_store
 torch.set_num_threads(1)
 store, config, version, dies = open_store(StoreSettings(store=sys.argv[1])), *sys.argv[2:]
 try:
-    with distributed.group() as ranks:
+    with distributed.process_group() as ranks:
         if dies and not ranks.leads:
             steps = 0
 

@@ -1,11 +1,8 @@
 """The losses against what they are defined as."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from services.trainer.training.losses import (
     BLANK_FRAME_WEIGHT,
@@ -48,41 +45,13 @@ def test_single_sign_scores_are_the_sum_over_all_alignments() -> None:
     assert scores.tolist() == pytest.approx([expected[(c,)] for c in (1, 2, 3)], abs=1e-12)
 
 
-@pytest.mark.parametrize("lengths", [[5, 3], [1, 1], [5, 5]])
-def test_single_sign_scores_have_a_true_gradient(lengths: list[int]) -> None:
-    logits = torch.randn(2, 5, 4, dtype=torch.double, requires_grad=True)
-    of_lengths = partial(single_sign_scores, lengths=torch.tensor(lengths))
-    assert torch.autograd.gradcheck(of_lengths, torch.log_softmax(logits, dim=-1).detach().requires_grad_())
-    assert torch.autograd.gradcheck(lambda x: of_lengths(torch.log_softmax(x, dim=-1)), logits)
-
-
-def test_a_score_s_gradient_is_the_sign_s_occupation_of_the_frames(log_probs: torch.Tensor) -> None:
-    """The closed form against forward-backward over the trellis, which knows nothing of it."""
-    leaf = log_probs.clone().requires_grad_()
-    single_sign_scores(leaf, LENGTHS)[:, 2].sum().backward()  # type: ignore[no-untyped-call]
-    assert leaf.grad is not None
-    for row, length in enumerate(LENGTHS):
-        share = decoding.occupation(log_probs[row, :length].numpy(), [3])[:, 0]
-        np.testing.assert_allclose(leaf.grad[row, :length, 3], share, atol=1e-5)
-        np.testing.assert_allclose(leaf.grad[row, :length, 0], 1 - share, atol=1e-5)
-        assert not leaf.grad[row, length:].any()
-        assert not leaf.grad[row, :, [1, 2, 4, 5]].any()
-
-
-@pytest.mark.parametrize("sharpness", [0.0, 1.0, 30.0, 300.0])
-def test_long_clips_of_a_large_vocabulary_have_a_finite_gradient_in_float32_as_in_float64(sharpness: float) -> None:
+def test_scores_of_long_clips_of_a_large_vocabulary_are_those_of_float64() -> None:
     torch.manual_seed(0)
-    lengths, labels = torch.tensor([200, 1, 60]), torch.tensor([4, 1999, 0])
-    gradients = []
-    drawn = sharpness * torch.randn(3, 200, 2001)
-    for dtype in (torch.float32, torch.float64):
-        logits = drawn.to(dtype, copy=True).requires_grad_()
-        loss = F.cross_entropy(single_sign_scores(torch.log_softmax(logits, dim=-1), lengths), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert logits.grad is not None
-        assert torch.isfinite(logits.grad).all()
-        gradients.append(logits.grad.double())
-    assert (gradients[0] - gradients[1]).abs().max() < 1e-3
+    lengths = torch.tensor([200, 1, 60])
+    for sharpness in (0.0, 1.0, 30.0, 300.0):
+        log_probs = torch.log_softmax(sharpness * torch.randn(3, 200, 2001), dim=-1)
+        low, high = single_sign_scores(log_probs, lengths), single_sign_scores(log_probs.double(), lengths)
+        torch.testing.assert_close(low, high, rtol=1e-7, atol=1e-3)
 
 
 def test_bfloat16_is_scored_in_float32(log_probs: torch.Tensor) -> None:

@@ -22,14 +22,17 @@ from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import load_warm_start
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.loop import Training
 from services.trainer.training.masked_prediction import (
     HIDDEN_SHARE,
-    MaskedPrediction,
-    features_there,
-    hide,
+    found_features,
+    hidden_frames,
+    hide_spans,
+    hide_spans_in_batch,
+    huber_sum,
+    target_mask,
 )
-from services.trainer.training.validate import NOTHING
+from services.trainer.training.pretraining_loop import Pretraining
+from services.trainer.training.validate import NO_SCORE
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidSetting
 from signet.store import DirectoryStore, keys
@@ -61,18 +64,18 @@ def files(store: DirectoryStore, run_id: str) -> set[str]:
 def test_about_a_third_of_the_frames_is_hidden_and_never_a_whole_clip() -> None:
     lengths = torch.randint(1, 60, (4000,), generator=drawn())
 
-    hidden = hide(lengths, 60, drawn())
+    hidden = hide_spans(lengths, 60, drawn())
 
     inside = torch.arange(60)[None, :] < lengths[:, None]
     assert not (hidden & ~inside).any()
     assert (hidden.sum(dim=1) < lengths).all()
     assert float(hidden.sum() / inside.sum()) == pytest.approx(HIDDEN_SHARE, abs=0.02)
-    assert torch.equal(hidden, hide(lengths, 60, drawn()))
+    assert torch.equal(hidden, hide_spans(lengths, 60, drawn()))
 
 
 def test_the_model_never_sees_what_is_hidden(small_dataset: Dataset) -> None:
     features, lengths = measured(small_dataset)
-    hidden = hide(lengths, features.shape[1], drawn())
+    hidden = hide_spans(lengths, features.shape[1], drawn())
     changed = torch.where(hidden[..., None], features + 0.1, features)
     masked = model()
 
@@ -87,7 +90,7 @@ def test_features_of_an_absent_hand_are_not_asked_for(small_dataset: Dataset) ->
     features, _ = measured(small_dataset)
     kind = Features()
 
-    there = features_there(features, kind)
+    there = found_features(features, kind)
 
     # The clips' left hand, which follows and comes first, is never found.
     assert not there[..., : kind.hand_size].any()
@@ -97,27 +100,29 @@ def test_features_of_an_absent_hand_are_not_asked_for(small_dataset: Dataset) ->
     assert there[..., -1].all()
 
 
-def test_labels_have_no_say(small_dataset: Dataset) -> None:
+def test_the_loss_does_not_depend_on_the_labels_and_that_of_parts_adds_up(small_dataset: Dataset) -> None:
     features, lengths = measured(small_dataset)
     inside = torch.arange(features.shape[1])[None, :] < lengths[:, None]
     count = len(lengths)
     labels = [torch.ones(count, 1, dtype=torch.long), torch.full((count, 1), 3)]
-    aim, masked = MaskedPrediction(Features()), model()
+    masked = model()
+
+    def loss(part: Batch) -> torch.Tensor:
+        residuals = masked.residuals(part.features, part.lengths, hidden_frames(part))
+        return huber_sum(residuals, target_mask(part, masked.features))
 
     losses = []
     for targets in labels:
         whole = Batch(features, lengths, targets, torch.ones(count, dtype=torch.long), inside * targets, inside)
-        batch = aim.prepared(whole, drawn())
-        totals = aim.totals(batch, 1)
-        losses.append(aim.loss(aim.answer(masked, batch), batch, 0.0, totals))
-        parts = [aim.loss(aim.answer(masked, part), part, 0.0, totals) for part in batch.split(3)]
-        assert torch.allclose(torch.stack(parts).sum(), losses[-1], rtol=1e-4)
+        batch = hide_spans_in_batch(whole, drawn())
+        losses.append(loss(batch))
+        assert torch.allclose(torch.stack([loss(part) for part in batch.split(3)]).sum(), losses[-1], rtol=1e-4)
 
     assert torch.equal(*losses)
 
 
 def test_the_loss_falls_and_the_head_is_left_alone(small_dataset: Dataset) -> None:
-    training = Training(small_dataset, QUICK.model_copy(update={"num_epochs": 25}), CPU)
+    training = Pretraining(small_dataset, QUICK.model_copy(update={"num_epochs": 25}), CPU)
     head = {name: tensor.clone() for name, tensor in training.model.encoders[0].head.state_dict().items()}
 
     epochs = list(training.epochs())
@@ -128,7 +133,7 @@ def test_the_loss_falls_and_the_head_is_left_alone(small_dataset: Dataset) -> No
 
 
 def test_it_goes_on_bit_for_bit(small_dataset: Dataset) -> None:
-    whole, begun, continued = (Training(small_dataset, QUICK, CPU) for _ in range(3))
+    whole, begun, continued = (Pretraining(small_dataset, QUICK, CPU) for _ in range(3))
     straight = list(whole.epochs())
     epochs = begun.epochs()
     before = [next(epochs) for _ in range(2)]
@@ -192,7 +197,7 @@ def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStor
 def test_metrics_hold_the_loss_and_no_accuracy() -> None:
     registry = CollectorRegistry()
     metrics = TrainerMetrics(registry)
-    score = replace(NOTHING, loss=0.4)
+    score = replace(NO_SCORE, loss=0.4)
 
     metrics.epoch(MemberEpoch(Epoch(1, 0.5, score, 0.1, best=False), 1, 0, 0))
 

@@ -6,7 +6,14 @@ import torch
 from services.trainer.data.batches import Batch
 from services.trainer.model.recogniser import SignLogProbs
 from services.trainer.training.losses import frame_cross_entropy
-from services.trainer.training.objective import FADE, FIRST_SIGN_WEIGHT, FRAME_WEIGHT, LAST_SIGN_WEIGHT, Totals, loss
+from services.trainer.training.objective import (
+    FADE,
+    FIRST_SIGN_WEIGHT,
+    FRAME_WEIGHT,
+    LAST_SIGN_WEIGHT,
+    LossTotals,
+    make_objective,
+)
 
 # The same sign twice in a row wants a blank between; a class that is nowhere in its sequence is nothing to CTC.
 TARGETS = torch.tensor([[2, 2, 5], [1, 3, 1], [4, 0, 0]])
@@ -64,14 +71,14 @@ def test_the_competition_s_is_ctc_and_which_sign_it_is(
     which = -frames.gather(1, batch.frame_labels[told][:, None] - 1).mean()
     expected = plain_ctc(log_probs)
     expected = expected + (FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)) * which
-    found = loss("competition", 0.0)(answer, batch, progress, Totals.of(batch))
+    found = make_objective("competition", 0.0)(answer, batch, progress, LossTotals.of(batch))
     same(found, expected, logits)
 
 
 def test_before_its_start_ctc_says_nothing(
     batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignLogProbs
 ) -> None:
-    early = loss("linear", 0.4)(answer, batch, 0.1, Totals.of(batch))
+    early = make_objective("linear", 0.4)(answer, batch, 0.1, LossTotals.of(batch))
     same(early, frame_cross_entropy(log_probs, batch.frame_labels, batch.inside), logits)
-    late = loss("linear", 0.4)(answer, batch, 0.4 + FADE, Totals.of(batch))
+    late = make_objective("linear", 0.4)(answer, batch, 0.4 + FADE, LossTotals.of(batch))
     same(late, plain_ctc(log_probs) + FRAME_WEIGHT * early, logits)

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
-from services.trainer.training.state import Subject
+from services.trainer.training.state import TrainingIdentity
 from signet.datasets.snapshot import Dataset, publish_snapshot
 from signet.errors import DataLoss, InvalidInput, SignetError
 from signet.store import DirectoryStore
@@ -185,7 +185,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(small_dataset: Dataset) 
 
 
 def test_a_state_with_fields_of_removed_features_can_go_on(small_dataset: Dataset) -> None:
-    now = Subject.of(CONFIG, small_dataset, small_dataset.split("train"), small_dataset.split("val"), "cpu")
+    now = TrainingIdentity.of(CONFIG, small_dataset, ["a"], ["b"], "cpu")
     before = now.model_copy(update={"config": {**now.config, "supplement": "", "auxiliary_glosses": 0}})
     before.config.pop("accumulate")
     assert before.differences(now) == now.differences(before) == []

@@ -10,7 +10,8 @@ import torch
 from services.trainer.data.batches import Clips
 from services.trainer.model.heads import LinearHead
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
-from services.trainer.training.validate import NOTHING, Answers, Score, concatenation_error_rate, evaluate, together
+from services.trainer.training.validate import NO_SCORE, Score, combine_scores, evaluate, evaluate_in_parts
+from services.trainer.training.validate_sequences import evaluate_sequences
 from signet.datasets.snapshot import Dataset
 from signet.decoding import (
     ContinuousDecoder,
@@ -48,10 +49,6 @@ def _all_clips(small_dataset: Dataset) -> Clips:
     return Clips.from_dataset(small_dataset, list(small_dataset.manifest.clips), CPU)
 
 
-def _these(clips: Clips, rows: slice | torch.Tensor) -> Clips:
-    return replace(clips, starts=clips.starts[rows], lengths=clips.lengths[rows], labels=clips.labels[rows])
-
-
 def _log_probs(model: Recogniser, *clips: Frames) -> Frames:
     """What the model says of raw landmarks, by the way that serving takes."""
     frames = torch.from_numpy(np.concatenate(clips))[None]
@@ -62,7 +59,7 @@ def _log_probs(model: Recogniser, *clips: Frames) -> Frames:
 def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     model: Recogniser, all_clips: Clips, small_dataset: Dataset
 ) -> None:
-    score = evaluate(model, all_clips, DECODER, answers=True)
+    score = evaluate(model, all_clips, DECODER, predictions=True)
     correct = top5 = greedy = empty = continuous = silent = blanks = 0
     loss = 0.0
     posteriors, heard = [], []
@@ -101,73 +98,70 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     # The model is one that tells these apart.
     assert 0 < correct < count
     assert len({len(signs) for signs in heard}) > 1
-    assert score.answers is not None
-    assert score.answers.labels.tolist() == [small_dataset.label(clip) for clip in small_dataset.manifest.clips]
-    assert score.answers.log_posterior.dtype == np.float32
-    np.testing.assert_allclose(score.answers.log_posterior, posteriors, atol=1e-3)
-    assert list(score.answers.continuous or ()) == heard
+    assert score.predictions is not None
+    assert score.predictions.labels.tolist() == [small_dataset.label(clip) for clip in small_dataset.manifest.clips]
+    assert score.predictions.log_posterior.dtype == np.float32
+    np.testing.assert_allclose(score.predictions.log_posterior, posteriors, atol=1e-3)
+    assert list(score.predictions.continuous or ()) == heard
 
 
 def test_each_gloss_has_its_own_count(model: Recogniser, all_clips: Clips) -> None:
-    score = evaluate(model, all_clips, DECODER, answers=True)
-    assert score.answers is not None
-    guesses = score.answers.log_posterior.argmax(axis=1) + 1
+    score = evaluate(model, all_clips, DECODER, predictions=True)
+    assert score.predictions is not None
+    guesses = score.predictions.log_posterior.argmax(axis=1) + 1
     for label in (1, 2, 3):
-        own = score.answers.labels == label
+        own = score.predictions.labels == label
         assert score.correct_by_class[label] == (int((guesses[own] == label).sum()), int(own.sum()))
     assert sum(right for right, _ in score.correct_by_class.values()) == score.correct
 
 
 def test_what_is_not_asked_for_is_not_there(model: Recogniser, all_clips: Clips) -> None:
     score = evaluate(model, all_clips, DECODER, continuous=False)
-    assert (score.continuous_correct, score.continuous_empty, score.answers) == (None, None, None)
+    assert (score.continuous_correct, score.continuous_empty, score.predictions) == (None, None, None)
     assert score == replace(evaluate(model, all_clips, DECODER), continuous_correct=None, continuous_empty=None)
-    kept = evaluate(model, all_clips, DECODER, continuous=False, answers=True).answers
+    kept = evaluate(model, all_clips, DECODER, continuous=False, predictions=True).predictions
     assert kept is not None
     assert kept.continuous is None
-    assert evaluate(model, _these(all_clips, slice(0)), DECODER) is NOTHING
+    assert evaluate(model, all_clips.select(slice(0)), DECODER) is NO_SCORE
 
 
 def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: Recogniser, all_clips: Clips) -> None:
     many = 12
-    repeated = _these(all_clips, torch.arange(len(all_clips)).repeat(many))
-    once, often = evaluate(model, all_clips, DECODER, answers=True), evaluate(model, repeated, DECODER, answers=True)
+    repeated = all_clips.select(torch.arange(len(all_clips)).repeat(many))
+    once, often = (
+        evaluate(model, all_clips, DECODER, predictions=True),
+        evaluate(model, repeated, DECODER, predictions=True),
+    )
     assert often.clips == many * once.clips
     assert (often.correct, often.continuous_correct) == (many * once.correct, many * (once.continuous_correct or 0))
-    assert once.answers is not None
-    assert often.answers is not None
-    np.testing.assert_allclose(often.answers.log_posterior, np.tile(once.answers.log_posterior, (many, 1)), atol=1e-4)
-    assert often.answers.continuous == many * (once.answers.continuous or ())
+    assert once.predictions is not None
+    assert often.predictions is not None
+    np.testing.assert_allclose(
+        often.predictions.log_posterior, np.tile(once.predictions.log_posterior, (many, 1)), atol=1e-4
+    )
+    assert often.predictions.continuous == many * (once.predictions.continuous or ())
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_parts_come_to_the_score_of_the_whole(model: Recogniser, all_clips: Clips, count: int) -> None:
-    whole = evaluate(model, all_clips, DECODER, answers=True)
-    parts = [(evaluate(model, part, DECODER, answers=True), int(part.lengths.sum())) for part in all_clips.split(count)]
-    joined = together(parts)
-    assert vars(joined) == vars(whole) | {
-        "loss": pytest.approx(whole.loss), "blank_ratio": pytest.approx(whole.blank_ratio), "answers": joined.answers
-    }  # fmt: skip
-    _same(joined.answers, whole.answers)
-    silent = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.split(count)]
-    assert (together(silent).continuous_correct, together(silent).answers) == (None, None)
-    assert together([silent[0], parts[1]]).continuous_correct is None
-    assert together([silent[0], parts[1]]).continuous_empty is None
-
-
-def _same(one: Answers | None, other: Answers | None) -> None:
-    assert one is not None
-    assert other is not None
-    np.testing.assert_array_equal(one.labels, other.labels)
-    np.testing.assert_allclose(one.log_posterior, other.log_posterior, atol=1e-4)
-    assert one.continuous == other.continuous
+    whole = evaluate(model, all_clips, DECODER)
+    parts = [(evaluate(model, part, DECODER), int(part.lengths.sum())) for part in all_clips.split(count)]
+    expected = vars(whole) | {"loss": pytest.approx(whole.loss), "blank_ratio": pytest.approx(whole.blank_ratio)}
+    assert vars(combine_scores(parts)) == expected
+    assert vars(evaluate_in_parts(model, all_clips, DECODER, count, continuous=True)) == expected
+    without = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.split(count)]
+    assert combine_scores(without).continuous_correct is None
+    assert combine_scores([without[0], parts[1]]).continuous_correct is None
+    assert combine_scores([without[0], parts[1]]).continuous_empty is None
+    in_parts = evaluate_in_parts(model, all_clips, DECODER, count, continuous=False)
+    assert (in_parts.correct, in_parts.continuous_correct) == (whole.correct, None)
 
 
 def test_a_model_is_left_in_the_mode_that_it_was_in(model: Recogniser, all_clips: Clips) -> None:
     for training in (True, False):
         model.train(training)
         first = evaluate(model, all_clips, DECODER)
-        concatenation_error_rate(model, all_clips, DECODER, seed=0)
+        evaluate_sequences(model, all_clips, DECODER, seed=0)
         assert model.training is training
         assert evaluate(model, all_clips, DECODER) == first
 
@@ -175,7 +169,7 @@ def test_a_model_is_left_in_the_mode_that_it_was_in(model: Recogniser, all_clips
 def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_sees_them(
     model: Recogniser, all_clips: Clips, small_dataset: Dataset
 ) -> None:
-    errors = concatenation_error_rate(model, all_clips, DECODER, seed=5)
+    errors = evaluate_sequences(model, all_clips, DECODER, seed=5)
     # 24 clips in 8 sequences, in the order that the seed gives.
     rows = np.random.default_rng(5).permutation(24).reshape(8, 3)
     features, landmarks = GlossErrors(), GlossErrors()
@@ -187,7 +181,7 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
         with torch.no_grad():
             own = []
             for row in sequence:
-                one = _these(all_clips, torch.tensor([row]))
+                one = all_clips.select(torch.tensor([row]))
                 own.append(model.features(*one.padded(), one.lengths)[0])
             joined = torch.cat(own)[None]
             log_probs = model.log_probs(joined, torch.tensor([joined.shape[1]]))
@@ -195,13 +189,13 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
     assert errors.features == features
     assert errors.landmarks == landmarks
     assert errors.features.signed == 24
-    assert concatenation_error_rate(model, all_clips, DECODER, seed=5) == errors
+    assert evaluate_sequences(model, all_clips, DECODER, seed=5) == errors
 
 
 def test_a_silent_model_misses_every_gloss_of_a_sequence(model: Recogniser, all_clips: Clips) -> None:
     model.penalise_blank(-1000.0)
-    errors = concatenation_error_rate(model, _these(all_clips, slice(11)), DECODER, seed=0)
+    errors = evaluate_sequences(model, all_clips.select(slice(11)), DECODER, seed=0)
     # Three sequences of three; two clips are left over.
     assert errors.features == errors.landmarks == GlossErrors(deletions=9, signed=9)
     assert errors.features.rate == 1
-    assert concatenation_error_rate(model, _these(all_clips, slice(2)), DECODER, seed=0).features == GlossErrors()
+    assert evaluate_sequences(model, all_clips.select(slice(2)), DECODER, seed=0).features == GlossErrors()

@@ -11,7 +11,7 @@ from services.trainer.inspection.run.predictions import by_clip
 from services.trainer.inspection.run.record import MemberRecord, Record, read
 from services.trainer.runs.result import HeldoutCounts, Result
 from services.trainer.training.epoch import Epoch
-from services.trainer.training.validate import NOTHING, Score
+from services.trainer.training.validate import NO_SCORE, Score
 from signet.heldout import HeldOutPredictions
 from tests.conftest import ROOT
 from tests.services.trainer.inspection.conftest import LINEAR, VOCABULARY, Runs, held_out
@@ -31,7 +31,7 @@ def said(right: int, wrong: int, path: str = "right") -> HeldOutPredictions:
 def epochs(losses: list[float], val: list[float] | None = None, **last: object) -> tuple[Epoch, ...]:
     """A history with these training and held-out losses."""
     made = [
-        Epoch(number, loss, replace(NOTHING, loss=held, clips=10, correct=5), 1.0, best=False)
+        Epoch(number, loss, replace(NO_SCORE, loss=held, clips=10, correct=5), 1.0, best=False)
         for number, (loss, held) in enumerate(zip(losses, val or losses, strict=True), 1)
     ]
     return (*made[:-1], replace(made[-1], **last))  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def found(of: Record) -> dict[str, Finding]:
 
 
 def knows(correct: int) -> Score:
-    return replace(NOTHING, clips=100, correct=correct)
+    return replace(NO_SCORE, clips=100, correct=correct)
 
 
 FALLING, FLAT = [3.0 - 0.1 * n for n in range(25)], [1.0] * 25

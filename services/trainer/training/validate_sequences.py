@@ -1,0 +1,86 @@
+"""The gloss errors of a model on sequences of isolated clips, which stand for continuous signing."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from services.trainer.data.batches import Clips
+from services.trainer.model.recogniser import Recogniser, length_mask
+from services.trainer.training.validate import PADDED_FRAMES, evaluation_mode
+from signet.decoding import ContinuousDecoder
+from signet.statistics.gloss_errors import GlossErrors, gloss_errors
+
+# The number of clips in a sequence.
+SEQUENCE_CLIPS = 3
+
+
+@dataclass(frozen=True)
+class ConcatenationErrors:
+    """Gloss errors on sequences of isolated clips, which were joined in two ways.
+
+    Attributes:
+        features: features are computed for each clip, and then joined, as in training.
+        landmarks: landmarks are joined, and then features are computed, as from one video: the model finds one body and
+            one leading hand for all signers of a sequence. This is harder, and closer to real video.
+    """
+
+    features: GlossErrors
+    landmarks: GlossErrors
+
+
+@torch.no_grad()
+def evaluate_sequences(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, seed: int) -> ConcatenationErrors:
+    """Gloss errors on random sequences of `SEQUENCE_CLIPS` clips. A clip is in one sequence; a remainder is left out.
+
+    Args:
+        model: its mode is restored afterwards.
+        clips: isolated clips.
+        decoder: the model's own.
+        seed: of the order, which is the same for every model, device and way to join the clips.
+    """
+    sequences = len(clips) // SEQUENCE_CLIPS
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(clips))[: sequences * SEQUENCE_CLIPS])
+    longest = SEQUENCE_CLIPS * int(clips.lengths.max()) if sequences else 1
+    clips_at_a_time = SEQUENCE_CLIPS * max(1, PADDED_FRAMES // longest)
+    features, landmarks = GlossErrors(), GlossErrors()
+    with evaluation_mode(model):
+        for rows in torch.split(order.to(clips.starts.device), clips_at_a_time) if sequences else ():
+            part = clips.select(rows)
+            joined = _join_landmarks(part)
+            signed = part.labels.view(-1, SEQUENCE_CLIPS).tolist()
+            joined_features = model.features(*joined.padded(), joined.lengths)
+            landmarks += _count_errors(model, joined_features, joined.lengths, signed, decoder)
+            clip_features = model.features(*part.padded(), part.lengths)
+            of_sequences = torch.zeros_like(joined_features)
+            of_sequences[length_mask(of_sequences, joined.lengths)] = clip_features[
+                length_mask(clip_features, part.lengths)
+            ]
+            features += _count_errors(model, of_sequences, joined.lengths, signed, decoder)
+    return ConcatenationErrors(features, landmarks)
+
+
+def _count_errors(
+    model: Recogniser, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
+) -> GlossErrors:
+    """The decoder's errors in sequences with features [B, T, D], which hold these signs."""
+    log_probs = model.log_probs(features, lengths).cpu().numpy()
+    decoded = decoder.decode(log_probs, lengths.cpu().numpy())
+    return sum((gloss_errors(*pair) for pair in zip(signed, decoded, strict=True)), GlossErrors())
+
+
+def _join_landmarks(clips: Clips) -> Clips:
+    """Each `SEQUENCE_CLIPS` consecutive clips as one clip. The labels have no meaning."""
+    steps = torch.arange(int(clips.lengths.max()), device=clips.starts.device)
+    rows = clips.samples_per_frame * (clips.starts[:, None] + steps)[steps < clips.lengths[:, None]]
+    lengths = clips.lengths.view(-1, SEQUENCE_CLIPS).sum(dim=1)
+    return replace(
+        clips,
+        joints=clips.joints[rows],
+        present=clips.present[rows],
+        samples_per_frame=1,
+        starts=lengths.cumsum(0) - lengths,
+        lengths=lengths,
+        labels=clips.labels[::SEQUENCE_CLIPS],
+    )
