@@ -1,4 +1,4 @@
-"""What a model says of one clip, frame by frame, as the pages show it."""
+"""What a model says about one clip, frame by frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ Frames = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """One clip as a model reads it.
+class FramePosteriors:
+    """The output of a model for one clip.
 
     Attributes:
-        clip_id: the clip.
+        clip_id: id of the clip.
         vocabulary: class c is vocabulary[c - 1].
-        truth: its gloss's class, 1..C; None where it has none, or one that the model does not know.
-        log_probs: float64 [T, C + 1], the blank's penalty taken off.
-        present: bool [T, 3]: pose, left hand, right hand, as the model is given them: short gaps are filled.
-        continuous: what the model's continuous decoder reads.
+        truth: class of the clip's gloss, 1..C; None if it has no gloss, or one that the model does not know.
+        log_probs: float64 [T, C + 1]; the blank penalty is subtracted.
+        present: bool [T, 3]; pose, left hand, right hand in the model input, in which short gaps are filled.
+        continuous: classes that the model's continuous decoder finds.
     """
 
     clip_id: str
@@ -53,73 +53,73 @@ class Reading:
         return single_sign_posterior(self.log_probs)
 
     @property
-    def guesses(self) -> list[tuple[str, float]]:
-        """Every gloss with that probability, the likeliest first."""
+    def ranking(self) -> list[tuple[str, float]]:
+        """All glosses with their posterior, the most probable first."""
         posterior = self.posterior
         return [(self.vocabulary[c], float(posterior[c])) for c in np.argsort(-posterior, kind="stable")]
 
     @property
     def greedy(self) -> tuple[int, ...]:
-        """The classes of the best path."""
+        """Classes on the best path."""
         return tuple(best_path(self.log_probs))
 
     @property
     def aligned(self) -> int:
-        """The class that is aligned: the truth, or the likeliest where that is not known."""
+        """The class to align: the truth, or the most probable class if the truth is not known."""
         return self.truth if self.truth is not None else int(self.posterior.argmax()) + 1
 
     @property
     def alignment(self) -> Alignment:
-        """When it is signed, were it the one sign of the clip: the most probable path."""
+        """The most probable path on which the clip holds the aligned class and nothing else."""
         return align(self.log_probs, [self.aligned])
 
     @property
     def occupation(self) -> npt.NDArray[np.float64]:
-        """How probable it is that each frame belongs to it, over all paths: float64 [T]."""
+        """The probability, over all such paths, that a frame belongs to the aligned class: float64 [T]."""
         return occupation(self.log_probs, [self.aligned])[:, 0]
 
-    def named(self, signs: Sequence[int]) -> str:
-        """Signs as people read them; "nothing" for none."""
-        return " · ".join(self.vocabulary[c - 1] for c in signs) or "nothing"
+    def format_glosses(self, classes: Sequence[int]) -> str:
+        """The glosses of some classes for people; "nothing" for none."""
+        return " · ".join(self.vocabulary[c - 1] for c in classes) or "nothing"
 
 
 @torch.no_grad()
-def read(
+def compute_posteriors(
     model: Recogniser,
     decoder: ContinuousDecoder,
     vocabulary: tuple[str, ...],
     clip_id: str,
     frames: Frames,
     gloss: str,
-) -> Reading:
-    """Read one clip.
+) -> FramePosteriors:
+    """Run a model on one clip.
 
     Args:
-        model: in evaluation mode, on the CPU.
-        decoder: the model's own; its blank penalty holds for everything here.
-        vocabulary: the model's.
-        clip_id: how the clip is called.
-        frames: its model input, float32 [T, 75, 3].
-        gloss: its true gloss; "" if nobody knows.
+        model: the model, in evaluation mode on the CPU.
+        decoder: the model's decoder; its blank penalty is subtracted.
+        vocabulary: the model's vocabulary.
+        clip_id: id of the clip.
+        frames: the model input, float32 [T, 75, 3].
+        gloss: the true gloss; "" if it is not known.
     """
-    heard = model(torch.from_numpy(np.array(frames))[None], torch.tensor([len(frames)]))[0].numpy()
-    (continuous,) = decoder.decode(heard[None])
-    return Reading(
+    log_probs = model(torch.from_numpy(np.array(frames))[None], torch.tensor([len(frames)]))[0].numpy()
+    (continuous,) = decoder.decode(log_probs[None])
+    return FramePosteriors(
         clip_id=clip_id,
         vocabulary=vocabulary,
         truth=vocabulary.index(gloss) + 1 if gloss in vocabulary else None,
-        log_probs=penalise_blank(heard, decoder.blank_penalty),
-        present=presence(frames),
+        log_probs=penalise_blank(log_probs, decoder.blank_penalty),
+        present=part_presence(frames),
         continuous=continuous,
     )
 
 
-def presence(frames: Frames) -> npt.NDArray[np.bool_]:
-    """Which parts there are in each frame of a model input [T, 75, 3]: bool [T, 3]: pose, left hand, right hand."""
+def part_presence(frames: Frames) -> npt.NDArray[np.bool_]:
+    """The parts in each frame of a model input [T, 75, 3]: bool [T, 3]; pose, left hand, right hand."""
     first_joints = frames[:, [POSE.start, LEFT_HAND.start, RIGHT_HAND.start], 0]
     return np.asarray(~np.isnan(first_joints))
 
 
-def seconds(frame: float) -> float:
-    """When a frame of a model input begins, from the clip's first one."""
+def frame_seconds(frame: float) -> float:
+    """The time of a frame of a model input, in seconds after the first frame."""
     return frame / FRAME_RATE

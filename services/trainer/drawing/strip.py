@@ -1,187 +1,214 @@
-"""An alignment strip: one clip from its first frame to its last, and what the model says in each.
+"""An alignment strip: what a model says in each frame of a clip.
 
-Every frame is a column. Its probabilities are stacked from below: the true gloss, the best other one, all others; what
-is left above is the blank. Under it, when the true gloss is signed by forced alignment, and which parts of the body the
-model sees.
+Each frame is a column. The probabilities are stacked from below: the true gloss, the best other gloss, all other
+glosses. The space above them is the blank. Below the columns stand the forced alignment of the true gloss, and the
+parts of the body that the model sees.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
-from services.trainer.drawing.posteriors import Reading, seconds
-from services.trainer.drawing.svg import Drawing, cells, element, number, text, titled
+from services.trainer.drawing.posteriors import FramePosteriors, frame_seconds
+from services.trainer.drawing.svg import Drawing, bars, element, number, text, time_axis, with_tooltip
 from signet.decoding import BLANK
+from signet.landmarks import FRAME_RATE
 
-# Pixels. A clip of two seconds fills the width of a page's column; shorter ones are not blown up, longer ones shrink.
+# Pixels. A clip of two seconds fills the width of a page's column. Shorter clips are not enlarged, longer ones shrink.
 _LEFT, _RIGHT, _TOP = 92.0, 8.0, 18.0
 _HEIGHT = 96.0
 _ROW, _ROW_GAP = 9.0, 4.0
-_WIDEST, _MOST_FRAME, _LEAST_FRAME = 640.0, 26.0, 1.0
+_MAX_WIDTH, _MAX_FRAME, _MIN_FRAME = 640.0, 26.0, 1.0
 
-# How high the probabilities reach: where no sign gets far, the axis is cut, and says so.
-_AXES = (0.02, 0.1, 0.3, 1.0)
+# Upper ends of the probability axis. If no gloss gets far, the axis is cut, and a text says so.
+_AXIS_ENDS = (0.02, 0.1, 0.3, 1.0)
 
-# The most probable other gloss is named where it can be seen, further ones where they reach so much of the axis.
-_LEAST_NAMED, _NAMED = 0.04, 0.15
-# A frame that belongs to the sign with less probability than this is not shaded.
-_LEAST_SHARE = 0.01
-# Width of a letter, more or less.
+# The best other gloss is named if it reaches this share of the axis; further glosses need the second share.
+_FIRST_NAMED, _NEXT_NAMED = 0.04, 0.15
+# Occupation below this is not shaded.
+_MIN_OCCUPATION = 0.01
+# Approximate width of a letter.
 _LETTER = 5.6
+_MAX_NAME = 15
+
+PARTS = ("body", "left hand", "right hand")
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """One column's shares; they add up to 1."""
+class _FrameShares:
+    """The probabilities of one frame. They add up to 1."""
 
     truth: float
     other: float
-    other_sign: int
+    other_class: int
     rest: float
     blank: float
 
 
-def draw(reading: Reading, title: str = "") -> Drawing:
-    """The strip of a clip; `title` stands above it, in a file that stands alone."""
-    width = min(_MOST_FRAME, max(_LEAST_FRAME, _WIDEST / reading.frames))
-    columns = _columns(reading)
-    highest = max(1 - one.blank for one in columns)
-    most = next(axis for axis in _AXES if axis >= min(1.0, 1.05 * highest))
-    head = 20.0 if title else 0.0
-    top = _TOP + head
-    parts = [text(_LEFT, 14, title, class_="strong")] if title else []
-    parts.append(_probabilities(reading, columns, width, top, most))
-    below = top + _HEIGHT + 8
-    parts.append(_alignment(reading, width, below))
-    parts.append(_presence(reading, width, below + _ROW + _ROW_GAP))
-    bottom = below + 4 * (_ROW + _ROW_GAP)
-    parts.append(_time(reading, width, bottom))
+@dataclass(frozen=True)
+class _Axes:
+    """Where the columns are: the width of a frame, the upper end of the columns, and the end of their axis."""
+
+    width: float
+    top: float
+    end: float
+
+    @property
+    def floor(self) -> float:
+        return self.top + _HEIGHT
+
+    @property
+    def scale(self) -> float:
+        return _HEIGHT / self.end
+
+    def x(self, frame: float) -> float:
+        return _LEFT + frame * self.width
+
+
+def draw_strip(posteriors: FramePosteriors, title: str = "") -> Drawing:
+    """Draw the strip of a clip. A strip in a file of its own has a title."""
+    shares = _frame_shares(posteriors)
+    highest = max(1 - frame.blank for frame in shares)
+    axes = _Axes(
+        width=min(_MAX_FRAME, max(_MIN_FRAME, _MAX_WIDTH / posteriors.frames)),
+        top=_TOP + (20.0 if title else 0.0),
+        end=next(end for end in _AXIS_ENDS if end >= min(1.0, 1.05 * highest)),
+    )
+    row = axes.floor + 8
+    bottom = row + 4 * (_ROW + _ROW_GAP)
+    body = [text(_LEFT, 14, title, class_="strong")] if title else []
+    body += [
+        _draw_scale(posteriors, axes),
+        *(_draw_column(posteriors, frame, t, axes) for t, frame in enumerate(shares)),
+        *_draw_names(posteriors, shares, axes),
+        _draw_alignment(posteriors, axes, row),
+        *_draw_presence(posteriors, axes, row + _ROW + _ROW_GAP),
+        time_axis(_LEFT, bottom, frame_seconds(posteriors.frames), FRAME_RATE * axes.width),
+    ]
     return Drawing(
-        width=_LEFT + width * reading.frames + _RIGHT,
+        width=axes.x(posteriors.frames) + _RIGHT,
         height=bottom + 18,
-        body="".join(parts),
-        label=f"Alignment strip of clip {reading.clip_id}",
+        body="".join(body),
+        label=f"Alignment strip of clip {posteriors.clip_id}",
     )
 
 
-def _columns(reading: Reading) -> list[_Frame]:
-    probabilities = np.exp(reading.log_probs)
+def draw_presence_row(
+    name: str, x: float, y: float, width: float, spans: Iterable[tuple[float, float]], kind: str = "posed"
+) -> str:
+    """The row of one part of the body.
+
+    Args:
+        name: the part.
+        x: left end of the row.
+        y: upper end of the row.
+        width: width of the row.
+        spans: where the part is present: distance from x, and width.
+        kind: CSS class of the bars.
+    """
+    places = [(x + start, y, length) for start, length in spans]
+    row = text(x - 6, y + 8, name, class_="soft end small")
+    row += element("rect", class_="ground", x=x, y=y, width=width, height=_ROW)
+    return row + (element("path", class_=kind, d=bars(places, _ROW), fill_opacity="0.6") if places else "")
+
+
+def _frame_shares(posteriors: FramePosteriors) -> list[_FrameShares]:
+    probabilities = np.exp(posteriors.log_probs)
     others = probabilities.copy()
     others[:, BLANK] = 0
-    if reading.truth is not None:
-        others[:, reading.truth] = 0
-    columns = []
-    for frame, row in zip(probabilities, others, strict=True):
-        other = int(row.argmax())
-        truth = 0.0 if reading.truth is None else float(frame[reading.truth])
-        blank = float(frame[BLANK])
-        rest = max(0.0, 1 - truth - float(row[other]) - blank)
-        columns.append(_Frame(truth, float(row[other]), other, rest, blank))
-    return columns
+    if posteriors.truth is not None:
+        others[:, posteriors.truth] = 0
+    frames = []
+    for row, other_row in zip(probabilities, others, strict=True):
+        other_class = int(other_row.argmax())
+        truth = 0.0 if posteriors.truth is None else float(row[posteriors.truth])
+        other, blank = float(other_row[other_class]), float(row[BLANK])
+        frames.append(_FrameShares(truth, other, other_class, max(0.0, 1 - truth - other - blank), blank))
+    return frames
 
 
-def _probabilities(reading: Reading, columns: list[_Frame], width: float, top: float, most: float) -> str:
-    floor, scale = top + _HEIGHT, _HEIGHT / most
-    span = width * reading.frames
-    parts = [element("rect", class_="ground", x=_LEFT, y=top, width=span, height=_HEIGHT)]
-    for share in (0.0, most / 2, most):
-        y = floor - share * scale
+def _draw_scale(posteriors: FramePosteriors, axes: _Axes) -> str:
+    """The ground, the probability axis and its lines."""
+    width = axes.width * posteriors.frames
+    parts = [element("rect", class_="ground", x=_LEFT, y=axes.top, width=width, height=_HEIGHT)]
+    for share in (0.0, axes.end / 2, axes.end):
+        y = axes.floor - share * axes.scale
         parts.append(text(_LEFT - 6, y + 3.5, f"{100 * share:g} %", class_="soft end small"))
-    parts.append(text(_LEFT - 6, top - 7, "probability", class_="soft end small"))
-    if most < 1:
-        cut = f"the axis ends at {100 * most:g} %: the rest is blank"
-        parts.append(text(_LEFT, top - 7, cut, class_="strong small"))
-    gap = 1.0 if width >= 6 else 0.0
-    for t, one in enumerate(columns):
-        x, y, stack = _LEFT + t * width, floor, ""
-        for kind, share in (("truth", one.truth), ("other", one.other), ("rest", one.rest)):
-            high = min(share * scale, y - top)
-            if high >= 0.05:
-                y -= high
-                stack += element("rect", class_=kind, x=x, y=y, width=width - gap, height=high)
-        # What is pointed at is the whole column, not only what is drawn of it.
-        stack += element("rect", x=x, y=top, width=width, height=_HEIGHT, fill_opacity="0")
-        parts.append(titled(stack, _told(reading, one, t)))
-    parts += [
-        element("line", class_="axis", x1=_LEFT, x2=_LEFT + span, y1=y, y2=y) for y in (top, floor - most / 2 * scale)
-    ]
-    parts += _names(reading, columns, width, top, scale)
+        if share:
+            parts.append(element("line", class_="axis", x1=_LEFT, x2=_LEFT + width, y1=y, y2=y))
+    parts.append(text(_LEFT - 6, axes.top - 7, "probability", class_="soft end small"))
+    if axes.end < 1:
+        cut = f"the axis ends at {100 * axes.end:g} %: the rest is blank"
+        parts.append(text(_LEFT, axes.top - 7, cut, class_="strong small"))
     return "".join(parts)
 
 
-def _told(reading: Reading, one: _Frame, t: int) -> str:
-    known = [] if reading.truth is None else [f"{reading.vocabulary[reading.truth - 1]} {one.truth:.2f}"]
-    said = [*known, f"{reading.vocabulary[one.other_sign - 1]} {one.other:.2f}", f"other signs {one.rest:.2f}"]
-    return f"{seconds(t):.1f} s: {', '.join(said)}, blank {one.blank:.2f}"
+def _draw_column(posteriors: FramePosteriors, frame: _FrameShares, t: int, axes: _Axes) -> str:
+    """The stacked probabilities of frame t. The whole column shows the tooltip."""
+    gap = 1.0 if axes.width >= 6 else 0.0
+    y, column = axes.floor, ""
+    for kind, share in (("truth", frame.truth), ("other", frame.other), ("rest", frame.rest)):
+        height = min(share * axes.scale, y - axes.top)
+        if height >= 0.05:
+            y -= height
+            column += element("rect", class_=kind, x=axes.x(t), y=y, width=axes.width - gap, height=height)
+    column += element("rect", x=axes.x(t), y=axes.top, width=axes.width, height=_HEIGHT, fill_opacity="0")
+
+    values = [] if posteriors.truth is None else [f"{posteriors.vocabulary[posteriors.truth - 1]} {frame.truth:.2f}"]
+    values.append(f"{posteriors.vocabulary[frame.other_class - 1]} {frame.other:.2f}")
+    values.append(f"other signs {frame.rest:.2f}, blank {frame.blank:.2f}")
+    return with_tooltip(column, f"{frame_seconds(t):.1f} s: {', '.join(values)}")
 
 
-def _names(reading: Reading, columns: list[_Frame], width: float, top: float, scale: float) -> list[str]:
-    """The other glosses' names: over each run of frames in which one is the best, at its peak, if there is room."""
+def _draw_names(posteriors: FramePosteriors, shares: list[_FrameShares], axes: _Axes) -> list[str]:
+    """The names of other glosses, each at the peak of the frames in which it is the best one, where there is room."""
     peaks = [
-        max(run, key=lambda t: columns[t].other)
-        for _, frames in groupby(range(len(columns)), key=lambda t: columns[t].other_sign)
-        if (run := list(frames))
+        max(group, key=lambda t: shares[t].other)
+        for _, group in groupby(range(len(shares)), key=lambda t: shares[t].other_class)
     ]
-    peaks.sort(key=lambda t: -columns[t].other)
-    taken: list[tuple[float, float]] = []
+    occupied: list[tuple[float, float]] = []
     names: list[str] = []
-    for t in peaks:
-        one = columns[t]
-        if one.other * scale < (_NAMED if names else _LEAST_NAMED) * _HEIGHT:
+    for t in sorted(peaks, key=lambda t: -shares[t].other):
+        frame = shares[t]
+        if frame.other < (_NEXT_NAMED if names else _FIRST_NAMED) * axes.end:
             break
-        name = reading.vocabulary[one.other_sign - 1]
-        x, half = _LEFT + (t + 0.5) * width, _LETTER * len(name) / 2 + 4
-        if all(x + half < low or x - half > high for low, high in taken):
-            taken.append((x - half, x + half))
-            y = max(top + 9, top + _HEIGHT - (1 - one.blank) * scale - 4)
+        name = posteriors.vocabulary[frame.other_class - 1]
+        x, half = axes.x(t + 0.5), _LETTER * len(name) / 2 + 4
+        if all(x + half < low or x - half > high for low, high in occupied):
+            occupied.append((x - half, x + half))
+            y = max(axes.top + 9, axes.floor - (1 - frame.blank) * axes.scale - 4)
             names.append(text(x, y, name, class_="middle small halo"))
     return names
 
 
-def _alignment(reading: Reading, width: float, y: float) -> str:
-    (span,) = reading.alignment.spans
-    name = reading.vocabulary[reading.aligned - 1]
-    shares = reading.occupation
-    parts = [text(_LEFT - 6, y + 8, _short(name), class_="soft end small")]
-    parts.append(element("rect", class_="ground", x=_LEFT, y=y, width=width * reading.frames, height=_ROW))
-    kind = "truth" if reading.truth is not None else "other"
-    for t in np.flatnonzero(shares >= _LEAST_SHARE):
-        opacity = f"{0.6 * shares[t]:.2f}"
-        x = _LEFT + t * width
-        parts += [element("rect", class_=kind, x=x, y=y, width=width, height=_ROW, fill_opacity=opacity)]
-    first, last = _LEFT + span.first * width, _LEFT + (span.last + 1) * width
-    outline = f"M{number(first)} {number(y)}H{number(last)}V{number(y + _ROW)}H{number(first)}Z"
+def _draw_alignment(posteriors: FramePosteriors, axes: _Axes, y: float) -> str:
+    """The forced alignment: shading for the occupation of each frame, and a frame for the most probable path."""
+    (span,) = posteriors.alignment.spans
+    name = posteriors.vocabulary[posteriors.aligned - 1]
+    short = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+    parts = [text(_LEFT - 6, y + 8, short, class_="soft end small")]
+    parts.append(element("rect", class_="ground", x=_LEFT, y=y, width=axes.width * posteriors.frames, height=_ROW))
+    kind = "truth" if posteriors.truth is not None else "other"
+    for t, share in enumerate(posteriors.occupation.tolist()):
+        if share >= _MIN_OCCUPATION:
+            opacity = f"{0.6 * share:.2f}"
+            parts.append(
+                element("rect", class_=kind, x=axes.x(t), y=y, width=axes.width, height=_ROW, fill_opacity=opacity)
+            )
+    first, after = axes.x(span.first), axes.x(span.last + 1)
+    outline = f"M{number(first)} {number(y)}H{number(after)}V{number(y + _ROW)}H{number(first)}Z"
     parts.append(element("path", d=outline, fill="none", stroke="var(--ink)", stroke_width="1.2"))
-    begins, ends = span.seconds(1 / seconds(1))
-    return titled("".join(parts), f"forced alignment of {name}: {begins:.1f} to {ends:.1f} s")
+    start, end = span.seconds(FRAME_RATE)
+    return with_tooltip("".join(parts), f"forced alignment of {name}: {start:.1f} to {end:.1f} s")
 
 
-def _presence(reading: Reading, width: float, y: float) -> str:
-    parts = []
-    for part, name in enumerate(("body", "left hand", "right hand")):
-        at = y + part * (_ROW + _ROW_GAP)
-        found = [(_LEFT + t * width, at, width) for t in np.flatnonzero(reading.present[:, part])]
-        share = reading.present[:, part].mean()
-        parts.append(text(_LEFT - 6, at + 8, name, class_="soft end small"))
-        ground = element("rect", class_="ground", x=_LEFT, y=at, width=width * reading.frames, height=_ROW)
-        bars = element("path", class_="posed", d=cells(found, _ROW), fill_opacity="0.55") if found else ""
-        parts.append(titled(ground + bars, f"{name} in {100 * share:.0f} % of the frames"))
-    return "".join(parts)
-
-
-def _time(reading: Reading, width: float, y: float) -> str:
-    length = seconds(reading.frames)
-    step = next(step for step in (0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 3600.0) if length / step <= 12)
-    parts = []
-    for tick in np.arange(0, length + 1e-6, step):
-        x = _LEFT + tick / seconds(1) * width
-        parts.append(element("line", class_="axis", x1=x, x2=x, y1=y - 4, y2=y))
-        parts.append(text(x, y + 11, f"{tick:g} s", class_="soft middle small"))
-    return "".join(parts)
-
-
-def _short(name: str) -> str:
-    """A name that fits beside the strip."""
-    most = 15
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def _draw_presence(posteriors: FramePosteriors, axes: _Axes, y: float) -> list[str]:
+    rows = []
+    for part, name in enumerate(PARTS):
+        present = posteriors.present[:, part]
+        spans = [(t * axes.width, axes.width) for t in np.flatnonzero(present).tolist()]
+        row = draw_presence_row(name, _LEFT, y + part * (_ROW + _ROW_GAP), axes.width * posteriors.frames, spans)
+        rows.append(with_tooltip(row, f"{name} in {100 * present.mean():.0f} % of the frames"))
+    return rows

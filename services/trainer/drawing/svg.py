@@ -1,7 +1,7 @@
-"""SVG as text: elements, numbers and a whole document. Equal drawings give equal bytes.
+"""SVG elements as text. Equal drawings give equal bytes.
 
-Colours are classes of `templates/drawing.css`, so that one drawing stands in a page, follows its light and dark, and is
-a file of its own as well.
+Colours are CSS classes of `templates/drawing.css`. So one drawing follows the light and dark mode of a page, and is
+also a complete file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,23 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+import numpy as np
+
 Number = float | int
+
+# Distances between the ticks of a time axis, in seconds. An axis has at most 12 intervals.
+_TICK_STEPS, _MAX_INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 3600.0), 12
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing, ready to stand in a page or in a file.
+    """A drawing for a page or a file.
 
     Attributes:
         width: pixels.
         height: pixels.
-        body: its elements.
-        label: what it shows, for those who cannot see it.
+        body: the elements.
+        label: what it shows, for screen readers.
     """
 
     width: float
@@ -30,33 +35,30 @@ class Drawing:
     label: str
 
     def inline(self, classes: str = "") -> str:
-        """As an element of a page."""
-        return self._element(f' class="{classes}"' if classes else "", self.body)
+        """The drawing as an element of a page."""
+        return self._svg(f' class="{classes}"' if classes else "", self.body)
 
     def file(self) -> bytes:
-        """As a file that needs nothing else."""
-        style = f"<style>{look()} svg {{ background: var(--paper); }}</style>"
-        return (
-            '<?xml version="1.0" encoding="utf-8"?>\n'
-            + self._element(' xmlns="http://www.w3.org/2000/svg" class="drawing"', style + self.body)
-            + "\n"
-        ).encode()
+        """The drawing as a complete file."""
+        style = f"<style>{drawing_style()} svg {{ background: var(--paper); }}</style>"
+        svg = self._svg(' xmlns="http://www.w3.org/2000/svg" class="drawing"', style + self.body)
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'.encode()
 
-    def _element(self, more: str, body: str) -> str:
-        size = f"{number(self.width)} {number(self.height)}"
+    def _svg(self, attributes: str, body: str) -> str:
+        width, height = number(self.width), number(self.height)
         return (
-            f'<svg{more} role="img" aria-label="{escape(self.label)}" width="{number(self.width)}" '
-            f'height="{number(self.height)}" viewBox="0 0 {size}">{body}</svg>'
+            f'<svg{attributes} role="img" aria-label="{escape(self.label)}" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}">{body}</svg>'
         )
 
 
 def element(name: str, content: str = "", **attributes: str | Number) -> str:
-    """An element. Attributes are written without a trailing underscore, and with dashes for underscores.
+    """An element. In the names of attributes, a trailing underscore is dropped and other underscores become dashes.
 
     Args:
-        name: of the element.
+        name: name of the element.
         content: elements and escaped text.
-        attributes: numbers are rounded as `number` does.
+        attributes: numbers are rounded as by `number`.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value) if isinstance(value, str) else number(value)}"'
@@ -66,35 +68,46 @@ def element(name: str, content: str = "", **attributes: str | Number) -> str:
 
 
 def text(x: Number, y: Number, content: str, **attributes: str | Number) -> str:
-    """A line of text that begins, ends or is centred at x, with its baseline at y."""
+    """A line of text with its baseline at y. It starts at x, unless its class centres it or ends it there."""
     return element("text", escape(content), x=x, y=y, **attributes)
 
 
-def titled(content: str, title: str) -> str:
-    """Elements that say something to whoever points at them."""
-    return element("g", element("title", escape(title)) + content)
+def with_tooltip(content: str, tooltip: str) -> str:
+    """Elements that show a text when the pointer is over them."""
+    return element("g", element("title", escape(tooltip)) + content)
 
 
 def polyline(points: Iterable[Sequence[Number]]) -> str:
-    """The path through these points, for an attribute `d`; "" for less than two."""
-    several = [f"{number(x)} {number(y)}" for x, y in points]
-    return f"M{'L'.join(several)}" if len(several) > 1 else ""
+    """The attribute `d` of a path through these points; "" for fewer than two points."""
+    pairs = [f"{number(x)} {number(y)}" for x, y in points]
+    return f"M{'L'.join(pairs)}" if len(pairs) > 1 else ""
 
 
-def cells(places: Iterable[tuple[Number, Number, Number]], height: Number) -> str:
-    """Bars from x to x + width at y, all of one height, as one path."""
+def bars(places: Iterable[tuple[Number, Number, Number]], height: Number) -> str:
+    """The attribute `d` of a path of bars. Each place is (x, y, width); all bars have the same height."""
     return "".join(
         f"M{number(x)} {number(y)}h{number(width)}v{number(height)}h{number(-width)}z" for x, y, width in places
     )
 
 
+def time_axis(x: float, y: float, seconds: float, pixels_per_second: float) -> str:
+    """Ticks below y for a time of this length that starts at x."""
+    step = next(step for step in _TICK_STEPS if seconds / step <= _MAX_INTERVALS)
+    ticks = []
+    for tick in np.arange(0, seconds + 1e-6, step):
+        at = x + tick * pixels_per_second
+        ticks.append(element("line", class_="axis", x1=at, x2=at, y1=y - 4, y2=y))
+        ticks.append(text(at, y + 11, f"{tick:g} s", class_="soft middle small"))
+    return "".join(ticks)
+
+
 def number(value: Number) -> str:
-    """To a tenth of a pixel, in as few letters as it takes."""
+    """A number with at most one decimal, in its shortest form."""
     written = f"{value:.1f}"
     return "0" if written == "-0.0" else written.removesuffix(".0")
 
 
 @cache
-def look() -> str:
+def drawing_style() -> str:
     """The style sheet of all drawings."""
     return (files("services.trainer.drawing") / "templates/drawing.css").read_text()

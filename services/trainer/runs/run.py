@@ -16,7 +16,7 @@ import torch
 
 from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
 from services.trainer.data import snapshot
-from services.trainer.drawing import curves
+from services.trainer.drawing.curves import RunCurves, draw_run_curves
 from services.trainer.model.build import WeightInitialiser, new_model, restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
@@ -360,7 +360,8 @@ class _Run:
         histories = [history for history in self._checkpoints.histories.values() if history]
         glosses = len(self._dataset.manifest.vocabulary)
         title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
-        drawn = curves.draw(histories, self._config.num_epochs, self._config.start, self._goal, title)
+        curves = RunCurves(histories, self._config.num_epochs, self._config.start, self._goal, chance=1 / glosses)
+        drawn = draw_run_curves(curves, title)
         self._checkpoints.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), drawn))
 
     @property

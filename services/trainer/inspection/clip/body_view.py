@@ -1,4 +1,4 @@
-"""What a model sees of a clip: joints in the body's frame, what is there, and every feature."""
+"""What a model sees of a clip: joints relative to the body, present parts, and features."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from services.trainer.drawing.posteriors import Frames
-from services.trainer.features import names as feature_names
 from services.trainer.features.groups import GROUPS
+from services.trainer.features.names import hand_feature_names, two_hand_feature_names
 from services.trainer.features.phonology import (
     LEFT_HAND,
     PART_STARTS,
@@ -20,26 +20,28 @@ from services.trainer.features.phonology import (
     mirror_left_led,
 )
 
-# Places among the joints of `Sight`.
+# Places of the hands among the joints of a `BodyView`.
 FOLLOWING, LEADING = LEFT_HAND, RIGHT_HAND
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
-    """What a model has seen of each feature in training: float32 [D] each."""
+class FeatureStatistics:
+    """Mean and standard deviation of each feature over the training frames of a model: float32 [D] each."""
 
     mean: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """One number over the whole clip.
+class FeatureRow:
+    """One feature over time.
 
     Attributes:
-        group: of features.
-        name: what it is.
-        values: float32 [T]; NaN where there is nothing to measure.
+        group: its feature group.
+        name: its name.
+        values: float32 [T]; NaN where the part that it measures is absent.
     """
 
     group: str
@@ -48,29 +50,29 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """A clip as a model sees it. A clip led by the left hand is mirrored; the hand that leads is the right one then.
+class BodyView:
+    """A clip as the model sees it. If the left hand leads, the clip is mirrored, so the right hand leads.
 
     Attributes:
-        joints: float32 [T, J, 2]: `features.USED_JOINTS` in the body's frame (from between the shoulders, in widths of
-            the shoulders, y down); NaN where a part is absent.
-        present: bool [T, 3]: body, following hand, leading hand.
+        joints: float32 [T, J, 2]; the joints `USED_JOINTS`, y down. The origin is between the shoulders and the unit is
+            the width of the shoulders. NaN where a part is absent.
+        present: bool [T, 3]; body, following hand, leading hand.
         mirrored: whether the left hand leads.
-        scale: width of the shoulders, in frame heights.
-        by_body: whether that was measured of the body; otherwise it is reckoned from the hands.
-        leading: what is measured of the hand that leads, as the model takes it.
-        following: of the other one.
-        both: of both together.
+        scale: width of the shoulders in frame heights.
+        by_body: whether origin and unit are measured on the body; otherwise they are estimated from the hands.
+        leading: the features of the leading hand.
+        following: the features of the other hand.
+        both: the features of both hands together.
     """
 
     joints: npt.NDArray[np.float32]
-    present: npt.NDArray[np.bool_]
+    present: Mask
     mirrored: bool
     scale: float
     by_body: bool
-    leading: tuple[Measured, ...]
-    following: tuple[Measured, ...]
-    both: tuple[Measured, ...]
+    leading: tuple[FeatureRow, ...]
+    following: tuple[FeatureRow, ...]
+    both: tuple[FeatureRow, ...]
 
     @property
     def frames(self) -> int:
@@ -79,57 +81,54 @@ class Sight:
 
 
 @torch.no_grad()
-def look(frames: Frames, groups: tuple[str, ...] = GROUPS, standard: Standard | None = None) -> Sight:
-    """See a clip.
+def compute_body_view(
+    frames: Frames, groups: tuple[str, ...] = GROUPS, statistics: FeatureStatistics | None = None
+) -> BodyView:
+    """Compute what a model sees of a clip.
 
     Args:
-        frames: its model input, float32 [T, 75, 3].
-        groups: of features, those that the model measures.
-        standard: what the model takes them by; without one they stay as they are measured.
+        frames: the model input, float32 [T, 75, 3].
+        groups: the feature groups of the model.
+        statistics: standardises the features, as the model does; None leaves them in their units.
     """
     joints = torch.from_numpy(np.array(frames[:, USED_JOINTS])).permute(2, 1, 0)[:, :, None]
     given = ~joints[0, PART_STARTS].isnan()
     joints, lengths = joints.nan_to_num(), torch.tensor([len(frames)])
     features = Features(groups)
     values = features(joints, given, lengths)[0].numpy()
-    if standard is not None:
-        values = (values - standard.mean) / standard.deviation
-    led, present = mirror_left_led(joints, given, lengths)
-    hands = torch.stack([led[:, FOLLOWING], led[:, LEADING]], dim=1)
-    origin, scale = body_origin_and_scale(led[:2, POSE], present[0], hands, present[1:])
-    placed = ((led[:2] - origin[:, None]) / scale)[:, :, 0].permute(2, 1, 0).numpy()
-    there = present[:, 0].T.numpy()
-    for part, where in enumerate((POSE, FOLLOWING, LEADING)):
-        placed[~there[:, part], where] = np.nan
-    of_hand, of_both = feature_names.hand_feature_names(groups), feature_names.two_hand_feature_names(groups)
+    if statistics is not None:
+        values = (values - statistics.mean) / statistics.deviation
+    right_led, parts = mirror_left_led(joints, given, lengths)
+    hands = torch.stack([right_led[:, FOLLOWING], right_led[:, LEADING]], dim=1)
+    origin, scale = body_origin_and_scale(right_led[:2, POSE], parts[0], hands, parts[1:])
+    placed = ((right_led[:2] - origin[:, None]) / scale)[:, :, 0].permute(2, 1, 0).numpy()
+    present = parts[:, 0].T.numpy()
+    for part, places in enumerate((POSE, FOLLOWING, LEADING)):
+        placed[~present[:, part], places] = np.nan
+    body, following_hand, leading_hand = present.T
     following, leading, both = np.split(values, [features.hand_size, 2 * features.hand_size], axis=1)
-    return Sight(
+    hand_names = hand_feature_names(groups)
+    return BodyView(
         joints=placed,
-        present=there,
-        mirrored=not torch.equal(led, joints),
+        present=present,
+        mirrored=not torch.equal(right_led, joints),
         scale=float(scale),
-        by_body=bool(present[0].any()),
-        leading=_measured(of_hand, leading, there[:, 2], there[:, 0]),
-        following=_measured(of_hand, following, there[:, 1], there[:, 0]),
-        both=_measured(of_both, both, np.ones(len(frames), np.bool_), there[:, 0]),
+        by_body=bool(body.any()),
+        leading=_feature_rows(hand_names, leading, leading_hand, body),
+        following=_feature_rows(hand_names, following, following_hand, body),
+        both=_feature_rows(two_hand_feature_names(groups), both, np.ones_like(body), body),
     )
 
 
-def _measured(
-    names: list[tuple[str, str]],
-    values: npt.NDArray[np.float32],
-    handed: npt.NDArray[np.bool_],
-    posed: npt.NDArray[np.bool_],
-) -> tuple[Measured, ...]:
-    """Numbers with their names, and without the zeros that stand for what is not there."""
-    # The wrist is also known from the pose; near to something is a hand only where there is a body.
-    there = {
-        "location": handed | posed,
-        "movement": handed | posed,
-        "contact": handed & posed,
-        "presence": np.ones_like(handed),
-    }
+def _feature_rows(
+    names: list[tuple[str, str]], values: npt.NDArray[np.float32], hand: Mask, body: Mask
+) -> tuple[FeatureRow, ...]:
+    """Features with their names; NaN instead of the zeros that stand for an absent part."""
+    # The wrist is also known from the pose. A hand is near a place of the body only where both are present.
+    measured = {
+        "location": hand | body, "movement": hand | body, "contact": hand & body, "presence": np.ones_like(hand)
+    }  # fmt: skip
     return tuple(
-        Measured(group, name, np.where(there.get(group, handed), column, np.nan).astype(np.float32))
+        FeatureRow(group, name, np.where(measured.get(group, hand), column, np.nan).astype(np.float32))
         for (group, name), column in zip(names, values.T, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Features over time: a row for each number, a column for each frame, colour for the value."""
+"""Features over time as heatmaps: a row for each feature, a column for each frame, and a colour for the value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,95 +6,108 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.drawing.posteriors import seconds
-from services.trainer.drawing.svg import Drawing, cells, element, text, titled
-from services.trainer.inspection.clip.body_view import Measured
+from services.trainer.drawing.posteriors import frame_seconds
+from services.trainer.drawing.svg import Drawing, bars, element, text, with_tooltip
+from services.trainer.features.names import UNITS
+from services.trainer.inspection.clip.body_view import BodyView, FeatureRow
 
 _ROW, _TOP, _NAME = 11.0, 30.0, 190.0
-_SPAN, _GAP, _MOST_FRAME = 240.0, 18.0, 14.0
+_COLUMN, _GAP, _MAX_FRAME = 240.0, 18.0, 14.0
 
-# Shades of either sign: more cannot be told apart.
+# Shades of either sign. More shades cannot be distinguished.
 _SHADES = 8
 
-Values = npt.NDArray[np.float32]
+# The standardised value with the strongest colour. The model clips at twice this value.
+STANDARD_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
-class Column:
-    """One of the hands, or both.
+class GroupHeatmap:
+    """The heatmap of a feature group.
 
     Attributes:
-        title: of whom.
-        rows: what is measured.
+        name: the group.
+        unit: the unit of its features.
+        limit: the value with the strongest colour.
+        drawing: the heatmap.
     """
 
-    title: str
-    rows: Sequence[Measured]
+    name: str
+    unit: str
+    limit: float
+    drawing: Drawing
 
 
-def draw(columns: Sequence[Column], reach: float, name: str) -> Drawing:
-    """The rows of several columns side by side; they have the same names.
+def draw_group_heatmaps(view: BodyView, standardised: bool) -> list[GroupHeatmap]:
+    """Draw each feature group, the two hands side by side. Presence is not drawn: another drawing shows it."""
+    heatmaps = []
+    for group in dict.fromkeys(row.group for row in (*view.leading, *view.both)):
+        leading, following, both = (
+            [row for row in rows if row.group == group] for rows in (view.leading, view.following, view.both)
+        )
+        if group == "presence":
+            continue
+        columns = {"leading hand": leading, "other hand, mirrored": following} if leading else {"both": both}
+        limit = STANDARD_LIMIT if standardised else _largest_value([*leading, *following, *both])
+        heatmaps.append(GroupHeatmap(group, UNITS[group], limit, draw_heatmap(columns, limit, group)))
+    return heatmaps
+
+
+def draw_heatmap(columns: Mapping[str, Sequence[FeatureRow]], limit: float, group: str) -> Drawing:
+    """Draw a heatmap.
 
     Args:
-        columns: at least one.
-        reach: the value whose colour is the strongest; larger ones have it too.
-        name: of the group.
+        columns: the rows of each column by its title; all columns have the same features.
+        limit: the value with the strongest colour. Larger values have the same colour.
+        group: name of the group.
     """
-    frames = len(columns[0].rows[0].values)
-    width = min(_MOST_FRAME, _SPAN / frames)
-    span = width * frames
-    rows = len(columns[0].rows)
+    first, *_ = columns.values()
+    frames = len(first[0].values)
+    frame_width = min(_MAX_FRAME, _COLUMN / frames)
+    width, height = frame_width * frames, _ROW * len(first)
     parts = [
-        text(_NAME - 8, _TOP + _ROW * (row + 0.8), one.name, class_="soft end small")
-        for row, one in enumerate(columns[0].rows)
+        text(_NAME - 8, _TOP + _ROW * (index + 0.8), row.name, class_="soft end small")
+        for index, row in enumerate(first)
     ]
-    for place, column in enumerate(columns):
-        left = _NAME + place * (span + _GAP)
-        parts.append(text(left, 11, column.title, class_="strong"))
-        parts.append(text(left, _TOP - 4, "0 s", class_="soft small"))
-        parts.append(text(left + span, _TOP - 4, f"{seconds(frames):.1f} s", class_="soft end small"))
-        parts.append(element("rect", class_="ground", x=left, y=_TOP, width=span, height=_ROW * rows))
-        shades: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        for row, one in enumerate(column.rows):
-            for frame, shade in _shades(one.values, reach):
+    for place, (title, rows) in enumerate(columns.items()):
+        x = _NAME + place * (width + _GAP)
+        parts.append(text(x, 11, title, class_="strong"))
+        parts.append(text(x, _TOP - 4, "0 s", class_="soft small"))
+        parts.append(text(x + width, _TOP - 4, f"{frame_seconds(frames):.1f} s", class_="soft end small"))
+        parts.append(element("rect", class_="ground", x=x, y=_TOP, width=width, height=height))
+        # All cells of one shade are one path.
+        cells: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+        for index, row in enumerate(rows):
+            for frame, shade in _shades(row.values, limit):
                 kind = "over" if shade > 0 else "under" if shade < 0 else "zero"
-                shades.setdefault((kind, abs(shade)), []).append((row, frame))
-        parts += [_painted(kind, shade, where, left, width) for (kind, shade), where in sorted(shades.items())]
-        parts += [_told(one, row, left, span) for row, one in enumerate(column.rows)]
-    return Drawing(
-        _NAME + len(columns) * (span + _GAP) - _GAP,
-        _TOP + _ROW * rows + 4,
-        "".join(parts),
-        f"Features of {name} over time",
-    )
+                place_in_row = (x + frame * frame_width, _TOP + index * _ROW + 0.5, frame_width)
+                cells.setdefault((kind, abs(shade)), []).append(place_in_row)
+        for (kind, shade), places in sorted(cells.items()):
+            opacity = f"{shade / _SHADES:.3f}" if shade else "1"
+            parts.append(element("path", class_=kind, d=bars(places, _ROW - 1), fill_opacity=opacity))
+        for index, row in enumerate(rows):
+            area = element("rect", x=x, y=_TOP + index * _ROW, width=width, height=_ROW, fill_opacity="0")
+            parts.append(with_tooltip(area, _describe(row)))
+    right = _NAME + len(columns) * (width + _GAP) - _GAP
+    return Drawing(right, _TOP + height + 4, "".join(parts), f"Features of {group} over time")
 
 
-def reaches(columns: Sequence[Sequence[Measured]]) -> Mapping[str, float]:
-    """The largest absolute value of each group, over all its numbers and frames; 1 where there is none."""
-    largest: dict[str, float] = {}
-    for rows in columns:
-        for one in rows:
-            known = np.abs(one.values[np.isfinite(one.values)])
-            largest[one.group] = max(largest.get(one.group, 0.0), float(known.max()) if len(known) else 0.0)
-    return {group: reach or 1.0 for group, reach in largest.items()}
+def _largest_value(rows: Sequence[FeatureRow]) -> float:
+    """The largest absolute value; 1 if there is none, or all are zero."""
+    values = np.concatenate([row.values for row in rows])
+    values = values[np.isfinite(values)]
+    return float(np.abs(values).max(initial=0.0)) or 1.0
 
 
-def _shades(values: Values, reach: float) -> list[tuple[int, int]]:
-    """Frames that have a value, and its shade, from -`_SHADES` to `_SHADES`."""
-    known = np.flatnonzero(np.isfinite(values))
-    shades = np.round(np.clip(values[known] / reach, -1, 1) * _SHADES).astype(int)
-    return list(zip(known.tolist(), shades.tolist(), strict=True))
+def _shades(values: npt.NDArray[np.float32], limit: float) -> list[tuple[int, int]]:
+    """The frames that have a value, and their shade from -_SHADES to _SHADES."""
+    frames = np.flatnonzero(np.isfinite(values))
+    shades = np.round(np.clip(values[frames] / limit, -1, 1) * _SHADES).astype(int)
+    return list(zip(frames.tolist(), shades.tolist(), strict=True))
 
 
-def _painted(kind: str, shade: int, where: Sequence[tuple[int, int]], left: float, width: float) -> str:
-    """All cells of one shade as one path."""
-    path = cells(((left + frame * width, _TOP + row * _ROW + 0.5, width) for row, frame in where), _ROW - 1)
-    return element("path", class_=kind, d=path, fill_opacity=f"{shade / _SHADES:.3f}" if shade else "1")
-
-
-def _told(one: Measured, row: int, left: float, span: float) -> str:
-    """What a row says to whoever points at it."""
-    known = one.values[np.isfinite(one.values)]
-    said = f"{known.min():.2f} to {known.max():.2f}, mean {known.mean():.2f}" if len(known) else "nothing to measure"
-    area = element("rect", x=left, y=_TOP + row * _ROW, width=span, height=_ROW, fill_opacity="0")
-    return titled(area, f"{one.name}: {said}")
+def _describe(row: FeatureRow) -> str:
+    values = row.values[np.isfinite(row.values)]
+    if not len(values):
+        return f"{row.name}: nothing to measure"
+    return f"{row.name}: {values.min():.2f} to {values.max():.2f}, mean {values.mean():.2f}"

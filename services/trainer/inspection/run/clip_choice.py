@@ -1,148 +1,147 @@
-"""Which clips are looked at frame by frame: a few that show what a model does well, what badly, and how."""
+"""The choice of the clips that a page shows frame by frame: examples of what the model gets right and wrong."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.trainer.drawing.posteriors import Reading, read
-from services.trainer.inspection.run.predictions import ClipAnswer
-from services.trainer.inspection.run.record import Record, models
+from services.trainer.drawing.posteriors import FramePosteriors, compute_posteriors
+from services.trainer.inspection.run.predictions import ClipPrediction
+from services.trainer.inspection.run.record import RunRecord, load_fold_models
 from signet.errors import NotFound
 from signet.store import ObjectStore
 
+# A posterior on another machine, or from another version, may differ by this much from the stored one.
+_ROUNDING = 0.01
+
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """A clip, why it is shown, and what one seed's model says of it.
+class ChosenClip:
+    """A clip on the page.
 
     Attributes:
-        kind: why, in a few words.
-        answer: what the seeds said of it.
-        reading: what this model says, frame by frame.
+        kind: why it was chosen, in a few words.
+        prediction: the stored predictions of all seeds.
+        posteriors: the output of the model of one seed, computed now.
     """
 
     kind: str
-    answer: ClipAnswer
-    reading: Reading
+    prediction: ClipPrediction
+    posteriors: FramePosteriors
 
 
 @dataclass(frozen=True, eq=False)
-class Strips:
-    """The clips that are shown.
+class ClipChoice:
+    """The clips on the page.
 
     Attributes:
-        seed: whose model it is; -1 where nothing is shown.
-        chosen: the clips.
-        missing: why there are none, or what is to be known of them; "" if nothing.
+        seed: the seed whose models are shown; None if there are no clips.
+        clips: the clips.
+        missing: why there are no clips, or a warning about them; "" for neither.
     """
 
-    seed: int
-    chosen: tuple[Chosen, ...]
+    seed: int | None
+    clips: tuple[ChosenClip, ...]
     missing: str = ""
 
 
-def look(
+def choose_clips(
     store: ObjectStore,
-    record: Record,
-    answers: Sequence[ClipAnswer],
-    each: int = 2,
+    record: RunRecord,
+    predictions: Sequence[ClipPrediction],
+    each: int,
     named: Sequence[str] = (),
     seed: int | None = None,
-) -> Strips:
-    """Choose clips, and read them with the models that held them out.
+) -> ClipChoice:
+    """Choose clips, and run the models that held them out on them.
 
     Args:
         store: holds the weights.
         record: the run.
-        answers: what its seeds said of their held-out clips.
-        each: clips of each kind.
-        named: clips that are shown whatever they are.
-        seed: whose models; the first that the run has unless given.
+        predictions: its predictions for held-out clips.
+        each: number of clips of each kind.
+        named: clips to show in any case.
+        seed: seed of the models; None for the first seed of the run.
 
     Raises:
-        NotFound: a named clip is not among the held-out ones, or there is no such seed.
+        NotFound: a named clip was not held out, or there is no such seed.
     """
-    if not answers or record.held_out is None or record.dataset is None or record.config is None:
-        _all_held_out(record, answers, named)
-        return Strips(-1, ())
+    if not predictions or record.held_out is None or record.dataset is None or record.config is None:
+        _check_named(record, predictions, named)
+        return ClipChoice(None, ())
     seeds = record.held_out.seeds
     if seed is not None and seed not in seeds:
         raise NotFound(f"run {record.run_id} has no seed {seed}; it has {', '.join(map(str, seeds))}.")
     seed = seeds[0] if seed is None else seed
-    asked = {clip: member.fold for member in record.held_out.members if member.seed == seed for clip in member.clip_ids}
-    there = [answer for answer in answers if answer.clip_id in asked]
-    _all_held_out(record, there, named)
-    kinds = _kinds(there, seed, each, named)
+    folds = {clip: member.fold for member in record.held_out.members if member.seed == seed for clip in member.clip_ids}
+    candidates = [clip for clip in predictions if clip.clip_id in folds]
+    _check_named(record, candidates, named)
     try:
-        of_fold = models(store, record, seed)
+        models = load_fold_models(store, record, seed)
     except NotFound as error:
-        return Strips(-1, (), f"There are no alignment strips: {error}")
+        return ClipChoice(None, (), f"There are no alignment strips: {error}")
 
     clips, decoder = record.clips(), record.config.decoder
     chosen = []
-    for answer, kind in kinds:
-        model, clip = of_fold.get(asked[answer.clip_id]), clips.get(answer.clip_id)
+    for prediction, kind in _choose_kinds(candidates, seed, each, named):
+        model, clip = models.get(folds[prediction.clip_id]), clips.get(prediction.clip_id)
         if model is not None and clip is not None:
             frames = record.dataset.clip_frames(clip)
-            reading = read(model, decoder, record.vocabulary, clip.clip_id, frames, answer.truth)
-            chosen.append(Chosen(kind, answer, reading))
-    return Strips(seed, tuple(chosen), _disagreement(chosen, seed))
+            posteriors = compute_posteriors(model, decoder, record.vocabulary, clip.clip_id, frames, prediction.truth)
+            chosen.append(ChosenClip(kind, prediction, posteriors))
+    return ClipChoice(seed, tuple(chosen), _warn_of_changes(chosen, seed))
 
 
-def _kinds(answers: Sequence[ClipAnswer], seed: int, each: int, named: Sequence[str]) -> list[tuple[ClipAnswer, str]]:
-    """The clips to show, and why each is shown; none twice."""
+def _choose_kinds(
+    candidates: Sequence[ClipPrediction], seed: int, each: int, named: Sequence[str]
+) -> list[tuple[ClipPrediction, str]]:
+    """The clips to show, and why. Each clip is shown once."""
 
-    def of_seed(answer: ClipAnswer) -> int:
-        return answer.seeds.index(seed)
+    def seed_correct(clip: ClipPrediction) -> bool:
+        return clip.first_guesses[clip.seeds.index(seed)] == clip.label
 
-    def right(answer: ClipAnswer) -> bool:
-        return answer.correct and answer.firsts[of_seed(answer)] == answer.label
+    def right(clip: ClipPrediction) -> bool:
+        return clip.correct and seed_correct(clip)
 
-    def wrong(answer: ClipAnswer) -> bool:
-        return not answer.correct and answer.firsts[of_seed(answer)] != answer.label
+    def wrong(clip: ClipPrediction) -> bool:
+        return not clip.correct and not seed_correct(clip)
 
-    def greedy(answer: ClipAnswer) -> tuple[str, ...]:
-        return answer.greedy[of_seed(answer)]
+    def greedy(clip: ClipPrediction) -> tuple[str, ...]:
+        return clip.greedy[clip.seeds.index(seed)]
 
-    kinds: list[tuple[str, Callable[[ClipAnswer], bool], Callable[[ClipAnswer], float]]] = [
-        ("right and sure", lambda one: right(one) and greedy(one) == (one.truth,), lambda one: -one.confidence),
-        ("right and unsure", right, lambda one: one.confidence),
-        ("wrong and sure", wrong, lambda one: -one.confidence),
-        ("empty: no frame prefers a sign to the blank", lambda one: not greedy(one), lambda one: -one.confidence),
-        ("more than one sign", lambda one: len(greedy(one)) > 1, lambda one: -len(greedy(one))),
+    # The name of each kind, the clips that belong to it, and their order.
+    kinds: list[tuple[str, Callable[[ClipPrediction], bool], Callable[[ClipPrediction], float]]] = [
+        ("right and sure", lambda clip: right(clip) and greedy(clip) == (clip.truth,), lambda clip: -clip.confidence),
+        ("right and unsure", right, lambda clip: clip.confidence),
+        ("wrong and sure", wrong, lambda clip: -clip.confidence),
+        ("empty: the blank wins in every frame", lambda clip: not greedy(clip), lambda clip: -clip.confidence),
+        ("more than one sign", lambda clip: len(greedy(clip)) > 1, lambda clip: -len(greedy(clip))),
     ]
-    by_id = {answer.clip_id: answer for answer in answers}
-    taken = {clip_id: (by_id[clip_id], "asked for") for clip_id in named}
-    for kind, belongs, rank in kinds:
-        some = sorted((one for one in answers if belongs(one) and one.clip_id not in taken), key=rank)
-        taken.update({one.clip_id: (one, kind) for one in some[:each]})
-    return list(taken.values())
+    by_id = {clip.clip_id: clip for clip in candidates}
+    chosen = {clip_id: (by_id[clip_id], "named by --clip") for clip_id in named}
+    for kind, belongs, order in kinds:
+        clips = sorted((clip for clip in candidates if belongs(clip) and clip.clip_id not in chosen), key=order)
+        chosen |= {clip.clip_id: (clip, kind) for clip in clips[:each]}
+    return list(chosen.values())
 
 
-def _all_held_out(record: Record, answers: Sequence[ClipAnswer], named: Sequence[str]) -> None:
-    absent = sorted(set(named) - {answer.clip_id for answer in answers})
+def _check_named(record: RunRecord, candidates: Sequence[ClipPrediction], named: Sequence[str]) -> None:
+    absent = sorted(set(named) - {clip.clip_id for clip in candidates})
     if absent:
-        some = ", ".join(answer.clip_id for answer in answers[:5])
-        raise NotFound(
-            f"run {record.run_id} has not held out the clip {absent[0]!r}; it has held out "
-            f"{f'{len(answers)} others, such as {some}' if answers else 'none'}."
-        )
+        examples = ", ".join(clip.clip_id for clip in candidates[:5])
+        held_out = f"{len(candidates)} other clips, such as {examples}" if candidates else "no clips"
+        raise NotFound(f"run {record.run_id} has not held out the clip {absent[0]!r}. It held out {held_out}.")
 
 
-# What the same weights may say otherwise of a clip, on another machine or in another version.
-_ROUNDING = 0.01
-
-
-def _disagreement(chosen: Sequence[Chosen], seed: int) -> str:
-    """Whether these models still say what they said at the end of the run."""
-    off = 0
-    for one in chosen:
-        first = one.answer.firsts[one.answer.seeds.index(seed)]
-        posterior = one.reading.posterior
-        off += posterior[first - 1] < posterior.max() - _ROUNDING
-    if not off:
+def _warn_of_changes(chosen: Sequence[ChosenClip], seed: int) -> str:
+    """A warning if the models now prefer another gloss than at the end of the run."""
+    changed = 0
+    for clip in chosen:
+        first_guess = clip.prediction.first_guesses[clip.prediction.seeds.index(seed)]
+        posterior = clip.posteriors.posterior
+        changed += posterior[first_guess - 1] < posterior.max() - _ROUNDING
+    if not changed:
         return ""
     return (
-        f"Of {off} of these {len(chosen)} clips the models say something else now than at the end of the run: this "
-        "version of Signet measures or decodes otherwise than the one that trained it. The strips show what it does "
-        "now, the figures above what it did then."
+        f"For {changed} of these {len(chosen)} clips the models now recognise another gloss than at the end of the "
+        "run: this version of Signet computes features or decodes in another way than the version that trained it. The "
+        "strips show the output of this version. The figures are those of the end of the run."
     )

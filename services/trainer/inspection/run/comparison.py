@@ -1,8 +1,8 @@
-"""Runs side by side: what they were told otherwise, what they reached, and whether the difference is more than luck.
+"""The comparison of runs: the settings in which they differ, and a paired test on the clips that they share.
 
-Two runs that were judged by the same clips are compared clip by clip. Only the clips that one gets right and the other
-does not say anything about which is better; if neither is, each of them falls to either side like a coin (McNemar 1947,
-in its exact form).
+Two runs that predict the same held-out clips are compared clip by clip. Only the clips that one run gets right and the
+other gets wrong tell which run is better. If the runs are equally good, each of these clips falls to either side with
+probability 1/2 (McNemar 1947, in its exact form).
 """
 
 from collections.abc import Sequence
@@ -11,103 +11,106 @@ from itertools import combinations
 from math import comb
 from typing import Any
 
-from services.trainer.inspection.run.predictions import ClipAnswer
+from services.trainer.inspection.run.predictions import ClipPrediction
 
-# Settings that say where and under which name a run is trained, and nothing of what is learnt.
+# These settings say where a run trains and what its model is called. They do not change what it learns.
 _WITHOUT_EFFECT = frozenset({"device", "jobs", "max_gpu_temperature", "model_name", "publish"})
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A field of the configuration in which runs differ.
+class SettingDifference:
+    """A field of the configuration in which the runs differ.
 
     Attributes:
-        name: the field.
-        values: of each run; None also where a run's version did not have it.
-        learnt: whether it can change what is learnt.
+        name: name of the field.
+        values: the value of each run; None also if the version of the run did not have the field.
+        affects_learning: whether the field changes what is learnt.
     """
 
     name: str
     values: tuple[Any, ...]
-    learnt: bool
+    affects_learning: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Paired:
+class PairedComparison:
     """Two runs on the clips that both held out.
 
     Attributes:
-        first: which run of those compared, from 0.
-        second: which other.
-        both: clips that both get right.
-        only_first: clips that only the first gets right, and what the second says of them.
-        only_second: clips that only the second gets right, and what the first says of them.
-        neither: clips that neither gets right.
-        apart: clips that only one of the two has held out, or under another gloss.
+        first: index of the first run.
+        second: index of the second run.
+        both: number of clips that both get right.
+        only_first: the second run's predictions for the clips that only the first gets right.
+        only_second: the first run's predictions for the clips that only the second gets right.
+        neither: number of clips that both get wrong.
+        not_shared: number of clips that only one run held out, or that have another gloss in the other run.
     """
 
     first: int
     second: int
     both: int
-    only_first: tuple[ClipAnswer, ...]
-    only_second: tuple[ClipAnswer, ...]
+    only_first: tuple[ClipPrediction, ...]
+    only_second: tuple[ClipPrediction, ...]
     neither: int
-    apart: int
+    not_shared: int
 
     @property
     def clips(self) -> int:
-        """Clips that both held out."""
+        """The number of clips that both held out."""
         return self.both + len(self.only_first) + len(self.only_second) + self.neither
 
     @property
     def p(self) -> float:
-        """How probable so uneven a split is if neither run is better: `mcnemar`."""
-        return mcnemar(len(self.only_first), len(self.only_second))
+        """The p-value of McNemar's test; see `mcnemar_p_value`."""
+        return mcnemar_p_value(len(self.only_first), len(self.only_second))
 
     @property
     def gain(self) -> float:
-        """Share of the clips that the second gets right, less that of the first."""
+        """The share of clips that the second run gets right, minus that of the first run."""
         return (len(self.only_second) - len(self.only_first)) / self.clips if self.clips else 0.0
 
 
-def differences(settings: Sequence[dict[str, Any]]) -> tuple[Setting, ...]:
-    """The fields in which the configurations differ, those that can matter first."""
-    names = dict.fromkeys(name for one in settings for name in one)
-    found = []
-    for name in names:
-        values = tuple(one.get(name) for one in settings)
-        if any(value != values[0] for value in values):
-            found.append(Setting(name, values, name not in _WITHOUT_EFFECT))
-    return tuple(sorted(found, key=lambda setting: not setting.learnt))
+def compare_settings(settings: Sequence[dict[str, Any]]) -> tuple[SettingDifference, ...]:
+    """The fields in which configurations differ. Fields that affect learning come first."""
+    names = dict.fromkeys(name for config in settings for name in config)
+    values = {name: tuple(config.get(name) for config in settings) for name in names}
+    differences = [
+        SettingDifference(name, of_runs, name not in _WITHOUT_EFFECT)
+        for name, of_runs in values.items()
+        if any(value != of_runs[0] for value in of_runs)
+    ]
+    return tuple(sorted(differences, key=lambda difference: not difference.affects_learning))
 
 
-def paired(runs: Sequence[Sequence[ClipAnswer]]) -> tuple[Paired, ...]:
-    """Each two of these runs, given what was said of their clips; runs that said nothing are passed over."""
-    heard = [index for index, answers in enumerate(runs) if answers]
-    return tuple(_pair(one, other, runs[one], runs[other]) for one, other in combinations(heard, 2))
+def compare_pairs(runs: Sequence[Sequence[ClipPrediction]]) -> tuple[PairedComparison, ...]:
+    """Compare each two of these runs. Runs without predictions are left out."""
+    predicting = [index for index, predictions in enumerate(runs) if predictions]
+    return tuple(_compare(first, second, runs[first], runs[second]) for first, second in combinations(predicting, 2))
 
 
-def mcnemar(one: int, other: int) -> float:
-    """The exact two-sided p of McNemar's test: of n coins, at most min(one, other) fall to either side.
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """The exact two-sided p-value of McNemar's test.
 
-    Args:
-        one: cases in which only the one is right.
-        other: cases in which only the other is.
+    It is the probability that n = only_first + only_second fair coins fall at least as unevenly as these counts.
     """
-    n = one + other
-    tail = sum(comb(n, k) for k in range(min(one, other) + 1))
+    n = only_first + only_second
+    tail = sum(comb(n, k) for k in range(min(only_first, only_second) + 1))
     return float(min(1.0, 2 * tail / 2**n))
 
 
-def _pair(first: int, second: int, ours: Sequence[ClipAnswer], theirs: Sequence[ClipAnswer]) -> Paired:
-    of_second = {(answer.clip_id, answer.truth): answer for answer in theirs}
-    common = [(answer, of_second[key]) for answer in ours if (key := (answer.clip_id, answer.truth)) in of_second]
-    return Paired(
+def _compare(
+    first: int, second: int, first_clips: Sequence[ClipPrediction], second_clips: Sequence[ClipPrediction]
+) -> PairedComparison:
+    second_by_key = {(clip.clip_id, clip.truth): clip for clip in second_clips}
+    shared = [
+        (clip, second_by_key[key]) for clip in first_clips if (key := (clip.clip_id, clip.truth)) in second_by_key
+    ]
+    return PairedComparison(
         first=first,
         second=second,
-        both=sum(one.correct and other.correct for one, other in common),
-        only_first=tuple(other for one, other in common if one.correct and not other.correct),
-        only_second=tuple(one for one, other in common if other.correct and not one.correct),
-        neither=sum(not one.correct and not other.correct for one, other in common),
-        apart=len(ours) + len(theirs) - 2 * len(common),
+        both=sum(a.correct and b.correct for a, b in shared),
+        only_first=tuple(b for a, b in shared if a.correct and not b.correct),
+        only_second=tuple(a for a, b in shared if b.correct and not a.correct),
+        neither=sum(not a.correct and not b.correct for a, b in shared),
+        not_shared=len(first_clips) + len(second_clips) - 2 * len(shared),
     )

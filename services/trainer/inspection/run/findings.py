@@ -1,4 +1,4 @@
-"""What stands out in a run, and what to do about it. docs/analysis.md explains each finding at length."""
+"""What is notable about a run, what it means, and what to do. docs/analysis.md explains each finding."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,282 +7,289 @@ from typing import Literal
 
 import numpy as np
 
-from services.trainer.drawing.posteriors import presence
-from services.trainer.inspection.run.predictions import ClipAnswer, each_seed
-from services.trainer.inspection.run.record import Record
+from services.trainer.drawing.posteriors import part_presence
+from services.trainer.inspection.run.predictions import ClipPrediction, count_seeds
+from services.trainer.inspection.run.record import RunRecord
 from services.trainer.runs.result import HeldoutCounts, spread
 from services.trainer.training.epoch import Epoch
 from signet.html import interval, percent
 from signet.statistics.intervals import wilson
 
-# More empty outputs than this are not chance: a healthy run has 1 % and less.
-_EMPTY = 0.05
-# Exact accuracy less that of the continuous decoder; a healthy run is within 0.03.
-_GAP = 0.1
-# Together, the seeds may be so much emptier than alone before it is said.
-_EMPTIER = 0.1
-# Train less held-out accuracy, above which a model knows its clips better than its signs.
-_BY_HEART = 0.25
-# Share of its training clips that a model which learns at all knows.
+# A healthy run has at most 1 % of empty outputs.
+_MAX_EMPTY = 0.05
+# Above this share of empty outputs, the model is useless.
+_MOSTLY_EMPTY = 0.5
+# Exact accuracy minus that of the continuous decoder; at most 0.03 in a healthy run.
+_MAX_DECODER_GAP = 0.1
+# Share of empty outputs of the ensemble minus the mean of its members.
+_MAX_ENSEMBLE_EMPTY = 0.1
+# Training accuracy minus held-out accuracy.
+_MAX_ACCURACY_GAP = 0.25
+# A model with this training accuracy has learnt something.
 _LEARNT = 0.5
-# Rise of the held-out loss above its least: a fifth is more than it wavers from epoch to epoch.
-_LOSS_RISE = 1.2
-# Fall of the training loss over the last tenth of the epochs, beside the tenth before.
+# Last held-out loss divided by the lowest one. From epoch to epoch the loss varies by less than a fifth.
+_MAX_LOSS_RISE = 1.2
+# Relative fall of the training loss over the last tenth of the epochs.
 _STILL_FALLING = 0.05
-# The slowest tenth of the epochs beside the median.
-_UNEVEN = 2.0
-# Half the width of an interval on the held-out clips: beyond, differences that matter cannot be seen.
-_WIDE = 0.1
-# Standard deviation over the seeds, as a share.
-_SCATTERED = 0.05
-# Share of clips without a hand in a tenth of their frames.
-_HANDLESS, _HANDLESS_FRAMES = 0.03, 0.1
-# A vocabulary of which less is ever said is not used.
-_SAID = 0.5
-# The fewest epochs from which a tendency is read.
-_ENOUGH_EPOCHS = 20
+# Time of the slowest tenth of the epochs divided by the median.
+_MAX_SLOWDOWN = 2.0
+# Half the width of the interval. With a wider one, differences that matter cannot be seen.
+_MAX_HALF_WIDTH = 0.1
+# Standard deviation of the accuracy over the seeds.
+_MAX_SEED_DEVIATION = 0.05
+# A clip has no hands if hands are in less than a tenth of its frames; and the share of such clips.
+_MIN_HAND_FRAMES, _MAX_HANDLESS = 0.1, 0.03
+# Share of the glosses that are ever the first guess, among more than this number of glosses.
+_MIN_GUESSED, _FEW_GLOSSES = 0.5, 3
+# A tendency over epochs needs this many epochs.
+_MIN_EPOCHS = 20
 
-Weight = Literal["fault", "caution", "note"]
+Severity = Literal["fault", "caution", "note"]
+_ORDER: tuple[Severity, ...] = ("fault", "caution", "note")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that stands out.
+    """Something notable.
 
     Attributes:
-        name: a word, the same as in docs/analysis.md.
-        weight: a fault makes the model useless, a caution is to be known before believing a figure.
-        title: in a few words.
-        text: what was seen.
-        way_out: what to do; "" where there is nothing to do.
+        name: a short name.
+        severity: with a fault the model is useless; a caution limits what a figure means.
+        title: the title, which docs/analysis.md explains.
+        text: what was measured, and what it means.
+        advice: what to do; "" for nothing.
     """
 
     name: str
-    weight: Weight
+    severity: Severity
     title: str
     text: str
-    way_out: str = ""
+    advice: str = ""
 
 
-def findings(record: Record, answers: Sequence[ClipAnswer]) -> tuple[Finding, ...]:
-    """All findings of a run, the gravest first.
+def collect_findings(record: RunRecord, predictions: Sequence[ClipPrediction]) -> tuple[Finding, ...]:
+    """All findings about a run, the most severe first.
 
     Args:
         record: the run.
-        answers: what its models said of their held-out clips; none if that is not known.
+        predictions: its predictions for held-out clips; empty if there are none.
     """
-    found = [*_of_training(record), *_of_clips(record)]
-    if record.held_out is not None:
-        seeds = list(each_seed(record.held_out).values())
-        if seeds:
-            found += [*_of_blank(record, seeds), *_of_accuracy(record, seeds, answers), *_of_certainty(record, seeds)]
-    order = ("fault", "caution", "note")
-    return tuple(sorted(found, key=lambda one: order.index(one.weight)))
+    findings = [*_check_training(record), *_check_clips(record)]
+    seeds = list(count_seeds(record.held_out).values()) if record.held_out is not None else []
+    if seeds:
+        findings += [
+            *_check_blank(record, seeds),
+            *_check_ensemble(record, seeds),
+            *_check_accuracy(record, seeds, predictions),
+            *_check_certainty(record, seeds),
+        ]
+    return tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.severity)))
 
 
-def _of_blank(record: Record, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
-    empty = _mean(seeds, "empty")
-    gap = _mean(seeds, "correct") - _mean(seeds, "continuous_correct")
-    head = record.settings.get("head", "linear")
-    plain = head == "linear" and record.config is not None and record.config.start == 0
-    way_out = (
-        "Train longer (--num-epochs), raise --lr or --blank-penalty (twice as much), and look at the strips below."
-    )
-    if plain:
-        way_out = "This is plain CTC, which collapses: leave --head and --flat-start at their defaults."
-    elif head == "linear":
-        way_out = f"Use --head competition, whose timing cannot be swallowed by the blank. {way_out}"
+def _check_blank(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+    empty, exact, continuous = (_mean_share(seeds, count) for count in ("empty", "correct", "continuous_correct"))
     if all(seed.collapsed for seed in seeds):
         yield Finding(
             "collapse", "fault", "Blank collapse",
-            "Every best path is empty: the blank wins in every frame of every held-out clip. The exact posterior still "
-            "ranks the signs; continuous signing would give nothing.", way_out,
+            "The best path of every held-out clip is empty, because the blank is the best class in every frame. Exact "
+            "decoding of single signs still works, but continuous signing gives no output.",
+            _advise_against_blanks(record),
         )  # fmt: skip
-    elif empty > _EMPTY:
+    elif empty > _MAX_EMPTY:
         yield Finding(
-            "empty", "fault" if empty > 0.5 else "caution", "Clips come out empty",
-            f"{percent(empty)} of the best paths hold no sign; a healthy model has 1 % and less.", way_out,
+            "empty", "fault" if empty > _MOSTLY_EMPTY else "caution", "Empty outputs",
+            f"The best path holds no sign in {percent(empty)} of the held-out clips. In a healthy run it is at most "
+            "1 %.", _advise_against_blanks(record),
         )  # fmt: skip
-    elif gap > _GAP:
+    elif exact - continuous > _MAX_DECODER_GAP:
         yield Finding(
-            "gap", "caution", "The continuous decoder says less than the model knows",
-            f"Exact decoding is right in {percent(_mean(seeds, 'correct'))}, the continuous decoder in "
-            f"{percent(_mean(seeds, 'continuous_correct'))}: signs come out twice, split, or not at all.",
-            "Train longer; raise --repetition-penalty if a sign comes out twice, --insertion-penalty if others are "
-            "made up, --blank-penalty if they are missing.",
-        )  # fmt: skip
-    together = record.result.ensemble if record.result is not None else None
-    if together is not None and together.clips and together.empty / together.clips > empty + _EMPTIER:
-        yield Finding(
-            "apart", "caution", "Together, the seeds come out empty",
-            f"As one model, the seeds give an empty best path in {percent(together.empty / together.clips)} of the "
-            f"clips; each alone in {percent(empty)}. They place the same sign in different frames, and their geometric "
-            "mean has it in none.",
-            "Train longer, until the seeds agree on the moment, or publish one of them (--publish first).",
+            "decoder-gap", "caution", "The continuous decoder is less accurate than exact decoding",
+            f"Exact decoding is right for {percent(exact)} of the clips, the continuous decoder for "
+            f"{percent(continuous)}. It outputs a sign twice, adds signs, or outputs none.",
+            "Train longer. Raise --repetition-penalty if signs are repeated, --insertion-penalty if signs are added, "
+            "--blank-penalty if signs are missing.",
         )  # fmt: skip
 
 
-def _of_accuracy(record: Record, seeds: Sequence[HeldoutCounts], answers: Sequence[ClipAnswer]) -> Iterator[Finding]:
-    n, right = seeds[0].clips, _mean(seeds, "correct")
-    chance = 1 / len(record.vocabulary)
-    ends = wilson(round(right * n), n)
-    by_heart = _train_accuracy(record)
-    if ends[0] <= chance:
-        guessing = (
-            f"{percent(right)} of {n} held-out clips are recognised ({interval(ends)}), and guessing would recognise "
-            f"{percent(chance)}."
-        )
-        if by_heart is not None and by_heart > max(_LEARNT, 2 * right):
-            yield Finding(
-                "chance", "fault", "Stuck at chance",
-                f"{guessing} Of the training clips it knows {percent(by_heart)}: it learns, but not what others do.",
-                "Are signers or labels of the held-out clips of another kind? Look at some with `signet features`.",
-            )  # fmt: skip
-        else:
-            yield Finding(
-                "chance", "fault", "Stuck at chance", guessing,
-                "Lower --lr to a quarter and train longer, or try --optimizer sgd with --lr 0.01. Look at a few clips "
-                "with `signet features`: without hands, or with hands in the wrong place, there is nothing to learn. "
-                "Then check that the labels are those of the videos.",
-            )  # fmt: skip
+def _advise_against_blanks(record: RunRecord) -> str:
+    head = record.settings.get("head", "linear")
+    if head == "linear" and record.config is not None and record.config.start == 0:
+        return "This is plain CTC, which collapses. Leave --head and --flat-start at their defaults."
+    longer = "Train longer (--num-epochs), or raise --lr or double --blank-penalty. Look at the strips below."
+    return longer if head != "linear" else f"Use --head competition, which is made against this. {longer}"
+
+
+def _check_ensemble(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+    ensemble = record.result.ensemble if record.result is not None else None
+    if ensemble is None or not ensemble.clips:
         return
-    if by_heart is not None and by_heart - right > _BY_HEART:
+    together, alone = ensemble.empty / ensemble.clips, _mean_share(seeds, "empty")
+    if together > alone + _MAX_ENSEMBLE_EMPTY:
         yield Finding(
-            "by-heart", "note", "It knows its training clips better than the signs",
-            f"{percent(by_heart)} of the training clips, {percent(right)} of the held-out ones. With a handful of "
-            "clips a gloss that is usual; what helps most is more signers and more clips.",
-            "Raise --dropout or --weight-decay, lower --hidden-dim, and compare the two runs on one page.",
+            "ensemble-empty", "caution", "The ensemble has more empty outputs than its members",
+            f"The best path of the ensemble is empty for {percent(together)} of the clips, that of a single seed for "
+            f"{percent(alone)}. The seeds place a sign in different frames, so their geometric mean has it in none.",
+            "Train longer, until the seeds agree on the frames, or publish one seed (--publish first).",
         )  # fmt: skip
-    glosses = {answer.truth for answer in answers}
-    said = {answer.guess for answer in answers}
-    if len(glosses) > 3 and len(said) < _SAID * len(glosses):
+
+
+def _check_accuracy(
+    record: RunRecord, seeds: Sequence[HeldoutCounts], predictions: Sequence[ClipPrediction]
+) -> Iterator[Finding]:
+    clips, accuracy = seeds[0].clips, _mean_share(seeds, "correct")
+    chance, bounds = 1 / len(record.vocabulary), wilson(round(accuracy * clips), clips)
+    train_accuracy = _train_accuracy(record)
+    if bounds[0] <= chance:
+        text = f"{percent(accuracy)} of {clips} held-out clips are recognised (95 % interval {interval(bounds)})."
+        text += f" Guessing recognises {percent(chance)}."
+        advice = (
+            "Divide --lr by four and train longer, or try --optimizer sgd with --lr 0.01. Look at a few clips with "
+            "`signet features`: if hands are missing or in the wrong place, nothing can be learnt. Then check that "
+            "the labels belong to the videos."
+        )
+        if train_accuracy is not None and train_accuracy > max(_LEARNT, 2 * accuracy):
+            text += f" {percent(train_accuracy)} of the training clips are recognised: the model learns only these."
+            advice = "Check the signers and labels of the held-out clips. Look at some with `signet features`."
+        yield Finding("chance", "fault", "Accuracy at chance", text, advice)
+        return
+    if train_accuracy is not None and train_accuracy - accuracy > _MAX_ACCURACY_GAP:
         yield Finding(
-            "few-signs", "caution", "Few signs are ever said",
-            f"The held-out clips show {len(glosses)} glosses, and only {len(said)} are ever the first guess.",
+            "overfitting", "note", "Training clips are recognised far better than held-out clips",
+            f"{percent(train_accuracy)} of the training clips and {percent(accuracy)} of the held-out clips are "
+            "recognised. This is usual with few clips of each gloss. More signers and more clips help most.",
+            "Raise --dropout or --weight-decay, or lower --hidden-dim. Then compare both runs with `signet analyze`.",
+        )  # fmt: skip
+    glosses, guessed = {clip.truth for clip in predictions}, {clip.guess for clip in predictions}
+    if len(glosses) > _FEW_GLOSSES and len(guessed) < _MIN_GUESSED * len(glosses):
+        yield Finding(
+            "few-glosses", "caution", "Few glosses are ever recognised",
+            f"The held-out clips show {len(glosses)} glosses, but only {len(guessed)} are the first guess of any clip.",
             "Train longer, or lower --lr.",
         )  # fmt: skip
 
 
-def _of_certainty(record: Record, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
-    n = seeds[0].clips
-    right, deviation = spread(seeds, lambda one: one.correct / one.clips)
-    low, high = wilson(round(right * n), n)
-    if high - low > 2 * _WIDE:
+def _check_certainty(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+    clips = seeds[0].clips
+    accuracy, deviation = spread(seeds, lambda seed: seed.correct / seed.clips)
+    low, high = wilson(round(accuracy * clips), clips)
+    if high - low > 2 * _MAX_HALF_WIDTH:
         yield Finding(
-            "few-clips", "caution", "Few clips: read the interval, not the figure",
-            f"{n} held-out clips: with another choice of clips the figure might as well be anywhere in "
+            "few-clips", "caution", "Few held-out clips",
+            f"There are {clips} held-out clips. The accuracy on other clips may be anywhere in the 95 % interval, "
             f"{interval((low, high))}.",
-            "Cross-validate (--folds 5): every clip is held out once, and the interval becomes narrower.",
+            "Cross-validate (--folds 5): each clip is held out once, so the interval becomes narrower.",
         )  # fmt: skip
     if deviation is None:
         yield Finding(
             "one-seed", "note", "One seed",
-            "How much of these figures is luck of the initial weights and of the order is not known.",
+            "The initial weights and the order of the clips are random. Their effect on the figures is not known.",
             "Train with --seeds 3 or more.",
         )  # fmt: skip
-    elif deviation > _SCATTERED:
+    elif deviation > _MAX_SEED_DEVIATION:
         yield Finding(
-            "scattered", "caution", "The seeds differ much",
-            f"Over {len(seeds)} seeds the standard deviation is {100 * deviation:.1f} points.",
-            "Compare recipes by the mean of at least five seeds; publish them together (--publish ensemble).",
+            "seed-spread", "caution", "The seeds differ",
+            f"The standard deviation of the accuracy over {len(seeds)} seeds is {100 * deviation:.1f} points.",
+            "Compare recipes by the mean of at least five seeds. Publish all seeds together (--publish ensemble).",
         )  # fmt: skip
     if record.held_out is not None and record.held_out.selected_on:
         yield Finding(
             "selected", "caution", "Selected on these clips",
-            f"Which weights count was decided on {record.held_out.selected_on}: figures on it are optimistic.",
-            "Leave out --patience and --target-accuracy to measure, or cross-validate.",
+            f"The weights were selected by their accuracy on {record.held_out.selected_on}, so the figures on it are "
+            "too high.",
+            "To measure, leave out --patience and --target-accuracy, or cross-validate.",
         )  # fmt: skip
 
 
-def _of_training(record: Record) -> Iterator[Finding]:
+def _check_training(record: RunRecord) -> Iterator[Finding]:
     if record.actions:
-        members = len({place for place, _, _ in record.actions})
+        members = len({key for key, _, _ in record.actions})
         yield Finding(
-            "actions", "note", "The training acted by itself",
-            f"{len(record.actions)} times, in {members} of {len(record.members)} members; the curves mark the epochs, "
-            "and they are listed below them.",
+            "actions", "note", "The trainer intervened",
+            f"It did so {len(record.actions)} times, in {members} of {len(record.members)} members. The curves mark "
+            "these epochs, and a list below them tells what it did.",
         )  # fmt: skip
-    longest = max((len(member.epochs) for member in record.members), default=0)
-    if longest < _ENOUGH_EPOCHS:
+    histories = [member.epochs for member in record.members]
+    if max(map(len, histories), default=0) < _MIN_EPOCHS:
         return
-    risen = [_risen(member.epochs[len(member.epochs) // 5 :]) for member in record.members if len(member.epochs) > 4]
-    if risen and fmean(share for share, _ in risen) > _LOSS_RISE:
-        least = round(fmean(number for _, number in risen))
+    rises = [_loss_rise(epochs[len(epochs) // 5 :]) for epochs in histories if len(epochs) > 4]
+    if rises and (rise := fmean(share for share, _ in rises)) > _MAX_LOSS_RISE:
         yield Finding(
-            "overfitting", "caution", "The held-out loss has risen",
-            f"It was least at about epoch {least}, and ended {fmean(share for share, _ in risen):.1f} times as high: "
-            "the model became surer of its mistakes. Accuracy need not suffer, probabilities do.",
-            "Train for fewer epochs, raise --dropout or --weight-decay.",
+            "loss-rise", "caution", "The held-out loss rose",
+            f"It was lowest at about epoch {round(fmean(number for _, number in rises))}, and was {rise:.1f} times as "
+            "high at the end. The model became more confident in its mistakes. Its probabilities are worse; its "
+            "accuracy need not be.",
+            "Train for fewer epochs, or raise --dropout or --weight-decay.",
         )  # fmt: skip
-    falling = [_falling([epoch.train_loss for epoch in member.epochs]) for member in record.members]
-    if record.result is not None and fmean(falling) > _STILL_FALLING:
+    fall = fmean(_relative_fall([epoch.train_loss for epoch in epochs]) for epochs in histories)
+    if record.result is not None and fall > _STILL_FALLING:
         yield Finding(
-            "unfinished", "note", "It was still learning at its end",
-            f"The training loss fell by {percent(fmean(falling))} over the last tenth of the epochs.",
-            "Raise --num-epochs.",
+            "still-falling", "note", "The training loss was still falling",
+            f"It fell by {percent(fall)} over the last tenth of the epochs.", "Raise --num-epochs.",
         )  # fmt: skip
-    seconds = sorted(epoch.seconds for member in record.members for epoch in member.epochs)
+    seconds = sorted(epoch.seconds for epochs in histories for epoch in epochs)
     usual, slow = median(seconds), seconds[int(0.9 * len(seconds))]
-    if slow > _UNEVEN * usual:
+    if slow > _MAX_SLOWDOWN * usual:
         yield Finding(
-            "uneven", "note", "Some epochs took far longer than others",
-            f"{usual:.2g} s an epoch, but a tenth of them {slow:.2g} s and more: something else used the processor, "
-            "the GPU paused for heat (--max-gpu-temperature), or memory was full.",
-            "Members at a time (--jobs) should be no more than there are cores.",
+            "slow-epochs", "note", "Some epochs took much longer than others",
+            f"The median epoch took {usual:.2g} s, a tenth of them {slow:.2g} s or more. Another process used the "
+            "cores, the GPU paused because of heat (--max-gpu-temperature), or the memory was full.",
+            "Train at most as many members at a time (--jobs) as there are cores.",
         )  # fmt: skip
 
 
-def _of_clips(record: Record) -> Iterator[Finding]:
+def _check_clips(record: RunRecord) -> Iterator[Finding]:
     if record.dataset is None or not record.dataset.manifest.clips:
         return
     clips = record.dataset.manifest.clips
-    handed = presence(record.dataset.frames)[:, 1:].any(axis=1)
-    bare = [clip for clip in clips if handed[clip.start : clip.start + clip.frames].mean() < _HANDLESS_FRAMES]
-    if len(bare) > _HANDLESS * len(clips):
-        named = ", ".join(f"{clip.clip_id} ({clip.gloss})" for clip in bare[:5])
+    has_hand = part_presence(record.dataset.frames)[:, 1:].any(axis=1)
+    handless = [clip for clip in clips if has_hand[clip.start : clip.start + clip.frames].mean() < _MIN_HAND_FRAMES]
+    if len(handless) > _MAX_HANDLESS * len(clips):
+        examples = ", ".join(f"{clip.clip_id} ({clip.gloss})" for clip in handless[:5])
         yield Finding(
             "no-hands", "caution", "Clips without hands",
-            f"In {len(bare)} of {len(clips)} clips hardly a frame has a hand: {named}{' …' if len(bare) > 5 else ''}.",
-            "Look at one: `signet features CLIP`. Poor light and small pictures do it, and so does a wrong rotation.",
+            f"In {len(handless)} of {len(clips)} clips a hand was found in less than a tenth of the frames: {examples}"
+            f"{' …' if len(handless) > 5 else ''}.",
+            "Look at one with `signet features CLIP`. Common causes are poor light, small pictures and a wrong "
+            "rotation.",
         )  # fmt: skip
     glosses = {clip.clip_id: clip.gloss for clip in clips}
-    groups = [[one for one in group if one in glosses] for group in record.dataset.manifest.audit.identical]
-    double = [group for group in groups if len({glosses[one] for one in group}) > 1]
-    if double:
-        named = "; ".join(" = ".join(f"{one} ({glosses[one]})" for one in group) for group in double[:3])
+    groups = [[clip_id for clip_id in group if clip_id in glosses] for group in record.dataset.manifest.audit.identical]
+    groups = [group for group in groups if len({glosses[clip_id] for clip_id in group}) > 1]
+    if groups:
+        examples = "; ".join(" = ".join(f"{clip_id} ({glosses[clip_id]})" for clip_id in group) for group in groups[:3])
         yield Finding(
-            "twins", "caution", "The same video under several glosses",
-            f"{len(double)} groups: {named}{' …' if len(double) > 3 else ''}. No model can tell them apart.",
-            "The report's synonym-aware figure counts them as one (`signet evaluate`).",
+            "duplicates", "caution", "The same video under several glosses",
+            f"{len(groups)} videos have more than one gloss: {examples}{' …' if len(groups) > 3 else ''}. No model can "
+            "tell these glosses apart on them.",
+            "Read the synonym-aware accuracy in the report of `signet evaluate`: it counts such glosses as one.",
         )  # fmt: skip
 
 
-def _mean(seeds: Sequence[HeldoutCounts], count: str) -> float:
-    """Mean over the seeds of a count's share of the clips."""
+def _mean_share(seeds: Sequence[HeldoutCounts], count: str) -> float:
+    """The mean over the seeds of a count's share of the clips."""
     return fmean(getattr(seed, count) / seed.clips for seed in seeds)
 
 
-def _train_accuracy(record: Record) -> float | None:
-    """The share of training clips recognised at the end, mean over the members; None if that was not asked."""
+def _train_accuracy(record: RunRecord) -> float | None:
+    """The last known accuracy on training clips, mean over the members; None if it was not measured."""
     shares = []
     for member in record.members:
-        judged = [epoch.train for epoch in member.epochs if epoch.train is not None and epoch.train.clips]
-        if judged:
-            shares.append(judged[-1].correct / judged[-1].clips)
+        measured = [epoch.train for epoch in member.epochs if epoch.train is not None and epoch.train.clips]
+        if measured:
+            shares.append(measured[-1].correct / measured[-1].clips)
     return fmean(shares) if shares else None
 
 
-def _risen(epochs: Sequence[Epoch]) -> tuple[float, int]:
-    """The last held-out loss as a multiple of the least, and in which epoch that was."""
+def _loss_rise(epochs: Sequence[Epoch]) -> tuple[float, int]:
+    """The mean of the last three held-out losses divided by the lowest one, and the epoch of the lowest one."""
     losses = np.array([epoch.val.loss for epoch in epochs])
-    numbers = [epoch.number for epoch in epochs]
     if not np.isfinite(losses).all() or losses.min() <= 0:
-        return 1.0, numbers[-1]
-    return float(losses[-3:].mean() / losses.min()), numbers[int(losses.argmin())]
+        return 1.0, epochs[-1].number
+    return float(losses[-3:].mean() / losses.min()), epochs[int(losses.argmin())].number
 
 
-def _falling(losses: Sequence[float]) -> float:
-    """By which share the loss fell over the last tenth of the epochs."""
+def _relative_fall(losses: Sequence[float]) -> float:
+    """The relative fall of the loss from the second-last to the last tenth of the epochs."""
     tenth = max(1, len(losses) // 10)
     if len(losses) < 2 * tenth:
         return 0.0

@@ -6,25 +6,25 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from services.trainer.drawing.posteriors import Reading
-from services.trainer.drawing.strip import draw
+from services.trainer.drawing.posteriors import FramePosteriors
+from services.trainer.drawing.strip import draw_strip
 
 VOCABULARY = ("book", "a-gloss-of-a-very-long-name", "who")
 
 
-def reading(p: list[list[float]], truth: int | None = 1) -> Reading:
+def posteriors(p: list[list[float]], truth: int | None = 1) -> FramePosteriors:
     """Of a clip with these probabilities: blank and three glosses."""
     log_probs = np.log(np.array(p) / np.sum(p, axis=1, keepdims=True))
     present = np.ones((len(p), 3), np.bool_)
     present[0, 1:] = False
-    return Reading("c1", VOCABULARY, truth, log_probs, present, ())
+    return FramePosteriors("c1", VOCABULARY, truth, log_probs, present, ())
 
 
 PEAK = [[0.97, 0.01, 0.01, 0.01], [0.1, 0.8, 0.07, 0.03], [0.2, 0.1, 0.3, 0.4], [0.97, 0.01, 0.01, 0.01]]
 
 
 def test_every_frame_says_its_probabilities_to_whoever_points_at_it() -> None:
-    drawn = draw(reading(PEAK)).body
+    drawn = draw_strip(posteriors(PEAK)).body
     assert "0.1 s: book 0.80, a-gloss-of-a-very-long-name 0.07, other signs 0.03, blank 0.10" in drawn
     assert "0.2 s: book 0.10, who 0.40, other signs 0.30, blank 0.20" in drawn
     assert "forced alignment of book: 0.1 to 0.2 s" in drawn
@@ -32,7 +32,7 @@ def test_every_frame_says_its_probabilities_to_whoever_points_at_it() -> None:
 
 
 def test_a_column_is_as_high_as_its_probability() -> None:
-    body = draw(reading(PEAK)).body
+    body = draw_strip(posteriors(PEAK)).body
     heights = [
         float(high)
         for high in re.findall(r'class="truth" x="[\d.]+" y="[\d.]+" width="[\d.]+" height="([\d.]+)"', body)
@@ -43,30 +43,30 @@ def test_a_column_is_as_high_as_its_probability() -> None:
 
 @pytest.mark.parametrize(("share", "axis"), [(0.9, None), (0.2, "30 %"), (0.05, "10 %"), (0.001, "2 %")])
 def test_an_axis_that_is_cut_says_so(share: float, axis: str | None) -> None:
-    drawn = draw(reading([[1 - 3 * share / 3, share / 3, share / 3, share / 3]] * 5)).body
+    drawn = draw_strip(posteriors([[1 - 3 * share / 3, share / 3, share / 3, share / 3]] * 5)).body
     assert (f"the axis ends at {axis}: the rest is blank" in drawn) is (axis is not None)
     assert ("the axis ends" in drawn) is (axis is not None)
 
 
 def test_the_best_other_gloss_is_named_once_where_it_is_best() -> None:
-    drawn = draw(reading([[0.5, 0.05, 0.05, 0.4]] * 6)).body
+    drawn = draw_strip(posteriors([[0.5, 0.05, 0.05, 0.4]] * 6)).body
     assert len(re.findall(r">who</text>", drawn)) == 1
 
 
 def test_a_gloss_that_cannot_be_seen_is_not_named() -> None:
-    assert "</text>" in draw(reading([[0.2, 0.799, 0.0005, 0.0005]] * 6)).body
-    assert "who</text>" not in draw(reading([[0.2, 0.799, 0.0004, 0.0006]] * 6)).body
+    assert "</text>" in draw_strip(posteriors([[0.2, 0.799, 0.0005, 0.0005]] * 6)).body
+    assert "who</text>" not in draw_strip(posteriors([[0.2, 0.799, 0.0004, 0.0006]] * 6)).body
 
 
 def test_without_a_truth_the_likeliest_gloss_is_aligned() -> None:
-    body = draw(reading(PEAK, truth=None)).body
+    body = draw_strip(posteriors(PEAK, truth=None)).body
     assert "forced alignment of book" in body
     assert 'class="truth"' not in body
 
 
 @pytest.mark.parametrize("frames", [1, 20, 1500])
 def test_clips_of_any_length_have_a_strip_that_is_a_file(frames: int) -> None:
-    drawn = draw(reading((PEAK * 400)[:frames]), "A title")
+    drawn = draw_strip(posteriors((PEAK * 400)[:frames]), "A title")
     assert drawn.width < 800 or frames == 1500
     ET.fromstring(drawn.file())  # noqa: S314  (ours)
     assert b"A title" in drawn.file()

@@ -34,7 +34,7 @@ def test_a_run_is_written_beside_where_one_stands(runs: Runs) -> None:
     assert (folder / "curves.svg").is_file()
     assert f"page        analysis-{SEEDS}/analysis.html" in done.output
     assert "held out    exact" in done.output
-    assert "caution     Few clips" in done.output
+    assert "caution     Few held-out clips" in done.output
 
 
 def test_several_runs_are_one_page_and_are_kept_where_that_is_asked(copied: Runs) -> None:
@@ -51,7 +51,7 @@ def test_latest_is_the_newest_run_and_what_is_missing_is_said(copied: Runs) -> N
         copied.store.put(info.key.replace(INTERRUPTED, "zzz"), copied.store.get(info.key))
     done = signet(copied, "analyze", "latest")
     assert "run         zzz, interrupted" in done.output
-    assert "missing     It was interrupted" in done.output
+    assert "missing     The run was interrupted" in done.output
 
 
 def test_a_run_that_is_named_twice_and_one_that_is_not_there_are_refused(runs: Runs) -> None:
@@ -81,7 +81,7 @@ def test_a_clip_is_shown_by_its_id_and_by_its_file(runs: Runs) -> None:
 def test_a_clip_a_file_or_a_model_that_is_not_there_is_named(runs: Runs) -> None:
     with pytest.raises(NotFound, match=r"corpus 'wlasl' has no clip 'nope'.*--corpus"):
         signet(runs, "features", "nope")
-    with pytest.raises(InvalidInput, match=r"nope\.safetensors: cannot be read"):
+    with pytest.raises(InvalidInput, match=r"nope\.safetensors: this file cannot be read"):
         signet(runs, "features", "nope.safetensors")
     with pytest.raises(NotFound, match="signet models"):
         signet(runs, "features", "who-6", "--model", "nope")

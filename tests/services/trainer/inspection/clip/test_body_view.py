@@ -5,7 +5,7 @@ import pytest
 
 from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import NOSE, SHOULDERS, Features
-from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, Standard, look
+from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, FeatureStatistics, compute_body_view
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, to_model_input
 from tests.services.trainer.conftest import moving_clip
 
@@ -13,17 +13,17 @@ FRAMES = to_model_input(moving_clip("c", "who", "val", 3))
 
 
 def test_a_clip_stands_in_the_bodys_frame() -> None:
-    sight = look(FRAMES)
-    assert (sight.mirrored, sight.by_body, sight.frames) == (False, True, len(FRAMES))
-    assert sight.scale == pytest.approx(0.25, abs=0.01)
-    shoulders = sight.joints[:, SHOULDERS]
+    view = compute_body_view(FRAMES)
+    assert (view.mirrored, view.by_body, view.frames) == (False, True, len(FRAMES))
+    assert view.scale == pytest.approx(0.25, abs=0.01)
+    shoulders = view.joints[:, SHOULDERS]
     np.testing.assert_allclose(shoulders.mean(axis=(0, 1)), 0, atol=0.01)
     np.testing.assert_allclose(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1).mean(), 1, atol=0.01)
-    assert (sight.joints[:, NOSE, 1] < 0).all(), "y is down"
-    assert sight.present[:, 2].all()
-    assert not sight.present[:, 1].any()
-    assert np.isnan(sight.joints[:, FOLLOWING]).all()
-    assert np.isfinite(sight.joints[:, LEADING]).all()
+    assert (view.joints[:, NOSE, 1] < 0).all(), "y is down"
+    assert view.present[:, 2].all()
+    assert not view.present[:, 1].any()
+    assert np.isnan(view.joints[:, FOLLOWING]).all()
+    assert np.isfinite(view.joints[:, LEADING]).all()
 
 
 def test_a_clip_led_by_the_left_hand_is_seen_mirrored_and_the_same() -> None:
@@ -35,7 +35,7 @@ def test_a_clip_led_by_the_left_hand_is_seen_mirrored_and_the_same() -> None:
     )
     for a, b in ((9, 10), (11, 12), (13, 14), (15, 16)):
         left[:, [a, b]] = left[:, [b, a]]
-    as_is, mirrored = look(FRAMES), look(left)
+    as_is, mirrored = compute_body_view(FRAMES), compute_body_view(left)
     assert mirrored.mirrored
     np.testing.assert_allclose(mirrored.joints, as_is.joints, atol=1e-4)
     for one, other in zip(mirrored.leading, as_is.leading, strict=True):
@@ -46,27 +46,29 @@ def test_a_clip_led_by_the_left_hand_is_seen_mirrored_and_the_same() -> None:
 def test_without_a_body_the_hands_say_where_it_is_and_nothing_is_near_to_it() -> None:
     bodyless = FRAMES.copy()
     bodyless[:, POSE] = np.nan
-    sight = look(bodyless)
-    assert not sight.by_body
-    assert np.isnan(sight.joints[:, NOSE]).all()
-    assert np.isfinite(sight.joints[:, LEADING]).all()
-    near = next(one for one in sight.leading if one.name == "near nose")
+    view = compute_body_view(bodyless)
+    assert not view.by_body
+    assert np.isnan(view.joints[:, NOSE]).all()
+    assert np.isfinite(view.joints[:, LEADING]).all()
+    near = next(one for one in view.leading if one.name == "near nose")
     assert np.isnan(near.values).all()
-    straight = next(one for one in sight.leading if one.name == "index straight at its root")
+    straight = next(one for one in view.leading if one.name == "index straight at its root")
     assert np.isfinite(straight.values).all()
 
 
 def test_a_clip_of_nothing_can_be_looked_at() -> None:
-    sight = look(np.full((1, JOINTS, 3), np.nan, np.float32))
-    assert not sight.present.any()
-    assert len(sight.leading) == Features(GROUPS).hand_size
+    view = compute_body_view(np.full((1, JOINTS, 3), np.nan, np.float32))
+    assert not view.present.any()
+    assert len(view.leading) == Features(GROUPS).hand_size
 
 
 def test_a_model_sees_deviations_from_what_it_was_trained_on_and_only_its_own_groups() -> None:
     groups = ("location", "presence")
     size = Features(groups).size
     plain, standard = (
-        look(FRAMES, groups, Standard(np.full(size, mean, np.float32), np.full(size, 0.5, np.float32)))
+        compute_body_view(
+            FRAMES, groups, FeatureStatistics(np.full(size, mean, np.float32), np.full(size, 0.5, np.float32))
+        )
         for mean in (0.0, 1.0)
     )
     assert {one.group for one in plain.leading} == {"location", "presence"}

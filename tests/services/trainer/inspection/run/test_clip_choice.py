@@ -5,65 +5,67 @@ import hashlib
 import numpy as np
 import pytest
 
-from services.trainer.inspection.run.clip_choice import look
-from services.trainer.inspection.run.predictions import by_clip
-from services.trainer.inspection.run.record import Record, read
+from services.trainer.inspection.run.clip_choice import choose_clips
+from services.trainer.inspection.run.predictions import collect_clip_predictions
+from services.trainer.inspection.run.record import RunRecord, load_run
 from signet.errors import NotFound
 from signet.statistics.calibration import log_posteriors
 from signet.store import DirectoryStore, ObjectStore, keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, Runs
 
 
-def _whole(store: ObjectStore, run_id: str) -> tuple[Record, tuple[str, ...]]:
-    record = read(store, run_id)
+def _whole(store: ObjectStore, run_id: str) -> tuple[RunRecord, tuple[str, ...]]:
+    record = load_run(store, run_id)
     assert record.held_out is not None
-    return record, tuple(answer.clip_id for answer in by_clip(record.held_out))
+    return record, tuple(predictions.clip_id for predictions in collect_clip_predictions(record.held_out))
 
 
 @pytest.mark.parametrize(("run_id", "seed"), [(SEEDS, 0), (SEEDS, 1), (FOLDS, 0), (LINEAR, 0)])
 def test_a_clip_is_read_by_the_model_that_held_it_out(runs: Runs, run_id: str, seed: int) -> None:
     record, clip_ids = _whole(runs.store, run_id)
     assert record.held_out is not None
-    strips = look(runs.store, record, by_clip(record.held_out), 0, clip_ids, seed)
-    assert (strips.seed, strips.missing) == (seed, "")
-    assert [one.answer.clip_id for one in strips.chosen] == list(clip_ids)
+    choice = choose_clips(runs.store, record, collect_clip_predictions(record.held_out), 0, clip_ids, seed)
+    assert (choice.seed, choice.missing) == (seed, "")
+    assert [one.prediction.clip_id for one in choice.clips] == list(clip_ids)
     said = {
         clip_id: np.exp(log_posteriors(member.scores[[row]]))[0]
         for member in record.held_out.members
         if member.seed == seed
         for row, clip_id in enumerate(member.clip_ids)
     }
-    for one in strips.chosen:
-        np.testing.assert_allclose(one.reading.posterior, said[one.answer.clip_id], atol=1e-4)
-        place = one.answer.seeds.index(seed)
-        assert one.reading.named(one.reading.greedy) == (" · ".join(one.answer.greedy[place]) or "nothing")
-        assert one.reading.frames == one.answer.frames
+    for one in choice.clips:
+        np.testing.assert_allclose(one.posteriors.posterior, said[one.prediction.clip_id], atol=1e-4)
+        place = one.prediction.seeds.index(seed)
+        assert one.posteriors.format_glosses(one.posteriors.greedy) == (
+            " · ".join(one.prediction.greedy[place]) or "nothing"
+        )
+        assert one.posteriors.frames == one.prediction.frames
 
 
 def test_each_kind_has_its_clips_and_none_is_shown_twice(runs: Runs) -> None:
     record, _ = _whole(runs.store, FOLDS)
     assert record.held_out is not None
-    answers = by_clip(record.held_out)
+    predictions = collect_clip_predictions(record.held_out)
     for each in (0, 1, 3):
-        chosen = look(runs.store, record, answers, each).chosen
-        assert len({one.answer.clip_id for one in chosen}) == len(chosen)
+        chosen = choose_clips(runs.store, record, predictions, each).clips
+        assert len({one.prediction.clip_id for one in chosen}) == len(chosen)
         for kind in {one.kind for one in chosen}:
             assert sum(one.kind == kind for one in chosen) <= each
-    for one in look(runs.store, record, answers, 3).chosen:
-        assert one.kind.startswith("right") <= one.answer.correct
-        assert (one.kind == "wrong and sure") <= (not one.answer.correct)
-        assert one.kind.startswith("empty") <= (not one.reading.greedy)
+    for one in choose_clips(runs.store, record, predictions, 3).clips:
+        assert one.kind.startswith("right") <= one.prediction.correct
+        assert (one.kind == "wrong and sure") <= (not one.prediction.correct)
+        assert one.kind.startswith("empty") <= (not one.posteriors.greedy)
 
 
 def test_a_clip_or_seed_that_is_not_there_is_named(runs: Runs) -> None:
     record, _ = _whole(runs.store, SEEDS)
     assert record.held_out is not None
     with pytest.raises(NotFound, match=r"'book-0'.*book-6"):
-        look(runs.store, record, by_clip(record.held_out), named=["book-0"])
+        choose_clips(runs.store, record, collect_clip_predictions(record.held_out), 2, named=["book-0"])
     with pytest.raises(NotFound, match=r"no seed 7; it has 0, 1"):
-        look(runs.store, record, by_clip(record.held_out), seed=7)
-    with pytest.raises(NotFound, match="it has held out none"):
-        look(runs.store, read(runs.store, INTERRUPTED), (), named=["book-6"])
+        choose_clips(runs.store, record, collect_clip_predictions(record.held_out), 2, seed=7)
+    with pytest.raises(NotFound, match="It held out no clips"):
+        choose_clips(runs.store, load_run(runs.store, INTERRUPTED), (), 2, named=["book-6"])
 
 
 def _without_weights(store: DirectoryStore, key: str) -> str:
@@ -92,7 +94,7 @@ def test_weights_that_cannot_be_used_cost_the_strips_and_nothing_else(copied: Ru
     reason = spoil(copied.store, keys.run(LINEAR, "weights.safetensors"))
     record, _ = _whole(copied.store, LINEAR)
     assert record.held_out is not None
-    strips = look(copied.store, record, by_clip(record.held_out))
-    assert strips.chosen == ()
-    assert "There are no alignment strips" in strips.missing
-    assert reason in strips.missing
+    choice = choose_clips(copied.store, record, collect_clip_predictions(record.held_out), 2)
+    assert choice.clips == ()
+    assert "There are no alignment strips" in choice.missing
+    assert reason in choice.missing

@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.inspection.run.comparison import differences, mcnemar, paired
-from services.trainer.inspection.run.predictions import by_clip
+from services.trainer.inspection.run.comparison import compare_pairs, compare_settings, mcnemar_p_value
+from services.trainer.inspection.run.predictions import collect_clip_predictions
 from tests.services.trainer.inspection.conftest import held_out
 
 
@@ -15,44 +15,44 @@ def test_the_p_is_that_of_coins_that_are_all_thrown(one: int, other: int) -> Non
     least = min(one, other)
     throws = list(product((0, 1), repeat=one + other))
     as_uneven = [throw for throw in throws if min(sum(throw), len(throw) - sum(throw)) <= least]
-    assert mcnemar(one, other) == pytest.approx(len(as_uneven) / len(throws))
+    assert mcnemar_p_value(one, other) == pytest.approx(len(as_uneven) / len(throws))
 
 
 def test_a_long_comparison_has_a_p_too() -> None:
-    assert mcnemar(600, 700) == pytest.approx(0.006, abs=0.001)
-    assert 0 < mcnemar(0, 1000) < 1e-200
+    assert mcnemar_p_value(600, 700) == pytest.approx(0.006, abs=0.001)
+    assert 0 < mcnemar_p_value(0, 1000) < 1e-200
 
 
 def test_clips_that_only_one_run_gets_right_are_named_with_what_the_other_says() -> None:
-    first = by_clip(held_out([
+    first = collect_clip_predictions(held_out([
         ("c1", "book", {"book": 0.9}, ()), ("c2", "go", {"who": 0.6, "go": 0.4}, ()), ("c3", "who", {"who": 0.9}, ()),
         ("c4", "who", {"book": 0.9}, ()), ("c9", "who", {"who": 0.9}, ()),
     ]))  # fmt: skip
-    second = by_clip(held_out([
+    second = collect_clip_predictions(held_out([
         ("c1", "book", {"drink": 0.7, "book": 0.3}, ()), ("c2", "go", {"go": 0.9}, ()), ("c3", "who", {"who": 0.8}, ()),
         ("c4", "who", {"go": 0.9}, ()), ("c8", "who", {"who": 0.9}, ()),
     ]))  # fmt: skip
-    (pair,) = paired([first, second])
-    assert (pair.clips, pair.both, pair.neither, pair.apart) == (4, 1, 1, 2)
+    (pair,) = compare_pairs([first, second])
+    assert (pair.clips, pair.both, pair.neither, pair.not_shared) == (4, 1, 1, 2)
     assert [(one.clip_id, one.guess) for one in pair.only_first] == [("c1", "drink")]
     assert [(one.clip_id, one.guess) for one in pair.only_second] == [("c2", "who")]
     assert (pair.p, pair.gain) == (1.0, 0.0)
 
 
 def test_runs_without_answers_are_passed_over_and_clips_under_another_gloss_are_not_the_same() -> None:
-    one = by_clip(held_out([("c1", "book", {"book": 0.9}, ())]))
-    other = by_clip(held_out([("c1", "who", {"who": 0.9}, ())]))
-    (pair,) = paired([one, (), other])
-    assert (pair.first, pair.second, pair.clips, pair.apart) == (0, 2, 0, 2)
+    one = collect_clip_predictions(held_out([("c1", "book", {"book": 0.9}, ())]))
+    other = collect_clip_predictions(held_out([("c1", "who", {"who": 0.9}, ())]))
+    (pair,) = compare_pairs([one, (), other])
+    assert (pair.first, pair.second, pair.clips, pair.not_shared) == (0, 2, 0, 2)
 
 
 def test_only_settings_that_differ_are_listed_and_those_that_matter_come_first() -> None:
     told = TrainConfig(device="cpu").model_dump()
     other = TrainConfig(device="cuda", lr=0.1).model_dump() | {"newer": True}
-    found = differences([told, other])
-    assert [(one.name, one.values, one.learnt) for one in found] == [
+    found = compare_settings([told, other])
+    assert [(one.name, one.values, one.affects_learning) for one in found] == [
         ("lr", (told["lr"], 0.1), True),
         ("newer", (None, True), True),
         ("device", ("cpu", "cuda"), False),
     ]
-    assert differences([told, told]) == ()
+    assert compare_settings([told, told]) == ()

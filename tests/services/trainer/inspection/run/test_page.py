@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.trainer.inspection.run.page import Analysis, analyse, draw
+from services.trainer.inspection.run.page import RunAnalysis, analyze_run, render_analysis
 from services.trainer.inspection.run.record import MemberRecord
 from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
@@ -15,23 +15,26 @@ from tests.strict_html import Page
 
 
 def test_the_page_of_a_run_is_whole_and_alone(runs: Runs) -> None:
-    one = analyse(runs.store, SEEDS)
-    page = Page(draw([one]).html)
+    one = analyze_run(runs.store, SEEDS, each=2)
+    page = Page(render_analysis([one]).html)
     page.assert_alone()
     assert page.tags.count("h1") == 1
     assert page.tags.count("table") == page.tags.count("caption")
     for said in (
-        SEEDS, "2 members", "over 2 seeds", "What stands out", "Member by member", "Epoch by epoch", "Gloss by gloss",
+        SEEDS, "2 members", "over 2 seeds", "Findings", "Member by member", "Epoch by epoch", "Gloss by gloss",
         "Frame by frame", "The run", "--num-epochs", one.record.held_out.dataset_version if one.record.held_out else "",
     ):  # fmt: skip
         assert said in page.words, said
     for gloss in ("book", "drink", "who"):
         assert re.search(rf"{gloss}: \d+\u202f% of 2 clips, 95 % interval", page.text)
-    assert page.tags.count("figure") == len(one.strips.chosen) > 0
+    assert page.tags.count("figure") == len(one.choice.clips) > 0
 
 
 def test_equal_runs_give_equal_drawings_and_each_is_a_file_of_its_own(runs: Runs) -> None:
-    first, second = draw([analyse(runs.store, SEEDS)]), draw([analyse(runs.store, SEEDS)])
+    first, second = (
+        render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
+        render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
+    )
     assert first.files == second.files
     assert {"curves.svg", "glosses.svg"} <= set(first.files)
     assert any(name.startswith("strip-") for name in first.files)
@@ -48,7 +51,7 @@ def test_equal_runs_give_equal_drawings_and_each_is_a_file_of_its_own(runs: Runs
     ],
 )
 def test_a_run_without_figures_shows_its_curves_and_says_why(runs: Runs, run_id: str, said: str) -> None:
-    page = Page(draw([analyse(runs.store, run_id)]).html)
+    page = Page(render_analysis([analyze_run(runs.store, run_id, each=2)]).html)
     page.assert_alone()
     assert "What is missing" in page.words
     assert said in page.words
@@ -59,41 +62,43 @@ def test_a_run_without_figures_shows_its_curves_and_says_why(runs: Runs, run_id:
 def test_a_run_that_never_trained_an_epoch_still_has_a_page(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{INTERRUPTED}/members/")):
         copied.store.delete(info.key)
-    page = Page(draw([analyse(copied.store, INTERRUPTED)]).html)
-    assert "There is no epoch to show" in page.words
+    page = Page(render_analysis([analyze_run(copied.store, INTERRUPTED, each=2)]).html)
+    assert "The run has no epochs yet" in page.words
 
 
 def test_a_cross_validation_names_its_folds(runs: Runs) -> None:
-    page = Page(draw([analyse(runs.store, FOLDS)]).html)
+    page = Page(render_analysis([analyze_run(runs.store, FOLDS, each=2)]).html)
     page.assert_alone()
     assert "1/2" in page.words
-    assert "2 groups of signers" in page.words
+    assert "2 folds of signers" in page.words
 
 
 def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
-    one = analyse(runs.store, LINEAR, each=0)
+    one = analyze_run(runs.store, LINEAR, each=0)
     (member,) = one.record.members
     acted = [
         replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs
     ]
-    told = Analysis(replace(one.record, members=(MemberRecord(member.key, tuple(acted)),)), one.answers, one.strips)
-    plain, marked = draw([one]), draw([told])
+    told = RunAnalysis(
+        replace(one.record, members=(MemberRecord(member.key, tuple(acted)),)), one.predictions, one.choice
+    )
+    plain, marked = render_analysis([one]), render_analysis([told])
     assert "epoch 5: went back & halved <it>" in Page(marked.html).words
     assert marked.files["curves.svg"] != plain.files["curves.svg"]
 
 
 def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
-    analyses = [analyse(runs.store, run_id, each=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
-    drawn = draw(analyses)
+    analyses = [analyze_run(runs.store, run_id, each=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
+    drawn = render_analysis(analyses)
     page = Page(drawn.html)
     page.assert_alone()
     for said in (
-        "4 runs side by side", "What they were told otherwise", "Clip against clip", "A → B", "A → C", "B → C",
-        "no held-out figures: see below", "exact McNemar test", "Of 3 comparisons", "--head", "--flat-start",
+        "4 runs side by side", "Settings that differ", "Paired comparison", "A → B", "A → C", "B → C",
+        "no held-out figures; the reason is below", "exact McNemar test", "Of 3 comparisons", "--head", "--flat-start",
     ):  # fmt: skip
         assert said in page.words, said
     assert "A → D" not in page.words
-    assert "18 clips were held out by one of them only" in page.words
+    assert "18 clips were held out by one run only" in page.words
     assert {"curves.svg", "glosses.svg", "A-curves.svg", "D-curves.svg"} <= set(drawn.files)
     assert page.tags.count("details") >= 4
 
@@ -101,15 +106,17 @@ def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
 def test_a_run_compared_with_its_equal_differs_in_nothing(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{LINEAR}/")):
         copied.store.put(info.key.replace(LINEAR, "again"), copied.store.get(info.key))
-    page = Page(draw([analyse(copied.store, run_id, each=0) for run_id in (LINEAR, "again")]).html)
-    assert "Nothing: they have the same configuration." in page.words
-    assert "They get the very same clips right." in page.words
+    page = Page(render_analysis([analyze_run(copied.store, run_id, each=0) for run_id in (LINEAR, "again")]).html)
+    assert "None: all runs have the same configuration." in page.words
+    assert "Both runs get the same clips right." in page.words
 
 
 def test_hostile_names_are_text_and_nothing_else(copied: Runs) -> None:
     key = keys.run(LINEAR, "config.json")
     hostile = '<img src=x onerror="alert(1)"></title></svg><script>'
     copied.store.put(key, json.dumps(json.loads(copied.store.get(key)) | {"model_name": hostile}).encode())
-    page = Page(draw([analyse(copied.store, LINEAR), analyse(copied.store, SEEDS)]).html)
+    page = Page(
+        render_analysis([analyze_run(copied.store, LINEAR, each=2), analyze_run(copied.store, SEEDS, each=2)]).html
+    )
     page.assert_alone()
     assert hostile in page.text

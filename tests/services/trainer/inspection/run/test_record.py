@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from services.trainer.inspection.run.record import read
+from services.trainer.inspection.run.record import load_run
 from signet.errors import DataLoss, NotFound
 from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 
 
 def test_a_run_is_read_whole(runs: Runs) -> None:
-    record = read(runs.store, SEEDS)
+    record = load_run(runs.store, SEEDS)
     assert (record.state, record.missing) == ("succeeded", ())
     assert [(member.key, len(member.epochs), member.done) for member in record.members] == [
         ((0, 0), 14, True),
@@ -22,22 +22,22 @@ def test_a_run_is_read_whole(runs: Runs) -> None:
 
 
 def test_a_cross_validation_has_a_member_for_each_fold(runs: Runs) -> None:
-    record = read(runs.store, FOLDS)
+    record = load_run(runs.store, FOLDS)
     assert [member.key for member in record.members] == [(0, 0), (1, 0)]
     assert record.folds == 2
 
 
 def test_an_interrupted_run_has_its_curves_and_the_way_back(runs: Runs) -> None:
-    record = read(runs.store, INTERRUPTED)
+    record = load_run(runs.store, INTERRUPTED)
     assert (record.state, record.held_out) == ("interrupted", None)
     assert [len(member.epochs) for member in record.members] == [4]
     (sentence,) = record.missing
-    assert "It was interrupted" in sentence
+    assert "The run was interrupted" in sentence
     assert f"signet train --resume {INTERRUPTED}" in sentence
 
 
 def test_a_run_without_held_out_clips_says_what_is_not_known(runs: Runs) -> None:
-    record = read(runs.store, TRAIN_ONLY)
+    record = load_run(runs.store, TRAIN_ONLY)
     assert (record.state, record.held_out) == ("succeeded", None)
     (sentence,) = record.missing
     assert "no held-out clips" in sentence
@@ -54,7 +54,7 @@ def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
             del entry[name]
     copied.replaced(LINEAR, "config.json", json.dumps(told).encode())
     copied.replaced(LINEAR, "history.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
-    record = read(copied.store, LINEAR)
+    record = load_run(copied.store, LINEAR)
     assert record.config is None
     assert record.settings["warp_factor"] == 9
     assert "warp_factor" in record.missing[0]
@@ -65,33 +65,33 @@ def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
 
 def test_a_run_from_before_there_was_progress_has_one_member(copied: Runs) -> None:
     copied.replaced(LINEAR, "progress.json", None).replaced(LINEAR, "heldout.safetensors", None)
-    record = read(copied.store, LINEAR)
+    record = load_run(copied.store, LINEAR)
     assert [member.key for member in record.members] == [(0, 0)]
     assert record.members[0].weights == ""
-    assert "earlier version" in record.missing[0]
+    assert "older version" in record.missing[0]
 
 
 @pytest.mark.parametrize(
     ("file", "said"),
     [
         ("history.jsonl", "Its curves are left out"),
-        ("result.json", "result.json cannot be read"),
+        ("result.json", "cannot read result.json"),
         ("heldout.safetensors", "not held-out predictions"),
-        ("progress.json", "How far it is cannot be read"),
+        ("progress.json", "The progress of the run cannot be read"),
     ],
 )
 def test_a_damaged_file_is_named_and_the_rest_is_read(copied: Runs, file: str, said: str) -> None:
-    record = read(copied.replaced(LINEAR, file, b"{").store, LINEAR)
+    record = load_run(copied.replaced(LINEAR, file, b"{").store, LINEAR)
     assert any(said in sentence for sentence in record.missing), record.missing
     assert record.settings["head"] == "linear"
 
 
 def test_a_run_that_is_not_there_is_named(runs: Runs) -> None:
     with pytest.raises(NotFound, match=r"no run 'nope'.*signet runs"):
-        read(runs.store, "nope")
+        load_run(runs.store, "nope")
 
 
 def test_a_configuration_that_is_none_is_a_loss(copied: Runs) -> None:
     for broken in (b"{", b"[]"):
         with pytest.raises(DataLoss, match=r"config\.json"):
-            read(copied.replaced(LINEAR, "config.json", broken).store, LINEAR)
+            load_run(copied.replaced(LINEAR, "config.json", broken).store, LINEAR)
