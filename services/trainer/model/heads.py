@@ -1,24 +1,25 @@
-"""From what the LSTM knows of each frame to log-probabilities of its classes: two ways to decide when a sign happens.
+"""Heads: from the LSTM states of each frame to log-probabilities of the blank and the signs.
 
-A linear head gives every frame its own decision between the blank and the signs. Where the timing is free, a model of
-that kind spreads one expected emission over many frames like a Poisson process: P(exactly one sign) stays near 1/e, the
-blank wins every frame, and this plateau is what blank collapse is.
+A linear head decides for every frame alone between the blank and the signs. While the timing is unconstrained, such a
+model can spread one expected emission over many frames like a Poisson process: P(exactly one sign) stays near 1/e and
+the blank wins every frame. This plateau is the blank collapse.
 
-The competition head cannot stay there. Each frame has a saliency, and its chance to emit is the softmax of the
-saliencies within a window around it:
+The competition head cannot get stuck there. Each frame has a saliency s, and emits with the softmax of the saliencies
+within a window around it:
 
     g(t) = exp(β·s(t)) / Σ over |u - t| <= w of exp(β·s(u)),    p(a sign at t) = g(t) · σ(gate(t))
 
-However smooth s is, one number, β, makes its highest frame win the whole window: a single direction in weight space
-sharpens the timing of all signs at once, where a linear head has to learn each sign's frame. Which sign it is, is
-decided apart, by a softmax over the vocabulary, so that being unsure of the sign does not make the blank win. Its
-logits are cosines, between what the LSTM says and each sign's own direction (Gidaris and Komodakis 2018): with a few
-clips a sign, a length is soon learnt by heart, and a direction is less so.
+However smooth s is, β makes its highest frame win the window: one number sharpens the timing of all signs, where a
+linear head has to learn the timing of each sign. A separate softmax over the vocabulary decides which sign it is, so
+uncertainty about the sign does not favour the blank. Its logits are cosines between the LSTM state and a direction for
+each sign (Gidaris and Komodakis 2018): with a few clips a sign, the length of a vector is overfitted sooner than its
+direction.
 
-A head has K branches, each with its own weights. It works in two steps, so that many branches and several models can
-be evaluated as one: `mean_logits` averages the branches' logits of each frame, and `log_probs` turns them, or the mean
-of several models' logits, into log-probabilities. In training each branch has its own loss, which needs only a few
-classes of each sequence: `sign_log_probs` returns their log-probabilities for each branch.
+A head has K branches, each with its own weights. `mean_logits` averages the logits of the branches, and `log_probs`
+turns this average, or the average of several models, into log-probabilities. In training each branch has its own loss,
+which needs only a few classes of each sequence: `sign_log_probs` returns those for each branch.
+
+Shapes: K branches, B clips, T frames, D numbers a frame, C signs, S signs of a sequence.
 """
 
 import torch
@@ -28,42 +29,42 @@ from torch import Tensor, nn
 from services.trainer.model.chunked_softmax import chunked_log_softmax
 from signet.decoding import BLANK
 
-# Frames to either side within which one sign at most is expected: half a second at 10 Hz. Signs of fluent signing
-# follow one another every half a second or more.
+# w, frames before and after that compete: half a second at 10 Hz. Fluent signs follow each other every half a second or
+# more, so at most one is expected in a window.
 WINDOW = 5
 
-# How sharp the competition is before anything is learnt: not so sharp that only one frame gets a gradient.
+# β at the start: low enough that more than one frame of a window gets a gradient.
 _SHARPNESS = 2.0
 
-# How sure of a sign the head can be: the logit of a perfect likeness. Cosines alone would leave the softmax flat.
-_CERTAINTY = 12.0
+# The logit of a cosine of 1. Cosines alone would leave the softmax flat.
+_LOGIT_SCALE = 12.0
 
-# Saliency of a frame that does not exist: far below any other, and finite.
-_NOWHERE = -1e4
+# Logit of a frame outside the clip: far below any other, and finite.
+_OUTSIDE = -1e4
 
-# A frame emits with a log-probability between these, so that both it and the blank's stay finite.
+# Bounds of the log-probability that a frame emits: it and the log-probability of the blank stay finite.
 _LEAST, _MOST = -50.0, -1e-4
 
 
 class BranchLinear(nn.Module):
-    """Linear maps side by side, each of its own vectors: [K, ..., D] to [K, ..., E].
+    """A linear map for each branch: [K, ..., D] to [K, ..., E].
 
     Args:
-        count: K.
+        branches: K.
         inputs: D.
         outputs: E.
-        bias: whether each has one.
+        bias: whether to add a bias.
 
     Attributes:
-        weight: [K, E, D], at first as `nn.Linear` draws it.
-        bias: [K, E], likewise; None if they have none.
+        weight: [K, E, D], initialised like `nn.Linear`.
+        bias: [K, E], initialised like `nn.Linear`, or None.
     """
 
-    def __init__(self, count: int, inputs: int, outputs: int, bias: bool = True) -> None:
+    def __init__(self, branches: int, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
-        largest = inputs**-0.5
-        self.weight = nn.Parameter(torch.empty(count, outputs, inputs).uniform_(-largest, largest))
-        self.bias = nn.Parameter(torch.empty(count, outputs).uniform_(-largest, largest)) if bias else None
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(branches, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(branches, outputs).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -72,11 +73,11 @@ class BranchLinear(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """Logits of the blank and the signs, frame by frame.
+    """Logits of the blank and the signs for each frame. See `CompetitionHead` for the methods.
 
     Args:
         branches: K.
-        units: D, numbers per frame.
+        units: D.
         classes: C + 1.
     """
 
@@ -87,38 +88,41 @@ class LinearHead(nn.Module):
         self.logit_count = classes
 
     def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[K, B, T, D] and which frames belong to a clip, bool [B, T], to the logits of all classes [B, T, C + 1]."""
+        """The mean logits of the branches: [B, T, C + 1]."""
         logits: Tensor = self.logits(x).float()
         return logits.mean(dim=0)
 
-    def log_probs(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
-        """The mean evidence of so many branches to log-probabilities [B, T, C + 1]: their geometric mean."""
-        return torch.log_softmax(evidence, dim=-1)
+    def log_probs(self, logits: Tensor, inside: Tensor, branches: int = 1) -> Tensor:
+        """Log-probabilities [B, T, C + 1]: the normalised geometric mean of the branches' probabilities."""
+        return torch.log_softmax(logits, dim=-1)
 
     def sign_log_probs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
         """See `CompetitionHead.sign_log_probs`."""
         log_probs = torch.log_softmax(self.logits(x).float(), dim=-1)
-        there = log_probs.gather(-1, _at_each_frame(signs.clamp(min=1), x))
-        given = there - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
-        return torch.cat([log_probs[..., :1], there], dim=-1), given
+        of_signs = log_probs.gather(-1, _at_each_frame(signs.clamp(min=1), x))
+        given_emission = of_signs - log_probs[..., BLANK + 1 :].logsumexp(dim=-1, keepdim=True)
+        return torch.cat([log_probs[..., :1], of_signs], dim=-1), given_emission
 
     @torch.no_grad()
     def penalise_blank(self, penalty: float) -> None:
-        """Start with `penalty` nats less on the blank's logit."""
-        assert self.logits.bias is not None  # noqa: S101  (they were asked for)
+        """Lower the bias of the blank's logit by `penalty` nats."""
+        assert self.logits.bias is not None  # noqa: S101  (`__init__` makes one)
         self.logits.bias[:, BLANK] -= penalty
 
 
 class CompetitionHead(nn.Module):
-    """When, by competition between neighbouring frames; which sign, by a softmax over the vocabulary. See the module.
+    """Timing by competition between neighbouring frames, and a softmax over the vocabulary. See the module.
 
     Args:
         branches: K.
-        units: D, numbers per frame.
+        units: D.
         classes: C + 1.
-        attention: let all frames of the window say which sign it is, as loud as a learnt attention finds them, and not
-            the emitting frame alone.
-        sign_dim: numbers that a frame is reduced to before it is compared with the signs' directions; 0 compares all D.
+        attention: decide which sign it is from all frames of the window, pooled by attention, instead of from the
+            emitting frame alone.
+        sign_dim: project each frame to this many numbers before it is compared with the signs; 0 does not project.
+
+    Attributes:
+        logit_count: E = C + 2, numbers a frame of `mean_logits`.
     """
 
     def __init__(self, branches: int, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
@@ -130,82 +134,87 @@ class CompetitionHead(nn.Module):
         self.sharpness = nn.Parameter(torch.full((branches,), _SHARPNESS))
         self.attention = BranchLinear(branches, units, 1) if attention else None
         self.logit_count = 1 + classes
-        self._gate.zero_()
+        self._gate_bias.zero_()
 
     def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[K, B, T, D] and which frames belong to a clip, bool [B, T], to evidence [B, T, 2 + C].
-
-        It is β times the saliency, the log-odds of the gate, and the logits of the signs, each the branches' mean.
-        """
-        saliency, gate = self._timed(x)
-        if self.attention is not None:
-            x = self._heard(x, inside)
-        frames, signs = self._directions(x)
-        # The mean of the branches' products is one product of what they compare, side by side.
-        frames, signs = frames.permute(1, 2, 0, 3).flatten(2), signs.permute(1, 0, 2).flatten(1)
-        with torch.autocast(x.device.type, enabled=False):
-            logits = (_CERTAINTY / self.branches) * (frames @ signs.T)
-        return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
-
-    def log_probs(self, evidence: Tensor, inside: Tensor, voters: int = 1) -> Tensor:
-        """The mean evidence of so many branches, of all models, to log-probabilities [B, T, C + 1].
-
-        Their saliencies add up, as in a product of experts (Hinton 2002): where two branches prefer frames a little
-        apart, the mean of their saliencies would spread the sign over both, and the blank would win each.
-        """
-        saliency, gate, signs = evidence.tensor_split((1, 2), dim=-1)
-        blank, emits = _won(saliency * voters, gate, inside)
-        return torch.cat([blank, emits + torch.log_softmax(signs, dim=-1)], dim=-1)
-
-    def sign_log_probs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-        """What each branch says of some signs, in a fraction of the time of all where the vocabulary is large.
+        """The branches' mean of β·s, of the gate's logit and of the signs' logits.
 
         Args:
             x: [K, B, T, D].
-            inside: bool [B, T], which frames belong to a clip.
-            signs: int64 [B, S], classes, padded with anything.
+            inside: bool [B, T], which frames belong to the clip.
 
         Returns:
-            log-probabilities [K, B, T, 1 + S] of the blank and of these signs; and [K, B, T, S], the log-probability
-            that a sign of that frame is this one. Within clips.
+            float32 [B, T, 2 + C].
         """
-        blank, emits = _won(*self._timed(x), inside)
+        saliency, gate = self._timing_logits(x)
         if self.attention is not None:
-            x = self._heard(x, inside)
-        asked = _at_each_frame((signs - 1).clamp(min=0), x)
-        given = emits.new_zeros(asked.shape)
-        frames, directions = self._directions(x[:, inside])
-        given[:, inside] = chunked_log_softmax(frames, directions, asked[:, inside], _CERTAINTY)
-        return torch.cat([blank, emits + given], dim=-1), given
+            x = self._attention_pooled(x, inside)
+        frames, signs = self._unit_vectors(x)
+        # One product of the concatenated branches is the sum of the products of the branches.
+        frames, signs = frames.permute(1, 2, 0, 3).flatten(2), signs.permute(1, 0, 2).flatten(1)
+        with torch.autocast(x.device.type, enabled=False):
+            logits = (_LOGIT_SCALE / self.branches) * (frames @ signs.T)
+        return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
 
-    def _timed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """β times the saliency, and the log-odds of the gate: float32 [K, B, T, 1] each."""
+    def log_probs(self, logits: Tensor, inside: Tensor, branches: int = 1) -> Tensor:
+        """Log-probabilities [B, T, C + 1] of the mean logits [B, T, 2 + C] of this many branches, of all models.
+
+        The saliencies are added, as in a product of experts (Hinton 2002). If two branches prefer frames a little
+        apart, the mean of their saliencies would spread the sign over both frames, and the blank would win each.
+        """
+        saliency, gate, signs = logits.tensor_split((1, 2), dim=-1)
+        blank, emission = _emission_log_probs(saliency * branches, gate, inside)
+        return torch.cat([blank, emission + torch.log_softmax(signs, dim=-1)], dim=-1)
+
+    def sign_log_probs(self, x: Tensor, inside: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-probabilities of a few classes; with a large vocabulary much faster than those of all.
+
+        Args:
+            x: [K, B, T, D].
+            inside: bool [B, T], which frames belong to the clip.
+            signs: int64 [B, S], classes; padding may have any value.
+
+        Returns:
+            log-probabilities [K, B, T, 1 + S] of the blank and these signs; and [K, B, T, S], the log-probability of
+            each of these signs given that the frame emits one. Undefined for frames outside the clip.
+        """
+        blank, emission = _emission_log_probs(*self._timing_logits(x), inside)
+        if self.attention is not None:
+            x = self._attention_pooled(x, inside)
+        wanted = _at_each_frame((signs - 1).clamp(min=0), x)
+        given_emission = emission.new_zeros(wanted.shape)
+        frames, directions = self._unit_vectors(x[:, inside])
+        given_emission[:, inside] = chunked_log_softmax(frames, directions, wanted[:, inside], _LOGIT_SCALE)
+        return torch.cat([blank, emission + given_emission], dim=-1), given_emission
+
+    def penalise_blank(self, penalty: float) -> None:
+        """Raise the gate's logit by `penalty` nats, which divides the odds of the blank by exp(penalty)."""
+        self._gate_bias.add_(penalty)
+
+    def _timing_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """β·s and the gate's logit: float32 [K, B, T, 1] each."""
         saliency, gate = self.timing(x).float().split(1, dim=-1)
         return saliency * self.sharpness[:, None, None, None], gate
 
-    def _directions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What is compared, unit vectors in float32: frames like x [K, ..., D], and signs [K, C, .]."""
+    def _unit_vectors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The vectors whose cosines are the signs' logits, float32: frames [K, ..., D'] and signs [K, C, D']."""
         return F.normalize(self.reduce(x).float(), dim=-1), F.normalize(self.signs.weight.float(), dim=-1)
 
-    def _heard(self, x: Tensor, inside: Tensor) -> Tensor:
-        """Each frame's window as one vector, each frame of it as loud as attention says: like x."""
-        assert self.attention is not None  # noqa: S101  (or nobody would ask)
-        loudness = self.attention(x).float()[..., 0].masked_fill(~inside, _NOWHERE)
-        shares = _windows(loudness, _NOWHERE).softmax(dim=-1).to(x.dtype)
+    def _attention_pooled(self, x: Tensor, inside: Tensor) -> Tensor:
+        """The mean of each frame's window, weighted by attention: like x [K, B, T, D]."""
+        assert self.attention is not None  # noqa: S101  (the callers check it)
+        attention_logits = self.attention(x).float()[..., 0].masked_fill(~inside, _OUTSIDE)
+        weights = _windows(attention_logits).softmax(dim=-1).to(x.dtype)
         padded = F.pad(x, (0, 0, WINDOW, WINDOW))
-        heard = torch.zeros_like(x)
+        pooled = torch.zeros_like(x)
         for k in range(2 * WINDOW + 1):
-            heard = heard + shares[..., k, None] * padded[:, :, k : k + x.shape[2]]
-        return heard
-
-    def penalise_blank(self, penalty: float) -> None:
-        """Start with the gate's log-odds `penalty` nats higher: the blank's odds are lower by as much."""
-        self._gate.add_(penalty)
+            pooled = pooled + weights[..., k, None] * padded[:, :, k : k + x.shape[2]]
+        return pooled
 
     @property
-    def _gate(self) -> Tensor:
-        """Each branch's log-odds of the gate where the frame says nothing: [K], the weights themselves."""
-        assert self.timing.bias is not None  # noqa: S101  (it was asked for)
+    def _gate_bias(self) -> Tensor:
+        """The gate's bias of each branch: [K], a view of the parameter."""
+        assert self.timing.bias is not None  # noqa: S101  (`__init__` makes one)
         return self.timing.bias.detach()[:, 1]
 
 
@@ -213,27 +222,27 @@ HEADS = ("linear", "competition", "attention")
 
 
 def build_head(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
-    """A head of `HEADS`, for K branches of D numbers per frame and C + 1 classes; a linear one has no `sign_dim`."""
+    """A head of `HEADS` with K branches, for D numbers a frame and C + 1 classes. A linear head ignores `sign_dim`."""
     if name == "linear":
         return LinearHead(branches, units, classes)
     return CompetitionHead(branches, units, classes, attention=name == "attention", sign_dim=sign_dim)
 
 
-def _won(saliency: Tensor, gate: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Saliency and gate, [..., B, T, 1], to the log-probabilities of the blank and of a sign, [..., B, T, 1]."""
-    saliency = saliency[..., 0].masked_fill(~inside, _NOWHERE)
-    rivals = _windows(saliency, _NOWHERE).logsumexp(dim=-1)
-    emits = (saliency - rivals + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
-    return torch.log(-torch.expm1(emits)), emits
+def _emission_log_probs(saliency: Tensor, gate: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """β·s and the gate's logit to the log-probabilities of the blank and of a sign: [..., B, T, 1] each."""
+    saliency = saliency[..., 0].masked_fill(~inside, _OUTSIDE)
+    window_total = _windows(saliency).logsumexp(dim=-1)
+    emission = (saliency - window_total + F.logsigmoid(gate[..., 0])).clamp(_LEAST, _MOST)[..., None]
+    return torch.log(-torch.expm1(emission)), emission
 
 
 def _at_each_frame(signs: Tensor, x: Tensor) -> Tensor:
-    """Of sequences, int64 [B, S], to be gathered by every branch and frame of x [K, B, T, D]: [K, B, T, S]."""
+    """Indices int64 [B, S] for each branch and frame of x [K, B, T, D]: [K, B, T, S]."""
     return signs[None, :, None].expand(len(x), -1, x.shape[2], -1)
 
 
-def _windows(values: Tensor, beyond: float) -> Tensor:
-    """Each frame's window: [..., T] to [..., T, 2 · WINDOW + 1], `beyond` the ends of the batch."""
-    padded = F.pad(values, (WINDOW, WINDOW), value=beyond)
-    frames = values.shape[-1]
+def _windows(logits: Tensor) -> Tensor:
+    """The window of each frame: [..., T] to [..., T, 2 · WINDOW + 1]."""
+    padded = F.pad(logits, (WINDOW, WINDOW), value=_OUTSIDE)
+    frames = logits.shape[-1]
     return torch.stack([padded[..., k : k + frames] for k in range(2 * WINDOW + 1)], dim=-1)

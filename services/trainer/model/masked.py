@@ -1,4 +1,4 @@
-"""The model of masked pre-training: a recogniser, with linear decoders that reconstruct features of hidden frames."""
+"""The model of masked pre-training: a recogniser with linear decoders that reconstruct hidden frames."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from services.trainer.model.heads import BranchLinear
-from services.trainer.model.recogniser import LARGEST_DEVIATION, Encoder, Recogniser
+from services.trainer.model.recogniser import Encoder, Recogniser
 
 
 class MaskedModel(Recogniser):
-    """A recogniser with a linear decoder of features for each branch. Its heads keep their random weights.
+    """A recogniser whose branches are trained through linear decoders. Its heads keep their random weights.
 
     Args:
         encoders: see `Recogniser`.
@@ -29,29 +29,22 @@ class MaskedModel(Recogniser):
         return [parameter for parameter in self.parameters() if id(parameter) not in heads]
 
     def residuals(self, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-        """What each branch reconstructs, minus the standardised features themselves: float32 [K, B, T, D].
+        """The reconstruction of each branch minus the standardised features: float32 [K, B, T, D].
 
         Args:
-            features: float32 [B, T, D], as measured.
-            lengths: int64 [B].
-            hidden: bool [B, T]. The encoder sees the mean in place of such a frame.
+            features: float32 [B, T, D].
+            lengths: int64 [B], frames.
+            hidden: bool [B, T]; the encoder gets the mean features in these frames.
         """
-        return torch.cat(
-            [
-                _residual(encoder, decoder, features, lengths, hidden)
-                for encoder, decoder in zip(self.encoders, self.decoders, strict=True)
-            ]
-        )
-
-
-def _residual(encoder: Encoder, decoder: nn.Module, features: Tensor, lengths: Tensor, hidden: Tensor) -> Tensor:
-    target = ((features - encoder.mean) / encoder.deviation).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
-    seen = torch.where(hidden[..., None], encoder.mean, features)
-    reconstructed: Tensor = decoder(encoder.states(seen, lengths))
-    return reconstructed.float() - target
+        residuals = []
+        for encoder, decoder in zip(self.encoders, self.decoders, strict=True):
+            visible = torch.where(hidden[..., None], encoder.mean, features)
+            reconstruction: Tensor = decoder(encoder.states(visible, lengths))
+            residuals.append(reconstruction.float() - encoder.standardised(features))
+        return torch.cat(residuals)
 
 
 def as_masked(model: Recogniser) -> MaskedModel:
-    """The model, as the type that it has if it was built for pre-training."""
+    """The model, typed as the `MaskedModel` that `new_model` builds for pre-training."""
     assert isinstance(model, MaskedModel)  # noqa: S101
     return model

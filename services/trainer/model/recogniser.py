@@ -1,14 +1,14 @@
-"""The model: features, bidirectional LSTMs side by side, a CTC head with a blank. Reads top to bottom.
+"""The model: features, branches of bidirectional LSTMs, and a CTC head with a blank. Reads top to bottom.
 
-Several narrow branches, each trained by a loss of its own on the same batches, recognise more than one of their size
-together (Laurent et al. 2023, arXiv 2210.09184). Which sign a frame shows is their normalised geometric mean, the
-distribution with the least sum of Kullback-Leibler divergences to theirs (a logarithmic opinion pool; Genest and Zidek
-1986). When a sign happens is not settled by that: branches that emit the same sign some frames apart would each be
-outvoted there by the others' blanks, and most clips would come out empty. So they are asked for their evidence, and a
-head decides on its mean (`CompetitionHead.log_probs`).
+Several narrow branches, each trained with its own loss on the same batches, recognise more together than one branch of
+their total size (Laurent et al. 2023, arXiv 2210.09184). Which sign a frame shows is their normalised geometric mean,
+the distribution with the least sum of Kullback-Leibler divergences to theirs (a logarithmic opinion pool; Genest and
+Zidek 1986). The geometric mean does not work for the timing: if branches emit the same sign some frames apart, the
+blanks of the others outvote each of them, and most clips come out empty. So the head decides from the mean of the
+branches' logits (`CompetitionHead.log_probs`).
 
-The branches of an encoder are computed as one, with a leading dimension K: small products one after the other would
-leave a processor waiting.
+The branches of an encoder are computed together with a leading dimension K. Small products one after the other would
+leave the processor idle.
 """
 
 import copy
@@ -23,10 +23,10 @@ from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from services.trainer.model.heads import build_head
 
-# A feature that does not vary in training must not explode on the first clip in which it does; nor may one that is
-# further from what training saw than so many deviations: it is a fault of the tracker.
+# Bounds of standardisation. A feature that is constant in training must not explode on the first clip where it varies.
+# A feature further from the training mean than _LARGEST_DEVIATION standard deviations is an error of the tracker.
 _SMALLEST_DEVIATION = 0.01
-LARGEST_DEVIATION = 6.0
+_LARGEST_DEVIATION = 6.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Architecture:
     """What an encoder is made of.
 
     Attributes:
-        classes: glosses and the blank, C + 1.
-        branches: K, side by side.
-        hidden_dim: LSTM units of a branch in each direction.
-        num_layers: bidirectional layers, one upon the other.
-        hand_dim: what one hand's features are projected to in a branch, with weights that both hands share.
-        dropout: share of the LSTM's inputs and outputs that training leaves out.
-        groups: which features are measured.
-        head: how it is decided when a sign happens, of `HEADS`.
-        sign_dim: what a frame is reduced to before it is compared with each sign; 0 reduces nothing.
+        classes: C + 1, glosses and the blank.
+        branches: K.
+        hidden_dim: H, LSTM units of a branch in each direction.
+        num_layers: stacked bidirectional layers.
+        hand_dim: numbers to which a branch projects the features of each hand; both hands share the weights.
+        dropout: share of the LSTM's inputs and outputs that is set to zero in training.
+        groups: the feature groups, of `GROUPS`.
+        head: a name of `HEADS`.
+        sign_dim: numbers to which a frame is projected before it is compared with the signs; 0 does not project.
     """
 
     classes: int
@@ -56,17 +56,27 @@ class Architecture:
     sign_dim: int = 0
 
 
-class Encoder(nn.Module):
-    """Features float32 [B, T, D] and lengths int64 [B] to what its branches say of each frame, [B, T, E]: evidence.
+@dataclass(frozen=True, eq=False)
+class SignLogProbs:
+    """Each branch's log-probabilities of the signs that a sequence is known to contain.
 
-    What evidence is, is the head's affair.
+    Attributes:
+        log_probs: [K, B, T, 1 + S], of the blank and of each sign of the sequence.
+        given_emission: [K, B, T, S], of each sign given that the frame emits a sign.
     """
+
+    log_probs: Tensor
+    given_emission: Tensor
+
+
+class Encoder(nn.Module):
+    """Standardised features to the mean logits of K branches: see `CompetitionHead.mean_logits`."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         features, branches = Features(architecture.groups), architecture.branches
-        self._of_hands = 2 * features.hand_size
+        self._both_start = 2 * features.hand_size
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features.size))
@@ -74,31 +84,25 @@ class Encoder(nn.Module):
         self.hand = nn.Sequential(nn.Linear(features.hand_size, branches * architecture.hand_dim), nn.GELU())
         sizes = [2 * architecture.hand_dim + features.both_size]
         sizes += [2 * architecture.hidden_dim] * (architecture.num_layers - 1)
-        self.forwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
-        self.backwards = nn.ModuleList(_Lstms(branches, size, architecture.hidden_dim) for size in sizes)
+        self.forwards = nn.ModuleList(_BranchLstm(branches, size, architecture.hidden_dim) for size in sizes)
+        self.backwards = nn.ModuleList(_BranchLstm(branches, size, architecture.hidden_dim) for size in sizes)
         self.dropout = SequenceDropout(architecture.dropout)
         units = 2 * architecture.hidden_dim
         self.head = build_head(architecture.head, branches, units, architecture.classes, architecture.sign_dim)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """See the class."""
-        return self.head.mean_logits(self._read(features, lengths), length_mask(features, lengths))
+        """Features float32 [B, T, D] and lengths int64 [B] to mean logits [B, T, E]."""
+        return self.head.mean_logits(self._head_input(features, lengths), length_mask(features, lengths))
 
-    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> "SignLogProbs":
-        """What each branch of this encoder says of the signs of each sequence: see `Recogniser.sign_log_probs`."""
-        x, inside = self._read(features, lengths), length_mask(features, lengths)
+    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
+        """See `Recogniser.sign_log_probs`."""
+        x, inside = self._head_input(features, lengths), length_mask(features, lengths)
         return SignLogProbs(*self.head.sign_log_probs(x, inside, signs))
 
-    def _read(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """The input of the head: [B, T, D] to [K, B, T, 2H]."""
-        x: Tensor = self.dropout(self.states(features, lengths))
-        return x
-
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the last LSTMs say of each frame, before dropout: features [B, T, D] to [K, B, T, 2H]."""
-        x = ((features - self.mean) / self.deviation).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
-        hands, both = x.tensor_split([self._of_hands], dim=-1)
-        # Contiguous, or without a gradient PyTorch multiplies one frame at a time.
+        """The output of the last LSTMs before dropout: features [B, T, D] to [K, B, T, 2H]."""
+        hands, both = self.standardised(features).tensor_split([self._both_start], dim=-1)
+        # Contiguous, because PyTorch otherwise multiplies one frame at a time when no gradient is needed.
         hands = self.hand(torch.unflatten(hands.contiguous(), -1, (2, -1)))
         hands = torch.unflatten(hands, -1, (self.architecture.branches, -1)).permute(3, 0, 1, 2, 4).flatten(-2)
         x = torch.cat([hands, both.expand(len(hands), -1, -1, -1)], dim=-1)
@@ -108,66 +112,60 @@ class Encoder(nn.Module):
             x = torch.cat([ahead(x), reorder_frames(back(reorder_frames(x, backward)), backward)], dim=-1)
         return x
 
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features less their mean, in standard deviations, clamped: [B, T, D]."""
+        return ((features - self.mean) / self.deviation).clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """Take each feature's mean and deviation from training frames [N, D]; both hands share theirs."""
-        hands, both = features.tensor_split([self._of_hands], dim=-1)
+        """Set mean and deviation from training frames [N, D]. Both hands get the same numbers."""
+        hands, both = features.tensor_split([self._both_start], dim=-1)
         hands = torch.unflatten(hands, -1, (2, -1)).flatten(0, 1)
-        for kept, of_hand, of_both in (
-            (self.mean, hands.mean(dim=0), both.mean(dim=0)),
-            (self.deviation, hands.std(dim=0), both.std(dim=0)),
-        ):
-            kept.copy_(torch.cat([of_hand, of_hand, of_both]))
-        self.deviation.clamp_(min=_SMALLEST_DEVIATION)
+        self.mean.copy_(torch.cat([hands.mean(dim=0)] * 2 + [both.mean(dim=0)]))
+        self.deviation.copy_(torch.cat([hands.std(dim=0)] * 2 + [both.std(dim=0)]).clamp(min=_SMALLEST_DEVIATION))
+
+    def _head_input(self, features: Tensor, lengths: Tensor) -> Tensor:
+        x: Tensor = self.dropout(self.states(features, lengths))
+        return x
 
 
-class _Lstms(nn.ModuleList):
-    """LSTMs side by side, each of its own sequences: [K, B, T, D] to [K, B, T, H]."""
+class _BranchLstm(nn.ModuleList):
+    """An LSTM for each branch: [K, B, T, D] to [K, B, T, H]."""
 
-    def __init__(self, count: int, inputs: int, units: int) -> None:
-        super().__init__(nn.LSTM(inputs, units, batch_first=True) for _ in range(count))
+    def __init__(self, branches: int, inputs: int, units: int) -> None:
+        super().__init__(nn.LSTM(inputs, units, batch_first=True) for _ in range(branches))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return torch.stack([lstm(one)[0] for lstm, one in zip(self, x.unbind(), strict=True)])
-
-
-@dataclass(frozen=True, eq=False)
-class SignLogProbs:
-    """What K branches say of sequences whose signs are known.
-
-    Attributes:
-        log_probs: [K, B, T, 1 + S], of the blank and of each of a sequence's signs.
-        given_emission: [K, B, T, S], log-probability that it is this sign if it is one.
-    """
-
-    log_probs: Tensor
-    given_emission: Tensor
+        return torch.stack([lstm(branch)[0] for lstm, branch in zip(self, x.unbind(), strict=True)])
 
 
 class SequenceDropout(nn.Module):
-    """Dropout with one mask for a whole sequence (Gal and Ghahramani 2016): no unit can be read off its neighbours."""
+    """Dropout with one mask for all frames of a sequence (Gal and Ghahramani 2016).
+
+    With a mask for each frame, a unit could be inferred from its neighbours in time.
+    """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Leave out the same units of [..., T, D] in all T frames, in training only."""
+        """Set the same units of [..., T, D] to zero in all T frames; in training only."""
         if not self.training or not self.share:
             return x
-        kept = torch.rand((*x.shape[:-2], 1, x.shape[-1]), device=x.device) >= self.share
-        return x * kept / (1 - self.share)
+        mask = torch.rand((*x.shape[:-2], 1, x.shape[-1]), device=x.device) >= self.share
+        return x * mask / (1 - self.share)
 
 
 class Recogniser(nn.Module):
     """Raw landmarks float32 [B, T, 75, 3] and lengths int64 [B] to log-probabilities float32 [B, T, C + 1].
 
-    Frames beyond a clip's length do not touch its frames within; what they return means nothing.
+    Frames beyond a clip's length do not influence the frames within. Their output is undefined.
 
     Args:
-        encoders: at least one; of one vocabulary, one kind of head and the same features. A model that is trained has
-            one, and an ensemble those of its members.
+        encoders: at least one, of the same vocabulary, head and feature groups. A model in training has one; an
+            ensemble has those of its members.
     """
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
@@ -176,7 +174,7 @@ class Recogniser(nn.Module):
         self.encoders = cast(Sequence[Encoder], nn.ModuleList(encoders))
 
     def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
-        """See the class for shapes."""
+        """See the class."""
         return self.log_probs(self.compute_features(landmarks, lengths), lengths)
 
     def compute_features(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
@@ -187,37 +185,33 @@ class Recogniser(nn.Module):
         return features
 
     def log_probs(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Measured features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
-        return self._decided([encoder(features, lengths) for encoder in self.encoders], features, lengths)
-
-    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
-        """The log-probabilities that the training loss needs: features [B, T, D] to `SignLogProbs`.
-
-        Args:
-            features: as measured.
-            lengths: int64 [B], frames.
-            signs: int64 [B, S], the classes of each sequence, padded with anything.
-        """
-        answers = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
-        return SignLogProbs(
-            torch.cat([answer.log_probs for answer in answers]),
-            torch.cat([answer.given_emission for answer in answers]),
-        )
-
-    def _decided(self, evidence: Sequence[Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-        """Each encoder's evidence [B, T, E] to log-probabilities [B, T, C + 1]."""
-        mean = evidence[0] if len(evidence) == 1 else torch.stack(list(evidence)).mean(dim=0)
+        """Features [B, T, D] and lengths [B] to log-probabilities [B, T, C + 1]."""
+        logits = [encoder(features, lengths) for encoder in self.encoders]
+        mean: Tensor = logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
         return self.encoders[0].head.log_probs(mean, length_mask(features, lengths), self.branch_count)
 
-    @torch.no_grad()
+    def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
+        """The log-probabilities that the training loss needs.
+
+        Args:
+            features: float32 [B, T, D].
+            lengths: int64 [B], frames.
+            signs: int64 [B, S], the classes of each sequence; padding may have any value.
+        """
+        encoders = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
+        return SignLogProbs(
+            torch.cat([encoder.log_probs for encoder in encoders]),
+            torch.cat([encoder.given_emission for encoder in encoders]),
+        )
+
     def standardise(self, features: Tensor) -> None:
-        """Take each feature's mean and deviation from training frames [N, D]."""
+        """Set each feature's mean and deviation from training frames [N, D]."""
         for encoder in self.encoders:
             encoder.standardise(features)
 
     @property
     def branch_count(self) -> int:
-        """How many branches recognise together."""
+        """The branches of all encoders."""
         return sum(encoder.architecture.branches for encoder in self.encoders)
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -230,19 +224,18 @@ class Recogniser(nn.Module):
         return sum(parameter.numel() for parameter in self.trained_parameters())
 
     def copy(self) -> "Recogniser":
-        """The same model with weights of its own."""
+        """A model with the same weights, which shares no memory with this one."""
         copied = copy.deepcopy(self)
         for module in copied.modules():
             if isinstance(module, nn.LSTM):
-                # A copy's weights lie apart, and cuDNN would bring them together at every call.
+                # The weights of a copy are not contiguous, and cuDNN would compact them at every call.
                 module.flatten_parameters()
         return copied
 
     def penalise_blank(self, penalty: float) -> None:
-        """Start with `penalty` nats less on the blank.
+        """Initialise the model with `penalty` nats less on the blank.
 
-        A penalty that stays on the logit throughout training is absorbed by the blank's bias: it acts as this start
-        does, and as nothing more.
+        A constant penalty throughout training would have no further effect: the bias of the blank would absorb it.
         """
         for encoder in self.encoders:
             encoder.head.penalise_blank(penalty)
@@ -254,9 +247,9 @@ def length_mask(features: Tensor, lengths: Tensor) -> Tensor:
 
 
 def backward_order(lengths: Tensor, frames: int) -> Tensor:
-    """Where each frame goes when its sequence is read backwards: int64 [B, T]. What lies beyond its length stays.
+    """The frame indices int64 [B, T] of each sequence from its end to its beginning; padding stays in its place.
 
-    With this a bidirectional LSTM never reads padding before a clip, and exports to ONNX without packed sequences.
+    So a bidirectional LSTM reads no padding before a clip, and needs no packed sequences, which ONNX lacks.
     """
     steps = torch.arange(frames, device=lengths.device)[None, :]
     return torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)

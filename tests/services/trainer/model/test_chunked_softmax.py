@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.trainer.model import chunked_softmax as likeness
+from services.trainer.model import chunked_softmax
 from services.trainer.model.chunked_softmax import chunked_log_softmax
 
 SCALE = 12.0
@@ -18,7 +18,7 @@ def plainly(x: Tensor, directions: Tensor, wanted: Tensor) -> Tensor:
 # Chunks of 1, 1, 2, 11, 22 and 23 of the 23 rows, of 60 numbers each, and all at once.
 @pytest.mark.parametrize("at_a_time", [1, 70, 120, 660, 1379, 1380, 1 << 21])
 def test_values_and_gradients_are_those_of_log_softmax(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(chunked_softmax, "_CHUNK_ELEMENTS", at_a_time)
     torch.manual_seed(0)
     x, directions = (F.normalize(torch.randn(2, *shape), dim=2).requires_grad_() for shape in ((23, 5), (30, 5)))
     wanted = torch.randint(0, 30, (23, 3)).expand(2, -1, -1).clone()

@@ -69,14 +69,14 @@ def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
     inside = torch.ones(1, 20, dtype=torch.bool)
 
     def says(peak: int) -> torch.Tensor:
-        """Evidence that rises towards a frame, with an open gate, for the first sign."""
+        """Mean logits that rise towards a frame, with an open gate, for the first sign."""
         distance = (torch.arange(20.0) - peak).abs()
         sure = torch.ones(20)
         return torch.stack([-2 * distance, 5 * sure, 8 * sure, -8 * sure], dim=-1)[None]
 
     blank = []
-    for evidence, voters in ((says(9), 1), (says(11), 1), ((says(9) + says(11)) / 2, 2)):
-        blank.append(float(head.log_probs(evidence, inside, voters)[..., 0].exp().min()))
+    for logits, branches in ((says(9), 1), (says(11), 1), ((says(9) + says(11)) / 2, 2)):
+        blank.append(float(head.log_probs(logits, inside, branches)[..., 0].exp().min()))
     mean_of_answers = (head.log_probs(says(9), inside) + head.log_probs(says(11), inside)).log_softmax(dim=-1)
     assert max(blank[:2]) < 0.3
     assert blank[2] < 0.7, "one expected emission over the three frames between them"

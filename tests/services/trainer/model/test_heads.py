@@ -91,7 +91,7 @@ def test_of_some_signs_each_branch_says_what_it_says_of_all(name: str, sign_dim:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_its_evidence_is_the_mean_of_its_branches(name: str) -> None:
+def test_its_logits_are_the_mean_of_its_branches(name: str) -> None:
     torch.manual_seed(0)
     head = build_head(name, 3, UNITS, CLASSES)
     x = torch.randn(3, 2, FRAMES, UNITS)
@@ -111,10 +111,10 @@ def test_a_penalty_is_every_branch_s(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["competition", "attention"])
 def test_a_new_gate_leans_neither_way(name: str) -> None:
-    evidence = build_head(name, 3, UNITS, CLASSES).mean_logits(
+    logits = build_head(name, 3, UNITS, CLASSES).mean_logits(
         torch.zeros(3, 1, 1, UNITS), torch.ones(1, 1, dtype=torch.bool)
     )
-    assert evidence[..., 1].item() == 0
+    assert logits[..., 1].item() == 0
 
 
 def test_with_attention_the_loudest_frame_of_the_window_says_which_sign_it_is() -> None:

@@ -10,7 +10,14 @@ from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.export.onnx import GRAPH, TOLERANCE, export, prove
 from services.trainer.model.build import WEIGHTS, new_model
-from services.trainer.model.recogniser import Architecture, Encoder, Recogniser, backward_order, reorder_frames
+from services.trainer.model.recogniser import (
+    Architecture,
+    Encoder,
+    Recogniser,
+    SequenceDropout,
+    backward_order,
+    reorder_frames,
+)
 from signet.datasets.snapshot import Dataset
 from signet.decoding import BLANK
 from signet.errors import SignetError
@@ -49,6 +56,29 @@ def test_two_lstms_read_as_one_bidirectional_lstm() -> None:
     theirs, _ = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(ours[row, :length], theirs[row, :length, 6:])
+
+
+def test_features_are_standardised_by_training_frames_and_both_hands_alike() -> None:
+    encoder = Encoder(Architecture(classes=4, groups=("presence", "hands")))
+    frames = torch.randn(500, 13, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 14.0) + 5
+    frames[:, 12] = 3.0
+    encoder.standardise(frames)
+    hands = frames[:, :2].flatten()
+    mean, deviation = encoder.mean, encoder.deviation
+    torch.testing.assert_close(mean, torch.cat([hands.mean().expand(2), frames[:, 2:].mean(dim=0)]))
+    torch.testing.assert_close(deviation[:12], torch.cat([hands.std().expand(2), frames[:, 2:12].std(dim=0)]))
+    assert deviation[12] == pytest.approx(0.01), "a feature that does not vary"
+    seen = encoder.standardised(torch.stack([mean + 2 * deviation, mean + 7 * deviation, mean - 7 * deviation]))
+    torch.testing.assert_close(seen, torch.tensor([2.0, 6.0, -6.0])[:, None].expand(-1, 13), atol=1e-3, rtol=0)
+
+
+def test_dropout_leaves_out_its_share_of_units_and_scales_up_the_others() -> None:
+    dropout, ones = SequenceDropout(0.3), torch.ones(4, 50, 3, 100)
+    torch.manual_seed(0)
+    dropped = dropout(ones)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0], torch.full_like(dropped[dropped != 0], 1 / 0.7))
+    assert torch.equal(dropout.eval()(ones), ones)
 
 
 @pytest.mark.parametrize(("head", "least", "most"), [("linear", 1.5, 2.0), ("competition", 0.03, 2.0)])
