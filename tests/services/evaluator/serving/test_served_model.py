@@ -1,20 +1,22 @@
 """Following an alias: what takes over, what is kept, and what is said."""
 
+import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.serving.served_model import ServedModel
 from services.local.seaweedfs import LocalStore
 from signet import registry
 from signet.datasets.snapshot import Dataset
-from signet.errors import NotReady
+from signet.errors import NotReady, Unavailable
 from signet.registry import LATEST, ModelCard
-from signet.store import ObjectStore, keys
+from signet.store import DirectoryStore, ObjectStore, keys
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -135,3 +137,109 @@ def test_a_store_that_is_lost_takes_no_model_with_it(
     said = [record.message for record in caplog.records if "cannot look for a newer model" in record.message]
     assert len(said) == 1
     assert "the store cannot be reached" in said[0]
+
+
+class FailingStore(DirectoryStore):
+    """A store that is away for keys that end in a given way."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store.root)  # type: ignore[attr-defined]
+        self.away = ""
+        self.error: Exception = Unavailable("the store is away")
+
+    def get(self, key: str) -> bytes:
+        if self.away and key.endswith(self.away):
+            raise self.error
+        return super().get(key)
+
+
+def test_a_store_that_is_lost_during_a_download_is_asked_again_at_the_next_look(
+    world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FailingStore(world.store)
+    served, metrics = serving(store)
+    newer = world.publish(snapshot)
+    store.away = "model.onnx"
+    served.refresh()
+    assert served.current().card.version == card.version
+    assert failures(metrics) == 0, "the version is not at fault"
+    assert f"cannot load signet/{newer.version}: the store is away Still serving" in caplog.text
+    store.away = ""
+    served.refresh()
+    assert served.current().card.version == newer.version
+
+
+def test_a_refused_version_is_tried_again_after_a_minute_and_another_one_at_once(
+    world: "World", snapshot: Dataset, card: ModelCard
+) -> None:
+    clock = Clock()
+    served, metrics = serving(world.store, clock=clock)
+    damaged = world.publish(snapshot, files={"model.onnx": "0" * 64})
+    for now, count in ((0.0, 1), (59.9, 1), (60.0, 2), (119.9, 2), (120.0, 3)):
+        clock.now = now
+        served.refresh()
+        assert failures(metrics) == count
+    # Served before it was refused: the alias may move to and fro without a wait.
+    registry.move_alias(world.store, "signet", LATEST, card.version)
+    served.refresh()
+    registry.move_alias(world.store, "signet", LATEST, damaged.version)
+    served.refresh()
+    assert failures(metrics) == 4
+    good = world.publish(snapshot)
+    served.refresh()
+    assert served.current().card.version == good.version
+
+
+def test_a_store_without_a_model_or_with_a_damaged_alias_is_up(
+    world: "World", snapshot: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        served, metrics = serving(world.store)
+    assert metrics.get_sample_value("signet_evaluator_store_up") == 1
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    with pytest.raises(NotReady, match=r"no model to serve yet: .*signet train"):
+        served.current()
+    card = world.publish(snapshot)
+    (alias,) = (info.key for info in world.store.list("models/") if "latest" in info.key)
+    whole = world.store.get(alias)
+    world.store.put(alias, b"\xff\xff")
+    served.refresh()
+    assert metrics.get_sample_value("signet_evaluator_store_up") == 1
+    with pytest.raises(NotReady, match="cannot look for a newer model"):
+        served.current()
+    world.store.put(alias, whole)
+    served.refresh()
+    assert served.current().card.version == card.version
+
+
+def test_the_polling_goes_on_after_an_unexpected_error(
+    world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FailingStore(world.store)
+    served, _ = serving(store)
+    store.away, store.error = "latest.json", ZeroDivisionError("unforeseen")
+
+    async def main() -> None:
+        poller = asyncio.create_task(served.poll(0.01))
+        async with asyncio.timeout(20):
+            while "failed unexpectedly" not in caplog.text:
+                await asyncio.sleep(0.01)
+            newer = world.publish(snapshot)
+            store.away = ""
+            while served.current().card.version != newer.version:
+                await asyncio.sleep(0.01)
+        assert not poller.done()
+        poller.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_model_runs_with_the_threads_that_it_is_given(world: "World", card: ModelCard) -> None:
+    def options(model: Any) -> Any:
+        return model._session.get_session_options()
+
+    served, _ = serving(world.store)
+    assert options(served.current()).intra_op_num_threads == 1
+    loaded = options(LoadedModel.load(world.store, card.name, card.version, 3))
+    assert loaded.intra_op_num_threads == 3
+    assert loaded.get_session_config_entry("session.intra_op.allow_spinning") == "0"
