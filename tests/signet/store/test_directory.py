@@ -5,6 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from signet.errors import Conflict
 from signet.store import DirectoryStore
 
@@ -33,3 +35,12 @@ def test_one_of_two_replacements_at_the_same_moment_is_refused(tmp_path: Path) -
             assert sum(pool.map(replaces, stores, [etag, etag])) == 1, f"round {number}"
             if time.monotonic() - started > MAX_SECONDS:
                 break
+
+
+def test_a_file_has_the_exact_time_of_its_write_which_its_etag_needs(
+    directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system's own clock may be coarse, and it reuses the numbers of deleted files."""
+    monkeypatch.setattr("signet.store.directory.time.time_ns", lambda: 1_700_000_000_123_456_789)
+    directory_store.put("k", b"data")
+    assert (directory_store.root / "k").stat().st_mtime_ns == 1_700_000_000_123_456_789
