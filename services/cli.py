@@ -1,4 +1,4 @@
-"""The command line: one `signet` for all three services, each loaded only when its command is called."""
+"""The command line `signet` for all services. A service is imported only when one of its commands is called."""
 
 import importlib
 import signal
@@ -19,16 +19,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Their arguments go to the service's own command, help included.
+# All arguments, including --help, are passed to the service's own command.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
-# Command -> service and what it does. Kept here so that `signet --help` loads neither torch nor MediaPipe.
+# Commands with their service and summary. They are listed here so that `signet --help` imports no service.
 COMMANDS = {
     "extract": ("extractor", "Turn video clips into landmark tensors."),
     "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
     "train": ("trainer", "Train a model on extracted clips, and publish it."),
-    "runs": ("trainer", "List the trainings that the store knows."),
-    "analyze": ("trainer", "Look at a training run, or compare several, on one page."),
+    "runs": ("trainer", "List the trainings in the store."),
+    "analyze": ("trainer", "Show a training run on one page, or compare several."),
     "features": ("trainer", "Show a clip as the model sees it: skeleton, motion, features."),
     "evaluate": ("evaluator", "Measure a published model on a split, and write a report."),
     "predict": ("evaluator", "Say which sign a clip shows."),
@@ -76,7 +76,7 @@ def up(
     clips: Annotated[Path, typer.Option(help="Directory with WLASL_v0.3.json and clips/", envvar="WLASL")] = Path(
         "data/wlasl"
     ),
-    data: Annotated[Path, typer.Option(help="Where the store and the logs are kept")] = Path("data/local"),
+    data: Annotated[Path, typer.Option(help="Directory for the store and the logs")] = Path("data/local"),
 ) -> None:
     """Run store and services on this machine until Ctrl-C."""
     try:
@@ -101,7 +101,7 @@ def up(
 
 
 def _missing(command: str, extra: str, error: ImportError) -> str:
-    """What to do about a command whose packages are not here."""
+    """The message for a command whose packages are not installed."""
     if "cannot open shared object file" in str(error):
         library = str(error).partition(":")[0]
         return (
@@ -111,7 +111,7 @@ def _missing(command: str, extra: str, error: ImportError) -> str:
 
 
 def main() -> None:
-    """Run the command line. A SignetError is one line and exit status 1."""
+    """Run the command line. A SignetError becomes one line and exit status 1."""
     try:
         app()
     except SignetError as error:

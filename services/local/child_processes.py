@@ -1,4 +1,4 @@
-"""Child processes that do not outlive us: started in their own session, stopped in order, killed as a last resort."""
+"""Child processes that end with their parent: each in its own session, stopped in order, killed as a last resort."""
 
 import os
 import random
@@ -12,14 +12,15 @@ from pathlib import Path
 
 from signet.errors import Unavailable
 
-# Below Linux's range for outgoing connections (32768 and up), so that none takes a port before its server does.
+# Ports below Linux's range for outgoing connections (32768 and up), so that no connection takes a server's port.
 _PORTS = range(20000, 32000)
 
 _LOG_TAIL_LINES = 12
 _POLL_SECONDS = 0.1
 
-# Asks the kernel for a SIGTERM when the parent dies, even by SIGKILL, then becomes the command. Done in a process of
-# its own since code between fork and exec is unsafe in a program with threads, and gRPC has threads.
+# Requests a SIGTERM from the kernel for when the parent dies, even by SIGKILL, and then executes the command. A
+# separate process does this, because code between fork and exec is unsafe in a program with threads, and gRPC has
+# threads.
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -31,10 +32,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 on which nothing listens now.
+    """Find distinct free ports of 127.0.0.1.
 
     Raises:
-        Unavailable: there are not so many.
+        Unavailable: there are not enough free ports.
     """
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
@@ -53,11 +54,11 @@ class Child:
     """One child process that logs to a file.
 
     Args:
-        name: what to call it in messages.
+        name: name of the process in messages.
         command: absolute path of the program, and its arguments.
-        environment: added to our own.
-        log: the file that takes its output; appended to.
-        pass_fds: file descriptors that it keeps open.
+        environment: variables added to the environment of this process.
+        log: the file to which its output is appended.
+        pass_fds: file descriptors that the child keeps open.
     """
 
     def __init__(
@@ -79,43 +80,44 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches us only, and we stop the children in the right order.
+                # Ctrl-C reaches only this process, which stops the children in the correct order.
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
 
     @property
     def pid(self) -> int:
-        """Its process id, which is also its process group."""
+        """The process id, which is also the process group."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def log_tail(self) -> str:
-        """The last lines of what it said in this life."""
+        """The last lines of the log since this process was started."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-_LOG_TAIL_LINES:])
 
     def failure(self, what: str) -> Unavailable:
-        """An error that says what went wrong, with the log's tail."""
-        ended = "" if self.running else f"; it ended with status {self._process.returncode}"
+        """An error that says what went wrong and ends with the last lines of the log."""
+        ended = "" if self.running else f"; its exit status is {self._process.returncode}"
         return Unavailable(f"{self.name}: {what}{ended}. The end of {self.log}:\n{self.log_tail()}")
 
     def check(self) -> None:
-        """Raise `Unavailable`, with its log's last lines, if it has ended."""
+        """Raise `Unavailable`, with the last lines of the log, if the process has ended."""
         if not self.running:
-            raise self.failure("is gone")
+            raise self.failure("has ended")
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Return when `ready()` is true.
+        """Wait until `ready()` is true.
 
         Raises:
-            Unavailable: it ended, or it was not ready within `seconds`; the message ends with its log's last lines.
+            Unavailable: the process ended or was not ready within `seconds`; the message ends with the last lines of
+                the log.
         """
         deadline = time.monotonic() + seconds
         while not ready():
@@ -125,16 +127,16 @@ class Child:
                 raise self.failure(f"not ready after {seconds:.0f} s")
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, patience: float) -> None:
-        """SIGTERM, wait at most `patience` seconds, SIGKILL; then SIGKILL to what it left behind in its group."""
+    def stop(self, seconds: float) -> None:
+        """Send SIGTERM, wait at most `seconds`, send SIGKILL; then send SIGKILL to the rest of its process group."""
         if self.running:
             self._process.terminate()
             try:
-                self._process.wait(patience)
+                self._process.wait(seconds)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
-            return  # as it should be: nothing was left
+            return  # the group has no other process

@@ -1,4 +1,4 @@
-"""The main job: real clips through extractor, trainer and evaluator, driven over gRPC like any client would."""
+"""The demo: real clips go through extractor, trainer and evaluator, driven over gRPC by an ordinary client."""
 
 import hashlib
 import json
@@ -25,12 +25,13 @@ CORPUS = "wlasl"
 MODEL = "signet"
 DATA = Path("data/demo")
 
-# Exit status where there are no clips to work on: nothing has failed, something is missing.
+# Exit status if there are no clips: nothing has failed, but the input is missing.
 NO_CLIPS = 2
 
-_CLIPS_PLACES = (Path("../shared/wlasl"), Path("data/wlasl"))
+_CLIP_DIRECTORIES = (Path("../shared/wlasl"), Path("data/wlasl"))
 
-# Longer than any call takes on a slow machine; without these, a lost server would be waited for without an end.
+# Timeouts in seconds, longer than any call takes on a slow machine, so that the demo does not wait for ever for a lost
+# server.
 _CALL_SECONDS = 120.0
 _EXTRACTION_SECONDS = 3600.0
 _TRAINING_SECONDS = 3600.0
@@ -39,8 +40,8 @@ _PICK_UP_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the demo found out. `str()` of it is the demo's last line."""
+class DemoResult:
+    """The figures that the demo measured. `str()` of it is the last line of the demo."""
 
     top1: float
     clips: int
@@ -62,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class UnseenClip:
-    """A clip that no training has seen."""
+    """A clip on which no model was trained."""
 
     clip_id: str
     gloss: str
@@ -70,23 +71,23 @@ class UnseenClip:
 
 
 def find_clips(given: str) -> Path | None:
-    """The directory with WLASL_v0.3.json and clips/: the one given, else the first usual place that has them."""
-    for folder in [Path(given)] if given else _CLIPS_PLACES:
+    """Find the directory with WLASL_v0.3.json and clips/: the given one, or the first usual directory that has them."""
+    for folder in [Path(given)] if given else _CLIP_DIRECTORIES:
         if (folder / "WLASL_v0.3.json").is_file() and any((folder / "clips").glob("*.mp4")):
             return folder
     return None
 
 
 def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> UnseenClip:
-    """The val clip with the lowest id whose file is not also a training clip, bit for bit.
+    """Find the val clip with the lowest id whose file is not bit-identical to a training clip.
 
     Args:
-        folder: with WLASL_v0.3.json and clips/.
+        folder: the directory with WLASL_v0.3.json and clips/.
         glosses: the vocabulary.
-        broken: ids of clips that cannot be used.
+        broken: ids of unusable clips.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such clip.
     """
     trained, candidates = set(), []
     for entry in json.loads((folder / "WLASL_v0.3.json").read_text()):
@@ -104,7 +105,7 @@ def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> 
     for clip in sorted(candidates, key=lambda clip: clip.clip_id):
         if hashlib.sha256(clip.path.read_bytes()).digest() not in trained:
             return clip
-    raise NotFound(f"{folder}: no val clip of {', '.join(glosses)} that was not trained on.")
+    raise NotFound(f"{folder}: every val clip of {', '.join(glosses)} is also a training clip.")
 
 
 def run_demo(
@@ -115,21 +116,21 @@ def run_demo(
     max_glosses: int = 20,
     samples_per_gloss: int = 0,
     num_epochs: int | None = None,
-) -> Outcome:
-    """Extract, train, publish, evaluate and recognise, with three services and a store that live only as long as this.
+) -> DemoResult:
+    """Extract, train, publish, evaluate and recognise, with a store and three services that run only for this call.
 
     Args:
         clips: directory with WLASL_v0.3.json and clips/.
-        data: where store and logs are kept; what was extracted there before is not extracted again.
-        console: takes the progress.
-        max_glosses: how many of the best-supplied glosses to learn.
-        samples_per_gloss: at most this many clips of each; 0 takes all.
-        num_epochs: the trainer's own default where None.
+        data: directory for store and logs. Clips that were extracted there before are not extracted again.
+        console: the console for the progress.
+        max_glosses: number of glosses to learn, those with the most clips.
+        samples_per_gloss: largest number of clips of each gloss; 0 takes all.
+        num_epochs: number of epochs; None takes the trainer's default.
 
     Raises:
-        SignetError: a step failed; the message says which, why, and where the log is.
+        SignetError: a step failed; the message says which one, why, and where the log is.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     narrator = Narrator(console)
     stack = LocalStack(data, clips, {"SIGNET_COMMIT": _commit()})
     with narrator.step("start") as step:
@@ -148,7 +149,7 @@ def run_demo(
         with narrator.step("stop") as step:
             step.show("the services drain")
             stack.stop()
-    return Outcome(
+    return DemoResult(
         top1=report.top1,
         clips=report.clips,
         top5=report.top5,
@@ -157,7 +158,7 @@ def run_demo(
         predicted=best.gloss,
         truth=clip.gloss,
         probability=best.probability,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
 
 
@@ -173,7 +174,7 @@ def _extract(client: Client, narrator: Narrator, max_glosses: int, samples: int)
             progress = response.progress
             done = progress.extracted + progress.present + progress.broken
             if progress.state == extractor.EXTRACTION_STATE_SELECTING:
-                step.show("looking for the glosses with the most clips that decode", done, progress.total)
+                step.show("selecting the glosses with the most clips that decode", done, progress.total)
             else:
                 step.show(f"{progress.frames} frames, {progress.broken} broken clips", done, progress.total)
     if progress.state != extractor.EXTRACTION_STATE_SUCCEEDED:
@@ -181,7 +182,7 @@ def _extract(client: Client, narrator: Narrator, max_glosses: int, samples: int)
         raise SignetError(f"the extraction did not succeed ({state}): {progress.error}")
     narrator.say(
         "extract",
-        f"{progress.extracted} clips extracted, {progress.present} there already, {progress.broken} broken, "
+        f"{progress.extracted} clips extracted, {progress.present} extracted before, {progress.broken} broken, "
         f"{progress.missing} without a file; {len(progress.glosses)} glosses",
     )
     for failure in progress.failures:
@@ -205,7 +206,7 @@ def _train(client: Client, narrator: Narrator, max_glosses: int, samples: int, n
                     step.show(f"queued, {response.queued.runs_ahead} runs ahead")
                 case "started":
                     epochs = response.started.num_epochs
-                    _say_started(narrator, response.started)
+                    _report_start(narrator, response.started)
                 case "epoch":
                     step.show(_epoch_line(response.epoch), response.epoch.epoch, epochs)
                 case "finished":
@@ -222,7 +223,7 @@ def _train(client: Client, narrator: Narrator, max_glosses: int, samples: int, n
     return finished.model_version
 
 
-def _say_started(narrator: Narrator, started: trainer.RunStarted) -> None:
+def _report_start(narrator: Narrator, started: trainer.RunStarted) -> None:
     narrator.say(
         "train",
         f"{started.parameters:,} parameters on {started.gpu_name or started.device}; {started.glosses} glosses, "
@@ -256,7 +257,7 @@ def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: st
         request = evaluator.RecognizeRequest(video=clip.path.read_bytes())
         answer = evaluator.RecognizeResponse()
         deadline = time.monotonic() + _PICK_UP_SECONDS
-        # The evaluator looks for new models every few seconds; until then it has none, or the one of an earlier run.
+        # The evaluator checks for new models every few seconds. Until then it has none, or the model of an earlier run.
         while answer.model_version != version:
             if time.monotonic() > deadline:
                 raise Unavailable(f"the evaluator does not serve {MODEL}/{version} after {_PICK_UP_SECONDS:.0f} s.")
@@ -279,7 +280,7 @@ def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: st
 
 
 def _commit() -> str:
-    """The commit of this code, for the report; "unknown" outside a repository."""
+    """The git commit of this code, for the report; "unknown" outside a repository."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
@@ -291,13 +292,13 @@ def _commit() -> str:
 
 def main() -> int:
     """Run the demo on WLASL=<dir>, and return the exit status."""
-    # SIGTERM ends us as Ctrl-C does: in order, and with every process stopped.
+    # SIGTERM is handled like Ctrl-C, so that every process is stopped in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = os.environ.get("WLASL", "")
     clips = find_clips(given)
     if clips is None:
         print(
-            f"No clips: {given or ' or '.join(map(str, _CLIPS_PLACES))} must hold WLASL_v0.3.json and "
+            f"No clips: {given or ' or '.join(map(str, _CLIP_DIRECTORIES))} must hold WLASL_v0.3.json and "
             "clips/<video_id>.mp4.\n"
             "Get both from https://github.com/dxli94/WLASL (academic use), put them into data/wlasl, or name their "
             "directory: make demo WLASL=<dir>",
@@ -311,7 +312,7 @@ def main() -> int:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("demo interrupted; what was extracted is kept.", file=sys.stderr)
+        print("demo interrupted; extracted clips are kept.", file=sys.stderr)
         return 130
     console.print(str(outcome), highlight=False, soft_wrap=True, markup=False)
     return 0

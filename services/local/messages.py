@@ -1,4 +1,4 @@
-"""What a person sees while something long runs: bars on a terminal, a line every few seconds elsewhere."""
+"""Progress messages of long steps: bars on a terminal, and a line every few seconds elsewhere."""
 
 import threading
 import time
@@ -9,27 +9,27 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-# Without a terminal: a changed state is said at most this often, and an unchanged one at least this often.
+# Without a terminal: seconds between two lines of a changing state at least, and of an unchanged state at most.
 _LINE_SECONDS = 5.0
-_STILL_SECONDS = 20.0
+_UNCHANGED_SECONDS = 20.0
 
 
 class Step(ABC):
-    """One step under way; `show` says how far it is."""
+    """A running step. `show` updates its progress."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @abstractmethod
     def show(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Say where the step stands: `done` of `total`, where there is such a count."""
+        """Update the state of the step: `done` of `total`, if there is such a count."""
 
 
 class Narrator:
-    """Shows steps one after the other.
+    """Reports steps, one after another.
 
     Args:
-        console: where to; bars if it is a terminal.
+        console: the console to write to; bars are shown if it is a terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -37,7 +37,7 @@ class Narrator:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """A step that is under way as long as the context is open."""
+        """A step that runs while the context is open."""
         if self.console.is_terminal:
             with Progress(
                 SpinnerColumn(),
@@ -57,7 +57,7 @@ class Narrator:
                 lines.close()
 
     def say(self, name: str, text: str) -> None:
-        """One line that stays."""
+        """Print one line."""
         if self.console.is_terminal:
             self.console.print(f"  [bold]{name:<9}[/bold] {text}", highlight=False)
         else:
@@ -78,10 +78,10 @@ class _Lines(Step):
     def __init__(self, name: str, narrator: Narrator) -> None:
         super().__init__(name)
         self._narrator = narrator
-        self._text = "begins"
-        self._said, self._said_at = "", time.monotonic()
+        self._text = "starting"
+        self._printed, self._printed_at = "", time.monotonic()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._speak, name=f"narrate {name}", daemon=True)
+        self._thread = threading.Thread(target=self._print_periodically, name=f"progress of {name}", daemon=True)
         self._thread.start()
 
     def show(self, text: str, done: int = 0, total: int = 0) -> None:
@@ -91,11 +91,11 @@ class _Lines(Step):
         self._closed.set()
         self._thread.join()
 
-    def _speak(self) -> None:
+    def _print_periodically(self) -> None:
         wait = 0.5
         while not self._closed.wait(wait):
-            changed = self._text != self._said
-            if changed or time.monotonic() - self._said_at > _STILL_SECONDS:
-                self._said, self._said_at = self._text, time.monotonic()
-                self._narrator.say(self.name, self._said if changed else f"{self._said} (still at it)")
+            changed = self._text != self._printed
+            if changed or time.monotonic() - self._printed_at > _UNCHANGED_SECONDS:
+                self._printed, self._printed_at = self._text, time.monotonic()
+                self._narrator.say(self.name, self._printed if changed else f"{self._printed} (still running)")
                 wait = _LINE_SECONDS

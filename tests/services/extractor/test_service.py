@@ -83,7 +83,7 @@ def watch(extractor: Any, extraction_id: str) -> list[pb.ExtractionProgress]:
 def test_an_extraction_is_started_and_watched_to_its_end(
     extractor: Any, directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("services.extractor.jobs.queue._TELL_SECONDS", 0.0)
+    monkeypatch.setattr("services.extractor.jobs.queue._LOG_SECONDS", 0.0)
     started = time.monotonic()
     answer = extractor.StartExtraction(pb.StartExtractionRequest(max_glosses=2, splits=["train"]), timeout=10)
     assert time.monotonic() - started < 2

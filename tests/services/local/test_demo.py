@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.local.demo import NO_CLIPS, Outcome, find_clips, unseen_clip
+from services.local.demo import NO_CLIPS, DemoResult, find_clips, unseen_clip
 from signet.errors import NotFound
 from tests.conftest import ROOT, alive
 
@@ -49,7 +49,7 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def test_the_last_line_is_for_machines_too() -> None:
-    outcome = Outcome(
+    outcome = DemoResult(
         top1=32 / 37, clips=37, top5=36 / 37, greedy=30 / 37, blank=0.314, predicted="thin", truth="thin",
         probability=0.968, seconds=311.7,
     )  # fmt: skip

@@ -121,7 +121,7 @@ def test_the_stack_comes_up_and_goes_down_as_one(tmp_path: Path) -> None:
         for name in ("extractor", "trainer", "evaluator"):
             assert _listening(pids[name]) == {"127.0.0.1"}, name
         os.kill(pids["trainer"], signal.SIGKILL)
-        with pytest.raises(Unavailable, match=r"trainer: is gone; it ended with status -9"):
+        with pytest.raises(Unavailable, match=r"trainer: has ended; its exit status is -9"):
             stack.watch()
     for pid in [*pids.values(), *(child.pid for child in everything)]:
         _wait_gone(pid)
