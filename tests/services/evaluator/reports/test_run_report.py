@@ -163,7 +163,7 @@ def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapsh
 
     words = " ".join(Page(page).text.split())
     assert "3-fold cross-validation by signer" in words
-    assert "Seed by seed" in words
+    assert "Results by seed" in words
     assert f"{100 * across.top1.mean:.1f}" in words
 
 
@@ -255,7 +255,7 @@ def test_the_command_shows_the_seeds_and_saves_the_page(world: "World", snapshot
     assert ended.exit_code == 0, ended.output
     assert "3 seeds, %" in ended.output
     assert "ensemble of all seeds" in ended.output
-    assert "Seed by seed" in page.read_text()
+    assert "Results by seed" in page.read_text()
     listed = CliRunner().invoke(app, ["reports", "--store", world.store.url])
     assert "run-7" in listed.output
     both = CliRunner().invoke(app, ["evaluate", "--run", "run-7", "--split", "test", "--store", world.store.url])

@@ -89,4 +89,4 @@ def test_the_glosses_are_listed_best_first_and_those_without_clips_are_named() -
 
 def test_differences_have_a_sign_and_a_plural() -> None:
     for gap, words in ((0.01, "1 point"), (-0.012, "−1 point"), (0.137, "14 points"), (0.0, "0 points")):
-        assert f" and of {words}." in " ".join(render(report(exact_greedy_gap=gap)).split())
+        assert f" and {words}. A large gap" in " ".join(render(report(exact_greedy_gap=gap)).split())
