@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.trainer.config.flags import config_of, configured, given, panel
+from services.trainer.config.flags import config_from_flags, given_flags, panel, with_config_flags
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection import cli as inspection
 from services.trainer.runs.listing import LATEST, find_latest_unfinished_run, list_runs
@@ -39,7 +39,7 @@ _RUN_PANEL = panel("device")
 
 
 @app.command()
-@configured
+@with_config_flags
 def train(
     context: typer.Context,
     resume_run: Annotated[
@@ -71,8 +71,8 @@ def train(
 
     logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
     use_threads(threads)
-    flags = given(context)
-    config = None if resume_run else config_of(flags)
+    flags = given_flags(context)
+    config = None if resume_run else config_from_flags(flags)
     if plot is not None and config is not None and config.pretrain:
         raise InvalidSetting("--plot: --pretrain draws no curves. Its losses are in history.jsonl. Leave out --plot.")
     opened = open_store_option(store)

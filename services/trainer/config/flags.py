@@ -1,4 +1,4 @@
-"""The flags of `signet train`: one for each field of the configuration, in panels that say what it is about."""
+"""The flags of `signet train`: one for each field of the configuration, in the panels of --help."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,26 +10,18 @@ from pydantic import ValidationError
 from services.trainer.config.train_config import TrainConfig
 from signet.errors import InvalidSetting
 
-# In the order of --help. A field that is in none comes last, under `OTHER`.
+# In the order of --help. A field in no panel comes last, in `OTHER`.
 PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Recipe": ("preset", "pretrain", "start_from"),
-    "Data: what is learnt from": (
-        "corpus", "max_glosses", "samples_per_gloss", "folds",
+    "Data": ("corpus", "max_glosses", "samples_per_gloss", "folds"),
+    "Model": ("branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout"),
+    "Training": (
+        "num_epochs", "batch_size", "lr", "optimizer", "weight_decay", "gradient_norm", "accumulate", "precision",
+        "seed", "seeds",
     ),
-    "Model: what learns": (
-        "branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout",
-    ),
-    "Training: how it learns": (
-        "num_epochs", "batch_size", "lr", "optimizer", "weight_decay", "gradient_norm", "accumulate",
-        "precision", "seed", "seeds",
-    ),
-    "Weights: which are taken in the end": (
-        "ema_decay", "patience", "target_accuracy", "train_past_target", "publish",
-    ),
-    "Blanks: when a sign happens, and what keeps the blank in its place": (
-        "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty",
-    ),
-    "Run: its name, and where it is trained": ("model_name", "device", "jobs", "max_gpu_temperature"),
+    "Weights that are published": ("ema_decay", "patience", "target_accuracy", "train_past_target", "publish"),
+    "Blanks and decoding": ("flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty"),
+    "Run": ("model_name", "device", "jobs", "max_gpu_temperature"),
 }  # fmt: skip
 OTHER: Final = "Other"
 
@@ -37,58 +29,64 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def panel(name: str) -> str:
-    """The panel of --help that a field stands in."""
+    """The panel of --help in which a field is shown."""
     return next((title for title, names in PANELS.items() if name in names), OTHER)
 
 
-def configured(command: Command) -> Command:
+def flag(name: str) -> str:
+    """A field's flag."""
+    return f"--{name.replace('_', '-')}"
+
+
+def with_config_flags(command: Command) -> Command:
     """Give a command one option for each field of the configuration, in place of its `**flags`.
 
-    The description, the type and the default of the field are those of the option: nothing is written twice. The
-    command must take a `typer.Context`, from which `given` tells what was really given.
+    An option has the description, type and default of its field. The command must take a `typer.Context`, from which
+    `given_flags` reads the options that were given.
     """
     signature = inspect.signature(command)
     own = [
-        one.replace(kind=one.KEYWORD_ONLY) for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD
+        parameter.replace(kind=parameter.KEYWORD_ONLY)
+        for parameter in signature.parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
     ]
-    order = [name for names in PANELS.values() for name in names]
-    listed = sorted(TrainConfig.model_fields, key=lambda name: order.index(name) if name in order else len(order))
-    command.__signature__ = signature.replace(parameters=[*map(_option, listed), *own])  # type: ignore[attr-defined]
+    in_panels = [name for names in PANELS.values() for name in names]
+    others = [name for name in TrainConfig.model_fields if name not in in_panels]
+    options = [_option(name) for name in (*in_panels, *others)]
+    command.__signature__ = signature.replace(parameters=[*options, *own])  # type: ignore[attr-defined]
     return command
 
 
 def _option(name: str) -> inspect.Parameter:
     field = TrainConfig.model_fields[name]
-    shown = typer.Option(
-        help=field.description, rich_help_panel=panel(name), show_default=field.default not in {None, ""}
+    option = typer.Option(
+        help=" ".join(str(field.description).split()),
+        rich_help_panel=panel(name),
+        show_default=field.default not in {None, ""},
     )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=field.default,
-        annotation=Annotated[field.annotation, shown],
+        annotation=Annotated[field.annotation, option],
     )
 
 
-def given(context: typer.Context) -> dict[str, Any]:
-    """The fields of the configuration that the command line really names."""
-    return {
-        name: value
-        for name, value in context.params.items()
-        if name in TrainConfig.model_fields and _was_given(context, name)
-    }
+def given_flags(context: typer.Context) -> dict[str, Any]:
+    """The fields of the configuration that the command line names, and their values."""
+    given = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name in TrainConfig.model_fields and source is not None and source.name != "DEFAULT":
+            given[name] = value
+    return given
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
-
-
-def config_of(values: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that these flags make.
+def config_from_flags(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with these values.
 
     Raises:
-        InvalidSetting: a value cannot be used, or does not go with another; the message names the flag.
+        InvalidSetting: a value cannot be used, alone or together with another; the message names the flag.
     """
     try:
         return TrainConfig.model_validate(dict(values))
@@ -96,10 +94,5 @@ def config_of(values: Mapping[str, Any]) -> TrainConfig:
         fault = error.errors()[0]
         if not fault["loc"]:
             raise InvalidSetting(f"{fault['msg']}. `signet train --help` explains each flag.") from error
-        named = f"{flag(str(fault['loc'][0]))} {fault['input']}"
-        raise InvalidSetting(f"{named}: {fault['msg']}. `signet train --help` explains it.") from error
-
-
-def flag(name: str) -> str:
-    """A field's flag."""
-    return f"--{name.replace('_', '-')}"
+        value = f"{flag(str(fault['loc'][0]))} {fault['input']}"
+        raise InvalidSetting(f"{value}: {fault['msg']}. `signet train --help` explains it.") from error

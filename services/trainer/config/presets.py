@@ -1,6 +1,6 @@
-"""Named recipes: what to set for so many signs, so that nobody has to find it out again.
+"""Named recipes: the settings for a number of glosses.
 
-A preset is part of a configuration. What is given beside it counts more than the preset; what neither says keeps its
+A preset is part of a configuration. A value that is given replaces that of the preset; a value in neither is the
 default. A stored configuration holds every value, so that a preset may change without changing what a run was.
 """
 
@@ -15,8 +15,8 @@ class Preset:
     """One recipe.
 
     Attributes:
-        about: what it is for, in a few words.
-        values: what it sets, by the names of `TrainConfig`.
+        about: its purpose, in a few words.
+        values: the fields of `TrainConfig` that it sets.
     """
 
     about: str
@@ -44,6 +44,3 @@ PRESETS: Mapping[str, Preset] = {
         {"branches": 8, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 80, "batch_size": 64},
     ),
 }
-
-# What --help says of them all.
-LISTED = ", ".join(f"{name} ({preset.about})" for name, preset in PRESETS.items())

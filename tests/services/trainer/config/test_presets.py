@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from services.trainer.config.flags import config_of
+from services.trainer.config.flags import config_from_flags
 from services.trainer.config.presets import PRESETS, Preset
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.converters import config_from
@@ -60,7 +60,7 @@ def test_fields_of_removed_features_are_dropped_from_a_stored_configuration_and_
 
 def test_a_preset_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(InvalidSetting, match=r"--preset signs20: .*phase1.*large"):
-        config_of({"preset": "signs20"})
+        config_from_flags({"preset": "signs20"})
     with pytest.raises(InvalidInput, match="preset='signs20'"):
         config_from(pb.TrainConfig(preset="signs20"))
 
@@ -88,7 +88,7 @@ def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: p
 )
 def test_what_does_not_go_together_is_refused_by_its_flags(values: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidSetting, match=named):
-        config_of(values)
+        config_from_flags(values)
 
 
 def test_a_stored_run_of_an_earlier_version_may_combine_what_a_new_one_may_not() -> None:

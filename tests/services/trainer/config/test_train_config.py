@@ -1,13 +1,18 @@
 """The configuration of a training run, and what importing it costs."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from services.trainer.config.train_config import TrainConfig, removed_settings
+from services.trainer.cli import app
+from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig, removed_settings
+from signet.v1 import trainer_pb2 as pb
 
 HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib")
 
@@ -40,3 +45,30 @@ def test_only_removed_features_in_use_are_reported() -> None:
     assert removed_settings(TrainConfig().model_dump_json().encode()) == []
     used = OLD | {"keep_best": 3, "schedule": "plateau"}
     assert removed_settings(json.dumps(used).encode()) == ["schedule plateau", "keep_best 3"]
+
+
+def test_proto_configuration_and_help_name_the_same_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting is declared in TrainConfig; the gRPC message and the flags of `signet train` follow it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(app, ["train", "--help"]).output
+    declared = list(TrainConfig.model_fields)
+    assert [field.name for field in pb.TrainConfig.DESCRIPTOR.fields] == declared
+    assert set(pb.TrainConfig.DESCRIPTOR.fields_by_name).isdisjoint(REMOVED_FIELDS)
+    of_command = {"store", "help", "resume", "threads", "plot", "show_completion", "install_completion"}
+    flags = {name.replace("-", "_") for name in re.findall(r"^│ (?:\*\s+)?--([a-z-]+)", shown, flags=re.MULTILINE)}
+    assert flags - of_command == set(declared)
+
+
+def test_a_field_has_the_type_of_its_proto_field() -> None:
+    kinds = {
+        "int": {"UINT32", "UINT64"},
+        "float": {"DOUBLE"},
+        "bool": {"BOOL"},
+        "str": {"STRING"},
+        "Literal": {"STRING"},
+    }
+    names = {value: name for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")}
+    for field in pb.TrainConfig.DESCRIPTOR.fields:
+        annotation = str(TrainConfig.model_fields[field.name].annotation)
+        kind = next(known for known in kinds if known in annotation)
+        assert names[field.type].removeprefix("TYPE_") in kinds[kind], field.name

@@ -8,7 +8,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from services.trainer.config.flags import config_of
+from services.trainer.config.flags import config_from_flags
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.phonology import Features
@@ -217,4 +217,4 @@ def test_metrics_hold_the_loss_and_no_accuracy() -> None:
 )
 def test_what_makes_no_sense_with_it_is_refused(name: str, value: object) -> None:
     with pytest.raises(InvalidSetting, match=f"--pretrain with --{name.replace('_', '-')} makes no sense"):
-        config_of({"pretrain": True, name: value})
+        config_from_flags({"pretrain": True, name: value})
