@@ -1,4 +1,8 @@
-"""Who looks on at a run, what they are told of it, and how they may end it."""
+"""The events of a run, and the callbacks that receive them.
+
+`RunCallbacks` is for a run: its start, the end of each epoch, and the requests to end it.
+`services.trainer.training.callbacks.TrainingCallbacks` is for what happens within an epoch.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,22 +14,22 @@ from signet.rpc.gpu import Nvml
 
 @dataclass(frozen=True)
 class RunStarted:
-    """What a run found when it began, or went on.
+    """A run is about to train its first epoch in this process.
 
     Attributes:
-        device: where it is trained.
+        device: the device that it trains on.
         gpu_name: "" without a GPU.
         gpu_memory_bytes: 0 without a GPU.
         parameters: of one member.
         dataset_version: of the snapshot.
         glosses: in the vocabulary.
-        train_clips: to learn from; in cross-validation all, of which a fold is held out each time.
-        val_clips: held out; in cross-validation all, one fold after the other.
+        train_clips: clips to train on; in cross-validation all clips, of which a fold is held out each time.
+        val_clips: held-out clips; in cross-validation all clips, one fold after the other.
         num_epochs: of each member.
-        seeds: members on the same clips.
+        seeds: members that train on the same clips.
         folds: of cross-validation; 0 without.
-        epochs_before: of all members, trained by processes before this one and kept.
-        members_before: trained to their end by processes before this one.
+        epochs_before: saved epochs of all members that earlier processes trained.
+        members_before: members that earlier processes trained to their end.
     """
 
     device: str
@@ -44,19 +48,19 @@ class RunStarted:
 
     @property
     def members(self) -> int:
-        """How many models are trained."""
+        """The number of models that are trained."""
         return self.seeds * max(1, self.folds)
 
 
 @dataclass(frozen=True)
 class MemberEpoch:
-    """One epoch of one member.
+    """A member has finished an epoch.
 
     Attributes:
-        epoch: what it came to.
-        member: which member of the run, from 1.
-        fold: the fold that it holds out; 0 too without cross-validation.
-        seed: its seed.
+        epoch: its results.
+        member: the number of the member in the run, from 1.
+        fold: the fold that the member holds out; 0 without cross-validation.
+        seed: of the member.
     """
 
     epoch: Epoch
@@ -65,30 +69,23 @@ class MemberEpoch:
     seed: int
 
 
-def _never() -> bool:
-    return False
-
-
-def _unheard(_: object) -> None:
-    """What is told to nobody."""
-
-
 @dataclass(frozen=True)
 class RunCallbacks:
-    """Who looks on at a run, and may end it.
+    """What a run calls. The defaults do nothing, and never end the run.
 
     Attributes:
-        on_start: told once what the run found.
-        on_epoch: told each epoch.
-        should_stop: asked after each epoch; True ends the training there, and what there is counts.
-        should_abandon: asked before each batch; True gives the run up. A model that is trained is still published.
-        training: told what happens within an epoch.
-        nvml: what a run on a GPU asks for its temperature; without it, it makes its own connection.
+        on_start: called once, before the first epoch.
+        on_epoch: called after each epoch.
+        should_stop: asked after each epoch; True ends the training there, and the run publishes what it has.
+        should_abandon: asked before each batch; True ends the run without publishing. A run that is trained to its end
+            is still published.
+        training: the callbacks within an epoch.
+        nvml: the connection for the temperature of the GPU; without it, the run opens its own.
     """
 
-    on_start: Callable[[RunStarted], None] = _unheard
-    on_epoch: Callable[[MemberEpoch], None] = _unheard
-    should_stop: Callable[[], bool] = _never
-    should_abandon: Callable[[], bool] = _never
+    on_start: Callable[[RunStarted], None] = lambda _: None
+    on_epoch: Callable[[MemberEpoch], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    should_abandon: Callable[[], bool] = lambda: False
     training: TrainingCallbacks = field(default_factory=TrainingCallbacks)
     nvml: Nvml | None = None

@@ -1,4 +1,4 @@
-"""What a run says to people, as lines of text: the same for the command line and for the service's log."""
+"""The messages of a run, as lines of text, for the console and for the service's log."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -8,20 +8,20 @@ from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.result import GlossResult, HeldoutCounts, Result, spread
 from signet.statistics.intervals import wilson
 
-# Glosses named at either end of the ranking, and actions at most.
+# The number of best glosses, of worst glosses and of actions that are named.
 _NAMED = 5
 
 _MEBIBYTE = 1024 * 1024
 
 COLLAPSE_REMEDY = (
-    "BLANK COLLAPSE: every val clip comes out empty under greedy decoding. The exact posterior still ranks the signs, "
-    "but continuous signing would give nothing. Raise --blank-penalty (try twice as much), train longer "
+    "BLANK COLLAPSE: greedy decoding finds no sign in any val clip. The exact posterior still ranks the glosses, but "
+    "continuous signing would be decoded as nothing. Raise --blank-penalty (try twice the value), train longer "
     "(--num-epochs), or raise --lr."
 )
 
 
 def start_messages(run: RunStarted) -> Iterator[str]:
-    """What a run found when it began, or went on."""
+    """The messages at the start of a run: device, model, data, members and epochs."""
     gpu = f" ({run.gpu_name}, {run.gpu_memory_bytes / _MEBIBYTE:,.0f} MiB)" if run.gpu_name else ""
     yield f"device      {run.device}{gpu}"
     target = f" (target: about {PARAMETER_TARGET:,})" if run.glosses <= DEFAULT_GLOSSES else ""
@@ -36,13 +36,13 @@ def start_messages(run: RunStarted) -> Iterator[str]:
     yield f"epochs      {run.num_epochs}{' each' if run.members > 1 else ''}"
     if run.members > 1 and run.epochs_before:
         trained = f"{run.members_before} of {run.members} members are trained"
-        yield f"goes on     {trained}, {run.epochs_before} epochs in all are kept"
+        yield f"resumed     {trained}, {run.epochs_before} epochs in all are saved"
     elif run.epochs_before:
-        yield f"goes on     after epoch {run.epochs_before}"
+        yield f"resumed     after epoch {run.epochs_before}"
 
 
 def epoch_message(event: MemberEpoch, run: RunStarted) -> str:
-    """What one epoch came to, in one line of constant width."""
+    """The results of one epoch, in one line of constant width."""
     epoch, planned = event.epoch, run.num_epochs
     line = (
         f"{_member(event, run)}epoch {epoch.number:>{len(str(planned))}}/{planned}  train loss {epoch.train_loss:7.3f}"
@@ -59,7 +59,7 @@ def epoch_message(event: MemberEpoch, run: RunStarted) -> str:
 
 
 def end_messages(result: Result, run_id: str) -> Iterator[str]:
-    """How a run ended."""
+    """The messages at the end of a run: its state, its accuracy, and what it published."""
     yield f"{result.state} after {result.epochs} epochs, {result.seconds:.0f} s"
     if result.pretrained:
         yield from _pretrained(result, run_id)
@@ -70,36 +70,39 @@ def end_messages(result: Result, run_id: str) -> Iterator[str]:
             yield from _val(result)
         yield from _goal(result)
     else:
-        yield "val         no val clips in this dataset: nothing is known of the model's accuracy"
-    for sentence in result.actions[:_NAMED]:
-        yield f"by itself   {sentence}"
-    if len(result.actions) > _NAMED:
-        yield f"            and {len(result.actions) - _NAMED} times more: see history.jsonl"
+        yield "val         this dataset has no val clips: the accuracy of the model is not known"
+    yield from _actions(result)
     if result.collapsed:
         yield COLLAPSE_REMEDY
     if result.model_version:
         yield f"published   models/{result.model_name}/{result.model_version}/, alias latest"
     elif result.folds:
-        yield "published   nothing: it is the recipe that was measured"
+        yield "published   nothing: a cross-validation measures a configuration"
     else:
-        yield "published   nothing, as was asked (--publish none)"
+        yield "published   nothing (--publish none)"
     if result.val_clips and (len(result.members) > 1 or not result.model_version):
         yield f"report      signet evaluate --run {run_id}"
 
 
 def _pretrained(result: Result, run_id: str) -> Iterator[str]:
-    """How a pre-training ended."""
+    """The messages at the end of a masked pre-training."""
     if result.val_loss is not None:
-        yield f"held out    masked loss {result.val_loss:.3f}, mean of the members, on clips that were not learnt from"
-    for sentence in result.actions[:_NAMED]:
-        yield f"by itself   {sentence}"
+        yield f"held out    masked loss {result.val_loss:.3f}, mean of the members, on clips that were not trained on"
+    yield from _actions(result)
     yield f"weights     runs/{run_id}/{'members/*/' if len(result.members) > 1 else ''}weights.safetensors"
     yield "published   nothing: a pre-training recognises no sign"
-    yield f"go on       signet train --start-from {run_id}"
+    yield f"next        signet train --start-from {run_id}"
+
+
+def _actions(result: Result) -> Iterator[str]:
+    for sentence in result.actions[:_NAMED]:
+        yield f"recovery    {sentence}"
+    if len(result.actions) > _NAMED:
+        yield f"            and {len(result.actions) - _NAMED} more: see history.jsonl"
 
 
 def _member(event: MemberEpoch, run: RunStarted) -> str:
-    """Which member it is about; nothing where there is one."""
+    """The start of an epoch's line: the member; "" for a run of one member."""
     if run.members == 1:
         return ""
     fold = f" fold {event.fold + 1}/{run.folds}" if run.folds else ""
@@ -131,7 +134,7 @@ def _goal(result: Result) -> Iterator[str]:
 
 
 def _table(result: Result) -> Iterator[str]:
-    """The members of a run of several, seed by seed, and what they come to."""
+    """The results of a run of several members: a row for each seed, their ensemble, mean and spread."""
     if len(result.members) < 2:
         return
     seeds = result.seeds
@@ -141,7 +144,7 @@ def _table(result: Result) -> Iterator[str]:
     for seed, tally in seeds.items():
         yield _row(f"seed {seed}", tally)
     if result.ensemble is not None:
-        yield _row("together", result.ensemble)
+        yield _row("ensemble", result.ensemble)
     if not seeds:
         return
     several = seeds.values()
@@ -149,12 +152,12 @@ def _table(result: Result) -> Iterator[str]:
     over = f"over {len(seeds)} seeds" if len(seeds) > 1 else "of one seed"
     yield (
         f"mean        {_spread(several, _top1)} % top-1 {over}, 95 % interval {100 * low:.0f} to {100 * high:.0f} "
-        f"(n = {result.val_clips}){'' if len(seeds) > 1 else '; --seeds 3 would say how much of it is luck'}"
+        f"(n = {result.val_clips}){'' if len(seeds) > 1 else '; --seeds 3 shows how much seeds differ'}"
     )
     yield (
-        f"            {_spread(several, lambda one: one.top5 / one.clips)} % top-5, "
-        f"{_spread(several, lambda one: one.continuous_correct / one.clips)} % continuous, "
-        f"{_spread(several, lambda one: one.continuous_empty / one.clips)} % empty"
+        f"            {_spread(several, lambda seed: seed.top5 / seed.clips)} % top-5, "
+        f"{_spread(several, lambda seed: seed.continuous_correct / seed.clips)} % continuous, "
+        f"{_spread(several, lambda seed: seed.continuous_empty / seed.clips)} % empty"
     )
 
 
@@ -180,4 +183,4 @@ def _spread(seeds: Collection[HeldoutCounts], share: Callable[[HeldoutCounts], f
 
 
 def _named(glosses: tuple[GlossResult, ...]) -> str:
-    return ", ".join(f"{one.gloss} {one.correct}/{one.clips}" for one in glosses)
+    return ", ".join(f"{gloss.gloss} {gloss.correct}/{gloss.clips}" for gloss in glosses)

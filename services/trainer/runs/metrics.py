@@ -1,4 +1,4 @@
-"""What the trainer tells Prometheus: the run under way, what stood in its way, and how runs ended."""
+"""The trainer's metrics for Prometheus: the current run, its disturbances, and how runs ended."""
 
 import math
 
@@ -8,23 +8,23 @@ from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import TRAIN, VAL
 
-# A small model's epoch on a GPU (10 ms) to a large one's on two cores (5 min).
+# From an epoch of a small model on a GPU (10 ms) to one of a large model on two cores (5 min).
 _EPOCH_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
-# From here on an epoch counts as collapsed. A clip has some 25 frames at 10 Hz, so that a single frame of sign in each
-# keeps the ratio at 0.96: above 0.98 at least every second clip has come out empty.
+# An epoch with this blank ratio or more counts as collapsed. A clip has about 25 frames at 10 Hz: one frame of sign in
+# each clip gives 0.96: above 0.98, at least every second clip is empty.
 COLLAPSED_BLANK_RATIO = 0.98
 
 _ENDINGS = ("succeeded", "stopped", "failed", "interrupted")
 
-# What a training does by itself, as `TrainingCallbacks.on_recovery_action` is told.
+# The arguments of `TrainingCallbacks.on_recovery_action`.
 _ACTIONS = ("recovery",)
 
 
 class TrainerMetrics(TrainingCallbacks):
-    """The trainer's series. Those of a run hold its last values until the next one begins.
+    """The trainer's series. Those of a run hold its last values until the next run starts.
 
-    What a run has not measured yet is absent, or NaN where a series has no labels: a zero would be a claim.
+    A value that the run has not measured yet is absent, or NaN where a series has no labels. A zero would be wrong.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -62,7 +62,7 @@ class TrainerMetrics(TrainingCallbacks):
         self._collapsed = gauge(
             "blank_epochs", f"Consecutive epochs, up to the last, with a blank ratio of {COLLAPSED_BLANK_RATIO} or more"
         )
-        # Of each member that is under way: there may be several.
+        # By member: several may be trained at the same time.
         self._collapsed_epochs: dict[int, int] = {}
         self._seconds = Histogram(
             "signet_trainer_epoch_seconds", "Duration of an epoch", buckets=_EPOCH_BUCKETS, registry=registry
@@ -74,21 +74,21 @@ class TrainerMetrics(TrainingCallbacks):
         self._actions = counter("actions", "What trainings did by themselves against trouble", ("action",))
         self._splits = counter("out_of_memory", "Times that a batch was split since GPU memory was full")
         self._runs = counter("runs", "Runs by how they ended", ("state",))
-        # A rate needs the zero before the first one.
+        # Prometheus computes a rate only from a counter that exists before the first event.
         for state in _ENDINGS:
             self._runs.labels(state)
         for action in _ACTIONS:
             self._actions.labels(action)
-        self._forget_epochs()
+        self._reset_epoch_values()
 
-    def queued(self, count: int) -> None:
-        """So many runs wait."""
+    def set_queued_runs(self, count: int) -> None:
+        """Set the number of runs that wait."""
         self._queued.set(count)
 
-    def started(self, run_id: str, model_name: str, run: RunStarted) -> None:
-        """A run begins; the values of the one before it go."""
+    def record_start(self, run_id: str, model_name: str, run: RunStarted) -> None:
+        """A run starts: the values of the run before are removed."""
         self._info.clear()
-        self._forget_epochs()
+        self._reset_epoch_values()
         self._info.labels(run_id, model_name, run.dataset_version, run.device).set(1)
         self._running.set(1)
         self._planned.set(run.num_epochs)
@@ -98,7 +98,7 @@ class TrainerMetrics(TrainingCallbacks):
         self._clips.labels(TRAIN).set(run.train_clips)
         self._clips.labels(VAL).set(run.val_clips)
 
-    def epoch(self, event: MemberEpoch) -> None:
+    def record_epoch(self, event: MemberEpoch) -> None:
         """An epoch ended."""
         epoch, val = event.epoch, event.epoch.val
         self._epoch.set(epoch.number)
@@ -129,13 +129,13 @@ class TrainerMetrics(TrainingCallbacks):
         if event.epoch.last:
             del self._collapsed_epochs[event.member]
 
-    def ended(self, state: str) -> None:
+    def record_end(self, state: str) -> None:
         """A run ended as succeeded, stopped, failed or interrupted."""
         self._running.set(0)
         self._runs.labels(state).inc()
 
     def on_batch(self) -> None:
-        """A batch was learnt from."""
+        """A batch was trained on."""
         self._batches.inc()
 
     def on_memory_split(self) -> None:
@@ -143,22 +143,22 @@ class TrainerMetrics(TrainingCallbacks):
         self._splits.inc()
 
     def on_nonfinite_loss(self) -> None:
-        """A run ends since its loss is not finite."""
+        """A run ends because its loss is not finite."""
         self._nonfinite.inc()
 
-    def on_recovery_action(self, what: str) -> None:
-        """A training did something by itself."""
-        self._actions.labels(what).inc()
+    def on_recovery_action(self, action: str) -> None:
+        """A training changed its learning rate to recover."""
+        self._actions.labels(action).inc()
 
     def on_throttling(self, paused: bool) -> None:
-        """A run pauses since the GPU is too hot, or goes on."""
+        """A run pauses because the GPU is too hot, or continues."""
         self._throttling.set(paused)
 
     def on_throttled_seconds(self, seconds: float) -> None:
-        """A run was paused for so many more seconds."""
+        """A run was paused for this many more seconds."""
         self._throttled.inc(seconds)
 
-    def _forget_epochs(self) -> None:
+    def _reset_epoch_values(self) -> None:
         for counted in (self._epoch, self._member, self._members, self._resumed):
             counted.set(0)
         self._loss.clear()

@@ -201,7 +201,7 @@ class TrainingQueue:
             for old in [run.run_id for run in self._runs.values() if run.ended][:-_ENDED_IN_MEMORY]:
                 del self._runs[old]
             self._executor.submit(self._execute, new)
-        self._metrics.queued(self._count_queued())
+        self._metrics.set_queued_runs(self._count_queued())
         return new
 
     def _count_queued(self) -> int:
@@ -213,9 +213,9 @@ class TrainingQueue:
             for line in messages.end_messages(ending, queued.run_id):
                 _log.info("run %s: %s", queued.run_id, line)
         # The metrics come before the event: a client that has seen the end of a run finds it counted.
-        self._metrics.ended(ending.state)
+        self._metrics.record_end(ending.state)
         queued.events.append(ending)
-        self._metrics.queued(self._count_queued())
+        self._metrics.set_queued_runs(self._count_queued())
 
     def _train(self, queued: QueuedRun) -> Result | RunFailure:
         run_id = queued.run_id
@@ -243,16 +243,16 @@ class TrainingQueue:
         for line in messages.start_messages(event):
             _log.info("run %s: %s", queued.run_id, line)
         self._next_epoch_log = 0.0
-        self._metrics.started(queued.run_id, queued.config.model_name, event)
+        self._metrics.record_start(queued.run_id, queued.config.model_name, event)
         queued.events.append(event)
-        self._metrics.queued(self._count_queued())
+        self._metrics.set_queued_runs(self._count_queued())
 
     def _record_epoch(self, queued: QueuedRun, event: MemberEpoch) -> None:
         started = queued.events[0]
         if isinstance(started, RunStarted) and time.monotonic() > self._next_epoch_log:
             self._next_epoch_log = time.monotonic() + _EPOCH_LOG_SECONDS
             _log.info("run %s: %s", queued.run_id, messages.epoch_message(event, started))
-        self._metrics.epoch(event)
+        self._metrics.record_epoch(event)
         queued.events.append(event)
 
     def _failure(self, run_id: str, error: Exception) -> RunFailure:

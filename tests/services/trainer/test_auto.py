@@ -113,10 +113,10 @@ def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_proce
         wait_for(lambda: kept() > after_kill, log)
         started = time.monotonic()
     assert time.monotonic() - started < 10, "told to stop, it gives the run up at once"
-    assert f"goes on     after epoch {after_kill}" in log.read_text()
+    assert f"resumed     after epoch {after_kill}" in log.read_text()
     after_stop = kept()
     with following(directory_store, log, **long):
-        wait_for(lambda: f"goes on     after epoch {after_stop}" in log.read_text(), log)
+        wait_for(lambda: f"resumed     after epoch {after_stop}" in log.read_text(), log)
     with pytest.raises(NotFound):
         registry.resolve(directory_store, "signet", LATEST)
     assert [one.state for one in list_runs(directory_store, {})] == ["interrupted"], "one run, and no second"

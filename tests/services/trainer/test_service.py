@@ -247,7 +247,7 @@ def test_the_command_line_trains_lists_and_draws_even_without_val_clips(
         app, ["train", *store, "--num-epochs", "2", "--hidden-dim", "8", "--plot", str(plot)], catch_exceptions=False
     )
     assert trained.exit_code == 0
-    for part in ("parameters", "18 train and 0 val", "epoch 2/2", "nothing is known", "published"):
+    for part in ("parameters", "18 train and 0 val", "epoch 2/2", "accuracy of the model is not known", "published"):
         assert part in trained.output
     assert plot.read_bytes().startswith(b"<?xml")
     listed = CliRunner().invoke(app, ["runs", *store], catch_exceptions=False)

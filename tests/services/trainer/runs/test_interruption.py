@@ -81,7 +81,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
     time.sleep(dice.uniform(0, 1.0))
     process.send_signal(signal.SIGKILL)
     process.wait(30)
-    assert not before or f"goes on     after epoch {before}" in log.read_text()
+    assert not before or f"resumed     after epoch {before}" in log.read_text()
     before = kept(directory_store, run_id)
     assert 0 < before < int(str(CONFIG["num_epochs"])), "the dice have let it come to its end: take more epochs"
 

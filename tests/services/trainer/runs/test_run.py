@@ -168,7 +168,12 @@ def test_folds_measure_the_recipe_on_every_clip_and_publish_nothing(
         held = [clip for member in said.members if member.seed == seed for clip in member.clip_ids]
         assert len(set(held)) == len(held) == 24
     text = "\n".join(messages.end_messages(result, run_id))
-    for part in ("nothing: it is the recipe that was measured", f"signet evaluate --run {run_id}", "(n = 24)", " ± "):
+    for part in (
+        "nothing: a cross-validation measures a configuration",
+        f"signet evaluate --run {run_id}",
+        "(n = 24)",
+        " ± ",
+    ):
         assert part in text
 
 

@@ -199,7 +199,7 @@ def test_metrics_hold_the_loss_and_no_accuracy() -> None:
     metrics = TrainerMetrics(registry)
     score = replace(NO_SCORE, loss=0.4)
 
-    metrics.epoch(MemberEpoch(Epoch(1, 0.5, score, 0.1, best=False), 1, 0, 0))
+    metrics.record_epoch(MemberEpoch(Epoch(1, 0.5, score, 0.1, best=False), 1, 0, 0))
 
     assert registry.get_sample_value("signet_trainer_loss", {"split": "val"}) == 0.4
     assert registry.get_sample_value("signet_trainer_accuracy_ratio", {"split": "val"}) is None
