@@ -1,5 +1,6 @@
 """`signet analyze` and `signet features`, as a person types them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner, Result
 from services.trainer.cli import app
 from signet.errors import InvalidInput, NotFound
 from signet.landmarks import dump
-from signet.store import keys
+from signet.store import DirectoryStore, keys
 from tests.services.trainer.conftest import moving_clip
 from tests.services.trainer.inspection.conftest import INTERRUPTED, LINEAR, SEEDS, Runs
 from tests.strict_html import Page
@@ -85,3 +86,57 @@ def test_a_clip_a_file_or_a_model_that_is_not_there_is_named(runs: Runs) -> None
         signet(runs, "features", "nope.safetensors")
     with pytest.raises(NotFound, match="signet models"):
         signet(runs, "features", "who-6", "--model", "nope")
+
+
+# The files of runs of an older version, without snapshots and weights. That version had settings and records that were
+# removed since: auxiliary glosses, the mean of the last epochs, the plateau schedule and the collapse watch.
+OLD_RUNS = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def old_runs(tmp_path: Path) -> Runs:
+    shutil.copytree(OLD_RUNS, tmp_path / "old")
+    return Runs(DirectoryStore(tmp_path / "old"))
+
+
+def test_runs_of_an_older_version_are_listed(old_runs: Runs) -> None:
+    lines = [line.split() for line in signet(old_runs, "runs").output.splitlines()]
+    assert ["old-seeds", "succeeded", "2/2", "14", "66.7", "%"] in lines
+    assert ["old-interrupted", "interrupted", "0/2", "4"] in lines
+    assert ["old-folds", "succeeded", "2/2", "6", "62.5", "%"] in lines
+    assert ["old-collapsed", "succeeded", "40", "33.3", "%"] in lines
+
+
+@pytest.mark.parametrize(
+    ("run_id", "lines", "words"),
+    [
+        ("old-seeds", ["held out    exact 66.7 ± 0.0 %"], ["over 2 seeds", "--average-last", "plateau"]),
+        ("old-folds", ["held out    exact 62.5 %"], ["2 folds of signers", "--auxiliary-glosses"]),
+        ("old-interrupted", ["`signet train --resume old-interrupted`"], ["This run was interrupted"]),
+        (
+            "old-collapsed",
+            ["fault       Blank collapse", "note        The trainer intervened"],
+            ["epoch 39: blank collapse: 35 epochs of silence"],
+        ),
+    ],
+)
+def test_a_run_of_an_older_version_is_analyzed(old_runs: Runs, run_id: str, lines: list[str], words: list[str]) -> None:
+    done = signet(old_runs, "analyze", run_id)
+    assert done.exit_code == 0
+    page = Page(Path(f"analysis-{run_id}/analysis.html").read_text())
+    page.assert_alone()
+    assert page.with_class("curves") == 1
+    assert "cannot read the configuration" not in done.output
+    for line in lines:
+        assert line in done.output
+    for said in words:
+        assert said in page.words
+
+
+def test_runs_of_an_older_version_are_compared(old_runs: Runs) -> None:
+    assert signet(old_runs, "analyze", "old-seeds", "old-collapsed", "--out", "compared").exit_code == 0
+    page = Page(Path("compared/analysis.html").read_text())
+    assert "--scheduleplateauone-cycle --average-last30 --keep-best01" in page.words
+    assert "A → B62202−33.30.5" in page.words, (
+        "6 clips: 2 right in both runs, 2 only in the first, 0 only in the second"
+    )
