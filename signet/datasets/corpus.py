@@ -1,8 +1,8 @@
-"""What a finished extraction leaves behind, so that others know when a corpus is there to be trained on.
+"""The manifest of a corpus: it says that an extraction has finished, and which clips the corpus holds.
 
-The landmarks of a corpus grow clip by clip; nobody can tell from them whether more is on its way. So an extraction that
-has come to its end writes which clips the corpus holds then: its manifest. Where it is spread over machines as shards,
-each writes a note when it has ended, and the one that finds all notes there writes the manifest.
+An extraction stores landmarks clip by clip, and the stored clips do not show whether more will come. So a finished
+extraction writes a manifest, and training can wait for it. If an extraction is divided into shards on several machines,
+each finished shard writes a note, and the shard that finds the notes of all shards writes the manifest.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ SCHEMA = "signet.corpus/1"
 
 
 class CorpusManifest(BaseModel):
-    """corpora/<corpus>/manifest.json: replaced whenever an extraction of the corpus has ended."""
+    """corpora/<corpus>/manifest.json: replaced by each extraction of the corpus that finishes."""
 
     model_config = ConfigDict(frozen=True)
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     corpus: str
-    # The same clips by the same extractor are the same version.
+    # The same clips from the same extractor give the same version.
     version: str
     extractor: str
     clips: tuple[str, ...]
@@ -32,7 +32,7 @@ class CorpusManifest(BaseModel):
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of an extraction: of the clips in the order of the selection, every `count`-th from `index` on."""
+    """A part of an extraction: every `count`-th clip of the selection, starting with clip `index`."""
 
     index: int = 0
     count: int = 1
@@ -40,15 +40,15 @@ class Shard:
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
             raise InvalidInput(
-                f"shard {self.index}/{self.count}: there is none. Write i/n with i from 0 to n - 1: 0/4, 1/4, 2/4, 3/4."
+                f"shard {self.index}/{self.count} does not exist. Write i/n with i from 0 to n - 1: 0/4, 1/4, 2/4, 3/4."
             )
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """From "i/n".
+        """Parse "i/n".
 
         Raises:
-            InvalidInput: it is not of that form.
+            InvalidInput: the text has another form.
         """
         index, slash, count = text.partition("/")
         if not slash or not index.isdecimal() or not count.isdecimal():
@@ -62,22 +62,22 @@ class Shard:
 def finish_extraction(
     store: ObjectStore, corpus: str, extractor: str, shard: Shard, selection: str
 ) -> CorpusManifest | None:
-    """Note that a shard of an extraction has ended, and write the manifest if it was the last.
+    """Note that a shard of an extraction has finished, and write the manifest if it was the last.
 
     Args:
         store: where the corpus is.
         corpus: its name.
         extractor: how its clips were extracted.
-        shard: the part that has ended.
-        selection: names what was to be extracted; the same in all shards of one extraction.
+        shard: the part that has finished.
+        selection: a name for the selected clips; the same in all shards of one extraction.
 
     Returns:
-        The manifest, or None while other shards are at work.
+        The manifest, or None while other shards are running.
     """
     notes: list[str] = []
     if shard.count > 1:
         store.put(keys.corpus_shard(corpus, selection, str(shard)), b"{}")
-        # Written before it is counted: of shards that end together, each sees its own note, and the last one sees all.
+        # The note is written before the notes are counted. So if shards finish together, the last one sees all notes.
         listed = [info.key for info in store.list(keys.corpus_shards(corpus, selection))]
         notes = [key for key in listed if key.endswith(f"-of-{shard.count}.json")]
         if len(notes) < shard.count:
@@ -90,15 +90,15 @@ def finish_extraction(
     )
     store.put(keys.corpus_manifest(corpus), manifest.model_dump_json(by_alias=True, indent=1).encode())
     for key in notes:
-        store.delete(key)  # the next extraction of the same clips is another one
+        store.delete(key)  # the next extraction of the same clips starts without notes
     return manifest
 
 
 def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
-    """The manifest of a corpus, or None before an extraction of it has ended.
+    """The manifest of a corpus, or None before an extraction of it has finished.
 
     Raises:
-        DataLoss: it cannot be read.
+        DataLoss: the manifest cannot be read.
     """
     key = keys.corpus_manifest(corpus)
     try:
@@ -108,5 +108,5 @@ def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
     except ValidationError as error:
         raise DataLoss(
             f"{store.url}/{key}: not a corpus manifest ({error.error_count()} faults). Delete it and extract again: "
-            "clips that are stored are not done twice."
+            "stored clips are not extracted twice."
         ) from error

@@ -1,4 +1,4 @@
-"""A client's way in: channels to the three services, and their errors as Signet's own."""
+"""A client of the three services, and the translation of their errors to Signet's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
 
 
 class Client:
-    """Stubs of all services behind one address each. Use as a context manager.
+    """The stubs of the services, each at its own address. Use it as a context manager.
 
     Args:
-        extractor: host:port, or "" where it is not needed; likewise the others.
+        extractor: host:port, or "" if it is not needed; the same holds for the others.
         trainer: host:port.
         evaluator: host:port.
     """
@@ -42,7 +42,7 @@ class Client:
 
 @contextmanager
 def signet_errors() -> Iterator[None]:
-    """Raise what a server answered as the `SignetError` that the server raised."""
+    """Turn the error status of an answer into the `SignetError` that the server raised."""
     try:
         yield
     except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""GPU telemetry through NVML: absent series and one log line where there is no GPU, and a zero where one was lost."""
+"""GPU metrics through NVML. Without a GPU there are no series and one log line; a lost GPU has `signet_gpu_up` 0."""
 
 import logging
 import threading
@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 
 _LABELS = ("gpu", "uuid")
 
-# Why a GPU may run slower than it could, as the bits of NVML's answer. Idling and what somebody set on purpose are not
-# among them: nobody has to be told.
+# The reasons why a GPU may run slower than it could, as bits of NVML's answer. Idling, and limits that a user has set,
+# are left out: they are no problem.
 _THROTTLE_REASONS = {
     "power_cap": pynvml.nvmlClocksEventReasonSwPowerCap,
     "thermal_software": pynvml.nvmlClocksEventReasonSwThermalSlowdown,
@@ -29,7 +29,7 @@ _THROTTLE_REASONS = {
 
 _CLOCKS = {"sm": pynvml.NVML_CLOCK_SM, "memory": pynvml.NVML_CLOCK_MEM}
 
-# What concerns the whole GPU, whichever of its sensors was asked. Any other error is that sensor's own.
+# These errors concern the whole GPU. All other errors concern only the sensor that was asked.
 _GONE = (
     pynvml.NVMLError_GpuIsLost,
     pynvml.NVMLError_ResetRequired,
@@ -40,19 +40,19 @@ _GONE = (
 
 @dataclass(frozen=True)
 class GpuReading:
-    """One GPU at one instant. A figure that this GPU does not give is None, or empty.
+    """The figures of one GPU at one time. A figure that the GPU does not provide is None, or empty.
 
     Attributes:
-        index: its number in this machine.
-        uuid: its name wherever it is; of a lost GPU the one that it had, "" if it never answered.
-        up: 1 if it answers, 0 if it does not; it has no other figure then.
-        temperature_celsius: of its core.
-        memory_used_bytes: by all processes.
-        memory_total_bytes: all there is.
+        index: the number of the GPU in this machine.
+        uuid: its UUID; for a lost GPU the last known one, "" if it never answered.
+        up: 1 if the GPU answers, else 0; then there are no other figures.
+        temperature_celsius: core temperature.
+        memory_used_bytes: memory in use by all processes.
+        memory_total_bytes: total memory.
         utilisation_ratio: share of the last sample period in which a kernel ran.
-        power_watts: drawn now.
-        clock_hertz: of "sm" and "memory".
-        throttle: of each reason, 1 while it holds, else 0.
+        power_watts: present power draw.
+        clock_hertz: by clock: "sm" and "memory".
+        throttle: by reason: 1 while it holds, else 0.
     """
 
     index: int
@@ -68,27 +68,26 @@ class GpuReading:
 
 
 class Nvml:
-    """A connection to NVML, for as many threads as ask.
+    """A thread-safe connection to NVML.
 
-    A driver that is not there is looked for again whenever somebody asks. What is wrong is logged when it begins and
-    when it ends, however often somebody asks in between.
+    If there is no driver, each call looks for it again. A fault is logged only when it begins and when it ends.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._connected = False
-        # Whether NVML answered when it was last asked; None before the first time.
+        # Whether NVML answered the last call; None before the first one.
         self._answered: bool | None = None
-        # The number at which each GPU was last found.
+        # The last known index of each GPU, by UUID.
         self._known: dict[str, int] = {}
         self._lost: frozenset[str] = frozenset()
-        # Of each GPU, the sensors that do not answer.
+        # The sensors that do not answer, by GPU.
         self._silent: dict[str, frozenset[str]] = {}
         with self._lock:
             self._count()
 
     def read(self) -> list[GpuReading]:
-        """Every GPU that there is, and every one that there was; none where there never was a driver."""
+        """The figures of all GPUs, including lost ones; none if there never was a driver."""
         with self._lock:
             readings, failures = [], {}
             for index in range(self._count()):
@@ -96,24 +95,24 @@ class Nvml:
                     readings.append(self._read_one(index))
                 except pynvml.NVMLError as error:
                     failures[index] = str(error)
-            here = {reading.uuid: reading.index for reading in readings}
-            self._known |= here
-            lost = {uuid: index for uuid, index in self._known.items() if uuid not in here}
+            answering = {reading.uuid: reading.index for reading in readings}
+            self._known |= answering
+            lost = {uuid: index for uuid, index in self._known.items() if uuid not in answering}
             readings += [GpuReading(index, uuid, up=0) for uuid, index in lost.items()]
             readings += [GpuReading(index, "", up=0) for index in failures.keys() - lost.values()]
-            # One line tells of NVML as a whole, and none then of each GPU.
+            # If NVML itself does not answer, one log line about it is enough.
             if self._answered:
-                self._tell_lost([reading for reading in readings if not reading.up], failures)
+                self._log_lost([reading for reading in readings if not reading.up], failures)
             return readings
 
     def temperature(self, uuid: str) -> float:
-        """The core temperature of one GPU, degrees Celsius.
+        """The core temperature of a GPU, in degrees Celsius.
 
         Args:
-            uuid: the GPU's name as NVML writes it: "GPU-" and the UUID that CUDA gives.
+            uuid: the UUID of the GPU in NVML's form: "GPU-" and the UUID from CUDA.
 
         Raises:
-            Unavailable: it cannot be read: no driver, no such GPU, a lost one, or one without the sensor.
+            Unavailable: there is no driver, no such GPU or no such sensor, or the GPU is lost.
         """
         with self._lock:
             try:
@@ -124,7 +123,7 @@ class Nvml:
                 raise Unavailable(f"{uuid}: NVML gives no temperature ({error}). `nvidia-smi` says more.") from error
 
     def _count(self) -> int:
-        """How many GPUs there are to ask; 0 while NVML does not answer."""
+        """The number of GPUs; 0 while NVML does not answer."""
         try:
             if not self._connected:
                 pynvml.nvmlInit()
@@ -132,7 +131,7 @@ class Nvml:
             count = int(pynvml.nvmlDeviceGetCount())
         except pynvml.NVMLError as error:
             if self._connected:
-                # A driver that comes back wants to be met anew.
+                # A driver that comes back needs a new connection.
                 self._connected = False
                 with suppress(pynvml.NVMLError):
                     pynvml.nvmlShutdown()
@@ -151,26 +150,26 @@ class Nvml:
         device = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid = str(pynvml.nvmlDeviceGetUUID(device))
         reading, silent = _read(index, uuid, device)
-        self._tell_silence(_name(reading), silent)
+        self._log_silent(_name(reading), silent)
         return reading
 
-    def _tell_lost(self, lost: list[GpuReading], failures: Mapping[int, str]) -> None:
-        """Log which GPUs went and which came back since the last reading."""
+    def _log_lost(self, lost: list[GpuReading], failures: Mapping[int, str]) -> None:
+        """Log which GPUs were lost and which came back since the last reading."""
         before, self._lost = self._lost, frozenset(map(_name, lost))
         for reading in lost:
             if _name(reading) not in before:
-                why = failures.get(reading.index, "NVML lists it no more")
+                why = failures.get(reading.index, "NVML does not list it any more")
                 _log.warning("%s does not answer: %s. Its signet_gpu_up is 0", _name(reading), why)
         for name in sorted(before - self._lost):
             _log.info("%s answers again", name)
 
-    def _tell_silence(self, name: str, silent: Mapping[str, str]) -> None:
-        """Log which sensors a GPU lacks, where that changed since it was last read."""
+    def _log_silent(self, name: str, silent: Mapping[str, str]) -> None:
+        """Log which sensors a GPU lacks, if this has changed since the last reading."""
         before, now = self._silent.get(name, frozenset()), frozenset(silent)
         self._silent[name] = now
         if now - before:
             named = ", ".join(f"{sensor} ({silent[sensor]})" for sensor in sorted(now - before))
-            _log.info("%s does not give: %s. These series are absent for it", name, named)
+            _log.info("%s does not give: %s. Its series for these are absent", name, named)
         if before - now:
             _log.info("%s gives again: %s", name, ", ".join(sorted(before - now)))
 
@@ -180,7 +179,7 @@ def _name(gpu: GpuReading) -> str:
 
 
 def _read(index: int, uuid: str, device: object) -> tuple[GpuReading, dict[str, str]]:
-    """One GPU's figures, and of each sensor that gave none, why.
+    """The figures of a GPU, and the error of each sensor that did not answer.
 
     Raises:
         NVMLError: the GPU does not answer.
@@ -217,13 +216,13 @@ def _read(index: int, uuid: str, device: object) -> tuple[GpuReading, dict[str, 
         throttle={} if reasons is None else {name: float(reasons & bit > 0) for name, bit in _THROTTLE_REASONS.items()},
     )
     if reading == GpuReading(index, uuid, up=1):
-        # Its name is known to the driver, and that is all: it fell off the bus, whatever the code says.
+        # No sensor answers: the driver still knows the GPU's UUID, but the GPU itself is lost.
         raise failures[0]
     return reading, silent
 
 
 def _temperature(device: object) -> float:
-    """Through the call of today's drivers, or the one of older drivers. Degrees Celsius."""
+    """The core temperature in degrees Celsius, by the call of new drivers or of older ones."""
     try:
         return float(pynvml.nvmlDeviceGetTemperatureV(device, pynvml.NVML_TEMPERATURE_GPU))
     except pynvml.NVMLError_FunctionNotFound:
@@ -231,7 +230,7 @@ def _temperature(device: object) -> float:
 
 
 def _throttle_reasons(device: object) -> int:
-    """Through the call of today's drivers, or the one of older drivers. A bit for each reason that holds."""
+    """A bit for each reason that holds, by the call of new drivers or of older ones."""
     try:
         return int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(device))
     except pynvml.NVMLError_FunctionNotFound:
@@ -239,18 +238,18 @@ def _throttle_reasons(device: object) -> int:
 
 
 class GpuCollector(Collector):
-    """Reads NVML whenever Prometheus asks."""
+    """Reads NVML at each request of Prometheus."""
 
     def __init__(self, nvml: Nvml) -> None:
         self._nvml = nvml
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One family per figure, one sample per GPU that gives it, or one per clock or reason."""
+        """One family for each figure, with a sample for each GPU that has it, or for each of its clocks or reasons."""
         plain = {
             "up": "1 while the GPU answers, 0 when it is lost",
             "temperature_celsius": "GPU core temperature",
             "memory_used_bytes": "GPU memory in use",
-            "memory_total_bytes": "GPU memory there is",
+            "memory_total_bytes": "Total GPU memory",
             "utilisation_ratio": "Share of the last sample period in which a kernel ran",
             "power_watts": "Power drawn",
         }

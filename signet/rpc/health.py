@@ -1,4 +1,4 @@
-"""Whether a service serves, by the gRPC health protocol; `python -m signet.rpc.health` is a container's check."""
+"""The gRPC health check of a service. Containers run `python -m signet.rpc.health host:port`."""
 
 import sys
 
@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
 def is_serving(address: str, timeout: float) -> bool:
-    """Whether the server at host:port says SERVING within so many seconds."""
+    """Whether the server at host:port answers SERVING within `timeout` seconds."""
     with grpc.insecure_channel(address) as channel:
         try:
             stub = health_pb2_grpc.HealthStub(channel)

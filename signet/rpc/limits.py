@@ -1,6 +1,6 @@
-"""How large a message may be, for servers and clients alike."""
+"""The maximum size of a message, for servers and clients."""
 
-# An encoded clip, or a ten-minute landmark tensor, and some. gRPC's own default of 4 MiB is less than one phone video.
+# More than an encoded clip or a landmark tensor of ten minutes. gRPC's default, 4 MiB, is less than one phone video.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 CHANNEL_OPTIONS = [

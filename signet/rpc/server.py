@@ -1,4 +1,4 @@
-"""The shell around each service's servicers: health, reflection, errors as status codes, metrics, a drained stop."""
+"""The gRPC server of a service: health, reflection, errors as status codes, metrics, and a graceful stop."""
 
 import asyncio
 import logging
@@ -23,18 +23,18 @@ from signet.rpc.settings import ServiceSettings, Settings, read_settings
 
 _log = logging.getLogger(__name__)
 
-# From a cached answer (1 ms) to an extraction of a long clip (30 s).
+# From a cached answer (1 ms) to the extraction of a long clip (30 s).
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
-# gRPC would share a port with another server of ours without a word, and split the calls between the two.
+# Otherwise two servers could silently share a port, and gRPC would divide the calls between them.
 _SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
-    """A metrics registry with the process's own figures and, where there is one, the GPU's.
+    """A metrics registry with the metrics of the process and of the GPUs, if there are any.
 
     Args:
-        nvml: the process's connection to NVML, if it has one for other ends too.
+        nvml: the process's connection to NVML, if it has one already.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -45,35 +45,35 @@ def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
 
 
 def set_up_logging(level: str) -> None:
-    """One line per event on standard error, time first."""
+    """Log to standard error: one line for each event, which begins with the time."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 class ServiceServer:
-    """One gRPC server with everything that a servicer should not have to think of.
+    """A gRPC server with health checks, reflection, metrics and error handling around its servicers.
 
     Args:
-        settings: where to listen and how long to drain.
-        registry: where metrics are registered; served on /metrics.
+        settings: where to listen, and how long to drain.
+        registry: the metrics, which are served on /metrics.
     """
 
     def __init__(self, settings: ServiceSettings, registry: CollectorRegistry) -> None:
         self._settings = settings
         self._registry = registry
         self._names: list[str] = []
-        self._server = grpc.aio.server(interceptors=[_Boundary(registry)], options=_SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[_ErrorsAndMetrics(registry)], options=_SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
         self.metrics_port = 0
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: object) -> None:
-        """Serve `servicer` as the service of this full name."""
+        """Serve `servicer` as the service with this full name."""
         register(servicer, self._server)
         self._names.append(name)
 
     async def start(self) -> None:
-        """Listen, and say SERVING.
+        """Listen, and report SERVING.
 
         Raises:
             Unavailable: a port is taken.
@@ -84,13 +84,13 @@ class ServiceServer:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise Unavailable(
-                f"{address}: cannot listen there. Is the port taken? Choose another with --port."
+                f"{address}: cannot listen on this address. Is the port taken? Choose another with --port."
             ) from error
         try:
             metrics, _ = start_http_server(self._settings.metrics_port, self._settings.host, registry=self._registry)
         except OSError as error:
             raise Unavailable(
-                f"{self._settings.host}:{self._settings.metrics_port}: cannot serve metrics there ({error.strerror}). "
+                f"{self._settings.host}:{self._settings.metrics_port}: cannot serve metrics ({error.strerror}). "
                 "Choose another with --metrics-port."
             ) from error
         self._metrics = metrics
@@ -101,7 +101,7 @@ class ServiceServer:
         _log.info("listening on %s:%d, metrics on :%d", self._settings.host, self.port, self.metrics_port)
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, let running calls end, cancel what is left after the drain time."""
+        """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
         self._metrics.shutdown()
@@ -112,8 +112,8 @@ async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitab
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:
-        server: configured, not yet started.
-        drain: ends the service's own work (a running extraction or training) so that it can be resumed.
+        server: configured, but not started.
+        drain: ends the service's background work (an extraction or a training) so that it can be resumed.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitab
 
 
 def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Read a service's settings and serve; a `SignetError` at start is one line and exit status 1, not a traceback."""
+    """Read the settings of a service and serve. A `SignetError` at start is one log line and exit status 1."""
     set_up_logging("INFO")
     try:
         settings = read_settings(kind)
@@ -140,8 +140,8 @@ def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any,
         raise SystemExit(1) from error
 
 
-class _Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Turns errors into status codes and counts every call."""
+class _ErrorsAndMetrics(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Turns errors into status codes, and counts all calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("method", "code")
@@ -165,22 +165,22 @@ class _Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> Any:
-            with _Outcome(self, method) as outcome:
+            with _Call(self, method) as measured:
                 try:
                     return await behaviour(request, context)
-                except Exception as error:  # noqa: BLE001  (the edge: whatever it is, the client gets a status)
-                    await outcome.abort(error, context)
+                except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
+                    await measured.abort(error, context)
 
         return call
 
     def _streaming(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            with _Outcome(self, method) as outcome:
+            with _Call(self, method) as measured:
                 try:
                     async for response in behaviour(request, context):
                         yield response
                 except Exception as error:  # noqa: BLE001
-                    await outcome.abort(error, context)
+                    await measured.abort(error, context)
 
         return call
 
@@ -189,22 +189,22 @@ class _Boundary(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._seconds.labels(method).observe(seconds)
 
 
-class _Outcome:
-    """One call's status and duration."""
+class _Call:
+    """Measures the status and the duration of a call."""
 
-    def __init__(self, boundary: _Boundary, method: str) -> None:
-        self._boundary = boundary
+    def __init__(self, metrics: _ErrorsAndMetrics, method: str) -> None:
+        self._metrics = metrics
         self._method = method
         self._code = "OK"
 
-    def __enter__(self) -> "_Outcome":
+    def __enter__(self) -> "_Call":
         self._started = time.perf_counter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._code = "CANCELLED"
-        self._boundary.count(self._method, self._code, time.perf_counter() - self._started)
+        self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
 
     async def abort(self, error: Exception, context: Any) -> None:
         if isinstance(error, grpc.aio.AbortError):
@@ -220,5 +220,5 @@ class _Outcome:
 
 
 def service_names(module: Any) -> Sequence[str]:
-    """Full names of the services that a generated module defines."""
+    """The full names of the services that a generated module defines."""
     return [service.full_name for service in module.DESCRIPTOR.services_by_name.values()]

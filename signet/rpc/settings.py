@@ -1,4 +1,4 @@
-"""What every service can be told through its environment or its flags, and how it says so."""
+"""The settings that all services have, from the environment and from flags."""
 
 from typing import Literal, TypeVar
 
@@ -10,7 +10,7 @@ from signet.store import StoreSettings
 
 
 class ServiceSettings(StoreSettings):
-    """Settings that all three services share. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
+    """The settings of all three services. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
 
     model_config = SettingsConfigDict(
         env_prefix="SIGNET_", extra="ignore", cli_parse_args=True, cli_kebab_case=True, cli_implicit_flags=True
@@ -22,20 +22,24 @@ class ServiceSettings(StoreSettings):
     drain_seconds: float = Field(
         default=8.0, ge=0, description="After SIGTERM, how long running calls may go on before they are cancelled"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much is logged")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Minimum level of log messages"
+    )
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def read_settings(kind: type[Settings]) -> Settings:
-    """A service's settings, from its flags and its environment.
+    """Read the settings of a service, from its flags and its environment.
 
     Raises:
-        InvalidSetting: some have unusable values; the message names all of them.
+        InvalidSetting: some settings have unusable values; the message names all of them.
     """
     try:
         return kind()
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}={one['input']!r}: {one['msg']}" for one in error.errors())
-        raise InvalidSetting(f"unusable settings: {faults}. --help lists them all.") from error
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
+        )
+        raise InvalidSetting(f"unusable settings: {faults}. --help lists all settings.") from error

@@ -1,24 +1,24 @@
-"""The gloss error rate: what is wrong with a sequence of glosses, counted as speech recognition counts words.
+"""The gloss error rate of a sequence of glosses, which is the word error rate of speech recognition.
 
     GER = (substitutions + deletions + insertions) / glosses that were signed
 
-over the cheapest way to edit what was signed into what was recognised (Levenshtein 1966), all edits alike. It is 0
-where all is right, 1 where nothing was recognised, and more where glosses were made up.
+for the cheapest way to edit the signed glosses into the recognised ones (Levenshtein 1966); all edits cost the same.
+It is 0 if all is right and 1 if nothing was recognised. Insertions can raise it above 1.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True)
 class GlossErrors:
-    """Edits from what was signed to what was recognised; those of several sequences add up with +.
+    """The edits from the signed to the recognised glosses. Counts of several sequences are added with +.
 
     Attributes:
-        substitutions: glosses taken for others.
-        deletions: glosses missed.
-        insertions: glosses made up.
-        signed: glosses that there were.
+        substitutions: glosses that were recognised as others.
+        deletions: glosses that were missed.
+        insertions: recognised glosses that were not signed.
+        signed: the number of signed glosses.
     """
 
     substitutions: int = 0
@@ -27,25 +27,25 @@ class GlossErrors:
     signed: int = 0
 
     def __add__(self, other: "GlossErrors") -> "GlossErrors":
-        return GlossErrors(*(mine + theirs for mine, theirs in zip(_counts(self), _counts(other), strict=True)))
+        return GlossErrors(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def rate(self) -> float:
-        """Errors per gloss signed; NaN where none was."""
+        """Errors per signed gloss; NaN if no gloss was signed."""
         errors = self.substitutions + self.deletions + self.insertions
         return errors / self.signed if self.signed else float("nan")
 
 
 def gloss_errors(signed: Sequence[Hashable], recognised: Sequence[Hashable]) -> GlossErrors:
-    """The cheapest edits of `signed` into `recognised`; of equally cheap ones, those with the most substitutions."""
-    # What it costs to edit all signed so far into the first so many recognised; ties go to fewer insertions.
+    """The cheapest edits of `signed` into `recognised`; among equally cheap ones, those with the most substitutions."""
+    # row[k] is the cost of editing the glosses signed so far into the first k recognised ones.
     row = [(count, count, 0, 0) for count in range(len(recognised) + 1)]
     for gloss in signed:
         above, row = row, [_deleted(row[0])]
-        for column, heard in enumerate(recognised):
+        for column, guess in enumerate(recognised):
             row.append(
                 min(
-                    above[column] if gloss == heard else _substituted(above[column]),
+                    above[column] if gloss == guess else _substituted(above[column]),
                     _deleted(above[column + 1]),
                     _inserted(row[column]),
                 )
@@ -54,7 +54,7 @@ def gloss_errors(signed: Sequence[Hashable], recognised: Sequence[Hashable]) -> 
     return GlossErrors(substitutions, deletions, insertions, len(signed))
 
 
-# Edits, and of them insertions, deletions and substitutions, in the order in which ties are broken.
+# All edits, then insertions, deletions and substitutions, in the order in which ties are broken.
 _Cost = tuple[int, int, int, int]
 
 
@@ -68,7 +68,3 @@ def _deleted(cost: _Cost) -> _Cost:
 
 def _substituted(cost: _Cost) -> _Cost:
     return cost[0] + 1, cost[1], cost[2], cost[3] + 1
-
-
-def _counts(errors: GlossErrors) -> tuple[int, int, int, int]:
-    return errors.substitutions, errors.deletions, errors.insertions, errors.signed

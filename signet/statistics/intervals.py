@@ -1,4 +1,4 @@
-"""The intervals that stand beside every figure."""
+"""Confidence intervals of proportions."""
 
 from math import sqrt
 

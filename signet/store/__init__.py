@@ -1,4 +1,4 @@
-"""Where everything is kept: one bucket on any S3 endpoint, or one directory, chosen by URL."""
+"""The store of all objects: a bucket on any S3 endpoint, or a directory, chosen by URL."""
 
 from signet.store.base import ObjectInfo, ObjectStore
 from signet.store.directory import DirectoryStore

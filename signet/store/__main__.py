@@ -1,4 +1,4 @@
-"""`python -m signet.store`: wait for the store, make its bucket, and prove that it keeps what Signet relies on."""
+"""`python -m signet.store`: wait for the store, make its bucket, and prove that conditional writes work."""
 
 import logging
 import secrets
@@ -11,19 +11,19 @@ from signet.store import ObjectStore, StoreSettings, open_store
 
 _log = logging.getLogger("signet.store")
 
-# A server that was started at the same moment takes a few seconds, and more on a busy machine.
+# A server that is started at the same time needs a few seconds, and more on a busy machine.
 _WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
 
 
 def wait_for_store(settings: StoreSettings, seconds: float) -> ObjectStore:
-    """A connection to the store; its bucket is made if it is not there.
+    """Connect to the store, and make its bucket if it is missing.
 
     Raises:
-        Unavailable: it does not answer, or refuses, for so many seconds.
+        Unavailable: the store does not answer, or refuses, for `seconds`.
     """
     deadline = time.monotonic() + seconds
-    said = ""
+    last_message = ""
     while True:
         try:
             store = open_store(settings)
@@ -31,19 +31,19 @@ def wait_for_store(settings: StoreSettings, seconds: float) -> ObjectStore:
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
-            if str(error) != said:
-                said = str(error)
-                _log.info("waiting: %s", said)
+            if str(error) != last_message:
+                last_message = str(error)
+                _log.info("waiting: %s", last_message)
             time.sleep(_PAUSE_SECONDS)
         else:
             return store
 
 
 def _prove(store: ObjectStore) -> None:
-    """Write, read, and see that preconditions are kept: without them an alias could lose a move.
+    """Check that the store respects the conditions of writes. Without them, a move of an alias could be lost.
 
     Raises:
-        SignetError: the store does not keep them.
+        SignetError: the store ignores a condition.
     """
     key = f"probe/{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     store.create(key, b"1")
@@ -67,7 +67,7 @@ def _prove(store: ObjectStore) -> None:
 
 
 def main() -> None:
-    """Wait, prove, and say so in one line; exit status 1 if that cannot be."""
+    """Wait for the store and log one line; exit status 1 if it cannot be used."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     try:
         store = wait_for_store(StoreSettings(), _WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What Signet asks of a store. Only what plain S3 can do: no notifications, no renames, no appends."""
+"""The interface of a store. It has only what plain S3 can do: no notifications, no renames, no appends."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from signet.store.cache import Cache
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """A stored object, without its bytes.
+    """A stored object without its bytes.
 
     Attributes:
-        key: its name.
-        size: bytes.
+        key: its key.
+        size: in bytes.
         etag: changes whenever the bytes change.
     """
 
@@ -23,13 +23,13 @@ class ObjectInfo:
 
 
 class ObjectStore(Protocol):
-    """Objects by key. Every write is whole or absent; nobody reads half of one.
+    """Objects by key. A write is complete or has no effect; no reader sees a part of it.
 
     Each method raises `signet.errors.Unavailable` if the store cannot be reached.
     """
 
     url: str
-    # What this machine keeps of the store.
+    # Copies and notes on this machine.
     cache: Cache
 
     def get(self, key: str) -> bytes:
@@ -41,22 +41,22 @@ class ObjectStore(Protocol):
         ...
 
     def get_mapped(self, key: str, sha256: str) -> memoryview:
-        """The whole object as a memory map of a file on this machine, its sha256 checked: for large, immutable ones.
+        """The whole object as a memory map of a file on this machine: for large, immutable objects.
 
-        Raises `NotFound`, and `DataLoss` if it is not what its sha256 says.
+        Raises `NotFound`, and `DataLoss` if the object has another sha256.
         """
         ...
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """The whole object and the etag that `replace` wants. Raises `NotFound`."""
+        """The whole object and its etag, for `replace`. Raises `NotFound`."""
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write, whatever was there."""
+        """Write the object, and replace an older one."""
         ...
 
     def create(self, key: str, data: bytes) -> None:
-        """Write if nothing is there (`If-None-Match: *`). Raises `AlreadyExists`: of many writers, one wins."""
+        """Write if there is no such object (`If-None-Match: *`). Raises `AlreadyExists`; of many writers, one wins."""
         ...
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
@@ -64,13 +64,13 @@ class ObjectStore(Protocol):
         ...
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """What is there, or None."""
+        """The object's size and etag; None if there is no such object."""
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in the order of their keys."""
+        """All objects whose key starts with `prefix`, sorted by key."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove; nothing there is no error."""
+        """Delete the object. A missing object is no error."""
         ...

@@ -1,10 +1,10 @@
-"""What this machine keeps of a store, so that it need not be asked again. Losing any of it costs time and nothing else.
+"""The cache of a store on this machine. If it is lost, its content is fetched again.
 
-Copies of immutable objects lie under their sha256, which is computed again whenever one is used: a copy that was cut
-short, or has decayed since, is thrown away and fetched again. Notes are small texts under a name.
+Copies of immutable objects are files named by their sha256. The sha256 is computed again at each use; a damaged copy is
+deleted and fetched again. Notes are small texts under a name.
 
-A file appears under its name when it is whole, and not before. Where nothing can be written (a read-only container, a
-full disk) everything works as if the cache were empty.
+A file appears under its name only when it is complete. If nothing can be written (a read-only container, a full disk),
+everything works as with an empty cache.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from signet.errors import DataLoss
 
 _log = logging.getLogger(__name__)
 
-# Copies beyond so much make room for newer ones, those that were not used for longest first.
+# If the copies are larger than this, those that were not used for the longest time are deleted.
 MAX_BYTES = 4 << 30
 
-# Files under these names are still being written, or never will be: after so long, nobody is at it any more.
+# Files with this prefix are being written. After this time, their writer is certainly dead.
 _TEMPORARY = ".signet-"
 _ABANDONED_SECONDS = 3600.0
 
@@ -33,8 +33,8 @@ class Cache:
     """Copies and notes in a directory of this machine.
 
     Args:
-        root: the directory, made when it is needed; None keeps nothing.
-        max_bytes: how much the copies may take.
+        root: the directory, made when it is needed; with None, nothing is kept.
+        max_bytes: the largest size of all copies together.
     """
 
     def __init__(self, root: Path | None, max_bytes: int = MAX_BYTES) -> None:
@@ -42,44 +42,44 @@ class Cache:
         self._max_bytes = max_bytes
 
     def copy(self, sha256: str, fetch: Callable[[], bytes], name: str) -> memoryview:
-        """An immutable object as a memory map of its copy, which is fetched if there is none.
+        """An immutable object as a memory map of its copy. The object is fetched if there is no copy.
 
         Args:
-            sha256: of its bytes.
-            fetch: reads it from the store.
-            name: what to call it in an error.
+            sha256: of the object's bytes.
+            fetch: reads the object from the store.
+            name: the object's name in an error.
 
         Raises:
-            DataLoss: what the store gave is something else.
+            DataLoss: the object in the store has another sha256.
         """
         path = self._root / "objects" / sha256 if self._root else None
-        if path and (kept := _mapped(path, sha256)) is not None:
+        if path and (copy := _map_checked(path, sha256)) is not None:
             with contextlib.suppress(OSError):
                 os.utime(path)  # used just now
-            return kept
+            return copy
         data = fetch()
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataLoss(f"{name}: is not what was stored: its sha256 is not {sha256}.")
+            raise DataLoss(f"{name}: is damaged: its sha256 is not {sha256}.")
         if path and self._write(path, data):
             self._make_room(path)
-            if (kept := _mapped(path, sha256)) is not None:
-                return kept
+            if (copy := _map_checked(path, sha256)) is not None:
+                return copy
         return memoryview(bytearray(data))
 
     def note(self, name: str, text: str) -> None:
-        """Keep a text under a name that can be a file's."""
+        """Keep a text under a name, which must be a valid file name."""
         if self._root:
             self._write(self._root / "notes" / name, text.encode())
 
     def noted(self, name: str) -> str:
-        """The text under this name; "" if there is none."""
+        """The text under this name; "" if there is no such note."""
         try:
             return (self._root / "notes" / name).read_text() if self._root else ""
         except (OSError, UnicodeDecodeError):
             return ""
 
     def _write(self, path: Path, data: bytes) -> bool:
-        """Write a file whole or not at all; False if it cannot be."""
+        """Write a file completely or not at all; False if it cannot be written."""
         temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,52 +88,52 @@ class Cache:
                 file.write(data)
             Path(temporary).replace(path)
         except OSError as error:
-            _log.info("%s: cannot be written (%s); going on without", path, error.strerror)
+            _log.info("%s: cannot be written (%s); continuing without it", path, error.strerror)
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
             return False
         return True
 
     def _make_room(self, newest: Path) -> None:
-        """Delete the copies that were not used for longest, until the rest is small enough, and what was abandoned."""
+        """Delete abandoned files, and the copies with the oldest use, until the rest is small enough."""
         copies = []
         for path in newest.parent.iterdir():
-            with contextlib.suppress(OSError):  # gone meanwhile
-                found = path.stat()
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                status = path.stat()
                 if not path.name.startswith(_TEMPORARY):
-                    copies.append((found.st_mtime, found.st_size, path))
-                elif time.time() - found.st_mtime > _ABANDONED_SECONDS:
+                    copies.append((status.st_mtime, status.st_size, path))
+                elif time.time() - status.st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
         total = sum(size for _, size, _ in copies)
         for _, size, path in sorted(copies):
             if total > self._max_bytes and path != newest:
-                path.unlink(missing_ok=True)  # whoever has mapped it keeps it
+                path.unlink(missing_ok=True)  # a process that has mapped the file keeps its content
                 total -= size
 
 
 def map_file(path: Path) -> memoryview:
-    """A file's bytes, mapped into memory: read when they are looked at, and shared by all who map it.
+    """Map a file into memory. Its bytes are read when they are used, and all processes that map it share them.
 
-    They can be written to; what is written stays in this process, and the file as it is.
+    The map can be written to. This changes neither the file nor the maps of other processes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            return memoryview(bytearray())  # nothing cannot be mapped
+            return memoryview(bytearray())  # an empty file cannot be mapped
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
 
 
-def _mapped(path: Path, sha256: str) -> memoryview | None:
-    """A copy, if it is there and what it should be."""
+def _map_checked(path: Path, sha256: str) -> memoryview | None:
+    """A map of a copy; None if the copy is missing or damaged. A damaged copy is deleted."""
     try:
         data = map_file(path)
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest() == sha256:
         return data
-    _log.warning("%s: damaged; thrown away", path)
+    _log.warning("%s: damaged; deleted", path)
     with contextlib.suppress(OSError):
         path.unlink()
     return None

@@ -1,4 +1,4 @@
-"""The store as a directory: for one machine, and for those who want to look at the files."""
+"""The store as a directory, for use on one machine."""
 
 import fcntl
 import hashlib
@@ -14,12 +14,12 @@ from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFo
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache, map_file
 
-# What begins like this is the store's own: files that are being written, a lock, a cache.
+# Names with this prefix are no objects: files that are being written, the lock, the cache.
 _TEMPORARY = ".signet-"
 
 
 class DirectoryStore:
-    """Objects as files below a root. Written to a temporary file, synced, then linked or renamed into place."""
+    """Objects as files below a root. A write goes to a temporary file, which is synced, then linked or renamed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -29,37 +29,27 @@ class DirectoryStore:
         except OSError as error:
             raise Unavailable(f"{self.url}: cannot be used as a store ({error.strerror}).") from error
         self._resolved = self.root.resolve()
-        # Only for notes: its objects are files on this machine already.
+        # Only for notes: the objects are files on this machine already.
         self.cache = Cache(self.root / f"{_TEMPORARY}cache")
 
     def get(self, key: str) -> bytes:
-        try:
+        with self._not_found(key):
             return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFound(f"{self.url}/{key}: no such object.") from None
 
     def get_head(self, key: str, length: int) -> bytes:
-        try:
-            with self._path(key).open("rb") as file:
-                return file.read(length)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFound(f"{self.url}/{key}: no such object.") from None
+        with self._not_found(key), self._path(key).open("rb") as file:
+            return file.read(length)
 
     def get_mapped(self, key: str, sha256: str) -> memoryview:
-        try:
+        with self._not_found(key):
             data = map_file(self._path(key))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFound(f"{self.url}/{key}: no such object.") from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataLoss(f"{self.url}/{key}: is not what was stored: its sha256 is not {sha256}.")
+            raise DataLoss(f"{self.url}/{key}: is damaged: its sha256 is not {sha256}.")
         return data
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        try:
-            with self._path(key).open("rb") as file:
-                return file.read(), _etag(os.fstat(file.fileno()))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFound(f"{self.url}/{key}: no such object.") from None
+        with self._not_found(key), self._path(key).open("rb") as file:
+            return file.read(), _etag(os.fstat(file.fileno()))
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
@@ -70,9 +60,9 @@ class DirectoryStore:
         path = self._path(key)
         with self._written(path, data) as temporary:
             try:
-                path.hardlink_to(temporary)  # fails if the name is taken, as no rename does
+                path.hardlink_to(temporary)  # unlike a rename, this fails if the name is taken
             except FileExistsError:
-                raise AlreadyExists(f"{self.url}/{key}: exists already, and it is immutable.") from None
+                raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.") from None
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
         path = self._path(key)
@@ -86,16 +76,16 @@ class DirectoryStore:
         return _info(key, str(self._path(key)))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        found = []
+        entries = []
         below = len(f"{self._resolved}{os.sep}")
         for folder, folders, names in os.walk(self._path(prefix.rpartition("/")[0] or ".")):
             folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
             for name in names:
-                path = os.path.join(folder, name)  # noqa: PTH118  (ten thousand of them: a Path each takes seconds)
+                path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each of ten thousand files takes seconds)
                 key = path[below:].replace(os.sep, "/")
                 if key.startswith(prefix) and not name.startswith(_TEMPORARY):
-                    found.append((key, path))
-        for key, path in sorted(found):
+                    entries.append((key, path))
+        for key, path in sorted(entries):
             info = _info(key, path)
             if info is not None:
                 yield info
@@ -110,8 +100,16 @@ class DirectoryStore:
         return path
 
     @contextmanager
+    def _not_found(self, key: str) -> Iterator[None]:
+        """Turn the errors of a missing file into `NotFound`."""
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound(f"{self.url}/{key}: no such object.") from None
+
+    @contextmanager
     def _written(self, path: Path, data: bytes) -> Iterator[Path]:
-        """A synced temporary file beside `path`, gone afterwards."""
+        """A synced temporary file in the folder of `path`. It is deleted at the end, unless it was renamed."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
@@ -121,7 +119,7 @@ class DirectoryStore:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                # A file system's own clock ticks in milliseconds, too slow to tell two writes apart by it.
+                # The clock of a file system ticks in milliseconds, which is too coarse to distinguish two writes.
                 os.utime(file.fileno(), ns=(now := time.time_ns(), now))
                 os.fsync(file.fileno())
             yield Path(name)
@@ -132,14 +130,14 @@ class DirectoryStore:
 
 
 def _info(key: str, path: str) -> ObjectInfo | None:
-    """What is known of a file without reading it; None if there is none."""
+    """The size and etag of a file; None if there is no such file."""
     try:
-        found = os.stat(path)  # noqa: PTH116  (as above)
+        status = os.stat(path)  # noqa: PTH116  (as above)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return ObjectInfo(key, found.st_size, _etag(found)) if stat.S_ISREG(found.st_mode) else None
+    return ObjectInfo(key, status.st_size, _etag(status)) if stat.S_ISREG(status.st_mode) else None
 
 
-def _etag(found: os.stat_result) -> str:
-    """Every write makes a new file, so a file's identity and its time tell one content from the next."""
-    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+def _etag(status: os.stat_result) -> str:
+    """Each write makes a new file, so the number and the time of the file identify its content."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"

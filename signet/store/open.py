@@ -1,4 +1,4 @@
-"""From settings to a store."""
+"""Connecting to the store that the settings name."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ STORE_HELP = "The store: http(s)://host:port/bucket for S3, file:<directory> for
 
 
 def _user_cache() -> Path | None:
-    """Where the user's caches are; None for a user without a home, as in many containers."""
+    """The user's cache directory; None for a user without a home directory, as in many containers."""
     home = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(home) if home else Path.home() / ".cache") / "signet"
@@ -39,12 +39,11 @@ class StoreSettings(BaseSettings):
 
     cache: Path | None = Field(
         default_factory=_user_cache,
-        description="Directory on this machine for copies of datasets that lie on S3; what is in it can be deleted at "
-        "any time",
+        description="Directory on this machine for copies of datasets from S3; it can be deleted at any time",
     )
 
     def secret(self) -> str:
-        """The S3 user's secret, from wherever it is given; "" if it is not.
+        """The S3 user's secret, from the setting or the file; "" if neither is given.
 
         Raises:
             InvalidSetting: the file cannot be read.
@@ -56,7 +55,7 @@ class StoreSettings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidSetting(
                 f"SIGNET_S3_SECRET_KEY_FILE={self.s3_secret_key_file}: cannot be read ({error}). It must hold the "
-                "secret as text, readable to the user that Signet runs as."
+                "secret as text, and the user that runs Signet must be able to read it."
             ) from error
 
 
@@ -64,7 +63,7 @@ def open_store(settings: StoreSettings) -> ObjectStore:
     """Connect to the store that the settings name.
 
     Raises:
-        InvalidSetting: the URL is not one that Signet knows.
+        InvalidSetting: Signet does not know this kind of URL, or the credentials are missing.
         Unavailable: the store cannot be reached.
     """
     parts = urlsplit(settings.store)
@@ -90,5 +89,5 @@ def open_store(settings: StoreSettings) -> ObjectStore:
             secure=parts.scheme == "https",
             cache=settings.cache,
         )
-    except ValueError as error:  # what the client thinks of names, before it asks anybody
+    except ValueError as error:  # the client refuses the name of the host or the bucket
         raise InvalidSetting(f"SIGNET_STORE={settings.store!r}: {error}.") from error

@@ -16,7 +16,7 @@ def open_store_option(store: str) -> ObjectStore:
     """Connect to the store that --store names; without the option, to the one of the environment.
 
     Raises:
-        InvalidSetting: the URL is not one that Signet knows.
+        InvalidSetting: Signet does not know this kind of URL, or the credentials are missing.
         Unavailable: the store cannot be reached.
     """
     return open_store(StoreSettings(store=store) if store else StoreSettings())

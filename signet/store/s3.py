@@ -15,7 +15,7 @@ from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache
 
-# A store on the same host answers in milliseconds; a lost one must be noticed before a caller's own deadline.
+# A store nearby answers in milliseconds; a lost one must be noticed before the deadlines of callers.
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
@@ -24,16 +24,16 @@ _GONE = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 
 
 class S3Store:
-    """Objects in one bucket, made if it is not there.
+    """Objects in a bucket, which is made if it is missing.
 
     Args:
         endpoint: host:port.
-        bucket: its name.
+        bucket: the name of the bucket.
         access_key: the user.
         secret_key: the user's secret.
-        secure: TLS or not.
-        region: fixed, so that the client need not ask for it.
-        cache: where copies of what is large and immutable are kept on this machine; None keeps none.
+        secure: whether to use TLS.
+        region: fixed, so that the client does not have to ask for it.
+        cache: the directory for copies of large, immutable objects on this machine; with None, there are no copies.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> None:
         if not self._put_if(key, data, {"If-None-Match": "*"}):
-            raise AlreadyExists(f"{self.url}/{key}: exists already, and it is immutable.")
+            raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.")
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
         if not self._put_if(key, data, {"If-Match": f'"{etag}"'}):
@@ -95,16 +95,16 @@ class S3Store:
     def stat(self, key: str) -> ObjectInfo | None:
         try:
             with self._reached(key):
-                found = self._client.stat_object(self._bucket, key)
+                status = self._client.stat_object(self._bucket, key)
         except NotFound:
             return None
-        return ObjectInfo(key, found.size or 0, found.etag or "")
+        return ObjectInfo(key, status.size or 0, status.etag or "")
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._reached(prefix):
-            for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
-                if found.object_name and not found.is_dir:
-                    yield ObjectInfo(found.object_name, found.size or 0, (found.etag or "").strip('"'))
+            for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+                if entry.object_name and not entry.is_dir:
+                    yield ObjectInfo(entry.object_name, entry.size or 0, (entry.etag or "").strip('"'))
 
     def delete(self, key: str) -> None:
         with self._reached(key):
@@ -120,16 +120,16 @@ class S3Store:
                 response.release_conn()
 
     def _put_if(self, key: str, data: bytes, condition: Mapping[str, str]) -> bool:
-        """Write under a precondition; False if it does not hold.
+        """Write under a condition; False if it does not hold.
 
-        `Minio.put_object` turns unknown headers into user metadata and so drops the precondition without a word
-        (7.2.20); on a presigned URL the header arrives.
+        `Minio.put_object` (7.2.20) turns unknown headers into user metadata, so the condition would be lost silently.
+        With a presigned URL, the header arrives.
         """
         with self._reached(key):
             url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
-            # A retry after a lost answer would meet our own object and call it somebody else's: so none is made.
+            # No retries: after a lost answer, a retry would find our own object and take it for another writer's.
             response = self._http.request("PUT", url, body=data, headers=condition, retries=False)
-        # 409: two conditional writes met, and this one lost.
+        # 409: two conditional writes at the same time, and this one lost.
         if response.status in {409, 412} or (response.status == 404 and "If-Match" in condition):
             return False
         if response.status != 200:
@@ -138,7 +138,7 @@ class S3Store:
 
     @contextmanager
     def _reached(self, key: str) -> Iterator[None]:
-        """Say every failure of the client in the store's own words."""
+        """Turn each failure of the client into an error of Signet."""
         try:
             yield
         except S3Error as error:
@@ -157,7 +157,7 @@ class S3Store:
 
 def _fault(response: urllib3.BaseHTTPResponse) -> str:
     try:
-        code = ElementTree.fromstring(response.data).findtext("Code")  # noqa: S314  (our own store's answer)
+        code = ElementTree.fromstring(response.data).findtext("Code")  # noqa: S314  (the answer of our own store)
     except ElementTree.ParseError:
         code = None
     return f"HTTP {response.status}{f', {code}' if code else ''}"

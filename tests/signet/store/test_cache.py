@@ -62,7 +62,7 @@ def test_an_object_is_mapped_as_it_was_stored(object_store: ObjectStore) -> None
 def test_an_object_that_is_not_what_was_stored_is_data_loss(object_store: ObjectStore) -> None:
     for wrong in (DATA[:-1], b"", DATA[::-1]):
         object_store.put("k", wrong)
-        with pytest.raises(DataLoss, match="k: is not what was stored"):
+        with pytest.raises(DataLoss, match="k: is damaged"):
             object_store.get_mapped("k", SHA256)
 
 
