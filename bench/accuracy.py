@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
-from services.trainer.runs.result import HeldoutCounts, Result, spread
+from services.trainer.runs.result import HeldoutCounts, Result, spread_over_seeds
 from services.trainer.runs.run import new_run_id, run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
@@ -186,7 +186,7 @@ def _record(row: Row, config: TrainConfig, trained: MeasuredRun) -> dict[str, An
             for seed, tally in seeds.items()
         },
         "ensemble": round(ensemble.correct / ensemble.clips, 4) if ensemble and ensemble.clips else None,
-        "spread": {what: spread(seeds.values(), count) for what, count in FIGURES.items()},
+        "spread": {what: spread_over_seeds(seeds.values(), count) for what, count in FIGURES.items()},
         "seconds": round(result.seconds, 1),
         "parameters": trained.parameters,
         "device": trained.device,

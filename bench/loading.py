@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from services.trainer.data import snapshot
+from services.trainer.data.snapshot import load_or_create_snapshot
 from signet.datasets.snapshot import Dataset, SampledClip, assemble_snapshot, load_snapshot, publish_snapshot
 from signet.landmarks import JOINTS, SAMPLES_PER_FRAME, ClipRecord
 from signet.store import DirectoryStore, StoreSettings, open_store
@@ -92,7 +92,7 @@ def main() -> None:
         store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
 
         def take() -> Dataset:
-            return snapshot.take(store, arguments.corpus, 0, 0)
+            return load_or_create_snapshot(store, arguments.corpus, 0, 0)
 
         rows += [_row("take a corpus for the first time, or again", take, 1), _row("take it again", take, _TIMES)]
     table = Table("", "clips", "frames", "best s", "median s")

@@ -23,7 +23,7 @@ from bench.record import alone, keep, kept, origin, resident_gib
 from bench.train import epoch_seconds
 from services.trainer.config.presets import PRESETS
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.data import snapshot
+from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.errors import NotFound, NotReady
@@ -129,7 +129,7 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost:
         NotReady, NotFound: its corpus is not there.
     """
     use_threads(threads)
-    dataset = snapshot.take(
+    dataset = load_or_create_snapshot(
         open_store(StoreSettings(store=store)),
         config.corpus,
         config.max_glosses,

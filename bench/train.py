@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from bench.loading import loading
 from bench.record import alone, keep, kept, origin, resident_gib
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.data import snapshot
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Clips, Sampler
+from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.features.phonology import Features
 from services.trainer.model.build import new_model
 from services.trainer.model.recogniser import Recogniser
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
     use_threads(arguments.threads)
-    take = partial(snapshot.take, store, samples_per_gloss=0)
+    take = partial(load_or_create_snapshot, store, samples_per_gloss=0)
 
     rows: dict[str, tuple[Callable[[], float], str, float]] = {
         "20 glosses to the end, s": (lambda: _to_the_end(take(corpus="wlasl", max_glosses=20)), "<=", 15),
@@ -107,7 +107,7 @@ def _epoch(dataset: Dataset, preset: str) -> float:
 
 def _resident(store: str, threads: int) -> float:
     use_threads(threads)
-    dataset = snapshot.take(open_store(StoreSettings(store=store)), "wlasl2000-hands", 0, 0)
+    dataset = load_or_create_snapshot(open_store(StoreSettings(store=store)), "wlasl2000-hands", 0, 0)
     for _ in islice(Training(dataset, TrainConfig(preset="signs2000", flat_start=0.0), CPU).epochs(), 2):
         pass
     return resident_gib()

@@ -9,7 +9,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.listing import RunSummary
 from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure
-from services.trainer.runs.result import HeldoutCounts, MemberResult, Result, spread
+from services.trainer.runs.result import HeldoutCounts, MemberResult, Result, spread_over_seeds
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
 
@@ -104,7 +104,7 @@ def _finished_to(event: Result | RunFailure) -> pb.RunFinished:
         val_top5_accuracy=event.val_top5 / event.val_clips if event.val_clips else 0.0,
         blank_ratio=event.blank_ratio,
         members=[_member_to(member) for member in event.members],
-        seed_sd=spread(event.seeds.values(), lambda seed: seed.correct / seed.clips)[1] or 0.0,
+        seed_sd=spread_over_seeds(event.seeds.values(), lambda seed: seed.correct / seed.clips)[1] or 0.0,
         ensemble=_tally_to(event.ensemble) if event.ensemble else None,
         pretrained=event.pretrained,
         val_loss=event.val_loss,

@@ -1,4 +1,4 @@
-"""What there is to learn from: glosses by their supply of clips, and whether some clips are enough to begin with."""
+"""Rank glosses by their number of clips, and check that there are enough training clips."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from signet.errors import InvalidInput
 _log = logging.getLogger(__name__)
 
 
-def ranked(clips: Mapping[str, int]) -> list[str]:
-    """Glosses by how many clips they have, the best supplied first; of equals, by name."""
-    return sorted(clips, key=lambda gloss: (-clips[gloss], gloss))
+def rank_by_clip_count(clip_counts: Mapping[str, int]) -> list[str]:
+    """Glosses by their number of clips, the most first; glosses with equal numbers by name."""
+    return sorted(clip_counts, key=lambda gloss: (-clip_counts[gloss], gloss))
 
 
 def require_clips(dataset: Dataset, train_clips: Sequence[DatasetClip], *, gloss_may_lack_clips: bool) -> None:
-    """Check that there are training clips, at least two glosses, and at least one clip of each gloss.
+    """Refuse a training without clips, with fewer than two glosses, or with a gloss that has no clip.
 
     Args:
         dataset: the snapshot.
         train_clips: its clips to train on.
-        gloss_may_lack_clips: whether a gloss without clips is only logged, as in a fold.
+        gloss_may_lack_clips: whether a gloss without clips is only logged, as in a fold and in pre-training.
 
     Raises:
-        InvalidInput: something is missing; the message names it.
+        InvalidInput: the message names what is missing.
     """
     manifest = dataset.manifest
     name = f"dataset {manifest.name}/{manifest.version}"
@@ -31,14 +31,14 @@ def require_clips(dataset: Dataset, train_clips: Sequence[DatasetClip], *, gloss
         raise InvalidInput(f"{name} has no training clips. Extract some: `signet extract --split train`.")
     if len(manifest.vocabulary) < 2:
         raise InvalidInput(
-            f"{name} has one gloss, {manifest.vocabulary[0]!r}: whatever a model answered would be right. Take two "
-            "glosses or more (--max-glosses), or extract clips of others."
+            f"{name} has only the gloss {manifest.vocabulary[0]!r}, and every answer would be right. Take two glosses "
+            "or more (--max-glosses), or extract clips of others."
         )
-    there = {clip.gloss for clip in train_clips}
-    missing = [gloss for gloss in manifest.vocabulary if gloss not in there]
+    present = {clip.gloss for clip in train_clips}
+    missing = [gloss for gloss in manifest.vocabulary if gloss not in present]
     if not missing:
         return
-    named = f"{name} has no training clips of {', '.join(missing)}"
+    fault = f"{name} has no training clips of {', '.join(missing)}"
     if not gloss_may_lack_clips:
-        raise InvalidInput(f"{named}. Extract some, or leave these glosses out (--max-glosses).")
-    _log.warning("%s in this fold. Their held-out clips cannot be recognised, and count as wrong", named)
+        raise InvalidInput(f"{fault}. Extract some, or leave these glosses out (--max-glosses).")
+    _log.warning("%s in this fold. Their held-out clips cannot be recognised, and count as wrong", fault)

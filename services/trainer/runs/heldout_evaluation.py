@@ -1,10 +1,8 @@
-"""What a run's members come to on clips that they did not learn from: each for itself, and together."""
+"""The held-out evaluation of a run: each member on its held-out clips, and the seeds of each fold as one ensemble."""
 
-import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -13,30 +11,30 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble
 from services.trainer.model.recogniser import Recogniser
-from services.trainer.runs.members import Member, MemberKey
-from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, Result, counts_by_seed
-from services.trainer.training.epoch import Epoch
+from services.trainer.runs.members import Member
+from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, counts_by_seed
 from services.trainer.training.validate import Score, evaluate
 from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences
 from signet import heldout
 from signet.datasets.snapshot import Dataset
 from signet.heldout import HeldOutPredictions
+from signet.statistics.counts import GlossCounts, rank_glosses
 from signet.statistics.gloss_errors import GlossErrors
 
-# The order in which held-out clips are put together, the same for every member of every run.
+# The order in which held-out clips are concatenated: the same for every member of every run.
 _CONCATENATION_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedMember:
-    """What a member has learnt.
+    """A member and its trained model.
 
     Attributes:
-        member: which one.
+        member: the member.
         model: its model.
-        epochs: how many it was trained.
-        complete: whether that was to its end.
-        selected_on: the split that had a say in which weights these are; "" if none had.
+        epochs: the number of epochs that it was trained for.
+        complete: False if it was stopped before its end.
+        selected_on: the split that decided when the training ended; "" if none did.
     """
 
     member: Member
@@ -48,199 +46,150 @@ class TrainedMember:
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedMember:
-    """A member, or all seeds of a fold as one, on the fold's held-out clips."""
+    """A member, or the ensemble of a fold's seeds, and its result on the held-out clips."""
 
     member: Member
     score: Score
-    tally: HeldoutCounts
+    counts: HeldoutCounts
 
 
-def pretrained(
-    members: Sequence[Member], histories: Mapping[MemberKey, Sequence[Epoch]], done: Collection[MemberKey]
-) -> Result:
-    """How a pre-training ended, but for what only the run knows: how long it took, and on what corpus.
+@dataclass(frozen=True, eq=False)
+class HeldoutEvaluation:
+    """The figures of a run on clips that its members were not trained on.
 
-    Args:
-        members: of the run.
-        histories: their epochs.
-        done: the members that are trained to their end.
+    Attributes:
+        evaluated: each member that has held-out clips.
+        members: the figures of every member; zeros without held-out clips.
+        ensemble: the seeds of each fold as one model, summed over the folds; None for a single seed or without clips.
+        counts: the figures of the published model; in cross-validation, the mean over the seeds.
+        glosses: the same by gloss, the best first; in cross-validation, the sum over the members.
+        parameters: the parameters of one member.
+        selected_on: the splits that decided when a training ended; "" if none did.
     """
-    trained = [member for member in members if histories[member.key]]
-    losses = [histories[member.key][-1].val.loss for member in trained]
-    finite = [loss for loss in losses if math.isfinite(loss)]
-    return Result(
-        state="succeeded" if all(member.key in done for member in members) else "stopped",
-        model_name="",
-        model_version="",
-        epochs=max((len(histories[member.key]) for member in trained), default=0),
-        val_clips=0,
-        val_correct=0,
-        val_greedy_correct=0,
-        blank_ratio=0.0,
-        collapsed=False,
-        goal=0.0,
-        goal_met=False,
-        seconds=0.0,
-        glosses=(),
-        members=tuple(
-            MemberResult(
-                fold=member.fold,
-                seed=member.seed,
-                epochs=len(histories[member.key]),
-                complete=member.key in done,
-                **NO_CLIPS.model_dump(),
-            )
-            for member in members
-        ),
-        actions=tuple(action for member in trained for epoch in histories[member.key] for action in epoch.actions),
-        pretrained=True,
-        val_loss=fmean(finite) if finite else None,
+
+    evaluated: tuple[EvaluatedMember, ...]
+    members: tuple[MemberResult, ...]
+    ensemble: HeldoutCounts | None
+    counts: HeldoutCounts
+    glosses: tuple[GlossResult, ...]
+    parameters: int
+    selected_on: str
+
+
+def evaluate_members(
+    dataset: Dataset, config: TrainConfig, trained: Sequence[TrainedMember], device: torch.device
+) -> HeldoutEvaluation:
+    """Evaluate the members of a run, at least one, and their ensembles."""
+    by_fold: dict[int, list[TrainedMember]] = {}
+    for one in trained:
+        by_fold.setdefault(one.member.fold, []).append(one)
+    evaluated = tuple(_evaluate(dataset, config, [one], device) for one in trained if one.member.held_out)
+    ensembles: tuple[EvaluatedMember, ...] = ()
+    if evaluated and len({one.member.seed for one in trained}) > 1:
+        ensembles = tuple(_evaluate(dataset, config, seeds, device) for seeds in by_fold.values())
+
+    counts = {one.member.key: one.counts for one in evaluated}
+    members = tuple(
+        MemberResult(
+            fold=one.member.fold,
+            seed=one.member.seed,
+            epochs=one.epochs,
+            complete=one.complete,
+            **counts.get(one.member.key, NO_CLIPS).model_dump(),
+        )
+        for one in trained
+    )
+    shown = ensembles if ensembles and config.publish != "first" else evaluated[:1]
+    return HeldoutEvaluation(
+        evaluated=evaluated,
+        members=members,
+        ensemble=HeldoutCounts.sum(one.counts for one in ensembles) if ensembles else None,
+        counts=HeldoutCounts.mean(counts_by_seed(members, config.folds).values())
+        if config.folds
+        else HeldoutCounts.sum(one.counts for one in shown),
+        glosses=_gloss_results([one.score for one in (evaluated if config.folds else shown)], dataset),
+        parameters=trained[0].model.parameter_count,
+        selected_on=", ".join(sorted({one.selected_on for one in trained} - {""})),
     )
 
 
-class HeldoutEvaluation:
-    """What the members of a run come to.
+def select_published_model(config: TrainConfig, trained: Sequence[TrainedMember]) -> Recogniser | None:
+    """The model that the run publishes; None if it publishes none."""
+    if config.folds or config.publish == "none":
+        return None
+    models = [one.model for one in trained]
+    return build_ensemble(models[:1] if config.publish == "first" else models)
 
-    Args:
-        dataset: the run's snapshot.
-        config: its configuration.
-        learnt: the members, at least one.
-        device: where to judge them.
 
-    Attributes:
-        decoder: how continuous signing is decoded.
-        judged: each member that has held-out clips.
-        ensemble: all seeds together, of each fold apart; None for a single seed, or without held-out clips.
-        tally: what is said of the run: that of the published model, or of the mean seed where there is none.
-        glosses: how each gloss fared in that, best first.
-    """
+def collect_predictions(
+    run_id: str, dataset: Dataset, config: TrainConfig, evaluation: HeldoutEvaluation
+) -> HeldOutPredictions:
+    """The predictions of every member for every held-out clip, for the report of the run."""
+    manifest = dataset.manifest
+    return HeldOutPredictions(
+        run_id=run_id,
+        model_name=config.model_name,
+        dataset_name=manifest.name,
+        dataset_version=manifest.version,
+        protocol=heldout.CROSS_VALIDATION if config.folds else heldout.OFFICIAL,
+        folds=config.folds,
+        vocabulary=manifest.vocabulary,
+        parameters=evaluation.parameters,
+        members=tuple(_member_predictions(one, manifest.vocabulary) for one in evaluation.evaluated),
+        config=config.model_dump(),
+        selected_on=evaluation.selected_on,
+        decoder={**vars(config.decoder), "fixed": "by the run's configuration, before any clip was seen"},
+    )
 
-    def __init__(
-        self, dataset: Dataset, config: TrainConfig, learnt: Sequence[TrainedMember], device: torch.device
-    ) -> None:
-        self._dataset = dataset
-        self._config = config
-        self._learnt = tuple(learnt)
-        self._device = device
-        self.decoder = config.decoder
-        self._parameters = learnt[0].model.parameter_count
-        self.judged = tuple(self._judge(one.member, [one.model]) for one in self._learnt if one.member.held_out)
-        seeds = {one.member.seed for one in self._learnt}
-        as_one = self._seeds_together() if self.judged and len(seeds) > 1 else ()
-        self.ensemble = HeldoutCounts.sum(judged.tally for judged in as_one) if as_one else None
-        if config.folds:
-            shown = self.judged
-            self.tally = HeldoutCounts.mean(self.seeds.values())
-        else:
-            shown = as_one if as_one and config.publish != "first" else self.judged[:1]
-            self.tally = HeldoutCounts.sum(judged.tally for judged in shown)
-        self.glosses = _by_gloss([judged.score for judged in shown], dataset)
 
-    @property
-    def members(self) -> tuple[MemberResult, ...]:
-        """The figures of each member; zeros where it has no held-out clips."""
-        tallies = {judged.member.key: judged.tally for judged in self.judged}
-        return tuple(
-            MemberResult(
-                fold=one.member.fold,
-                seed=one.member.seed,
-                epochs=one.epochs,
-                complete=one.complete,
-                **tallies.get(one.member.key, NO_CLIPS).model_dump(),
-            )
-            for one in self._learnt
-        )
+def _evaluate(
+    dataset: Dataset, config: TrainConfig, trained: Sequence[TrainedMember], device: torch.device
+) -> EvaluatedMember:
+    """Evaluate one member, or the ensemble of several seeds of a fold, on the fold's held-out clips."""
+    member = trained[0].member
+    clips = Clips.from_dataset(dataset, member.held_out, device)
+    model = build_ensemble([one.model for one in trained]).to(device)
+    score = evaluate(model, clips, config.decoder, predictions=True)
+    errors = evaluate_sequences(model, clips, config.decoder, _CONCATENATION_SEED)
+    model.cpu()
+    return EvaluatedMember(member, score, _held_out_counts(score, errors))
 
-    @property
-    def seeds(self) -> dict[int, HeldoutCounts]:
-        """What the members of each seed did together; seeds of which a fold is missing are left out."""
-        return counts_by_seed(self.members, self._config.folds)
 
-    @property
-    def selected_on(self) -> str:
-        """The splits that had a say in which weights there are, for a card; "" if none had."""
-        return ", ".join(sorted({one.selected_on for one in self._learnt} - {""}))
+def _member_predictions(evaluated: EvaluatedMember, vocabulary: Sequence[str]) -> heldout.MemberPredictions:
+    member, predictions, counts = evaluated.member, evaluated.score.predictions, evaluated.counts
+    assert predictions is not None  # noqa: S101  (`_evaluate` asks for them)
 
-    @property
-    def published(self) -> Recogniser | None:
-        """The model that the run publishes; None if it publishes none."""
-        if self._config.folds or self._config.publish == "none":
-            return None
-        models = [one.model for one in self._learnt]
-        return build_ensemble(models[:1] if self._config.publish == "first" else models)
-
-    def held_out(self, run_id: str) -> HeldOutPredictions:
-        """What the members said of every clip, for the run's report."""
-        manifest = self._dataset.manifest
-        return HeldOutPredictions(
-            run_id=run_id,
-            model_name=self._config.model_name,
-            dataset_name=manifest.name,
-            dataset_version=manifest.version,
-            protocol=heldout.CROSS_VALIDATION if self._config.folds else heldout.OFFICIAL,
-            folds=self._config.folds,
-            vocabulary=manifest.vocabulary,
-            parameters=self._parameters,
-            members=tuple(self._said(one) for one in self.judged),
-            config=self._config.model_dump(),
-            selected_on=self.selected_on,
-            decoder={**vars(self.decoder), "fixed": "by the run's configuration, before any clip was seen"},
-        )
-
-    def _judge(self, member: Member, models: Sequence[Recogniser]) -> EvaluatedMember:
-        clips = Clips.from_dataset(self._dataset, member.held_out, self._device)
-        model = build_ensemble(models).to(self._device)
-        score = evaluate(model, clips, self.decoder, predictions=True)
-        errors = evaluate_sequences(model, clips, self.decoder, _CONCATENATION_SEED)
-        model.cpu()
-        return EvaluatedMember(member, score, _tally(score, errors))
-
-    def _seeds_together(self) -> tuple[EvaluatedMember, ...]:
-        """All seeds of each fold as one model."""
-        by_fold: dict[int, list[TrainedMember]] = {}
-        for one in self._learnt:
-            by_fold.setdefault(one.member.fold, []).append(one)
-        return tuple(self._judge(group[0].member, [one.model for one in group]) for group in by_fold.values())
-
-    def _said(self, judged: EvaluatedMember) -> heldout.MemberPredictions:
-        member, answers, tally = judged.member, judged.score.predictions, judged.tally
-        assert answers is not None  # noqa: S101  (asked for where it was judged)
-        return heldout.MemberPredictions(
-            fold=member.fold,
-            seed=member.seed,
-            clip_ids=tuple(clip.clip_id for clip in member.held_out),
-            labels=answers.labels.astype(np.int32),
-            scores=answers.log_posterior,
-            continuous=self._glosses(answers.continuous or ()),
-            greedy=self._glosses(answers.greedy),
-            blank_ratio=answers.blank_ratio,
-            frames=np.array([clip.frames for clip in member.held_out], np.int32),
-            gloss_errors=heldout.GlossErrorCount(tally.gloss_errors, tally.concatenated)
-            if tally.concatenated
-            else None,
-        )
-
-    def _glosses(self, hypotheses: Sequence[tuple[int, ...]]) -> heldout.Hypotheses:
-        vocabulary = self._dataset.manifest.vocabulary
+    def named(hypotheses: Sequence[tuple[int, ...]]) -> heldout.Hypotheses:
         return tuple(tuple(vocabulary[c - 1] for c in signs) for signs in hypotheses)
 
+    return heldout.MemberPredictions(
+        fold=member.fold,
+        seed=member.seed,
+        clip_ids=tuple(clip.clip_id for clip in member.held_out),
+        labels=predictions.labels.astype(np.int32),
+        scores=predictions.log_posterior,
+        continuous=named(predictions.continuous or ()),
+        greedy=named(predictions.greedy),
+        blank_ratio=predictions.blank_ratio,
+        frames=np.array([clip.frames for clip in member.held_out], np.int32),
+        gloss_errors=heldout.GlossErrorCount(counts.gloss_errors, counts.concatenated) if counts.concatenated else None,
+    )
 
-def _by_gloss(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResult, ...]:
-    right: Counter[int] = Counter()
-    total: Counter[int] = Counter()
+
+def _gloss_results(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResult, ...]:
+    """The clips of each gloss, summed over the scores, the best gloss first."""
+    correct: Counter[int] = Counter()
+    clips: Counter[int] = Counter()
     for score in scores:
-        for label, (correct, clips) in score.correct_by_class.items():
-            right[label] += correct
-            total[label] += clips
-    results = [
-        GlossResult(gloss=dataset.manifest.vocabulary[label - 1], correct=right[label], clips=clips)
-        for label, clips in total.items()
-    ]
-    return tuple(sorted(results, key=lambda one: (-one.correct / one.clips, -one.clips, one.gloss)))
+        for label, (recognised, count) in score.correct_by_class.items():
+            correct[label] += recognised
+            clips[label] += count
+    vocabulary = dataset.manifest.vocabulary
+    ranked = rank_glosses(GlossCounts(vocabulary[label - 1], clips[label], correct[label], 0) for label in clips)
+    return tuple(GlossResult(gloss=one.gloss, correct=int(one.correct), clips=one.clips) for one in ranked)
 
 
-def _tally(score: Score, errors: ConcatenationErrors) -> HeldoutCounts:
-    """The counts of a score, and of the sequences."""
+def _held_out_counts(score: Score, errors: ConcatenationErrors) -> HeldoutCounts:
     return HeldoutCounts(
         clips=score.clips,
         correct=score.correct,

@@ -1,6 +1,6 @@
-"""The members of a run, one trained model each: which there are, and how one of them is trained.
+"""The members of a run, and the training of one member.
 
-A run has one member for each seed; where it cross-validates, one for each seed and each group of signers held out.
+A member is one trained model. A run has one member for each seed; with cross-validation, one for each seed and fold.
 """
 
 import time
@@ -20,16 +20,16 @@ from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.datasets.splits import signer_folds
 from signet.errors import SignetError
 
-# How often the training clips are judged too, in epochs. Often enough to see what is learnt by heart and not
-# understood; each time costs two fifths of a default run's epoch, so that it is 4 % in all.
-_TRAIN_EVERY = 10
+# The training clips are evaluated after every so many epochs, which shows overfitting. One evaluation costs two fifths
+# of an epoch with default settings, 4 % in all.
+_TRAIN_EVALUATION_EVERY = 10
 
 # Fold and seed.
 MemberKey = tuple[int, int]
 
 
 class Abandoned(SignetError):
-    """The run was given up between two batches: nothing is published."""
+    """The run was abandoned between two batches: nothing is published."""
 
     code = "ABORTED"
 
@@ -39,10 +39,10 @@ class Member:
     """One model of a run.
 
     Attributes:
-        fold: the fold that is held out, from 0; 0 too where val is held out.
-        seed: of its weights, order and augmentation.
-        train: the clips that it learns from.
-        held_out: the clips that it is judged by.
+        fold: the fold that is held out, from 0; also 0 without cross-validation.
+        seed: of the weights, the order of clips and the augmentation.
+        train: the clips that it is trained on.
+        held_out: the clips that it is evaluated on.
     """
 
     fold: int
@@ -52,7 +52,7 @@ class Member:
 
     @property
     def key(self) -> MemberKey:
-        """What tells it from the run's other members."""
+        """Identifies the member within its run."""
         return (self.fold, self.seed)
 
 
@@ -66,13 +66,13 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class StateReady:
-    """What a member can go on from after the epoch that it has told of last.
+    """The state of a member after its latest epoch, from which it can be resumed.
 
     Attributes:
-        key: which one.
-        state: as `Training.state` gives it.
-        seconds: how long it took to make.
-        last: whether the training ends with it.
+        key: the member.
+        state: from `Training.state`.
+        seconds: the time that it took to make.
+        last: True if an error or an interruption ends the training now.
     """
 
     key: MemberKey
@@ -83,13 +83,13 @@ class StateReady:
 
 @dataclass(frozen=True)
 class MemberDone:
-    """A member is trained: to its end, or to where it was told to stop.
+    """The training of a member has ended.
 
     Attributes:
-        key: which one.
-        weights: what it has learnt, as `services.trainer.model.build.serialise_weights` gives it.
-        complete: whether it came to its end.
-        selected_on: the split that had a say in which weights these are; "" if none had.
+        key: the member.
+        weights: from `services.trainer.model.build.serialise_weights`.
+        complete: False if it was stopped before its end.
+        selected_on: the split that decided when the training ended; "" if none did.
     """
 
     key: MemberKey
@@ -103,14 +103,13 @@ MemberEvent = EpochDone | StateReady | MemberDone
 
 @dataclass(frozen=True)
 class LoopControl:
-    """What a training is told while it goes on.
+    """How the training of a member is controlled from outside.
 
     Attributes:
-        should_stop: asked after each epoch; True ends the member there.
-        is_state_due: asked after each epoch; True wants a state.
-        before_batch: called before each batch; what it raises ends the training there, and the state of its last
-            epoch is still given.
-        callbacks: told what happens within an epoch.
+        should_stop: polled after each epoch; True ends the member there.
+        is_state_due: polled after each epoch; True asks for a `StateReady`.
+        before_batch: called before each batch. An error that it raises ends the training, after a last `StateReady`.
+        callbacks: get the events within an epoch.
     """
 
     should_stop: Callable[[], bool]
@@ -125,18 +124,21 @@ def plan_members(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     Raises:
         InvalidInput: the clips have fewer signers than there are folds.
     """
-    train, val = ([clip for clip in manifest.clips if clip.split == split] for split in (TRAIN, VAL))
-    divided: list[tuple[tuple[DatasetClip, ...], tuple[DatasetClip, ...]]] = [(tuple(train), tuple(val))]
+    train, val = (tuple(clip for clip in manifest.clips if clip.split == split) for split in (TRAIN, VAL))
+    divisions = [(train, val)]
     if config.folds:
-        clips = [*train, *val]
-        divided = []
-        for ids in signer_folds(clips, config.folds, manifest.audit.duplicates):
-            learnt = tuple(clip for clip in clips if clip.clip_id not in ids)
-            divided.append((learnt, tuple(clip for clip in clips if clip.clip_id in ids)))
+        clips = (*train, *val)
+        divisions = [
+            (
+                tuple(clip for clip in clips if clip.clip_id not in held_out),
+                tuple(clip for clip in clips if clip.clip_id in held_out),
+            )
+            for held_out in signer_folds(clips, config.folds, manifest.audit.duplicates)
+        ]
     return tuple(
-        Member(fold, config.seed + number, learnt, held_out)
+        Member(fold, config.seed + number, *division)
         for number in range(config.seeds)
-        for fold, (learnt, held_out) in enumerate(divided)
+        for fold, division in enumerate(divisions)
     )
 
 
@@ -149,19 +151,19 @@ def train_member(
     control: LoopControl,
     initialise: WeightInitialiser | None = None,
 ) -> Iterator[MemberEvent]:
-    """Train one member, from where its state is to its end.
+    """Train one member to its end.
 
     Args:
         dataset: the run's snapshot.
         config: the run's configuration.
-        member: which one.
-        device: where.
-        state: what to go on from; None begins.
-        control: what it is told meanwhile.
-        initialise: replaces the random weights of the new model; not called if there is a state.
+        member: the member.
+        device: where to train.
+        state: the state to resume from; None starts a new training.
+        control: see `LoopControl`.
+        initialise: replaces the random weights of a new training.
 
     Raises:
-        SignetError: it cannot begin or go on.
+        SignetError: the training cannot start or continue.
     """
     loop = Pretraining if config.pretrain else Training
     training = loop(
@@ -176,39 +178,39 @@ def train_member(
     )
     if state is not None:
         training.restore(state)
-    kept = training.epoch
-    # Unless there is an epoch to be trained.
+    saved_epoch = training.epoch
+    # These hold if there is no epoch left to train.
     complete, stopped_on_val = True, False
     try:
-        for trained in training.epochs():
-            stopped_on_val = target_met(trained, config)
-            complete = trained.last or stopped_on_val
+        for epoch in training.epochs():
+            stopped_on_val = is_target_met(epoch, config)
+            complete = epoch.last or stopped_on_val
             last = complete or control.should_stop()
-            due = last or trained.number % _TRAIN_EVERY == 0
+            due = last or epoch.number % _TRAIN_EVALUATION_EVERY == 0
             train_score = training.evaluate_training_clips() if due and isinstance(training, Training) else None
-            yield EpochDone(member.key, replace(trained, train=train_score, last=last))
+            yield EpochDone(member.key, replace(epoch, train=train_score, last=last))
             if last:
                 break
             if control.is_state_due():
-                kept = trained.number
-                yield _kept(member, training, last=False)
+                saved_epoch = epoch.number
+                yield _make_state(member, training, last=False)
     except (Exception, KeyboardInterrupt):
-        # Whatever ends it, all but the present epoch is kept.
-        if training.epoch > kept:
-            yield _kept(member, training, last=True)
+        # All epochs but the present one can be resumed, whatever ends the training.
+        if training.epoch > saved_epoch:
+            yield _make_state(member, training, last=True)
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
     yield MemberDone(member.key, serialise_weights(training.model), complete, selected_on)
 
 
-def _kept(member: Member, training: TrainingSession, *, last: bool) -> StateReady:
+def _make_state(member: Member, training: TrainingSession, *, last: bool) -> StateReady:
     started = time.perf_counter()
     state = training.state()
     return StateReady(member.key, state, time.perf_counter() - started, last)
 
 
-def target_met(epoch: Epoch, config: TrainConfig) -> bool:
-    """Whether to stop here. Not during the flat start: until CTC has spoken there is no timing to publish."""
+def is_target_met(epoch: Epoch, config: TrainConfig) -> bool:
+    """Whether --target-accuracy ends the training here. It never ends the flat start, which trains no timing."""
     if config.target_accuracy is None or config.train_past_target or not epoch.val.clips:
         return False
     after_start = epoch.number > config.start * config.num_epochs

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from services.trainer.config.train_config import DEFAULT_GLOSSES, PARAMETER_TARGET
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.result import GlossResult, HeldoutCounts, Result, spread
+from services.trainer.runs.result import GlossResult, HeldoutCounts, Result, spread_over_seeds
 from signet.statistics.intervals import wilson
 
 # The number of best glosses, of worst glosses and of actions that are named.
@@ -148,7 +148,7 @@ def _table(result: Result) -> Iterator[str]:
     if not seeds:
         return
     several = seeds.values()
-    low, high = wilson(round(spread(several, _top1)[0] * result.val_clips), result.val_clips)
+    low, high = wilson(round(spread_over_seeds(several, _top1)[0] * result.val_clips), result.val_clips)
     over = f"over {len(seeds)} seeds" if len(seeds) > 1 else "of one seed"
     yield (
         f"mean        {_spread(several, _top1)} % top-1 {over}, 95 % interval {100 * low:.0f} to {100 * high:.0f} "
@@ -178,7 +178,7 @@ def _row(name: str, tally: HeldoutCounts) -> str:
 
 
 def _spread(seeds: Collection[HeldoutCounts], share: Callable[[HeldoutCounts], float]) -> str:
-    mean, deviation = spread(seeds, share)
+    mean, deviation = spread_over_seeds(seeds, share)
     return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
 
 

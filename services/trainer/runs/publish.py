@@ -24,7 +24,7 @@ def publish(
     config: TrainConfig,
     run_id: str,
     model: Recogniser,
-    outcome: HeldoutEvaluation,
+    evaluation: HeldoutEvaluation,
     checkpoints: Checkpoints,
 ) -> ModelCard:
     """Export a run's model, and make it the latest version of its name.
@@ -35,7 +35,7 @@ def publish(
         config: the run's configuration.
         run_id: the run's name.
         model: the model to publish.
-        outcome: the results of the run's members, for the card.
+        evaluation: the results of the run's members, for the card.
         checkpoints: of the run.
 
     Returns:
@@ -48,7 +48,7 @@ def publish(
     """
     proof = [dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)]
     files, difference = export(model, proof, store.cache)
-    card = _card(dataset, config, run_id, model, outcome, files, difference)
+    card = _card(dataset, config, run_id, model, evaluation, files, difference)
     published = card
 
     def write() -> None:
@@ -101,12 +101,12 @@ def _card(
     config: TrainConfig,
     run_id: str,
     model: Recogniser,
-    outcome: HeldoutEvaluation,
+    evaluation: HeldoutEvaluation,
     files: Mapping[str, bytes],
     difference: float,
 ) -> ModelCard:
     """The card without version and time."""
-    manifest, tally = dataset.manifest, outcome.tally
+    manifest, decoder, counts = dataset.manifest, config.decoder, evaluation.counts
     return ModelCard(
         schema=registry.SCHEMA,
         name=config.model_name,
@@ -118,21 +118,21 @@ def _card(
         vocabulary=manifest.vocabulary,
         frame_rate=manifest.frame_rate,
         smoothing_seconds=manifest.smoothing_seconds,
-        blank_penalty=outcome.decoder.blank_penalty,
-        insertion_penalty=outcome.decoder.insertion_penalty,
-        repetition_penalty=outcome.decoder.repetition_penalty,
-        beam_width=outcome.decoder.beam_width,
-        undoubted=outcome.decoder.undoubted,
+        blank_penalty=decoder.blank_penalty,
+        insertion_penalty=decoder.insertion_penalty,
+        repetition_penalty=decoder.repetition_penalty,
+        beam_width=decoder.beam_width,
+        undoubted=decoder.undoubted,
         parameters=model.parameter_count,
         config=config.model_dump(),
         metrics=Metrics(
-            val_clips=tally.clips,
-            val_correct=tally.correct,
-            val_greedy_correct=tally.greedy_correct,
-            blank_ratio=tally.blank_ratio,
-            epoch=max(member.epochs for member in outcome.members),
+            val_clips=counts.clips,
+            val_correct=counts.correct,
+            val_greedy_correct=counts.greedy_correct,
+            blank_ratio=counts.blank_ratio,
+            epoch=max(member.epochs for member in evaluation.members),
         ),
-        selected_on=outcome.selected_on,
+        selected_on=evaluation.selected_on,
         onnx_difference=difference,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )

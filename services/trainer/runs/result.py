@@ -1,134 +1,124 @@
-"""How a run ended: result.json, and what its counts amount to."""
+"""The result of a run (result.json): held-out counts of the run, its members and its glosses."""
 
 from collections.abc import Callable, Iterable
-from statistics import fmean, stdev
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
+
+from signet.statistics.counts import compute_spread
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class GlossResult(_Model):
-    """How one gloss fared; with several members that were judged one by one, over all of them."""
+class GlossResult(BaseModel, frozen=True):
+    """The held-out clips of one gloss. Of several members that were evaluated one by one, it is their sum."""
 
     gloss: str
     correct: int
     clips: int
 
 
-class HeldoutCounts(_Model):
-    """What a model, or several on clips of their own, did with held-out clips."""
+class HeldoutCounts(BaseModel, frozen=True):
+    """How many held-out clips one model recognised, or several models on clips of their own."""
 
     clips: int
-    # By exact decoding.
+    # Exact decoding: the gloss is the best one, and one of the five best.
     correct: int
     top5: int
-    # By the run's one fixed decoder for continuous signing: exactly the one sign.
+    # The continuous decoder finds exactly the one sign, and no sign.
     continuous_correct: int
-    # By the same decoder: no sign at all.
     continuous_empty: int = 0
-    # By best path.
+    # The best path is exactly the one sign, and holds no sign.
     greedy_correct: int
-    # Best paths without any sign.
     empty: int
-    # Of the frames, those whose best class is the blank.
+    # Share of the frames whose best class is the blank; the mean over clips.
     blank_ratio: float
-    # Signs in sequences of three of the clips, and gloss errors in reading these: where each clip was measured by
-    # itself, and where the model saw them as one video.
+    # Sequences of three clips: the signs in them, and the gloss errors. In the first case each clip is measured by
+    # itself and the features are joined. In the second case ("stream") the landmarks are joined and then measured.
     concatenated: int = 0
     gloss_errors: int = 0
     stream_gloss_errors: int = 0
 
     @classmethod
-    def mean(cls, tallies: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
-        """Of several on the same clips, rounded to whole clips."""
-        several = list(tallies)
-        if not several:
-            return NO_CLIPS
-        added = cls.sum(several)
-        counts = {
-            name: round(value / len(several)) for name, value in added.model_dump(exclude={"blank_ratio"}).items()
-        }
-        return cls(**counts, blank_ratio=added.blank_ratio)
+    def sum(cls, parts: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
+        """The counts of all parts together."""
+        parts = list(parts)
+        names = HeldoutCounts.model_fields.keys() - {"blank_ratio"}
+        total = {name: sum(getattr(part, name) for part in parts) for name in names}
+        blanks = sum(part.blank_ratio * part.clips for part in parts)
+        return cls(**total, blank_ratio=blanks / total["clips"] if total["clips"] else 0.0)
 
     @classmethod
-    def sum(cls, tallies: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
-        """All together; the blank ratio is the mean over clips."""
-        several = list(tallies)
-        clips = sum(one.clips for one in several)
-        counts = {
-            name: sum(getattr(one, name) for one in several)
-            for name in HeldoutCounts.model_fields
-            if name != "blank_ratio"
-        }
-        blanks = sum(one.blank_ratio * one.clips for one in several)
-        return cls(**counts, blank_ratio=blanks / clips if clips else 0.0)
+    def mean(cls, repetitions: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
+        """The mean over several evaluations of the same clips, rounded to whole clips."""
+        repetitions = list(repetitions)
+        if not repetitions:
+            return NO_CLIPS
+        total = cls.sum(repetitions)
+        counts = total.model_dump(exclude={"blank_ratio"})
+        mean = {name: round(count / len(repetitions)) for name, count in counts.items()}
+        return cls(**mean, blank_ratio=total.blank_ratio)
 
     @property
     def collapsed(self) -> bool:
-        """Blank collapse: every clip comes out empty."""
+        """Blank collapse: the best path of every clip is empty."""
         return self.clips > 0 and self.empty == self.clips
 
 
 NO_CLIPS = HeldoutCounts(clips=0, correct=0, top5=0, continuous_correct=0, greedy_correct=0, empty=0, blank_ratio=0.0)
 
 
-class MemberResult(HeldoutCounts):
+class MemberResult(HeldoutCounts, frozen=True):
     """One member on its held-out clips."""
 
     fold: int
     seed: int
     epochs: int
-    # Whether it was trained to its end; one that was stopped on the way is not part of an ensemble.
+    # False if the member was stopped before its end. Such a member is not part of an ensemble.
     complete: bool = True
 
 
-class Result(_Model):
-    """How a run ended: result.json.
+class Result(BaseModel, frozen=True):
+    """The result of a run.
 
-    The figures of val are those of the model that was published. Where several members were trained and none was
-    published, they are the mean over the seeds, rounded to whole clips; `members` has what each of them did.
+    The val figures are those of the published model. If nothing was published and there are several members, they are
+    the mean over the seeds, rounded to whole clips. `members` has the figures of each member.
     """
 
     state: Literal["succeeded", "stopped"]
     # Both empty if nothing was published.
-    model_name: str
-    model_version: str
+    model_name: str = ""
+    model_version: str = ""
     epochs: int
-    # In cross-validation all clips, each of which was held out once.
-    val_clips: int
-    val_correct: int
-    val_greedy_correct: int
-    blank_ratio: float
-    collapsed: bool
-    goal: float
-    goal_met: bool
+    # In cross-validation all clips, since each is held out once.
+    val_clips: int = 0
+    val_correct: int = 0
+    val_greedy_correct: int = 0
+    blank_ratio: float = 0.0
+    collapsed: bool = False
+    goal: float = 0.0
+    goal_met: bool = False
     seconds: float
-    # Which state of the corpus it was trained on, as told by whoever started it; empty if nobody said.
+    # The version of the corpus, if the caller knew it.
     corpus_version: str = ""
     # Best first.
-    glosses: tuple[GlossResult, ...]
+    glosses: tuple[GlossResult, ...] = ()
     val_top5: int = 0
     val_continuous_correct: int = 0
     val_empty: int = 0
-    # Groups of signers that were held out one after the other; 0 if val was.
+    # 0 without cross-validation.
     folds: int = 0
     members: tuple[MemberResult, ...] = ()
-    # All seeds together, of each fold apart; None for a single seed.
+    # The seeds of each fold as one model, summed over the folds; None for a single seed.
     ensemble: HeldoutCounts | None = None
-    # Whether it was a pre-training: it publishes nothing, and recognises nothing.
+    # A pre-training publishes nothing and recognises nothing.
     pretrained: bool = False
-    # Of a pre-training: its masked loss on the held-out clips, mean of the members; None where there are none.
+    # Masked loss of a pre-training on the held-out clips, mean over the members; None without held-out clips.
     val_loss: float | None = None
-    # What the trainings did by themselves, a sentence each.
+    # What the trainings changed by themselves, one sentence each.
     actions: tuple[str, ...] = ()
 
     @property
     def val_accuracy(self) -> float:
-        """Share of val clips recognised by exact decoding; 0 without val clips."""
+        """Share of val clips that exact decoding recognises; 0 without val clips."""
         return self.val_correct / self.val_clips if self.val_clips else 0.0
 
     @property
@@ -138,19 +128,27 @@ class Result(_Model):
 
     @property
     def seeds(self) -> dict[int, HeldoutCounts]:
-        """What each seed's members did together, over all clips. Seeds of which a fold is missing are left out."""
+        """See `counts_by_seed`."""
         return counts_by_seed(self.members, self.folds)
 
 
 def counts_by_seed(members: Iterable[MemberResult], folds: int) -> dict[int, HeldoutCounts]:
-    """What each seed's members did together; seeds of which a fold is missing are left out."""
-    several: dict[int, list[MemberResult]] = {}
+    """The counts of each seed over all its folds. Seeds without all folds are left out."""
+    by_seed: dict[int, list[MemberResult]] = {}
     for member in members:
-        several.setdefault(member.seed, []).append(member)
-    return {seed: HeldoutCounts.sum(group) for seed, group in several.items() if len(group) == max(1, folds)}
+        by_seed.setdefault(member.seed, []).append(member)
+    return {seed: HeldoutCounts.sum(group) for seed, group in by_seed.items() if len(group) == max(1, folds)}
 
 
-def spread(seeds: Iterable[HeldoutCounts], share: Callable[[HeldoutCounts], float]) -> tuple[float, float | None]:
-    """Mean of a share over the seeds, and its standard deviation (n - 1); None for one seed. (0, None) for none."""
-    shares = [share(one) for one in seeds if one.clips]
-    return (fmean(shares) if shares else 0.0), (stdev(shares) if len(shares) > 1 else None)
+def spread_over_seeds(
+    seeds: Iterable[HeldoutCounts], share: Callable[[HeldoutCounts], float]
+) -> tuple[float, float | None]:
+    """The mean of a share over the seeds that have clips, and its standard deviation (n - 1); None for one seed.
+
+    Without such seeds, the mean is 0.
+    """
+    shares = [share(counts) for counts in seeds if counts.clips]
+    if not shares:
+        return 0.0, None
+    spread = compute_spread(shares)
+    return spread.mean, spread.deviation

@@ -1,28 +1,35 @@
-"""One training run from start to published model: snapshot, members, history in the store, export, alias.
+"""One training run: snapshot, members, training, held-out evaluation, published model, result.
 
-runs/<run_id>/ holds config.json from the first moment, what the run can be continued from while it goes on
-(`services.trainer.runs.checkpoints`), and curves.svg, heldout.safetensors and result.json when it has ended. A run
-without a result was interrupted, or has failed; it published nothing.
+The folder runs/<run_id>/ holds config.json from the start, the checkpoints of `services.trainer.runs.checkpoints` while
+the run is under way, and curves.svg, heldout.safetensors and result.json at its end. A run without a result was
+interrupted or has failed, and can be resumed.
 """
 
 import contextlib
+import math
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
-from services.trainer.data import snapshot
+from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.drawing.curves import RunCurves, draw_run_curves
 from services.trainer.model.build import WeightInitialiser, new_model, restore_model
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.heldout_evaluation import HeldoutEvaluation, TrainedMember, pretrained
+from services.trainer.runs.heldout_evaluation import (
+    TrainedMember,
+    collect_predictions,
+    evaluate_members,
+    select_published_model,
+)
 from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import (
     Abandoned,
@@ -38,45 +45,44 @@ from services.trainer.runs.members import (
 )
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import find_published_model, publish
-from services.trainer.runs.result import Result
+from services.trainer.runs.result import NO_CLIPS, MemberResult, Result
 from services.trainer.runs.warm_start import load_warm_start, resolve_start_from
 from services.trainer.runs.worker_pool import train_in_worker_pool
-from services.trainer.runtime import gpu_throttle as thermal
 from services.trainer.runtime.devices import resolve_device
+from services.trainer.runtime.gpu_throttle import make_gpu_throttle
 from services.trainer.training import distributed
 from signet import heldout
-from signet.datasets.snapshot import TRAIN, VAL, load_snapshot
+from signet.datasets.snapshot import TRAIN, VAL, Dataset, load_snapshot
 from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
-from signet.registry import ModelCard
 from signet.store import ObjectStore, keys
 
 
 def new_run_id() -> str:
-    """An id that sorts by time."""
+    """A new id. Ids sort by the time at which they were made."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def run(
     store: ObjectStore, config: TrainConfig, run_id: str, callbacks: RunCallbacks, corpus_version: str = ""
 ) -> Result:
-    """Train and publish.
+    """Train a model on landmarks in the store, and publish it there.
 
     Args:
-        store: holds the landmarks, and gets the rest.
+        store: holds the landmarks.
         config: the run's configuration.
         run_id: its name, from `new_run_id`.
-        callbacks: who looks on.
-        corpus_version: what state of the corpus this is, for the result.
+        callbacks: see `RunCallbacks`.
+        corpus_version: the version of the corpus, to be recorded in the result; "" if it is not known.
 
     Raises:
-        Abandoned: the run was given up. `resume` goes on.
-        SignetError: the run cannot begin or go on; nothing is published then.
+        Abandoned: `should_abandon` was True. `resume` continues the run.
+        SignetError: the run cannot start or continue. Nothing is published.
     """
-    # Refused now, not when the model is to be published.
+    # An invalid name is refused now, not when the model is published.
     keys.check_name("model", config.model_name)
     config = config.model_copy(update={"start_from": resolve_start_from(store, config.start_from)})
     store.create(keys.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
-    return _Run(store, config, run_id, callbacks, None, corpus_version).to_its_end()
+    return _Run(store, config, run_id, callbacks, None, corpus_version).execute()
 
 
 def resume(
@@ -86,29 +92,33 @@ def resume(
     changes: Mapping[str, Any] | None = None,
     corpus_version: str = "",
 ) -> Result:
-    """Go on with a run that was interrupted, from the last epoch that is kept; on a CPU as if nothing had happened.
+    """Continue an interrupted run from its last saved state. On a CPU the result is that of an uninterrupted run.
 
-    Members that are trained are not trained again. A process that still trains the run stops at its next state.
+    A process that still trains the run stops when it saves its next state.
 
     Args:
         store: holds the run.
         run_id: its name.
-        callbacks: who looks on. `on_epoch` is told the epochs from there on.
-        changes: of its configuration; see `services.trainer.runs.listing.config_to_resume`.
-        corpus_version: for a run that was interrupted before it noted its own.
+        callbacks: see `RunCallbacks`.
+        changes: new values of settings; see `services.trainer.runs.listing.config_to_resume`.
+        corpus_version: recorded if the run was interrupted before it recorded one.
 
     Raises:
         NotFound: there is no such run.
-        NotReady: it has ended.
-        InvalidInput: what it is told cannot be, or would train something else.
+        NotReady: it has ended, or this version cannot train on its snapshot.
+        InvalidInput: a change is not valid, or would train something else.
         SignetError: as `run`.
     """
     config = config_to_resume(store, run_id, changes or {})
-    return _Run(store, config, run_id, callbacks, load_progress(store, run_id), corpus_version).to_its_end()
+    return _Run(store, config, run_id, callbacks, load_progress(store, run_id), corpus_version).execute()
 
 
 class _Run:
-    """One run in this process."""
+    """One run in this process.
+
+    Args:
+        progress: what earlier processes have done; None for a new run.
+    """
 
     def __init__(
         self,
@@ -116,59 +126,71 @@ class _Run:
         config: TrainConfig,
         run_id: str,
         callbacks: RunCallbacks,
-        before: RunProgress | None,
+        progress: RunProgress | None,
         corpus_version: str,
     ) -> None:
         self._store = store
         self._config = config
         self._run_id = run_id
         self._callbacks = callbacks
-        self._before = before
-        self._corpus_version = before.corpus_version if before else corpus_version
-        # Of the members that were stopped on their way: what they had learnt.
-        self._unfinished: dict[MemberKey, MemberDone] = {}
+        self._resumed = progress
+        self._corpus_version = progress.corpus_version if progress else corpus_version
+        self._goal = config.target_accuracy or FIRST_GOAL
+        # The members that were stopped before their end.
+        self._stopped: dict[MemberKey, MemberDone] = {}
 
-    def to_its_end(self) -> Result:
-        """Train what is not trained yet, and publish."""
+    def execute(self) -> Result:
+        """Train the members that are not trained yet, evaluate all, publish a model, and write the result."""
         self._device = resolve_device(self._config.device)
-        if self._before is None:
-            told = self._config
-            self._dataset = snapshot.take(self._store, told.corpus, told.max_glosses, told.samples_per_gloss)
-        else:
-            self._dataset = load_snapshot(self._store, self._before.dataset_name, self._before.dataset_version)
-            if self._dataset.manifest.sampling_difference:
-                raise NotReady(
-                    f"run {self._run_id} cannot go on: {self._dataset.manifest.sampling_difference}. "
-                    f"Nobody could serve its model. "
-                    "Finish it with the version of Signet that began it, or train anew."
-                )
-            removed = sorted({clip.split for clip in self._dataset.manifest.training_clips} - {TRAIN})
-            if removed:
-                raise NotReady(
-                    f"run {self._run_id} cannot be resumed: its snapshot has {' and '.join(removed)} clips, and this "
-                    "version does not train on them. Finish the run with the version of Signet that began it, or start "
-                    "a new run."
-                )
+        self._dataset = self._load_dataset()
         self._members = plan_members(self._dataset.manifest, self._config)
-        self._checkpoints = self._record()
+        self._checkpoints = self._open_checkpoints()
         try:
             for member in self._members:
-                self._trained_before(member)
+                self._load_trained_model(member)  # damaged weights are found before hours of training
             self._initialise = self._load_initialiser()
-            self._callbacks.on_start(self._started())
-            stopped = self._train()
-            return self._conclude(stopped)
+            self._callbacks.on_start(self._describe_start())
+            self._train_members()
+            result = self._summarise_pretraining() if self._config.pretrain else self._evaluate_and_publish()
+            self._write_result(result)  # last: until then the run can be resumed
         except TakenOver:
             raise
-        except (Abandoned, Unavailable):
-            self._checkpoints.release()
+        except BaseException as error:
+            failed = isinstance(error, SignetError) and not isinstance(error, Abandoned | Unavailable)
+            self._checkpoints.release(failure=str(error) if failed else "")
             raise
-        except SignetError as error:
-            self._checkpoints.release(failure=str(error))
-            raise
-        except BaseException:
-            self._checkpoints.release()
-            raise
+        return result
+
+    def _load_dataset(self) -> Dataset:
+        config, resumed = self._config, self._resumed
+        if resumed is None:
+            return load_or_create_snapshot(self._store, config.corpus, config.max_glosses, config.samples_per_gloss)
+        dataset = load_snapshot(self._store, resumed.dataset_name, resumed.dataset_version)
+        fault = dataset.manifest.sampling_difference
+        if removed := sorted({clip.split for clip in dataset.manifest.training_clips} - {TRAIN}):
+            fault = f"its snapshot has {' and '.join(removed)} clips, and this version does not train on them"
+        if fault:
+            raise NotReady(
+                f"run {self._run_id} cannot be resumed: {fault}. Finish the run with the version of Signet that "
+                "started it, or start a new run."
+            )
+        return dataset
+
+    def _open_checkpoints(self) -> Checkpoints:
+        should_abandon = self._callbacks.should_abandon
+        if self._resumed is not None:
+            return checkpoint.take_over_checkpoints(
+                self._store, self._run_id, self._members, self._resumed, should_abandon
+            )
+        return checkpoint.create_checkpoints(
+            self._store,
+            self._run_id,
+            self._members,
+            dataset_name=self._dataset.manifest.name,
+            dataset_version=self._dataset.manifest.version,
+            corpus_version=self._corpus_version,
+            should_abandon=should_abandon,
+        )
 
     def _load_initialiser(self) -> WeightInitialiser | None:
         """What replaces the random weights of a new member; None without --start-from, or if all members have begun."""
@@ -177,29 +199,12 @@ class _Run:
         source = load_warm_start(self._store, self._config.start_from)
         if source is None:
             return None
-        held_out = [clip for clip in self._dataset.manifest.clips if clip.split == VAL]
-        source.check(self._config, held_out, self._dataset.manifest.audit.all_duplicates)
+        source.check(self._config, self._dataset.split(VAL), self._dataset.manifest.audit.all_duplicates)
         return source.weights.initialise
 
-    def _record(self) -> Checkpoints:
-        if self._before is not None:
-            return checkpoint.take_over_checkpoints(
-                self._store, self._run_id, self._members, self._before, self._callbacks.should_abandon
-            )
-        manifest = self._dataset.manifest
-        return checkpoint.create_checkpoints(
-            self._store,
-            self._run_id,
-            self._members,
-            dataset_name=manifest.name,
-            dataset_version=manifest.version,
-            corpus_version=self._corpus_version,
-            should_abandon=self._callbacks.should_abandon,
-        )
-
-    def _started(self) -> RunStarted:
+    def _describe_start(self) -> RunStarted:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None
-        manifest = self._dataset.manifest
+        manifest, progress = self._dataset.manifest, self._checkpoints.progress
         train, val = len(self._dataset.split(TRAIN)), len(self._dataset.split(VAL))
         return RunStarted(
             device=str(self._device),
@@ -213,166 +218,171 @@ class _Run:
             num_epochs=self._config.num_epochs,
             seeds=self._config.seeds,
             folds=self._config.folds,
-            epochs_before=self._checkpoints.progress.epochs,
-            members_before=self._checkpoints.progress.done,
+            epochs_before=progress.epochs,
+            members_before=progress.done,
         )
 
-    def _train(self) -> bool:
-        """Train the members that are not trained; whether they were stopped on their way."""
-        left = [member for member in self._members if not self._checkpoints.member_progress(member.key).done]
+    def _train_members(self) -> None:
+        """Train the members that are not done, and save what they yield."""
+        checkpoints = self._checkpoints
+        left = [member for member in self._members if not self._is_done(member)]
         numbers = {member.key: number for number, member in enumerate(self._members, 1)}
-        for step in self._steps(left):
-            if isinstance(step, EpochDone):
-                self._checkpoints.add_epoch(step.key, step.epoch)
-                self._callbacks.on_epoch(MemberEpoch(step.epoch, numbers[step.key], *step.key))
-            elif isinstance(step, StateReady):
-                if step.last or self._checkpoints.is_state_due(step.key):
-                    self._checkpoints.save_state(step.key, step.state, step.seconds)
-            elif step.complete:
-                self._checkpoints.save_weights(step.key, step.weights, step.selected_on)
+        parallel = min(self._config.jobs, len(left))
+        for event in self._train_in_parallel(left, parallel) if parallel > 1 else self._train_one_by_one(left):
+            if isinstance(event, EpochDone):
+                checkpoints.add_epoch(event.key, event.epoch)
+                self._callbacks.on_epoch(MemberEpoch(event.epoch, numbers[event.key], *event.key))
+            elif isinstance(event, StateReady):
+                if event.last or checkpoints.is_state_due(event.key):
+                    checkpoints.save_state(event.key, event.state, event.seconds)
+            elif event.complete:
+                checkpoints.save_weights(event.key, event.weights, event.selected_on)
             else:
-                self._checkpoints.write_with_retry(partial(self._checkpoints.write_history, step.key))
-                self._unfinished[step.key] = step
+                self._stopped[event.key] = event
+                checkpoints.write_with_retry(partial(checkpoints.write_history, event.key))
                 if self._config.pretrain:
-                    self._checkpoints.save_partial_weights(step.key, step.weights)
-        return not all(self._checkpoints.member_progress(member.key).done for member in self._members)
+                    checkpoints.save_partial_weights(event.key, event.weights)
 
-    def _steps(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
-        at_a_time = min(self._config.jobs, len(members))
-        if at_a_time > 1:
-            if distributed.current_ranks().size > 1:
-                raise InvalidInput("--jobs with torchrun: its processes train one member together. Leave one of them.")
-            self._checkpoints.parallel_members = at_a_time
-            return train_in_worker_pool(
-                self._dataset,
-                self._config,
-                members,
-                self._device,
-                self._checkpoints.load_state,
-                self._callbacks,
-                state_seconds=checkpoint.MIN_STATE_SECONDS * at_a_time,
-                initialise=self._initialise,
-            )
-        return self._one_after_the_other(members)
+    def _train_in_parallel(self, members: Sequence[Member], parallel: int) -> Iterator[MemberEvent]:
+        if distributed.current_ranks().size > 1:
+            raise InvalidInput("--jobs does not go with torchrun, whose processes train one member together. Drop one.")
+        self._checkpoints.parallel_members = parallel
+        return train_in_worker_pool(
+            self._dataset,
+            self._config,
+            members,
+            self._device,
+            self._checkpoints.load_state,
+            self._callbacks,
+            state_seconds=checkpoint.MIN_STATE_SECONDS * parallel,
+            initialise=self._initialise,
+        )
 
-    def _one_after_the_other(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
-        cool_down = thermal.make_gpu_throttle(
+    def _train_one_by_one(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
+        callbacks = self._callbacks
+        throttle = make_gpu_throttle(
             self._device,
             self._config.max_gpu_temperature,
-            self._callbacks.nvml,
-            released=lambda: self._callbacks.should_stop() or self._callbacks.should_abandon(),
-            callbacks=self._callbacks.training,
+            callbacks.nvml,
+            released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
+            callbacks=callbacks.training,
         )
 
         def before_batch() -> None:
-            cool_down()
-            if self._callbacks.should_abandon():
-                raise Abandoned(f"run {self._run_id} was given up before it was trained; nothing is published.")
+            throttle()
+            if callbacks.should_abandon():
+                raise Abandoned(f"run {self._run_id} was abandoned before it was trained; nothing is published.")
 
         for number, member in enumerate(members):
-            if number and self._callbacks.should_stop():
+            if number and callbacks.should_stop():
                 return
             control = LoopControl(
-                should_stop=self._callbacks.should_stop,
+                should_stop=callbacks.should_stop,
                 is_state_due=partial(self._checkpoints.is_state_due, member.key),
                 before_batch=before_batch,
-                callbacks=self._callbacks.training,
+                callbacks=callbacks.training,
             )
             state = self._checkpoints.load_state(member.key)
             yield from train_member(self._dataset, self._config, member, self._device, state, control, self._initialise)
 
-    def _conclude(self, stopped: bool) -> Result:
-        """Judge, publish and write the result. It is written last: until then the run can be continued."""
-        kept = self._checkpoints
-        if self._config.pretrain:
-            done = {member.key for member in self._members if kept.member_progress(member.key).done}
-            found = pretrained(self._members, kept.histories, done)
-            told = {"seconds": kept.seconds, "corpus_version": self._corpus_version}
-            return self._end(found.model_copy(update=told))
-        out = HeldoutEvaluation(self._dataset, self._config, self._learnt(), self._device)
-        if out.judged:
-            kept.write_with_retry(lambda: heldout.write_predictions(self._store, out.held_out(self._run_id)))
-        self._draw()
-        card = self._publish(out)
-        tally = out.tally
-        result = Result(
-            state="stopped" if stopped else "succeeded",
-            model_name=card.name if card else "",
-            model_version=card.version if card else "",
-            epochs=max(member.epochs for member in out.members),
-            val_clips=tally.clips,
-            val_correct=tally.correct,
-            val_top5=tally.top5,
-            val_continuous_correct=tally.continuous_correct,
-            val_greedy_correct=tally.greedy_correct,
-            val_empty=tally.empty,
-            blank_ratio=tally.blank_ratio,
-            collapsed=tally.collapsed or any(member.collapsed for member in out.members),
-            goal=self._goal,
-            goal_met=tally.clips > 0 and tally.correct >= self._goal * tally.clips,
-            seconds=kept.seconds,
-            corpus_version=self._corpus_version,
-            glosses=out.glosses,
-            folds=self._config.folds,
-            members=out.members,
-            ensemble=out.ensemble,
-            actions=tuple(
-                action for history in kept.histories.values() for epoch in history for action in epoch.actions
-            ),
-        )
-        return self._end(result)
+    def _is_done(self, member: Member) -> bool:
+        return self._checkpoints.member_progress(member.key).done
 
-    def _end(self, result: Result) -> Result:
-        """Write the result; the run has ended with it."""
-        kept = self._checkpoints
-        written = result.model_dump_json(indent=1).encode()
-        kept.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "result.json"), written))
-        # What is left of them is in nobody's way.
-        with contextlib.suppress(Unavailable):
-            kept.delete_states()
-        return result
+    def _load_trained_model(self, member: Member) -> Recogniser | None:
+        """The model of a member that is done; None of another."""
+        return self._restore(member, self._checkpoints.load_weights(member.key)) if self._is_done(member) else None
 
-    def _learnt(self) -> list[TrainedMember]:
-        """The members that are trained; those that were stopped on their way only where there are no others."""
+    def _restore(self, member: Member, weights: bytes) -> Recogniser:
+        owner = f"run {self._run_id}: seed {member.seed}"
+        return restore_model(self._config, len(self._dataset.manifest.vocabulary), weights, owner)
+
+    def _trained_members(self) -> list[TrainedMember]:
+        """The members that are done. Those that were stopped before their end count only if none is done."""
         done, stopped = [], []
         for member in self._members:
             epochs = len(self._checkpoints.histories[member.key])
-            if (model := self._trained_before(member)) is not None:
+            if (model := self._load_trained_model(member)) is not None:
                 selected_on = self._checkpoints.member_progress(member.key).selected_on
                 done.append(TrainedMember(member, model, epochs, complete=True, selected_on=selected_on))
-            elif member.key in self._unfinished:
-                model = self._restored(member, self._unfinished[member.key].weights)
-                selected_on = self._unfinished[member.key].selected_on
-                stopped.append(TrainedMember(member, model, epochs, complete=False, selected_on=selected_on))
+            elif (event := self._stopped.get(member.key)) is not None:
+                model = self._restore(member, event.weights)
+                stopped.append(TrainedMember(member, model, epochs, complete=False, selected_on=event.selected_on))
         return done or stopped
 
-    def _trained_before(self, member: Member) -> Recogniser | None:
-        """The model of a member that is trained to its end; None of one that is not."""
-        if not self._checkpoints.member_progress(member.key).done:
-            return None
-        return self._restored(member, self._checkpoints.load_weights(member.key))
+    def _evaluate_and_publish(self) -> Result:
+        trained = self._trained_members()
+        evaluation = evaluate_members(self._dataset, self._config, trained, self._device)
+        if evaluation.evaluated:
+            predictions = collect_predictions(self._run_id, self._dataset, self._config, evaluation)
+            self._checkpoints.write_with_retry(lambda: heldout.write_predictions(self._store, predictions))
+        self._write_curves()
+        card = None
+        if (model := select_published_model(self._config, trained)) is not None:
+            # An earlier process may have published the model and ended before it wrote the result.
+            if self._resumed is not None:
+                card = find_published_model(self._store, self._run_id, self._config.model_name)
+            card = card or publish(
+                self._store, self._dataset, self._config, self._run_id, model, evaluation, self._checkpoints
+            )
+        counts = evaluation.counts
+        return self._make_result(
+            evaluation.members,
+            model_name=card.name if card else "",
+            model_version=card.version if card else "",
+            val_clips=counts.clips,
+            val_correct=counts.correct,
+            val_top5=counts.top5,
+            val_continuous_correct=counts.continuous_correct,
+            val_greedy_correct=counts.greedy_correct,
+            val_empty=counts.empty,
+            blank_ratio=counts.blank_ratio,
+            collapsed=counts.collapsed or any(member.collapsed for member in evaluation.members),
+            goal=self._goal,
+            goal_met=counts.clips > 0 and counts.correct >= self._goal * counts.clips,
+            glosses=evaluation.glosses,
+            ensemble=evaluation.ensemble,
+        )
 
-    def _restored(self, member: Member, data: bytes) -> Recogniser:
-        whose = f"run {self._run_id}: seed {member.key[1]}"
-        return restore_model(self._config, len(self._dataset.manifest.vocabulary), data, whose)
+    def _summarise_pretraining(self) -> Result:
+        histories = self._checkpoints.histories
+        last_losses = [history[-1].val.loss for history in histories.values() if history]
+        losses = [loss for loss in last_losses if math.isfinite(loss)]
+        members = [
+            MemberResult(
+                fold=member.fold,
+                seed=member.seed,
+                epochs=len(histories[member.key]),
+                complete=self._is_done(member),
+                **NO_CLIPS.model_dump(),
+            )
+            for member in self._members
+        ]
+        return self._make_result(members, pretrained=True, val_loss=fmean(losses) if losses else None)
 
-    def _draw(self) -> None:
+    def _make_result(self, members: Sequence[MemberResult], **figures: Any) -> Result:
+        histories = self._checkpoints.histories.values()
+        return Result(
+            state="succeeded" if all(map(self._is_done, self._members)) else "stopped",
+            epochs=max(member.epochs for member in members),
+            seconds=self._checkpoints.seconds,
+            corpus_version=self._corpus_version,
+            folds=self._config.folds,
+            members=tuple(members),
+            actions=tuple(action for history in histories for epoch in history for action in epoch.actions),
+            **figures,
+        )
+
+    def _write_curves(self) -> None:
         histories = [history for history in self._checkpoints.histories.values() if history]
         glosses = len(self._dataset.manifest.vocabulary)
         title = f"{self._config.model_name}, run {self._run_id}: {glosses} glosses"
         curves = RunCurves(histories, self._config.num_epochs, self._config.start, self._goal, chance=1 / glosses)
-        drawn = draw_run_curves(curves, title)
-        self._checkpoints.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), drawn))
+        svg = draw_run_curves(curves, title)
+        self._checkpoints.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "curves.svg"), svg))
 
-    @property
-    def _goal(self) -> float:
-        return self._config.target_accuracy or FIRST_GOAL
-
-    def _publish(self, out: HeldoutEvaluation) -> ModelCard | None:
-        """The published model's card; None where nothing is to be published."""
-        model = out.published
-        if model is None:
-            return None
-        # A process before this one may have published it, and ended without a result.
-        earlier = find_published_model(self._store, self._run_id, self._config.model_name) if self._before else None
-        return earlier or publish(self._store, self._dataset, self._config, self._run_id, model, out, self._checkpoints)
+    def _write_result(self, result: Result) -> None:
+        data = result.model_dump_json(indent=1).encode()
+        self._checkpoints.write_with_retry(lambda: self._store.put(keys.run(self._run_id, "result.json"), data))
+        # States that stay in the store are harmless.
+        with contextlib.suppress(Unavailable):
+            self._checkpoints.delete_states()

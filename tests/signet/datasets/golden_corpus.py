@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.data import snapshot as chosen_clips
+from services.trainer.data import snapshot as selected_clips
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import Dataset, assemble_snapshot, sample_clip
 from signet.landmarks import JOINTS, LEFT_HAND, PARTS, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
@@ -125,13 +125,13 @@ def describe_assembly() -> dict[str, object]:
 CHOICES = ((0, 0), (2, 0), (3, 2))
 
 
-def describe_choices(store: ObjectStore) -> dict[str, object]:
-    """Which clips `signet train` takes of the corpus for some choices, and the duplicates that it left out."""
+def describe_selections(store: ObjectStore) -> dict[str, object]:
+    """Which clips `signet train` selects of the corpus under some limits, and the duplicates that it left out."""
     for clip in golden_clips():
         store.put(keys.clip("golden", clip.record.clip_id), dump(clip))
     found: dict[str, object] = {}
     for glosses, samples in CHOICES:
-        manifest = chosen_clips.take(store, "golden", glosses, samples).manifest
+        manifest = selected_clips.load_or_create_snapshot(store, "golden", glosses, samples).manifest
         clips = [f"{clip.clip_id} {clip.gloss} {clip.split}" for clip in manifest.clips]
         found[f"{glosses} glosses, {samples} samples"] = {"clips": clips, "outside": manifest.audit.outside}
     parsed: dict[str, object] = json.loads(json.dumps(found))
@@ -143,9 +143,9 @@ def assembly_file() -> Path:
     return GOLDEN / f"assembly-{dataset_snapshot.ASSEMBLY_VERSION}.json"
 
 
-def choice_file() -> Path:
-    """The golden file of the current `CHOICE_VERSION`."""
-    return GOLDEN / f"choice-{chosen_clips.CHOICE_VERSION}.json"
+def selection_file() -> Path:
+    """The golden file of the current `SELECTION_VERSION`."""
+    return GOLDEN / f"selection-{selected_clips.SELECTION_VERSION}.json"
 
 
 if __name__ == "__main__":
@@ -156,4 +156,6 @@ if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     assembly_file().write_text(json.dumps(describe_assembly(), indent=1) + "\n")
     with tempfile.TemporaryDirectory() as folder:
-        choice_file().write_text(json.dumps(describe_choices(DirectoryStore(Path(folder) / "store")), indent=1) + "\n")
+        selection_file().write_text(
+            json.dumps(describe_selections(DirectoryStore(Path(folder) / "store")), indent=1) + "\n"
+        )

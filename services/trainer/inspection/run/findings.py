@@ -10,7 +10,7 @@ import numpy as np
 from services.trainer.drawing.posteriors import part_presence
 from services.trainer.inspection.run.predictions import ClipPrediction, count_seeds
 from services.trainer.inspection.run.record import RunRecord
-from services.trainer.runs.result import HeldoutCounts, spread
+from services.trainer.runs.result import HeldoutCounts, spread_over_seeds
 from services.trainer.training.epoch import Epoch
 from signet.html import interval, percent
 from signet.statistics.intervals import wilson
@@ -170,7 +170,7 @@ def _check_accuracy(
 
 def _check_certainty(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
     clips = seeds[0].clips
-    accuracy, deviation = spread(seeds, lambda seed: seed.correct / seed.clips)
+    accuracy, deviation = spread_over_seeds(seeds, lambda seed: seed.correct / seed.clips)
     low, high = wilson(round(accuracy * clips), clips)
     if high - low > 2 * _MAX_HALF_WIDTH:
         yield Finding(

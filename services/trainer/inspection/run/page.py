@@ -33,7 +33,7 @@ from services.trainer.inspection.run.predictions import (
     find_mistakes,
 )
 from services.trainer.inspection.run.record import RunRecord, load_run
-from services.trainer.runs.result import HeldoutCounts, MemberResult, spread
+from services.trainer.runs.result import HeldoutCounts, MemberResult, spread_over_seeds
 from signet import __version__
 from signet.statistics.counts import GlossCounts
 from signet.statistics.intervals import wilson
@@ -123,12 +123,12 @@ class RunAnalysis:
     def gloss_errors(self) -> tuple[float, float | None] | None:
         """Gloss error rate on sequences of three clips, mean and deviation over the seeds; None if not measured."""
         seeds = [seed for seed in self.seeds.values() if seed.concatenated]
-        return spread(seeds, lambda seed: seed.gloss_errors / seed.concatenated) if seeds else None
+        return spread_over_seeds(seeds, lambda seed: seed.gloss_errors / seed.concatenated) if seeds else None
 
     @property
     def blank_ratio(self) -> tuple[float, float | None]:
         """Share of the frames whose best class is the blank, mean and deviation over the seeds."""
-        return spread(self.seeds.values(), lambda seed: seed.blank_ratio)
+        return spread_over_seeds(self.seeds.values(), lambda seed: seed.blank_ratio)
 
     @cached_property
     def glosses(self) -> tuple[GlossCounts, ...]:
@@ -287,7 +287,7 @@ def _compare(analyses: Sequence[RunAnalysis], letters: Sequence[str], files: dic
 
 
 def _compute_figure(seeds: Sequence[HeldoutCounts], name: str, count: str, meaning: str) -> HeldOutFigure:
-    mean, deviation = spread(seeds, lambda seed: getattr(seed, count) / seed.clips)
+    mean, deviation = spread_over_seeds(seeds, lambda seed: getattr(seed, count) / seed.clips)
     return HeldOutFigure(name, mean, deviation, seeds[0].clips, meaning)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.trainer.data import snapshot
-from services.trainer.data.snapshot import Choice
+from services.trainer.data.snapshot import SelectionLimits
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import load_snapshot
 from signet.errors import Conflict, NotReady
@@ -21,8 +21,8 @@ from tests.signet.datasets import golden_corpus
 
 
 def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_store: ObjectStore, fill: Fill) -> None:
-    first = snapshot.take(fill(object_store), "wlasl", 0, 0)
-    again = snapshot.take(object_store, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(fill(object_store), "wlasl", 0, 0)
+    again = snapshot.load_or_create_snapshot(object_store, "wlasl", 0, 0)
     stored = load_snapshot(object_store, "wlasl", first.manifest.version)
     assert first.manifest == again.manifest == stored.manifest
     assert (len(first.split("train")), len(first.split("val"))) == (18, 6)
@@ -57,37 +57,37 @@ def watched(directory_store: DirectoryStore, fill: Fill) -> Watched:
 
 
 def test_the_same_corpus_is_not_read_twice(watched: Watched) -> None:
-    first = snapshot.take(watched, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     assert watched.clips_read() == 24
-    again = snapshot.take(watched, "wlasl", 0, 0)
+    again = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     assert watched.clips_read() == 0
     assert again.manifest == first.manifest
     assert np.array_equal(again.frames, first.frames, equal_nan=True)
 
 
 def test_of_a_choice_only_the_chosen_clips_are_read_whole(watched: Watched) -> None:
-    taken = snapshot.take(watched, "wlasl", 1, 2)
+    taken = snapshot.load_or_create_snapshot(watched, "wlasl", 1, 2)
     assert watched.clips_read() == 24 + len(taken.manifest.clips) == 24 + 4
-    assert len(snapshot.take(watched, "wlasl", 2, 2).manifest.clips) == 8
+    assert len(snapshot.load_or_create_snapshot(watched, "wlasl", 2, 2).manifest.clips) == 8
     assert watched.clips_read() == 24 + 8
-    assert len(snapshot.take(watched, "wlasl", 1, 2).manifest.clips) == 4
+    assert len(snapshot.load_or_create_snapshot(watched, "wlasl", 1, 2).manifest.clips) == 4
     assert watched.clips_read() == 0
 
 
 def test_a_corpus_that_changed_is_read_again(watched: Watched) -> None:
-    first = snapshot.take(watched, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     more = moving_clip("more", "who", "train", 99)
     watched.create(keys.clip("wlasl", "more"), dump(more))
-    grown = snapshot.take(watched, "wlasl", 0, 0)
+    grown = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     assert len(grown.manifest.clips) == len(first.manifest.clips) + 1
     other = moving_clip("more", "who", "train", 98)
     watched.put(keys.clip("wlasl", "more"), dump(other))
-    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version not in {
+    assert snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0).manifest.version not in {
         first.manifest.version,
         grown.manifest.version,
     }
     watched.delete(keys.clip("wlasl", "more"))
-    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version == first.manifest.version
+    assert snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0).manifest.version == first.manifest.version
 
 
 @pytest.mark.parametrize("lost", [keys.dataset_manifest, keys.dataset_shard])
@@ -95,13 +95,13 @@ def test_a_corpus_that_changed_is_read_again(watched: Watched) -> None:
 def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
     watched: Watched, lost: Callable[[str, str], str], damage: bytes | None
 ) -> None:
-    first = snapshot.take(watched, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     key = lost("wlasl", first.manifest.version)
     if damage is None:
         watched.delete(key)
     else:
         watched.put(key, damage)
-    again = snapshot.take(watched, "wlasl", 0, 0)
+    again = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     assert again.manifest == first.manifest
     back = load_snapshot(watched, "wlasl", first.manifest.version)
     assert np.array_equal(back.frames, first.frames, equal_nan=True)
@@ -109,20 +109,20 @@ def test_a_snapshot_that_was_lost_or_damaged_is_made_again(
 
 @pytest.mark.parametrize("note", ["", "garbage", "../../outside", "0" * 16])
 def test_a_note_that_is_wrong_costs_time_and_nothing_else(watched: Watched, note: str) -> None:
-    first = snapshot.take(watched, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     for path in (watched.root / ".signet-cache/notes").iterdir():
         path.write_text(note)
-    assert snapshot.take(watched, "wlasl", 0, 0).manifest == first.manifest
+    assert snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0).manifest == first.manifest
 
 
 def test_the_best_supplied_glosses_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips] + [moving_clip("more", "who", "train", 99).record]
-    assert {record.gloss for record in snapshot.choose(records, Choice(1, 0))} == {"who"}
-    assert {record.gloss for record in snapshot.choose(records, Choice(2, 0))} == {"who", "book"}
+    assert {record.gloss for record in snapshot.select_clips(records, SelectionLimits(1, 0))} == {"who"}
+    assert {record.gloss for record in snapshot.select_clips(records, SelectionLimits(2, 0))} == {"who", "book"}
 
 
 def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) -> None:
-    chosen = snapshot.choose([clip.record for clip in clips], Choice(0, 4))
+    chosen = snapshot.select_clips([clip.record for clip in clips], SelectionLimits(0, 4))
     assert sum(record.split == "train" for record in chosen) == 12
     assert sum(record.split == "val" for record in chosen) == 6
 
@@ -130,7 +130,7 @@ def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) ->
 def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips]
     twin = records[0].model_copy(update={"clip_id": "twin", "split": "val"})
-    chosen = {record.clip_id for record in snapshot.choose([*records, twin], Choice(0, 0))}
+    chosen = {record.clip_id for record in snapshot.select_clips([*records, twin], SelectionLimits(0, 0))}
     assert records[0].clip_id not in chosen
     assert "twin" in chosen
 
@@ -139,7 +139,7 @@ def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     fill(directory_store)
-    first = snapshot.take(directory_store, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0)
     # The recording of a val clip under another name, by another signer, with another file's hash, and under a gloss of
     # its own as well.
     again = moving_clip("again", "drink", "train", 16, source_sha256="a" * 64, signer="99")
@@ -147,7 +147,7 @@ def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_
     other = replace(other, record=other.record.model_copy(update={"gloss": "sip"}))
     for clip in (again, other):
         directory_store.create(keys.clip("wlasl", clip.record.clip_id), dump(clip))
-    taken = snapshot.take(directory_store, "wlasl", 0, 0)
+    taken = snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0)
     assert [clip.clip_id for clip in taken.manifest.clips] == [clip.clip_id for clip in first.manifest.clips]
     assert taken.manifest.vocabulary == first.manifest.vocabulary, "a gloss without another training clip is left out"
     assert taken.manifest.audit.leaking == ()
@@ -155,14 +155,13 @@ def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_
 
 def test_a_gloss_without_training_clips_is_left_out(clips: list[Landmarks]) -> None:
     only_val = moving_clip("v", "book", "val", 77).record.model_copy(update={"gloss": "unseen"})
-    assert "unseen" not in {
-        record.gloss for record in snapshot.choose([*[clip.record for clip in clips], only_val], Choice(0, 0))
-    }
+    records = [*[clip.record for clip in clips], only_val]
+    assert "unseen" not in {record.gloss for record in snapshot.select_clips(records, SelectionLimits(0, 0))}
 
 
 def test_an_empty_corpus_says_to_extract_first(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotReady, match="signet extract"):
-        snapshot.take(directory_store, "wlasl", 20, 0)
+        snapshot.load_or_create_snapshot(directory_store, "wlasl", 20, 0)
 
 
 def test_clips_of_different_extractors_are_never_mixed(directory_store: DirectoryStore, fill: Fill) -> None:
@@ -170,40 +169,40 @@ def test_clips_of_different_extractors_are_never_mixed(directory_store: Director
     other = moving_clip("other", "book", "train", 55, extractor="another")
     directory_store.create(keys.clip("wlasl", "other"), dump(other))
     with pytest.raises(Conflict, match="another, test"):
-        snapshot.take(directory_store, "wlasl", 0, 0)
+        snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0)
 
 
 def test_which_clips_are_chosen_does_not_change_without_a_new_version(directory_store: DirectoryStore) -> None:
-    golden = json.loads(golden_corpus.choice_file().read_text())
-    assert golden_corpus.describe_choices(directory_store) == golden, (
-        "raise CHOICE_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"
+    golden = json.loads(golden_corpus.selection_file().read_text())
+    assert golden_corpus.describe_selections(directory_store) == golden, (
+        "raise SELECTION_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"
     )
 
 
 @pytest.mark.parametrize(
     ("module", "version"),
-    [(snapshot, "CHOICE_VERSION"), (dataset_snapshot, "ASSEMBLY_VERSION")],
+    [(snapshot, "SELECTION_VERSION"), (dataset_snapshot, "ASSEMBLY_VERSION")],
     ids=["choice", "assembly"],
 )
 def test_a_snapshot_that_was_made_by_other_rules_is_made_again(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, module: ModuleType, version: str
 ) -> None:
-    snapshot.take(watched, "wlasl", 0, 0)
+    snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     watched.clips_read()
     monkeypatch.setattr(module, version, getattr(module, version) + 1)
-    snapshot.take(watched, "wlasl", 0, 0)
+    snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     assert watched.clips_read() == 24
 
 
 def test_a_clip_that_is_replaced_by_one_of_the_same_size_is_read_again(watched: Watched) -> None:
     key = keys.clip("wlasl", "book-0")
     data = watched.get(key)
-    first = snapshot.take(watched, "wlasl", 0, 0)
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
     clip = load(data, key)
     other = dump(replace(clip, landmarks=clip.landmarks + np.float16(0.01)))
     assert len(other) == len(data)
     watched.put(key, other)
-    assert snapshot.take(watched, "wlasl", 0, 0).manifest.version != first.manifest.version
+    assert snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0).manifest.version != first.manifest.version
 
 
 def test_the_cache_key_names_all_that_decides_a_snapshot(directory_store: DirectoryStore, tmp_path: Path) -> None:
@@ -212,15 +211,15 @@ def test_the_cache_key_names_all_that_decides_a_snapshot(directory_store: Direct
     cache_keys = [
         snapshot._snapshot_cache_key(store, stored, choice)
         for store, stored, choice in (
-            (directory_store, [info], Choice(3, 2)),
-            (other_store, [info], Choice(3, 2)),
-            (directory_store, [replace(info, key="landmarks/v1/wlasl/b")], Choice(3, 2)),
-            (directory_store, [replace(info, size=11)], Choice(3, 2)),
-            (directory_store, [replace(info, etag="another")], Choice(3, 2)),
-            (directory_store, [info, info], Choice(3, 2)),
-            (directory_store, [info], Choice(2, 3)),
-            (directory_store, [info], Choice(3, 0)),
+            (directory_store, [info], SelectionLimits(3, 2)),
+            (other_store, [info], SelectionLimits(3, 2)),
+            (directory_store, [replace(info, key="landmarks/v1/wlasl/b")], SelectionLimits(3, 2)),
+            (directory_store, [replace(info, size=11)], SelectionLimits(3, 2)),
+            (directory_store, [replace(info, etag="another")], SelectionLimits(3, 2)),
+            (directory_store, [info, info], SelectionLimits(3, 2)),
+            (directory_store, [info], SelectionLimits(2, 3)),
+            (directory_store, [info], SelectionLimits(3, 0)),
         )
     ]
     assert len(set(cache_keys)) == len(cache_keys)
-    assert cache_keys[0] == snapshot._snapshot_cache_key(directory_store, [info], Choice(3, 2))
+    assert cache_keys[0] == snapshot._snapshot_cache_key(directory_store, [info], SelectionLimits(3, 2))

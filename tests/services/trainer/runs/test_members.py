@@ -13,8 +13,8 @@ from services.trainer.runs.members import (
     MemberDone,
     MemberEvent,
     StateReady,
+    is_target_met,
     plan_members,
-    target_met,
     train_member,
 )
 from services.trainer.training.callbacks import TrainingCallbacks
@@ -134,4 +134,4 @@ def test_a_target_is_met_once_ctc_has_spoken_by_enough_clips_unless_told_otherwi
 ) -> None:
     config = SHORT.model_copy(update={"target_accuracy": 0.75, "num_epochs": 60, "flat_start": 0.4, **update})
     score = Score(1.0, 4, correct, 4, 4, 0, 0.5, {1: (correct, 4)}, frozenset({1}))
-    assert target_met(Epoch(epoch, 1.0, score, 0.1, best=True), config) is met
+    assert is_target_met(Epoch(epoch, 1.0, score, 0.1, best=True), config) is met
