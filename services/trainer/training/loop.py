@@ -18,7 +18,7 @@ from services.trainer.training.epoch import Epoch
 from services.trainer.training.objective import LossTotals, Objective, make_objective
 from services.trainer.training.optimizer import clip_gradient, set_learning_rate
 from services.trainer.training.session import TrainingSession, finite_mean
-from services.trainer.training.validate import CONTINUOUS_EVERY, NO_SCORE, Score, evaluate_in_parts
+from services.trainer.training.validate import CONTINUOUS_EVERY, NO_SCORE, Score, evaluate
 
 # At most about this many training clips are evaluated. More would change the accuracy by no more than ±3 points, and
 # with a few thousand glosses they would take as long as an epoch.
@@ -137,8 +137,8 @@ class Training(TrainingSession):
         """The averaged weights' result on clips; `continuous` runs the decoder for continuous signing too."""
         if not len(clips):
             return NO_SCORE
-        evaluate = partial(evaluate_in_parts, self.model, clips, self._config.decoder, continuous=continuous)
-        return self._validation_memory.run(len(clips), evaluate)
+        in_parts = partial(evaluate, self.model, clips, self._config.decoder, continuous=continuous)
+        return self._validation_memory.run(len(clips), in_parts)
 
     def _patience_is_over(self, number: int, best_epoch: int) -> bool:
         """Whether --patience epochs since the flat start have not recognised more val clips."""

@@ -111,5 +111,5 @@ class Pretraining(TrainingSession):
         """A score of no clips, whose loss is the reconstruction loss of the averaged weights on the held-out clips."""
         if not len(self._val):
             return NO_SCORE
-        evaluate = partial(evaluate_reconstruction, as_masked(self.model), self._val)
-        return replace(NO_SCORE, loss=self._validation_memory.run(len(self._val), evaluate))
+        in_parts = partial(evaluate_reconstruction, as_masked(self.model), self._val)
+        return replace(NO_SCORE, loss=self._validation_memory.run(len(self._val), in_parts))

@@ -6,10 +6,11 @@ The model's `ContinuousDecoder` does not know that there is one sign, and should
 difference between the first figure and the last two measures blank collapse.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from services.trainer.data.batches import Clips
 from services.trainer.model.recogniser import Recogniser, length_mask
-from services.trainer.training.losses import single_sign_scores
 from signet.decoding import BLANK, ContinuousDecoder
 from signet.statistics.counts import TOP_K
 
@@ -87,7 +87,13 @@ NO_SCORE = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"), {}, frozenset())
 
 @torch.no_grad()
 def evaluate(
-    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, *, continuous: bool = True, predictions: bool = False
+    model: Recogniser,
+    clips: Clips,
+    decoder: ContinuousDecoder,
+    parts: int = 1,
+    *,
+    continuous: bool = True,
+    predictions: bool = False,
 ) -> Score:
     """Recognise every clip as the served model does: with the same penalty and the same decoding.
 
@@ -95,6 +101,7 @@ def evaluate(
         model: its mode is restored afterwards.
         clips: any number.
         decoder: the model's own. Its blank penalty is used for exact and greedy decoding too.
+        parts: the smallest number of parts in which the clips are computed, so that they fit the memory.
         continuous: whether the continuous decoder runs. See `CONTINUOUS_EVERY`.
         predictions: whether to keep the predictions clip by clip.
     """
@@ -102,7 +109,8 @@ def evaluate(
         return NO_SCORE
     with evaluation_mode(model):
         groups = [
-            (rows, _evaluate_group(model, clips.select(rows), decoder, continuous)) for rows in _group_by_length(clips)
+            (rows, _evaluate_group(model, clips.select(rows), decoder, continuous))
+            for rows in _group_by_length(clips, math.ceil(len(clips) / parts))
         ]
     order = np.argsort(np.concatenate([rows.cpu().numpy() for rows, _ in groups]))
     figures = np.concatenate([group.figures for _, group in groups], axis=1)[:, order]
@@ -140,54 +148,6 @@ def evaluate(
         continuous_empty=None if decoded is None else sum(not signs for signs in decoded),
         predictions=by_clip,
     )
-
-
-def evaluate_in_parts(
-    model: Recogniser, clips: Clips, decoder: ContinuousDecoder, parts: int, *, continuous: bool
-) -> Score:
-    """`evaluate`, with the clips computed in several parts, so that they fit the memory."""
-    return combine_scores(
-        [
-            (evaluate(model, part, decoder, continuous=continuous), int(part.lengths.sum()))
-            for part in clips.split(parts)
-        ]
-    )
-
-
-def combine_scores(parts: Sequence[tuple[Score, int]]) -> Score:
-    """The score of all clips from the scores of their parts, each with its number of frames.
-
-    The predictions clip by clip are dropped if there are several parts.
-    """
-    if len(parts) == 1:
-        return parts[0][0]
-    scores = [score for score, _ in parts]
-    clips = sum(score.clips for score in scores)
-    right: Counter[int] = Counter()
-    total: Counter[int] = Counter()
-    for score in scores:
-        for label, (correct, count) in score.correct_by_class.items():
-            right[label] += correct
-            total[label] += count
-    return Score(
-        loss=sum(score.loss * score.clips for score in scores) / clips,
-        clips=clips,
-        correct=sum(score.correct for score in scores),
-        top5=sum(score.top5 for score in scores),
-        greedy_correct=sum(score.greedy_correct for score in scores),
-        empty=sum(score.empty for score in scores),
-        blank_ratio=sum(score.blank_ratio * frames for score, frames in parts) / sum(frames for _, frames in parts),
-        correct_by_class={label: (right[label], total[label]) for label in sorted(total)},
-        predicted=frozenset().union(*(score.predicted for score in scores)),
-        continuous_correct=_sum_or_none([score.continuous_correct for score in scores]),
-        continuous_empty=_sum_or_none([score.continuous_empty for score in scores]),
-    )
-
-
-def _sum_or_none(counts: Sequence[int | None]) -> int | None:
-    """The sum; None if a count is None."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
 
 
 @contextmanager
@@ -247,14 +207,42 @@ def _evaluate_group(model: Recogniser, clips: Clips, decoder: ContinuousDecoder,
     return _GroupResult(figures.cpu().numpy(), scores.log_softmax(dim=1).float(), path[begins], decoded)
 
 
-def _group_by_length(clips: Clips) -> Iterator[Tensor]:
-    """The rows of clips of similar length, the shortest first, in groups of at most `PADDED_FRAMES` padded frames."""
+def _group_by_length(clips: Clips, largest: int) -> Iterator[Tensor]:
+    """The rows of clips of similar length, the shortest first, in groups that are computed together.
+
+    A group has at most `largest` clips and `PADDED_FRAMES` padded frames.
+    """
     lengths = clips.lengths.cpu().numpy()
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         # The padded frames of a group of 1, 2, 3 clips and so on.
         padded = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
-        end = start + max(1, int(np.searchsorted(padded, PADDED_FRAMES, side="right")))
+        end = start + min(largest, max(1, int(np.searchsorted(padded, PADDED_FRAMES, side="right"))))
         yield torch.from_numpy(order[start:end]).to(clips.starts.device)
         start = end
+
+
+@torch.no_grad()
+def single_sign_scores(log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """Log p([c] | x) for every gloss: `signet.decoding.single_sign_scores`, in torch.
+
+    With d(t) = log p(c at t) - log p(blank at t), the runs of c that end at t have the weight
+    u(t) = exp(d(t)) · (1 + u(t - 1)) relative to the path of blanks alone; `runs` holds log u.
+
+    Args:
+        log_probs: float32 or float64 [B, T, C + 1], finite within the clips; lower precisions are raised to float32.
+        lengths: [B], frames, at least 1.
+
+    Returns:
+        float64 [B, C].
+    """
+    raised = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
+    outside = ~length_mask(raised, lengths)
+    runs = (raised[..., 1:] - raised[..., :1]).masked_fill_(outside[..., None], -torch.inf)
+    zero, grown = runs.new_zeros(()), torch.empty_like(runs[:, 0])
+    for before, now in pairwise(runs.unbind(1)):
+        now.add_(torch.logaddexp(before, zero, out=grown))
+    # The blanks of a long clip add up to thousands of nats. In float32 the differences between glosses would vanish.
+    blanks = raised[..., BLANK].double().masked_fill(outside, 0).sum(1, keepdim=True)
+    return blanks + runs.logsumexp(1)

@@ -5,15 +5,19 @@ import torch
 
 from services.trainer.data.batches import Batch
 from services.trainer.model.recogniser import SignLogProbs
-from services.trainer.training.losses import frame_cross_entropy
 from services.trainer.training.objective import (
+    BLANK_FRAME_WEIGHT,
     FADE,
     FIRST_SIGN_WEIGHT,
     FRAME_WEIGHT,
     LAST_SIGN_WEIGHT,
     LossTotals,
+    ctc,
+    frame_cross_entropy,
+    frame_weights,
     make_objective,
 )
+from services.trainer.training.validate import single_sign_scores
 
 # The same sign twice in a row wants a blank between; a class that is nowhere in its sequence is nothing to CTC.
 TARGETS = torch.tensor([[2, 2, 5], [1, 3, 1], [4, 0, 0]])
@@ -82,3 +86,48 @@ def test_before_its_start_ctc_says_nothing(
     same(early, frame_cross_entropy(log_probs, batch.frame_labels, batch.inside), logits)
     late = make_objective("linear", 0.4)(answer, batch, 0.4 + FADE, LossTotals.of(batch))
     same(late, plain_ctc(log_probs) + FRAME_WEIGHT * early, logits)
+
+
+FRAME_LENGTHS = torch.tensor([11, 7, 2, 1])
+
+
+@pytest.fixture(name="frames")
+def _frames() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.log_softmax(3 * torch.randn(4, 11, 6), dim=-1)
+
+
+def test_ctc_of_one_sign_is_its_negative_score(frames: torch.Tensor) -> None:
+    targets = torch.tensor([[1], [3], [5], [2]])
+    scores = single_sign_scores(frames, FRAME_LENGTHS)
+    loss = ctc(frames, FRAME_LENGTHS, targets, torch.ones(4, dtype=torch.long))
+    torch.testing.assert_close(loss.double(), -scores.gather(1, targets - 1).mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_frame_cross_entropy_weighs_blanks_less_and_padding_not_at_all(frames: torch.Tensor) -> None:
+    labels = torch.zeros(4, 11, dtype=torch.long)
+    labels[0, 0] = 2
+    inside = torch.zeros(4, 11, dtype=torch.bool)
+    inside[0, :2] = True
+    expected = -(frames[0, 0, 2] + BLANK_FRAME_WEIGHT * frames[0, 1, 0]) / (1 + BLANK_FRAME_WEIGHT)
+    torch.testing.assert_close(frame_cross_entropy(frames, labels, inside), expected)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_the_losses_of_a_batch_s_parts_add_up_to_its_own(frames: torch.Tensor, cut: int) -> None:
+    targets, target_lengths = torch.tensor([[1, 2], [3, 0], [5, 0], [2, 0]]), torch.tensor([2, 1, 1, 1])
+    labels = torch.randint(0, 6, (4, 11))
+    inside = torch.arange(11)[None, :] < FRAME_LENGTHS[:, None]
+    parts = [slice(cut), slice(cut, None)]
+    torch.testing.assert_close(
+        sum(
+            ctc(frames[part], FRAME_LENGTHS[part], targets[part], target_lengths[part], target_lengths.sum())
+            for part in parts
+        ),
+        ctc(frames, FRAME_LENGTHS, targets, target_lengths),
+    )
+    weight = frame_weights(labels, inside).sum()
+    torch.testing.assert_close(
+        sum(frame_cross_entropy(frames[part], labels[part], inside[part], weight) for part in parts),
+        frame_cross_entropy(frames, labels, inside),
+    )

@@ -10,8 +10,9 @@ import torch
 from services.trainer.data.batches import Clips
 from services.trainer.model.heads import LinearHead
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
-from services.trainer.training.validate import NO_SCORE, Score, combine_scores, evaluate, evaluate_in_parts
+from services.trainer.training.validate import NO_SCORE, Score, evaluate, single_sign_scores
 from services.trainer.training.validate_sequences import evaluate_sequences
+from signet import decoding
 from signet.datasets.snapshot import Dataset
 from signet.decoding import (
     ContinuousDecoder,
@@ -19,9 +20,9 @@ from signet.decoding import (
     blank_ratio,
     log_softmax,
     penalise_blank,
-    single_sign_scores,
 )
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
+from tests.signet.decoding.enumeration import posteriors, sequences
 
 Frames = npt.NDArray[np.float32]
 
@@ -67,7 +68,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
         label = small_dataset.label(clip)
         log_probs = _log_probs(model, small_dataset.clip_frames(clip))
         penalised = penalise_blank(log_probs, DECODER.blank_penalty)
-        scores = single_sign_scores(penalised)
+        scores = decoding.single_sign_scores(penalised)
         path = best_path(penalised)
         (signs,) = DECODER.decode(log_probs[None])
         correct += int(scores.argmax()) + 1 == label
@@ -77,7 +78,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
         continuous += signs == (label,)
         silent += not signs
         blanks += round(blank_ratio(penalised) * clip.frames)
-        loss -= single_sign_scores(log_probs)[label - 1]
+        loss -= decoding.single_sign_scores(log_probs)[label - 1]
         posteriors.append(log_softmax(scores))
         heard.append(signs)
     count = len(small_dataset.manifest.clips)
@@ -142,19 +143,16 @@ def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: Re
     assert often.predictions.continuous == many * (once.predictions.continuous or ())
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_parts_come_to_the_score_of_the_whole(model: Recogniser, all_clips: Clips, count: int) -> None:
+@pytest.mark.parametrize("parts", [2, 5, 24])
+def test_clips_that_are_computed_in_parts_have_the_same_score(model: Recogniser, all_clips: Clips, parts: int) -> None:
+    sizes: list[int] = []
+    handle = model.encoders[0].register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     whole = evaluate(model, all_clips, DECODER)
-    parts = [(evaluate(model, part, DECODER), int(part.lengths.sum())) for part in all_clips.split(count)]
-    expected = vars(whole) | {"loss": pytest.approx(whole.loss), "blank_ratio": pytest.approx(whole.blank_ratio)}
-    assert vars(combine_scores(parts)) == expected
-    assert vars(evaluate_in_parts(model, all_clips, DECODER, count, continuous=True)) == expected
-    without = [(evaluate(model, part, DECODER, continuous=False), 1) for part in all_clips.split(count)]
-    assert combine_scores(without).continuous_correct is None
-    assert combine_scores([without[0], parts[1]]).continuous_correct is None
-    assert combine_scores([without[0], parts[1]]).continuous_empty is None
-    in_parts = evaluate_in_parts(model, all_clips, DECODER, count, continuous=False)
-    assert (in_parts.correct, in_parts.continuous_correct) == (whole.correct, None)
+    in_parts = evaluate(model, all_clips, DECODER, parts)
+    handle.remove()
+    assert vars(in_parts) == vars(whole) | {"loss": pytest.approx(whole.loss)}
+    assert sizes[0] == sum(sizes[1:]) == 24
+    assert max(sizes[1:]) == -(-24 // parts)
 
 
 def test_a_model_is_left_in_the_mode_that_it_was_in(model: Recogniser, all_clips: Clips) -> None:
@@ -199,3 +197,40 @@ def test_a_silent_model_misses_every_gloss_of_a_sequence(model: Recogniser, all_
     assert errors.features == errors.landmarks == GlossErrors(deletions=9, signed=9)
     assert errors.features.rate == 1
     assert evaluate_sequences(model, all_clips.select(slice(2)), DECODER, seed=0).features == GlossErrors()
+
+
+SCORED_LENGTHS = torch.tensor([11, 7, 2, 1])
+
+
+@pytest.fixture(name="log_probs")
+def _drawn_log_probs() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.log_softmax(3 * torch.randn(4, 11, 6), dim=-1)
+
+
+def test_single_sign_scores_are_those_of_the_served_decoder(log_probs: torch.Tensor) -> None:
+    scores = single_sign_scores(log_probs, SCORED_LENGTHS)
+    for row, length in enumerate(SCORED_LENGTHS):
+        expected = decoding.single_sign_scores(log_probs[row, :length].numpy())
+        np.testing.assert_allclose(scores[row], expected, atol=1e-5)
+
+
+def test_single_sign_scores_are_the_sum_over_all_alignments() -> None:
+    log_probs = torch.from_numpy(posteriors(5, 3, 0))
+    expected = sequences(log_probs.numpy())
+    (scores,) = single_sign_scores(log_probs[None], torch.tensor([5]))
+    assert scores.tolist() == pytest.approx([expected[(c,)] for c in (1, 2, 3)], abs=1e-12)
+
+
+def test_scores_of_long_clips_of_a_large_vocabulary_are_those_of_float64() -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([200, 1, 60])
+    for sharpness in (0.0, 1.0, 30.0, 300.0):
+        log_probs = torch.log_softmax(sharpness * torch.randn(3, 200, 2001), dim=-1)
+        low, high = single_sign_scores(log_probs, lengths), single_sign_scores(log_probs.double(), lengths)
+        torch.testing.assert_close(low, high, rtol=1e-7, atol=1e-3)
+
+
+def test_bfloat16_is_scored_in_float32(log_probs: torch.Tensor) -> None:
+    low = log_probs.bfloat16()
+    torch.testing.assert_close(single_sign_scores(low, SCORED_LENGTHS), single_sign_scores(low.float(), SCORED_LENGTHS))
