@@ -92,7 +92,7 @@ def test_a_service_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: P
     service = LocalService("evaluator", {"SIGNET_STORE": "ftp://nowhere"}, tmp_path / "evaluator.log")
     service.start()
     try:
-        with pytest.raises(Unavailable, match=r"(?s)evaluator: did not start; it ended with status 1.*ftp://nowhere"):
+        with pytest.raises(Unavailable, match=r"(?s)evaluator: did not start; its exit status is 1.*ftp://nowhere"):
             service.wait_ready()
     finally:
         service.stop()
