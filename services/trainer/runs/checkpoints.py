@@ -45,20 +45,13 @@ class TakenOver(Conflict):
 class Checkpoints:
     """Writes and reads the files of one run that this process trains.
 
-    Args:
-        store: holds the run.
-        run_id: its name.
-        members: all its members, in the order of the plan.
-        progress: how far they are; its owner is this process.
-        should_abandon: whether the run was abandoned; it waits for the store no longer then.
-
     Attributes:
         progress: how far the run is, as it was last written.
         histories: the epochs of each member, in order.
         parallel_members: how many members are trained at the same time.
 
     Raises:
-        Conflict: the progress is of other members.
+        Conflict: the progress is of other members than `members`, which are in the order of the plan.
         DataLoss: a history does not hold the epochs of its state.
     """
 
@@ -98,19 +91,11 @@ class Checkpoints:
         return next(member for member in self.progress.members if (member.fold, member.seed) == member_key)
 
     def load_state(self, member_key: MemberKey) -> bytes | None:
-        """The state from which a member continues; None if it has none.
-
-        Raises:
-            DataLoss: it is missing, or is not what was written.
-        """
+        """The state from which a member continues; None if it has none. DataLoss if it is not what was written."""
         return self._load_file(member_key) if self.member_progress(member_key).file else None
 
     def load_weights(self, member_key: MemberKey) -> bytes:
-        """The weights of a member that is done.
-
-        Raises:
-            DataLoss: they are missing, or are not what was written.
-        """
+        """The weights of a member that is done. DataLoss if they are not what was written."""
         return self._load_file(member_key)
 
     def add_epoch(self, member_key: MemberKey, epoch: Epoch) -> None:
@@ -138,10 +123,7 @@ class Checkpoints:
             seconds: how long it took to make the state.
 
         Returns:
-            Whether it was written.
-
-        Raises:
-            TakenOver: another process has resumed this run.
+            Whether it was written. Raises TakenOver if another process has resumed this run.
         """
         before = self.member_progress(member_key)
         epochs = self.histories[member_key][-1].number
@@ -165,11 +147,6 @@ class Checkpoints:
     def save_weights(self, member_key: MemberKey, weights: bytes, selected_on: str) -> None:
         """Write the weights of a member that is trained to its end, and delete its states.
 
-        Args:
-            member_key: the member.
-            weights: as `services.trainer.model.build.serialise_weights` gives them.
-            selected_on: the split on which they were selected; "" if on none.
-
         Raises:
             Unavailable: the store stays unavailable; the message says how to resume.
             TakenOver: another process has resumed this run.
@@ -190,11 +167,7 @@ class Checkpoints:
         self.write_with_retry(write)
 
     def save_partial_weights(self, member_key: MemberKey, weights: bytes) -> None:
-        """Write the weights of a member that was stopped, for a warm start of another run. The member is not done.
-
-        Raises:
-            Unavailable, TakenOver: as `save_weights`.
-        """
+        """Write the weights of a member that was stopped, for a warm start of another run. The member is not done."""
 
         def write() -> None:
             self.check_owner()
@@ -208,18 +181,13 @@ class Checkpoints:
             self._delete_states(member.key)
 
     def write_with_retry(self, write: Callable[[], None]) -> None:
-        """Call `write`, again and again while the store is unavailable.
-
-        Raises:
-            Unavailable: the store stays unavailable, or the run was abandoned; the message says how to resume.
-        """
+        """Call `write` until the store is available; at last raise Unavailable with a resume hint."""
         self._retry.write_until_done(write, self.resume_hint)
 
     def release(self, failure: str = "") -> None:
         """Write that this process no longer trains the run: another process can resume it at once.
 
-        Args:
-            failure: why the run cannot be resumed as it is. The service does not resume it by itself then.
+        A `failure` says why the run cannot be resumed as it is. The service does not resume it automatically then.
         """
         released = self.progress.model_copy(update={"owner": self.progress.owner.released(), "failure": failure})
 
@@ -241,11 +209,7 @@ class Checkpoints:
         self.progress = written
 
     def check_owner(self) -> None:
-        """Check that this process still owns the run.
-
-        Raises:
-            TakenOver: another process does.
-        """
+        """Raise TakenOver if another process owns the run now."""
         stored = load_progress(self._store, self._run_id)
         if stored is not None and stored.owner.token != self.progress.owner.token:
             raise TakenOver(
@@ -330,11 +294,7 @@ def take_over_checkpoints(
     progress: RunProgress,
     should_abandon: Callable[[], bool],
 ) -> Checkpoints:
-    """The checkpoints of a run that another process started. This process becomes its owner.
-
-    Raises:
-        Conflict, DataLoss: as `Checkpoints`.
-    """
+    """The checkpoints of a run that another process started. This process becomes its owner."""
     owned = progress.model_copy(update={"owner": RunOwner.this_process(), "failure": ""})
     checkpoints = Checkpoints(store, run_id, members, owned, should_abandon)
     checkpoints.write_progress(owned)

@@ -14,37 +14,21 @@ from signet.rpc.gpu import Nvml
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run is about to train its first epoch in this process.
-
-    Attributes:
-        device: the device that it trains on.
-        gpu_name: "" without a GPU.
-        gpu_memory_bytes: 0 without a GPU.
-        parameters: of one member.
-        dataset_version: of the snapshot.
-        glosses: in the vocabulary.
-        train_clips: clips to train on; in cross-validation all clips, of which a fold is held out each time.
-        val_clips: held-out clips; in cross-validation all clips, one fold after the other.
-        num_epochs: of each member.
-        seeds: members that train on the same clips.
-        folds: of cross-validation; 0 without.
-        epochs_before: saved epochs of all members that earlier processes trained.
-        members_before: members that earlier processes trained to their end.
-    """
+    """A run is about to train its first epoch in this process."""
 
     device: str
-    gpu_name: str
-    gpu_memory_bytes: int
-    parameters: int
-    dataset_version: str
-    glosses: int
-    train_clips: int
-    val_clips: int
-    num_epochs: int
-    seeds: int = 1
-    folds: int = 0
-    epochs_before: int = 0
-    members_before: int = 0
+    gpu_name: str  # "" without a GPU
+    gpu_memory_bytes: int  # 0 without a GPU
+    parameters: int  # of one member
+    dataset_version: str  # of the snapshot
+    glosses: int  # in the vocabulary
+    train_clips: int  # in cross-validation all clips, of which a fold is held out each time
+    val_clips: int  # in cross-validation all clips, one fold after the other
+    num_epochs: int  # of each member
+    seeds: int = 1  # members that train on the same clips
+    folds: int = 0  # of cross-validation; 0 without
+    epochs_before: int = 0  # saved epochs of all members that earlier processes trained
+    members_before: int = 0  # members that earlier processes trained to their end
 
     @property
     def members(self) -> int:
@@ -54,18 +38,11 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class MemberEpoch:
-    """A member has finished an epoch.
-
-    Attributes:
-        epoch: its results.
-        member: the number of the member in the run, from 1.
-        fold: the fold that the member holds out; 0 without cross-validation.
-        seed: of the member.
-    """
+    """A member has finished an epoch."""
 
     epoch: Epoch
-    member: int
-    fold: int
+    member: int  # its number in the run, from 1
+    fold: int  # the fold that it holds out; 0 without cross-validation
     seed: int
 
 

@@ -5,22 +5,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
-
-# The fields of a line that a masked pre-training leaves out, because it recognises no clip.
-_RECOGNITION = frozenset(
-    {
-        "val_clips", "val_correct", "val_top5", "val_continuous_correct", "val_continuous_empty", "val_greedy_correct",
-        "val_empty", "blank_ratio",
-    }
-)  # fmt: skip
-
-# The field that the first versions did not write.
-_OPTIONAL = frozenset({"val_continuous_empty"})
 
 
 class HistoryLine(BaseModel):
@@ -46,14 +35,6 @@ class HistoryLine(BaseModel):
     train_correct: int | None = None
     train_clips: int | None = None
     actions: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _require_recognition(self) -> "HistoryLine":
-        pretraining = self.val_loss is not None and not self.model_fields_set & _RECOGNITION
-        missing = _RECOGNITION - _OPTIONAL - self.model_fields_set
-        if missing and not pretraining:
-            raise ValueError(f"{', '.join(sorted(missing))} missing")
-        return self
 
     @classmethod
     def from_epoch(cls, epoch: Epoch) -> "HistoryLine":
@@ -84,11 +65,7 @@ class HistoryLine(BaseModel):
         return cls.model_validate(entry)
 
     def to_epoch(self, most_correct: int) -> Epoch:
-        """The epoch of this line.
-
-        Args:
-            most_correct: the largest number of val clips that an earlier epoch recognised; -1 for the first epoch.
-        """
+        """The epoch of this line, where earlier epochs recognised up to `most_correct` val clips."""
         return Epoch(
             number=self.epoch,
             train_loss=self.train_loss,
@@ -123,11 +100,7 @@ def dump_history(epochs: Iterable[Epoch]) -> bytes:
 
 
 def load_history(data: bytes, name: str) -> list[Epoch]:
-    """The epochs of a history.jsonl. Results of single classes and single clips are not stored.
-
-    Args:
-        data: the content of the file.
-        name: the file's name, for the error message.
+    """The epochs of a history.jsonl, without the results of single classes and clips. `name` is for the error message.
 
     Raises:
         DataLoss: a line is not an epoch.

@@ -29,36 +29,20 @@ OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in the store.
-
-    Attributes:
-        run_id: its name.
-        state: its state.
-        epochs: saved epochs of its longest member.
-        val_accuracy: of the published weights, with exact decoding; 0 until there is a result.
-        model_version: "" if the run published nothing.
-        members: the number of models that it trains.
-        members_done: the number of models that are fully trained.
-        val_clips: the number of clips that the accuracy was measured on.
-    """
+    """One run in the store."""
 
     run_id: str
     state: RunState
-    epochs: int = 0
-    val_accuracy: float = 0.0
-    model_version: str = ""
-    members: int = 1
-    members_done: int = 0
-    val_clips: int = 0
+    epochs: int = 0  # saved epochs of its longest member
+    val_accuracy: float = 0.0  # of the published weights, with exact decoding; 0 until there is a result
+    model_version: str = ""  # "" if the run published nothing
+    members: int = 1  # models that it trains
+    members_done: int = 0  # models that are fully trained
+    val_clips: int = 0  # clips that the accuracy was measured on
 
 
 def list_runs(store: ObjectStore, live: Mapping[str, RunState]) -> Iterator[RunSummary]:
-    """All runs, newest first.
-
-    Args:
-        store: holds them.
-        live: the states of the runs of this process. Another run without a result is running elsewhere, has failed or
-            was interrupted, as its progress.json says.
+    """All runs, newest first; `live` has the states of the runs of this process.
 
     Raises:
         DataLoss: a result or a progress.json cannot be read.
@@ -135,12 +119,7 @@ def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Resul
 
 
 def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with which a run is resumed.
-
-    Args:
-        store: holds the run.
-        run_id: its name.
-        changes: new values by field. A field that is not in OPERATIONAL must keep its value.
+    """The configuration with which a run is resumed; `changes` are new values by field, of fields in OPERATIONAL.
 
     Raises:
         NotFound: there is no such run.
@@ -193,14 +172,14 @@ def _summary_of_ended_run(store: ObjectStore, run_id: str) -> RunSummary:
         ) from error
     members = max(1, len(result.members))
     return RunSummary(
-        run_id=run_id,
-        state=result.state,
-        epochs=result.epochs,
-        val_accuracy=result.val_accuracy,
-        model_version=result.model_version,
-        members=members,
-        members_done=members,
-        val_clips=result.val_clips,
+        run_id,
+        result.state,
+        result.epochs,
+        result.val_accuracy,
+        result.model_version,
+        members,
+        members,
+        result.val_clips,
     )
 
 

@@ -22,19 +22,12 @@ _SILENCE_SECONDS = 120.0
 
 
 class RunOwner(BaseModel, frozen=True):
-    """The process that trains a run.
+    """The process that trains a run."""
 
-    Attributes:
-        token: a random name, different for every process and run.
-        host: the name of the machine or container.
-        pid: the number of the process there.
-        began: the start time of the process, as `_process_start` gives it; "" where it is not known.
-    """
-
-    token: str
-    host: str
+    token: str  # random, different for every process and run
+    host: str  # the name of the machine or container
     pid: int
-    began: str = ""
+    began: str = ""  # as `_process_start` gives it
 
     @classmethod
     def this_process(cls) -> "RunOwner":
@@ -72,51 +65,29 @@ def _process_start(pid: int) -> str:
 
 
 class MemberProgress(BaseModel, frozen=True):
-    """How far one member is.
-
-    Attributes:
-        fold: of the member.
-        seed: of the member.
-        epochs: trained epochs that are contained in `file`.
-        file: the name of the file to continue from; for a member that is done, of its weights; "" before the first.
-        sha256: of that file.
-        done: whether the member is trained to its end.
-        selected_on: the split on which the weights of a member that is done were selected; "" if on none.
-    """
+    """How far one member is."""
 
     fold: int
     seed: int
-    epochs: int = 0
-    file: str = ""
-    sha256: str = ""
-    done: bool = False
-    selected_on: str = ""
+    epochs: int = 0  # trained epochs that `file` contains
+    file: str = ""  # the state to continue from, or the weights of a member that is done; "" before the first state
+    sha256: str = ""  # of that file
+    done: bool = False  # whether the member is trained to its end
+    selected_on: str = ""  # the split on which the weights of a member that is done were selected; "" if on none
 
 
 class RunProgress(BaseModel, frozen=True):
-    """The content of progress.json.
-
-    Attributes:
-        schema_version: the version of this format.
-        dataset_name: of the run's snapshot.
-        dataset_version: of the run's snapshot.
-        corpus_version: the version of the corpus; "" if it is not known.
-        owner: the process that trains the run.
-        updated: time of the last write, ISO 8601 in UTC.
-        seconds: spent on the run so far, by all processes together.
-        failure: why the run cannot be resumed as it is; "" if it can.
-        members: all members, in the order of the plan.
-    """
+    """The content of progress.json."""
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
-    dataset_name: str
+    dataset_name: str  # of the run's snapshot
     dataset_version: str
-    corpus_version: str
+    corpus_version: str  # "" if it is not known
     owner: RunOwner
-    updated: str
-    seconds: float
-    failure: str = ""
-    members: tuple[MemberProgress, ...]
+    updated: str  # time of the last write, ISO 8601 in UTC
+    seconds: float  # spent on the run so far, by all processes together
+    failure: str = ""  # why the run cannot be resumed as it is; "" if it can
+    members: tuple[MemberProgress, ...]  # in the order of the plan
 
     @property
     def epochs(self) -> int:

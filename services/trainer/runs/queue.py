@@ -37,17 +37,11 @@ _ENDED_IN_MEMORY = 20
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A run that ended without a result.
-
-    Attributes:
-        message: the reason.
-        state: how it ended.
-        code: of the error, as in signet.errors; "" if there was no error.
-    """
+    """A run that ended without a result."""
 
     message: str
     state: Literal["stopped", "failed", "interrupted"] = "failed"
-    code: str = ""
+    code: str = ""  # of the error, as in signet.errors; "" if there was no error
 
 
 RunEvent = RunStarted | MemberEpoch | Result | RunFailure
@@ -55,23 +49,14 @@ RunEvent = RunStarted | MemberEpoch | Result | RunFailure
 
 @dataclass
 class QueuedRun:
-    """One run in this process.
-
-    Attributes:
-        run_id: its name.
-        config: its configuration.
-        corpus_version: the version of the corpus that it trains on; "" if the caller does not know it.
-        resume_changes: the changes to the configuration of a run that is resumed; None for a new run.
-        events: all events so far in this process; the last is a Result or a RunFailure once the run has ended.
-        stop: set to end the run after its current epoch.
-    """
+    """One run in this process. Its last event is a Result or a RunFailure once it has ended."""
 
     run_id: str
     config: TrainConfig
-    corpus_version: str = ""
-    resume_changes: Mapping[str, Any] | None = None
-    events: list[RunEvent] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
+    corpus_version: str = ""  # "" if the caller does not know it
+    resume_changes: Mapping[str, Any] | None = None  # to the configuration of a resumed run; None for a new run
+    events: list[RunEvent] = field(default_factory=list)  # in this process
+    stop: threading.Event = field(default_factory=threading.Event)  # set to end the run after its current epoch
 
     @property
     def ended(self) -> bool:
@@ -110,10 +95,6 @@ class TrainingQueue:
     def start(self, config: TrainConfig, corpus_version: str = "") -> QueuedRun:
         """Queue a new run.
 
-        Args:
-            config: its configuration.
-            corpus_version: the version of the corpus that it trains on, for its result.
-
         Raises:
             Busy: too many runs are waiting.
             Unavailable: this trainer is shutting down.
@@ -129,12 +110,8 @@ class TrainingQueue:
             corpus_version: for a run that was interrupted before it stored its own.
 
         Raises:
-            NotFound: there is no such run.
-            NotReady: it has ended.
             Conflict: it is queued or running in this trainer.
-            InvalidInput: a change would train something else.
-            Busy: too many runs are waiting.
-            Unavailable: this trainer is shutting down.
+            SignetError: it cannot be resumed (see `config_to_resume`) or queued (see `start`).
         """
         config = config_to_resume(self._store, run_id, changes or {})
         return self._enqueue(QueuedRun(run_id, config, corpus_version, resume_changes=changes or {}))

@@ -16,9 +16,7 @@ _RETRY_SECONDS = 1.0
 class StoreRetry:
     """The writes of one run: those that can wait until the next time, and those that must not be lost.
 
-    Args:
-        run_id: the run's name, for the log.
-        should_abandon: whether the run was abandoned; it waits for the store no longer then.
+    A run for which `should_abandon` is True waits for the store no longer.
     """
 
     def __init__(self, run_id: str, should_abandon: Callable[[], bool]) -> None:
@@ -27,15 +25,7 @@ class StoreRetry:
         self._last_failed = False
 
     def try_write(self, name: str, write: Callable[[], None]) -> bool:
-        """Write once. Training goes on if the store is unavailable.
-
-        Args:
-            name: what is written, for the log.
-            write: writes it.
-
-        Returns:
-            Whether it was written.
-        """
+        """Write once, and return whether it was written: training goes on without the store. `name` is for the log."""
         try:
             write()
         except Unavailable as error:
@@ -50,12 +40,8 @@ class StoreRetry:
     def write_until_done(self, write: Callable[[], None], resume_hint: Callable[[], str]) -> None:
         """Write, and try again while the store is unavailable.
 
-        Args:
-            write: writes; it is called again at each attempt.
-            resume_hint: says how the run can be resumed, for the error message.
-
         Raises:
-            Unavailable: the store stays unavailable, or the run was abandoned.
+            Unavailable: the store stays unavailable, or the run was abandoned. The message ends with the resume hint.
         """
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         logged = False

@@ -212,18 +212,13 @@ def _order_all(order: Order, workers: Iterable["_Worker"], waiting: deque[Member
 
 
 class _Worker:
-    """A worker process, as the parent sees it.
-
-    Attributes:
-        connection: the parent's end of the pipe.
-        busy: whether it has a member to train.
-    """
+    """A worker process, as the parent sees it."""
 
     def __init__(self, context: WorkerContext) -> None:
         # Not fork: the threads of torch and gRPC do not survive it.
         spawn = multiprocessing.get_context("spawn")
         self.connection, worker_end = spawn.Pipe()
-        self.busy = False
+        self.busy = False  # whether it has a member to train
         self._process: BaseProcess = spawn.Process(target=_work, args=(worker_end, context), daemon=True)
         self._process.start()
         # Only the worker may hold its end: the parent then notices when the worker dies.

@@ -395,6 +395,16 @@ def test_a_failure_is_stored_and_is_over_when_the_run_is_resumed(directory_store
     assert (resumed.failure, resumed.owner.pid) == ("", os.getpid())
 
 
+def test_the_time_of_the_last_write_is_stored(directory_store: DirectoryStore) -> None:
+    kept = start(directory_store)
+    train(kept, 1, 1)
+    kept.progress = kept.progress.model_copy(update={"updated": "2026-01-01T00:00:00+00:00"})
+    kept.save_state((0, 3), b"one")
+    progress = load_progress(directory_store, "r")
+    assert progress is not None
+    assert datetime.now(UTC) - datetime.fromisoformat(progress.updated) < timedelta(minutes=2)
+
+
 def test_the_time_of_a_run_is_that_of_all_its_processes(
     directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

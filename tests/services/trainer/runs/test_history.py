@@ -74,11 +74,7 @@ def test_an_epoch_is_the_best_only_if_it_recognises_more_clips_than_all_before_i
     assert [epoch.best for epoch in history.load_history(written, "h")] == [True, True, False, False, False, True]
 
 
-WITHOUT_FIGURES = b'{"epoch": 2, "train_loss": 1.0, "val_loss": null, "learning_rate": 1.0, "seconds": 0.1}\n'
-WITH_SOME_FIGURES = WITHOUT_FIGURES.replace(b"null", b'0.5, "val_clips": 3')
-
-
-@pytest.mark.parametrize("data", [b"{}\n", b"{\n", b'{"epoch": null}', b"[]\n", WITHOUT_FIGURES, WITH_SOME_FIGURES])
+@pytest.mark.parametrize("data", [b"{}\n", b"{\n", b'{"epoch": null}', b"[]\n"])
 def test_a_line_that_is_not_an_epoch_is_named_with_its_number(data: bytes) -> None:
     with pytest.raises(DataLoss, match=r"runs/r/history.jsonl: line 2 is not an epoch"):
         history.load_history(history.dump_history(epochs()[:1]) + data, "runs/r/history.jsonl")
