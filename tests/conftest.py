@@ -10,7 +10,8 @@ import pytest
 
 from services.local.seaweedfs import LocalStore
 from signet.landmarks import JOINTS, PARTS, POSE_JOINTS, ClipRecord, Landmarks
-from signet.store import DirectoryStore, ObjectStore, S3Store
+from signet.store import DirectoryStore, ObjectStore
+from signet.store.s3 import S3Store
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from signet.errors import InvalidSetting
 from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
-from signet.store.s3 import S3Store
 
 DEFAULT_STORE = "file:data/store"
 STORE_HELP = "The store: http(s)://host:port/bucket for S3, file:<directory> for a directory"
@@ -80,6 +79,9 @@ def open_store(settings: StoreSettings) -> ObjectStore:
         raise InvalidSetting(
             f"{settings.store}: set SIGNET_S3_ACCESS_KEY, and SIGNET_S3_SECRET_KEY or SIGNET_S3_SECRET_KEY_FILE."
         )
+    # The minio client takes as long to load as everything else that `signet runs` needs.
+    from signet.store.s3 import S3Store  # noqa: PLC0415
+
     try:
         return S3Store(
             parts.netloc,

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from services.local.seaweedfs import LocalStore
 from signet.errors import DataLoss, NotFound
-from signet.store import DirectoryStore, ObjectStore, S3Store, StoreSettings, open_store
+from signet.store import DirectoryStore, ObjectStore, StoreSettings, open_store
 from signet.store.cache import Cache
+from signet.store.s3 import S3Store
 from tests.conftest import ROOT
 
 DATA = os.urandom(100_000)

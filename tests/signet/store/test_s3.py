@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from signet.errors import AlreadyExists, Conflict, SignetError, Unavailable
-from signet.store import S3Store
+from signet.store.s3 import S3Store
 
 
 class _Server(ThreadingHTTPServer):

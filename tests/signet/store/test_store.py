@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from services.local.seaweedfs import LocalStore
 from signet.errors import AlreadyExists, Conflict, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
-from signet.store import DirectoryStore, ObjectStore, S3Store, StoreSettings, open_store
+from signet.store import DirectoryStore, ObjectStore, StoreSettings, open_store
 from signet.store.__main__ import wait_for_store
+from signet.store.s3 import S3Store
 
 WRITERS = 8
 
