@@ -1,4 +1,4 @@
-"""Landmark tensors: the stored format, and the one path from it to a model's input."""
+"""Landmark tensors: the stored format, and the conversion of a stored clip to a model's input."""
 
 from signet.landmarks.sampling import (
     FRAME_RATE,

@@ -1,33 +1,36 @@
-"""From stored landmarks to a model's input: gaps filled, smoothed and resampled, the same for training and serving."""
+"""From stored landmarks to a model's input: gaps are filled, and the clip is smoothed and resampled.
+
+Training and serving use the same functions.
+"""
 
 import numpy as np
 import numpy.typing as npt
 
 from signet.landmarks.tensor import JOINTS, PARTS, Landmarks
 
-# Frames per second that every model sees. A sign's strokes last 0.2 s and more. Of 126 clips of 40 glosses by unseen
-# signers, two seeds each, 80 % were recognised at 15 Hz and 83 % at 10 Hz, in two thirds of the time; at 8 Hz, of 156
-# and more, 81 % and 83 %.
+# Frames per second that each model sees. The movements of a sign last 0.2 s and more. At 15 Hz, training and serving
+# take half as long again, and no more clips are recognised (docs/experiments.md).
 FRAME_RATE = 10.0
 
-# Of each step from one of a model's frames to the next, a snapshot keeps so many instants, evenly spaced.
+# A snapshot keeps this many samples for each frame of a model: the frame itself, and evenly spaced times up to the next
+# frame.
 SAMPLES_PER_FRAME = 3
 
-# A part that disappears for at most this long is interpolated: MediaPipe loses a fast hand for a few frames, and a
-# sign's hold is longer than that.
+# A part that is lost for at most this long is interpolated: MediaPipe loses a fast hand for a few frames, and the holds
+# within a sign are longer.
 MAX_GAP_SECONDS = 0.3
 
-# A tracker's joints tremble from frame to frame. Each instant is read off a line through the frames about it, weighted
-# by a Gaussian of this deviation, which ends at three of them.
+# The joints of a tracker jitter from frame to frame. Each sample is read off a line through the frames around it, which
+# are weighted by a Gaussian with this standard deviation, cut off at three deviations.
 SMOOTHING_SECONDS = 0.05
 
-# Stored times are float32. At 30 fps a gap of exactly 0.3 s and a distance of exactly half a step are everyday, at 20
-# fps three frames are as far as the Gaussian reaches: none of it must be decided by rounding.
+# Stored times are float32. At 30 fps, gaps of exactly 0.3 s and distances of exactly half a step are common; at 20 fps,
+# the Gaussian ends exactly at the third frame. Rounding must decide none of these cases.
 _TIME_TOLERANCE = 1e-4
 _REACH_SECONDS = 3 * SMOOTHING_SECONDS + _TIME_TOLERANCE
 
-# Instants that are made at a time: a few seconds of them, so that an hour's weights are never there together.
-_AT_ONCE = 64
+# Samples that are computed together. This bounds the memory for the weights of long clips.
+_SAMPLES_PER_BATCH = 64
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,9 +38,9 @@ Floats = npt.NDArray[np.float64]
 def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
     """Resample a clip to `FRAME_RATE`, smooth it, and fill its short gaps.
 
-    A part is there at an instant if it was found in a frame before and in one after, at most `MAX_GAP_SECONDS` apart,
-    or in one within half a step. Where it is, is told by a line through the frames about the instant, or, across a gap
-    that is longer than the Gaussian reaches, by the line between the two frames (`_weights`).
+    A part is present at a time if it was found in a frame before and a frame after it that are at most
+    `MAX_GAP_SECONDS` apart, or in a frame within half a step. Its place is read off a line through the frames around
+    this time. If the gap is longer than the Gaussian reaches, it is the line between the two frames (`_weights`).
 
     Returns:
         float32 [T', 75, 3] with T' = ceil(duration · FRAME_RATE), at least 1; NaN where a part is absent.
@@ -46,16 +49,15 @@ def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
 
 
 def to_subframe_samples(clip: Landmarks) -> npt.NDArray[np.float32]:
-    """The same at more instants than a model sees: what training draws its frames from.
+    """Like `to_model_input`, with additional samples between the frames, from which training draws its frames.
 
     Returns:
-        float32 [T', SAMPLES_PER_FRAME, 75, 3]; of each frame's instants the first is the one that a model sees.
+        float32 [T', SAMPLES_PER_FRAME, 75, 3]; a model sees the first sample of each frame.
     """
     times = clip.timestamps.astype(np.float64)
     frames = max(1, int(np.ceil((times[-1] - times[0]) * FRAME_RATE)))
-    grid = (
-        times[0] + (np.arange(frames)[:, None] + np.arange(SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME).ravel() / FRAME_RATE
-    )
+    fractions = np.arange(SAMPLES_PER_FRAME) / SAMPLES_PER_FRAME
+    grid = times[0] + (np.arange(frames)[:, None] + fractions).ravel() / FRAME_RATE
     sampled = np.full((len(grid), JOINTS, 3), np.nan, np.float32)
     for index, where in enumerate(PARTS.values()):
         present = np.flatnonzero(clip.presence[:, index])
@@ -66,46 +68,47 @@ def to_subframe_samples(clip: Landmarks) -> npt.NDArray[np.float32]:
 
 
 def describe_sampling_difference(frame_rate: float, smoothing_seconds: float) -> str:
-    """How clips that were sampled so are other than those that are sampled here; "" if they are not."""
+    """How this sampling differs from today's, in words; "" if it does not."""
     if frame_rate != FRAME_RATE:
-        return f"its clips were sampled at {frame_rate:g} frames a second, and come at {FRAME_RATE:g} now"
+        return f"its clips were sampled at {frame_rate:g} frames a second instead of {FRAME_RATE:g}"
     if smoothing_seconds != SMOOTHING_SECONDS:
-        return f"its landmarks were smoothed over {smoothing_seconds:g} s, and are over {SMOOTHING_SECONDS:g} s now"
+        return f"its landmarks were smoothed over {smoothing_seconds:g} s instead of {SMOOTHING_SECONDS:g} s"
     return ""
 
 
 def _fill(sampled: npt.NDArray[np.float32], times: Floats, joints: Floats, grid: Floats) -> None:
-    """Write one part's joints [n, 3 · J] at these times into the instants of the grid at which it is there."""
+    """Sample one part at the times of the grid where it is present; its joints, [n, 3 · J], were found at `times`."""
     right = np.clip(np.searchsorted(times, grid), 0, len(times) - 1)
     left = np.maximum(right - 1, 0)
     bridged = (times[right] - times[left] <= MAX_GAP_SECONDS + _TIME_TOLERANCE) & (times[left] <= grid)
     bridged &= grid <= times[right]
     nearest = np.where(np.abs(grid - times[left]) <= np.abs(times[right] - grid), times[left], times[right])
     close = np.abs(nearest - grid) <= 0.5 / FRAME_RATE + _TIME_TOLERANCE
-    there = np.flatnonzero(bridged | close)
-    # Beside a gap that is not bridged, the place of the nearest sighting is held, and not carried on along a line.
-    at = np.where(bridged, grid, nearest)[there]
-    for start in range(0, len(there), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        first, weights = _weights(times, at[some])
-        sampled[there[some]] = (weights @ joints[first : first + weights.shape[1]]).reshape(len(weights), -1, 3)
+    present = np.flatnonzero(bridged | close)
+    # At the edge of a gap that is not bridged, the part stays where it was found; its movement is not extrapolated.
+    at = np.where(bridged, grid, nearest)[present]
+    for start in range(0, len(present), _SAMPLES_PER_BATCH):
+        batch = slice(start, start + _SAMPLES_PER_BATCH)
+        first, weights = _weights(times, at[batch])
+        sampled[present[batch]] = (weights @ joints[first : first + weights.shape[1]]).reshape(len(weights), -1, 3)
 
 
 def _weights(times: Floats, at: Floats) -> tuple[int, Floats]:
-    """How much each frame counts at each instant, by local linear regression.
+    """The weight of each frame in each sample, by local linear regression.
 
-    A line is fitted by least squares to the frames about an instant, each weighted by a Gaussian of its distance, and
-    read off there (Cleveland 1979, *Robust Locally Weighted Regression and Smoothing Scatterplots*, without the
-    robustness). Unlike a mean it leaves even motion as it is, at a clip's ends and between irregular frames too. With
-    d a frame's distance, w its weight and S_k the sum of w·d^k, it counts for w·(S_2 − S_1·d) / (S_0·S_2 − S_1²). Where
-    frames are farther apart than the Gaussian reaches, it is the line from the one before to the one after.
+    A line is fitted by least squares to the frames around a time, each weighted by a Gaussian of its distance, and read
+    off at this time (Cleveland 1979, *Robust Locally Weighted Regression and Smoothing Scatterplots*, without the
+    robustness). Unlike a mean, it does not change uniform motion, even at the ends of a clip and between irregular
+    frames. With the distance d of a frame, its Gaussian weight w and S_k the sum of w·d^k, the weight of the frame is
+    w·(S_2 − S_1·d) / (S_0·S_2 − S_1²). If frames are farther apart than the Gaussian reaches, the sample is on the line
+    from the frame before to the frame after.
 
     Args:
         times: seconds [n], ascending, of the frames.
-        at: seconds [G], ascending, of the instants, none before the first frame or after the last.
+        at: seconds [G], ascending, of the samples, none before the first frame or after the last one.
 
     Returns:
-        The first frame that counts, and the weights [G, frames from there]; a row's sum is 1.
+        The first frame with a weight, and the weights [G, frames from there on]; the sum of each row is 1.
     """
     right = np.clip(np.searchsorted(times, at), 0, len(times) - 1)
     left = np.where(times[right] <= at, right, np.maximum(right - 1, 0))

@@ -1,4 +1,4 @@
-"""The landmark tensor v1: one clip's landmarks as safetensors bytes. docs/landmarks-v1.md is its normative spec."""
+"""The landmark tensor v1: the landmarks of a clip as safetensors bytes. docs/landmarks-v1.md specifies the format."""
 
 import json
 import struct
@@ -20,26 +20,26 @@ POSE_JOINTS = 33
 HAND_JOINTS = 21
 JOINTS = POSE_JOINTS + 2 * HAND_JOINTS
 
-# Where each part's joints lie. Left and right are the signer's own.
+# The joints of each part. Left and right are the signer's own.
 POSE = slice(0, POSE_JOINTS)
 LEFT_HAND = slice(POSE_JOINTS, POSE_JOINTS + HAND_JOINTS)
 RIGHT_HAND = slice(POSE_JOINTS + HAND_JOINTS, JOINTS)
 PARTS = {"pose": POSE, "left": LEFT_HAND, "right": RIGHT_HAND}
 
-# Ten minutes at 60 fps. An isolated sign takes seconds; more is a film, or an attack.
+# Ten minutes at 60 fps. An isolated sign takes seconds; a longer input is a film, or an attack.
 MAX_FRAMES = 36_000
 
-# Whoever reads a clip samples it at even steps. Two frames that are weeks apart would be millions of these.
+# Readers sample a clip at even steps. Two frames that are weeks apart would need millions of samples.
 MAX_SECONDS = 3_600.0
 
-# A range read of this many bytes from the front of a stored clip always holds its record.
+# The first bytes of a stored clip, this many, always hold its record.
 HEADER_BYTES = 4096
 
 _METADATA_KEY = "signet"
 
 
 class ClipRecord(BaseModel):
-    """What is known of a clip besides its landmarks. Kept in the tensor's own header, so that the two cannot part."""
+    """The facts about a clip besides its landmarks. They are in the tensor's header, so that both stay together."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -53,7 +53,7 @@ class ClipRecord(BaseModel):
     width: int = Field(gt=0, le=16384)
     height: int = Field(gt=0, le=16384)
     source_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    # Frames of the source that the clip is, 1-based and inclusive, as WLASL counts.
+    # The frames of the source that form the clip, 1-based and inclusive, as WLASL counts them.
     frame_start: int = Field(default=1, ge=1)
     frame_end: int = Field(ge=1)
     extractor: str = ""
@@ -61,15 +61,15 @@ class ClipRecord(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """One clip's landmarks.
+    """The landmarks of a clip.
 
     Attributes:
         landmarks: float16 [T, 75, 3]; 33 pose, 21 left hand, 21 right hand; x, y, z in units of frame height, origin
             top left, z relative to the hips (pose) or the wrist (hands). Joints of an absent part are NaN.
-        presence: uint8 [T, 3]; 1 where pose, left hand, right hand were found.
+        presence: uint8 [T, 3]; 1 where the pose, the left hand or the right hand was found.
         visibility: float16 [T, 33]; MediaPipe's visibility of each pose joint, 0 to 1, NaN where the pose is absent.
         timestamps: float32 [T]; seconds since the clip's first frame, strictly increasing.
-        record: what is known of the clip.
+        record: the facts about the clip.
     """
 
     landmarks: npt.NDArray[np.float16]
@@ -85,7 +85,7 @@ class Landmarks:
 
 
 def dump(clip: Landmarks) -> bytes:
-    """Encode a clip. Equal clips give equal bytes: one metadata key, so that no hash order can show."""
+    """Encode a clip. Equal clips give equal bytes: with one metadata key, no hash order matters."""
     tensors: dict[str, npt.NDArray[np.generic]] = {
         "landmarks": clip.landmarks,
         "presence": clip.presence,
@@ -97,7 +97,7 @@ def dump(clip: Landmarks) -> bytes:
     data = save_safetensors(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_METADATA_KEY: record}
     )
-    # A record too long for a range read of its header is refused here, by whoever wrote it, not later by every reader.
+    # Refuse a record that is too long for `HEADER_BYTES` here, at the writer, and not later at each reader.
     read_record(data[:HEADER_BYTES], clip.record.clip_id)
     return data
 
@@ -107,7 +107,7 @@ def load(data: bytes, name: str = "landmarks") -> Landmarks:
 
     Args:
         data: safetensors bytes.
-        name: what to call the input in an error.
+        name: the name of the input in an error.
 
     Raises:
         InvalidLandmarks: the bytes are not a landmark tensor v1.
@@ -118,12 +118,12 @@ def load(data: bytes, name: str = "landmarks") -> Landmarks:
     except (SafetensorError, ValueError, KeyError) as error:
         _refuse(name, f"not readable as safetensors ({error})")
     _check(tensors, name)
-    # Tensors beyond these four are parts that a later version knows; a reader of v1 passes over them.
+    # Further tensors are parts of later versions; a reader of v1 ignores them.
     return Landmarks(tensors["landmarks"], tensors["presence"], tensors["visibility"], tensors["timestamps"], record)
 
 
 def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
-    """Read a clip's record from its first `HEADER_BYTES` bytes, without its tensors."""
+    """Read the record of a clip from its first `HEADER_BYTES` bytes, without its tensors."""
     if len(head) < 8:
         _refuse(name, f"{len(head)} bytes are too few for a safetensors header")
     (length,) = struct.unpack("<Q", head[:8])
@@ -140,7 +140,7 @@ def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
 
 
 def _check(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> None:
-    """Refuse tensors that break the spec, naming the first rule that they break."""
+    """Refuse tensors that break a rule of the specification; the error names the first broken rule."""
     frames = len(tensors["timestamps"]) if "timestamps" in tensors and tensors["timestamps"].ndim == 1 else -1
     expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
         "landmarks": (np.float16, (frames, JOINTS, 3)),
@@ -152,8 +152,8 @@ def _check(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> None:
         if key not in tensors:
             _refuse(name, f"the tensor {key!r} is missing")
         if tensors[key].dtype != dtype or tensors[key].shape != shape:
-            found = f"{tensors[key].dtype} {list(tensors[key].shape)}"
-            _refuse(name, f"{key!r} must be {np.dtype(dtype)} {list(shape)}, not {found}")
+            actual = f"{tensors[key].dtype} {list(tensors[key].shape)}"
+            _refuse(name, f"{key!r} must be {np.dtype(dtype)} {list(shape)}, not {actual}")
     if not 1 <= frames <= MAX_FRAMES:
         _refuse(name, f"it has {frames} frames; 1 to {MAX_FRAMES} are allowed")
 

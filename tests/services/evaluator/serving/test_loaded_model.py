@@ -123,8 +123,8 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused_with_the_reason(
         (_unnormalised(graph), {}, "not normalised"),
         (graph, {"vocabulary": ("a", "b")}, "has shape [1, 16, 7] instead of [1, 16, 3]"),
         (graph, {"vocabulary": ("a",) * 6}, "names a gloss twice"),
-        (graph, {"frame_rate": 30.0}, "sampled at 30 frames a second, and come at 10"),
-        (graph, {"smoothing_seconds": 0.0}, "smoothed over 0 s, and are over 0"),
+        (graph, {"frame_rate": 30.0}, "sampled at 30 frames a second instead of 10"),
+        (graph, {"smoothing_seconds": 0.0}, "smoothed over 0 s instead of 0"),
         (graph, {"schema": "signet.model/2"}, "schema 'signet.model/2'"),
     ):
         card = world.card(snapshot, bytes_, **changes)

@@ -56,7 +56,7 @@ def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
 
 def test_a_model_that_was_taught_on_clips_sampled_otherwise_is_told(directory_store: DirectoryStore) -> None:
     publish(directory_store, serialise_weights(new_model(CONFIG, 2)), smoothing_seconds=0.0)
-    with pytest.raises(NotReady, match="its landmarks were smoothed over 0 s, and are over"):
+    with pytest.raises(NotReady, match="its landmarks were smoothed over 0 s instead of"):
         recogniser(directory_store, "m", "v1")
 
 

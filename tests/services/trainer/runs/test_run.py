@@ -262,7 +262,7 @@ def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store
     directory_store.put(key, json.dumps(manifest).encode())
     before = files(directory_store, run_id)
     with pytest.raises(
-        NotReady, match=f"run {run_id} cannot be resumed: .* smoothed over 0 s, .* version of Signet that started"
+        NotReady, match=f"run {run_id} cannot be resumed: .* smoothed over 0 s .* version of Signet that started"
     ):
         Watcher().resume(directory_store, run_id)
     assert files(directory_store, run_id) == before, "it may be finished elsewhere"
