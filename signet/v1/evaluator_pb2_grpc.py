@@ -6,7 +6,7 @@ from signet.v1 import evaluator_pb2 as signet_dot_v1_dot_evaluator__pb2
 
 
 class RecognizerStub(object):
-    """Recognises signs with the newest published model.
+    """Recognises signs with the model that the evaluator serves.
     """
 
     def __init__(self, channel):
@@ -23,11 +23,11 @@ class RecognizerStub(object):
 
 
 class RecognizerServicer(object):
-    """Recognises signs with the newest published model.
+    """Recognises signs with the model that the evaluator serves.
     """
 
     def Recognize(self, request, context):
-        """Ranks the vocabulary for one isolated clip by the exact CTC posterior.
+        """Ranks the vocabulary for one isolated clip by the exact CTC posterior over single signs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -49,7 +49,7 @@ def add_RecognizerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Recognizer(object):
-    """Recognises signs with the newest published model.
+    """Recognises signs with the model that the evaluator serves.
     """
 
     @staticmethod
@@ -102,7 +102,7 @@ class EvaluationServicer(object):
     """
 
     def RunEvaluation(self, request, context):
-        """Evaluates a published model on a split of its dataset and stores the report.
+        """Evaluates a published model on a split of its dataset, and stores the report. Evaluations run one at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
