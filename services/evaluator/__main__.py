@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.queue import EvaluationQueue
@@ -31,7 +31,7 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
     await asyncio.to_thread(served.refresh)  # before the server listens
     await asyncio.to_thread(evaluations.show_stored)
-    async with ExtractorClient(settings.extractor) as extractor:
+    async with aclosing(ExtractorClient(settings.extractor)) as extractor:
         server = ServiceServer(settings, registry)
         recognizer, evaluation = service_names(evaluator_pb2)
         server.add(

@@ -27,14 +27,12 @@ class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
         """Rank the vocabulary for landmarks or a video."""
         match request.WhichOneof("input"):
             case "landmarks":
-                recognition = await self._recognizer.recognise(request.landmarks, request.top_k)
+                result = await self._recognizer.recognise(request.landmarks, request.top_k)
             case "video":
-                recognition = await self._recognizer.recognise_video(
-                    request.video, request.top_k, context.time_remaining()
-                )
+                result = await self._recognizer.recognise_video(request.video, request.top_k, context.time_remaining())
             case _:
                 raise InvalidInput("the request holds neither landmarks nor a video. Set one of the two.")
-        return _recognize_response(recognition)
+        return _recognize_response(result)
 
 
 class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
@@ -72,20 +70,17 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
         return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in reports])
 
 
-def _recognize_response(recognition: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
-    seconds = recognition.seconds
+def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
+    decoded, seconds = result.decoded, result.seconds
     return evaluator_pb2.RecognizeResponse(
-        predictions=[
-            evaluator_pb2.Prediction(gloss=ranked.gloss, probability=ranked.probability)
-            for ranked in recognition.ranked
-        ],
-        model_name=recognition.model_name,
-        model_version=recognition.model_version,
-        greedy_glosses=recognition.greedy,
-        continuous_glosses=recognition.continuous,
-        moment=evaluator_pb2.Moment(start_seconds=recognition.moment.start, end_seconds=recognition.moment.end),
-        blank_ratio=recognition.blank_ratio,
-        frames=recognition.frames,
+        predictions=[evaluator_pb2.Prediction(gloss=one.gloss, probability=one.probability) for one in result.ranked],
+        model_name=result.card.name,
+        model_version=result.card.version,
+        greedy_glosses=decoded.greedy,
+        continuous_glosses=decoded.continuous,
+        moment=evaluator_pb2.Moment(start_seconds=decoded.moment.start, end_seconds=decoded.moment.end),
+        blank_ratio=decoded.blank_ratio,
+        frames=decoded.frames,
         timing=evaluator_pb2.Timing(
             extract_seconds=seconds.get("extract", 0.0),
             prepare_seconds=seconds["prepare"],

@@ -1,1 +1,1 @@
-"""Statistics of results: intervals, calibration and gloss errors."""
+"""Statistics of results: counts, intervals, calibration and gloss errors."""

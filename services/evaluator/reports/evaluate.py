@@ -77,7 +77,7 @@ def evaluate(
 
     Args:
         store: holds the model, the snapshot and the corpus; receives the report.
-        model_name: the model.
+        model_name: name of the model.
         model_version: a version or an alias.
         split: such as "train", "val" or "test".
         commit: git commit of this code.
@@ -115,12 +115,7 @@ def evaluate(
 
 
 def evaluate_run(store: ObjectStore, run_id: str, *, commit: str = "unknown") -> tuple[Report, str]:
-    """Report on all models of a run by their predictions for held-out clips, and store the report.
-
-    Args:
-        store: holds the run and its snapshot; receives the report.
-        run_id: a run that has ended.
-        commit: git commit of this code.
+    """Report on all models of a run that has ended, by their predictions for held-out clips, and store the report.
 
     Returns:
         The report and its page. All parts but `across_seeds` are about the median seed.
@@ -167,17 +162,9 @@ def build_report(
     across: AcrossSeeds | None = None,
     gloss_errors: GlossErrorRate | None = None,
 ) -> Report:
-    """Compute all figures and caveats of a report.
+    """Compute the other figures of a report from the predictions for each clip, and its caveats.
 
-    Args:
-        results: the predictions for each clip.
-        provenance: what was evaluated.
-        clips: the clips.
-        calibration: of the posteriors.
-        seconds: duration of each stage.
-        card: the card of a published model.
-        across: the spread over the seeds of a run.
-        gloss_errors: on concatenated clips, if that was measured.
+    `card` is that of a published model; `across` and `gloss_errors` are those of a run.
     """
     vocabulary = clips.manifest.vocabulary
     accuracies = measure_accuracies(results)

@@ -18,14 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class EvaluationQueue:
-    """Evaluates models and stores the reports. One evaluation takes all cores, so the next one waits for its end.
-
-    Args:
-        store: holds models and snapshots; receives the reports.
-        metrics: counts the batches and shows the accuracies.
-        commit: git commit of this code.
-        threads: see `LoadedModel`.
-    """
+    """Evaluates models and stores the reports. One evaluation takes all cores, so the next one waits for its end."""
 
     def __init__(self, store: ObjectStore, metrics: EvaluatorMetrics, *, commit: str, threads: int) -> None:
         self._store = store

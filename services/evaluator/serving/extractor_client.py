@@ -1,6 +1,5 @@
 """Client of the extractor: landmarks of an encoded video, and error messages that tell the caller what to do."""
 
-from types import TracebackType
 from typing import Any
 
 import grpc
@@ -14,7 +13,7 @@ _RECONNECT_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_rec
 
 
 class ExtractorClient:
-    """Calls ExtractClip. Use it as an async context manager, inside the event loop that serves.
+    """Calls ExtractClip. It must be made inside the event loop that serves, and closed at the end.
 
     Args:
         address: host:port; "" for no extractor.
@@ -22,18 +21,11 @@ class ExtractorClient:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._channel: Any = None
-        self._stub: Any = None
+        options = CHANNEL_OPTIONS + _RECONNECT_OPTIONS
+        self._channel: Any = grpc.aio.insecure_channel(address, options=options) if address else None
 
-    async def __aenter__(self) -> "ExtractorClient":
-        if self._address:
-            self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS + _RECONNECT_OPTIONS)
-            self._stub = extractor_pb2_grpc.ExtractorStub(self._channel)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the channel."""
         if self._channel is not None:
             await self._channel.close()
 
@@ -49,14 +41,15 @@ class ExtractorClient:
             DeadlineExceeded: the extractor did not finish in time.
             Unavailable: no extractor is configured, or it cannot be reached.
         """
-        if self._stub is None:
+        if self._channel is None:
             raise Unavailable(
                 "this evaluator has no extractor, so it cannot read videos. Start it with SIGNET_EXTRACTOR=host:port "
                 "(--extractor), or send landmarks."
             )
         request = extractor_pb2.ExtractClipRequest(video=video, clip_id="video")
         try:
-            response = await self._stub.ExtractClip(request, timeout=deadline_seconds)
+            stub = extractor_pb2_grpc.ExtractorStub(self._channel)
+            response = await stub.ExtractClip(request, timeout=deadline_seconds)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return bytes(response.landmarks)

@@ -4,15 +4,16 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.batching import Batcher
 from services.evaluator.serving.extractor_client import ExtractorClient
-from services.evaluator.serving.loaded_model import Frames, LoadedModel, Moment
+from services.evaluator.serving.loaded_model import DecodedClip, Frames, LoadedModel
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
 from signet.landmarks import load, to_model_input
+from signet.registry import ModelCard
 
 DEFAULT_TOP_K = 5
 
@@ -25,41 +26,25 @@ class RankedGloss:
     probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecognitionResult:
     """The answer to one call.
 
     Attributes:
         ranked: glosses, the most probable first.
-        moment: when the first of `ranked` is signed.
-        continuous: glosses that the model's continuous decoder finds.
-        model_name: name of the model that answered.
-        model_version: its version.
-        greedy: glosses of the best path.
-        blank_ratio: share of frames whose best class is the blank.
-        frames: number of frames that the model saw.
+        decoded: all that was decoded.
+        card: card of the model that answered.
         seconds: duration of each stage that ran, and "total".
     """
 
     ranked: tuple[RankedGloss, ...]
-    moment: Moment
-    continuous: tuple[str, ...]
-    model_name: str
-    model_version: str
-    greedy: tuple[str, ...]
-    blank_ratio: float
-    frames: int
-    seconds: dict[str, float] = field(default_factory=dict)
+    decoded: DecodedClip
+    card: ModelCard
+    seconds: dict[str, float]
 
 
 class Recognizer:
-    """Recognises clips with the served model.
-
-    Args:
-        served: the served model.
-        extractor: turns videos into landmarks.
-        metrics: counts predictions and the seconds of each stage.
-    """
+    """Recognises clips with the served model; `extractor` turns videos into landmarks."""
 
     def __init__(self, served: ServedModel, extractor: ExtractorClient, metrics: EvaluatorMetrics) -> None:
         self._served = served
@@ -113,17 +98,7 @@ class Recognizer:
             for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]
         )
         self._metrics.count_prediction(ranked[0].gloss)
-        return RecognitionResult(
-            ranked=ranked,
-            moment=decoded.moment,
-            continuous=decoded.continuous,
-            model_name=model.card.name,
-            model_version=model.card.version,
-            greedy=decoded.greedy,
-            blank_ratio=decoded.blank_ratio,
-            frames=decoded.frames,
-            seconds={**seconds, "total": time.perf_counter() - started},
-        )
+        return RecognitionResult(ranked, decoded, model.card, {**seconds, "total": time.perf_counter() - started})
 
     def _model_for(self, top_k: int) -> LoadedModel:
         """The served model, if its vocabulary has `top_k` glosses."""

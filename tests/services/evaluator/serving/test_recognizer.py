@@ -71,8 +71,8 @@ def test_a_version_that_is_published_during_a_call_does_not_answer_it(
         return await first, await second
 
     first, second = asyncio.run(main())
-    assert (first.model_version, first.ranked[0].gloss, first.greedy) == (old.card.version, "drink", ("drink",))
-    assert (second.model_version, second.ranked[0].gloss, second.greedy) == (new.card.version, "go", ("go",))
+    assert (first.card.version, first.ranked[0].gloss, first.decoded.greedy) == (old.card.version, "drink", ("drink",))
+    assert (second.card.version, second.ranked[0].gloss, second.decoded.greedy) == (new.card.version, "go", ("go",))
     counter = "signet_evaluator_predictions_total"
     count = {gloss: collected.get_sample_value(counter, {"gloss": gloss}) for gloss in GLOSSES}
     assert count == {"book": 0, "chair": 0, "drink": 1, "go": 1, "help": 0, "who": 0}
@@ -105,7 +105,7 @@ def test_an_answer_tells_the_best_path_from_the_continuous_decoder(
     card = world.publish(snapshot, insertion_penalty=1000.0)
     asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
     found = recognise(asked, clip)
-    assert (found.continuous, found.greedy) == ((), ("drink",))
+    assert (found.decoded.continuous, found.decoded.greedy) == ((), ("drink",))
     assert found.seconds.keys() == {"prepare", "model", "decode", "total"}
     assert found.seconds["total"] >= sum(found.seconds[stage] for stage in ("prepare", "model", "decode"))
 
