@@ -82,7 +82,7 @@ def evaluate(
                 split,
                 commit=settings.commit,
                 threads=settings.threads,
-                on_progress=lambda now: progress.update(task, completed=now.done, total=now.total),
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     show_report(console, report)
     say(console, f"report {report.report_id} in {opened.url}")

@@ -168,7 +168,8 @@ def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Note]
 def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
         return []
-    known = sum(clip.signer in clips.trained_signers for clip in clips.clips)
+    trained = {clip.signer for clip in clips.manifest.training_clips} - {""}
+    known = sum(clip.signer in trained for clip in clips.clips)
     if not known:
         return []
     return [

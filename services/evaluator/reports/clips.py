@@ -55,11 +55,6 @@ class EvaluationClips:
     left_out: tuple[LeftOut, ...] = ()
     outside_vocabulary: int = 0
 
-    @property
-    def trained_signers(self) -> frozenset[str]:
-        """The known signers of the clips that the model was trained on."""
-        return frozenset(clip.signer for clip in self.manifest.training_clips if clip.signer)
-
 
 def load_split(store: ObjectStore, snapshot: Dataset, split: str) -> EvaluationClips:
     """Load a split of the snapshot; if the snapshot does not have it, load the split of its corpus.

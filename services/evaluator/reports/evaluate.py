@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -52,12 +51,8 @@ CROSS_VALIDATED = "train+val"
 _SMALLEST_PROBABILITY = np.finfo(np.float64).tiny
 
 
-@dataclass(frozen=True)
-class EvaluationProgress:
-    """How many clips were processed."""
-
-    done: int
-    total: int
+# Called with the number of clips that were processed, and of all clips.
+OnProgress = Callable[[int, int], None]
 
 
 def evaluate(
@@ -68,7 +63,7 @@ def evaluate(
     *,
     commit: str = "unknown",
     threads: int = 0,
-    on_progress: Callable[[EvaluationProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
     metrics: EvaluatorMetrics | None = None,
 ) -> tuple[Report, str]:
     """Evaluate a published model on a split of the snapshot that it was trained on, and store the report.
@@ -204,7 +199,7 @@ def _predict(
     model: LoadedModel,
     clips: EvaluationClips,
     seconds: dict[str, float],
-    on_progress: Callable[[EvaluationProgress], None] | None,
+    on_progress: OnProgress | None,
     metrics: EvaluatorMetrics | None,
 ) -> LabelledPredictions:
     """Run the model on all clips and decode its output; add the seconds of both stages to `seconds`."""
@@ -214,7 +209,7 @@ def _predict(
     def before_batch(size: int) -> None:
         nonlocal done
         if on_progress is not None:
-            on_progress(EvaluationProgress(done, total))
+            on_progress(done, total)
         if metrics is not None:
             metrics.batch_clips.observe(size)
         done += size
@@ -232,7 +227,7 @@ def _predict(
         frames=[clip.frames for clip in decoded],
     )
     if on_progress is not None:
-        on_progress(EvaluationProgress(total, total))
+        on_progress(total, total)
     seconds.update(model=modelled - started, decode=time.perf_counter() - modelled)
     return predictions
 

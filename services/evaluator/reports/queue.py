@@ -6,7 +6,7 @@ import threading
 from functools import partial
 
 from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
-from services.evaluator.reports.evaluate import DEFAULT_SPLIT, EvaluationProgress, evaluate
+from services.evaluator.reports.evaluate import DEFAULT_SPLIT, evaluate
 from services.evaluator.reports.report import PUBLISHED, Report
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.serving.served_model import ServedModel
@@ -37,7 +37,7 @@ class EvaluationQueue:
         """
         cancelled = threading.Event()
 
-        def stop_if_cancelled(_: EvaluationProgress) -> None:
+        def stop_if_cancelled(_done: int, _total: int) -> None:
             if cancelled.is_set():
                 raise DeadlineExceeded("the caller cancelled the call, or its deadline passed; nothing was stored.")
 

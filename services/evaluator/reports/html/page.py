@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ClipResult, ConfusionCell, Report
+from services.evaluator.reports.report import ConfusionCell, Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
 
@@ -68,6 +68,8 @@ class ConfusionMatrix:
 def render(report: Report) -> str:
     """The page of a report."""
     calibration = report.calibration
+    wrong_clips = [clip for clip in report.clips if not clip.correct]
+    confusions = [confusion for confusion in report.confusions if confusion.truth != confusion.predicted]
     before_and_after = (
         ("Without a temperature", calibration.before if calibration else None),
         ("With a temperature", calibration.after if calibration else None),
@@ -81,8 +83,8 @@ def render(report: Report) -> str:
             glosses=report.ranked_glosses,
             absent=[result.gloss for result in report.per_gloss if not result.recognised.n],
             matrix=draw_matrix(report),
-            confusions=_most_frequent(report.confusions),
-            wrong=_wrong_clips(report.clips),
+            confusions=sorted(confusions, key=lambda confusion: -confusion.clips)[:_LISTED_CONFUSIONS],
+            wrong=sorted(wrong_clips, key=lambda clip: -clip.guesses[0].probability),
             diagrams=[
                 (name, figures, reliability_diagram(figures))
                 for name, figures in before_and_after
@@ -98,16 +100,6 @@ def _environment() -> Environment:
     environment = page_environment("services.evaluator.reports.html")
     environment.filters.update(points=_points, spread=_spread)
     return environment
-
-
-def _wrong_clips(clips: Sequence[ClipResult]) -> list[ClipResult]:
-    """Clips whose first guess is wrong, the one with the highest probability first."""
-    return sorted((clip for clip in clips if not clip.correct), key=lambda clip: -clip.guesses[0].probability)
-
-
-def _most_frequent(confusions: Sequence[ConfusionCell]) -> list[ConfusionCell]:
-    wrong = [confusion for confusion in confusions if confusion.truth != confusion.predicted]
-    return sorted(wrong, key=lambda confusion: -confusion.clips)[:_LISTED_CONFUSIONS]
 
 
 def draw_matrix(report: Report) -> ConfusionMatrix | None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from services.evaluator.reports.evaluate import EvaluationProgress, evaluate
+from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.report import Report
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, penalise_blank, single_sign_posterior
@@ -137,14 +137,14 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
 
 
 def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:
-    seen: list[EvaluationProgress] = []
-    evaluate(world.store, "signet", on_progress=seen.append)
-    assert [now.done for now in seen] == sorted({now.done for now in seen})
-    assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 14, 14)
+    seen: list[tuple[int, int]] = []
+    evaluate(world.store, "signet", on_progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert (seen[0], seen[-1]) == ((0, 14), (14, 14))
 
     before = [info.key for info in world.store.list(keys.reports())]
 
-    def stop(_: EvaluationProgress) -> None:
+    def stop(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
