@@ -14,12 +14,11 @@ from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
-from services.trainer.runs.result import GlossResult, HeldoutCounts, MemberResult, Result
+from services.trainer.runs.result import Result
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runtime.devices import resolve_device
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
-from services.trainer.training.validate import Score
 from signet import heldout, registry
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidInput, NotFound, NotReady, SignetError
@@ -358,57 +357,6 @@ def test_an_unusable_model_name_is_refused_before_training(directory_store: Dire
     with pytest.raises(InvalidInput, match=r"\.\./x"):
         watcher.run(fill(directory_store), told(SHORT, model_name="../x"))
     assert not watcher.epochs
-
-
-STARTED = RunStarted("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
-
-
-def test_the_narration_names_a_collapse_and_its_remedy() -> None:
-    score = Score(3.0, 4, 3, 4, 0, 4, 1.0, {1: (3, 4)}, frozenset({1}))
-    result = Result(
-        state="succeeded", model_name="m", model_version="v", epochs=9, val_clips=4, val_correct=3,
-        val_greedy_correct=0, blank_ratio=1.0, collapsed=True, goal=0.5, goal_met=True, seconds=1.0,
-        glosses=(GlossResult(gloss="book", correct=2, clips=2), GlossResult(gloss="who", correct=1, clips=2)),
-        actions=("went back to epoch 7",),
-    )  # fmt: skip
-    text = "\n".join(messages.end_messages(result, "r1"))
-    assert "BLANK COLLAPSE" in text
-    assert "--blank-penalty" in text
-    assert "best        book 2/2, who 1/2" in text
-    assert "went back to epoch 7" in text
-    line = messages.epoch_message(MemberEpoch(Epoch(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
-    for part in ("7/300", "train loss", "val loss", "75.0 % (3/4)", "blank 1.00", "new best"):
-        assert part in line
-
-
-def test_the_narration_of_several_members_is_a_table_over_the_seeds() -> None:
-    def member(fold: int, seed: int, correct: int) -> MemberResult:
-        return MemberResult(
-            fold=fold, seed=seed, epochs=9, clips=100, correct=correct, top5=97, continuous_correct=correct - 1,
-            continuous_empty=3, greedy_correct=correct - 2, empty=1, blank_ratio=0.6, concatenated=99, gloss_errors=9,
-        )  # fmt: skip
-
-    members = tuple(member(fold, seed, 80 + 2 * seed) for seed in range(3) for fold in range(2))
-    result = Result(
-        state="succeeded", model_name="", model_version="", epochs=9, val_clips=200, val_correct=164,
-        val_greedy_correct=160, blank_ratio=0.6, collapsed=False, goal=0.5, goal_met=True, seconds=1.0, folds=2,
-        glosses=(GlossResult(gloss="book", correct=2, clips=2),), members=members,
-        ensemble=HeldoutCounts.sum([member(0, 0, 90), member(1, 0, 88)]),
-    )  # fmt: skip
-    text = "\n".join(messages.end_messages(result, "r1"))
-    assert "82.0 % (164/200)" in text, "seed 1"
-    assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
-    assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
-    assert "89.0 % (178/200)" in text, "all seeds together"
-    event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
-    started = RunStarted("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
-    assert messages.epoch_message(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
-
-
-def test_the_opening_names_device_parameters_target_and_data() -> None:
-    text = "\n".join(messages.start_messages(STARTED))
-    for part in ("cuda:0 (H200, 131,072 MiB)", "55,461", "50,000", "20 glosses", "157 train", "37 val"):
-        assert part in text
 
 
 @pytest.mark.gpu
