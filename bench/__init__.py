@@ -1,1 +1,1 @@
-"""Measured claims: each module prints one table, and can be run by anyone."""
+"""Benchmarks: each module measures one table of the documentation."""

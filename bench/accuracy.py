@@ -1,13 +1,13 @@
-"""How accurate the presets are, and what keeps them from collapsing: the figures that the README quotes.
+"""The accuracy of the presets, and of trainings that tend to blank collapse: the figures that the docs quote.
 
     signet extract --max-glosses 0 --split train --split val
     for n in 100 300 1000 2000; do signet import <hands> --first-glosses $n --corpus wlasl$n-hands; done
     python -m bench.accuracy                 # every row whose corpus is in the store
     python -m bench.accuracy cv20 signs100   # these rows
 
-Each row is a run of `signet train` with several seeds, measured on clips that it was not trained on and that no choice
-of a weight or a checkpoint looked at. A row that is done is kept in bench/results/accuracy.json at once, and all that
-are kept are printed. Mean ± standard deviation over the seeds; the interval is Wilson's, of one such model.
+Each row is a run of `signet train` with several seeds. It is measured on clips that were not used for training, nor to
+choose weights or a checkpoint. Finished rows are saved in bench/results/accuracy.json, and all saved rows are printed:
+mean ± standard deviation over the seeds, and the Wilson interval of one such model.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.record import alone, keep, kept, origin, resident_gib
+from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
 from services.trainer.runs.result import HeldoutCounts, Result, spread_over_seeds
@@ -27,19 +27,19 @@ from services.trainer.runs.run import new_run_id, run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
 from signet.statistics.intervals import wilson
-from signet.store import StoreSettings, open_store
+from signet.store.options import open_store_option
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
 
 @dataclass(frozen=True)
-class Row:
+class AccuracyRow:
     """One measurement.
 
     Attributes:
-        what: what is measured, on what.
-        config: how it is trained, by the names of `TrainConfig`.
-        bars: what it is to reach, in percent, by the names of `FIGURES`.
+        what: what is measured, and on which clips.
+        config: the settings of the training, by the names of `TrainConfig`.
+        bars: the figures to reach, in percent, by the names of `FIGURES`.
     """
 
     what: str
@@ -47,14 +47,14 @@ class Row:
     bars: Mapping[str, float] = field(default_factory=dict)
 
 
-def _hands(glosses: int, bar: float) -> Row:
+def _hands(glosses: int, bar: float) -> AccuracyRow:
     config = {"preset": f"signs{glosses}", "corpus": f"wlasl{glosses}-hands", "seeds": 3}
-    return Row(f"WLASL{glosses}, hands alone, train to val", config, {"top-1": bar})
+    return AccuracyRow(f"WLASL{glosses}, hands alone, train to val", config, {"top-1": bar})
 
 
-def _collapse(lr: float, **config: Any) -> Row:
+def _collapse(lr: float, **config: Any) -> AccuracyRow:
     named = ", ".join(str(value) if isinstance(value, str) else f"{name} {value:g}" for name, value in config.items())
-    return Row(
+    return AccuracyRow(
         f"collapse: {named or 'default'}, lr {lr:g}",
         {"preset": "phase1", "seeds": 5, "lr": lr, **config},
         {} if config else {"empty continuous": 1.0},
@@ -66,39 +66,31 @@ _CV20_BARS = {"top-1": 84, "top-5": 97, "empty continuous": 1, "gloss errors": 1
 _SIGNS100_BARS = {"top-1": 77, "top-5": 93, "empty continuous": 1, "ensemble": 81, "gloss errors": 24}
 _NARROW = {"branches": 4, "hidden_dim": 64, "hand_dim": 24}
 
-ROWS: Mapping[str, Row] = {
-    "cv20": Row(
-        "20 glosses, 5 folds by signer over train and val",
-        _CV20,
-        _CV20_BARS,
+ROWS: Mapping[str, AccuracyRow] = {
+    "cv20": AccuracyRow("20 glosses, 5 folds by signer over train and val", _CV20, _CV20_BARS),
+    "signs100": AccuracyRow("WLASL100, train to val", {"preset": "signs100", "seeds": 3}, _SIGNS100_BARS),
+    "signs100-narrow": AccuracyRow(
+        "the same with four branches of 64 units", {"preset": "signs100", "seeds": 3, **_NARROW}, _SIGNS100_BARS
     ),
-    "signs100": Row(
-        "WLASL100, train to val",
-        {"preset": "signs100", "seeds": 3},
-        _SIGNS100_BARS,
-    ),
-    "signs100-narrow": Row(
-        "the same with four branches of 64 units",
-        {"preset": "signs100", "seeds": 3, **_NARROW},
-        _SIGNS100_BARS,
-    ),
-    "signs50": Row("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
-    "tiny": Row(
+    "signs50": AccuracyRow("50 glosses, train to val", {"preset": "signs50", "seeds": 3}),
+    "tiny": AccuracyRow(
         "the smallest preset, 20 glosses, 5 folds by signer over train and val",
         {"preset": "tiny", "folds": 5, "seeds": 3},
     ),
-    "large": Row("the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}),
+    "large": AccuracyRow(
+        "the largest preset, WLASL100, train to val", {"preset": "large", "max_glosses": 100, "seeds": 3}
+    ),
     **{f"hands{glosses}": _hands(glosses, bar) for glosses, bar in ((100, 70), (300, 55), (1000, 40), (2000, 32))},
     **{f"collapse-lr{lr:g}": _collapse(lr) for lr in (0.004, 0.008, 0.016)},
     "collapse-flat-start": _collapse(0.008, head="linear"),
     "collapse-plain-ctc": _collapse(0.008, head="linear", flat_start=0.0),
     **{
-        f"without-{group}": Row(f"20 glosses, 5 folds, without {group}", {**_CV20, "without": group})
+        f"without-{group}": AccuracyRow(f"20 glosses, 5 folds, without {group}", {**_CV20, "without": group})
         for group in ("handshape", "outline", "orientation", "location", "contact", "movement", "hands")
     },
 }
 
-# What is counted of each seed: a share of the clips, or of the signs in sequences of three.
+# The figures of each seed: a share of the clips, or of the signs in sequences of three.
 FIGURES: Mapping[str, Callable[[HeldoutCounts], float]] = {
     "top-1": lambda tally: tally.correct / tally.clips,
     "top-5": lambda tally: tally.top5 / tally.clips,
@@ -114,38 +106,36 @@ FIGURES: Mapping[str, Callable[[HeldoutCounts], float]] = {
 
 
 def main() -> None:
-    """Train what is asked for, keep it, and print what is kept."""
+    """Train the given rows, save them, and print all saved rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "rows", nargs="*", metavar="ROW", choices=[*ROWS, []], help=f"default: all of {', '.join(ROWS)}"
     )
-    parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
-    parser.add_argument("--jobs", type=int, default=1, help="members trained at a time")
-    parser.add_argument("--print", action="store_true", help="print what is kept, and train nothing")
+    parser.add_argument("--store", default="", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--jobs", type=int, default=1, help="members that are trained at the same time")
+    parser.add_argument("--print", action="store_true", help="print the saved rows, and train nothing")
     arguments = parser.parse_args()
 
     console = Console(width=220)
     if not arguments.print:
-        store = arguments.store or StoreSettings().store
         for name in arguments.rows or ROWS:
-            _measure(store, name, ROWS[name], arguments.jobs, console)
-    console.print(table(kept(RESULTS)))
+            _measure(arguments.store, name, ROWS[name], arguments.jobs, console)
+    console.print(table(load_results(RESULTS)))
 
 
-def _measure(store: str, name: str, row: Row, jobs: int, console: Console) -> None:
+def _measure(store: str, name: str, row: AccuracyRow, jobs: int, console: Console) -> None:
     config = _config(row.config, jobs)
     console.print(f"{name}: {row.what}")
     try:
-        # In a process of its own, so that the memory is that of this row.
-        trained = alone(_train, store, config)
+        trained = run_in_own_process(_train, store, config)
     except (NotReady, NotFound) as error:
         console.print(f"  left out: {error}")
         return
-    keep(RESULTS, dict(sorted({**kept(RESULTS), name: _record(row, config, trained)}.items())))
+    save_results(RESULTS, dict(sorted({**load_results(RESULTS), name: _record(row, config, trained)}.items())))
 
 
-def _config(told: Mapping[str, Any], jobs: int) -> TrainConfig:
-    return TrainConfig.model_validate({**told, "publish": "none", "jobs": jobs})
+def _config(settings: Mapping[str, Any], jobs: int) -> TrainConfig:
+    return TrainConfig.model_validate({**settings, "publish": "none", "jobs": jobs})
 
 
 @dataclass(frozen=True)
@@ -162,17 +152,17 @@ def _train(store: str, config: TrainConfig) -> MeasuredRun:
     """Train a row.
 
     Raises:
-        NotReady, NotFound: its corpus is not there.
+        NotReady, NotFound: the store does not have its corpus.
     """
     use_threads(DEFAULT_THREADS)
     started: list[RunStarted] = []
-    result = run(open_store(StoreSettings(store=store)), config, new_run_id(), RunCallbacks(on_start=started.append))
+    result = run(open_store_option(store), config, new_run_id(), RunCallbacks(on_start=started.append))
     (begun,) = started
-    return MeasuredRun(result, begun.parameters, begun.gpu_name or begun.device, resident_gib())
+    return MeasuredRun(result, begun.parameters, begun.gpu_name or begun.device, peak_memory_gib())
 
 
-def _record(row: Row, config: TrainConfig, trained: MeasuredRun) -> dict[str, Any]:
-    """What is kept of a run."""
+def _record(row: AccuracyRow, config: TrainConfig, trained: MeasuredRun) -> dict[str, Any]:
+    """The figures of a run that are saved."""
     result = trained.result
     seeds = result.seeds
     ensemble = result.ensemble
@@ -196,13 +186,13 @@ def _record(row: Row, config: TrainConfig, trained: MeasuredRun) -> dict[str, An
     }
 
 
-def _command(told: Mapping[str, Any]) -> str:
-    flags = (f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}") for key, value in told.items())
+def _command(settings: Mapping[str, Any]) -> str:
+    flags = (f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}") for key, value in settings.items())
     return " ".join(["signet train", *flags])
 
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
-    """All rows that are kept, in the order of `ROWS`."""
+    """All saved rows, in the order of `ROWS`."""
     made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "size", "s", "GiB", "commit")
     for name in ROWS:
         if name not in figures:

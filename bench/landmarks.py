@@ -1,7 +1,10 @@
-"""How near our landmarks are to stock MediaPipe Holistic's: `python -m bench.landmarks [--wlasl DIR] [--clips N]`.
+"""The distance of our landmarks from those of stock MediaPipe Holistic.
 
-Compares freshly extracted clips with the reference in <DIR>/holistic (x, y normalised by MediaPipe; NaN where a part
-was not found). Bars: hand joints at most 0.02 frame heights away in the median, at least 95 % of its hand frames found.
+    python -m bench.landmarks [--wlasl DIR] [--clips N]
+
+This extracts clips and compares them with the reference in <DIR>/holistic (x, y normalised by MediaPipe; NaN where a
+part was not found). Bars: the median distance of hand joints is at most 0.02 frame heights, and at least 95 % of the
+reference's hand frames are found.
 """
 
 import argparse
@@ -33,7 +36,7 @@ HANDS = {"left": (LEFT_HAND, 1), "right": (RIGHT_HAND, 2)}
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference's landmarks of all clips, and where each clip's frames are."""
+    """The landmarks of all clips in the reference, and the frames of each clip."""
 
     hands: dict[str, npt.NDArray[np.float16]]
     frames: dict[str, slice]
@@ -45,13 +48,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One hand of one clip against the reference.
+    """A hand of a clip, compared with the reference.
 
     Attributes:
-        distances: of each joint in each frame where both found the hand, in frame heights.
-        reference_frames: in which the reference found it.
-        found_frames: of those, in which we found it.
-        extra_frames: in which only we found it.
+        distances: of each joint in each frame in which both found the hand, in frame heights.
+        reference_frames: the number of frames in which the reference found the hand.
+        found_frames: the number of these frames in which we found it too.
+        extra_frames: the number of frames in which only we found it.
     """
 
     distances: npt.NDArray[np.float32]
@@ -71,23 +74,23 @@ def read_reference(directory: Path) -> Reference:
 
 
 def compare(clip: Landmarks, reference: Reference) -> dict[str, Agreement]:
-    """Both hands of one clip against the reference."""
+    """Compare both hands of a clip with the reference."""
     scale = np.asarray([clip.record.width / clip.record.height, 1.0], np.float32)
     result = {}
     for side, (where, part) in HANDS.items():
-        theirs = reference.hand(clip.record.clip_id, side)[..., :2] * scale
-        if len(theirs) != clip.frames:
-            raise ValueError(f"{clip.record.clip_id}: {clip.frames} frames, the reference has {len(theirs)}")
+        reference_hand = reference.hand(clip.record.clip_id, side)[..., :2] * scale
+        if len(reference_hand) != clip.frames:
+            raise ValueError(f"{clip.record.clip_id}: {clip.frames} frames, the reference has {len(reference_hand)}")
         ours = clip.landmarks[:, where, :2].astype(np.float32)
-        we, they = clip.presence[:, part].astype(bool), np.isfinite(theirs).all(axis=(1, 2))
-        both = we & they
-        distances = np.linalg.norm(ours[both] - theirs[both], axis=-1).ravel()
-        result[side] = Agreement(distances, int(they.sum()), int(both.sum()), int((we & ~they).sum()))
+        found, expected = clip.presence[:, part].astype(bool), np.isfinite(reference_hand).all(axis=(1, 2))
+        both = found & expected
+        distances = np.linalg.norm(ours[both] - reference_hand[both], axis=-1).ravel()
+        result[side] = Agreement(distances, int(expected.sum()), int(both.sum()), int((found & ~expected).sum()))
     return result
 
 
 def extract(corpus: Wlasl, instances: list[Instance], workers: int) -> Iterator[Landmarks]:
-    """Extract these clips; a broken one is an error here."""
+    """Extract these clips. A broken clip is an error."""
     with WorkerPool(workers) as pool:
         checked = pool.each(worker.verify, ((clip, (corpus.path(clip), clip)) for clip in instances))
         jobs = [(clip, (corpus.path(clip), _usable(found), Labels(clip.video_id))) for clip, found in checked]
@@ -102,27 +105,28 @@ def _usable(outcome: T | ClipError) -> T:
 
 
 def main() -> int:
-    """Print the table; 1 if a bar is missed."""
+    """Print the table, and return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wlasl", type=Path, default=Path(os.environ.get("WLASL", "../shared/wlasl")))
-    parser.add_argument("--clips", type=int, default=30, help="how many, drawn at random")
+    parser.add_argument("--clips", type=int, default=30, help="number of clips, drawn at random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="0: one per core")
     arguments = parser.parse_args()
 
     reference = read_reference(arguments.wlasl / "holistic")
     corpus = read_wlasl(arguments.wlasl)
-    there = sorted(
+    available = sorted(
         (clip for clip in corpus.instances if corpus.has(clip) and clip.video_id in reference.frames),
         key=lambda clip: clip.video_id,
     )
-    chosen = random.Random(arguments.seed).sample(there, min(arguments.clips, len(there)))  # noqa: S311
+    chosen = random.Random(arguments.seed).sample(available, min(arguments.clips, len(available)))  # noqa: S311
     results = [compare(clip, reference) for clip in extract(corpus, chosen, arguments.workers)]
 
     print(f"{'hand':<6}{'clips':>6}{'ref. frames':>12}{'found':>8}{'extra':>7}{'median':>9}{'90 %':>9}{'99 %':>9}")
     passed = True
     for side in (*HANDS, "both"):
-        parts = [result[one] for result in results for one in ((side,) if side in HANDS else HANDS)]
+        hands = (side,) if side in HANDS else HANDS
+        parts = [result[hand] for result in results for hand in hands]
         distances = np.concatenate([part.distances for part in parts])
         frames = sum(part.reference_frames for part in parts)
         found = sum(part.found_frames for part in parts) / max(1, frames)

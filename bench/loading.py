@@ -1,8 +1,8 @@
-"""How long it takes until a snapshot that exists can be trained on: `python -m bench.loading [--corpus NAME]`.
+"""The time to load a stored snapshot for training: `python -m bench.loading [--corpus NAME]`.
 
-Without a corpus the snapshot is made up: 10,000 clips of 25 frames, 2,000 glosses, in a directory store. With one, its
-clips in the store are taken twice: the first time every clip is read, the second time their snapshot. Bar: 10,000
-clips in at most 1 s, by the best of five, with every frame looked at once.
+The snapshot is synthetic: 10,000 clips of 25 frames and 2,000 glosses, in a directory store. With a corpus, a snapshot
+of its clips is also made twice: the first time each clip is read, the second time the stored snapshot. Bar: 10,000
+clips in at most 1 s, by the best of five, with each frame read once.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from rich.table import Table
 from services.trainer.data.snapshot import load_or_create_snapshot
 from signet.datasets.snapshot import Dataset, SampledClip, assemble_snapshot, load_snapshot, publish_snapshot
 from signet.landmarks import JOINTS, SAMPLES_PER_FRAME, ClipRecord
-from signet.store import DirectoryStore, StoreSettings, open_store
+from signet.store import DirectoryStore
+from signet.store.options import open_store_option
 
 CLIPS = 10_000
 MAX_SECONDS = 1.0
@@ -30,8 +31,8 @@ _TIMES = 5
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was measured: how many clips of how many frames, and the best and the median of the seconds."""
+class LoadingTime:
+    """A measurement: the number of clips and frames, and the best and the median time in seconds."""
 
     what: str
     clips: int
@@ -40,61 +41,61 @@ class Row:
     median: float
 
 
-def made_up(clips: int = CLIPS) -> Dataset:
-    """A snapshot of so many clips, of pose and hands."""
+def synthetic_snapshot(clips: int = CLIPS) -> Dataset:
+    """A snapshot of this many clips, with pose and hands."""
     random = np.random.default_rng(0)
-    instants = random.normal(0.5, 0.1, size=(_FRAMES, SAMPLES_PER_FRAME, JOINTS, 3)).astype(np.float32)
+    samples = random.normal(0.5, 0.1, size=(_FRAMES, SAMPLES_PER_FRAME, JOINTS, 3)).astype(np.float32)
     return assemble_snapshot(
-        "made-up",
+        "synthetic",
         [
             SampledClip(
                 ClipRecord(
-                    clip_id=f"{number:05}", corpus="made-up", gloss=f"gloss {number % _GLOSSES:04}",
+                    clip_id=f"{number:05}", corpus="synthetic", gloss=f"gloss {number % _GLOSSES:04}",
                     split="val" if number % 5 == 0 else "train", signer=str(number % 100), fps=25, width=640,
                     height=480, frame_end=_FRAMES, source_sha256=f"{number:064x}", extractor="bench",
                 ),
                 f"{number:064x}",
-                instants,
+                samples,
             )
             for number in range(clips)
         ],
     )  # fmt: skip
 
 
-def loading(clips: int = CLIPS) -> Row:
-    """Load a snapshot that exists from a directory store: the row of the bar."""
+def loading(clips: int = CLIPS) -> LoadingTime:
+    """Load a stored snapshot from a directory store: the row that has a bar."""
     with tempfile.TemporaryDirectory() as folder:
         store = DirectoryStore(Path(folder))
-        made = made_up(clips)
+        made = synthetic_snapshot(clips)
         publish_snapshot(store, made)
         return _row("load a snapshot", lambda: load_snapshot(store, made.manifest.name, made.manifest.version), _TIMES)
 
 
-def _row(what: str, load: Callable[[], Dataset], times: int) -> Row:
+def _row(what: str, load: Callable[[], Dataset], times: int) -> LoadingTime:
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
         loaded = load()
-        # What is mapped has not been read yet: so it is here.
+        # The samples are mapped, and are read only here.
         np.max(loaded.samples[..., 0])
         seconds.append(time.perf_counter() - began)
-    return Row(what, len(loaded.manifest.clips), len(loaded.frames), min(seconds), float(np.median(seconds)))
+    return LoadingTime(what, len(loaded.manifest.clips), len(loaded.frames), min(seconds), float(np.median(seconds)))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
-    parser.add_argument("--corpus", help="take the clips of this corpus of the store")
+    parser.add_argument("--store", default="", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--corpus", help="also make a snapshot of this corpus in the store")
     arguments = parser.parse_args()
     rows = [loading()]
     if arguments.corpus:
-        store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+        store = open_store_option(arguments.store)
 
-        def take() -> Dataset:
+        def load_or_create() -> Dataset:
             return load_or_create_snapshot(store, arguments.corpus, 0, 0)
 
-        rows += [_row("take a corpus for the first time, or again", take, 1), _row("take it again", take, _TIMES)]
+        rows += [_row("snapshot of the corpus", load_or_create, 1), _row("the same again", load_or_create, _TIMES)]
     table = Table("", "clips", "frames", "best s", "median s")
     for row in rows:
         table.add_row(row.what, f"{row.clips:,}", f"{row.frames:,}", f"{row.best:.2f}", f"{row.median:.2f}")

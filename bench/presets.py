@@ -1,11 +1,11 @@
-"""What each preset costs, beside what it is worth: the README's table of presets.
+"""The cost of each preset, and its accuracy: the table of presets in the docs.
 
-    python -m bench.presets                  # every preset whose corpus is in the store; see bench.accuracy for how
-    python -m bench.presets phase1 tiny      # these
+    python -m bench.presets                  # every preset whose corpus is in the store (see bench.accuracy)
+    python -m bench.presets phase1 tiny      # these presets
 
-Seconds an epoch are measured with nothing else going on, on so many threads, CTC and the judgement of val clips
-included; minutes are those of all the preset's epochs. Accuracy is that of its row in bench/results/accuracy.json.
-What is measured is kept in bench/results/presets.json, and all that is kept is printed.
+Seconds per epoch include CTC and the evaluation of val clips; run nothing else meanwhile. Minutes are for all epochs of
+the preset. Accuracy is that of its row in bench/results/accuracy.json. Figures are saved in bench/results/presets.json,
+and all saved figures are printed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import accuracy
-from bench.record import alone, keep, kept, origin, resident_gib
+from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
 from bench.train import epoch_seconds
 from services.trainer.config.presets import PRESETS
 from services.trainer.config.train_config import TrainConfig
@@ -27,11 +27,11 @@ from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.errors import NotFound, NotReady
-from signet.store import StoreSettings, open_store
+from signet.store.options import open_store_option
 
 RESULTS = Path(__file__).parent / "results" / "presets.json"
 
-# The row of bench.accuracy that says what a preset is worth.
+# The row of bench.accuracy with the accuracy of each preset.
 ROWS = {
     "phase1": "cv20",
     "signs50": "signs50",
@@ -46,13 +46,13 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a preset costs.
+    """The cost of a preset.
 
     Attributes:
-        clips: that it learns from.
+        clips: the number of training clips.
         parameters: of the model.
-        seconds: an epoch.
-        resident: GiB that the process has held at most.
+        seconds: of an epoch.
+        resident: peak memory of the process, in GiB.
     """
 
     clips: int
@@ -62,44 +62,44 @@ class Cost:
 
 
 def main() -> None:
-    """Time presets, keep what was found, and print all that is kept."""
+    """Measure presets, save their figures, and print all saved figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("presets", nargs="*", default=list(ROWS), metavar="preset", help=", ".join(ROWS))
-    parser.add_argument("--store", default=StoreSettings().store, help="where the landmarks are")
-    parser.add_argument("--threads", type=int, default=2, help="that PyTorch computes with")
+    parser.add_argument("--store", default="", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     arguments = parser.parse_args()
     console = Console(width=140)
-    costs = kept(RESULTS)
+    costs = load_results(RESULTS)
     for name in arguments.presets:
         if name not in ROWS:
             parser.error(f"there is no preset {name}. There are {', '.join(ROWS)}")
         console.print(f"{name} ...")
         config = _config(name)
         try:
-            found: Cost = alone(_cost, arguments.store, config, arguments.threads)
+            cost: Cost = run_in_own_process(_cost, arguments.store, config, arguments.threads)
         except (NotReady, NotFound) as error:
             console.print(f"  left out: {error}")
             continue
         costs[name] = {
-            "clips": found.clips,
-            "parameters": found.parameters,
-            "epoch_seconds": round(found.seconds, 3),
-            "minutes": round(found.seconds * config.num_epochs / 60, 2),
-            "resident_gib": round(found.resident, 2),
+            "clips": cost.clips,
+            "parameters": cost.parameters,
+            "epoch_seconds": round(cost.seconds, 3),
+            "minutes": round(cost.seconds * config.num_epochs / 60, 2),
+            "resident_gib": round(cost.resident, 2),
             "threads": arguments.threads,
             **origin(),
         }
-        keep(RESULTS, costs)
-    console.print(table(costs, kept(accuracy.RESULTS)))
+        save_results(RESULTS, costs)
+    console.print(table(costs, load_results(accuracy.RESULTS)))
 
 
-def table(costs: Mapping[str, Mapping[str, Any]], worth: Mapping[str, Mapping[str, Any]]) -> Table:
-    """All presets that are kept, with what their rows are worth, mean ± standard deviation over the seeds."""
+def table(costs: Mapping[str, Mapping[str, Any]], accuracies: Mapping[str, Mapping[str, Any]]) -> Table:
+    """All saved presets, with the accuracy of their rows: mean ± standard deviation over the seeds."""
     made = Table("preset", "for", "row", "n", "top-1", "clips", "parameters", "s an epoch", "epochs", "minutes", "GiB")
     for name, row in ROWS.items():
         if name not in costs:
             continue
-        cost, measured = costs[name], worth.get(row)
+        cost, measured = costs[name], accuracies.get(row)
         made.add_row(
             name,
             PRESETS[name].about,
@@ -117,28 +117,30 @@ def table(costs: Mapping[str, Mapping[str, Any]], worth: Mapping[str, Mapping[st
 
 
 def _config(preset: str) -> TrainConfig:
-    """How its row is trained, without folds."""
-    told = {key: value for key, value in accuracy.ROWS[ROWS[preset]].config.items() if key not in ("folds", "seeds")}
-    return TrainConfig.model_validate(told)
+    """The settings of its row, without folds."""
+    settings = {
+        key: value for key, value in accuracy.ROWS[ROWS[preset]].config.items() if key not in ("folds", "seeds")
+    }
+    return TrainConfig.model_validate(settings)
 
 
 def _cost(store: str, config: TrainConfig, threads: int) -> Cost:
-    """What a preset costs.
+    """Measure the cost of a preset.
 
     Raises:
-        NotReady, NotFound: its corpus is not there.
+        NotReady, NotFound: the store does not have its corpus.
     """
     use_threads(threads)
     dataset = load_or_create_snapshot(
-        open_store(StoreSettings(store=store)),
+        open_store_option(store),
         config.corpus,
         config.max_glosses,
         config.samples_per_gloss,
     )
-    # From the first epoch on, CTC is what takes the time.
+    # Without a flat start, all epochs use CTC, which takes most of the time.
     training = Training(dataset, config.model_copy(update={"flat_start": 0.0}), torch.device("cpu"))
     return Cost(
-        len(dataset.manifest.training_clips), training.model.parameter_count, epoch_seconds(training), resident_gib()
+        len(dataset.manifest.training_clips), training.model.parameter_count, epoch_seconds(training), peak_memory_gib()
     )
 
 

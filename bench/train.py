@@ -1,10 +1,10 @@
-"""How fast training is: the README's rows of speed, and the ratio to a plain loop over the same model.
+"""The speed of training, in seconds and relative to a plain loop over the same model.
 
-    python -m bench.train            # what its corpora in the store allow; see bench.accuracy for how they come there
+    python -m bench.train            # the rows whose corpora are in the store (see bench.accuracy)
 
-Seconds depend on the machine; the ratio does not much: both loops run in turns, in one process, on one thread. The
-plain loop is what one writes first: a Dataset that augments and measures one clip at a time, a DataLoader that pads and
-batches, nn.CTCLoss, Adam. What is measured is kept in bench/results/train.json.
+Seconds depend on the machine; the ratio depends on it little, because both loops run in turns, in one process, on one
+thread. The plain loop is the straightforward one: a Dataset that augments one clip at a time and computes its features,
+a DataLoader that pads and batches, nn.CTCLoss and Adam. Figures are saved in bench/results/train.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bench.loading import loading
-from bench.record import alone, keep, kept, origin, resident_gib
+from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Clips, Sampler
@@ -33,44 +33,44 @@ from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError
-from signet.store import StoreSettings, open_store
+from signet.store.options import open_store_option
 
 RESULTS = Path(__file__).parent / "results" / "train.json"
 
-# Epochs of a row that is not trained to its end: the first is warm-up, and the median of the rest counts.
+# Epochs of a row that is not trained to its end: the first one is warm-up; the median of the others counts.
 _EPOCHS = 4
 
-# Turns of the two loops whose ratio is taken.
+# Turns of the two loops that are compared.
 _TURNS = 5
 
 CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Measure, keep and print."""
+    """Measure, save and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--store", help="default: SIGNET_STORE, or file:data/store")
+    parser.add_argument("--store", default="", help="default: SIGNET_STORE, or file:data/store")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    store = open_store(StoreSettings(store=arguments.store) if arguments.store else StoreSettings())
+    store = open_store_option(arguments.store)
     use_threads(arguments.threads)
-    take = partial(load_or_create_snapshot, store, samples_per_gloss=0)
+    snapshot = partial(load_or_create_snapshot, store, samples_per_gloss=0)
 
     rows: dict[str, tuple[Callable[[], float], str, float]] = {
-        "20 glosses to the end, s": (lambda: _to_the_end(take(corpus="wlasl", max_glosses=20)), "<=", 15),
-        "WLASL100 epoch, s": (lambda: _epoch(take(corpus="wlasl", max_glosses=100), "signs100"), "<=", 0.7),
+        "20 glosses to the end, s": (lambda: _to_the_end(snapshot(corpus="wlasl", max_glosses=20)), "<=", 15),
+        "WLASL100 epoch, s": (lambda: _epoch(snapshot(corpus="wlasl", max_glosses=100), "signs100"), "<=", 0.7),
         "2,000 glosses, hands alone, epoch, s": (
-            lambda: _epoch(take(corpus="wlasl2000-hands", max_glosses=0), "signs2000"), "<=", 15
+            lambda: _epoch(snapshot(corpus="wlasl2000-hands", max_glosses=0), "signs2000"), "<=", 15
         ),
         "2,000 glosses, hands alone, resident, GiB": (
-            lambda: alone(_resident, arguments.store or StoreSettings().store, arguments.threads), "<=", 3
+            lambda: run_in_own_process(_resident, arguments.store, arguments.threads), "<=", 3
         ),
         "load of 10,000 clips, s": (lambda: loading().best, "<=", 1),
-        "clips a second, times the plain loop's": (lambda: _ratio(take(corpus="wlasl", max_glosses=20)), ">=", 5),
+        "clips a second, times the plain loop's": (lambda: _ratio(snapshot(corpus="wlasl", max_glosses=20)), ">=", 5),
     }  # fmt: skip
     console = Console(width=120)
     table = Table("what", "measured", "bar")
-    figures = kept(RESULTS)
+    figures = load_results(RESULTS)
     for what, (measure, than, bar) in rows.items():
         console.print(f"{what} ...")
         try:
@@ -85,7 +85,7 @@ def main() -> None:
             "threads": arguments.threads,
             **origin(),
         }
-        keep(RESULTS, figures)
+        save_results(RESULTS, figures)
     console.print(table)
 
 
@@ -97,7 +97,7 @@ def _to_the_end(dataset: Dataset) -> float:
 
 
 def epoch_seconds(training: Training) -> float:
-    """What an epoch takes after the first; the median of a few."""
+    """The median time of a few epochs after the first one."""
     return median(epoch.seconds for epoch in islice(training.epochs(), 1, _EPOCHS))
 
 
@@ -107,30 +107,30 @@ def _epoch(dataset: Dataset, preset: str) -> float:
 
 def _resident(store: str, threads: int) -> float:
     use_threads(threads)
-    dataset = load_or_create_snapshot(open_store(StoreSettings(store=store)), "wlasl2000-hands", 0, 0)
+    dataset = load_or_create_snapshot(open_store_option(store), "wlasl2000-hands", 0, 0)
     for _ in islice(Training(dataset, TrainConfig(preset="signs2000", flat_start=0.0), CPU).epochs(), 2):
         pass
-    return resident_gib()
+    return peak_memory_gib()
 
 
 def _ratio(dataset: Dataset) -> float:
-    """Training clips a second, by turns: the median of our turns over that of the plain loop's."""
+    """Training clips a second, in turns: the median of our loop, divided by that of the plain loop."""
     ours, plain = _ours(dataset), _plain(dataset)
     next(ours), next(plain)
     speeds = [(next(ours), next(plain)) for _ in range(_TURNS)]
-    return median(mine for mine, _ in speeds) / median(other for _, other in speeds)
+    return median(speed for speed, _ in speeds) / median(speed for _, speed in speeds)
 
 
 def _ours(dataset: Dataset) -> Iterator[float]:
-    """Clips a second of each epoch of a training that judges nothing meanwhile."""
+    """Clips a second in each epoch of our training loop, without evaluation."""
     train = dataset.split("train")
     training = Training(dataset, TrainConfig(preset="phase1", flat_start=0.0), CPU, train=train, held_out=[])
     for epoch in training.epochs():
         yield len(train) / epoch.seconds
 
 
-class _OneByOne(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """One augmented and measured clip at a time: features [T, D] and its class."""
+class _SingleClips(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """One augmented clip at a time: its features [T, D] and its class."""
 
     def __init__(self, clips: Clips, features: Features) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -145,12 +145,12 @@ class _OneByOne(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 def _plain(dataset: Dataset) -> Iterator[float]:
-    """Clips a second of each epoch of the loop that one writes first."""
+    """Clips a second in each epoch of the plain loop."""
     config = TrainConfig(preset="phase1")
     model: Recogniser = new_model(config, len(dataset.manifest.vocabulary))
     clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     batches = torch.utils.data.DataLoader(
-        _OneByOne(clips, model.features), config.batch_size, shuffle=True, collate_fn=_padded
+        _SingleClips(clips, model.features), config.batch_size, shuffle=True, collate_fn=_padded
     )
     criterion = nn.CTCLoss(zero_infinity=True)
     optimizer = torch.optim.Adam(model.parameters(), config.lr)
@@ -166,8 +166,8 @@ def _plain(dataset: Dataset) -> Iterator[float]:
 
 
 def _padded(clips: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    features = nn.utils.rnn.pad_sequence([one for one, _ in clips], batch_first=True)
-    return features, torch.tensor([len(one) for one, _ in clips]), torch.stack([label for _, label in clips])
+    features = nn.utils.rnn.pad_sequence([clip for clip, _ in clips], batch_first=True)
+    return features, torch.tensor([len(clip) for clip, _ in clips]), torch.stack([label for _, label in clips])
 
 
 if __name__ == "__main__":

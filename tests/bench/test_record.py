@@ -1,12 +1,12 @@
-"""What is measured apart from all others."""
+"""Measurements in a process of their own."""
 
 import multiprocessing
 
-from bench.record import alone
+from bench.record import run_in_own_process
 
 
 def _of_two_processes() -> tuple[str, int]:
-    """This process' name, and what one that it starts has to say."""
+    """The name of this process, and a value from a process that it starts."""
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[int] = context.Queue()
     process = context.Process(target=queue.put, args=(7,))
@@ -16,7 +16,7 @@ def _of_two_processes() -> tuple[str, int]:
     return multiprocessing.current_process().name, answer
 
 
-def test_what_is_measured_alone_is_in_a_process_of_its_own_that_may_start_others() -> None:
-    name, answer = alone(_of_two_processes)
+def test_a_measurement_has_a_process_of_its_own_that_can_start_others() -> None:
+    name, answer = run_in_own_process(_of_two_processes)
     assert name != multiprocessing.current_process().name
     assert answer == 7
