@@ -1,7 +1,7 @@
-"""Training batches: random concatenations of augmented clips, made on the device from all frames at once.
+"""Training batches: random concatenations of augmented clips, made on the device.
 
-A model that only ever sees one sign per clip need never learn when it ends. Concatenations of a few clips make it a
-recogniser of continuous signing that never saw a sentence.
+A model that sees only single signs need not learn where a sign ends. Concatenations of a few clips train it for
+continuous signing, without any recorded sentences.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,23 +19,22 @@ from signet.datasets.snapshot import Dataset, DatasetClip
 # The flat start assumes that a clip's sign lies between these shares of the clip; all other frames are blank.
 SIGN_SPAN = (0.3, 0.7)
 
-# Enough clips for long vectors, few enough that they are of like length.
-_MEASURED_TOGETHER = 64
+# Clips whose features are computed together: enough for long vectors, few enough to have similar lengths.
+_CLIPS_AT_A_TIME = 64
 
-# Padded frames that a further part of a batch must save: what its own start costs on a CPU.
-_WORTH_A_CUT = 512
+# Padded frames that dividing a batch must save. They cost as much as one more call of the model on a CPU.
+_MIN_SAVED_FRAMES = 512
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Some clips of a snapshot, on the device.
+    """Clips of a snapshot, on the device. N frames in all, S samples a frame, M clips.
 
     Attributes:
-        joints: float32 [N · S, 3 · J], all of them, S instants to a frame, of which a model sees the first: x of the
-            joints that features are made of, then y, then z; zero where a part is absent.
-        present: bool [N · S, 3]: pose, left hand, right hand.
-        samples_per_frame: S, how many there are to a frame.
-        starts: int64 [M], each clip's first frame.
+        joints: float32 [N · S, 3 · J], x of all `USED_JOINTS`, then y, then z; 0 where a part is absent.
+        present: bool [N · S, 3], of pose, left hand and right hand.
+        samples_per_frame: S. A model sees the first sample of a frame; augmentation also uses those between frames.
+        starts: int64 [M], the first frame of each clip.
         lengths: int64 [M], frames.
         labels: int64 [M], classes 1..C.
     """
@@ -49,14 +48,14 @@ class Clips:
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
-        """These clips of this snapshot."""
+        """Load clips of a snapshot to the device."""
         lengths = torch.tensor([clip.frames for clip in clips], dtype=torch.long)
         samples_per_frame = dataset.samples.shape[1]
         joints = torch.empty((int(lengths.sum()) * samples_per_frame, 3, len(USED_JOINTS)))
-        # Clip by clip, so that of thousands no second copy is ever there.
+        # Clip by clip, so that memory never holds all clips twice.
         for clip, rows in zip(clips, torch.split(joints, (lengths * samples_per_frame).tolist()), strict=True):
-            seen = dataset.clip_samples(clip)[:, :, USED_JOINTS]
-            rows.copy_(torch.from_numpy(seen).flatten(0, 1).transpose(1, 2))
+            samples = dataset.clip_samples(clip)[:, :, USED_JOINTS]
+            rows.copy_(torch.from_numpy(samples).flatten(0, 1).transpose(1, 2))
         present = ~joints[:, 0, PART_STARTS].isnan()
         return cls(
             joints=joints.nan_to_num_().flatten(1).to(device),
@@ -71,18 +70,16 @@ class Clips:
         return len(self.starts)
 
     def split(self, count: int) -> "list[Clips]":
-        """These clips in so many parts of like size; in fewer if there are fewer clips."""
-        count = min(count, len(self))
-        columns = (self.starts, self.lengths, self.labels)
-        parts = zip(*(torch.tensor_split(column, count) for column in columns), strict=True)
-        return [replace(self, starts=starts, lengths=lengths, labels=labels) for starts, lengths, labels in parts]
+        """`count` parts of nearly equal size, or one part a clip if there are fewer clips."""
+        rows = torch.arange(len(self), device=self.starts.device)
+        return [self.select(part) for part in torch.tensor_split(rows, min(count, len(self)))]
 
     def select(self, rows: slice | Tensor) -> "Clips":
-        """Some of these clips, by a slice or by their rows, int64; all frames stay."""
+        """Some of these clips, by a slice or by their numbers int64; the parts share the frames' memory."""
         return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """All clips as they are, as `Features` takes them: joints [3, J, M, T] and what is present [3, M, T]."""
+        """All clips without augmentation, as `Features` takes them: joints [3, J, M, T] and presence [3, M, T]."""
         steps = torch.arange(int(self.lengths.max()), device=self.starts.device)[None, :]
         frames = torch.minimum(self.starts[:, None] + steps, (self.starts + self.lengths - 1)[:, None])
         rows = frames * self.samples_per_frame
@@ -98,8 +95,8 @@ class Batch:
         lengths: int64 [B], frames.
         targets: int64 [B, S], classes, padded with 0.
         target_lengths: int64 [B], signs.
-        frame_labels: int64 [B, T], the flat start's class of each frame.
-        inside: bool [B, T].
+        frame_labels: int64 [B, T], the class of each frame in the flat start; 0 is blank.
+        inside: bool [B, T], which frames belong to the sequence.
     """
 
     features: Tensor
@@ -113,30 +110,30 @@ class Batch:
         return len(self.lengths)
 
     def split(self, count: int) -> "list[Batch]":
-        """These sequences in so many parts of like size; in fewer if there are fewer sequences."""
+        """`count` parts of nearly equal size, or one part a sequence if there are fewer sequences."""
         count = min(count, len(self))
         columns = (torch.tensor_split(getattr(self, column.name), count) for column in fields(self))
         return [Batch(*part) for part in zip(*columns, strict=True)]
 
     def repeat_without_features(self, times: int) -> "Batch":
-        """These sequences so many times, one time after the other; of their features there are none."""
-        nothing = self.features[..., :0]
-        columns = (nothing if column.name == "features" else getattr(self, column.name) for column in fields(self))
+        """All sequences `times` times in a row, with empty features [B · times, T, 0]."""
+        empty = self.features[..., :0]
+        columns = (empty if column.name == "features" else getattr(self, column.name) for column in fields(self))
         return Batch(*(column.repeat(times, *[1] * (column.dim() - 1)) for column in columns))
 
     def split_by_length(self) -> "list[Batch]":
-        """These sequences in parts without the frames that only longer ones have, the shortest first.
+        """Parts of similar lengths, the shortest first, each padded to its own longest sequence.
 
-        One long sequence would have all others padded to its length, and on a CPU padding costs what signing does. On a
-        GPU it is nearly free, and looking at the lengths is not: there the batch stays whole.
+        Otherwise one long sequence would pad all others, and padding costs a CPU as much as real frames. On a GPU
+        padding is nearly free, while reading the lengths makes the CPU wait: there the batch stays whole.
         """
         if self.lengths.is_cuda:
             return [self]
         lengths, order = self.lengths.sort()
-        ends = _cuts(lengths.tolist())
-        return [self._of(order[start:end]) for start, end in pairwise([0, *ends])]
+        ends = _part_ends(lengths.tolist())
+        return [self._select(order[start:end]) for start, end in pairwise([0, *ends])]
 
-    def _of(self, rows: Tensor) -> "Batch":
+    def _select(self, rows: Tensor) -> "Batch":
         frames = int(self.lengths[rows].max())
         return Batch(
             features=self.features[rows, :frames],
@@ -148,119 +145,112 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, eq=False)
 class Sampler:
-    """Draws each epoch's batches: every clip once, in random order, augmented, in sequences of 1 to `longest` signs.
+    """Draws the batches of an epoch: every clip once, in random order, augmented, in sequences of several signs.
 
     Args:
         clips: the training clips.
-        features: what is measured of them.
+        features: computes their features.
         batch_size: clips in a batch.
-        longest: signs in the longest sequence.
-        augmentation: how far to bend them.
-        generator: the randomness, on the clips' device; its state is part of a run's state.
+        max_signs: signs in the longest sequence; each batch draws a number from 1 to this one.
+        augmentation: the bounds of the random changes.
+        generator: the random numbers, on the device of the clips. Its state is part of the training state.
     """
 
-    def __init__(
-        self,
-        clips: Clips,
-        features: Features,
-        batch_size: int,
-        longest: int,
-        augmentation: Augmentation,
-        generator: torch.Generator,
-    ) -> None:
-        self._clips = clips
-        self._features = features
-        self._batch_size = batch_size
-        self._longest = longest
-        self._augmentation = augmentation
-        self._generator = generator
+    clips: Clips
+    features: Features
+    batch_size: int
+    max_signs: int
+    augmentation: Augmentation
+    generator: torch.Generator
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many batches an epoch has."""
-        return -(-len(self._clips) // self._batch_size)
+        """The number of batches of an epoch."""
+        return -(-len(self.clips) // self.batch_size)
 
     def epoch(self) -> Iterator[Batch]:
-        """One epoch's batches."""
-        device = self._clips.starts.device
-        features, starts, lengths = self._measure()
-        order = torch.randperm(len(self._clips), generator=self._generator, device=device)
-        for chosen in torch.split(order, self._batch_size):
-            yield self._concatenate(self._clips.labels[chosen], starts[chosen], lengths[chosen], features)
+        """The batches of one epoch."""
+        device = self.clips.starts.device
+        features, starts, lengths = self._draw_features()
+        order = torch.randperm(len(self.clips), generator=self.generator, device=device)
+        for chosen in torch.split(order, self.batch_size):
+            yield self._concatenate(self.clips.labels[chosen], starts[chosen], lengths[chosen], features)
 
     def epoch_features(self) -> Tensor:
-        """One epoch's frames, all together: [N, D]."""
-        return self._measure()[0]
+        """The features of all frames of one epoch: [N, D]."""
+        return self._draw_features()[0]
 
-    def _measure(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Every clip, bent in its own way: features [N, D], first frames [M], lengths [M]."""
-        device = self._clips.starts.device
-        lengths = draw_lengths(self._clips.lengths, self._augmentation, self._generator)
+    def _draw_features(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All clips, augmented: features [N, D], first frames [M], lengths [M]."""
+        device = self.clips.starts.device
+        lengths = draw_lengths(self.clips.lengths, self.augmentation, self.generator)
         starts = lengths.cumsum(0) - lengths
-        features = torch.empty((int(lengths.sum()), self._features.size), device=device)
-        # Clips of like length are measured together, so that little of the work is padding.
-        for group in torch.split(lengths.argsort(), _MEASURED_TOGETHER):
+        features = torch.empty((int(lengths.sum()), self.features.size), device=device)
+        # Clips of similar lengths together, so that little is padding.
+        for group in torch.split(lengths.argsort(), _CLIPS_AT_A_TIME):
             steps = torch.arange(int(lengths[group].max()), device=device)[None, :]
             inside = steps < lengths[group, None]
-            measured = self._features(*self._augmented(group, lengths[group]), lengths[group])
-            features[(starts[group, None] + steps)[inside]] = measured.contiguous()[inside]
+            padded = self.features(*self._augment(group, lengths[group]), lengths[group])
+            features[(starts[group, None] + steps)[inside]] = padded.contiguous()[inside]
         return features, starts, lengths
 
-    def _augmented(self, group: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """These clips, each bent in its own way, in their new lengths: joints [3, J, M, T], present [3, M, T]."""
-        clips = self._clips
+    def _augment(self, group: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """These clips, augmented to their new lengths: joints [3, J, M, T] and presence [3, M, T]."""
+        clips = self.clips
         original = clips.lengths[group]
-        times = clips.samples_per_frame * draw_sample_times(original, lengths, self._augmentation, self._generator)
+        times = clips.samples_per_frame * draw_sample_times(original, lengths, self.augmentation, self.generator)
         before = times.floor().long()
         after = torch.minimum(before + 1, clips.samples_per_frame * (original[:, None] - 1))
         weight = times - before
         starts = clips.samples_per_frame * clips.starts[group, None]
         before, after = before + starts, after + starts
-        left, right = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
-        # Between an instant that has a part and one that has not, the nearer one decides.
+        in_before, in_after = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
+        # Interpolate where both samples have the part; otherwise take the nearer sample, present or not.
         nearer = weight.round()
-        both = left & right
-        present = both | torch.where(nearer > 0, right, left)
-        weights = torch.where(both, weight, nearer)
-        here, there = _frames_last(clips.joints[before]), _frames_last(clips.joints[after])
-        joints = [
-            torch.lerp(here[:, part], there[:, part], weights[index])
+        in_both = in_before & in_after
+        present = in_both | torch.where(nearer > 0, in_after, in_before)
+        weights = torch.where(in_both, weight, nearer)
+        first, second = _frames_last(clips.joints[before]), _frames_last(clips.joints[after])
+        parts = [
+            torch.lerp(first[:, part], second[:, part], weights[index])
             for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
         ]
-        bent = distort_joints(torch.cat(joints, dim=1), self._augmentation, self._generator)
-        return bent, drop_hands(present, self._augmentation, self._generator)
+        joints = distort_joints(torch.cat(parts, dim=1), self.augmentation, self.generator)
+        return joints, drop_hands(present, self.augmentation, self.generator)
 
     def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, features: Tensor) -> Batch:
-        """Consecutive clips into sequences of as many signs as the dice say, the same number throughout a batch.
+        """Join consecutive clips into sequences. Their number of signs is drawn once for the batch.
 
         Args:
-            labels: [M], the clips' classes.
-            starts: [M], their first frames in `features`.
-            lengths: [M].
-            features: [N, D], of all clips.
+            labels: int64 [M], classes of the clips.
+            starts: int64 [M], their first frames in `features`.
+            lengths: int64 [M], frames.
+            features: float32 [N, D], of all clips.
         """
         device = labels.device
-        signs = int(torch.randint(1, self._longest + 1, (1,), generator=self._generator, device=device))
-        empty = -len(labels) % signs
-        # The last sequence is filled up with clips of no frames.
-        labels, starts, lengths = (F.pad(x, (0, empty)).view(-1, signs) for x in (labels, starts, lengths))
+        signs = int(torch.randint(1, self.max_signs + 1, (1,), generator=self.generator, device=device))
+        # Fill up the last sequence with clips of no frames.
+        missing = -len(labels) % signs
+        labels, starts, lengths = (F.pad(x, (0, missing)).view(-1, signs) for x in (labels, starts, lengths))
         totals = lengths.sum(dim=1)
         ends = lengths.cumsum(dim=1)
 
         steps = torch.arange(int(totals.max()), device=device).expand(len(totals), -1).contiguous()
         inside = steps < totals[:, None]
-        which = torch.searchsorted(ends, steps, right=True).clamp(max=signs - 1)
-        local = steps - (ends - lengths).gather(1, which)
-        share = (local + 0.5) / lengths.gather(1, which).clamp(min=1)
-        signed = (share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1]) & inside
-        source = (starts.gather(1, which) + local) * inside
+        # For each frame: the number of its clip in the sequence, the frame within the clip, and the share of the clip.
+        clip = torch.searchsorted(ends, steps, right=True).clamp(max=signs - 1)
+        frame = steps - (ends - lengths).gather(1, clip)
+        share = (frame + 0.5) / lengths.gather(1, clip).clamp(min=1)
+        in_span = (share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1]) & inside
+        source = (starts.gather(1, clip) + frame) * inside
         return Batch(
             features=features[source] * inside[..., None],
             lengths=totals,
             targets=labels,
             target_lengths=(lengths > 0).sum(dim=1),
-            frame_labels=labels.gather(1, which) * signed,
+            frame_labels=labels.gather(1, clip) * in_span,
             inside=inside,
         )
 
@@ -270,12 +260,12 @@ def _frames_last(frames: Tensor) -> Tensor:
     return torch.unflatten(frames.permute(2, 0, 1).contiguous(), 0, (3, -1))
 
 
-def _cuts(lengths: Sequence[int]) -> list[int]:
-    """Where sequences of ascending lengths are parted, each part's end: a cut is made where it saves enough frames."""
+def _part_ends(lengths: Sequence[int]) -> list[int]:
+    """Where to divide sequences of ascending lengths: the end of each part. Each cut saves `_MIN_SAVED_FRAMES`."""
     count = len(lengths)
     if not count:
         return []
     saved, cut = max(((lengths[-1] - lengths[cut - 1]) * cut, cut) for cut in range(1, count + 1))
-    if saved < _WORTH_A_CUT:
+    if saved < _MIN_SAVED_FRAMES:
         return [count]
-    return [*_cuts(lengths[:cut]), *(cut + end for end in _cuts(lengths[cut:]))]
+    return [*_part_ends(lengths[:cut]), *(cut + end for end in _part_ends(lengths[cut:]))]

@@ -1,21 +1,77 @@
-"""The feature groups and their sizes. This module imports no torch, so that the configuration can name the groups."""
+"""The feature groups and the name of each feature, in the order of the feature vector. This module imports no torch.
 
-# Feature groups of one hand, and the number of features in each.
-HAND_GROUPS = {
-    "handshape": 31,  # 15 flexions, 4 spreads, 5 reaches, 4 pinches, 3 gaps
-    "outline": 40,  # 20 joints about the wrist, in the picture's plane
-    "orientation": 9,  # pointing, palm's normal, direction of the index finger
-    "location": 6,  # wrist to the body, to the nose, to the elbow
-    "contact": 7,  # nearness to five places, index tip to nose
-    "movement": 15,  # wrist fast and slow, speed, tips about the wrist
-    "presence": 1,
+Directions are those of a clip that the right hand leads: x to the right in the picture, y down, z away from the camera.
+The following hand is mirrored: its x points away from the body as the x of the leading hand does.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+_FINGERS = ("thumb", "index", "middle", "ring", "little")
+_FINGERS_BUT_THUMB = _FINGERS[1:]
+# The joints of a finger from its root to its tip. The root of the thumb lies in the palm.
+_FINGER_JOINTS = ("root", "second joint", "third joint", "tip")
+_PLACES = ("nose", "mouth", "own shoulder", "other shoulder", "chest")
+
+_JOINTS = [f"{finger} {joint}" for finger in _FINGERS for joint in _FINGER_JOINTS]
+
+HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
+    "handshape": (
+        *(f"{finger} straight at its {joint}" for finger in _FINGERS for joint in _FINGER_JOINTS[:3]),
+        *(f"{one} along {other}" for one, other in pairwise(_FINGERS)),
+        *(f"{finger} tip from wrist" for finger in _FINGERS),
+        *(f"{finger} tip from thumb tip" for finger in _FINGERS_BUT_THUMB),
+        *(f"{other} tip from {one} tip" for one, other in pairwise(_FINGERS_BUT_THUMB)),
+    ),
+    "outline": tuple(f"{joint}, {axis}" for axis in "xy" for joint in _JOINTS),
+    "orientation": tuple(f"{what}, {axis}" for what in ("hand points", "palm faces", "index points") for axis in "xyz"),
+    "location": tuple(
+        f"{what}, {axis}" for what in ("wrist from shoulders", "wrist from nose", "elbow from wrist") for axis in "xy"
+    ),
+    "contact": (*(f"near {place}" for place in _PLACES), *(f"index tip from nose, {axis}" for axis in "xy")),
+    "movement": (
+        *(f"wrist's velocity, {axis}" for axis in "xy"),
+        *(f"wrist's slow velocity, {axis}" for axis in "xy"),
+        "wrist's speed",
+        *(f"{finger} tip's velocity, {axis}" for axis in "xy" for finger in _FINGERS),
+    ),
+    "presence": ("hand found",),
 }
 
-# Feature groups of both hands together.
-BOTH_GROUPS = {
-    "hands": 10,  # wrist to wrist, tip to tip, tip to wrist, with distances, and whether they move alike
-    "presence": 1,
+TWO_HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
+    "hands": (
+        "wrist to wrist, x", "wrist to wrist, y", "wrist to wrist", "index tip to index tip, x",
+        "index tip to index tip, y", "index tip to index tip", "leading index tip from other wrist, x",
+        "leading index tip from other wrist, y", "moving alike, x", "moving alike, y",
+    ),
+    "presence": ("body found",),
+}  # fmt: skip
+
+# The units of each group.
+UNITS: Final[Mapping[str, str]] = {
+    "handshape": "cosines of angles (1: straight, or parallel); distances in palm lengths of this hand",
+    "outline": "palm lengths from the wrist (a palm is a quarter of the shoulder width)",
+    "orientation": "unit vectors",
+    "location": "shoulder widths",
+    "contact": "nearness (1 at the place itself); distances in shoulder widths",
+    "movement": "shoulder widths a frame (wrist), palm lengths a frame (tips)",
+    "presence": "1 where it is present, else 0",
+    "hands": "shoulder widths; alike: 100 times the product of the velocities",
 }
 
-# The names of all groups. "presence" is in both dictionaries: one number for each hand, and one for the body.
-GROUPS = tuple(dict.fromkeys([*HAND_GROUPS, *BOTH_GROUPS]))
+# The number of features of each group, of one hand and of both hands together. "presence" is in both: one number for
+# each hand, and one for the body.
+HAND_GROUPS: Final = {group: len(names) for group, names in HAND_FEATURES.items()}
+BOTH_GROUPS: Final = {group: len(names) for group, names in TWO_HAND_FEATURES.items()}
+GROUPS: Final = tuple(dict.fromkeys([*HAND_GROUPS, *BOTH_GROUPS]))
+
+
+def hand_feature_names(groups: Sequence[str]) -> list[tuple[str, str]]:
+    """The features of one hand, as pairs of group and name, in the order of the feature vector."""
+    return [(group, name) for group, names in HAND_FEATURES.items() if group in groups for name in names]
+
+
+def two_hand_feature_names(groups: Sequence[str]) -> list[tuple[str, str]]:
+    """The features of both hands together, as pairs of group and name, in the order of the feature vector."""
+    return [(group, name) for group, names in TWO_HAND_FEATURES.items() if group in groups for name in names]

@@ -70,9 +70,6 @@ _CHEST = 0.5
 # Frames before and after over which the fast and the slow velocity of the wrist are measured.
 _FAST, _SLOW = 1, 3
 
-# The product of both wrists' velocities: its scale (velocities in 0.1 shoulder widths a frame) and its bound.
-_ALIKE_SCALE, _ALIKE_BOUND = 100, 10
-
 
 class _Signer(NamedTuple):
     """Clips relative to the signer's body. H = 2 hands: following, leading.
@@ -114,9 +111,9 @@ class Features(nn.Module):
         groups: the feature groups to compute, of `GROUPS`.
 
     Attributes:
-        groups: the same.
         hand_size: features of each hand.
         both_size: features of both hands together.
+        size: D, features of a frame.
     """
 
     def __init__(self, groups: Sequence[str] = GROUPS) -> None:
@@ -124,11 +121,7 @@ class Features(nn.Module):
         self.groups = frozenset(groups)
         self.hand_size = sum(size for group, size in HAND_GROUPS.items() if group in self.groups)
         self.both_size = sum(size for group, size in BOTH_GROUPS.items() if group in self.groups)
-
-    @property
-    def size(self) -> int:
-        """D, features per frame."""
-        return 2 * self.hand_size + self.both_size
+        self.size = 2 * self.hand_size + self.both_size
 
     def forward(self, joints: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
         """Compute the features of every frame.
@@ -262,13 +255,10 @@ def _contact(signer: _Signer) -> Tensor:
     left, right = pose[:, SHOULDERS].unbind(1)
     chest = torch.zeros_like(left) + pose.new_tensor([0.0, _CHEST])[:, None, None]
     mouth = pose[:, MOUTH].mean(dim=1)
-    places = torch.stack(
-        [
-            torch.stack([pose[:, NOSE], mouth, own, other, chest], dim=1)
-            for own, other in ((left, right), (right, left))
-        ],
-        dim=1,
+    of_left, of_right = (
+        torch.stack([pose[:, NOSE], mouth, own, other, chest], dim=1) for own, other in ((left, right), (right, left))
     )
+    places = torch.stack([of_left, of_right], dim=1)
     distances = _length(signer.place(_MIDDLE_ROOT)[:, :, None] - places * mirror[:, :, None])
     from_nose = (signer.place(_INDEX_TIP) - pose[:, NOSE, None] * mirror).transpose(0, 1)
     return torch.cat([torch.exp(-_FADING * distances), from_nose], dim=1) * (signer.handed & signer.posed)[:, None]
@@ -285,24 +275,23 @@ def _movement(signer: _Signer) -> Tensor:
     tips = _velocity(signer.hands[:2, :, _TIPS], lengths, _FAST).transpose(0, 1).flatten(1, 2)
     before, after = (at.expand(signer.handed.shape) for at in _frames_around(lengths, signer.handed.shape[-1], _FAST))
     steady = signer.handed & signer.handed.gather(-1, after) & signer.handed.gather(-1, before)
-    return torch.cat(
-        [fast.transpose(0, 1), slow.transpose(0, 1), _length(fast)[:, None], tips * steady[:, None]], dim=1
-    )
+    wrist = [fast.transpose(0, 1), slow.transpose(0, 1), _length(fast)[:, None]]
+    return torch.cat([*wrist, tips * steady[:, None]], dim=1)
 
 
 def _hands(signer: _Signer) -> Tensor:
     """Where the hands are to each other, and whether they move alike: [10, B, T].
 
     Wrist to wrist, index tip to index tip, each with its length, and the leading index tip from the other wrist, in
-    shoulder widths. Alike is 100 · v_following · v_leading for x and y: it is positive along an axis where the hands
-    move as mirror images.
+    shoulder widths. Alike is 100 · v_following · v_leading for x and y, at most ± 10: positive along an axis where the
+    hands move as mirror images. The factor makes 1 of two velocities of 0.1 shoulder widths a frame.
     """
     wrists, tips = signer.wrists, signer.place(_INDEX_TIP) * signer.mirror
     apart = wrists[:, 1] - wrists[:, 0]
     tips_apart = tips[:, 1] - tips[:, 0]
     tip_to_wrist = tips[:, 1] - wrists[:, 0]
     velocity = _velocity(signer.location(), signer.lengths, _FAST)
-    alike = (_ALIKE_SCALE * velocity[:, 0] * velocity[:, 1]).clamp(-_ALIKE_BOUND, _ALIKE_BOUND)
+    alike = (100 * velocity[:, 0] * velocity[:, 1]).clamp(-10, 10)
     near = torch.cat([tips_apart, _length(tips_apart)[None], tip_to_wrist, alike])
     return torch.cat([apart, _length(apart)[None], near * signer.handed.all(dim=0)])
 

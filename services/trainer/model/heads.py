@@ -53,11 +53,8 @@ class BranchLinear(nn.Module):
         branches: K.
         inputs: D.
         outputs: E.
-        bias: whether to add a bias.
-
-    Attributes:
-        weight: [K, E, D], initialised like `nn.Linear`.
-        bias: [K, E], initialised like `nn.Linear`, or None.
+        bias: whether to add a bias [K, E] to the product with the weight [K, E, D]. Both are initialised like those
+            of `nn.Linear`.
     """
 
     def __init__(self, branches: int, inputs: int, outputs: int, bias: bool = True) -> None:
@@ -73,13 +70,7 @@ class BranchLinear(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """Logits of the blank and the signs for each frame. See `CompetitionHead` for the methods.
-
-    Args:
-        branches: K.
-        units: D.
-        classes: C + 1.
-    """
+    """Logits of the blank and the signs for each frame. See `CompetitionHead` for arguments and methods."""
 
     def __init__(self, branches: int, units: int, classes: int) -> None:
         super().__init__()

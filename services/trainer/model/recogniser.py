@@ -7,8 +7,7 @@ Zidek 1986). The geometric mean does not work for the timing: if branches emit t
 blanks of the others outvote each of them, and most clips come out empty. So the head decides from the mean of the
 branches' logits (`CompetitionHead.log_probs`).
 
-The branches of an encoder are computed together with a leading dimension K. Small products one after the other would
-leave the processor idle.
+The branches of an encoder are computed together, with a leading dimension K, which keeps the processor busy.
 """
 
 import copy
@@ -92,12 +91,13 @@ class Encoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features float32 [B, T, D] and lengths int64 [B] to mean logits [B, T, E]."""
-        return self.head.mean_logits(self._head_input(features, lengths), length_mask(features, lengths))
+        x = self.dropout(self.states(features, lengths))
+        return self.head.mean_logits(x, length_mask(features, lengths))
 
     def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
         """See `Recogniser.sign_log_probs`."""
-        x, inside = self._head_input(features, lengths), length_mask(features, lengths)
-        return SignLogProbs(*self.head.sign_log_probs(x, inside, signs))
+        x = self.dropout(self.states(features, lengths))
+        return SignLogProbs(*self.head.sign_log_probs(x, length_mask(features, lengths), signs))
 
     def states(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The output of the last LSTMs before dropout: features [B, T, D] to [K, B, T, 2H]."""
@@ -124,10 +124,6 @@ class Encoder(nn.Module):
         self.mean.copy_(torch.cat([hands.mean(dim=0)] * 2 + [both.mean(dim=0)]))
         self.deviation.copy_(torch.cat([hands.std(dim=0)] * 2 + [both.std(dim=0)]).clamp(min=_SMALLEST_DEVIATION))
 
-    def _head_input(self, features: Tensor, lengths: Tensor) -> Tensor:
-        x: Tensor = self.dropout(self.states(features, lengths))
-        return x
-
 
 class _BranchLstm(nn.ModuleList):
     """An LSTM for each branch: [K, B, T, D] to [K, B, T, H]."""
@@ -141,10 +137,7 @@ class _BranchLstm(nn.ModuleList):
 
 
 class SequenceDropout(nn.Module):
-    """Dropout with one mask for all frames of a sequence (Gal and Ghahramani 2016).
-
-    With a mask for each frame, a unit could be inferred from its neighbours in time.
-    """
+    """Dropout with one mask for all frames, so neighbouring frames do not reveal a unit (Gal and Ghahramani 2016)."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -198,11 +191,9 @@ class Recogniser(nn.Module):
             lengths: int64 [B], frames.
             signs: int64 [B, S], the classes of each sequence; padding may have any value.
         """
-        encoders = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
-        return SignLogProbs(
-            torch.cat([encoder.log_probs for encoder in encoders]),
-            torch.cat([encoder.given_emission for encoder in encoders]),
-        )
+        outputs = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
+        log_probs = torch.cat([output.log_probs for output in outputs])
+        return SignLogProbs(log_probs, torch.cat([output.given_emission for output in outputs]))
 
     def standardise(self, features: Tensor) -> None:
         """Set each feature's mean and deviation from training frames [N, D]."""

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 # A pause ends this far below the limit. A GPU loses the first degrees within two seconds of idling: with a smaller
 # distance training would stutter at the limit, with a larger one it would wait for the heat sink.
-HYSTERESIS_CELSIUS = 5.0
+_HYSTERESIS_CELSIUS = 5.0
 
 # Seconds between two readings. A temperature changes within seconds, a batch takes milliseconds.
 _READ_SECONDS = 1.0
@@ -33,6 +34,7 @@ class ThrottleCallbacks(Protocol):
         """The pause has lasted this many seconds more."""
 
 
+@dataclass
 class GpuThrottle:
     """A function to call between batches. It returns at once while the GPU is cool, else when the GPU has cooled.
 
@@ -41,41 +43,30 @@ class GpuThrottle:
     Args:
         read_celsius: returns the GPU's temperature; raises Unavailable if it cannot be read.
         limit_celsius: a pause begins above this temperature.
-        hysteresis_celsius: a pause ends this far below the limit.
         released: whether the run was asked to end; then no pause begins, and a pause ends.
         callbacks: receives the pauses and their duration.
     """
 
-    def __init__(
-        self,
-        read_celsius: Callable[[], float],
-        limit_celsius: float,
-        hysteresis_celsius: float = HYSTERESIS_CELSIUS,
-        *,
-        released: Callable[[], bool],
-        callbacks: ThrottleCallbacks,
-    ) -> None:
-        self._read_celsius = read_celsius
-        self._limit = limit_celsius
-        self._goal = limit_celsius - hysteresis_celsius
-        self._released = released
-        self._callbacks = callbacks
-        self._next_reading = time.monotonic()
-        self._logged_pause = False
-        self._logged_failure = False
+    read_celsius: Callable[[], float]
+    limit_celsius: float
+    released: Callable[[], bool]
+    callbacks: ThrottleCallbacks
+    _next_reading: float = field(default_factory=time.monotonic, init=False)
+    _logged_pause: bool = field(default=False, init=False)
+    _logged_failure: bool = field(default=False, init=False)
 
     def __call__(self) -> None:
         """Pause if the GPU is too hot."""
         if time.monotonic() < self._next_reading:
             return
         celsius = self._read()
-        if celsius is not None and celsius > self._limit and not self._released():
+        if celsius is not None and celsius > self.limit_celsius and not self.released():
             self._pause(celsius)
 
     def _read(self) -> float | None:
         """The temperature, or None if it cannot be read. The first failure is logged."""
         try:
-            return self._read_celsius()
+            return self.read_celsius()
         except Unavailable as error:
             if not self._logged_failure:
                 _log.warning("training does not pause for a hot GPU: its temperature cannot be read. %s", error)
@@ -91,31 +82,31 @@ class GpuThrottle:
                 "the GPU is at %.0f °C. Training pauses until it is at %.0f °C, now and whenever it is above %.0f °C "
                 "(--max-gpu-temperature)",
                 celsius,
-                self._goal,
-                self._limit,
+                self.limit_celsius - _HYSTERESIS_CELSIUS,
+                self.limit_celsius,
             )
         begun = time.monotonic()
-        self._callbacks.on_throttling(True)
+        self.callbacks.on_throttling(True)
         try:
             self._wait_until_cool()
         finally:
-            self._callbacks.on_throttling(False)
+            self.callbacks.on_throttling(False)
         if first:
             _log.info("training continues after %.0f s. Further pauses are not logged", time.monotonic() - begun)
 
     def _wait_until_cool(self) -> None:
         """Return when the GPU is cool, its temperature cannot be read, or the run was asked to end."""
         counted = time.monotonic()
-        while not self._released():
+        while not self.released():
             time.sleep(_POLL_SECONDS)
             # Report the seconds during the pause, so that a rate over them is right at any moment.
             now = time.monotonic()
-            self._callbacks.on_throttled_seconds(now - counted)
+            self.callbacks.on_throttled_seconds(now - counted)
             counted = now
             if now < self._next_reading:
                 continue
             celsius = self._read()
-            if celsius is None or celsius <= self._goal:
+            if celsius is None or celsius <= self.limit_celsius - _HYSTERESIS_CELSIUS:
                 return
 
 
@@ -130,14 +121,14 @@ def make_gpu_throttle(
     released: Callable[[], bool],
     callbacks: ThrottleCallbacks,
 ) -> Callable[[], None]:
-    """The throttle of a device, to be called between batches: `GpuThrottle` for a GPU, otherwise `never_pause`.
+    """The throttle of a device: `GpuThrottle` for a GPU, `never_pause` for a CPU or a limit of 0.
 
     Args:
         device: where the model is trained.
-        limit_celsius: training pauses above this temperature; 0 never pauses.
+        limit_celsius: see `GpuThrottle`, like those below.
         nvml: the process's connection to NVML, if it has one.
-        released: see `GpuThrottle`.
-        callbacks: see `GpuThrottle`.
+        released: whether the run was asked to end.
+        callbacks: receives the pauses.
     """
     if device.type != "cuda" or not limit_celsius:
         return never_pause

@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 
 from services.trainer.drawing.posteriors import Frames
-from services.trainer.features.groups import GROUPS
-from services.trainer.features.names import hand_feature_names, two_hand_feature_names
+from services.trainer.features.groups import GROUPS, hand_feature_names, two_hand_feature_names
 from services.trainer.features.phonology import (
     LEFT_HAND,
     PART_STARTS,

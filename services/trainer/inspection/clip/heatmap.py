@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from services.trainer.drawing.posteriors import frame_seconds
 from services.trainer.drawing.svg import Drawing, bars, element, text, with_tooltip
-from services.trainer.features.names import UNITS
+from services.trainer.features.groups import UNITS
 from services.trainer.inspection.clip.body_view import BodyView, FeatureRow
 
 _ROW, _TOP, _NAME = 11.0, 30.0, 190.0

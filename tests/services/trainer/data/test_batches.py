@@ -63,7 +63,7 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
     clips = Clips.from_dataset(small_dataset, train, device)
     drawn = Sampler(clips, Features(), 5, 1, still, torch.Generator())
     lengths = 2 * clips.lengths - 1
-    seen, _ = drawn._augmented(torch.arange(len(clips)), lengths)
+    seen, _ = drawn._augment(torch.arange(len(clips)), lengths)
     for row, clip in enumerate(train):
         instants = torch.from_numpy(small_dataset.clip_samples(clip))[:, :, USED_JOINTS].flatten(0, 1).nan_to_num()
         at = torch.arange(int(lengths[row])) * SAMPLES_PER_FRAME / 2
@@ -145,7 +145,7 @@ def middle(length: int) -> list[bool]:
 def test_a_sequence_is_its_clips_one_after_the_other_with_the_middle_of_each_labelled(
     small_dataset: Dataset, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_MEASURED_TOGETHER", together)
+    monkeypatch.setattr(batches, "_CLIPS_AT_A_TIME", together)
     clips, sampler = still_sampler(small_dataset, batch_size=7, longest=3)
     rows = Features()(*clips.padded(), clips.lengths)
     own = [row[:length] for row, length in zip(rows, clips.lengths, strict=True)]
@@ -204,7 +204,7 @@ def one_clip(present: list[bool]) -> tuple[Clips, Sampler]:
 
 def test_between_a_frame_with_a_hand_and_one_without_the_nearer_one_decides() -> None:
     _, sampler = one_clip([True, True, False, True])
-    joints, present = sampler._augmented(torch.tensor([0]), torch.tensor([13]))  # a quarter of a frame apart
+    joints, present = sampler._augment(torch.tensor([0]), torch.tensor([13]))  # a quarter of a frame apart
     left = joints[0, LEFT_HAND.start, 0]
     assert present[1, 0].tolist() == [True] * 7 + [False] * 4 + [True] * 2
     # Between two frames that have it, it moves; next to one that has none, it stays.

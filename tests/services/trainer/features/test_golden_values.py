@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.trainer.features.groups import GROUPS
-from services.trainer.features.names import hand_feature_names, two_hand_feature_names
+from services.trainer.features.groups import GROUPS, hand_feature_names, two_hand_feature_names
 from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from tests.services.trainer.features.reference import HAND_STARTS, Frames, oblique_clip, reference_features
 

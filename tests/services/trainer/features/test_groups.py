@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from services.trainer.features import names as feature_names
+from services.trainer.features import groups as feature_names
 from services.trainer.features.groups import BOTH_GROUPS, GROUPS, HAND_GROUPS
 from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
 from signet.landmarks import JOINTS, LEFT_HAND, RIGHT_HAND
@@ -42,6 +42,8 @@ def measured(frames: Frames) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def test_there_are_as_many_names_as_numbers_and_no_two_are_the_same() -> None:
+    measure, present = Features(), torch.ones(3, 1, 2, dtype=torch.bool)
+    assert measure(torch.rand(3, len(USED_JOINTS), 1, 2), present, torch.tensor([2])).shape == (1, 2, measure.size)
     for names, sizes in ((feature_names.HAND_FEATURES, HAND_GROUPS), (feature_names.TWO_HAND_FEATURES, BOTH_GROUPS)):
         assert {group: len(of_group) for group, of_group in names.items()} == sizes
         assert all(len(set(of_group)) == len(of_group) for of_group in names.values())
