@@ -1,22 +1,19 @@
-"""What is kept of a run while it goes on: whole or not at all, of one process at a time, store or no store."""
+"""The checkpoints of a run: complete or absent, of one process at a time, with and without the store."""
 
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from services.trainer.runs import store_retry
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_checkpoints, take_over_checkpoints
 from services.trainer.runs.members import Member
-from services.trainer.runs.progress import RunProgress, load_progress, resume_hint
+from services.trainer.runs.progress import load_progress
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NO_SCORE
 from signet.errors import Conflict, DataLoss, Unavailable
@@ -40,7 +37,7 @@ def start(
     )
 
 
-def go_on(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints:
+def resume(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints:
     progress = load_progress(store, "r")
     assert progress is not None
     return take_over_checkpoints(store, "r", members, progress, lambda: False)
@@ -50,26 +47,26 @@ def epoch(number: int) -> Epoch:
     return Epoch(number, 1 / number, NO_SCORE, 0.1, best=False)
 
 
-def train(kept: Checkpoints, first: int, last: int, member_key: tuple[int, int] = (0, 3)) -> None:
+def train(checkpoints: Checkpoints, first: int, last: int, member_key: tuple[int, int] = (0, 3)) -> None:
     for number in range(first, last + 1):
-        kept.add_epoch(member_key, epoch(number))
+        checkpoints.add_epoch(member_key, epoch(number))
 
 
 def files(store: ObjectStore) -> set[str]:
     return {info.key.removeprefix("runs/r/") for info in store.list("runs/r/")}
 
 
-def test_a_run_goes_on_from_its_latest_whole_state(object_store: ObjectStore) -> None:
-    kept = start(object_store)
-    train(kept, 1, 2)
-    assert kept.save_state((0, 3), b"two")
-    train(kept, 3, 4)
-    assert kept.save_state((0, 3), b"four")
-    train(kept, 5, 6)
-    kept.write_history((0, 3))  # for those who watch: no state has seen these
+def test_a_run_resumes_from_its_latest_complete_state(object_store: ObjectStore) -> None:
+    checkpoints = start(object_store)
+    train(checkpoints, 1, 2)
+    assert checkpoints.save_state((0, 3), b"two")
+    train(checkpoints, 3, 4)
+    assert checkpoints.save_state((0, 3), b"four")
+    train(checkpoints, 5, 6)
+    checkpoints.write_history((0, 3))  # these epochs are in no state
     assert files(object_store) == {"progress.json", "history.jsonl", "state-000004.safetensors"}
 
-    again = go_on(object_store)
+    again = resume(object_store)
     assert again.load_state((0, 3)) == b"four"
     assert [one.number for one in again.histories[0, 3]] == [1, 2, 3, 4]
     assert again.progress.corpus_version == "7"
@@ -100,25 +97,27 @@ class Mortal(DirectoryStore):
         self.writes.append(write)
 
 
-def test_a_process_that_is_killed_between_two_writes_leaves_the_state_before(directory_store: DirectoryStore) -> None:
-    """It dies before each of the writes of a state in turn; what is kept then is always one that is whole."""
+def test_a_process_that_is_killed_while_it_saves_a_state_leaves_the_old_one_or_the_new_one(
+    directory_store: DirectoryStore,
+) -> None:
+    """It is killed before each write in turn."""
 
     seen = []
     for writes in range(6):
         shutil.rmtree(directory_store.root / "runs", ignore_errors=True)
         store = Mortal(directory_store.root)
         store.writes = []
-        kept = start(store)
-        train(kept, 1, 2)
-        kept.save_state((0, 3), b"two")
-        train(kept, 3, 4)
+        checkpoints = start(store)
+        train(checkpoints, 1, 2)
+        checkpoints.save_state((0, 3), b"two")
+        train(checkpoints, 3, 4)
         store.left = writes
         died = False
         try:
-            kept.save_state((0, 3), b"four")
+            checkpoints.save_state((0, 3), b"four")
         except Killed:
             died = True
-        again = go_on(directory_store)
+        again = resume(directory_store)
         state, epochs = again.load_state((0, 3)), len(again.histories[0, 3])
         assert (state, epochs) in {(b"two", 2), (b"four", 4)}
         seen.append((died, epochs))
@@ -127,17 +126,17 @@ def test_a_process_that_is_killed_between_two_writes_leaves_the_state_before(dir
     assert seen == [(True, 2), (True, 2), (True, 2), (True, 4), (False, 4), (False, 4)]
 
 
-def test_members_keep_apart_and_those_that_are_trained_are_known(object_store: ObjectStore) -> None:
-    kept = start(object_store, TWO)
-    train(kept, 1, 3)
-    kept.save_weights((0, 3), b"weights", "val")
-    train(kept, 1, 2, (1, 3))
-    kept.save_state((1, 3), b"state")
+def test_each_member_has_its_own_files_and_its_own_progress(object_store: ObjectStore) -> None:
+    checkpoints = start(object_store, TWO)
+    train(checkpoints, 1, 3)
+    checkpoints.save_weights((0, 3), b"weights", "val")
+    train(checkpoints, 1, 2, (1, 3))
+    checkpoints.save_state((1, 3), b"state")
     assert files(object_store) == {
         "progress.json", "members/0-3/history.jsonl", "members/0-3/weights.safetensors",
         "members/1-3/history.jsonl", "members/1-3/state-000002.safetensors",
     }  # fmt: skip
-    again = go_on(object_store, TWO)
+    again = resume(object_store, TWO)
     assert (again.progress.done, again.progress.epochs) == (1, 5)
     assert again.load_weights((0, 3)) == b"weights"
     assert again.member_progress((0, 3)).selected_on == "val"
@@ -147,10 +146,10 @@ def test_members_keep_apart_and_those_that_are_trained_are_known(object_store: O
 
 
 @pytest.mark.parametrize("how", ["damaged", "gone", "history"])
-def test_a_state_that_is_not_what_was_written_is_not_believed(directory_store: DirectoryStore, how: str) -> None:
-    kept = start(directory_store)
-    train(kept, 1, 2)
-    kept.save_state((0, 3), b"two")
+def test_a_state_or_history_that_is_not_what_was_written_is_refused(directory_store: DirectoryStore, how: str) -> None:
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 2)
+    checkpoints.save_state((0, 3), b"two")
     state, history = keys.run("r", "state-000002.safetensors"), keys.run("r", "history.jsonl")
     if how == "damaged":
         directory_store.put(state, b"tw0")
@@ -159,14 +158,14 @@ def test_a_state_that_is_not_what_was_written_is_not_believed(directory_store: D
     else:
         directory_store.put(history, directory_store.get(history).splitlines()[0])
     with pytest.raises(DataLoss, match=r"Delete runs/r/progress\.json, and the run begins from its first epoch"):
-        go_on(directory_store).load_state((0, 3))
+        resume(directory_store).load_state((0, 3))
 
 
-def test_whoever_goes_on_with_a_run_takes_it_and_the_other_process_stops(directory_store: DirectoryStore) -> None:
+def test_a_process_that_resumes_a_run_owns_it_and_the_process_before_stops(directory_store: DirectoryStore) -> None:
     first = start(directory_store)
     train(first, 1, 2)
     first.save_state((0, 3), b"two")
-    second = go_on(directory_store)
+    second = resume(directory_store)
     train(first, 3, 3)
     with pytest.raises(TakenOver, match="was resumed by process"):
         first.save_state((0, 3), b"three")
@@ -179,7 +178,7 @@ def test_whoever_goes_on_with_a_run_takes_it_and_the_other_process_stops(directo
 
 @pytest.fixture
 def lost_store(directory_store: DirectoryStore) -> Callable[[bool], None]:
-    """Takes the store's runs away, and gives them back."""
+    """Makes the store's runs unavailable, and available again."""
     there, away = directory_store.root / "runs", directory_store.root / "away"
 
     def lose(lost: bool) -> None:
@@ -193,31 +192,31 @@ def lost_store(directory_store: DirectoryStore) -> Callable[[bool], None]:
     return lose
 
 
-def test_a_lost_store_does_not_end_a_training_and_gets_the_state_when_it_is_back(
+def test_a_training_goes_on_without_the_store_and_saves_its_state_when_the_store_is_back(
     directory_store: DirectoryStore, lost_store: Callable[[bool], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = start(directory_store)
-    train(kept, 1, 2)
-    kept.save_state((0, 3), b"two")
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 2)
+    checkpoints.save_state((0, 3), b"two")
     lost_store(True)
-    train(kept, 3, 4)
+    train(checkpoints, 3, 4)
     with caplog.at_level(logging.WARNING):
-        assert not kept.save_state((0, 3), b"four")
+        assert not checkpoints.save_state((0, 3), b"four")
     assert "its state cannot be written now" in caplog.text
     lost_store(False)
-    assert go_on_reading(directory_store) == 2
-    train(kept, 5, 5)
-    assert kept.save_state((0, 3), b"five")
+    assert saved_epochs(directory_store) == 2
+    train(checkpoints, 5, 5)
+    assert checkpoints.save_state((0, 3), b"five")
     assert "the store is back" in caplog.text
-    assert go_on_reading(directory_store) == 5
+    assert saved_epochs(directory_store) == 5
 
 
-def go_on_reading(store: ObjectStore) -> int:
+def saved_epochs(store: ObjectStore) -> int:
     progress = load_progress(store, "r")
     return progress.epochs if progress else 0
 
 
-def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
+def test_weights_wait_for_the_store_and_at_last_the_error_says_how_to_resume(
     directory_store: DirectoryStore,
     lost_store: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -225,52 +224,20 @@ def test_what_was_trained_waits_for_a_lost_store_and_at_last_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(store_retry, "_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(store_retry, "_GIVE_UP_SECONDS", 0.1)
-    kept = start(directory_store)
-    train(kept, 1, 2)
-    kept.save_state((0, 3), b"two")
-    train(kept, 3, 3)
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 2)
+    checkpoints.save_state((0, 3), b"two")
+    train(checkpoints, 3, 3)
     lost_store(True)
     with pytest.raises(Unavailable, match=r"cannot write.*`signet train --resume r` goes on after epoch 2\."):
-        kept.save_weights((0, 3), b"weights", "")
+        checkpoints.save_weights((0, 3), b"weights", "")
     assert "the training is finished and waits for the store" in caplog.text
     lost_store(False)
-    kept.save_weights((0, 3), b"weights", "")
-    assert go_on(directory_store).load_weights((0, 3)) == b"weights"
+    checkpoints.save_weights((0, 3), b"weights", "")
+    assert resume(directory_store).load_weights((0, 3)) == b"weights"
 
 
-def owned(pid: int, host: str, updated: str, began: str = "") -> RunProgress:
-    return RunProgress.model_validate(
-        {
-            "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "members": (),
-            "owner": {"token": "t", "host": host, "pid": pid, "began": began}, "updated": updated,
-        }
-    )  # fmt: skip
-
-
-def test_a_run_is_live_as_long_as_its_process_is_or_may_be(directory_store: DirectoryStore) -> None:
-    here = start(directory_store).progress.owner.host
-    long_ago, ever = "2026-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        assert owned(other.pid, here, long_ago).is_live()
-        assert not owned(other.pid, here, ever, began="1").is_live(), "another process has the number now"
-        other.terminate()
-        other.wait(10)
-        assert not owned(other.pid, here, ever).is_live()
-    assert owned(1, "another", ever).is_live()
-    assert not owned(1, "another", long_ago).is_live()
-
-
-def test_a_process_that_lets_go_or_has_this_ones_number_does_not_hold_a_run(directory_store: DirectoryStore) -> None:
-    kept = start(directory_store)
-    assert not kept.progress.is_live(), "a container that is restarted is on the same host, and process 1 again"
-    kept.release()
-    progress = load_progress(directory_store, "r")
-    assert progress is not None
-    assert progress.owner.pid == 0
-    assert not progress.is_live()
-
-
-def test_states_are_written_no_more_often_than_they_may_cost(
+def test_writing_states_takes_two_percent_of_the_time(
     directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -281,38 +248,24 @@ def test_states_are_written_no_more_often_than_they_may_cost(
             now[0] += 0.1
             super().put(key, data)
 
-    kept = start(Slow(directory_store.root))
-    assert kept.is_state_due((0, 3))
-    train(kept, 1, 1)
-    kept.save_state((0, 3), b"one", seconds=0.1)  # 0.3 s for history, state and progress
+    checkpoints = start(Slow(directory_store.root))
+    assert checkpoints.is_state_due((0, 3))
+    train(checkpoints, 1, 1)
+    checkpoints.save_state((0, 3), b"one", seconds=0.1)  # 0.3 s for history, state and progress
     now[0] += 19.9
-    assert not kept.is_state_due((0, 3))
-    assert kept.is_state_due((1, 3)), "another one's is no reason to wait"
+    assert not checkpoints.is_state_due((0, 3))
+    assert checkpoints.is_state_due((1, 3)), "members do not wait for one another"
     now[0] += 0.2
-    assert kept.is_state_due((0, 3)), "0.4 s in 20 s are 2 %"
+    assert checkpoints.is_state_due((0, 3)), "0.4 s in 20 s are 2 %"
 
 
-def test_the_way_back_is_said_of_every_run() -> None:
-    assert resume_hint("r", None) == "`signet train --resume r` begins it again."
-    assert "begins it again" in resume_hint("r", owned(1, "h", "2026-01-01T00:00:00+00:00"))
-
-
-def test_nothing_is_left_of_states_once_there_is_a_result(directory_store: DirectoryStore, tmp_path: Path) -> None:
-    kept = start(directory_store, TWO)
+def test_a_run_with_a_result_has_no_states(directory_store: DirectoryStore) -> None:
+    checkpoints = start(directory_store, TWO)
     for member_key in ((0, 3), (1, 3)):
-        train(kept, 1, 2, member_key)
-        kept.save_state(member_key, b"state")
-    kept.delete_states()
+        train(checkpoints, 1, 2, member_key)
+        checkpoints.save_state(member_key, b"state")
+    checkpoints.delete_states()
     assert not [name for name in files(directory_store) if "state" in name]
-
-
-def away(owner_host: str, seconds_ago: float) -> RunProgress:
-    return owned(1, owner_host, (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat())
-
-
-def test_a_process_on_another_machine_is_taken_for_dead_after_two_silent_minutes() -> None:
-    assert away("another", 110).is_live()
-    assert not away("another", 130).is_live()
 
 
 @pytest.mark.parametrize(
@@ -327,21 +280,21 @@ def test_a_process_on_another_machine_is_taken_for_dead_after_two_silent_minutes
 def test_a_run_is_not_resumed_with_other_members_than_it_was_started_with(
     directory_store: DirectoryStore, planned: tuple[Member, ...]
 ) -> None:
-    kept = start(directory_store, TWO)
-    train(kept, 1, 1)
-    kept.save_state((0, 3), b"one")
+    checkpoints = start(directory_store, TWO)
+    train(checkpoints, 1, 1)
+    checkpoints.save_state((0, 3), b"one")
     before = directory_store.get(keys.run("r", "progress.json"))
     with pytest.raises(Conflict, match="its progress has 2 members, and its configuration plans others"):
-        go_on(directory_store, planned)
+        resume(directory_store, planned)
     assert directory_store.get(keys.run("r", "progress.json")) == before, "its owner still has it"
 
 
 def test_a_state_that_is_saved_twice_for_the_same_epoch_stays(directory_store: DirectoryStore) -> None:
-    kept = start(directory_store)
-    train(kept, 1, 2)
-    assert kept.save_state((0, 3), b"two")
-    assert kept.save_state((0, 3), b"two again")
-    assert go_on(directory_store).load_state((0, 3)) == b"two again"
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 2)
+    assert checkpoints.save_state((0, 3), b"two")
+    assert checkpoints.save_state((0, 3), b"two again")
+    assert resume(directory_store).load_state((0, 3)) == b"two again"
 
 
 def test_a_process_that_is_killed_while_it_saves_weights_leaves_the_state_or_the_weights(
@@ -352,14 +305,14 @@ def test_a_process_that_is_killed_while_it_saves_weights_leaves_the_state_or_the
         shutil.rmtree(directory_store.root / "runs", ignore_errors=True)
         store = Mortal(directory_store.root)
         store.writes = []
-        kept = start(store)
-        train(kept, 1, 2)
-        kept.save_state((0, 3), b"two")
-        train(kept, 3, 3)
+        checkpoints = start(store)
+        train(checkpoints, 1, 2)
+        checkpoints.save_state((0, 3), b"two")
+        train(checkpoints, 3, 3)
         store.left, store.writes = writes, []
         with suppress(Killed):
-            kept.save_weights((0, 3), b"weights", "")
-        again = go_on(directory_store)
+            checkpoints.save_weights((0, 3), b"weights", "")
+        again = resume(directory_store)
         seen.append((again.member_progress((0, 3)).done, again.load_state((0, 3)), len(again.histories[0, 3])))
     assert seen == [(False, b"two", 2)] * 3 + [(True, b"weights", 3)] * 2
     assert store.writes == [
@@ -370,7 +323,7 @@ def test_a_process_that_is_killed_while_it_saves_weights_leaves_the_state_or_the
 def test_a_process_that_no_longer_owns_the_run_writes_nothing_at_its_end(directory_store: DirectoryStore) -> None:
     first = start(directory_store)
     train(first, 1, 1)
-    second = go_on(directory_store)
+    second = resume(directory_store)
     before = {info.key: directory_store.get(info.key) for info in directory_store.list("runs/")}
     writes: list[Callable[[], None]] = [
         partial(first.release, failure="the loss"),
@@ -389,17 +342,17 @@ def test_a_failure_is_stored_and_is_over_when_the_run_is_resumed(directory_store
     progress = load_progress(directory_store, "r")
     assert progress is not None
     assert (progress.failure, progress.owner.pid) == ("the loss is not finite", 0)
-    assert go_on(directory_store).progress.failure == ""
+    assert resume(directory_store).progress.failure == ""
     resumed = load_progress(directory_store, "r")
     assert resumed is not None
     assert (resumed.failure, resumed.owner.pid) == ("", os.getpid())
 
 
 def test_the_time_of_the_last_write_is_stored(directory_store: DirectoryStore) -> None:
-    kept = start(directory_store)
-    train(kept, 1, 1)
-    kept.progress = kept.progress.model_copy(update={"updated": "2026-01-01T00:00:00+00:00"})
-    kept.save_state((0, 3), b"one")
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 1)
+    checkpoints.progress = checkpoints.progress.model_copy(update={"updated": "2026-01-01T00:00:00+00:00"})
+    checkpoints.save_state((0, 3), b"one")
     progress = load_progress(directory_store, "r")
     assert progress is not None
     assert datetime.now(UTC) - datetime.fromisoformat(progress.updated) < timedelta(minutes=2)
@@ -414,7 +367,7 @@ def test_the_time_of_a_run_is_that_of_all_its_processes(
     now[0] += 50
     first.release()
     now[0] += 1000
-    second = go_on(directory_store)
+    second = resume(directory_store)
     now[0] += 20
     assert second.seconds == 70
     second.release()
@@ -429,24 +382,24 @@ def test_states_are_due_later_with_parallel_members_and_sooner_after_a_failed_wr
     now = [100.0]
     monkeypatch.setattr("services.trainer.runs.checkpoints.time.monotonic", lambda: now[0])
 
-    def seconds_until_due(kept: Checkpoints, seconds: float) -> float:
-        kept.save_state((0, 3), b"state", seconds)
+    def seconds_until_due(checkpoints: Checkpoints, seconds: float) -> float:
+        checkpoints.save_state((0, 3), b"state", seconds)
         waited = 0.0
-        while not kept.is_state_due((0, 3)):
+        while not checkpoints.is_state_due((0, 3)):
             now[0] += 0.5
             waited += 0.5
         return waited
 
-    kept = start(directory_store)
-    train(kept, 1, 1)
-    assert seconds_until_due(kept, 0.0) == 1, "the least pause"
-    assert seconds_until_due(kept, 0.1) == 5, "2 % of 5 s"
-    kept.parallel_members = 3
-    assert seconds_until_due(kept, 0.1) == 15
-    assert seconds_until_due(kept, 10.0) == 1500
+    checkpoints = start(directory_store)
+    train(checkpoints, 1, 1)
+    assert seconds_until_due(checkpoints, 0.0) == 1, "the least pause"
+    assert seconds_until_due(checkpoints, 0.1) == 5, "2 % of 5 s"
+    checkpoints.parallel_members = 3
+    assert seconds_until_due(checkpoints, 0.1) == 15
+    assert seconds_until_due(checkpoints, 10.0) == 1500
     lost_store(True)
-    assert seconds_until_due(kept, 10.0) == 60, "tried again within a minute"
-    assert seconds_until_due(kept, 0.1) == 15
+    assert seconds_until_due(checkpoints, 10.0) == 60, "tried again within a minute"
+    assert seconds_until_due(checkpoints, 0.1) == 15
     lost_store(False)
 
 
@@ -455,10 +408,10 @@ def test_a_history_is_written_every_few_seconds_and_not_every_epoch(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("services.trainer.runs.checkpoints.time.monotonic", lambda: now[0])
-    kept = start(directory_store)
+    checkpoints = start(directory_store)
     written = []
     for number in range(1, 13):
-        kept.add_epoch((0, 3), epoch(number))
+        checkpoints.add_epoch((0, 3), epoch(number))
         stored = directory_store.stat(keys.run("r", "history.jsonl"))
         data = directory_store.get(keys.run("r", "history.jsonl")) if stored else b""
         written.append(len(data.splitlines()))

@@ -1,4 +1,4 @@
-"""`signet train` killed at moments that nobody chose, and continued: as if nothing had happened."""
+"""`signet train` is killed at random moments and resumed: the result is that of an uninterrupted run."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def epochs(store: DirectoryStore, run_id: str) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
+def test_a_training_that_is_killed_twice_has_the_result_of_an_uninterrupted_one(
     directory_store: DirectoryStore, fill: Fill, tmp_path: Path
 ) -> None:
     fill(directory_store)
@@ -100,7 +100,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_never_was(
     assert not list(directory_store.list(f"runs/{run_id}/state"))
 
 
-def test_members_that_are_trained_side_by_side_die_with_their_run_and_go_on_with_it(
+def test_the_workers_of_a_killed_run_end_and_the_run_resumes(
     directory_store: DirectoryStore, fill: Fill, tmp_path: Path
 ) -> None:
     fill(directory_store)

@@ -1,4 +1,4 @@
-"""The runs of a store are listed, and an unfinished one is found."""
+"""The runs of a store are listed, and an unfinished run is found."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from signet.store import DirectoryStore, ObjectStore, keys
 
 
 def keep(store: ObjectStore, run_id: str, state: str, corpus_version: str = "") -> None:
-    """As a run that has ended leaves it."""
+    """Write the files of a run that has ended."""
     result = Result.model_validate(
         {
             "state": state, "model_name": "signet", "model_version": run_id, "epochs": 3, "val_clips": 0,
@@ -49,7 +49,7 @@ def test_runs_that_succeeded_are_found_with_what_they_trained_on(
 
 
 def open_run(store: ObjectStore, run_id: str, pid: int = 0, failure: str = "") -> None:
-    """As a run without a result leaves it."""
+    """Write the files of a run without a result."""
     store.put(keys.run(run_id, "config.json"), TrainConfig().model_dump_json().encode())
     progress = {
         "dataset_name": "d", "dataset_version": "v", "corpus_version": "", "seconds": 1, "failure": failure,
@@ -59,7 +59,7 @@ def open_run(store: ObjectStore, run_id: str, pid: int = 0, failure: str = "") -
     store.put(keys.run(run_id, "progress.json"), json.dumps(progress).encode())
 
 
-def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -> None:
+def test_runs_without_a_result_are_running_failed_or_interrupted(directory_store: DirectoryStore) -> None:
     open_run(directory_store, "r1")
     open_run(directory_store, "r2", failure="the loss is not finite")
     open_run(directory_store, "r3", pid=os.getppid())
@@ -73,7 +73,7 @@ def test_runs_without_a_result_are_told_apart(directory_store: DirectoryStore) -
     ]
 
 
-def test_the_latest_run_that_can_go_on_is_the_newest_without_a_result(directory_store: DirectoryStore) -> None:
+def test_the_latest_run_to_resume_is_the_newest_without_a_result(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no run was interrupted"):
         find_latest_unfinished_run(directory_store)
     open_run(directory_store, "r1")
