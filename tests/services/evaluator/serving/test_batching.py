@@ -47,11 +47,14 @@ class HeldModel(LoadedModel):
 
 @pytest.fixture
 def models(world: "World", snapshot: Dataset) -> tuple[HeldModel, HeldModel]:
-    """Two versions whose graphs have the glosses in opposite order, so that they answer each clip differently."""
+    """Two versions that answer each clip differently.
+
+    Their graphs have the glosses in opposite order, and the continuous decoder of the second one finds nothing.
+    """
     places = [place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))]
     made = []
-    for order in (places, places[::-1]):
-        card = world.publish(snapshot, make_graph(order))
+    for order, changes in ((places, {}), (places[::-1], {"insertion_penalty": 1000.0})):
+        card = world.publish(snapshot, make_graph(order), **changes)
         made.append(HeldModel(card, registry.read_file(world.store, card, "model.onnx"), 1))
         made[-1].held = True
     return made[0], made[1]

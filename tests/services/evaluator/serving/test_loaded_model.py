@@ -9,7 +9,7 @@ import pytest
 from services.evaluator.serving.loaded_model import LoadedModel, batch_indices
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, blank_ratio, penalise_blank, single_sign_posterior
-from signet.errors import DataLoss, NotFound
+from signet.errors import DataLoss, NotFound, SignetError
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
 
@@ -132,6 +132,32 @@ def test_a_graph_that_is_not_what_its_card_says_is_refused_with_the_reason(
             LoadedModel(card, bytes_, threads=1)
         assert words in str(caught.value)
         assert f"model {card.name}/{card.version} cannot be served" in str(caught.value)
+
+
+def _offset(graph: bytes, nats: float) -> bytes:
+    """The graph with a constant added to its log-probabilities."""
+    model = onnx.load_from_string(graph)
+    index, softmax = next((i, node) for i, node in enumerate(model.graph.node) if node.op_type == "LogSoftmax")
+    answer = softmax.output[0]
+    softmax.output[0] = "normalised"
+    model.graph.node.insert(index + 1, onnx.helper.make_node("Add", ["normalised", "nats"], [answer]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(nats), "nats"))
+    return bytes(model.SerializeToString())
+
+
+def test_probabilities_that_sum_to_nearly_one_are_log_probabilities(
+    world: "World", snapshot: Dataset, graph: bytes
+) -> None:
+    near, far = _offset(graph, 5e-4), _offset(graph, -3e-3)
+    assert LoadedModel(world.card(snapshot, near), near, threads=1)
+    with pytest.raises(DataLoss, match="not normalised"):
+        LoadedModel(world.card(snapshot, far), far, threads=1)
+
+
+def test_an_output_that_is_not_finite_is_an_error(model: LoadedModel, sign: Any) -> None:
+    clip = to_model_input(sign("clip", "", 0.5))
+    with pytest.raises(SignetError, match="the output of its graph is not finite"):
+        model.log_probs([clip, clip * np.float32(1e38)])
 
 
 def test_stored_bytes_that_are_not_the_cards_are_refused(world: "World", snapshot: Dataset) -> None:

@@ -74,6 +74,7 @@ def test_a_version_that_is_published_during_a_call_does_not_answer_it(
     assert (first.card.version, first.ranked[0].gloss, first.decoded.greedy) == (old.card.version, "drink", ("drink",))
     assert (second.card.version, second.ranked[0].gloss, second.decoded.greedy) == (new.card.version, "go", ("go",))
     counter = "signet_evaluator_predictions_total"
+    assert (first.decoded.continuous, second.decoded.continuous) == (("drink",), ())
     count = {gloss: collected.get_sample_value(counter, {"gloss": gloss}) for gloss in GLOSSES}
     assert count == {"book": 0, "chair": 0, "drink": 1, "go": 1, "help": 0, "who": 0}
 
