@@ -1,4 +1,4 @@
-"""The trainer process: settings, wiring, serving until SIGTERM."""
+"""The trainer process: it reads its settings, builds its parts, and serves until SIGTERM."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ async def _main(settings: TrainerSettings) -> None:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM."""
     run_service(TrainerSettings, _main)
 
 

@@ -1,4 +1,4 @@
-"""Training without being asked: whenever a corpus is complete that was not trained on yet."""
+"""Automatic training (`--auto-train`): train as soon as a corpus is complete that no run was trained on."""
 
 import asyncio
 import logging
@@ -13,27 +13,27 @@ from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# A run that fails so often on the same clips will go on failing. A store that was away does not count.
-_ATTEMPTS = 3
+# After so many failed runs on the same clips no other is started. Failures of the store do not count.
+_MAX_FAILURES = 3
 
-# Settings that say how a run is done, and not what is learnt. What a preset says, its values say.
-# A run notes the version of the model that it began with, where it was told a name that moves: that is compared apart.
-_UNLEARNT = {*OPERATIONAL, "preset", "start_from"}
+# Settings that do not change what is trained. The values of a preset are compared one by one. A run stores the version
+# of its source model and not the alias, so `start_from` is compared separately.
+_IGNORED_SETTINGS = {*OPERATIONAL, "preset", "start_from"}
 
-_WATCH_SECONDS = 0.2
+_POLL_RUN_SECONDS = 0.2
 
 
 class AutoTraining:
-    """Looks at the corpus every so many seconds, and trains if it is new.
+    """Polls a corpus, and trains on each new version of it.
 
-    A corpus counts as trained on once a run with this configuration came to its end on it: so one that was killed or
-    interrupted is continued by the next process, and a configuration that learns something else trains anew.
+    A version counts as trained on when a run with this configuration has succeeded on it. A run that was interrupted is
+    resumed. A configuration that trains something else starts a new run.
 
     Args:
-        store: where the corpus and the runs are.
-        runs: who trains.
-        config: what every run is told.
-        seconds: between two looks.
+        store: holds the corpus and the runs.
+        runs: the queue that trains.
+        config: the configuration of every run.
+        seconds: the time between two polls.
     """
 
     def __init__(self, store: ObjectStore, runs: TrainingQueue, config: TrainConfig, seconds: float) -> None:
@@ -41,84 +41,78 @@ class AutoTraining:
         self._runs = runs
         self._config = config
         self._seconds = seconds
-        self._settled = ""
-        self._tried = ""
-        self._failed = 0
+        self._settled_version = ""
+        self._tried_version = ""
+        self._failures = 0
         self._status = StatusLog(_log)
 
     async def follow(self) -> None:
-        """Look for ever."""
-        await poll_forever(self._look, self._seconds, self._status, _log)
+        """Poll until this task is cancelled."""
+        await poll_forever(self._poll, self._seconds, self._status, _log)
 
-    async def _look(self) -> bool:
-        """Train if there is something new; False if that failed and is to be tried again."""
+    async def _poll(self) -> bool:
+        """Train if there is a new version; False if its run failed and is to be repeated."""
         corpus = self._config.corpus
         manifest = await asyncio.to_thread(read_manifest, self._store, corpus)
         if manifest is None:
             self._status.report(f"waiting for corpus {corpus!r} to be extracted", logging.INFO)
             return True
         version = manifest.version
-        if version == self._settled:
+        if version == self._settled_version:
             return True
         if await asyncio.to_thread(self._is_trained, version):
-            self._settled = version
-            self._status.report(f"corpus {corpus!r} of version {version} was trained on already", logging.INFO)
+            self._settled_version = version
+            self._status.report(f"version {version} of corpus {corpus!r} was trained on already", logging.INFO)
             return True
-        if version != self._tried:
-            self._tried, self._failed = version, 0
-        run = await asyncio.to_thread(self._next, version)
+        if version != self._tried_version:
+            self._tried_version, self._failures = version, 0
+        run = await asyncio.to_thread(self._start_or_resume, version)
         if run is None:
             return True
-        await _ended(run)
-        return self._judge(run, version)
+        while not run.ended:
+            await asyncio.sleep(_POLL_RUN_SECONDS)
+        return self._is_settled_by(run, version)
 
-    def _next(self, version: str) -> QueuedRun | None:
-        """The run that this version of the corpus is to have now: the one that was interrupted, or a new one.
-
-        None if another process seems to be at it.
-        """
+    def _start_or_resume(self, version: str) -> QueuedRun | None:
+        """Resume the interrupted run on this version, or start a new one. None if another process seems to train it."""
         for run_id, config, progress in find_unfinished_runs(self._store):
-            if progress is None or progress.corpus_version != version or progress.failure or not self._is_mine(config):
+            if progress is None or progress.corpus_version != version or progress.failure:
+                continue
+            if not self._trains_the_same(config):
                 continue
             if progress.is_live():
                 self._status.report(
-                    f"run {run_id} seems to be under way in process {progress.owner.pid} on {progress.owner.host}: "
-                    "waiting for its end"
+                    f"process {progress.owner.pid} on {progress.owner.host} seems to train run {run_id}: waiting for "
+                    "its end"
                 )
                 return None
-            changes = self._config.model_dump(include=set(OPERATIONAL))
-            run = self._runs.resume(run_id, changes)
-            _log.info("corpus %r of version %s: run %s was interrupted, and goes on", config.corpus, version, run_id)
+            run = self._runs.resume(run_id, self._config.model_dump(include=set(OPERATIONAL)))
+            _log.info("version %s of corpus %r: run %s was interrupted and is resumed", version, config.corpus, run_id)
             return run
         run = self._runs.start(self._config, version)
-        _log.info("corpus %r of version %s is new: run %s", self._config.corpus, version, run.run_id)
+        _log.info("version %s of corpus %r is new: run %s", version, self._config.corpus, run.run_id)
         return run
 
-    def _judge(self, run: QueuedRun, version: str) -> bool:
-        """Whether this version is settled, now that a run on it has ended."""
+    def _is_settled_by(self, run: QueuedRun, version: str) -> bool:
+        """Whether no other run on this version is to be started after this one, which has ended."""
         if run.state == "failed":
-            last = run.events[-1]
-            self._failed += not (isinstance(last, RunFailure) and last.code == Unavailable.code)
-            if self._failed < _ATTEMPTS:
+            failure = run.events[-1]
+            self._failures += not (isinstance(failure, RunFailure) and failure.code == Unavailable.code)
+            if self._failures < _MAX_FAILURES:
                 return False
-            _log.error("%d runs on these clips failed: waiting for others, or a restart", _ATTEMPTS)
-        self._settled = version
+            _log.error("%d runs on these clips failed. Waiting for a new version, or a restart", _MAX_FAILURES)
+        self._settled_version = version
         return True
 
     def _is_trained(self, version: str) -> bool:
         return any(
-            self._is_mine(config) and result.corpus_version == version
+            result.corpus_version == version and self._trains_the_same(config)
             for config, result in find_succeeded_runs(self._store)
         )
 
-    def _is_mine(self, config: TrainConfig) -> bool:
-        """Whether a run with this configuration learns what this one is told to learn."""
-        return config.model_dump(exclude=_UNLEARNT) == self._config.model_dump(exclude=_UNLEARNT) and (
-            config.start_from == self._config.start_from
-            or config.start_from.startswith(f"{self._config.start_from.partition('@')[0]}@")
+    def _trains_the_same(self, config: TrainConfig) -> bool:
+        """Whether a run with this configuration trains what this process is configured to train."""
+        own, source = self._config, self._config.start_from
+        return config.model_dump(exclude=_IGNORED_SETTINGS) == own.model_dump(exclude=_IGNORED_SETTINGS) and (
+            config.start_from == source or config.start_from.startswith(f"{source.partition('@')[0]}@")
         )
-
-
-async def _ended(run: QueuedRun) -> None:
-    while not run.ended:
-        await asyncio.sleep(_WATCH_SECONDS)

@@ -1,6 +1,6 @@
-"""Between the contract's messages and the trainer's own types."""
+"""Convert between the messages of the gRPC contract and the trainer's own types."""
 
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,40 +23,54 @@ STATES = {
 }
 
 
-def config_from(message: pb.TrainConfig) -> TrainConfig:
-    """A run's configuration; what is unset takes its default.
+def config_from_message(message: pb.TrainConfig) -> TrainConfig:
+    """The configuration of a new run. Fields that are not set have their default.
 
     Raises:
-        InvalidInput: a field has an unusable value; the message names all such fields.
+        InvalidInput: a value is not valid; the message names all such fields.
     """
     try:
-        return TrainConfig.model_validate(given_in(message))
+        return TrainConfig.model_validate(set_fields(message))
     except ValidationError as error:
         faults = "; ".join(
             f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" if fault["loc"] else fault["msg"]
             for fault in error.errors()
         )
         raise InvalidInput(
-            f"unusable training configuration: {faults}. `signet train --help` explains each."
+            f"invalid training configuration: {faults}. `signet train --help` explains each field."
         ) from error
 
 
-def given_in(message: pb.TrainConfig) -> dict[str, Any]:
-    """The fields of a configuration that are set."""
+def set_fields(message: pb.TrainConfig) -> dict[str, Any]:
+    """The fields of a message that are set."""
     return {descriptor.name: value for descriptor, value in message.ListFields()}
 
 
-def event_to(event: RunEvent) -> pb.WatchRunResponse:
-    """A run's event."""
+def event_to_message(event: RunEvent) -> pb.WatchRunResponse:
+    """An event of a run."""
     if isinstance(event, RunStarted):
-        found = {one.name: getattr(event, one.name) for one in fields(event)}
-        return pb.WatchRunResponse(started=pb.RunStarted(**found, members=event.members))
+        return pb.WatchRunResponse(started=pb.RunStarted(**asdict(event), members=event.members))
     if isinstance(event, MemberEpoch):
-        return pb.WatchRunResponse(epoch=_epoch_to(event))
-    return pb.WatchRunResponse(finished=_finished_to(event))
+        return pb.WatchRunResponse(epoch=_epoch_to_message(event))
+    return pb.WatchRunResponse(finished=_end_to_message(event))
 
 
-def _epoch_to(event: MemberEpoch) -> pb.EpochFinished:
+def queued_to_message(runs_ahead: int) -> pb.WatchRunResponse:
+    """The event of a run that waits for others."""
+    return pb.WatchRunResponse(queued=pb.RunQueued(runs_ahead=runs_ahead))
+
+
+def state_to_message(run: QueuedRun) -> pb.StopRunResponse:
+    """The state of a run that was asked to stop."""
+    return pb.StopRunResponse(state=STATES[run.state])
+
+
+def summary_to_message(summary: RunSummary) -> pb.RunSummary:
+    """One run in the list of runs."""
+    return pb.RunSummary(**asdict(summary) | {"state": STATES[summary.state]})
+
+
+def _epoch_to_message(event: MemberEpoch) -> pb.EpochFinished:
     epoch, val, train = event.epoch, event.epoch.val, event.epoch.train
     return pb.EpochFinished(
         epoch=epoch.number,
@@ -82,12 +96,7 @@ def _epoch_to(event: MemberEpoch) -> pb.EpochFinished:
     )
 
 
-def queued_to(runs_ahead: int) -> pb.WatchRunResponse:
-    """The event of a run that waits."""
-    return pb.WatchRunResponse(queued=pb.RunQueued(runs_ahead=runs_ahead))
-
-
-def _finished_to(event: Result | RunFailure) -> pb.RunFinished:
+def _end_to_message(event: Result | RunFailure) -> pb.RunFinished:
     if isinstance(event, RunFailure):
         return pb.RunFinished(state=STATES[event.state], error=event.message)
     return pb.RunFinished(
@@ -103,48 +112,19 @@ def _finished_to(event: Result | RunFailure) -> pb.RunFinished:
         val_continuous_accuracy=event.val_continuous_correct / event.val_clips if event.val_clips else 0.0,
         val_top5_accuracy=event.val_top5 / event.val_clips if event.val_clips else 0.0,
         blank_ratio=event.blank_ratio,
-        members=[_member_to(member) for member in event.members],
+        members=[_member_to_message(member) for member in event.members],
         seed_sd=spread_over_seeds(event.seeds.values(), lambda seed: seed.correct / seed.clips)[1] or 0.0,
-        ensemble=_tally_to(event.ensemble) if event.ensemble else None,
+        ensemble=_counts_to_message(event.ensemble) if event.ensemble else None,
         pretrained=event.pretrained,
         val_loss=event.val_loss,
     )
 
 
-def _member_to(member: MemberResult) -> pb.MemberResult:
-    return pb.MemberResult(fold=member.fold, seed=member.seed, epochs=member.epochs, tally=_tally_to(member))
+def _member_to_message(member: MemberResult) -> pb.MemberResult:
+    counts = _counts_to_message(member)
+    return pb.MemberResult(fold=member.fold, seed=member.seed, epochs=member.epochs, tally=counts)
 
 
-def _tally_to(tally: HeldoutCounts) -> pb.Tally:
-    return pb.Tally(
-        clips=tally.clips,
-        correct=tally.correct,
-        top5=tally.top5,
-        continuous_correct=tally.continuous_correct,
-        continuous_empty=tally.continuous_empty,
-        greedy_correct=tally.greedy_correct,
-        empty=tally.empty,
-        blank_ratio=tally.blank_ratio,
-        concatenated=tally.concatenated,
-        gloss_errors=tally.gloss_errors,
-        stream_gloss_errors=tally.stream_gloss_errors,
-    )
-
-
-def state_to(run: QueuedRun) -> pb.StopRunResponse:
-    """Where a run is after it was told to stop."""
-    return pb.StopRunResponse(state=STATES[run.state])
-
-
-def summary_to(summary: RunSummary) -> pb.RunSummary:
-    """One line of the list of runs."""
-    return pb.RunSummary(
-        run_id=summary.run_id,
-        state=STATES[summary.state],
-        epochs=summary.epochs,
-        val_accuracy=summary.val_accuracy,
-        model_version=summary.model_version,
-        members=summary.members,
-        members_done=summary.members_done,
-        val_clips=summary.val_clips,
-    )
+def _counts_to_message(counts: HeldoutCounts) -> pb.Tally:
+    """The message has the fields of `HeldoutCounts`, under the same names."""
+    return pb.Tally(**counts.model_dump(include=set(HeldoutCounts.model_fields)))

@@ -1,4 +1,4 @@
-"""What the trainer process can be told, besides what every service can."""
+"""The settings of the trainer process, beside those of every service."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -9,19 +9,19 @@ from signet.rpc.settings import ServiceSettings
 
 
 class TrainerSettings(ServiceSettings):
-    """Signet's trainer: landmark tensors in, published checkpoints out.
+    """Signet's trainer: it trains models on landmark tensors and publishes them.
 
-    Every flag can be given as SIGNET_<NAME> in the environment instead, and those of --train as SIGNET_TRAIN__<NAME>.
+    Every flag can also be set in the environment, as SIGNET_<NAME>, and the fields of --train as SIGNET_TRAIN__<NAME>.
     """
 
-    # Added to what the environment prefix and the flags of every service are. A variable that is empty says nothing: so
-    # Compose can hand one on that nobody has set, and the preset's value holds.
+    # This adds to the settings of every service. An empty variable counts as not set: Compose passes a variable on even
+    # if nobody has set it, and the preset's value must hold then.
     model_config = SettingsConfigDict(env_nested_delimiter="__", env_ignore_empty=True)
 
     threads: int = Field(default=DEFAULT_THREADS, ge=0, description=THREADS_HELP)
     auto_train: bool = Field(
         default=False,
-        description="Train without being asked, whenever a corpus is complete that was not trained on yet",
+        description="Train by itself, as soon as a corpus is complete that no run was trained on",
     )
-    train: TrainConfig = Field(default=TrainConfig(), description="What a training without request is told")
-    poll_seconds: float = Field(default=5.0, gt=0, description="How often to look for a new corpus")
+    train: TrainConfig = Field(default=TrainConfig(), description="The configuration for --auto-train")
+    poll_seconds: float = Field(default=5.0, gt=0, description="Seconds between two looks for a new corpus")

@@ -290,7 +290,7 @@ def test_any_container_may_be_killed_at_any_point(stack: Stack, reference: dict[
 
     def training(count: int) -> None:
         # A run that was interrupted goes on, if it had come so far as to choose its clips.
-        begun = lambda: len(re.findall("is new: run|and goes on", stack.log("trainer"))) >= count  # noqa: E731
+        begun = lambda: len(re.findall("is new: run|is resumed", stack.log("trainer"))) >= count  # noqa: E731
         wait_for(begun, RUN_SECONDS, f"training {count}", stack.explain)
 
     stored(1)

@@ -46,7 +46,7 @@ from services.trainer.runs.members import (
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.publish import find_published_model, publish
 from services.trainer.runs.result import NO_CLIPS, MemberResult, Result
-from services.trainer.runs.warm_start import load_warm_start, resolve_start_from
+from services.trainer.runs.warm_start import load_source_weights, resolve_start_from
 from services.trainer.runs.worker_pool import train_in_worker_pool
 from services.trainer.runtime.devices import resolve_device
 from services.trainer.runtime.gpu_throttle import make_gpu_throttle
@@ -196,11 +196,11 @@ class _Run:
         """What replaces the random weights of a new member; None without --start-from, or if all members have begun."""
         if all(self._checkpoints.member_progress(member.key).file for member in self._members):
             return None
-        source = load_warm_start(self._store, self._config.start_from)
+        source = load_source_weights(self._store, self._config.start_from)
         if source is None:
             return None
         source.check(self._config, self._dataset.split(VAL), self._dataset.manifest.audit.all_duplicates)
-        return source.weights.initialise
+        return source.initialise
 
     def _describe_start(self) -> RunStarted:
         gpu = torch.cuda.get_device_properties(self._device) if self._device.type == "cuda" else None

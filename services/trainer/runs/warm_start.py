@@ -45,23 +45,27 @@ _STANDARDISATION_TENSOR = re.compile(r"encoders\.\d+\.(mean|deviation)")
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """The weights that a run starts from. This is all that a worker process needs.
+    """The weights that a run starts from, and what they were trained on.
 
     Attributes:
         name: the value of --start-from, with a model's version in place of an alias.
+        config: the source's configuration.
         vocabulary: the source's glosses; class c is vocabulary[c - 1].
-        has_trained_head: False if the source was pre-trained without labels.
         data: a safetensors file, from `services.trainer.model.build.serialise_weights`.
+        seen_clips: the clips that the source and its own sources were trained on or selected by.
+        duplicates: groups of clip ids that their snapshots know to show the same recording.
     """
 
     name: str
+    config: TrainConfig
     vocabulary: tuple[str, ...]
-    has_trained_head: bool
     data: bytes
+    seen_clips: tuple[DatasetClip, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
 
     def initialise(self, model: Recogniser, vocabulary: Sequence[str]) -> None:
         """Copy the weights into a new model of the same sizes; see `transfer_tensors`."""
-        with_head = self.has_trained_head and not isinstance(model, MaskedModel)
+        with_head = not self.config.pretrain and not isinstance(model, MaskedModel)
         own = model.state_dict()
         taken = transfer_tensors(self.load_tensors(), own, self.vocabulary, vocabulary, with_head=with_head)
         model.load_state_dict({**own, **dict(taken)})
@@ -81,25 +85,8 @@ class SourceWeights:
             raise _other_version(self.name)
         return tensors
 
-
-@dataclass(frozen=True)
-class WarmStart:
-    """The source of a warm start, and what it was trained on.
-
-    Attributes:
-        weights: the weights to start from.
-        config: how they were trained.
-        seen_clips: the clips that the source and its own sources were trained on or selected by.
-        duplicates: groups of clip ids that their snapshots know to show the same recording.
-    """
-
-    weights: SourceWeights
-    config: TrainConfig
-    seen_clips: tuple[DatasetClip, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-
     def check(self, config: TrainConfig, held_out: Sequence[DatasetClip], duplicates: Iterable[Sequence[str]]) -> None:
-        """Refuse a source that does not fit a run, or that has seen a clip which the run holds out.
+        """Refuse a run that these weights do not fit, or that holds out a clip which they have seen.
 
         Args:
             config: the run's configuration.
@@ -110,22 +97,21 @@ class WarmStart:
             InvalidSetting: the sizes of the two models differ; the message names the flag.
             InvalidInput: the source has seen a held-out clip; the message names one.
         """
-        with_head = self.weights.has_trained_head and not config.pretrain
+        with_head = not self.config.pretrain and not config.pretrain
         for name in (*_ENCODER_SETTINGS, *(_HEAD_SETTINGS if with_head else ())):
             given, own = getattr(self.config, name), getattr(config, name)
             if given != own:
                 flag = f"--{name.replace('_', '-')}"
                 raise InvalidSetting(
-                    f"--start-from {self.weights.name} was trained with {flag} {given!r}, and this run has {own!r}: "
-                    f"the weights do not fit. Give {flag} {given!r}, or start from another model."
+                    f"--start-from {self.name} was trained with {flag} {given!r}, and this run has {own!r}: the "
+                    f"weights do not fit. Give {flag} {given!r}, or start from another model."
                 )
         seen = _find_seen(self.seen_clips, held_out, (*self.duplicates, *duplicates))
         if seen:
             raise InvalidInput(
-                f"--start-from {self.weights.name} was trained on {len(seen)} of the {len(held_out)} clips that this "
-                f"run holds out, such as {min(seen)}, or was selected by them. The run's figures would not measure "
-                "unseen clips. Start from a model that was trained on other clips, without --patience and "
-                "--target-accuracy."
+                f"--start-from {self.name} was trained on {len(seen)} of the {len(held_out)} clips that this run holds "
+                f"out, such as {min(seen)}, or was selected by them. The run's figures would not measure unseen clips. "
+                "Start from a model that was trained on other clips, without --patience and --target-accuracy."
             )
 
 
@@ -201,8 +187,8 @@ def resolve_start_from(store: ObjectStore, name: str) -> str:
         ) from error
 
 
-def load_warm_start(store: ObjectStore, name: str) -> WarmStart | None:
-    """The source of a warm start; None for "".
+def load_source_weights(store: ObjectStore, name: str) -> SourceWeights | None:
+    """The weights that a run starts from; None for "".
 
     Args:
         store: holds runs and models.
@@ -222,11 +208,13 @@ def load_warm_start(store: ObjectStore, name: str) -> WarmStart | None:
             f"--start-from {name} is a cross-validation: none of its models was trained on all training clips. Train "
             "it again without --folds, and start from that run."
         )
-    earlier = load_warm_start(store, config.start_from)
+    earlier = load_source_weights(store, config.start_from)
     seen = [clip for clip in manifest.clips if clip.split in TRAINING_SPLITS or (selected_on and clip.split == VAL)]
-    return WarmStart(
-        weights=SourceWeights(name, manifest.vocabulary, not config.pretrain, data),
-        config=config,
+    return SourceWeights(
+        name,
+        config,
+        manifest.vocabulary,
+        data,
         seen_clips=(*seen, *(earlier.seen_clips if earlier else ())),
         duplicates=(*manifest.audit.all_duplicates, *(earlier.duplicates if earlier else ())),
     )
@@ -244,30 +232,27 @@ def _load_model(store: ObjectStore, name: str) -> tuple[TrainConfig, Manifest, s
 def _load_run(store: ObjectStore, run_id: str) -> tuple[TrainConfig, Manifest, str, bytes]:
     """The first member of a run: its configuration, its snapshot, the split that it was selected on, and its weights.
 
-    A pre-training that was stopped has left the weights of its last epoch, and these count too.
+    A pre-training that was stopped has left the weights of its last epoch, which count too.
     """
     config = _read_config(store.get(keys.run(run_id, "config.json")), f"run {run_id}")
     progress = load_progress(store, run_id)
     ended = store.stat(keys.run(run_id, "result.json")) is not None
-    data = b""
     if progress is not None and (progress.members[0].done or ended):
         member = progress.members[0]
         key = keys.run(run_id, member_file_name(len(progress.members), (member.fold, member.seed), MEMBER_WEIGHTS))
-        data = store.get(key) if store.stat(key) else b""
-        if data and member.done and hashlib.sha256(data).hexdigest() != member.sha256:
-            raise DataLoss(f"{store.url}/{key} is damaged: its sha256 is not the recorded one. Start from another run.")
-    if progress is None or not data:
+        if store.stat(key):
+            data = store.get(key)
+            if member.done and hashlib.sha256(data).hexdigest() != member.sha256:
+                raise DataLoss(f"{store.url}/{key} is damaged: it has another sha256. Start from another run.")
+            manifest = read_snapshot_manifest(store, progress.dataset_name, progress.dataset_version)
+            return config, manifest, member.selected_on, data
+    way_out = f"Finish it first: `signet train --resume {run_id}`."
+    if ended:
         published = "" if config.pretrain else ", or name the model that it published"
-        raise NotReady(
-            f"--start-from {run_id}: the run has no weights, because its first member was not trained to its end. "
-            + (
-                f"The run was stopped: train it again{published}."
-                if ended
-                else f"Finish it first: `signet train --resume {run_id}`."
-            )
-        )
-    manifest = read_snapshot_manifest(store, progress.dataset_name, progress.dataset_version)
-    return config, manifest, progress.members[0].selected_on, data
+        way_out = f"The run was stopped: train it again{published}."
+    raise NotReady(
+        f"--start-from {run_id}: the run has no weights, because its first member was not trained to its end. {way_out}"
+    )
 
 
 def _read_config(stored: bytes | Mapping[str, object], owner: str) -> TrainConfig:

@@ -121,7 +121,7 @@ def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_proce
         registry.resolve(directory_store, "signet", LATEST)
     assert [one.state for one in list_runs(directory_store, {})] == ["interrupted"], "one run, and no second"
     text = log.read_text()
-    assert (text.count("is new: run"), text.count("was interrupted, and goes on")) == (1, 2)
+    assert (text.count("is new: run"), text.count("was interrupted and is resumed")) == (1, 2)
     assert "Traceback" not in text
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_another_process_seems_to_train_is_waited_for(
     }  # fmt: skip
     directory_store.put(keys.run("r", "progress.json"), json.dumps(progress).encode())
     runs = TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
-    assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._look())
+    assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._poll())
     assert "run r seems to be under way in process 1 on another" in caplog.text
     runs.close()
 
@@ -162,6 +162,6 @@ def test_a_store_that_was_away_is_no_fault_of_the_clips(directory_store: Directo
     def failed(code: str) -> QueuedRun:
         return QueuedRun("r", TrainConfig(), events=[RunFailure("no", code=code)])
 
-    assert not any(auto._judge(failed("UNAVAILABLE"), "v1") for _ in range(10))
-    assert [auto._judge(failed("INTERNAL"), "v1") for _ in range(3)] == [False, False, True]
+    assert not any(auto._is_settled_by(failed("UNAVAILABLE"), "v1") for _ in range(10))
+    assert [auto._is_settled_by(failed("INTERNAL"), "v1") for _ in range(3)] == [False, False, True]
     runs.close()

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from services.trainer.config.flags import config_from_flags
 from services.trainer.config.presets import PRESETS, Preset
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.converters import config_from
+from services.trainer.converters import config_from_message
 from services.trainer.settings import TrainerSettings
 from signet.errors import InvalidInput, InvalidSetting
 from signet.v1 import trainer_pb2 as pb
@@ -62,7 +62,7 @@ def test_a_preset_that_there_is_not_is_refused_with_those_that_there_are() -> No
     with pytest.raises(InvalidSetting, match=r"--preset signs20: .*phase1.*large"):
         config_from_flags({"preset": "signs20"})
     with pytest.raises(InvalidInput, match="preset='signs20'"):
-        config_from(pb.TrainConfig(preset="signs20"))
+        config_from_message(pb.TrainConfig(preset="signs20"))
 
 
 def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_the_service_takes_one_from_its_environment_and_over_grpc(monkeypatch: p
     assert (train.max_glosses, train.num_epochs) == (100, 7)
     monkeypatch.setenv("SIGNET_TRAIN__NUM_EPOCHS", "")
     assert TrainerSettings(_cli_parse_args=[]).train == TrainConfig(preset="signs100"), "handed on, and not set"
-    assert config_from(pb.TrainConfig(preset="signs100", seed=3)).max_glosses == 100
+    assert config_from_message(pb.TrainConfig(preset="signs100", seed=3)).max_glosses == 100
 
 
 @pytest.mark.parametrize(

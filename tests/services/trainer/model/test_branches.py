@@ -138,7 +138,7 @@ def test_each_begins_with_what_its_own_has_learnt(pretrain: bool) -> None:
     config = CONFIG.model_copy(update={"pretrain": pretrain})
     source, model = new_model(config, 3), new_model(CONFIG, 3)
 
-    SourceWeights("x", GLOSSES, not pretrain, serialise_weights(source)).initialise(model, GLOSSES)
+    SourceWeights("x", config, GLOSSES, serialise_weights(source)).initialise(model, GLOSSES)
 
     theirs = source.state_dict()
     for name, tensor in model.state_dict().items():

@@ -13,7 +13,7 @@ from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.progress import load_progress
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runs.warm_start import SourceWeights, WarmStart, load_warm_start
+from services.trainer.runs.warm_start import SourceWeights, load_source_weights
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, NotReady
 from signet.landmarks import dump
@@ -30,10 +30,8 @@ OWN_GLOSSES, SOURCE_GLOSSES = ("apple", "book", "who"), ("book", "chair", "drink
 ENCODER_TENSOR = "encoders.0.hand.0.weight"
 
 
-def warm_start(
-    config: TrainConfig = QUICK, data: bytes = b"", seen: Sequence[DatasetClip] = (), name: str = "x"
-) -> WarmStart:
-    return WarmStart(SourceWeights(name, SOURCE_GLOSSES, not config.pretrain, data), config, tuple(seen), ())
+def source_of(config: TrainConfig = QUICK, data: bytes = b"", seen: Sequence[DatasetClip] = ()) -> SourceWeights:
+    return SourceWeights("x", config, SOURCE_GLOSSES, data, tuple(seen))
 
 
 def initialised(config: TrainConfig, own: TrainConfig = QUICK) -> tuple[dict[str, torch.Tensor], ...]:
@@ -41,7 +39,7 @@ def initialised(config: TrainConfig, own: TrainConfig = QUICK) -> tuple[dict[str
     source, model = new_model(config, len(SOURCE_GLOSSES)), new_model(own, len(OWN_GLOSSES))
     source.encoders[0].mean.fill_(3.0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    warm_start(config, serialise_weights(source)).weights.initialise(model, OWN_GLOSSES)
+    source_of(config, serialise_weights(source)).initialise(model, OWN_GLOSSES)
     return source.state_dict(), before, dict(model.state_dict())
 
 
@@ -50,9 +48,9 @@ def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> s
 
 
 def encoder_of(store: DirectoryStore, run_id: str) -> torch.Tensor:
-    source = load_warm_start(store, run_id)
+    source = load_source_weights(store, run_id)
     assert source is not None
-    return source.weights.load_tensors()[ENCODER_TENSOR]
+    return source.load_tensors()[ENCODER_TENSOR]
 
 
 @pytest.mark.parametrize("head", ["competition", "attention", "linear"])
@@ -125,7 +123,7 @@ def test_all_seeds_of_a_run_start_from_the_source_and_have_seen_its_clips(store:
     run_id = train(store, FROZEN, start_from=source, jobs=2, seeds=2)
 
     assert torch.allclose(encoder_of(store, run_id), encoder_of(store, source), atol=1e-6)
-    first, second = (load_warm_start(store, name) for name in (source, run_id))
+    first, second = (load_source_weights(store, name) for name in (source, run_id))
     assert first is not None
     assert second is not None
     assert {clip.clip_id for clip in first.seen_clips} == {f"x-{g}-{i}" for g in ("book", "who") for i in range(4)}
@@ -143,7 +141,7 @@ def test_a_member_that_begins_after_an_interruption_starts_from_the_source(store
     progress = load_progress(store, run_id)
     assert progress is not None
     second = store.get(keys.run(run_id, f"members/0-{progress.members[1].seed}/weights.safetensors"))
-    tensors = SourceWeights("x", (), True, second).load_tensors()
+    tensors = source_of(data=second).load_tensors()
     assert torch.allclose(tensors[ENCODER_TENSOR], encoder_of(store, source), atol=1e-6)
 
 
@@ -183,12 +181,12 @@ def test_weights_of_another_layout_are_refused() -> None:
         {f"encoders.0.{name.replace('wards.0.0.', 'wards.0.')}": tensor for name, tensor in tensors.items()},
     ):
         with pytest.raises(NotReady, match="x was made by another version"):
-            warm_start(data=save(earlier)).weights.initialise(new_model(QUICK, 3), OWN_GLOSSES)
+            source_of(data=save(earlier)).initialise(new_model(QUICK, 3), OWN_GLOSSES)
 
 
 def test_damaged_weights_are_named(store: DirectoryStore) -> None:
     with pytest.raises(DataLoss, match="--start-from x: its weights cannot be read"):
-        warm_start(data=b"garbage").weights.load_tensors()
+        source_of(data=b"garbage").load_tensors()
     source = train(store, QUICK)
     store.put(keys.run(source, "weights.safetensors"), b"garbage")
     with pytest.raises(DataLoss, match=r"weights\.safetensors is damaged"):
@@ -203,14 +201,14 @@ def test_a_source_that_has_seen_a_held_out_clip_is_refused(small_dataset: Datase
     nameless = val[1].model_copy(update={"clip_id": "unknown", "source_sha256": ""})
     group = ("another", "book-6")
 
-    warm_start(seen=training).check(QUICK, val, ())
-    warm_start(seen=[other_video]).check(QUICK, val, ())
-    warm_start(seen=[nameless]).check(QUICK, [clip.model_copy(update={"source_sha256": ""}) for clip in val], ())
+    source_of(seen=training).check(QUICK, val, ())
+    source_of(seen=[other_video]).check(QUICK, val, ())
+    source_of(seen=[nameless]).check(QUICK, [clip.model_copy(update={"source_sha256": ""}) for clip in val], ())
     for source, duplicates in (
-        (warm_start(seen=[*training, val[0]]), ()),
-        (warm_start(seen=[renamed]), ()),
-        (warm_start(seen=[other_video]), (group,)),
-        (replace(warm_start(seen=[other_video]), duplicates=(group,)), ()),
+        (source_of(seen=[*training, val[0]]), ()),
+        (source_of(seen=[renamed]), ()),
+        (source_of(seen=[other_video]), (group,)),
+        (replace(source_of(seen=[other_video]), duplicates=(group,)), ()),
     ):
         with pytest.raises(InvalidInput, match=r"1 of the 6 clips .* such as book-6"):
             source.check(QUICK, val, duplicates)
@@ -230,7 +228,7 @@ def test_a_source_that_has_seen_a_held_out_clip_is_refused(small_dataset: Datase
 )
 def test_settings_that_do_not_fit_are_named(name: str, value: object) -> None:
     with pytest.raises(InvalidSetting) as raised:
-        warm_start().check(QUICK.model_copy(update={name: value}), (), ())
+        source_of().check(QUICK.model_copy(update={name: value}), (), ())
 
     for text in (f"--{name.replace('_', '-')}", repr(value), repr(getattr(QUICK, name))):
         assert text in str(raised.value)
@@ -238,8 +236,8 @@ def test_settings_that_do_not_fit_are_named(name: str, value: object) -> None:
 
 def test_a_pretrained_source_fits_every_head_and_a_pretraining_every_source() -> None:
     linear = QUICK.model_copy(update={"head": "linear"})
-    warm_start(PRETRAIN).check(linear, (), ())
-    warm_start(linear).check(PRETRAIN, (), ())
+    source_of(PRETRAIN).check(linear, (), ())
+    source_of(linear).check(PRETRAIN, (), ())
 
 
 @pytest.mark.parametrize("name", ["20261125T000000Z-ffffff", "nobody@latest", "nobody"])
@@ -251,10 +249,10 @@ def test_a_source_that_does_not_exist_is_named(store: DirectoryStore, name: str)
 def test_a_run_whose_first_member_is_not_trained_is_refused(store: DirectoryStore) -> None:
     store.create(keys.run("begun", "config.json"), QUICK.model_dump_json().encode())
     with pytest.raises(NotReady, match="Finish it first: `signet train --resume begun`"):
-        load_warm_start(store, "begun")
+        load_source_weights(store, "begun")
     run(store, QUICK, "stopped", RunCallbacks(should_stop=lambda: True))
     with pytest.raises(NotReady, match="was stopped: train it again, or name the model that it published"):
-        load_warm_start(store, "stopped")
+        load_source_weights(store, "stopped")
 
 
 def test_a_published_model_is_recorded_by_its_version(store: DirectoryStore) -> None:

@@ -20,7 +20,7 @@ from services.trainer.runs.listing import list_runs
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runs.warm_start import load_warm_start
+from services.trainer.runs.warm_start import load_source_weights
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.masked_prediction import (
     HIDDEN_SHARE,
@@ -189,9 +189,9 @@ def test_a_run_that_is_stopped_leaves_its_weights(directory_store: DirectoryStor
 
     assert (result.state, result.epochs) == ("stopped", 1)
     assert "weights.safetensors" in files(directory_store, "20261125T000000Z-aaaaaa")
-    source = load_warm_start(directory_store, "20261125T000000Z-aaaaaa")
+    source = load_source_weights(directory_store, "20261125T000000Z-aaaaaa")
     assert source is not None
-    assert "encoders.0.mean" in source.weights.load_tensors()
+    assert "encoders.0.mean" in source.load_tensors()
 
 
 def test_metrics_hold_the_loss_and_no_accuracy() -> None:
