@@ -122,12 +122,7 @@ class DataLoss(SignetError):
     code = "DATA_LOSS"
 
 
-_BY_CODE: dict[str, type[SignetError]] = {
-    kind.code: kind
-    for kind in (
-        InvalidInput, NotFound, AlreadyExists, Conflict, NotReady, Busy, Unavailable, DeadlineExceeded, DataLoss,
-    )
-}  # fmt: skip
+_BY_CODE: dict[str, type[SignetError]] = {kind.code: kind for kind in SignetError.__subclasses__()}
 
 
 def from_code(code: str, message: str) -> SignetError:

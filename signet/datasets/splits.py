@@ -67,12 +67,6 @@ def signer_folds(
     return tuple(map(frozenset, held_out))
 
 
-def untrained(clips: Sequence[DatasetClip], held_out: frozenset[str]) -> tuple[str, ...]:
-    """The glosses, sorted, all of whose clips are held out: a model of this fold cannot learn them."""
-    trained = {clip.gloss for clip in clips if clip.clip_id not in held_out}
-    return tuple(sorted({clip.gloss for clip in clips} - trained))
-
-
 def _bundles(clips: Sequence[DatasetClip], together: Iterable[Sequence[str]]) -> list[list[DatasetClip]]:
     """The groups of clips that must be in one fold, the largest first."""
     by_id = {clip.clip_id: clip for clip in clips}

@@ -245,31 +245,24 @@ class GpuCollector(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One family for each figure, with a sample for each GPU that has it, or for each of its clocks or reasons."""
-        plain = {
-            "up": "1 while the GPU answers, 0 when it is lost",
-            "temperature_celsius": "GPU core temperature",
-            "memory_used_bytes": "GPU memory in use",
-            "memory_total_bytes": "Total GPU memory",
-            "utilisation_ratio": "Share of the last sample period in which a kernel ran",
-            "power_watts": "Power drawn",
-        }
-        labelled = {
-            "clock_hertz": ("clock", "Clock rate now"),
-            "throttle": ("reason", "1 while the GPU is slowed down for this reason"),
+        figures: dict[str, tuple[str, ...]] = {
+            "up": ("1 while the GPU answers, 0 when it is lost",),
+            "temperature_celsius": ("GPU core temperature",),
+            "memory_used_bytes": ("GPU memory in use",),
+            "memory_total_bytes": ("Total GPU memory",),
+            "utilisation_ratio": ("Share of the last sample period in which a kernel ran",),
+            "power_watts": ("Power drawn",),
+            "clock_hertz": ("Clock rate now", "clock"),
+            "throttle": ("1 while the GPU is slowed down for this reason", "reason"),
         }
         readings = self._nvml.read()
-        for figure, text in plain.items():
-            family = GaugeMetricFamily(f"signet_gpu_{figure}", text, labels=_LABELS)
+        for figure, (text, *label) in figures.items():
+            family = GaugeMetricFamily(f"signet_gpu_{figure}", text, labels=(*_LABELS, *label))
             for reading in readings:
                 value = getattr(reading, figure)
-                if value is not None:
-                    family.add_metric((str(reading.index), reading.uuid), value)
-            if family.samples:
-                yield family
-        for figure, (label, text) in labelled.items():
-            family = GaugeMetricFamily(f"signet_gpu_{figure}", text, labels=(*_LABELS, label))
-            for reading in readings:
-                for name, value in getattr(reading, figure).items():
-                    family.add_metric((str(reading.index), reading.uuid, name), value)
+                by_label = {(name,): part for name, part in value.items()} if label else {(): value}
+                for names, part in by_label.items():
+                    if part is not None:
+                        family.add_metric((str(reading.index), reading.uuid, *names), part)
             if family.samples:
                 yield family

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signet.datasets.snapshot import DatasetClip
-from signet.datasets.splits import signer_folds, untrained
+from signet.datasets.splits import signer_folds
 from signet.errors import InvalidInput
 
 
@@ -19,6 +20,12 @@ def _clip(clip_id: str, gloss: str, signer: str) -> DatasetClip:
     return DatasetClip(
         clip_id=clip_id, gloss=gloss, split="train", signer=signer, sha256="", source_sha256="", start=0, frames=1
     )
+
+
+def _untrained(clips: Sequence[DatasetClip], held_out: frozenset[str]) -> tuple[str, ...]:
+    """The glosses, sorted, all of whose clips are held out: a model of this fold cannot learn them."""
+    trained = {clip.gloss for clip in clips if clip.clip_id not in held_out}
+    return tuple(sorted({clip.gloss for clip in clips} - trained))
 
 
 def _like_wlasl(clips: int = 195, glosses: int = 20, signers: int = 34) -> list[DatasetClip]:
@@ -44,7 +51,7 @@ def test_folds_are_balanced_and_leave_each_gloss_clips_to_train_on() -> None:
     largest = Counter(clip.signer for clip in clips).most_common(1)[0][1]
     assert max(map(len, folds)) <= max(largest, len(clips) / 5 + 2)
     for fold in folds:
-        assert untrained(clips, fold) == ()
+        assert _untrained(clips, fold) == ()
         by_gloss = Counter(clip.gloss for clip in clips if clip.clip_id in fold)
         assert max(by_gloss.values()) <= 6, "of 9 or 10 clips of each gloss"
 
@@ -69,7 +76,7 @@ def test_no_fold_holds_all_clips_of_a_gloss_if_folds_of_less_equal_size_avoid_it
     glosses, signers = "acaaaacbab", "yyuwxwzxwy"
     labels = enumerate(zip(glosses, signers, strict=True))
     clips = [_clip(f"{index}", gloss, signer) for index, (gloss, signer) in labels]
-    assert [untrained(clips, fold) for fold in signer_folds(clips, 2)] == [(), ()]
+    assert [_untrained(clips, fold) for fold in signer_folds(clips, 2)] == [(), ()]
 
 
 def test_duplicates_of_two_signers_keep_both_together() -> None:
@@ -91,7 +98,7 @@ def test_duplicates_without_a_signer_stay_together_and_other_clips_without_one_a
 def test_a_gloss_that_cannot_be_trained_in_a_fold_is_named() -> None:
     clips = [_clip("1", "book", "a"), _clip("2", "book", "b"), _clip("3", "chair", "b"), _clip("4", "book", "c")]
     folds = signer_folds(clips, 3)
-    assert sorted(untrained(clips, fold) for fold in folds) == [(), (), ("chair",)]
+    assert sorted(_untrained(clips, fold) for fold in folds) == [(), (), ("chair",)]
 
 
 @pytest.mark.parametrize(("folds", "says"), [(1, "at least 2"), (4, "only 3 signers")])
