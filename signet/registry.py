@@ -62,6 +62,9 @@ class ModelCard(BaseModel):
     selected_on: str = ""
     # Largest difference between the probabilities of ONNX and torch on real clips at export.
     onnx_difference: float
+    # Median over these clips of each one's largest difference, and how many clips there were. Older cards lack both.
+    onnx_median_difference: float | None = None
+    onnx_clips: int = 0
     # sha256 of the other files of this version, by file name.
     files: dict[str, str]
 

@@ -1,4 +1,4 @@
-"""A published model's weights as a model again, to be asked frame by frame."""
+"""Load a published model as a torch module, for what needs more than its ONNX graph gives."""
 
 from pydantic import ValidationError
 
@@ -11,26 +11,31 @@ from signet.registry import ModelCard
 from signet.store import ObjectStore
 
 
-def recogniser(store: ObjectStore, name: str, version_or_alias: str) -> tuple[ModelCard, Recogniser]:
-    """A version of a model, ready to be asked; one of several members as their ensemble.
+def load_published_model(store: ObjectStore, name: str, version_or_alias: str) -> tuple[ModelCard, Recogniser]:
+    """The card and the network of a published model; of an ensemble, the network of all its members.
+
+    Args:
+        store: holds the models.
+        name: the model's name.
+        version_or_alias: which version of it.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such model or version.
         DataLoss: its weights are damaged.
-        NotReady: it was published by a version of Signet whose models are built otherwise, or see clips otherwise.
+        NotReady: another version of Signet published it, which builds models or samples clips differently.
     """
     card = registry.read_card(store, name, registry.resolve(store, name, version_or_alias))
-    whose = f"model {card.name}/{card.version}"
+    owner = f"model {card.name}/{card.version}"
     if card.sampling_difference:
         raise NotReady(
-            f"{whose} does not go with this version of Signet: {card.sampling_difference}. Train again with this one."
+            f"{owner} does not fit this version of Signet: {card.sampling_difference}. Train the model again."
         )
     try:
         config = TrainConfig.stored(card.config)
     except ValidationError as error:
         raise NotReady(
-            f"{whose} was trained by another version of Signet, with settings that this one does not have. Train again "
-            "with this one, or look at it with that one."
+            f"{owner} was trained by another version of Signet, with settings that this version does not have. Train "
+            "the model again, or use the version that trained it."
         ) from error
     data = registry.read_file(store, card, WEIGHTS)
-    return card, restore_model(config, len(card.vocabulary), data, whose)
+    return card, restore_model(config, len(card.vocabulary), data, owner)

@@ -1,294 +1,109 @@
-"""From trained weights to the files of a published model: safetensors, and an ONNX graph proven equal to them."""
+"""From a trained model to its ONNX graph, and the proof that the graph gives the same answers on real clips."""
 
 import copy
-import hashlib
 import logging
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
-import onnxscript.optimizer
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
-from services.trainer.features import phonology as features
-from services.trainer.model import heads
-from services.trainer.model import recogniser as model_of_all
-from services.trainer.model.build import WEIGHTS, serialise_weights
-from services.trainer.model.heads import CompetitionHead, LinearHead
-from services.trainer.model.recogniser import Encoder, Recogniser, length_mask
-from signet.errors import DataLoss, SignetError
+from services.trainer.export.graph import Dim, Graph
+from services.trainer.export.tracer import Symbol, Tracing
+from services.trainer.model.recogniser import Recogniser
+from signet.decoding import ContinuousDecoder, Hypothesis, single_sign_posterior
+from signet.errors import SignetError
 from signet.landmarks import JOINTS
-from signet.store.cache import Cache
+
+_log = logging.getLogger(__name__)
 
 GRAPH = "model.onnx"
+_LANDMARKS, _LENGTHS, _LOG_PROBS = "landmarks", "lengths", "log_probs"
 
-NO_CACHE = Cache(None)
-
-# What decides which graph comes of an architecture: when one of them is changed, none that was kept before is believed.
-_DECIDING: tuple[ModuleType, ...] = (features, heads, model_of_all, sys.modules[__name__])
-
-_LENGTHS, _FEATURES, _EVIDENCE, _OUTPUT = "lengths", "features", "evidence", "log_probs"
-
-# ONNX and torch sum in different orders; a real difference of probabilities is larger than this by far.
-TOLERANCE = 1e-5
-
-# A clip on which the model hangs on the last digit of a landmark cannot be told to `TOLERANCE` in float32 by anyone.
-# There, ONNX may differ by so many times what torch's own float32 differs from its float64.
+# No probability of a frame may differ by more between ONNX and torch. Glosses, and sequences of glosses, whose
+# probabilities are nearer to one another than this are tied: their order is not compared.
+TOLERANCE = 1e-3
+# On the median clip, no probability of a frame may differ by more. ONNX Runtime and torch add in different orders. On
+# most clips that makes 1e-7, and on a few, where a feature changes abruptly, 1e-5 and more.
+TYPICAL_TOLERANCE = 1e-5
+# A clip's differences are accepted, whatever they are, if torch's own answer in float32 differs by a tenth of them from
+# its answer in float64: float32 does not determine the answer there.
 _ROUNDING = 10
 
-# Enough clips of all lengths to meet every branch of the graph, few enough to take a second.
+# These have all lengths and all kinds of gaps, and take less than a second.
 _PROOF_CLIPS = 32
 
+Clip = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
-def export(
-    model: Recogniser, clips: Sequence[npt.NDArray[np.float32]], cache: Cache = NO_CACHE
-) -> tuple[dict[str, bytes], float]:
-    """A model's files by name, and the largest difference of their probabilities on these clips.
+
+class ExportMismatch(SignetError):
+    """An exported ONNX graph gives other answers than the model. The message says which, and on which clip."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the probabilities of ONNX and torch agree on real clips.
+
+    Attributes:
+        clips: how many were compared.
+        largest: largest difference of any frame's probabilities.
+        median: median over the clips of each one's largest difference.
+    """
+
+    clips: int
+    largest: float
+    median: float
+
+
+def export_model(model: Recogniser, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> tuple[bytes, Agreement]:
+    """A model's ONNX graph, proven on real clips.
 
     Args:
         model: trained; a single one or an ensemble.
-        clips: model inputs float32 [T, 75, 3] of real clips, at least one.
-        cache: where this machine keeps what need not be exported again.
+        clips: model inputs float32 [T, 75, 3] by clip id, at least one; the first 32 are compared.
+        decoder: the model's decoder.
 
     Raises:
-        SignetError: ONNX and torch differ by more than float32 explains; nothing should be published then.
+        ExportMismatch: the graph gives other answers than the model.
     """
-    model = model.cpu().eval()
-    graph = _to_onnx(model, cache)
-    try:
-        difference = prove(model, graph, clips[:_PROOF_CLIPS])
-    except Exception:
-        if cache is NO_CACHE:
-            raise
-        # Should what was kept be to blame, it is not believed twice.
-        graph = _to_onnx(model, NO_CACHE)
-        difference = prove(model, graph, clips[:_PROOF_CLIPS])
-    return {WEIGHTS: serialise_weights(model), GRAPH: graph}, difference
+    graph = to_onnx(model)
+    return graph, compare(model, graph, dict(list(clips.items())[:_PROOF_CLIPS]), decoder)
 
 
-def _to_onnx(model: Recogniser, cache: Cache) -> bytes:
-    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1].
-
-    It is put together from what measures, what reads the measures, once for each encoder, and what
-    decides on the mean of what was read. None depends on the weights: these are filled in, and the graphs are kept,
-    since the exporter takes seconds for them.
-    """
-    with _silenced():
-        graph = _measuring(model, cache)
-        body, answers = graph.graph, []
-        del body.output[:], body.value_info[:]
-        outlines: dict[str, onnx.ModelProto] = {}
-        for index, encoder in enumerate(model.encoders):
-            prepared = _Reading(encoder)
-            kind = _architecture(prepared)
-            if kind not in outlines:
-                outlines[kind] = _reading(prepared, model.features.size, cache)
-            reading = _filled(outlines[kind], prepared)
-            reading = onnx.compose.add_prefix_graph(reading, f"encoder-{index}.", rename_inputs=False)
-            body.node.extend(reading.node)
-            body.initializer.extend(reading.initializer)
-            answers.append(reading.output[0].name)
-        body.node.append(onnx.helper.make_node("Mean", answers, [_EVIDENCE]))
-        deciding = _deciding(model.encoders[0].head, model.branch_count, cache).graph
-        deciding = onnx.compose.add_prefix_graph(deciding, "together.", rename_inputs=False, rename_outputs=False)
-        body.node.extend(deciding.node)
-        body.initializer.extend(deciding.initializer)
-        body.output.extend(deciding.output)
-        exported: bytes = graph.SerializeToString()
-    return exported
-
-
-def _measuring(model: Recogniser, cache: Cache) -> onnx.ModelProto:
-    """From `landmarks` and `lengths` to `features` [B, T, D]."""
-
-    def make() -> onnx.ModelProto:
-        example = torch.zeros(2, 8, JOINTS, 3), torch.tensor([8, 5])
-        return onnxscript.optimizer.optimize(_exported(_Measuring(model), example, ["landmarks", _LENGTHS], _FEATURES))
-
-    return _kept(cache, f"measuring {sorted(model.features.groups)}", make)
-
-
-def _reading(encoder: "_Reading", size: int, cache: Cache) -> onnx.ModelProto:
-    """From `features` [B, T, D = size] and `lengths` to evidence [B, T, E].
-
-    The encoder's tensors are further inputs, by their names.
-    """
-
-    def make() -> onnx.ModelProto:
-        example = torch.zeros(2, 8, size), torch.tensor([8, 5])
-        graph = _exported(encoder, example, [_FEATURES, _LENGTHS], _EVIDENCE)
-        constants = {tensor.name: tensor for tensor in graph.graph.initializer}
-        learnt = encoder.state_dict().keys()
-        if missing := learnt - constants.keys():
-            raise SignetError(
-                f"torch.onnx.export left out {', '.join(sorted(missing))}: this is a fault of the export."
-            )
-        # As inputs they are none of the constants that the optimiser computes with.
-        del graph.graph.initializer[:]
-        for name, tensor in constants.items():
-            if name in learnt:
-                info = onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
-                graph.graph.input.append(info)
-            else:
-                graph.graph.initializer.append(tensor)
-        return onnxscript.optimizer.optimize(graph)
-
-    return _kept(cache, f"reading {size} {_architecture(encoder)}", make)
-
-
-def _deciding(head: LinearHead | CompetitionHead, voters: int, cache: Cache) -> onnx.ModelProto:
-    """From mean logits `mean_logits` [B, T, E] and `lengths` to log-probabilities [B, T, C + 1]."""
-
-    def make() -> onnx.ModelProto:
-        example = torch.zeros(2, 8, head.logit_count), torch.tensor([8, 5])
-        graph = _exported(_Deciding(head, voters), example, [_EVIDENCE, _LENGTHS], _OUTPUT)
-        return onnxscript.optimizer.optimize(graph)
-
-    return _kept(cache, f"deciding {type(head).__name__} {head.logit_count} {voters}", make)
-
-
-def _kept(cache: Cache, what: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
-    """A graph that this machine has kept, or else makes and keeps."""
-    digest = hashlib.sha256(repr((what, torch.__version__, onnx.__version__)).encode())
-    for source in _DECIDING:
-        digest.update(Path(str(source.__file__)).read_bytes())
-    question = f"graph-{digest.hexdigest()}"
-    if answer := cache.noted(question):
-        with suppress(DataLoss, DecodeError):
-            return onnx.load_from_string(bytes(cache.copy(answer, lambda: b"", "a graph")))
-    graph = make()
-    data: bytes = graph.SerializeToString()
-    answer = hashlib.sha256(data).hexdigest()
-    cache.copy(answer, lambda: data, "a graph")
-    cache.note(question, answer)
-    return graph
-
-
-def _architecture(encoder: "_Reading") -> str:
-    """What two encoders have in common that differ in their weights alone."""
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in encoder.state_dict().items()]
-    return f"{encoder} {shapes}"
-
-
-def _filled(outline: onnx.ModelProto, encoder: "_Reading") -> onnx.GraphProto:
-    """The graph of `_reading` with an encoder's tensors."""
-    filled = onnx.GraphProto()
-    filled.CopyFrom(outline.graph)
-    tensors = encoder.state_dict()
-    inputs = [one for one in filled.input if one.name not in tensors]
-    del filled.input[:]
-    filled.input.extend(inputs)
-    filled.initializer.extend(
-        onnx.numpy_helper.from_array(tensor.detach().numpy(), name) for name, tensor in tensors.items()
-    )
-    return filled
-
-
-def _exported(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], output: str) -> onnx.ModelProto:
-    """A module of two inputs [B, T, ...] and [B] as a graph."""
-    batch, time = torch.export.Dim("batch", min=1), torch.export.Dim("time", min=1)
-    program = torch.onnx.export(
-        module.eval(),
-        example,
-        dynamo=True,
-        dynamic_shapes=({0: batch, 1: time}, {0: batch}),
-        input_names=inputs,
-        output_names=[output],
-        optimize=False,
-        verbose=False,
-    )
-    if program is None:
-        raise SignetError("torch.onnx.export returned nothing.")
-    return program.model_proto
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """The exporter tells of its own internals, and misses a torchvision that nobody here needs."""
-    for talker in ("torch.onnx", "onnx_ir", "onnxscript"):
-        logging.getLogger(talker).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-class _Measuring(nn.Module):
-    """A model as far as its features. It has no weights."""
-
-    def __init__(self, model: Recogniser) -> None:
-        super().__init__()
-        self._measure = model.compute_features
-
-    def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
-        """Landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
-        return self._measure(landmarks, lengths)
-
-
-class _Reading(nn.Module):
-    """An encoder as far as its head's evidence, for ONNX."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = _with_onnx_lstms(encoder).eval()
-
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Features [B, T, D] and lengths [B] to evidence [B, T, E]."""
-        evidence: Tensor = self.encoder(features, lengths)
-        return evidence
-
-
-class _Deciding(nn.Module):
-    """What a head makes of the mean evidence of so many branches. It has no weights."""
-
-    def __init__(self, head: LinearHead | CompetitionHead, voters: int) -> None:
-        super().__init__()
-        self._decide, self._voters = head.log_probs, voters
-
-    def forward(self, evidence: Tensor, lengths: Tensor) -> Tensor:
-        """Evidence [B, T, E] and lengths [B] to log-probabilities [B, T, C + 1]."""
-        return self._decide(evidence, length_mask(evidence, lengths), self._voters)
+def to_onnx(model: Recogniser) -> bytes:
+    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1]."""
+    graph = Graph()
+    batch, time = Dim("batch"), Dim("time")
+    landmarks = Symbol.new_input(graph, _LANDMARKS, torch.float32, (batch, time, JOINTS, 3))
+    lengths = Symbol.new_input(graph, _LENGTHS, torch.int64, (batch,))
+    with torch.no_grad(), Tracing(graph):
+        log_probs: Symbol = _with_onnx_lstms(model)(landmarks, lengths)
+    return log_probs.serialise(_LOG_PROBS)
 
 
 class _OnnxLstm(nn.Module):
-    """An LSTM that exports as the ONNX operator of that name, and does nothing else.
-
-    The exporter takes `nn.LSTM` apart into its steps and fixes their number at the example's, from the second export
-    in a process on without saying so.
-    """
+    """An LSTM that is traced as the ONNX operator of that name."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
-        self.hidden_size = lstm.hidden_size
         # torch keeps its gates as input, forget, cell, output; ONNX as input, output, forget, cell.
         order = torch.cat([torch.arange(lstm.hidden_size) + gate * lstm.hidden_size for gate in (0, 3, 1, 2)])
         weight, recurrence, *biases = (parameter.detach()[order] for parameter in lstm.parameters())
-        self.weight, self.recurrence = nn.Buffer(weight[None]), nn.Buffer(recurrence[None])
-        self.bias = nn.Buffer(torch.cat(biases)[None])
+        self._weights = weight[None], recurrence[None], torch.cat(biases)[None]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+    def forward(self, x: Symbol) -> tuple[Symbol, None]:
         """[B, T, D] to [B, T, H]."""
-        y = torch.onnx.ops.symbolic(
-            "LSTM",
-            (x.transpose(0, 1), self.weight, self.recurrence, self.bias),
-            attrs={"hidden_size": self.hidden_size},
-            dtype=x.dtype,
-            shape=(x.shape[1], 1, x.shape[0], self.hidden_size),
-        )
-        return y[:, 0].transpose(0, 1), None
+        return x.lstm(*self._weights), None
 
 
-def _with_onnx_lstms(encoder: Encoder) -> Encoder:
-    """A copy whose LSTMs are ONNX operators."""
-    copied = copy.deepcopy(encoder)
+def _with_onnx_lstms(model: Recogniser) -> Recogniser:
+    """A copy for inference on the CPU whose LSTMs are ONNX operators."""
+    copied = copy.deepcopy(model).cpu().eval()
     for module in list(copied.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.LSTM):
@@ -296,35 +111,103 @@ def _with_onnx_lstms(encoder: Encoder) -> Encoder:
     return copied
 
 
-def prove(model: Recogniser, graph: bytes, clips: Sequence[npt.NDArray[np.float32]]) -> float:
-    """The largest difference of ONNX's and torch's probabilities, over each clip's frames alone and over all at once.
+def compare(model: Recogniser, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> Agreement:
+    """Compare the answers of ONNX and torch on clips: all as one batch, and the shortest and the longest alone.
+
+    Args:
+        model: the model that was exported.
+        graph: its graph.
+        clips: model inputs float32 [T, 75, 3] by clip id, at least one.
+        decoder: the model's decoder.
 
     Raises:
-        SignetError: it is more than float32 explains, or not a number.
+        ExportMismatch: a probability differs by more than `TOLERANCE`, the median clip's by more than
+            `TYPICAL_TOLERANCE`, or another ranking of the glosses or another sequence of glosses comes out.
     """
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    exact = copy.deepcopy(model).double()
-    longest = max(len(clip) for clip in clips)
-    together = np.full((len(clips), longest, JOINTS, 3), np.nan, np.float32)
-    for row, clip in zip(together, clips, strict=True):
-        row[: len(clip)] = clip
-    lengths = np.array([len(clip) for clip in clips], np.int64)
-    batches = [(together, lengths), *((clip[None], np.array([len(clip)], np.int64)) for clip in clips)]
-
-    largest = 0.0
-    for landmarks, sizes in batches:
-        (graphed,) = session.run(["log_probs"], {"landmarks": landmarks, "lengths": sizes})
-        inputs, frames = torch.from_numpy(landmarks), torch.from_numpy(sizes)
+    model = model.cpu().eval()
+    by_length = sorted(clips, key=lambda clip_id: len(clips[clip_id]))
+    differences: dict[str, float] = {}
+    for batch in (by_length, by_length[:1], by_length[-1:]):
+        landmarks, lengths = _padded([clips[clip_id] for clip_id in batch])
+        (answers,) = session.run([_LOG_PROBS], {_LANDMARKS: landmarks, _LENGTHS: lengths})
         with torch.no_grad():
-            direct = model(inputs, frames).exp().numpy()
-            reference = exact(inputs.double(), frames).exp().numpy()
-        for one, other, true, size in zip(np.exp(graphed), direct, reference, sizes, strict=True):
-            difference = float(np.abs(one - other)[:size].max())
-            rounding = float(np.abs(other - true)[:size].max())
-            if not difference <= max(TOLERANCE, _ROUNDING * rounding):
-                raise SignetError(
-                    f"the exported ONNX graph's probabilities differ from torch's by {difference:.2g} on a real clip; "
-                    f"float32 explains {rounding:.2g} there. Nothing was published; this is a fault of the export."
-                )
-            largest = max(largest, difference)
-    return largest
+            references = model(torch.from_numpy(landmarks), torch.from_numpy(lengths)).numpy()
+        faults = _find_faults(answers, references, lengths, decoder)
+        for clip_id, fault, answer, reference, length in zip(batch, faults, answers, references, lengths, strict=True):
+            difference = _difference(answer[:length], reference[:length])
+            if fault and not difference <= _ROUNDING * _rounding(model, clips[clip_id], reference[:length]):
+                raise ExportMismatch(f"the exported ONNX graph disagrees with torch on clip {clip_id}: {fault}.")
+            if fault:
+                _log.warning("ONNX differs from torch on clip %s, as float32 does from float64: %s", clip_id, fault)
+            differences[clip_id] = max(difference, differences.get(clip_id, 0.0))
+    found = Agreement(len(clips), max(differences.values()), float(np.median(list(differences.values()))))
+    if found.median > TYPICAL_TOLERANCE:
+        clip_id = min(differences, key=lambda one: abs(differences[one] - found.median))
+        raise ExportMismatch(
+            f"the exported ONNX graph's probabilities differ from torch's by {found.median:.1e} on the median clip, "
+            f"such as {clip_id}; at most {TYPICAL_TOLERANCE:.0e} is rounding."
+        )
+    return found
+
+
+def _padded(clips: list[Clip]) -> tuple[Clip, npt.NDArray[np.int64]]:
+    """Clips as one batch [B, T, 75, 3], and their lengths [B]."""
+    lengths = np.array([len(clip) for clip in clips])
+    landmarks = np.full((len(clips), lengths.max(), JOINTS, 3), np.nan, np.float32)
+    for row, clip in zip(landmarks, clips, strict=True):
+        row[: len(clip)] = clip
+    return landmarks, lengths
+
+
+def _difference(answer: Floats, reference: Floats) -> float:
+    """The largest difference of the probabilities of two answers [T, C + 1]; NaN if one is not a number."""
+    return float(np.abs(np.exp(answer) - np.exp(reference)).max())
+
+
+def _rounding(model: Recogniser, clip: Clip, reference: Floats) -> float:
+    """The largest difference of torch's probabilities in float32, the reference, from those in float64."""
+    landmarks: Tensor = torch.from_numpy(clip)[None].double()
+    with torch.no_grad():
+        exact = copy.deepcopy(model).double()(landmarks, torch.tensor([len(clip)]))
+    return _difference(exact[0].numpy(), reference)
+
+
+def _find_faults(
+    answers: Floats, references: Floats, lengths: npt.NDArray[np.int64], decoder: ContinuousDecoder
+) -> list[str]:
+    """What ONNX's log-probabilities [B, T, C + 1] of each clip answer otherwise than torch's; "" where nothing does."""
+    differences = [_difference(a[:n], r[:n]) for a, r, n in zip(answers, references, lengths, strict=True)]
+    faults = [
+        ""
+        if difference <= TOLERANCE
+        else f"a frame's probabilities differ by {difference:.1e}, and not by at most {TOLERANCE:.0e}"
+        for difference in differences
+    ]
+    if any(faults):
+        # Numbers that are not finite cannot be decoded.
+        return faults
+    rankings = zip(single_sign_posterior(answers, lengths), single_sign_posterior(references, lengths), strict=True)
+    sequences = zip(decoder.hypotheses(answers, lengths, most=1), decoder.hypotheses(references, lengths), strict=True)
+    return [
+        _compare_rankings(*ranking) or _compare_sequences(found, hypotheses)
+        for ranking, ((found,), hypotheses) in zip(rankings, sequences, strict=True)
+    ]
+
+
+def _compare_rankings(answer: Floats, reference: Floats) -> str:
+    """How the order of the glosses differs, of which these are the probabilities [C]; "" if only tied ones changed."""
+    # In ONNX's order, by how much a later gloss may be more probable than an earlier one in torch.
+    ordered = reference[np.argsort(-answer, kind="stable")]
+    gap = float((ordered - np.minimum.accumulate(ordered)).max())
+    return f"two glosses whose probabilities differ by {gap:.1e} change places" if gap > TOLERANCE else ""
+
+
+def _compare_sequences(found: Hypothesis, hypotheses: Sequence[Hypothesis]) -> str:
+    """How ONNX's best sequence of signs differs from torch's hypotheses, best first; "" if it is tied with the best."""
+    best = hypotheses[0]
+    weights = {one.signs: float(np.exp(one.score - best.score)) for one in hypotheses}
+    gap = (1.0 - weights.get(found.signs, 0.0)) / sum(weights.values())
+    if gap <= TOLERANCE:
+        return ""
+    return f"classes {found.signs} are decoded instead of {best.signs}, whose probability is higher by {gap:.1e}"

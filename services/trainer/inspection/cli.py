@@ -103,7 +103,7 @@ def features(
     mirrored if the left hand leads), single frames, the parts of the body that were found, and each feature over time.
     The page loads nothing else.
     """
-    from services.trainer.export.load import recogniser
+    from services.trainer.export.load import load_published_model
     from services.trainer.inspection.clip.page import render_clip_page
 
     use_threads(DEFAULT_THREADS)
@@ -114,7 +114,7 @@ def features(
     card_and_model = None
     if model:
         name, _, version = model.partition("/")
-        card_and_model = recogniser(open_store_option(store), name, version or registry.LATEST)
+        card_and_model = load_published_model(open_store_option(store), name, version or registry.LATEST)
     page = out if out is not None else Path(f"features-{_file_name(loaded.record.clip_id)}.html")
     _write_files(page.parent, {page.name: render_clip_page(loaded, card_and_model).encode()})
     Console(highlight=False, soft_wrap=True).print(f"page        {page}")

@@ -131,6 +131,8 @@ def resume_hint(run_id: str, progress: RunProgress | None) -> str:
     command = f"`signet train --resume {run_id}`"
     if progress is None or not progress.epochs:
         return f"{command} begins it again."
+    if progress.done == len(progress.members):
+        return f"{command} evaluates and publishes it without training again."
     if len(progress.members) == 1:
         return f"{command} goes on after epoch {progress.epochs}."
     return (

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.onnx import export
+from services.trainer.export.onnx import GRAPH, Agreement, ExportMismatch, export_model
+from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.heldout_evaluation import HeldoutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
 from signet.registry import Metrics, ModelCard
-from signet.store import ObjectStore
+from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +45,19 @@ def publish(
     Raises:
         TakenOver: another process has resumed the run.
         Unavailable: the store stays unavailable; the message says how to resume.
-        SignetError: ONNX and torch differ by more than float32 explains.
+        ExportMismatch: the exported graph gives other answers than the model. The trained weights stay in the run; the
+            message says how to publish them later.
     """
-    proof = [dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)]
-    files, difference = export(model, proof, store.cache)
-    card = _card(dataset, config, run_id, model, evaluation, files, difference)
+    clips = {clip.clip_id: dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)}
+    try:
+        graph, agreement = export_model(model, clips, config.decoder)
+    except ExportMismatch as error:
+        raise ExportMismatch(
+            f"{error} Nothing is published, and the trained weights stay in {store.url}/{keys.run(run_id, '')}. With a "
+            f"version of Signet that mends the export, {checkpoints.resume_hint()}"
+        ) from error
+    files = {WEIGHTS: serialise_weights(model), GRAPH: graph}
+    card = _card(dataset, config, run_id, model, evaluation, files, agreement)
     published = card
 
     def write() -> None:
@@ -65,11 +74,12 @@ def publish(
 
     checkpoints.write_with_retry(write)
     _log.info(
-        "published %s/%s; ONNX differs from torch by %.1e on %d real clips",
+        "published %s/%s; ONNX differs from torch by %.1e at most, and by %.1e on the median of %d real clips",
         published.name,
         published.version,
-        difference,
-        len(proof),
+        agreement.largest,
+        agreement.median,
+        agreement.clips,
     )
     return published
 
@@ -103,7 +113,7 @@ def _card(
     model: Recogniser,
     evaluation: HeldoutEvaluation,
     files: Mapping[str, bytes],
-    difference: float,
+    agreement: Agreement,
 ) -> ModelCard:
     """The card without version and time."""
     manifest, decoder, counts = dataset.manifest, config.decoder, evaluation.counts
@@ -133,6 +143,8 @@ def _card(
             epoch=max(member.epochs for member in evaluation.members),
         ),
         selected_on=evaluation.selected_on,
-        onnx_difference=difference,
+        onnx_difference=agreement.largest,
+        onnx_median_difference=agreement.median,
+        onnx_clips=agreement.clips,
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )

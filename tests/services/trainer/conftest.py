@@ -1,7 +1,6 @@
 """A small corpus whose glosses really differ, for training in seconds: each gloss is its own movement of the hands."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.datasets.snapshot import Dataset, assemble_snapshot, sample_clip
 from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump
-from signet.store import DirectoryStore, ObjectStore, keys
+from signet.store import ObjectStore, keys
 
 GLOSSES = ("book", "drink", "who")
 FPS = 25.0
@@ -70,21 +69,6 @@ def clips() -> list[Landmarks]:
 def small_dataset(clips: list[Landmarks]) -> Dataset:
     """The clips as a snapshot."""
     return assemble_snapshot("wlasl", [sample_clip(clip, clip.record.source_sha256) for clip in clips])
-
-
-@pytest.fixture(scope="session")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a machine keeps of exports, for all tests together: the first one takes half a minute."""
-    return tmp_path_factory.mktemp("graphs")
-
-
-@pytest.fixture
-def directory_store(tmp_path: Path, graphs: Path) -> DirectoryStore:
-    """An empty directory store on a machine that has exported before."""
-    store = DirectoryStore(tmp_path / "store")
-    assert store.cache._root
-    store.cache._root.symlink_to(graphs)
-    return store
 
 
 Fill = Callable[[ObjectStore], ObjectStore]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.load import recogniser
+from services.trainer.export.load import load_published_model
 from services.trainer.model.build import WEIGHTS, build_ensemble, new_model, serialise_weights
 from signet import registry
 from signet.errors import DataLoss, NotFound, NotReady
@@ -35,7 +35,7 @@ def publish(store: DirectoryStore, data: bytes, smoothing_seconds: float = SMOOT
 def test_it_says_what_it_said(directory_store: DirectoryStore, members: int) -> None:
     model = build_ensemble([new_model(CONFIG, 2).eval() for _ in range(members)])
     publish(directory_store, serialise_weights(model))
-    card, again = recogniser(directory_store, "m", "latest")
+    card, again = load_published_model(directory_store, "m", "latest")
     assert card.version == "v1"
     frames = torch.from_numpy(to_model_input(moving_clip("c", "who", "val", 1)))[None]
     lengths = torch.tensor([frames.shape[1]])
@@ -45,22 +45,22 @@ def test_it_says_what_it_said(directory_store: DirectoryStore, members: int) -> 
 
 def test_what_cannot_be_asked_is_told(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="signet models"):
-        recogniser(directory_store, "m", "latest")
+        load_published_model(directory_store, "m", "latest")
     publish(directory_store, serialise_weights(new_model(TrainConfig(hidden_dim=5), 2)))
     with pytest.raises(NotReady, match="another version of Signet"):
-        recogniser(directory_store, "m", "v1")
+        load_published_model(directory_store, "m", "v1")
     directory_store.put(keys.model("m", "v1", WEIGHTS), b"?")
     with pytest.raises(DataLoss, match="damaged"):
-        recogniser(directory_store, "m", "v1")
+        load_published_model(directory_store, "m", "v1")
 
 
 def test_a_model_that_was_taught_on_clips_sampled_otherwise_is_told(directory_store: DirectoryStore) -> None:
     publish(directory_store, serialise_weights(new_model(CONFIG, 2)), smoothing_seconds=0.0)
     with pytest.raises(NotReady, match="its landmarks were smoothed over 0 s instead of"):
-        recogniser(directory_store, "m", "v1")
+        load_published_model(directory_store, "m", "v1")
 
 
 def test_a_configuration_of_another_version_is_told(directory_store: DirectoryStore) -> None:
     publish(directory_store, serialise_weights(new_model(CONFIG, 2)), warp_factor=9)
     with pytest.raises(NotReady, match="another version of Signet"):
-        recogniser(directory_store, "m", "v1")
+        load_published_model(directory_store, "m", "v1")

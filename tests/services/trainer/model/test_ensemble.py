@@ -1,24 +1,19 @@
 """Several members as one model, which is served, stored and proven like any other."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.export.onnx import GRAPH, TOLERANCE, export
-from services.trainer.model.build import WEIGHTS, build_ensemble, new_model, restore_model, serialise_weights
+from services.trainer.model.build import build_ensemble, new_model, restore_model, serialise_weights
 from services.trainer.model.heads import CompetitionHead
 from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
 from signet.decoding import ContinuousDecoder
-from signet.store.cache import Cache
 
 CONFIG = TrainConfig(branches=2, hidden_dim=6)
 
@@ -102,25 +97,8 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     assert replace(judged, loss=0.0) == replace(alone, loss=0.0)
 
 
-def test_it_is_one_graph_with_the_signature_of_a_model_and_its_file_holds_every_member(
-    members: list[Recogniser], small_dataset: Dataset, graphs: Path
-) -> None:
-    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
-    files, difference = export(build_ensemble(members), clips, Cache(graphs))
-    assert 0 < difference <= TOLERANCE
-    session = onnxruntime.InferenceSession(files[GRAPH], providers=["CPUExecutionProvider"])
-    assert {node.name: node.type for node in session.get_inputs()} == {
-        "landmarks": "tensor(float)", "lengths": "tensor(int64)",
-    }  # fmt: skip
-    (output,) = session.get_outputs()
-    (answer,) = session.run([output.name], {"landmarks": clips[0][None], "lengths": np.array([len(clips[0])])})
-    assert output.name == "log_probs"
-    assert answer.shape == (1, len(clips[0]), 4)
-
-    again, _ = export(build_ensemble(members), clips, Cache(graphs))
-    assert again == files, "what this machine kept of the export before is as good as new"
-
-    kept = load(files[WEIGHTS])
+def test_the_weights_file_holds_every_member(members: list[Recogniser]) -> None:
+    kept = load(serialise_weights(build_ensemble(members)))
     for index, member in enumerate(members):
         prefix = f"encoders.{index}."
         own = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}

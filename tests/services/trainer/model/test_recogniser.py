@@ -1,15 +1,11 @@
 """The model's promises: its size, its deafness to padding, its equality with the exported graph."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
-from services.trainer.export.onnx import GRAPH, TOLERANCE, export, prove
-from services.trainer.model.build import WEIGHTS, new_model
+from services.trainer.model.build import new_model
 from services.trainer.model.recogniser import (
     Architecture,
     Encoder,
@@ -20,8 +16,6 @@ from services.trainer.model.recogniser import (
 )
 from signet.datasets.snapshot import Dataset
 from signet.decoding import BLANK
-from signet.errors import SignetError
-from signet.store.cache import Cache
 
 
 @pytest.fixture
@@ -97,17 +91,3 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(
     before = blank()
     model.penalise_blank(2.0)
     assert least < before - blank() < most
-
-
-def test_the_onnx_graph_equals_torch_and_one_that_does_not_is_refused(
-    model: Recogniser, small_dataset: Dataset, graphs: Path
-) -> None:
-    clips = [small_dataset.clip_frames(clip) for clip in small_dataset.manifest.clips]
-    files, difference = export(model, clips, Cache(graphs))
-    assert 0 < difference <= TOLERANCE
-    assert set(files) == {WEIGHTS, GRAPH}
-
-    other = Recogniser([Encoder(Architecture(classes=21))]).eval()
-    for mistaken, inputs in ((other, clips), (model, [np.full((5, 75, 3), np.inf, np.float32)])):
-        with pytest.raises(SignetError, match="Nothing was published"):
-            prove(mistaken, files[GRAPH], inputs)

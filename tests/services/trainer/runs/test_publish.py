@@ -1,13 +1,26 @@
-"""The model that a run published before its process ended is found, and is not published twice."""
+"""A run publishes its model once. A model that cannot be published yet is kept, and is published later."""
 
+from typing import Any
+
+import onnx
 import pytest
+from onnx import numpy_helper
 
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.export import onnx as export
+from services.trainer.runs.events import MemberEpoch, RunCallbacks
+from services.trainer.runs.listing import find_latest_unfinished_run
+from services.trainer.runs.progress import load_progress
 from services.trainer.runs.publish import find_published_model
+from services.trainer.runs.run import resume, run
 from signet import registry
+from signet.errors import NotFound
 from signet.registry import LATEST, Metrics, ModelCard
-from signet.store import DirectoryStore
+from signet.store import DirectoryStore, keys
+from tests.services.trainer.conftest import Fill
 
 RUN = "20261120T120000Z-aaaaaa"
+CONFIG = TrainConfig(num_epochs=3, hidden_dim=4, batch_size=8)
 
 
 def publish(store: DirectoryStore, version: str, run_id: str, alias: str = LATEST) -> None:
@@ -58,3 +71,65 @@ def test_models_that_are_older_than_the_run_are_not_read(directory_store: Direct
     publish(directory_store, "20261120T115959Z-11111111", "20261120T115900Z-bbbbbb")
     directory_store.put("models/signet/20261120T115959Z-11111111/model.json", b"damaged")
     assert find_published_model(directory_store, RUN, "signet") is None
+
+
+def callbacks(epochs: list[MemberEpoch]) -> RunCallbacks:
+    return RunCallbacks(lambda _: None, epochs.append, should_stop=lambda: False, should_abandon=lambda: False)
+
+
+def with_wrong_weight(to_onnx: Any, model: Any) -> bytes:
+    graph = onnx.load_from_string(to_onnx(model))
+    tensor = next(tensor for tensor in graph.graph.initializer if len(tensor.dims) == 3)
+    wrong = numpy_helper.to_array(tensor).copy()
+    wrong[0, 0] += 5.0
+    tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
+    data: bytes = graph.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_model_whose_export_is_wrong_is_published_later_without_training(
+    directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch, seeds: int
+) -> None:
+    config = TrainConfig.model_validate(CONFIG.model_dump() | {"seeds": seeds})
+    fill(directory_store)
+    right, trained = export.to_onnx, list[MemberEpoch]()
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "to_onnx", lambda model: with_wrong_weight(right, model))
+        for attempt in (run, resume):
+            epochs: list[MemberEpoch] = []
+            with pytest.raises(export.ExportMismatch) as error:
+                if attempt is run:
+                    run(directory_store, config, RUN, callbacks(trained))
+                else:
+                    resume(directory_store, RUN, callbacks(epochs))
+            assert "disagrees with torch on clip" in str(error.value) or "on the median clip" in str(error.value)
+            assert f"`signet train --resume {RUN}` evaluates and publishes it without training again" in str(
+                error.value
+            )
+            assert not epochs
+    assert len(trained) == 3 * seeds
+    weights = "weights.safetensors" if seeds == 1 else "members/0-1/weights.safetensors"
+    assert directory_store.stat(keys.run(RUN, weights))
+    progress = load_progress(directory_store, RUN)
+    assert progress is not None
+    assert "Nothing is published" in progress.failure
+    with pytest.raises(NotFound):
+        registry.resolve(directory_store, "signet", "latest")
+    assert find_latest_unfinished_run(directory_store) == RUN
+
+    epochs = []
+    result = resume(directory_store, RUN, callbacks(epochs))
+    assert (result.state, result.epochs, epochs) == ("succeeded", 3, [])
+    card = registry.read_card(directory_store, "signet", registry.resolve(directory_store, "signet", "latest"))
+    assert (card.version, card.run_id) == (result.model_version, RUN)
+
+
+def test_the_card_tells_how_far_onnx_and_torch_differ(directory_store: DirectoryStore, fill: Fill) -> None:
+    result = run(fill(directory_store), CONFIG, RUN, callbacks([]))
+    card = registry.read_card(directory_store, "signet", result.model_version)
+    assert card.onnx_clips == 6, "the val clips"
+    assert card.onnx_median_difference is not None
+    assert 0 < card.onnx_median_difference <= card.onnx_difference < 1e-5
+    older = card.model_dump_json(by_alias=True, exclude={"onnx_clips", "onnx_median_difference"})
+    assert registry.ModelCard.model_validate_json(older).onnx_median_difference is None
