@@ -42,10 +42,8 @@ def new_model(config: TrainConfig, glosses: int) -> Recogniser:
 def build_ensemble(members: Sequence[Recogniser]) -> Recogniser:
     """One model with the encoders of all members; a single member is returned as it is.
 
-    An ensemble has the inputs and outputs of a single model. Decoding, serving and the blank penalty treat both alike.
-
-    Args:
-        members: at least one; all of the same vocabulary.
+    The members have the same vocabulary. An ensemble has the inputs and outputs of a single model, so that decoding,
+    serving and the blank penalty treat both alike.
     """
     if len(members) == 1:
         return members[0]
@@ -64,7 +62,7 @@ def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) ->
         config: the model's training configuration.
         glosses: entries of its vocabulary.
         data: what `serialise_weights` returned.
-        owner: what the weights belong to, such as "model signet/1", for error messages.
+        owner: whose weights they are, for error messages, such as "model signet/1".
 
     Raises:
         DataLoss: the data is not a safetensors file.

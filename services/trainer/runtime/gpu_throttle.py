@@ -80,11 +80,8 @@ class GpuThrottle:
         if first:
             _log.warning(
                 "the GPU is at %.0f °C. Training pauses until it is at %.0f °C, now and whenever it is above %.0f °C "
-                "(--max-gpu-temperature)",
-                celsius,
-                self.limit_celsius - _HYSTERESIS_CELSIUS,
-                self.limit_celsius,
-            )
+                "(--max-gpu-temperature)", celsius, self.limit_celsius - _HYSTERESIS_CELSIUS, self.limit_celsius,
+            )  # fmt: skip
         begun = time.monotonic()
         self.callbacks.on_throttling(True)
         try:

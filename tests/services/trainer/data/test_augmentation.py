@@ -182,3 +182,31 @@ def test_without_any_figure_nothing_changes() -> None:
     times = draw_sample_times(lengths, lengths, only(), generator())
     torch.testing.assert_close(times[0, :7], torch.arange(7.0))
     torch.testing.assert_close(times[1], torch.arange(12.0))
+
+
+def test_the_same_random_numbers_give_the_same_changes() -> None:
+    """A training with a given seed sees the same clips in every version: a greater number is a greater change."""
+
+    def uniform(draws: torch.Generator, *shape: int) -> Tensor:
+        return 2 * torch.rand(shape, generator=draws) - 1
+
+    draws = generator()
+    lengths = draw_lengths(torch.full((50,), 1000), DEFAULT, generator())
+    assert lengths.tolist() == (1000 / (1 + 0.3 * uniform(draws, 50))).round().tolist()
+
+    draws = generator()
+    angle, shear, stretch = (uniform(draws, 50, 1) * bound for bound in (0.2, 0.15, 0.15))
+    (left_turn, left_scale), (right_turn, right_scale) = (
+        [uniform(draws, 50, 1) * bound for bound in (0.2, 0.15)] for _ in range(2)
+    )
+    noise = 0.003 * torch.randn((3, JOINTS, 50, 1), generator=draws)
+    joints = points(50)
+    x, y, z = joints
+    cos, sin = angle.cos(), angle.sin()
+    picture = torch.stack([cos * x + (shear - sin) * y, sin * x + cos * (1 + stretch) * y, z])
+    expected = picture.clone()
+    for hand, turn, scale in ((LEFT_HAND, left_turn, left_scale), (RIGHT_HAND, right_turn, right_scale)):
+        dx, dy, dz = (picture[:, hand] - picture[:, hand.start, None]) * (1 + scale)
+        turned = torch.stack([turn.cos() * dx - turn.sin() * dy, turn.sin() * dx + turn.cos() * dy, dz])
+        expected[:, hand] = turned + picture[:, hand.start, None]
+    torch.testing.assert_close(distort_joints(joints, DEFAULT, generator()), expected + noise, atol=1e-5, rtol=1e-5)

@@ -16,7 +16,6 @@ from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.members import Abandoned
 from services.trainer.runs.result import Result
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.runtime.devices import resolve_device
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from signet import heldout, registry
@@ -344,12 +343,6 @@ def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, 
     progress = json.loads(directory_store.get(keys.run(run_id, "progress.json")))
     assert "--lr" in progress["failure"]
     assert progress["owner"]["pid"] == 0
-
-
-def test_a_missing_gpu_is_named() -> None:
-    with pytest.raises(NotReady, match="--device cpu"):
-        resolve_device("cuda:99")
-    assert resolve_device("auto").type in {"cpu", "cuda"}
 
 
 def test_an_unusable_model_name_is_refused_before_training(directory_store: DirectoryStore, fill: Fill) -> None:
