@@ -6,7 +6,7 @@ from signet.v1 import extractor_pb2 as signet_dot_v1_dot_extractor__pb2
 
 
 class ExtractorStub(object):
-    """Runs extractions over a corpus of clips into the store, and extracts single clips for other services.
+    """Extracts corpora of clips into the store, and single clips for other services.
     """
 
     def __init__(self, channel):
@@ -38,11 +38,11 @@ class ExtractorStub(object):
 
 
 class ExtractorServicer(object):
-    """Runs extractions over a corpus of clips into the store, and extracts single clips for other services.
+    """Extracts corpora of clips into the store, and single clips for other services.
     """
 
     def StartExtraction(self, request, context):
-        """Starts an extraction and returns at once. Clips that are already in the store are not done again.
+        """Starts an extraction and returns at once. Clips that are already in the store are not extracted again.
         FAILED_PRECONDITION if another extraction of the same corpus is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -50,14 +50,14 @@ class ExtractorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchExtraction(self, request, context):
-        """Streams the progress of an extraction: its present state at once, then every change, until it ends.
+        """Streams the progress of an extraction: its present state at once, then each change, until it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelExtraction(self, request, context):
-        """Stops an extraction after the clips now under way. What is in the store stays; starting again resumes.
+        """Stops an extraction after the clips that are being extracted. Stored clips stay; a new start continues.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ def add_ExtractorServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Extractor(object):
-    """Runs extractions over a corpus of clips into the store, and extracts single clips for other services.
+    """Extracts corpora of clips into the store, and single clips for other services.
     """
 
     @staticmethod

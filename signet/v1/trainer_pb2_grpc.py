@@ -6,7 +6,7 @@ from signet.v1 import trainer_pb2 as signet_dot_v1_dot_trainer__pb2
 
 
 class TrainerStub(object):
-    """Runs trainings one after the other and publishes what they learn.
+    """Runs trainings one after the other, and publishes their models.
     """
 
     def __init__(self, channel):
@@ -38,7 +38,7 @@ class TrainerStub(object):
 
 
 class TrainerServicer(object):
-    """Runs trainings one after the other and publishes what they learn.
+    """Runs trainings one after the other, and publishes their models.
     """
 
     def StartRun(self, request, context):
@@ -49,22 +49,22 @@ class TrainerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Streams a run's events from its first, then live, until it ends. A run that is under way or waits when the trainer
-        is told to stop ends as RUN_STATE_INTERRUPTED, and publishes nothing; StartRun with its id goes on with it.
+        """Streams the events of a run: first all past ones, then new ones, until it ends. If the trainer is stopped, running
+        and queued runs end as RUN_STATE_INTERRUPTED and publish nothing; StartRun with the id of such a run resumes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopRun(self, request, context):
-        """Ends a run after the present epoch; its weights are published as they are then.
+        """Ends a run after the present epoch, and publishes its weights.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """All runs that the store knows, newest first.
+        """All runs in the store, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ def add_TrainerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Trainer(object):
-    """Runs trainings one after the other and publishes what they learn.
+    """Runs trainings one after the other, and publishes their models.
     """
 
     @staticmethod

@@ -23,7 +23,7 @@ def moving_clip(clip_id: str, gloss: str, split: str, seed: int, **record: objec
     joints[:, 11, :2], joints[:, 12, :2] = (0.75, 0.5), (0.5, 0.5)
     joints[:, 0, :2], joints[:, 13:15, :2], joints[:, 15:17, :2] = (0.625, 0.3), (0.6, 0.7), (0.6, 0.8)
     way = {"book": (np.cos(6 * u), np.sin(6 * u)), "drink": (u, -2 * u), "who": (-u, np.abs(u - 0.5))}[gloss]
-    # Nobody's hand is as others' are, or held where theirs are: clips that agree to a finger's breadth would be twins.
+    # Each clip has its own hand shape and place: clips that agree to a finger's breadth would be duplicates.
     place = np.random.default_rng([seed, 1]).uniform(-0.06, 0.06, 2)
     palm = random.normal(size=(21, 3)) * 0.008 + np.linspace(0, 0.08, 21)[:, None]
     for where, shift in ((LEFT_HAND, 0.2), (RIGHT_HAND, 0.0)):

@@ -1,4 +1,4 @@
-"""Twins are found however they were cut and encoded; another take of the same sign is not taken for one."""
+"""Duplicates are found however they were cut and encoded; another take of the same sign is no duplicate."""
 
 import csv
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class Recording:
 
 
 def found(*clips: Frames) -> list[tuple[int, int]]:
-    twins = find_near_duplicates(np.concatenate(clips), [len(clip) for clip in clips])
-    return [(twin.first, twin.second) for twin in twins]
+    pairs = find_near_duplicates(np.concatenate(clips), [len(clip) for clip in clips])
+    return [(pair.first, pair.second) for pair in pairs]
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,23 @@ def found(*clips: Frames) -> list[tuple[int, int]]:
 )
 def test_a_recording_is_known_again_among_others(again: dict[str, float]) -> None:
     others = [Recording(number).film() for number in range(1, 25)]
-    clip, twin = Recording(0).film(), Recording(0).film(**again)  # type: ignore[arg-type]
-    assert found(*others, clip, twin) == [(24, 25)]
+    clip, duplicate = Recording(0).film(), Recording(0).film(**again)  # type: ignore[arg-type]
+    assert found(*others, clip, duplicate) == [(24, 25)]
 
 
 def test_the_shift_says_which_frame_of_one_is_which_of_the_other() -> None:
     clips = [Recording(0).film(), Recording(0).film(start=0.55, frames=25)]
-    (twin,) = find_near_duplicates(np.concatenate(clips), [30, 25])
-    assert twin.shift == pytest.approx(-5.5, abs=0.25)
-    assert twin.distance < 0.02
+    (pair,) = find_near_duplicates(np.concatenate(clips), [30, 25])
+    assert pair.shift == pytest.approx(-5.5, abs=0.25)
+    assert pair.distance < 0.02
 
 
 @pytest.mark.parametrize("other", [{"speed": 1.12}, {"start": 0.0, "speed": 0.9}])
-def test_another_take_of_the_same_movement_is_no_twin(other: dict[str, float]) -> None:
+def test_another_take_of_the_same_movement_is_no_duplicate(other: dict[str, float]) -> None:
     assert found(Recording(0).film(), Recording(0).film(**other)) == []  # type: ignore[arg-type]
 
 
-def test_hands_without_a_body_and_hands_held_still_are_believed_only_when_they_are_nearly_equal() -> None:
+def test_hands_without_a_body_and_hands_held_still_are_duplicates_only_if_nearly_equal() -> None:
     for recording, with_body in ((Recording(0), False), (Recording(1, size=0.001), True)):
         clip = recording.film(with_body=with_body)
         overlay = overlay_clips(clip, recording.film(noise=0.001, with_body=with_body), 0)
@@ -103,7 +103,7 @@ def test_hands_without_a_body_and_hands_held_still_are_believed_only_when_they_a
         assert not rougher.same_recording
 
 
-def test_clips_in_which_nobody_was_found_are_not_twins_of_one_another() -> None:
+def test_clips_without_landmarks_are_not_duplicates_of_one_another() -> None:
     nothing = np.full((20, JOINTS, 3), np.nan, np.float32)
     assert found(nothing, nothing, Recording(0).film()) == []
 
@@ -172,13 +172,13 @@ def test_distances_and_shifts_are_those_that_the_limits_were_chosen_by(
     assert (overlay.shift, overlay.reliable) == (best_shift, reliable)
 
 
-def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_twin() -> None:
-    clip, twin = Recording(0).film(), Recording(0).film(noise=0.002)
-    twin[8:15, LEFT_HAND] = np.nan
-    assert found(clip, twin) == [(0, 1)]
+def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_duplicate() -> None:
+    clip, duplicate = Recording(0).film(), Recording(0).film(noise=0.002)
+    duplicate[8:15, LEFT_HAND] = np.nan
+    assert found(clip, duplicate) == [(0, 1)]
 
 
-def test_of_real_clips_exactly_the_known_twins_are_found(wlasl: Path) -> None:
+def test_of_real_clips_exactly_the_known_duplicates_are_found(wlasl: Path) -> None:
     """707 clips of WLASL, of which nine pairs are bit-identical videos; their landmarks are a reference of others."""
     folder = wlasl / "holistic"
     if not (folder / "index.csv").is_file():
@@ -194,8 +194,8 @@ def test_of_real_clips_exactly_the_known_twins_are_found(wlasl: Path) -> None:
         width, height = int(row["width"]), int(row["height"])
         joints[..., [0, 2]] *= width / height
         inputs.append(to_model_input(_landmarks(row["video_id"], joints, float(row["fps"]), width, height)))
-    twins = find_near_duplicates(np.concatenate(inputs), [len(one) for one in inputs])
-    assert {(rows[twin.first]["video_id"], rows[twin.second]["video_id"]) for twin in twins} == {
+    pairs = find_near_duplicates(np.concatenate(inputs), [len(frames) for frames in inputs])
+    assert {(rows[pair.first]["video_id"], rows[pair.second]["video_id"]) for pair in pairs} == {
         ("00633", "64090"), ("05742", "32255"), ("05743", "32257"), ("17721", "17722"), ("24954", "24955"),
         ("26980", "57283"), ("33273", "49181"), ("40118", "40119"), ("57948", "57949"),
     }  # fmt: skip

@@ -129,10 +129,10 @@ def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) ->
 
 def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips]
-    twin = records[0].model_copy(update={"clip_id": "twin", "split": "val"})
-    chosen = {record.clip_id for record in snapshot.select_clips([*records, twin], SelectionLimits(0, 0))}
+    duplicate = records[0].model_copy(update={"clip_id": "duplicate", "split": "val"})
+    chosen = {record.clip_id for record in snapshot.select_clips([*records, duplicate], SelectionLimits(0, 0))}
     assert records[0].clip_id not in chosen
-    assert "twin" in chosen
+    assert "duplicate" in chosen
 
 
 def test_training_clips_that_show_a_held_out_recording_in_another_file_are_left_out(
