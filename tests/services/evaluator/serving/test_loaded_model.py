@@ -69,6 +69,16 @@ def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) ->
         assert reading.moment.end == pytest.approx(2 * seconds / 3, abs=0.11)
 
 
+def test_the_moment_is_that_of_the_most_probable_gloss_alone(model: LoadedModel, sign: Any) -> None:
+    long = to_model_input(sign("long", "", 0.5, frames=90))
+    short = to_model_input(sign("short", "", 0.5 + 1 / 6, frames=30))
+    for clips, start in (((long, short), 1.0), ((short, long), 2.0)):
+        decoded = model.decode(model.log_probs([np.concatenate(clips)])[0])
+        assert model.vocabulary[decoded.ranking()[0]] == "book"
+        assert decoded.moment.start == pytest.approx(start, abs=0.15)
+        assert decoded.moment.end == pytest.approx(start + 1, abs=0.15)
+
+
 def test_several_signs_in_a_clip_are_read_in_their_order(model: LoadedModel, sign: Any) -> None:
     clips = [to_model_input(sign(f"clip{place}", "", 0.5 + place / 6, frames=45)) for place in (5, 0, 5)]
     reading = model.decode(model.log_probs([np.concatenate(clips)])[0])
