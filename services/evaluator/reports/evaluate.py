@@ -26,9 +26,9 @@ from services.evaluator.reports.seeds import HeldOutRun
 from services.evaluator.reports.statistics import (
     LabelledPredictions,
     build_clip_results,
+    count_results,
     group_by_signer,
     list_confusions,
-    measure_accuracies,
     measure_calibration,
     measure_glosses,
     measure_signers,
@@ -162,24 +162,26 @@ def build_report(
     `card` is that of a published model; `across` and `gloss_errors` are those of a run.
     """
     vocabulary = clips.manifest.vocabulary
-    accuracies = measure_accuracies(results)
-    top1, continuous, greedy = accuracies.top1, accuracies.continuous, accuracies.greedy
+    counts = count_results(results)
+    top1 = Proportion(correct=counts.top1, n=counts.clips)
+    continuous = Proportion(correct=counts.continuous_correct, n=counts.clips)
+    greedy = Proportion(correct=counts.greedy_correct, n=counts.clips)
     now = datetime.now(UTC)
     report = Report(
         report_id=new_report_id(f"{provenance.model_name}/{provenance.model_version} {provenance.split}", now),
         created=now.isoformat(timespec="seconds"),
         provenance=provenance,
         top1=top1,
-        top5=accuracies.top5,
+        top5=Proportion(correct=counts.top5, n=counts.clips),
         synonym_aware=synonym_aware_accuracy(results, clips.synonyms),
         continuous=continuous,
-        empty_continuous=accuracies.empty_continuous,
+        empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
         exact_continuous_gap=top1.value - continuous.value,
         greedy=greedy,
         exact_greedy_gap=top1.value - greedy.value,
         mean_truth_probability=sum(result.truth_probability for result in results) / len(results),
         glosses_predicted=len({result.guesses[0].gloss for result in results}),
-        blank=_blank_statistics(results, accuracies.empty, provenance.blank_penalty),
+        blank=_blank_statistics(results, counts.greedy_empty, provenance.blank_penalty),
         per_gloss=measure_glosses(results, vocabulary),
         confusions=list_confusions(results, vocabulary),
         clips=tuple(results),
@@ -232,12 +234,12 @@ def _predict(
     return predictions
 
 
-def _blank_statistics(results: Sequence[ClipResult], empty: Proportion, penalty: float) -> BlankStatistics:
+def _blank_statistics(results: Sequence[ClipResult], empty: int, penalty: float) -> BlankStatistics:
     blank_frames = sum(result.blank_ratio * result.frames for result in results)
     return BlankStatistics(
         frame_ratio=blank_frames / sum(result.frames for result in results),
-        empty=empty,
-        collapsed=empty.correct == empty.n,
+        empty=Proportion(correct=empty, n=len(results)),
+        collapsed=empty == len(results),
         penalty=penalty,
     )
 

@@ -11,22 +11,22 @@ from services.evaluator.reports.report import (
     ClipResult,
     GlossErrorRate,
     MemberAccuracy,
+    Proportion,
     SeedResult,
 )
 from services.evaluator.reports.statistics import (
-    Accuracies,
     LabelledPredictions,
     build_clip_results,
     calibration_figures,
+    count_results,
     find_synonyms,
-    measure_accuracies,
     synonym_aware_accuracy,
 )
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.errors import DataLoss
 from signet.heldout import CROSS_VALIDATION, HeldOutPredictions, MemberPredictions
 from signet.statistics.calibration import log_posteriors
-from signet.statistics.counts import Spread, compute_spread
+from signet.statistics.counts import ClipCounts, Spread, compute_spread
 from signet.statistics.intervals import wilson
 
 
@@ -100,7 +100,7 @@ class HeldOutRun:
         top1 = [one.top1.value for one in results]
         clips = results[0].top1.n
         low, high = wilson(float(np.mean(top1)) * clips, clips)
-        ensemble = self._measure_ensemble() if len(results) > 1 else None
+        ensemble = self._count_ensemble() if len(results) > 1 else None
         return AcrossSeeds(
             seeds=tuple(results),
             members=tuple(sorted(self._measure_members(), key=lambda one: (one.fold, one.seed))),
@@ -116,8 +116,8 @@ class HeldOutRun:
             exact_continuous_gap=compute_spread([one.top1.value - one.continuous.value for one in results]),
             calibration_error=compute_spread([one.calibration_error for one in results]),
             gloss_error_rate=_spread_if_measured([one.gloss_errors.value for one in results if one.gloss_errors]),
-            ensemble_top1=ensemble.top1 if ensemble else None,
-            ensemble_top5=ensemble.top5 if ensemble else None,
+            ensemble_top1=Proportion(correct=ensemble.top1, n=clips) if ensemble else None,
+            ensemble_top5=Proportion(correct=ensemble.top5, n=clips) if ensemble else None,
             incomplete=self._incomplete,
         )
 
@@ -164,17 +164,18 @@ class HeldOutRun:
         )
 
     def _measure(self, seed: SeedPredictions) -> SeedResult:
-        accuracies = measure_accuracies(seed.results)
+        counts = count_results(seed.results)
+        n = counts.clips
         return SeedResult(
             seed=seed.seed,
             members=seed.members,
-            top1=accuracies.top1,
-            top5=accuracies.top5,
+            top1=Proportion(correct=counts.top1, n=n),
+            top5=Proportion(correct=counts.top5, n=n),
             synonym_aware=synonym_aware_accuracy(seed.results, self.synonyms),
-            continuous=accuracies.continuous,
-            greedy=accuracies.greedy,
-            empty_continuous=accuracies.empty_continuous,
-            empty=accuracies.empty,
+            continuous=Proportion(correct=counts.continuous_correct, n=n),
+            greedy=Proportion(correct=counts.greedy_correct, n=n),
+            empty_continuous=Proportion(correct=counts.continuous_empty, n=n),
+            empty=Proportion(correct=counts.greedy_empty, n=n),
             calibration_error=calibration_figures(seed.predictions, 1.0).expected_error,
             gloss_errors=seed.gloss_errors,
         )
@@ -183,11 +184,16 @@ class HeldOutRun:
         for seed in self._seeds.values():
             for fold in sorted(set(seed.folds)):
                 held_out = zip(seed.results, seed.folds, strict=True)
-                accuracies = measure_accuracies([result for result, its_fold in held_out if its_fold == fold])
-                yield MemberAccuracy(fold=fold, seed=seed.seed, top1=accuracies.top1, continuous=accuracies.continuous)
+                counts = count_results([result for result, its_fold in held_out if its_fold == fold])
+                yield MemberAccuracy(
+                    fold=fold,
+                    seed=seed.seed,
+                    top1=Proportion(correct=counts.top1, n=counts.clips),
+                    continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
+                )
 
-    def _measure_ensemble(self) -> Accuracies:
-        """The accuracies of all complete seeds together, by the geometric mean of their posteriors."""
+    def _count_ensemble(self) -> ClipCounts:
+        """The counts of all complete seeds together, by the geometric mean of their posteriors."""
         first, *others = self._seeds.values()
         total = log_posteriors(first.predictions.scores)
         for seed in others:
@@ -197,7 +203,7 @@ class HeldOutRun:
                 )
             total += log_posteriors(seed.predictions.scores)
         mean = replace(first.predictions, scores=total / len(self._seeds))
-        return measure_accuracies(build_clip_results(first.clips, self._run.vocabulary, mean))
+        return count_results(build_clip_results(first.clips, self._run.vocabulary, mean))
 
 
 def _spread_if_measured(values: Sequence[float]) -> Spread | None:

@@ -31,7 +31,7 @@ from signet.statistics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from signet.statistics.counts import TOP_K, count_clips, count_confusions, count_glosses, rank_truths
+from signet.statistics.counts import TOP_K, ClipCounts, count_clips, count_confusions, count_glosses, rank_truths
 
 # The accuracy of a signer with fewer clips is not informative.
 MIN_CLIPS_OF_A_SIGNER = 3
@@ -66,18 +66,6 @@ class LabelledPredictions:
         return rank_truths(self.scores, self.labels)
 
 
-@dataclass(frozen=True)
-class Accuracies:
-    """Shares of clips: recognised by each way of decoding, and decoded as nothing."""
-
-    top1: Proportion
-    top5: Proportion
-    continuous: Proportion
-    empty_continuous: Proportion
-    greedy: Proportion
-    empty: Proportion
-
-
 def build_clip_results(
     clips: Sequence[DatasetClip], vocabulary: Sequence[str], predictions: LabelledPredictions
 ) -> tuple[ClipResult, ...]:
@@ -101,21 +89,13 @@ def build_clip_results(
     )
 
 
-def measure_accuracies(results: Sequence[ClipResult]) -> Accuracies:
-    """The accuracies on these clips."""
-    counts = count_clips(
+def count_results(results: Sequence[ClipResult]) -> ClipCounts:
+    """How many clips are recognised by each way of decoding."""
+    return count_clips(
         [result.rank for result in results],
         [result.truth for result in results],
         [result.continuous or () for result in results],
         [result.greedy for result in results],
-    )
-    return Accuracies(
-        top1=Proportion(correct=counts.top1, n=counts.clips),
-        top5=Proportion(correct=counts.top5, n=counts.clips),
-        continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
-        empty_continuous=Proportion(correct=counts.continuous_empty, n=counts.clips),
-        greedy=Proportion(correct=counts.greedy_correct, n=counts.clips),
-        empty=Proportion(correct=counts.greedy_empty, n=counts.clips),
     )
 
 

@@ -1,47 +1,15 @@
-"""Positions of the marks in a report's charts, in pixels; the template draws them."""
+"""The strip of signers: positions of its dots in pixels; the template draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from services.evaluator.reports.report import CalibrationFigures, SignerSpread
+from services.evaluator.reports.report import SignerSpread
 
-# Side of the square of a reliability diagram, and height of the bars of counts below it.
-_SIDE = 240.0
-_COUNTS = 34.0
 # Width of the strip of signers.
 _STRIP_WIDTH = 640.0
 # The area of a dot is proportional to its clips; these are the smallest and the largest radius.
 _SMALLEST, _LARGEST = 2.5, 9.0
-
-
-@dataclass(frozen=True)
-class BinMark:
-    """A bin of a reliability diagram: its dot, its interval, and its bar of clips."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    radius: float
-    bar_x: float
-    bar_width: float
-    bar_height: float
-    title: str
-
-
-@dataclass(frozen=True)
-class ReliabilityDiagram:
-    """Accuracy by probability of the first guess; bins without clips have no mark."""
-
-    side: float
-    counts: float
-    marks: tuple[BinMark, ...]
-
-    @property
-    def height(self) -> float:
-        """Height of the square and the bars."""
-        return self.side + self.counts
 
 
 @dataclass(frozen=True)
@@ -65,31 +33,6 @@ class SignerStrip:
     mean: float
 
 
-def reliability_diagram(figures: CalibrationFigures) -> ReliabilityDiagram:
-    """Place the marks of a reliability diagram."""
-    most = max((one.right.n for one in figures.bins), default=0)
-    marks = []
-    for one in figures.bins:
-        if not one.right.n:
-            continue
-        share = one.right.n / most
-        height = max(1.0, share * (_COUNTS - 6))
-        marks.append(
-            BinMark(
-                x=one.confidence * _SIDE,
-                y=(1 - one.right.value) * _SIDE,
-                low=(1 - one.right.low) * _SIDE,
-                high=(1 - one.right.high) * _SIDE,
-                radius=_radius(share),
-                bar_x=one.low * _SIDE + 1,
-                bar_width=(one.high - one.low) * _SIDE - 2,
-                bar_height=height,
-                title=f"Probability {100 * one.confidence:.0f} %, right in {one.right.correct} of {one.right.n}",
-            )
-        )
-    return ReliabilityDiagram(_SIDE, _COUNTS, tuple(marks))
-
-
 def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
     """Place the dots of the signers; `mean` is the accuracy on all clips."""
     most = max(one.recognised.n for one in spread.signers)
@@ -99,7 +42,7 @@ def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
     # The largest dots are placed first, so that they lie on the line.
     for one in sorted(spread.signers, key=lambda one: (-one.recognised.n, one.recognised.value, one.signer)):
         x = _LARGEST + one.recognised.value * inner
-        radius = _radius(one.recognised.n / most)
+        radius = dot_radius(one.recognised.n / most)
         y = _free_y(x, radius, placed)
         placed.append((x, y, radius))
         marks.append(
@@ -116,8 +59,8 @@ def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
     )
 
 
-def _radius(share: float) -> float:
-    """Radius of a dot whose area is this share of the largest dot's."""
+def dot_radius(share: float) -> float:
+    """Radius in pixels of a dot whose area is this share of the largest dot's."""
     return max(_SMALLEST, _LARGEST * sqrt(share))
 
 

@@ -1,14 +1,13 @@
 """The HTML page of a report. It needs no other file: no script, no font, no picture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
 from jinja2 import Environment
 
-from services.evaluator.reports.html.charts import reliability_diagram, signer_strip
-from services.evaluator.reports.report import ConfusionCell, Report
+from services.evaluator.reports.html.charts import dot_radius, signer_strip
+from services.evaluator.reports.report import Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
 
@@ -24,35 +23,27 @@ _LISTED_CONFUSIONS = 12
 
 
 @dataclass(frozen=True)
-class MatrixCell:
-    """A cell of the drawn confusion matrix: its corner in pixels, and its colour's strength, 0 to 1."""
-
-    x: float
-    y: float
-    strength: float
-    correct: bool
-    confusion: ConfusionCell
-    truth_n: int
-
-
-@dataclass(frozen=True)
-class MatrixLabel:
-    """A gloss at the edge of the matrix, and the middle of its row and column in pixels."""
-
-    gloss: str
-    middle: float
-
-
-@dataclass(frozen=True)
 class ConfusionMatrix:
-    """The drawn confusion matrix. Rows are the true glosses, columns the first guesses."""
+    """The layout of the drawn confusion matrix, in pixels. Rows are the true glosses, columns the first guesses.
+
+    Attributes:
+        side: side of a cell.
+        font: size of the font of the labels.
+        margin: width of the labels.
+        corners: where the row, and the column, of each gloss begins.
+        clips: number of clips of each gloss.
+    """
 
     side: float
     font: float
     margin: float
-    extent: float
-    cells: Sequence[MatrixCell]
-    labels: Sequence[MatrixLabel]
+    corners: dict[str, float]
+    clips: dict[str, int]
+
+    @property
+    def extent(self) -> float:
+        """Side of the matrix without its labels."""
+        return self.side * len(self.corners)
 
     @property
     def size(self) -> float:
@@ -70,7 +61,7 @@ def render(report: Report) -> str:
     calibration = report.calibration
     wrong_clips = [clip for clip in report.clips if not clip.correct]
     confusions = [confusion for confusion in report.confusions if confusion.truth != confusion.predicted]
-    before_and_after = (
+    calibrations = (
         ("Without a temperature", calibration.before if calibration else None),
         ("With a temperature", calibration.after if calibration else None),
     )
@@ -82,14 +73,10 @@ def render(report: Report) -> str:
             created=datetime.fromisoformat(report.created),
             glosses=report.ranked_glosses,
             absent=[result.gloss for result in report.per_gloss if not result.recognised.n],
-            matrix=draw_matrix(report),
+            matrix=_lay_out_matrix(report),
             confusions=sorted(confusions, key=lambda confusion: -confusion.clips)[:_LISTED_CONFUSIONS],
             wrong=sorted(wrong_clips, key=lambda clip: -clip.guesses[0].probability),
-            diagrams=[
-                (name, figures, reliability_diagram(figures))
-                for name, figures in before_and_after
-                if figures is not None
-            ],
+            calibrations=[(name, figures) for name, figures in calibrations if figures is not None],
             strip=signer_strip(report.signers, report.top1.value) if report.signers else None,
         )
     )
@@ -98,37 +85,24 @@ def render(report: Report) -> str:
 @cache
 def _environment() -> Environment:
     environment = page_environment("services.evaluator.reports.html")
-    environment.filters.update(points=_points, spread=_spread)
+    environment.filters.update(points=_points, spread=_spread, dot_radius=dot_radius)
     return environment
 
 
-def draw_matrix(report: Report) -> ConfusionMatrix | None:
-    """Draw the confusion matrix; None if there are too many glosses."""
+def _lay_out_matrix(report: Report) -> ConfusionMatrix | None:
+    """The layout of the confusion matrix; None if there are too many glosses."""
     glosses = [result.gloss for result in report.per_gloss]
     side = next((side for most, side in _CELL_SIDES if len(glosses) <= most), None)
     if side is None:
         return None
     font = min(_MAX_LABEL_FONT, side * 0.85)
     margin = _LETTER_WIDTH * font * max(len(gloss) for gloss in glosses) + 12
-    position = {gloss: margin + side * index for index, gloss in enumerate(glosses)}
-    clips = {result.gloss: result.recognised.n for result in report.per_gloss}
     return ConfusionMatrix(
         side=side,
         font=font,
         margin=margin,
-        extent=side * len(glosses),
-        cells=[
-            MatrixCell(
-                x=position[confusion.predicted],
-                y=position[confusion.truth],
-                strength=confusion.clips / clips[confusion.truth],
-                correct=confusion.truth == confusion.predicted,
-                confusion=confusion,
-                truth_n=clips[confusion.truth],
-            )
-            for confusion in report.confusions
-        ],
-        labels=[MatrixLabel(gloss, position[gloss] + side / 2) for gloss in glosses],
+        corners={gloss: margin + side * index for index, gloss in enumerate(glosses)},
+        clips={result.gloss: result.recognised.n for result in report.per_gloss},
     )
 
 

@@ -8,10 +8,10 @@ from services.evaluator.reports.statistics import (
     LabelledPredictions,
     build_clip_results,
     calibration_figures,
+    count_results,
     find_synonyms,
     group_by_signer,
     list_confusions,
-    measure_accuracies,
     measure_calibration,
     measure_glosses,
     measure_signers,
@@ -71,10 +71,10 @@ def test_a_clip_s_result_has_its_own_guesses_rank_and_decoded_glosses() -> None:
 
 def test_accuracies_count_the_fifth_rank_and_only_the_one_true_gloss() -> None:
     results = [result("book", "go", rank=5), result("chair", "go", rank=6), result("go", "go")]
-    found = measure_accuracies(results)
-    assert (found.top1.correct, found.top5.correct, found.top1.n) == (1, 2, 3)
-    assert (found.continuous.correct, found.empty_continuous.correct) == (3, 0)
-    assert (found.greedy.correct, found.empty.correct) == (0, 3)
+    found = count_results(results)
+    assert (found.top1, found.top5, found.clips) == (1, 2, 3)
+    assert (found.continuous_correct, found.continuous_empty) == (3, 0)
+    assert (found.greedy_correct, found.greedy_empty) == (0, 3)
 
 
 def test_synonyms_are_the_glosses_of_one_recording() -> None:

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from services.evaluator.reports.html.page import draw_matrix, render
-from services.evaluator.reports.report import ConfusionCell, GlossAccuracy, Proportion, Report
+from services.evaluator.reports.html.page import render
+from services.evaluator.reports.report import (
+    Calibration,
+    CalibrationBin,
+    CalibrationFigures,
+    ConfusionCell,
+    GlossAccuracy,
+    Proportion,
+    Report,
+)
 
 STORED = Path(__file__).parents[1] / "golden" / "3-published.json"
 
@@ -23,20 +31,34 @@ def glosses(*clips: int) -> tuple[GlossAccuracy, ...]:
     )
 
 
+def marks(drawn: str) -> dict[str, list[dict[str, str]]]:
+    """The groups of a drawing by their title; each has its shapes, by their attributes."""
+    groups = re.findall(r"<g><title>(.*?)</title>(.*?)</g>", drawn, re.DOTALL)
+    return {
+        title: [dict(re.findall(r'([\w-]+)="(.*?)"', shape)) for shape in re.findall(r"<\w+ .*?>", shapes)]
+        for title, shapes in groups
+    }
+
+
 def test_a_confusion_is_drawn_in_the_row_of_its_truth_and_the_column_of_its_guess() -> None:
     cells = (
         ConfusionCell(truth="g0", predicted="g2", clips=1),
         ConfusionCell(truth="g1", predicted="g1", clips=3),
     )
-    matrix = draw_matrix(report(per_gloss=glosses(4, 3, 2), confusions=cells))
-    assert matrix is not None
-    first, second = matrix.cells
-    row, column = matrix.margin, matrix.margin + 2 * matrix.side
-    assert (first.x, first.y, first.strength, first.correct, first.truth_n) == (column, row, 0.25, False, 4)
-    assert (second.x, second.y) == (matrix.margin + matrix.side,) * 2
-    assert (second.strength, second.correct) == (1, True)
-    assert [label.gloss for label in matrix.labels] == ["g0", "g1", "g2"]
-    assert matrix.labels[2].middle == column + matrix.side / 2
+    page = render(report(per_gloss=glosses(4, 3, 2), confusions=cells))
+    (matrix,) = re.findall(r'<svg class="matrix".*?</svg>', page, re.DOTALL)
+    margin = 0.56 * 12 * 2 + 12
+    drawn = marks(matrix)
+    assert drawn.keys() == {"g0 taken for g2: 1 of 4", "g1 recognised: 3 of 3"}
+    (wrong, wrong_count), (right, right_count) = drawn.values()
+    assert (float(wrong["x"]), float(wrong["y"])) == pytest.approx((margin + 2 * 26 + 0.5, margin + 0.5), abs=0.06)
+    assert (float(right["x"]), float(right["y"])) == pytest.approx((margin + 26.5, margin + 26.5), abs=0.06)
+    assert (wrong["class"], float(wrong["fill-opacity"])) == ("wrong", 0.4)
+    assert (right["class"], float(right["fill-opacity"])) == ("right", 1.0)
+    assert ("strong" in wrong_count["class"], "strong" in right_count["class"]) == (False, True)
+    labels = re.findall(r'<text x=".*?" y="(.*?)" .*?>(\w+)</text>', matrix)
+    assert [gloss for _, gloss in labels] == ["g0", "g1", "g2"]
+    assert [float(y) for y, _ in labels] == pytest.approx([margin + 26 * index + 13 for index in range(3)], abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +66,38 @@ def test_a_confusion_is_drawn_in_the_row_of_its_truth_and_the_column_of_its_gues
     [(26, 26, True), (27, 15, False), (50, 15, False), (51, 10, False), (160, 10, False)],
 )
 def test_cells_are_smaller_the_more_glosses_there_are(count: int, side: int, has_counts: bool) -> None:
-    matrix = draw_matrix(report(per_gloss=glosses(*[1] * count), confusions=()))
-    assert matrix is not None
-    assert (matrix.side, matrix.has_counts, matrix.extent) == (side, has_counts, side * count)
-    assert draw_matrix(report(per_gloss=glosses(*[1] * 161), confusions=())) is None
+    cell = ConfusionCell(truth="g1", predicted="g0", clips=1)
+    page = render(report(per_gloss=glosses(*[1] * count), confusions=(cell,)))
+    assert f'width="{side * count}" height="{side * count}"' in page
+    shapes = marks(page)["g1 taken for g0: 1 of 1"]
+    assert (float(shapes[0]["width"]), len(shapes) == 2) == (side - 1, has_counts)
+    assert '<svg class="matrix"' not in render(report(per_gloss=glosses(*[1] * 161), confusions=(cell,)))
+
+
+def test_a_bin_is_drawn_at_its_probability_and_its_accuracy() -> None:
+    bins = (
+        CalibrationBin(low=0.0, high=0.5, confidence=0.25, right=Proportion(correct=1, n=4)),
+        CalibrationBin(low=0.5, high=1.0, confidence=0.75, right=Proportion(correct=16, n=16)),
+        CalibrationBin(low=0.5, high=1.0, confidence=0.0, right=Proportion(correct=0, n=0)),
+    )
+    figures = CalibrationFigures(expected_error=0.2, negative_log_likelihood=1, brier=0.5, bins=bins)
+    calibration = Calibration(before=figures, after=None, temperatures=(), groups="one signer")
+    (diagram,) = re.findall(r'<svg class="reliability".*?</svg>', render(report(calibration=calibration)), re.DOTALL)
+    drawn = marks(diagram)
+    assert drawn.keys() == {"Probability 25 %, right in 1 of 4", "Probability 75 %, right in 16 of 16"}
+    low, high = (
+        [{name: float(value) for name, value in shape.items() if name != "class"} for shape in shapes]
+        for shapes in drawn.values()
+    )
+    whisker, dot, bar = low
+    assert (dot["cx"], dot["cy"]) == (60, 180), "on the diagonal of the square of 240 pixels"
+    assert whisker["x1"] == whisker["x2"] == 60
+    assert whisker["y1"] == pytest.approx(240 * (1 - bins[0].right.low), abs=0.06)
+    assert whisker["y2"] == pytest.approx(240 * (1 - bins[0].right.high), abs=0.06)
+    assert (high[1]["cx"], high[1]["cy"]) == (180, 0), "above the diagonal"
+    assert high[1]["r"] == 2 * dot["r"] == 9, "four times the clips have four times the area"
+    assert (bar["x"], bar["width"], bar["height"], bar["y"]) == (1, 118, 7, 240 + 34 - 7)
+    assert (high[2]["x"], high[2]["height"]) == (121, 28)
 
 
 def test_the_page_lists_the_most_frequent_confusions_and_the_surest_mistakes_first() -> None:
