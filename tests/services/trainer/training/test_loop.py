@@ -1,7 +1,8 @@
-"""Training where memory is short: the same batches in smaller pieces, and the same model in the end."""
+"""The training loop: its steps, its schedule, its average, its evaluation, and how it recovers and ends."""
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
+from services.trainer.training import loop
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
+from services.trainer.training.optimizer import fill_missing_gradients
+from services.trainer.training.recovery import lower_learning_rate
+from services.trainer.training.schedule import one_cycle
+from services.trainer.training.session import finite_mean
+from services.trainer.training.state import LoopProgress
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
 from signet.decoding import ContinuousDecoder
@@ -94,7 +101,7 @@ def test_batches_that_do_not_fit_are_learnt_from_in_parts_with_the_same_gradient
         assert epoch.val.correct == one.val.correct
     assert (whole.splits, parted.splits) == (0, 2), "eight sequences: halves, then quarters, which are kept"
     assert parted.batches == whole.batches == 5 * 3, "no batch is left out, and none is counted twice"
-    assert [record.message.split(",")[0] for record in caplog.records] == [
+    assert [record.message.split(". ")[0] for record in caplog.records] == [
         f"GPU memory is full: training continues in {parts} parts at a time" for parts in (2, 4)
     ]
 
@@ -318,5 +325,174 @@ def test_nothing_to_learn_from_is_said_before_training(small_dataset: Dataset) -
     with pytest.raises(InvalidInput, match="has no training clips"):
         Training(small_dataset, CONFIG, CPU, train=[])
     manifest = small_dataset.manifest.model_copy(update={"vocabulary": ("book",)})
-    with pytest.raises(InvalidInput, match="one gloss, 'book'"):
+    with pytest.raises(InvalidInput, match="only the gloss 'book'"):
         Training(Dataset(manifest, small_dataset.samples), CONFIG, CPU)
+
+
+@contextmanager
+def after_each_step(act: Callable[[torch.optim.Optimizer], None]) -> Iterator[None]:
+    """Calls `act` after each step of an optimiser."""
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: act(optimizer))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def flat_weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize(("accumulate", "steps_per_epoch"), [(1, 3), (2, 2), (3, 1), (4, 1)])
+def test_every_step_has_the_rate_of_its_place_in_the_one_cycle(
+    small_dataset: Dataset, accumulate: int, steps_per_epoch: int
+) -> None:
+    rates: list[float] = []
+    config = CONFIG.model_copy(update={"accumulate": accumulate})
+    with after_each_step(lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])):
+        epochs = list(Training(small_dataset, config, CPU).epochs())
+    steps = 5 * steps_per_epoch
+    assert rates == [one_cycle(config.lr, step, steps) for step in range(steps)]
+    assert [epoch.learning_rate for epoch in epochs] == rates[steps_per_epoch - 1 :: steps_per_epoch]
+
+
+def test_a_restored_training_continues_the_schedule_where_it_was(small_dataset: Dataset) -> None:
+    begun = Training(small_dataset, CONFIG, CPU)
+    for epoch in begun.epochs():
+        if epoch.number == 2:
+            break
+    restored = Training(small_dataset, CONFIG, CPU)
+    restored.restore(begun.state())
+    rates: list[float] = []
+    with after_each_step(lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])):
+        list(restored.epochs())
+    assert rates == [one_cycle(CONFIG.lr, step, 15) for step in range(6, 15)]
+
+
+def test_the_gradient_of_accumulated_batches_is_the_mean_of_theirs(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG, CPU)
+    batches = list(training._sampler.epoch())
+    losses, gradients = [], []
+    for group in (batches[:1], batches[1:2], batches[:2]):
+        losses.append(float(training._compute_gradient(group, 1)))
+        gradients.append(torch.cat([one.flatten() for one in fill_missing_gradients(training._parameters)]).clone())
+    assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2)
+    torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5, 0.995])
+def test_the_published_weights_are_the_average_of_all_steps(small_dataset: Dataset, ema_decay: float) -> None:
+    training = Training(small_dataset, CONFIG.model_copy(update={"ema_decay": ema_decay}), CPU)
+    expected = flat_weights(training._model).clone()
+    steps = 0
+
+    def average(_: torch.optim.Optimizer) -> None:
+        nonlocal steps
+        decay = min(ema_decay, steps / (steps + 9))
+        expected.lerp_(flat_weights(training._model), 1 - decay)
+        steps += 1
+
+    with after_each_step(average):
+        list(training.epochs())
+    assert steps == 15
+    torch.testing.assert_close(flat_weights(training.model), expected)
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "number", "best_epoch", "over"),
+    [
+        (40, 6, 0, False),
+        (40, 7, 0, True),  # 3 epochs after the 4 of the flat start
+        (40, 7, 3, True),  # the best epoch was within the flat start
+        (40, 7, 5, False),
+        (40, 8, 5, True),
+        (45, 7, 0, False),  # 4.5 epochs of flat start count as 5
+        (45, 8, 0, True),
+    ],
+)
+def test_patience_counts_from_the_best_epoch_after_the_flat_start(
+    small_dataset: Dataset, num_epochs: int, number: int, best_epoch: int, over: bool
+) -> None:
+    values = {"patience": 3, "flat_start": 0.1, "num_epochs": num_epochs}
+    training = Training(small_dataset, CONFIG.model_copy(update=values), CPU)
+    assert training._patience_is_over(number, best_epoch) is over
+    for never in (
+        Training(small_dataset, CONFIG.model_copy(update=values | {"patience": 0}), CPU),
+        Training(small_dataset, CONFIG.model_copy(update=values), CPU, held_out=[]),
+    ):
+        assert not never._patience_is_over(number, best_epoch)
+
+
+def test_an_epoch_is_the_best_only_if_it_recognises_more_clips_than_all_before_it(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"num_epochs": 12, "lr": 0.5})
+    training = Training(small_dataset, config, CPU)
+    most, best_epoch = -1, 0
+    for epoch in training.epochs():
+        assert epoch.best == (epoch.val.correct > most)
+        best_epoch = epoch.number if epoch.val.correct > most else best_epoch
+        most = max(most, epoch.val.correct)
+        assert (training._progress.most_correct, training._progress.best_epoch) == (most, best_epoch)
+
+
+def test_the_continuous_decoder_runs_in_every_tenth_epoch_and_in_the_last(small_dataset: Dataset) -> None:
+    config = CONFIG.model_copy(update={"num_epochs": 12})
+    epochs = list(Training(small_dataset, config, CPU).epochs())
+    assert [epoch.number for epoch in epochs if epoch.val.continuous_correct is not None] == [10, 12]
+
+
+def test_the_held_out_clips_are_evaluated_and_every_nth_training_clip(
+    small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = small_dataset.split("val")[:4]
+    training = Training(small_dataset, CONFIG, CPU, held_out=held_out)
+    epoch = next(training.epochs())
+    counts = Counter(small_dataset.label(clip) for clip in held_out)
+    assert {label: total for label, (_, total) in epoch.val.correct_by_class.items()} == counts
+    assert training.evaluate_training_clips().clips == 18
+    monkeypatch.setattr(loop, "_EVALUATED_TRAINING_CLIPS", 5)
+    score = training.evaluate_training_clips()
+    counts = Counter(small_dataset.label(clip) for clip in small_dataset.split("train")[::4])
+    assert {label: total for label, (_, total) in score.correct_by_class.items()} == counts
+    assert score.continuous_correct is None
+
+
+def test_each_repeated_epoch_starts_from_the_end_of_the_last_good_one(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG, CPU)
+    next(training.epochs())
+    before = flat_weights(training._model).clone()
+    starts: list[bool] = []
+
+    def fail_twice() -> float:
+        starts.append(torch.equal(flat_weights(training._model), before))
+        with torch.no_grad():
+            next(iter(training._model.parameters())).mul_(2)
+        return math.nan if len(starts) < 3 else 1.5
+
+    loss, actions = training._train_until_finite(fail_twice)
+    assert (loss, starts, len(actions)) == (1.5, [True] * 3, 2)
+    assert (training._progress.rate_factor, training._progress.recoveries) == (0.25, 2)
+    assert training.epoch == 1
+
+
+def test_the_learning_rate_is_halved_three_times_and_not_more() -> None:
+    told = Counted()
+    progress = LoopProgress(epoch=4, steps=12)
+    for factor in (0.5, 0.25, 0.125):
+        progress, action = lower_learning_rate(progress, math.inf, CONFIG, told)
+        assert progress == LoopProgress(epoch=4, steps=12, rate_factor=factor, recoveries=progress.recoveries)
+        assert (
+            f"the loss of epoch 5 was not finite: went back to the end of epoch 4, and continued with {factor:g} "
+            in action
+        )
+    assert (progress.recoveries, told.acts, told.nonfinite) == (3, ["recovery"] * 3, 0)
+    with pytest.raises(SignetError, match=r"not finite \(inf\) in epoch 5.*0\.125 times --lr"):
+        lower_learning_rate(progress, math.inf, CONFIG, told)
+    assert (told.acts, told.nonfinite) == (["recovery"] * 3, 1)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_an_epoch_is_finite_only_if_every_loss_and_every_gradient_is(value: float) -> None:
+    fine, bad = [torch.tensor([1.0]), torch.tensor([4.0])], [torch.tensor([1.0]), torch.tensor([value])]
+    assert finite_mean(fine, fine) == 2.5
+    assert math.isnan(finite_mean(bad, fine))
+    assert math.isnan(finite_mean(fine, bad))

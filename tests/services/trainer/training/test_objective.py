@@ -25,6 +25,9 @@ SIGNS = torch.tensor([3, 3, 1])
 LENGTHS = torch.tensor([12, 9, 4])
 CLASSES = 7
 
+# The targets as the objective counts them: by the first place of each sign in its sequence.
+FIRST_PLACES = torch.tensor([[1, 1, 3], [1, 2, 1], [1, 2, 2]])
+
 
 def plain_ctc(log_probs: torch.Tensor) -> torch.Tensor:
     """Of a log_softmax over all classes PyTorch's own gradient is right."""
@@ -131,3 +134,41 @@ def test_the_losses_of_a_batch_s_parts_add_up_to_its_own(frames: torch.Tensor, c
         sum(frame_cross_entropy(frames[part], labels[part], inside[part], weight) for part in parts),
         frame_cross_entropy(frames, labels, inside),
     )
+
+
+@pytest.mark.parametrize("head", ["competition", "linear"])
+def test_ctc_is_used_from_the_first_epoch_after_the_start(batch: Batch, answer: SignLogProbs, head: str) -> None:
+    totals = LossTotals.of(batch)
+    before, at = (make_objective(head, 0.25)(answer, batch, progress, totals) for progress in (0.2499, 0.25))
+    expected = ctc(answer.log_probs[0], LENGTHS, FIRST_PLACES, SIGNS)
+    torch.testing.assert_close(at - before, expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("progress", "weight"), [(0.4, 1.0), (0.5, 1 - 0.5 * (1 - FRAME_WEIGHT)), (0.6, FRAME_WEIGHT), (1.0, FRAME_WEIGHT)]
+)
+def test_the_frame_labels_of_a_linear_head_fade_after_the_start(
+    batch: Batch, log_probs: torch.Tensor, answer: SignLogProbs, progress: float, weight: float
+) -> None:
+    found = make_objective("linear", 0.4)(answer, batch, progress, LossTotals.of(batch))
+    frames = frame_cross_entropy(log_probs, batch.frame_labels, batch.inside)
+    torch.testing.assert_close(found, plain_ctc(log_probs) + weight * frames)
+    without_start = make_objective("linear", 0.0)(answer, batch, progress, LossTotals.of(batch))
+    torch.testing.assert_close(without_start, plain_ctc(log_probs))
+
+
+def test_the_loss_of_several_branches_is_the_mean_of_theirs(batch: Batch, answer: SignLogProbs) -> None:
+    other = SignLogProbs(answer.log_probs.flip(2), answer.given_emission.flip(2))
+    both = SignLogProbs(
+        torch.cat([answer.log_probs, other.log_probs]), torch.cat([answer.given_emission, other.given_emission])
+    )
+    objective, totals = make_objective("competition", 0.0), LossTotals.of(batch)
+    one, two, joint = (objective(each, batch, 0.5, totals) for each in (answer, other, both))
+    torch.testing.assert_close(joint, (one + two) / 2)
+
+
+def test_the_totals_of_several_batches_divide_the_loss_by_their_number(batch: Batch, answer: SignLogProbs) -> None:
+    objective = make_objective("linear", 0.1)
+    for progress in (0.0, 0.5):
+        alone = objective(answer, batch, progress, LossTotals.of(batch))
+        torch.testing.assert_close(objective(answer, batch, progress, LossTotals.of(batch, 4)), alone / 4)

@@ -234,3 +234,23 @@ def test_scores_of_long_clips_of_a_large_vocabulary_are_those_of_float64() -> No
 def test_bfloat16_is_scored_in_float32(log_probs: torch.Tensor) -> None:
     low = log_probs.bfloat16()
     torch.testing.assert_close(single_sign_scores(low, SCORED_LENGTHS), single_sign_scores(low.float(), SCORED_LENGTHS))
+
+
+def test_top_five_counts_the_clips_whose_sign_has_one_of_the_first_five_ranks(
+    all_clips: Clips, small_dataset: Dataset
+) -> None:
+    """Of twelve classes, and not of fewer than five, where every clip would count."""
+    torch.manual_seed(1)
+    model = Recogniser([Encoder(Architecture(classes=13, hidden_dim=8))])
+    clips = replace(all_clips, labels=torch.arange(24) % 12 + 1)
+    predictions = evaluate(model, clips, DECODER, predictions=True).predictions
+    assert predictions is not None
+    order = (-predictions.log_posterior).argsort(axis=1) + 1
+    ranks = [list(row).index(label) for row, label in zip(order, predictions.labels, strict=True)]
+    assert {4, 5} <= set(ranks), "the clips tell apart where the count ends"
+    score = evaluate(model, clips, DECODER)
+    assert (score.correct, score.top5) == (sum(rank == 0 for rank in ranks), sum(rank < 5 for rank in ranks))
+
+
+def test_with_five_classes_or_fewer_every_clip_is_among_the_first_five(model: Recogniser, all_clips: Clips) -> None:
+    assert evaluate(model, all_clips, DECODER).top5 == 24
