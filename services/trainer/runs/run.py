@@ -166,10 +166,7 @@ class _Run:
         if resumed is None:
             return load_or_create_snapshot(self._store, config.corpus, config.max_glosses, config.samples_per_gloss)
         dataset = load_snapshot(self._store, resumed.dataset_name, resumed.dataset_version)
-        fault = dataset.manifest.sampling_difference
-        if removed := sorted({clip.split for clip in dataset.manifest.training_clips} - {TRAIN}):
-            fault = f"its snapshot has {' and '.join(removed)} clips, and this version does not train on them"
-        if fault:
+        if fault := dataset.manifest.sampling_difference:
             raise NotReady(
                 f"run {self._run_id} cannot be resumed: {fault}. Finish the run with the version of Signet that "
                 "started it, or start a new run."

@@ -1,7 +1,7 @@
 """Which clips a run trains on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from services.trainer.data.snapshot import SelectionLimits
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import load_snapshot
 from signet.errors import Conflict, NotReady
-from signet.landmarks import Landmarks, dump, load
+from signet.landmarks import ClipRecord, Landmarks, dump, load
 from signet.store import DirectoryStore, ObjectInfo, ObjectStore, keys
 from tests.services.trainer.conftest import Fill, moving_clip
 from tests.signet.datasets import golden_corpus
@@ -223,3 +223,73 @@ def test_the_cache_key_names_all_that_decides_a_snapshot(directory_store: Direct
     ]
     assert len(set(cache_keys)) == len(cache_keys)
     assert cache_keys[0] == snapshot._snapshot_cache_key(directory_store, [info], SelectionLimits(3, 2))
+
+
+def record_of(clip_id: str, gloss: str, split: str = "train", video: str = "") -> ClipRecord:
+    clip = moving_clip(clip_id, "book", split, 0, source_sha256=video)
+    return clip.record.model_copy(update={"gloss": gloss})
+
+
+def selected(
+    records: Sequence[ClipRecord], glosses: int = 0, samples: int = 0, leaking: Sequence[str] = ()
+) -> list[str]:
+    limits = SelectionLimits(glosses, samples)
+    return [record.clip_id for record in snapshot.select_clips(records, limits, frozenset(leaking))]
+
+
+def test_the_first_clips_of_a_gloss_by_id_are_selected_and_a_leaking_clip_does_not_count() -> None:
+    records = [record_of(f"b{index}", "book") for index in (3, 1, 0, 2)] + [record_of("v", "book", "val")]
+    assert selected(records, samples=2) == ["b0", "b1", "v"]
+    assert selected(records, samples=4) == ["b0", "b1", "b2", "b3", "v"]
+    assert selected(records, samples=2, leaking=["b0"]) == ["b1", "b2", "v"]
+    assert selected(records, samples=2, leaking=["v"]) == ["b0", "b1", "v"], "a held-out clip is never left out"
+
+
+def test_glosses_are_ranked_by_all_their_labelled_clips() -> None:
+    """Held-out clips count, and so do training clips that are left out because they leak."""
+    records = [
+        *[record_of(f"apple-{index}", "apple") for index in range(3)],
+        *[record_of(f"who-{index}", "who", split) for index, split in enumerate(("train", "val", "val", "test"))],
+        *[record_of(f"book-{index}", "book") for index in range(5)],
+        *[record_of(f"none-{index}", "") for index in range(9)],
+    ]
+    assert {name.partition("-")[0] for name in selected(records, glosses=1)} == {"book"}
+    assert {name.partition("-")[0] for name in selected(records, glosses=2)} == {"book", "who"}
+    leaking = [f"book-{index}" for index in range(4)]
+    assert selected(records, glosses=1, leaking=leaking) == ["book-4"]
+    assert {name.partition("-")[0] for name in selected(records)} == {"apple", "book", "who"}
+
+
+def test_a_gloss_whose_training_clips_all_leak_is_left_out() -> None:
+    records = [record_of("b0", "book"), record_of("b1", "book", "val"), record_of("w0", "who")]
+    assert selected(records, leaking=["b0"]) == ["w0"]
+
+
+def test_clips_without_a_video_hash_are_not_taken_for_the_same_video() -> None:
+    records = [record_of("b0", "book"), record_of("b1", "book", "val"), record_of("b2", "book", "test", "f" * 64)]
+    assert selected(records) == ["b0", "b1", "b2"]
+    assert selected([*records, record_of("b3", "book", "train", "f" * 64)]) == ["b0", "b1", "b2"]
+
+
+@pytest.mark.timeout(120)
+def test_a_clip_that_replaces_a_leaking_one_may_leak_itself(directory_store: DirectoryStore, fill: Fill) -> None:
+    """The val clips 6 and 7 of "book" are stored again as training clips that sort first."""
+    fill(directory_store)
+    for index in (6, 7):
+        again = moving_clip(f"a{index}", "book", "train", index, source_sha256=f"{index}" * 64, signer="99")
+        directory_store.create(keys.clip("wlasl", again.record.clip_id), dump(again))
+    manifest = snapshot.load_or_create_snapshot(directory_store, "wlasl", 1, 1).manifest
+    assert [clip.clip_id for clip in manifest.clips] == ["book-0", "book-6", "book-7"]
+    assert {("a6", "book-6"), ("a7", "book-7")} <= set(manifest.audit.all_duplicates)
+
+
+def test_clips_are_read_in_batches_and_keep_their_order(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0)
+    assert watched.clips_read() == 24
+    monkeypatch.setattr(snapshot, "_BATCH", 5)
+    monkeypatch.setattr(snapshot, "SELECTION_VERSION", 0)
+    for limits, reads in ((0, 0), 24), ((3, 0), 48):
+        again = snapshot.load_or_create_snapshot(watched, "wlasl", *limits)
+        assert again.manifest == first.manifest
+        assert np.array_equal(again.frames, first.frames, equal_nan=True)
+        assert watched.clips_read() == reads

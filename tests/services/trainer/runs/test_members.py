@@ -63,6 +63,30 @@ def test_folds_hold_out_every_clip_once_for_every_seed_and_no_signer_is_on_both_
         assert not {clip.signer for clip in member.train} & {clip.signer for clip in member.held_out}
 
 
+def test_a_fold_parts_all_clips_and_no_duplicates(small_dataset: Dataset) -> None:
+    """Two clips of different signers that show the same recording are held out together."""
+    manifest = small_dataset.manifest
+    config = TrainConfig(folds=4)
+    apart = [member for member in plan_members(manifest, config) if "book-0" in {c.clip_id for c in member.held_out}]
+    other = next(clip for clip in apart[0].train if clip.signer != "0")
+    audit = manifest.audit.model_copy(update={"near_identical": (("book-0", other.clip_id),)})
+    members = plan_members(manifest.model_copy(update={"audit": audit}), config.model_copy(update={"folds": 3}))
+    for member in members:
+        held_out, train = ({clip.clip_id for clip in clips} for clips in (member.held_out, member.train))
+        assert held_out | train == {clip.clip_id for clip in manifest.clips}
+        assert not held_out & train
+        assert len({"book-0", other.clip_id} & held_out) in {0, 2}
+
+
+def test_clips_of_another_split_belong_to_no_member(small_dataset: Dataset) -> None:
+    first, *rest = small_dataset.manifest.clips
+    test_clip = first.model_copy(update={"split": "test"})
+    manifest = small_dataset.manifest.model_copy(update={"clips": (test_clip, *rest)})
+    for config in (TrainConfig(), TrainConfig(folds=2)):
+        for member in plan_members(manifest, config):
+            assert test_clip.clip_id not in {clip.clip_id for clip in (*member.train, *member.held_out)}
+
+
 def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
     with pytest.raises(InvalidInput, match="5 folds of 24 clips: they have only 4 signers"):
         plan_members(small_dataset.manifest, TrainConfig(folds=5))
