@@ -76,7 +76,6 @@ class LinearHead(nn.Module):
         super().__init__()
         self.branches = branches
         self.logits = BranchLinear(branches, units, classes)
-        self.logit_count = classes
 
     def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
         """The mean logits of the branches: [B, T, C + 1]."""
@@ -111,9 +110,6 @@ class CompetitionHead(nn.Module):
         attention: decide which sign it is from all frames of the window, pooled by attention, instead of from the
             emitting frame alone.
         sign_dim: project each frame to this many numbers before it is compared with the signs; 0 does not project.
-
-    Attributes:
-        logit_count: E = C + 2, numbers a frame of `mean_logits`.
     """
 
     def __init__(self, branches: int, units: int, classes: int, attention: bool = False, sign_dim: int = 0) -> None:
@@ -124,7 +120,6 @@ class CompetitionHead(nn.Module):
         self.timing = BranchLinear(branches, units, 2)
         self.sharpness = nn.Parameter(torch.full((branches,), _SHARPNESS))
         self.attention = BranchLinear(branches, units, 1) if attention else None
-        self.logit_count = 1 + classes
         self._gate_bias.zero_()
 
     def mean_logits(self, x: Tensor, inside: Tensor) -> Tensor:
@@ -209,11 +204,8 @@ class CompetitionHead(nn.Module):
         return self.timing.bias.detach()[:, 1]
 
 
-HEADS = ("linear", "competition", "attention")
-
-
 def build_head(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:
-    """A head of `HEADS` with K branches, for D numbers a frame and C + 1 classes. A linear head ignores `sign_dim`."""
+    """The head of `TrainConfig.head` with K branches, D units and C + 1 classes. A linear head ignores `sign_dim`."""
     if name == "linear":
         return LinearHead(branches, units, classes)
     return CompetitionHead(branches, units, classes, attention=name == "attention", sign_dim=sign_dim)

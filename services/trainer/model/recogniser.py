@@ -40,7 +40,7 @@ class Architecture:
         hand_dim: numbers to which a branch projects the features of each hand; both hands share the weights.
         dropout: share of the LSTM's inputs and outputs that is set to zero in training.
         groups: the feature groups, of `GROUPS`.
-        head: a name of `HEADS`.
+        head: as in `TrainConfig`.
         sign_dim: numbers to which a frame is projected before it is compared with the signs; 0 does not project.
     """
 

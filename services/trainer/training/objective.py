@@ -67,7 +67,7 @@ def make_objective(head: str, start: float) -> Objective:
     """The mean of the branches' losses.
 
     Args:
-        head: a name of `HEADS`.
+        head: as in `TrainConfig`.
         start: the share of the epochs before CTC is used; 0 uses it from the first.
     """
     branch_loss = _flat_start if head == "linear" else _competition

@@ -1,6 +1,7 @@
 """What each head promises: probabilities that add up, one emission in a window, deafness to what is not the clip."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from services.trainer.model.heads import HEADS, WINDOW, BranchLinear, CompetitionHead, LinearHead, build_head
+from services.trainer.config.train_config import TrainConfig
+from services.trainer.model.heads import WINDOW, BranchLinear, CompetitionHead, LinearHead, build_head
 from signet.decoding import BLANK
 
 UNITS, CLASSES, FRAMES = 8, 6, 40
+HEADS = get_args(TrainConfig.model_fields["head"].annotation)
 
 Head = LinearHead | CompetitionHead
 
