@@ -26,7 +26,7 @@ def _without(package: str) -> str:
 
 
 # Loading one of these takes from half a second to several seconds.
-HEAVY = ("torch", "matplotlib", "onnx", "onnxruntime", "mediapipe", "cv2", "minio")
+HEAVY = ("torch", "matplotlib", "onnx", "onnxruntime", "mediapipe", "cv2", "minio", "jinja2")
 
 
 @pytest.mark.parametrize(
