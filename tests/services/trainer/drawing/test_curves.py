@@ -39,10 +39,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     return drawn
 
 
-def curves(*histories: list[Epoch], **changes: Any) -> RunCurves:
-    return RunCurves(
-        **{"histories": histories, "planned": 10, "flat_start": 0.2, "goal": 0.5, "chance": 0.05} | changes
-    )
+def curves(*histories: list[Epoch], flat_start: float = 0.2) -> RunCurves:
+    return RunCurves(histories, planned=10, flat_start=flat_start, goal=0.5, chance=0.05)
 
 
 def values_by_label(lines: Lines) -> dict[str, list[float]]:
