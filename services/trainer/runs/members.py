@@ -11,7 +11,8 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WeightInitialiser, serialise_weights
-from services.trainer.training.callbacks import TrainingCallbacks
+from services.trainer.runs.events import RunCallbacks
+from services.trainer.runtime.gpu_throttle import make_gpu_throttle
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
 from services.trainer.training.pretraining_loop import Pretraining
@@ -101,23 +102,6 @@ class MemberDone:
 MemberEvent = EpochDone | StateReady | MemberDone
 
 
-@dataclass(frozen=True)
-class LoopControl:
-    """How the training of a member is controlled from outside.
-
-    Attributes:
-        should_stop: polled after each epoch; True ends the member there.
-        is_state_due: polled after each epoch; True asks for a `StateReady`.
-        before_batch: called before each batch. An error that it raises ends the training, after a last `StateReady`.
-        callbacks: get the events within an epoch.
-    """
-
-    should_stop: Callable[[], bool]
-    is_state_due: Callable[[], bool]
-    before_batch: Callable[[], None]
-    callbacks: TrainingCallbacks
-
-
 def plan_members(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
     """The members of a run, in training order: all folds of the first seed first.
 
@@ -148,7 +132,8 @@ def train_member(
     member: Member,
     device: torch.device,
     state: bytes | None,
-    control: LoopControl,
+    callbacks: RunCallbacks,
+    is_state_due: Callable[[], bool],
     initialise: WeightInitialiser | None = None,
 ) -> Iterator[MemberEvent]:
     """Train one member to its end.
@@ -159,12 +144,28 @@ def train_member(
         member: the member.
         device: where to train.
         state: the state to resume from; None starts a new training.
-        control: see `LoopControl`.
+        callbacks: its `should_stop` is asked after each epoch, and `should_abandon` before each batch. A member that is
+            abandoned yields a last `StateReady`. `training` gets the events within an epoch.
+        is_state_due: asked after each epoch; True asks for a `StateReady`.
         initialise: replaces the random weights of a new training.
 
     Raises:
+        Abandoned: `should_abandon` was True.
         SignetError: the training cannot start or continue.
     """
+    throttle = make_gpu_throttle(
+        device,
+        config.max_gpu_temperature,
+        callbacks.nvml,
+        released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
+        callbacks=callbacks.training,
+    )
+
+    def before_batch() -> None:
+        throttle()
+        if callbacks.should_abandon():
+            raise Abandoned("the run was abandoned")
+
     loop = Pretraining if config.pretrain else Training
     training = loop(
         dataset,
@@ -172,8 +173,8 @@ def train_member(
         device,
         train=member.train,
         held_out=member.held_out,
-        between_batches=control.before_batch,
-        callbacks=control.callbacks,
+        between_batches=before_batch,
+        callbacks=callbacks.training,
         initialise=initialise if state is None else None,
     )
     if state is not None:
@@ -185,13 +186,13 @@ def train_member(
         for epoch in training.epochs():
             stopped_on_val = is_target_met(epoch, config)
             complete = epoch.last or stopped_on_val
-            last = complete or control.should_stop()
+            last = complete or callbacks.should_stop()
             due = last or epoch.number % _TRAIN_EVALUATION_EVERY == 0
             train_score = training.evaluate_training_clips() if due and isinstance(training, Training) else None
             yield EpochDone(member.key, replace(epoch, train=train_score, last=last))
             if last:
                 break
-            if control.is_state_due():
+            if is_state_due():
                 saved_epoch = epoch.number
                 yield _make_state(member, training, last=False)
     except (Exception, KeyboardInterrupt):

@@ -34,7 +34,6 @@ from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import (
     Abandoned,
     EpochDone,
-    LoopControl,
     Member,
     MemberDone,
     MemberEvent,
@@ -49,7 +48,6 @@ from services.trainer.runs.result import NO_CLIPS, MemberResult, Result
 from services.trainer.runs.warm_start import load_source_weights, resolve_start_from
 from services.trainer.runs.worker_pool import train_in_worker_pool
 from services.trainer.runtime.devices import resolve_device
-from services.trainer.runtime.gpu_throttle import make_gpu_throttle
 from services.trainer.training import distributed
 from signet import heldout
 from signet.datasets.snapshot import TRAIN, VAL, Dataset, load_snapshot
@@ -155,8 +153,11 @@ class _Run:
             self._write_result(result)  # last: until then the run can be resumed
         except TakenOver:
             raise
+        except Abandoned:
+            self._checkpoints.release()
+            raise Abandoned(f"run {self._run_id} was abandoned: it is not trained, and publishes nothing.") from None
         except BaseException as error:
-            failed = isinstance(error, SignetError) and not isinstance(error, Abandoned | Unavailable)
+            failed = isinstance(error, SignetError) and not isinstance(error, Unavailable)
             self._checkpoints.release(failure=str(error) if failed else "")
             raise
         return result
@@ -256,31 +257,19 @@ class _Run:
         )
 
     def _train_one_by_one(self, members: Sequence[Member]) -> Iterator[MemberEvent]:
-        callbacks = self._callbacks
-        throttle = make_gpu_throttle(
-            self._device,
-            self._config.max_gpu_temperature,
-            callbacks.nvml,
-            released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
-            callbacks=callbacks.training,
-        )
-
-        def before_batch() -> None:
-            throttle()
-            if callbacks.should_abandon():
-                raise Abandoned(f"run {self._run_id} was abandoned before it was trained; nothing is published.")
-
         for number, member in enumerate(members):
-            if number and callbacks.should_stop():
+            if number and self._callbacks.should_stop():
                 return
-            control = LoopControl(
-                should_stop=callbacks.should_stop,
+            yield from train_member(
+                self._dataset,
+                self._config,
+                member,
+                self._device,
+                self._checkpoints.load_state(member.key),
+                self._callbacks,
                 is_state_due=partial(self._checkpoints.is_state_due, member.key),
-                before_batch=before_batch,
-                callbacks=callbacks.training,
+                initialise=self._initialise,
             )
-            state = self._checkpoints.load_state(member.key)
-            yield from train_member(self._dataset, self._config, member, self._device, state, control, self._initialise)
 
     def _is_done(self, member: Member) -> bool:
         return self._checkpoints.member_progress(member.key).done

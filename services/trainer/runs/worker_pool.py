@@ -30,16 +30,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WeightInitialiser
 from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import (
-    Abandoned,
-    LoopControl,
-    Member,
-    MemberEvent,
-    MemberKey,
-    StateReady,
-    train_member,
-)
-from services.trainer.runtime import gpu_throttle
+from services.trainer.runs.members import Abandoned, Member, MemberEvent, MemberKey, StateReady, train_member
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
 from signet.errors import SignetError
@@ -195,7 +186,7 @@ def _events(
             else:
                 yield message
     if failure is not None or deadline:
-        raise failure or Abandoned("the run was abandoned before it was trained; nothing is published.")
+        raise failure or Abandoned("the run was abandoned")
 
 
 def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[[MemberKey], bytes | None]) -> None:
@@ -269,10 +260,11 @@ class _ParentChannel:
         except OSError:
             os._exit(1)
 
-    def poll_orders(self) -> None:
-        """Receive the orders that have arrived."""
+    def poll_abandon(self) -> bool:
+        """Receive the orders that have arrived, and return whether one of them is ABANDON."""
         while self._connection.poll():
             self._receive()
+        return Order.ABANDON in self.orders
 
     def wait_for_job(self) -> MemberJob:
         """The next job. Orders that belong to the job before are dropped."""
@@ -345,7 +337,7 @@ def _work(connection: Connection, context: WorkerContext) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(context.threads)
     parent = _ParentChannel(connection)
-    logging.basicConfig(level="INFO", handlers=[_ForwardingLogHandler(parent)])
+    logging.basicConfig(level="INFO", format="%(message)s", handlers=[_ForwardingLogHandler(parent)])
     dataset = Dataset(context.manifest, np.load(context.samples, mmap_mode="c"))
     while True:
         job = parent.wait_for_job()
@@ -362,27 +354,20 @@ def _work(connection: Connection, context: WorkerContext) -> None:
 
 
 def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, parent: _ParentChannel) -> None:
-    callbacks = _ForwardingCallbacks(parent)
-    device = torch.device(context.device)
-    throttle = gpu_throttle.make_gpu_throttle(
-        device, context.config.max_gpu_temperature, None, released=lambda: bool(parent.orders), callbacks=callbacks
-    )
-
-    def before_batch() -> None:
-        throttle()
-        parent.poll_orders()
-        if Order.ABANDON in parent.orders:
-            raise Abandoned("the run was abandoned")
-
     next_state = time.monotonic() + context.state_seconds
-    control = LoopControl(
-        should_stop=lambda: Order.STOP in parent.orders,
-        is_state_due=lambda: time.monotonic() >= next_state,
-        before_batch=before_batch,
-        callbacks=callbacks,
+    forwarding = _ForwardingCallbacks(parent)
+    callbacks = RunCallbacks(
+        should_stop=lambda: Order.STOP in parent.orders, should_abandon=parent.poll_abandon, training=forwarding
     )
-    for event in train_member(dataset, context.config, job.member, device, job.state, control, context.initialise):
-        callbacks.flush()
+
+    def is_state_due() -> bool:
+        return time.monotonic() >= next_state
+
+    device = torch.device(context.device)
+    for event in train_member(
+        dataset, context.config, job.member, device, job.state, callbacks, is_state_due, context.initialise
+    ):
+        forwarding.flush()
         parent.send(event)
         if isinstance(event, StateReady):
             next_state = time.monotonic() + max(context.state_seconds, event.seconds / STATE_TIME_SHARE)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import (
     Abandoned,
     EpochDone,
-    LoopControl,
     MemberDone,
     MemberEvent,
     StateReady,
@@ -17,7 +17,6 @@ from services.trainer.runs.members import (
     plan_members,
     train_member,
 )
-from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import Score
 from signet.datasets.snapshot import Dataset
@@ -27,15 +26,16 @@ CPU = torch.device("cpu")
 SHORT = TrainConfig(num_epochs=4, hidden_dim=4, batch_size=8)
 
 
-def control(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> LoopControl:
+def callbacks(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> RunCallbacks:
     epochs = iter(range(1, 10**6))
     batches = iter(range(10**6))
+    return RunCallbacks(
+        should_stop=lambda: next(epochs) >= stop_after, should_abandon=lambda: next(batches) == abandon_at_batch
+    )
 
-    def before_batch() -> None:
-        if next(batches) == abandon_at_batch:
-            raise Abandoned("given up")
 
-    return LoopControl(lambda: next(epochs) >= stop_after, lambda: True, before_batch, TrainingCallbacks())
+def always() -> bool:
+    return True
 
 
 def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
@@ -94,7 +94,7 @@ def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
 
 def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    steps = list(train_member(small_dataset, SHORT, member, CPU, None, control()))
+    steps = list(train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always))
     assert [type(step) for step in steps] == [
         EpochDone,
         StateReady,
@@ -114,18 +114,18 @@ def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Da
 
 def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    *_, expected = train_member(small_dataset, SHORT, member, CPU, None, control())
+    *_, expected = train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always)
     for kept_at in (1, 3):
-        first = train_member(small_dataset, SHORT, member, CPU, None, control())
+        first = train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always)
         state = [step.state for step in first if isinstance(step, StateReady)][kept_at - 1]
-        rest = list(train_member(small_dataset, SHORT, member, CPU, state, control()))
+        rest = list(train_member(small_dataset, SHORT, member, CPU, state, callbacks(), always))
         assert [step.epoch.number for step in rest if isinstance(step, EpochDone)] == list(range(kept_at + 1, 5))
         assert rest[-1] == expected
 
 
 def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    *_, last, done = train_member(small_dataset, SHORT, member, CPU, None, control(stop_after=2))
+    *_, last, done = train_member(small_dataset, SHORT, member, CPU, None, callbacks(stop_after=2), always)
     assert isinstance(last, EpochDone)
     assert isinstance(done, MemberDone)
     assert (last.epoch.number, last.epoch.last, done.complete) == (2, True, False)
@@ -133,10 +133,9 @@ def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> Non
 
 def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    told = control(abandon_at_batch=7)  # an epoch has three
-    told = LoopControl(told.should_stop, lambda: False, told.before_batch, told.callbacks)
+    abandoned = callbacks(abandon_at_batch=7)  # an epoch has three
     steps: list[MemberEvent] = []
-    training = train_member(small_dataset, SHORT, member, CPU, None, told)
+    training = train_member(small_dataset, SHORT, member, CPU, None, abandoned, lambda: False)
     with pytest.raises(Abandoned):
         while True:
             steps.append(next(training))
