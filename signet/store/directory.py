@@ -69,7 +69,7 @@ class DirectoryStore:
         with self._written(path, data) as temporary, (self.root / f"{_TEMPORARY}lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists() or _etag(path.stat()) != etag:
-                raise Conflict(f"{self.url}/{key}: was changed by somebody else. Read it again, then retry.")
+                raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
             temporary.replace(path)
 
     def stat(self, key: str) -> ObjectInfo | None:

@@ -90,7 +90,7 @@ class S3Store:
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
         if not self._put_if(key, data, {"If-Match": f'"{etag}"'}):
-            raise Conflict(f"{self.url}/{key}: was changed by somebody else. Read it again, then retry.")
+            raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:

@@ -1,4 +1,4 @@
-"""Errors keep their meaning across the wire and across processes."""
+"""Errors keep their meaning over gRPC and between processes."""
 
 import pickle
 
@@ -14,7 +14,7 @@ def _tree(kind: type[SignetError]) -> list[type[SignetError]]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in _tree(SignetError) if kind.__module__ == "signet.errors"])
-def test_every_error_has_a_real_status_and_a_place_in_the_drawing(kind: type[SignetError]) -> None:
+def test_each_error_has_a_grpc_status_and_is_in_the_drawn_tree(kind: type[SignetError]) -> None:
     assert kind.code in grpc.StatusCode.__members__
     assert kind.__name__ in (errors.__doc__ or "")
     assert kind.code in (errors.__doc__ or "")
@@ -22,7 +22,7 @@ def test_every_error_has_a_real_status_and_a_place_in_the_drawing(kind: type[Sig
 
 
 @pytest.mark.parametrize("kind", [errors.NotFound, errors.Conflict, errors.Busy, errors.DataLoss, errors.InvalidInput])
-def test_a_status_becomes_the_error_that_it_was(kind: type[SignetError]) -> None:
+def test_a_status_becomes_the_error_that_it_was_made_from(kind: type[SignetError]) -> None:
     error = from_code(kind.code, "why")
     assert type(error) is kind
     assert str(error) == "why"
@@ -32,6 +32,6 @@ def test_a_status_that_we_do_not_use_is_a_plain_error() -> None:
     assert type(from_code("UNIMPLEMENTED", "no such method")) is SignetError
 
 
-def test_a_clip_error_comes_back_whole_from_a_worker_process() -> None:
+def test_a_clip_error_keeps_its_fields_in_another_process() -> None:
     error = pickle.loads(pickle.dumps(ClipError("truncated", "the file ends early")))  # noqa: S301
     assert (error.reason, str(error)) == ("truncated", "the file ends early")

@@ -1,4 +1,4 @@
-"""What a run leaves of its held-out clips is read back whole, or refused by name."""
+"""Held-out predictions are read as they were written, or refused with the reason."""
 
 import dataclasses
 import time
@@ -52,7 +52,7 @@ def _made(**changes: object) -> HeldOutPredictions:
     return HeldOutPredictions(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_it_is_read_back_whole(object_store: ObjectStore) -> None:
+def test_predictions_are_read_as_they_were_written(object_store: ObjectStore) -> None:
     made = _made()
     heldout.write_predictions(object_store, made)
     heldout.write_predictions(object_store, made)
@@ -68,7 +68,7 @@ def test_it_is_read_back_whole(object_store: ObjectStore) -> None:
     assert heldout.dump_predictions(back) == heldout.dump_predictions(made)
 
 
-def test_a_run_that_left_nothing_is_not_found(directory_store: DirectoryStore) -> None:
+def test_a_run_without_predictions_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="run 'run-9' has left no held-out predictions"):
         heldout.read_predictions(directory_store, "run-9")
 
@@ -93,13 +93,13 @@ def test_a_run_that_left_nothing_is_not_found(directory_store: DirectoryStore) -
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_by_whoever_writes_them(changes: dict[str, object], fault: str) -> None:
+def test_predictions_with_parts_that_do_not_fit_are_not_written(changes: dict[str, object], fault: str) -> None:
     with pytest.raises(InvalidInput, match=fault):
         heldout.dump_predictions(_made(**changes))
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -1])
-def test_damage_is_found(directory_store: DirectoryStore, cut: int) -> None:
+def test_damaged_predictions_are_data_loss(directory_store: DirectoryStore, cut: int) -> None:
     data = heldout.dump_predictions(_made())
     directory_store.put(keys.held_out("run-1"), data[:cut])
     with pytest.raises(DataLoss, match=r"run-1/heldout.safetensors: not held-out predictions"):
@@ -108,7 +108,7 @@ def test_damage_is_found(directory_store: DirectoryStore, cut: int) -> None:
         heldout.load_predictions(data.replace(b"signet.heldout/1", b"signet.heldout/9"))
 
 
-def test_two_thousand_glosses_and_three_seeds_are_workable() -> None:
+def test_two_thousand_glosses_and_three_seeds_take_seconds() -> None:
     vocabulary = ("book", "chair", "drink", *(f"gloss{index}" for index in range(1997)))
     clips = tuple(f"{index:05d}" for index in range(2253))
     members = tuple(_member(0, seed, clips, 2000) for seed in range(3))

@@ -1,4 +1,4 @@
-"""Published models: whole or absent, immutable, and found by alias."""
+"""Published models are complete or absent, immutable, and found by alias."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def test_a_card_names_the_model_s_one_continuous_decoder(directory_store: Direct
 
 
 def test_a_card_from_before_there_was_a_beam_search_is_still_read(directory_store: DirectoryStore) -> None:
-    """As version 0.1 wrote it."""
+    """A card in the format of the first version."""
     fields = json.loads(_card().model_dump_json(by_alias=True))
     for newer in ("insertion_penalty", "repetition_penalty", "beam_width", "undoubted"):
         del fields[newer]
@@ -75,7 +75,7 @@ def test_a_version_is_immutable(object_store: ObjectStore) -> None:
     assert registry.read_file(object_store, _card(), "model.onnx") == FILES["model.onnx"]
 
 
-def test_an_alias_moves_and_remembers_where_it_was(object_store: ObjectStore) -> None:
+def test_an_alias_moves_and_records_its_history(object_store: ObjectStore) -> None:
     for version in ("v1", "v2", "v3"):
         registry.publish(object_store, _card(version), FILES)
     registry.move_alias(object_store, "signet", "latest", "v1")
@@ -84,14 +84,14 @@ def test_an_alias_moves_and_remembers_where_it_was(object_store: ObjectStore) ->
     assert registry.versions(object_store, "signet") == ["v1", "v2", "v3"]
 
 
-def test_moving_an_alias_to_nothing_is_refused(object_store: ObjectStore) -> None:
+def test_moving_an_alias_to_a_missing_version_is_refused(object_store: ObjectStore) -> None:
     registry.publish(object_store, _card(), FILES)
     with pytest.raises(NotFound, match="no version 'v9'"):
         registry.move_alias(object_store, "signet", "latest", "v9")
     assert registry.resolve(object_store, "signet", "latest") == "v1"
 
 
-def test_of_many_moves_at_once_none_is_lost(object_store: ObjectStore) -> None:
+def test_no_move_is_lost_if_many_writers_move_an_alias_at_the_same_time(object_store: ObjectStore) -> None:
     versions = [f"v{n}" for n in range(5)]
     for version in versions:
         registry.publish(object_store, _card(version), FILES, alias=f"own-{version}")
@@ -108,7 +108,7 @@ def test_of_many_moves_at_once_none_is_lost(object_store: ObjectStore) -> None:
     assert alias.history[-1].version == alias.version
 
 
-def test_a_version_without_its_card_does_not_exist(object_store: ObjectStore) -> None:
+def test_a_version_without_a_card_does_not_exist(object_store: ObjectStore) -> None:
     object_store.create(keys.model("signet", "half", "model.onnx"), b"onnx bytes")
     assert registry.versions(object_store, "signet") == []
     with pytest.raises(NotFound, match="`signet train` publishes one"):
@@ -116,7 +116,7 @@ def test_a_version_without_its_card_does_not_exist(object_store: ObjectStore) ->
 
 
 @pytest.mark.parametrize("wanted", ["latest", "v1"])
-def test_where_nothing_is_published_the_message_says_what_publishes(
+def test_the_error_without_a_model_names_the_command_that_publishes_one(
     directory_store: DirectoryStore, wanted: str
 ) -> None:
     with pytest.raises(NotFound, match="`signet train` publishes one"):

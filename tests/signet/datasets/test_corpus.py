@@ -31,7 +31,7 @@ def test_a_finished_extraction_says_which_clips_the_corpus_holds(object_store: O
     assert read_manifest(object_store, "other") is None
 
 
-def test_the_last_shard_completes_the_corpus_whichever_it_is(object_store: ObjectStore) -> None:
+def test_the_last_finished_shard_completes_the_corpus(object_store: ObjectStore) -> None:
     for index in (2, 0, 0):  # one that is done again is not two
         if index:
             put_clips(object_store, f"clip-{index}")

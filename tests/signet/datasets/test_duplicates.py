@@ -72,13 +72,13 @@ def found(*clips: Frames) -> list[tuple[int, int]]:
         pytest.param({"zoom": 1.4, "pan": -0.2, "noise": 0.002}, id="cropped and scaled"),
     ],
 )
-def test_a_recording_is_known_again_among_others(again: dict[str, float]) -> None:
+def test_a_duplicate_is_found_among_other_clips(again: dict[str, float]) -> None:
     others = [Recording(number).film() for number in range(1, 25)]
     clip, duplicate = Recording(0).film(), Recording(0).film(**again)  # type: ignore[arg-type]
     assert found(*others, clip, duplicate) == [(24, 25)]
 
 
-def test_the_shift_says_which_frame_of_one_is_which_of_the_other() -> None:
+def test_the_shift_maps_frames_of_one_clip_to_those_of_the_other() -> None:
     clips = [Recording(0).film(), Recording(0).film(start=0.55, frames=25)]
     (pair,) = find_near_duplicates(np.concatenate(clips), [30, 25])
     assert pair.shift == pytest.approx(-5.5, abs=0.25)
@@ -108,7 +108,7 @@ def test_clips_without_landmarks_are_not_duplicates_of_one_another() -> None:
     assert found(nothing, nothing, Recording(0).film()) == []
 
 
-def test_clips_too_short_to_tell_are_left_alone_unless_they_are_equal() -> None:
+def test_clips_that_are_too_short_are_duplicates_only_if_equal() -> None:
     short = Recording(0).film(frames=5)
     assert found(short, Recording(0).film(frames=5, noise=0.001)) == []
     assert found(short, short, short) == [(0, 1), (0, 2)]
@@ -130,7 +130,7 @@ def test_clips_of_a_recording_are_duplicates_from_eight_common_frames_on(
     assert found(Recording(0).film(frames=frames), Recording(0).film(frames=frames, noise=0.001)) == pairs
 
 
-def test_a_recording_of_hands_held_still_is_met_although_it_does_not_move() -> None:
+def test_a_duplicate_with_hands_held_still_is_found() -> None:
     still = Recording(1, size=0.001)
     assert found(still.film(), still.film(noise=0.0005), Recording(2, size=0.001).film()) == [(0, 1)]
 
@@ -162,7 +162,7 @@ def _with_right_hand_of(other: Recording) -> Frames:
         pytest.param(Recording(0).film(noise=0.002, with_body=False), 0, 0.0070986930, 0.0, False, id="no body"),
     ],
 )
-def test_distances_and_shifts_are_those_that_the_limits_were_chosen_by(
+def test_distances_and_shifts_are_those_of_the_version_for_which_the_limits_were_chosen(
     other: Frames, shift: int, distance: float, best_shift: float, reliable: bool
 ) -> None:
     """These numbers were computed when the limits were chosen; another measure would need other limits."""
@@ -178,7 +178,7 @@ def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_duplicate(
     assert found(clip, duplicate) == [(0, 1)]
 
 
-def test_of_real_clips_exactly_the_known_duplicates_are_found(wlasl: Path) -> None:
+def test_exactly_the_known_duplicates_of_real_clips_are_found(wlasl: Path) -> None:
     """707 clips of WLASL, of which nine pairs are bit-identical videos; their landmarks are a reference of others."""
     folder = wlasl / "holistic"
     if not (folder / "index.csv").is_file():

@@ -1,4 +1,4 @@
-"""Snapshots: the same clips are the same version, and what was stored is what is read, or an error."""
+"""Snapshots: the same clips give the same version, and a stored snapshot is read unchanged or is an error."""
 
 import hashlib
 import json
@@ -58,7 +58,7 @@ def test_a_snapshot_holds_every_clip_under_its_own_frames(sources: list[Landmark
         assert np.array_equal(made.clip_samples(clip), to_subframe_samples(source), equal_nan=True)
 
 
-def test_the_version_is_the_content_whatever_the_order_or_the_name(sources: list[Landmarks]) -> None:
+def test_the_version_depends_on_the_content_and_not_on_order_or_name(sources: list[Landmarks]) -> None:
     version = _snapshot("wlasl", sources).manifest.version
     assert _snapshot("other", sources[::-1]).manifest.version == version
 
@@ -89,7 +89,7 @@ def test_a_published_snapshot_is_read_back_whole(object_store: ObjectStore, sour
     assert np.array_equal(back.samples, made.samples, equal_nan=True)
 
 
-def test_a_shard_is_what_safetensors_itself_would_write(
+def test_a_shard_equals_the_file_of_the_safetensors_library(
     directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
     made = _snapshot("wlasl", sources)
@@ -98,7 +98,7 @@ def test_a_shard_is_what_safetensors_itself_would_write(
     assert shard == safetensors.numpy.save({"frames": made.samples})
 
 
-def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
+def test_an_older_shard_with_one_sample_a_frame_and_a_larger_header_is_read(
     directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
     made = _snapshot("wlasl", sources)
@@ -112,9 +112,7 @@ def test_an_older_shard_with_one_instant_a_frame_and_more_in_its_header_is_read(
     assert back.samples.shape[1] == 1
 
 
-def test_what_is_done_to_loaded_frames_is_not_done_to_the_store(
-    object_store: ObjectStore, sources: list[Landmarks]
-) -> None:
+def test_changes_of_loaded_frames_do_not_change_the_store(object_store: ObjectStore, sources: list[Landmarks]) -> None:
     made = _snapshot("wlasl", sources)
     publish_snapshot(object_store, made)
     load_snapshot(object_store, "wlasl", made.manifest.version).samples[:] = 0
@@ -144,13 +142,13 @@ def test_a_shard_of_something_else_is_data_loss(
         load_snapshot(directory_store, "wlasl", "v")
 
 
-def test_a_snapshot_that_is_not_there_is_not_found(directory_store: DirectoryStore) -> None:
+def test_a_missing_snapshot_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no dataset 'wlasl' of version '0123'"):
         load_snapshot(directory_store, "wlasl", "0123")
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])
-def test_damaged_frames_are_never_trained_on(
+def test_damaged_frames_are_data_loss(
     directory_store: DirectoryStore, sources: list[Landmarks], damage: bytes | None
 ) -> None:
     made = _snapshot("wlasl", sources)
@@ -179,7 +177,7 @@ def test_a_snapshot_is_complete_only_with_its_manifest(
         load_snapshot(directory_store, "wlasl", made.manifest.version)
 
 
-def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
+def test_the_audit_names_duplicates_of_both_kinds_leaks_and_shared_signers(make_clip: MakeClip) -> None:
     audit = _snapshot(
         "wlasl",
         [
@@ -201,7 +199,7 @@ def test_the_audit_names_twins_of_both_kinds_leaks_and_shared_signers(make_clip:
     assert audit.shared_signers == 1
 
 
-def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
+def test_a_near_duplicate_of_bit_identical_clips_joins_their_group() -> None:
     audit = Audit(identical=(("a", "b"), ("d", "e")), near_identical=(("a", "b", "c"),))
     assert audit.duplicates == (("a", "b", "c"), ("d", "e"))
     assert Audit.model_validate({"identical": [["a", "b"]], "leaking": [], "shared_signers": 3}).duplicates == (
@@ -209,7 +207,7 @@ def test_a_near_twin_of_bit_identical_clips_joins_them() -> None:
     )
 
 
-def test_what_is_assembled_does_not_change_without_a_new_version() -> None:
+def test_an_assembled_snapshot_does_not_change_without_a_new_version() -> None:
     golden = json.loads(golden_corpus.assembly_file().read_text())
     found = golden_corpus.describe_assembly()
     advice = "raise ASSEMBLY_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"

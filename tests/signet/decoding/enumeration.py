@@ -1,4 +1,4 @@
-"""CTC by its definition: every alignment written out. Only for a handful of frames and classes."""
+"""CTC by its definition: all alignments are enumerated. Only for a few frames and classes."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ def posteriors(frames: int, classes: int, seed: int, scale: float = 3.0) -> Arra
 
 
 def padded_batch(clips: list[Array], poison: float = 777.0) -> tuple[Array, list[int]]:
-    """Clips in one array with their lengths; whoever looks beyond a clip's end will notice."""
+    """Clips in one padded array, and their lengths. The padding is such that reading it changes the result."""
     lengths = [len(clip) for clip in clips]
     batch = np.full((len(clips), max(lengths), clips[0].shape[1]), poison)
     for row, clip in zip(batch, clips, strict=True):

@@ -1,4 +1,4 @@
-"""When the signs of a clip happen, against the definition."""
+"""Forced alignment, compared with the enumeration of all paths."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from tests.signet.decoding.enumeration import Array, Path, collapse, paths, post
 
 
 def _spans(path: Path) -> tuple[Span, ...]:
-    """Where each sign of a path stands."""
+    """The frames of each sign of a path."""
     spans = []
     t = 0
     for c, run in itertools.groupby(path):
@@ -46,7 +46,7 @@ def test_the_alignment_is_the_best_of_all_paths_and_the_occupation_the_mean_over
     np.testing.assert_allclose(occupation(log_probs, signs), expected, atol=1e-12)
 
 
-def test_a_sign_s_occupation_is_the_derivative_of_its_score() -> None:
+def test_the_occupation_of_a_sign_is_the_derivative_of_the_score() -> None:
     log_probs, small_step = posteriors(9, 4, 0), 1e-6
     share = occupation(log_probs, [2])[:, 0]
     for t in range(9):
@@ -56,7 +56,7 @@ def test_a_sign_s_occupation_is_the_derivative_of_its_score() -> None:
         assert slope == pytest.approx(share[t], abs=1e-5)
 
 
-def test_signs_are_found_where_they_are_signed_and_told_in_seconds() -> None:
+def test_signs_are_found_in_their_frames_and_given_in_seconds() -> None:
     path = [0, 0, 0, 2, 2, 2, 2, 0, 0, 5, 5, 0, 5, 5, 5, 0]
     log_probs = log_softmax(8 * np.eye(6)[path])
     alignment = align(log_probs, [2, 5, 5])
@@ -68,7 +68,7 @@ def test_signs_are_found_where_they_are_signed_and_told_in_seconds() -> None:
     assert share.sum(axis=1).max() <= 1 + 1e-9
 
 
-def test_an_hour_is_aligned() -> None:
+def test_a_clip_of_an_hour_is_aligned() -> None:
     log_probs = posteriors(36_000, 3, 0, 1.0)
     log_probs[20_000:20_010] = log_softmax(np.array([-9.0, 9.0, -9.0, -9.0]))
     (span,) = align(log_probs, [1]).spans
@@ -89,7 +89,7 @@ def test_an_hour_is_aligned() -> None:
         (2, [1, 2, 3], "the clip has 2"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused_with_the_reason(frames: int, signs: list[int], words: str) -> None:
+def test_impossible_alignments_are_refused_with_the_reason(frames: int, signs: list[int], words: str) -> None:
     for function in (align, occupation):
         with pytest.raises(InvalidInput, match=words):
             function(posteriors(frames, 3, 0), signs)

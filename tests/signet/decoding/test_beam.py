@@ -1,4 +1,4 @@
-"""Continuous decoding against the definition, against the algorithm as it is printed, and as its users meet it."""
+"""Continuous decoding, compared with its definition and with the published algorithm, and as users call it."""
 
 import hashlib
 import json
@@ -99,8 +99,8 @@ def test_a_long_recording_is_decoded_sign_by_sign() -> None:
     assert ContinuousDecoder().decode(log_softmax(6 * np.eye(21)[path])[None]) == [tuple(signs)]
 
 
-def test_doubt_between_many_signs_is_no_doubt_that_there_is_one() -> None:
-    """One frame shows a sign for certain, and any of fifty, one of them a little rather than the others."""
+def test_a_frame_that_may_show_any_of_many_signs_still_shows_a_sign() -> None:
+    """One frame almost certainly shows one of fifty signs, and one of them is a little more probable."""
     log_probs = np.full((5, 51), np.log(0.01 / 50))
     log_probs[:, BLANK] = np.log(0.99)
     log_probs[2] = np.log([0.1, *[0.9 / 50] * 50])
@@ -110,14 +110,14 @@ def test_doubt_between_many_signs_is_no_doubt_that_there_is_one() -> None:
     assert ContinuousDecoder(undoubted=True).decode(log_probs) == [(7,)]
 
 
-def test_alignments_add_up_where_the_best_path_sees_one_at_a_time() -> None:
-    """Blank is the best of every frame, and yet some sign is likelier than none: a spread-out model is not empty."""
+def test_probability_over_many_alignments_adds_up_unlike_on_the_best_path() -> None:
+    """Blank is the best class of each frame, but a sign is more probable than no sign."""
     log_probs = np.log(np.tile([0.6, 0.35, 0.05], (3, 1)))
     assert best_path(log_probs) == []
     assert ContinuousDecoder().decode(log_probs[None]) == [(1,)]
 
 
-def test_a_blank_penalty_brings_signs_out_and_an_insertion_penalty_takes_them_back() -> None:
+def test_a_blank_penalty_adds_signs_and_an_insertion_penalty_removes_them() -> None:
     log_probs = np.log(np.tile([0.9, 0.09, 0.01], (4, 1)))
 
     def decoded(**penalties: float) -> Path:
@@ -128,28 +128,28 @@ def test_a_blank_penalty_brings_signs_out_and_an_insertion_penalty_takes_them_ba
     assert decoded(blank_penalty=2.0, insertion_penalty=3.0) == ()
 
 
-def test_a_repetition_penalty_merges_a_sign_that_repeats_its_movement_and_leaves_others_alone() -> None:
+def test_a_repetition_penalty_merges_only_a_repeated_sign() -> None:
     path = np.array([BLANK, 1, BLANK, 1, BLANK, 2, BLANK])
     log_probs = log_softmax(4 * np.eye(3)[path])[None]
     assert ContinuousDecoder().decode(log_probs) == [(1, 1, 2)]
     assert ContinuousDecoder(repetition_penalty=5.0).decode(log_probs) == [(1, 2)]
 
 
-def test_what_a_diverged_model_says_is_refused() -> None:
+def test_log_probabilities_that_are_not_finite_are_refused() -> None:
     log_probs = posteriors(6, 3, 0)
     log_probs[2] = np.nan
     with pytest.raises(InvalidInput, match="not finite"):
         ContinuousDecoder().decode(np.stack([posteriors(6, 3, 1), log_probs]))
 
 
-def test_a_decoder_that_could_not_decode_is_refused_with_the_way_out() -> None:
+def test_unusable_settings_of_a_decoder_are_refused_with_advice() -> None:
     with pytest.raises(InvalidSetting, match="width of 1 or more"):
         ContinuousDecoder(beam_width=0)
     with pytest.raises(InvalidSetting, match="insertion_penalty=nan: give a finite number of nats"):
         ContinuousDecoder(insertion_penalty=float("nan"))
 
 
-def test_the_class_after_the_best_is_tried_where_the_best_could_only_repeat_itself() -> None:
+def test_the_second_class_is_tried_where_the_best_could_only_repeat_the_last_sign() -> None:
     """With a beam of one prefix, two classes of each frame must be tried."""
     log_probs = np.log([[[0.05, 0.9, 0.05], [0.9, 0.05, 0.05], [0.05, 0.5, 0.45]]])
     assert ContinuousDecoder(1, repetition_penalty=20.0).decode(log_probs) == [(1, 2)]

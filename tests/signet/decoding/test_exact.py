@@ -1,4 +1,4 @@
-"""The posterior of an isolated clip against the definition: every alignment written out and added up."""
+"""The posterior of an isolated clip, compared with the sum over all enumerated alignments."""
 
 import tracemalloc
 
@@ -52,7 +52,7 @@ def test_the_posterior_sums_to_one_and_ranks_as_the_scores_do(
     assert posterior.argmax() == single_sign_scores(log_probs).argmax()
 
 
-def test_scores_stay_finite_where_blank_is_all_but_certain_over_a_long_clip() -> None:
+def test_scores_stay_finite_if_blank_is_almost_certain_over_a_long_clip() -> None:
     logits = np.zeros((2000, 101))
     logits[:, BLANK] = 60
     posterior = single_sign_posterior(log_softmax(logits))
@@ -60,7 +60,7 @@ def test_scores_stay_finite_where_blank_is_all_but_certain_over_a_long_clip() ->
     assert posterior == pytest.approx(np.full(100, 0.01))
 
 
-def test_an_hour_of_frames_scores_to_the_last_digits() -> None:
+def test_the_score_of_an_hour_is_exact_to_the_last_digits() -> None:
     # Every frame alike: there are n - k + 1 runs of k frames, and their sum is soon written down.
     frames = 36_000
     k = np.arange(1, frames + 1)
@@ -83,8 +83,8 @@ def test_memory_does_not_grow_with_the_clip() -> None:
     assert peaks[1] < log_probs.nbytes / 10
 
 
-def test_a_second_run_that_outweighs_the_first_by_far_is_found() -> None:
-    """Where the sign all but wins, all but loses and wins again, each by more than a double's range."""
+def test_a_later_run_that_is_far_more_probable_than_the_first_counts() -> None:
+    """The sign is almost certain, almost impossible and almost certain again, beyond the range of a double."""
     advantage = np.repeat([20.0, -30.0, 20.0], [60, 60, 90])
     log_probs = log_softmax(np.stack([np.zeros_like(advantage), advantage, -5 + 0 * advantage], axis=1))
     expected = log_probs[:120, BLANK].sum() + log_probs[120:, 1].sum()

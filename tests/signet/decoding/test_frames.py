@@ -1,4 +1,4 @@
-"""Reading single frames: greedy decoding and the blank's penalty."""
+"""Operations on single frames: greedy decoding, blank penalty, concentration of signs."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_penalty_moves_probability_from_the_blank_and_keeps_the_glosses_in_pro
     assert np.array_equal(log_probs, before)
 
 
-def test_no_penalty_changes_nothing_and_enough_of_it_ends_every_empty_output() -> None:
+def test_a_zero_penalty_changes_nothing_and_a_large_one_brings_signs_out() -> None:
     logits = np.zeros((30, 6))
     logits[:, BLANK] = 4
     logits[10:20, 3] = 3
@@ -45,7 +45,7 @@ def test_no_penalty_changes_nothing_and_enough_of_it_ends_every_empty_output() -
     assert 3 in best_path(penalise_blank(log_probs, 2.0))
 
 
-def test_an_undoubted_frame_has_its_best_sign_as_sure_as_that_there_is_one() -> None:
+def test_concentrating_gives_the_best_sign_the_probability_of_all_signs() -> None:
     log_probs = posteriors(12, 5, 3)
     before = log_probs.copy()
     sure = concentrate_signs(log_probs)
@@ -55,7 +55,7 @@ def test_an_undoubted_frame_has_its_best_sign_as_sure_as_that_there_is_one() -> 
     assert np.array_equal(log_probs, before)
 
 
-def test_a_frame_that_is_all_blank_is_finite_undoubted() -> None:
+def test_concentrating_a_frame_of_blank_alone_is_finite() -> None:
     sure = concentrate_signs(np.array([[0.0, -60.0, -50.0]], np.float32))
     assert np.isfinite(sure).all()
     assert sure[0, BLANK] > sure[0, 2] > sure[0, 1]

@@ -1,4 +1,4 @@
-"""The golden files of docs/landmarks-v1.md: valid ones are read as it says, each invalid one is refused by its rule."""
+"""The golden files of docs/landmarks-v1.md: valid files are read as specified, invalid ones are refused by rule."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def rule(name: str) -> str:
     return ".".join(name.split("-")[:2])
 
 
-def test_the_files_are_what_their_generator_writes() -> None:
+def test_the_golden_files_equal_those_of_the_generator() -> None:
     written = {path.relative_to(GOLDEN).as_posix(): path.read_bytes() for path in GOLDEN.rglob("*.safetensors")}
     assert written == generate.files()
 
@@ -59,7 +59,7 @@ def test_a_valid_file_is_read_as_the_spec_says(name: str) -> None:
         np.testing.assert_array_equal(there, clip.presence[:, index] == 1)
 
 
-def test_a_joint_is_where_the_spec_puts_it() -> None:
+def test_joints_are_at_the_places_of_the_spec() -> None:
     clip = load((GOLDEN / "valid/three-frames.safetensors").read_bytes())
     wrist = clip.landmarks[0, LEFT_HAND][0]
     assert wrist.tolist() == [33 / 64, 33 / 64 + 1 / 4, 33 / 64 + 2 / 4]
@@ -71,7 +71,7 @@ def test_fields_that_may_be_left_out_have_the_defaults_of_the_spec() -> None:
     assert (record.source_sha256, record.frame_start) == ("", 1)
 
 
-def test_our_own_encoder_writes_this_very_file() -> None:
+def test_our_encoder_writes_the_same_file() -> None:
     data = (GOLDEN / "valid/three-frames.safetensors").read_bytes()
     assert dump(load(data)) == data
 

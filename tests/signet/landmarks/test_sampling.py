@@ -1,4 +1,4 @@
-"""From stored frames to the model's: what stands still stays, what moves evenly moves evenly, what is lost is lost."""
+"""Sampling of stored frames: still joints, uniform motion, gaps, smoothing."""
 
 import tracemalloc
 
@@ -44,7 +44,7 @@ def test_a_clip_of_any_rate_becomes_frames_at_the_models_rate(make_clip: MakeCli
     assert _on_line(sampled, 0.25)
 
 
-def test_what_stands_still_stays_exactly_still(make_clip: MakeClip) -> None:
+def test_still_joints_stay_exactly_still(make_clip: MakeClip) -> None:
     clip = make_clip(slope=0.0, fps=29.97)
     clip.landmarks[:] = np.float16(0.3)
     assert (to_model_input(clip) == np.float32(np.float16(0.3))).all()
@@ -52,7 +52,7 @@ def test_what_stands_still_stays_exactly_still(make_clip: MakeClip) -> None:
 
 @given(st.lists(st.floats(0.005, 0.25), min_size=1, max_size=40), st.floats(-0.3, 0.3))
 @settings(max_examples=80, deadline=None)
-def test_even_motion_stays_even_however_irregular_the_frames_are(steps: list[float], slope: float) -> None:
+def test_uniform_motion_stays_uniform_with_irregular_frames(steps: list[float], slope: float) -> None:
     times = np.concatenate([[0.0], np.cumsum(steps)]).astype(np.float32)
     joints = np.broadcast_to((slope * times)[:, None, None], (len(times), 75, 3)).astype(np.float16)
     clip = Landmarks(
@@ -81,7 +81,7 @@ def _lost(clip: Landmarks, part: str, first: int, last: int) -> Landmarks:
 
 
 @pytest.mark.parametrize("first", range(10, 40))
-def test_a_gap_up_to_the_limit_is_bridged_wherever_it_begins(make_clip: MakeClip, first: int) -> None:
+def test_a_gap_up_to_the_limit_is_bridged_at_any_place(make_clip: MakeClip, first: int) -> None:
     lost_frames = int(MAX_GAP_SECONDS * 30) - 1
     clip = _lost(make_clip(frames=60), "left", first, first + lost_frames - 1)
     assert _on_line(to_model_input(clip), 0.25)
@@ -101,7 +101,7 @@ def test_a_longer_gap_stays_a_gap(make_clip: MakeClip) -> None:
     assert np.isfinite(sampled[:, RIGHT_HAND]).all()
 
 
-def test_nothing_is_invented_before_the_first_or_after_the_last_sighting(make_clip: MakeClip) -> None:
+def test_a_part_is_absent_before_it_is_first_found_and_after_it_is_last_found(make_clip: MakeClip) -> None:
     clip = _lost(_lost(make_clip(frames=60), "right", 0, 19), "right", 40, 59)
     sampled = to_model_input(clip)
     times = np.arange(len(sampled)) / FRAME_RATE
@@ -110,12 +110,12 @@ def test_nothing_is_invented_before_the_first_or_after_the_last_sighting(make_cl
     assert (seen == ((times > 20 / 30 - half - 1e-3) & (times < 39 / 30 + half + 1e-3))).all()
 
 
-def test_a_part_that_is_never_there_is_never_there(make_clip: MakeClip) -> None:
+def test_a_part_that_is_never_found_is_absent(make_clip: MakeClip) -> None:
     clip = _lost(make_clip(frames=30), "left", 0, 29)
     assert np.isnan(to_model_input(clip)[:, LEFT_HAND]).all()
 
 
-def test_a_part_is_whole_or_absent_in_every_frame(make_clip: MakeClip) -> None:
+def test_all_joints_of_a_part_are_present_or_none(make_clip: MakeClip) -> None:
     presence = np.random.default_rng(0).integers(0, 2, (90, 3))
     sampled = to_model_input(make_clip(frames=90, presence=presence))
     for where in PARTS.values():
@@ -135,7 +135,7 @@ def test_a_clip_that_begins_late_is_sampled_from_its_first_frame(make_clip: Make
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
-def test_trembling_is_averaged_away(make_clip: MakeClip, fps: float) -> None:
+def test_jitter_is_smoothed(make_clip: MakeClip, fps: float) -> None:
     clip = make_clip(frames=round(20 * fps), fps=fps, slope=0.0)
     tremble = np.random.default_rng(0).normal(0, 0.01, clip.landmarks.shape)
     clip.landmarks[:] = (0.5 + tremble).astype(np.float16)
@@ -144,8 +144,8 @@ def test_trembling_is_averaged_away(make_clip: MakeClip, fps: float) -> None:
     assert np.isclose(to_model_input(clip)[5:-5].std(), left, rtol=0.05)
 
 
-def test_a_stroke_keeps_its_course(make_clip: MakeClip) -> None:
-    """A turn every second is what signing has; one every 0.1 s is the tracker's."""
+def test_smoothing_keeps_the_path_of_a_stroke(make_clip: MakeClip) -> None:
+    """Signs have a turn each second; a turn each 0.1 s is the jitter of the tracker."""
     times = np.arange(120) / 30
     slow, fast = (np.sin(2 * np.pi * hertz * times)[:, None, None] for hertz in (1, 10))
     clip = make_clip(frames=120)
@@ -155,7 +155,7 @@ def test_a_stroke_keeps_its_course(make_clip: MakeClip) -> None:
         assert least <= kept <= most
 
 
-def test_the_first_instant_of_each_frame_is_what_a_model_sees(make_clip: MakeClip) -> None:
+def test_a_model_sees_the_first_sample_of_each_frame(make_clip: MakeClip) -> None:
     presence = np.random.default_rng(0).integers(0, 2, (90, 3))
     clip = make_clip(frames=90, fps=29.97, presence=presence)
     clip.landmarks[:] += np.random.default_rng(1).normal(0, 0.1, clip.landmarks.shape).astype(np.float16)
@@ -164,14 +164,14 @@ def test_the_first_instant_of_each_frame_is_what_a_model_sees(make_clip: MakeCli
     assert np.array_equal(instants[:, 0], seen, equal_nan=True)
 
 
-def test_instants_are_evenly_spaced(make_clip: MakeClip) -> None:
+def test_samples_are_evenly_spaced(make_clip: MakeClip) -> None:
     assert _on_line(
         to_subframe_samples(make_clip(frames=60)).reshape(-1, 75, 3)[:-SAMPLES_PER_FRAME], 0.25 / SAMPLES_PER_FRAME
     )
 
 
-def test_an_hour_is_made_a_few_seconds_at_a_time(make_clip: MakeClip) -> None:
-    """Its frames weighed against one another at once would take gigabytes."""
+def test_the_memory_for_a_clip_of_an_hour_is_small(make_clip: MakeClip) -> None:
+    """All weights at the same time would take gigabytes."""
     hour = make_clip(frames=MAX_FRAMES, fps=10, slope=1e-4)
     tracemalloc.start()
     sampled = to_model_input(hour)

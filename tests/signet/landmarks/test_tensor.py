@@ -1,4 +1,4 @@
-"""The landmark tensor v1: what goes in comes out, and whatever breaks a rule is refused by name."""
+"""The landmark tensor v1: clips are decoded as they were encoded, and broken rules are refused and named."""
 
 import json
 import struct
@@ -51,7 +51,7 @@ def _clips(draw: st.DrawFn) -> Landmarks:
 
 @given(_clips())
 @settings(max_examples=60, deadline=None)
-def test_every_clip_survives_the_way_there_and_back(clip: Landmarks) -> None:
+def test_each_clip_is_decoded_as_it_was_encoded(clip: Landmarks) -> None:
     data = dump(clip)
     back = load(data)
     assert back.record == clip.record
@@ -63,13 +63,13 @@ def test_every_clip_survives_the_way_there_and_back(clip: Landmarks) -> None:
     assert dump(back) == data
 
 
-def test_equal_clips_give_equal_bytes_however_their_arrays_lie_in_memory(make_clip: MakeClip) -> None:
+def test_equal_clips_give_equal_bytes_for_any_memory_layout(make_clip: MakeClip) -> None:
     clip = make_clip()
     other = replace(clip, landmarks=np.asfortranarray(clip.landmarks), presence=clip.presence[::1].copy())
     assert dump(clip) == dump(other)
 
 
-def test_a_reader_passes_over_parts_that_it_does_not_know(make_clip: MakeClip) -> None:
+def test_a_reader_ignores_unknown_tensors(make_clip: MakeClip) -> None:
     clip = make_clip()
     tensors = _tensors(clip) | {"lips": np.zeros((clip.frames, 40, 3), np.float16)}
     assert load(_encode(tensors, clip)).record == clip.record
@@ -152,7 +152,7 @@ def test_a_film_is_refused(make_clip: MakeClip) -> None:
         dump(make_clip(frames=36_001, slope=0.0))
 
 
-def test_what_could_not_be_read_back_is_not_written(make_clip: MakeClip) -> None:
+def test_a_record_that_no_reader_could_read_is_not_written(make_clip: MakeClip) -> None:
     clip = make_clip(gloss="x" * HEADER_BYTES)
     with pytest.raises(InvalidLandmarks, match="its header claims"):
         dump(clip)
@@ -201,7 +201,7 @@ def test_a_record_with_an_impossible_field_is_refused_with_its_name(
         load(save(_tensors(clip), {"signet": json.dumps(record)}))
 
 
-def test_truncated_bytes_are_refused_wherever_they_end(make_clip: MakeClip) -> None:
+def test_truncated_bytes_are_refused_at_any_length(make_clip: MakeClip) -> None:
     data = dump(make_clip(frames=3))
     for length in range(0, len(data) - 1, 37):
         with pytest.raises(InvalidLandmarks):
@@ -210,7 +210,7 @@ def test_truncated_bytes_are_refused_wherever_they_end(make_clip: MakeClip) -> N
 
 @given(st.binary(max_size=200), st.integers(0, 600))
 @settings(max_examples=80, deadline=None)
-def test_no_damage_causes_anything_but_a_refusal(noise: bytes, where: int) -> None:
+def test_damaged_bytes_are_always_refused(noise: bytes, where: int) -> None:
     data = bytearray(_GOOD)
     data[where : where + len(noise)] = noise
     try:

@@ -1,4 +1,4 @@
-"""GPU telemetry: absent without a GPU, whole with one, and honest about sensors and GPUs that do not answer."""
+"""GPU metrics, without and with GPUs, and with sensors and GPUs that do not answer."""
 
 import re
 import shutil
@@ -54,7 +54,7 @@ def _figures(page: str) -> Figures:
 
 
 class Scraper:
-    """Prometheus before a process that exposes its GPUs."""
+    """A process that exposes its GPUs, and the reading of its metrics."""
 
     def __init__(self, talk: Conversation) -> None:
         self._talk = talk
@@ -78,7 +78,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_stand_in(tmp_path_factory.mktemp("driver"))
 
 
-def test_without_a_driver_the_series_are_absent_and_one_line_says_why_until_one_is_there(
+def test_without_a_driver_there_are_no_series_and_one_log_line_until_a_driver_appears(
     tmp_path: Path, driver: Path
 ) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
@@ -93,14 +93,14 @@ def test_without_a_driver_the_series_are_absent_and_one_line_says_why_until_one_
         assert "2 GPU(s)" in process.log[1]
 
 
-def test_a_driver_that_is_not_loaded_is_no_driver(tmp_path: Path) -> None:
+def test_a_driver_that_is_not_loaded_counts_as_no_driver(tmp_path: Path) -> None:
     with scraping(tmp_path, compile_stand_in(tmp_path, "-DDRIVER_NOT_LOADED")) as process:
         assert process.scrape() == process.scrape() == {}
         (line,) = process.log
     assert "Driver Not Loaded" in line
 
 
-def test_with_gpus_every_figure_is_there_in_base_units(tmp_path: Path, driver: Path) -> None:
+def test_all_figures_of_gpus_are_in_base_units(tmp_path: Path, driver: Path) -> None:
     with scraping(tmp_path, driver) as process:
         figures = process.scrape()
         assert process.log == ["INFO:signet.rpc.gpu:GPU telemetry: 2 GPU(s) through NVML"]
@@ -126,7 +126,7 @@ def test_with_gpus_every_figure_is_there_in_base_units(tmp_path: Path, driver: P
     }
 
 
-def test_an_older_driver_is_asked_in_its_own_way_and_gives_the_same(tmp_path: Path, driver: Path) -> None:
+def test_an_older_driver_with_older_calls_gives_the_same_figures(tmp_path: Path, driver: Path) -> None:
     with (
         scraping(tmp_path, driver) as today,
         scraping(tmp_path, compile_stand_in(tmp_path, "-DOLD_DRIVER")) as older,
@@ -134,7 +134,7 @@ def test_an_older_driver_is_asked_in_its_own_way_and_gives_the_same(tmp_path: Pa
         assert older.scrape() == today.scrape()
 
 
-def test_a_sensor_that_a_gpu_lacks_is_absent_for_that_gpu_only_and_named_once(tmp_path: Path, driver: Path) -> None:
+def test_a_missing_sensor_is_absent_for_its_gpu_only_and_logged_once(tmp_path: Path, driver: Path) -> None:
     with scraping(tmp_path, driver, STAND_IN_PLAIN="1") as process:
         figures = process.scrape()
         assert process.scrape() == figures
@@ -146,7 +146,7 @@ def test_a_sensor_that_a_gpu_lacks_is_absent_for_that_gpu_only_and_named_once(tm
     assert "GPU 1 (GPU-bbbb) does not give: power (Not Supported), utilisation (Not Supported)" in line
 
 
-def test_a_call_that_a_driver_lacks_costs_its_figures_only(tmp_path: Path) -> None:
+def test_a_call_that_a_driver_lacks_makes_only_its_figures_absent(tmp_path: Path) -> None:
     with scraping(tmp_path, compile_stand_in(tmp_path, "-DNO_CLOCKS")) as process:
         figures = process.scrape()
         assert process.scrape() == figures
@@ -157,9 +157,7 @@ def test_a_call_that_a_driver_lacks_costs_its_figures_only(tmp_path: Path) -> No
     assert "memory clock (Function Not Found), sm clock (Function Not Found)" in log[1]
 
 
-def test_a_gpu_lost_while_the_others_go_on_is_a_zero_and_one_line_until_it_is_back(
-    tmp_path: Path, driver: Path
-) -> None:
+def test_a_lost_gpu_has_up_0_and_one_log_line_until_it_is_back(tmp_path: Path, driver: Path) -> None:
     lost = tmp_path / "lost"
     with scraping(tmp_path, driver, STAND_IN_LOST=str(lost)) as process:
         before = process.scrape()
@@ -179,14 +177,14 @@ def test_a_gpu_lost_while_the_others_go_on_is_a_zero_and_one_line_until_it_is_ba
     assert "GPU 1 (GPU-bbbb) answers again" in back
 
 
-def test_a_gpu_that_never_answered_has_no_name_and_is_still_shown(tmp_path: Path, driver: Path) -> None:
+def test_a_gpu_that_never_answered_is_shown_without_a_uuid(tmp_path: Path, driver: Path) -> None:
     with scraping(tmp_path, driver, STAND_IN_LOST="1") as process:
         figures = process.scrape()
     assert {uuid for _, uuid in figures} == {"GPU-aaaa", ""}
     assert figures["up", ""] == 0
 
 
-def test_a_driver_that_fails_later_leaves_zeros_and_is_met_again_when_it_is_back(tmp_path: Path, driver: Path) -> None:
+def test_a_driver_that_fails_later_gives_up_0_and_is_used_again_when_it_is_back(tmp_path: Path, driver: Path) -> None:
     failed = tmp_path / "failed"
     with scraping(tmp_path, driver, STAND_IN_FAILED=str(failed)) as process:
         before = process.scrape()
@@ -200,7 +198,7 @@ def test_a_driver_that_fails_later_leaves_zeros_and_is_met_again_when_it_is_back
     assert back == first
 
 
-def test_the_temperature_of_one_gpu_is_asked_for_by_its_uuid(tmp_path: Path, driver: Path) -> None:
+def test_the_temperature_of_a_gpu_is_read_by_its_uuid(tmp_path: Path, driver: Path) -> None:
     celsius, lost = tmp_path / "celsius", tmp_path / "lost"
     with conversation(
         _ASK, tmp_path / "log", driver, STAND_IN_TEMPERATURE=str(celsius), STAND_IN_LOST=str(lost)
@@ -214,7 +212,7 @@ def test_the_temperature_of_one_gpu_is_asked_for_by_its_uuid(tmp_path: Path, dri
         assert "Not Found" in talk.ask("GPU-cccc")
 
 
-def test_without_a_driver_asking_for_a_temperature_says_so(tmp_path: Path) -> None:
+def test_reading_a_temperature_without_a_driver_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
     with conversation(_ASK, tmp_path / "log", tmp_path) as talk:
         assert "NVML finds no GPU" in talk.ask("GPU-aaaa")

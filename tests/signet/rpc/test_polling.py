@@ -1,4 +1,4 @@
-"""A loop that nothing ends, that does not storm, and that does not repeat itself."""
+"""Polling goes on after errors, with longer pauses, and logs each message once."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ _log = logging.getLogger("looking")
 
 
 def pauses(look: Callable[[int], bool], looks: int) -> list[float]:
-    """The pauses after so many looks; nobody waits for them."""
+    """The pauses after this many checks; they are not waited for."""
     taken: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -30,12 +30,12 @@ def pauses(look: Callable[[int], bool], looks: int) -> list[float]:
     return taken
 
 
-def test_failures_are_tried_ever_more_seldom_and_a_success_ends_that() -> None:
+def test_pauses_double_with_each_failure_and_a_success_resets_them() -> None:
     assert pauses(lambda number: number in {0, 4}, 7) == [2, 4, 8, 16, 2, 4, 8]
     assert max(pauses(lambda _: False, 30)) == 600
 
 
-def test_neither_what_is_wrong_nor_the_unexpected_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_exception_of_a_check_ends_the_polling(caplog: pytest.LogCaptureFixture) -> None:
     def look(number: int) -> bool:
         if number == 3:
             raise ZeroDivisionError
@@ -47,7 +47,7 @@ def test_neither_what_is_wrong_nor_the_unexpected_ends_it(caplog: pytest.LogCapt
     assert messages.count("looking failed unexpectedly") == 1
 
 
-def test_what_was_over_is_news_when_it_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_is_logged_again_after_another_one_or_after_clear(caplog: pytest.LogCaptureFixture) -> None:
     status = StatusLog(_log)
     for message in ("lost", "lost", "found", "lost"):
         status.report(message)

@@ -1,4 +1,4 @@
-"""The shell of every service, asked over a real channel: health, reflection, status codes, metrics, a drained stop."""
+"""The server of a service over a real channel: health, reflection, status codes, metrics, graceful stop."""
 
 import os
 import re
@@ -141,7 +141,7 @@ def test_health_says_serving_for_the_process_and_for_each_service(served: Served
     assert served.health("signet.v1.Nothing") == "NOT_FOUND"
 
 
-def test_reflection_lists_what_is_served(served: Served) -> None:
+def test_reflection_lists_the_services(served: Served) -> None:
     with grpc.insecure_channel(served.address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -157,7 +157,7 @@ def test_reflection_lists_what_is_served(served: Served) -> None:
         SignetError,
     ],
 )  # fmt: skip
-def test_an_error_reaches_the_client_as_what_it_was(extract: Callable[..., Any], kind: type[SignetError]) -> None:
+def test_an_error_reaches_the_client_as_the_same_error(extract: Callable[..., Any], kind: type[SignetError]) -> None:
     with pytest.raises(kind, match=f"message of {kind.__name__}") as raised:
         extract(kind.__name__)
     assert type(raised.value) is kind
@@ -169,36 +169,36 @@ def test_a_clip_error_reaches_the_client_as_invalid_input(extract: Callable[...,
     assert type(raised.value) is InvalidInput
 
 
-def test_a_bug_tells_the_client_no_details_and_the_log_all_of_them(extract: Callable[..., Any], served: Served) -> None:
+def test_a_bug_gives_details_to_the_log_and_not_to_the_client(extract: Callable[..., Any], served: Served) -> None:
     with pytest.raises(SignetError, match="unexpected ZeroDivisionError; see the log") as raised:
         extract("bug")
     assert "secret detail" not in str(raised.value)
     assert "secret detail" in served.child.log.read_text()
 
 
-def test_a_timeout_inside_is_a_passed_deadline(extract: Callable[..., Any]) -> None:
+def test_a_timeout_in_a_servicer_is_deadline_exceeded(extract: Callable[..., Any]) -> None:
     with pytest.raises(DeadlineExceeded, match="Allow more time"):
         extract("timeout")
 
 
-def test_a_callers_deadline_is_kept(extract: Callable[..., Any]) -> None:
+def test_the_deadline_of_a_caller_is_respected(extract: Callable[..., Any]) -> None:
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         extract("sleep 30", timeout=0.3)
     assert time.monotonic() - began < 3
 
 
-def test_a_message_of_a_whole_video_passes(extract: Callable[..., Any]) -> None:
+def test_a_message_with_a_whole_video_is_accepted(extract: Callable[..., Any]) -> None:
     video = bytes(20 * 1024 * 1024)
     assert extract("", video).landmarks == video
 
 
-def test_a_method_that_is_not_there_is_a_plain_error(served: Served) -> None:
+def test_an_unknown_method_is_a_plain_error(served: Served) -> None:
     with Client(trainer=served.address) as client, pytest.raises(SignetError), signet_errors():
         client.trainer.ListRuns(trainer_pb2.ListRunsRequest(), timeout=5)
 
 
-def test_a_stream_is_passed_on_and_its_error_is_its_end(served: Served) -> None:
+def test_an_error_ends_a_stream_after_its_responses(served: Served) -> None:
     with Client(extractor=served.address) as client:
         whole = client.extractor.WatchExtraction(extractor_pb2.WatchExtractionRequest(), timeout=5)
         assert [response.progress.extracted for response in whole] == [0, 1, 2]
@@ -207,7 +207,7 @@ def test_a_stream_is_passed_on_and_its_error_is_its_end(served: Served) -> None:
             seen += client.extractor.WatchExtraction(extractor_pb2.WatchExtractionRequest(extraction_id="x"), timeout=5)
 
 
-def test_every_call_is_counted_by_method_and_code_and_timed(extract: Callable[..., Any], served: Served) -> None:
+def test_each_call_is_timed_and_counted_by_method_and_code(extract: Callable[..., Any], served: Served) -> None:
     method = "signet.v1.Extractor/ExtractClip"
     before = served.metrics()
     for _ in range(3):
@@ -221,7 +221,7 @@ def test_every_call_is_counted_by_method_and_code_and_timed(extract: Callable[..
     assert "process_resident_memory_bytes" in after
 
 
-def test_a_call_that_its_caller_gave_up_is_counted_as_cancelled(extract: Callable[..., Any], served: Served) -> None:
+def test_a_call_that_its_caller_cancels_is_counted_as_cancelled(extract: Callable[..., Any], served: Served) -> None:
     method = "signet.v1.Extractor/ExtractClip"
     before = _count(served.metrics(), method, "CANCELLED")
     with pytest.raises(DeadlineExceeded):
@@ -232,7 +232,7 @@ def test_a_call_that_its_caller_gave_up_is_counted_as_cancelled(extract: Callabl
         time.sleep(0.05)
 
 
-def test_nothing_listens_beyond_this_machine(served: Served) -> None:
+def test_the_server_listens_only_on_this_machine(served: Served) -> None:
     for port in (served.port, served.metrics_port):
         with socket.socket() as other:
             other.settimeout(2)
@@ -240,14 +240,14 @@ def test_nothing_listens_beyond_this_machine(served: Served) -> None:
             assert other.connect_ex(("127.0.0.2", port)) != 0
 
 
-def test_a_server_that_is_not_there_is_unavailable() -> None:
+def test_a_missing_server_is_unavailable() -> None:
     (port,) = free_ports(1)
     with Client(evaluator=f"127.0.0.1:{port}") as client, pytest.raises(Unavailable), signet_errors():
         client.recognizer.Recognize(evaluator_pb2.RecognizeRequest(), timeout=5)
 
 
 @pytest.mark.parametrize("taken", ["port", "metrics_port"])
-def test_a_taken_port_is_one_line_and_status_one(served: Served, taken: str) -> None:
+def test_a_taken_port_gives_one_log_line_and_exit_status_1(served: Served, taken: str) -> None:
     done = subprocess.run(
         [sys.executable, str(served.program), f"--{taken.replace('_', '-')}", str(getattr(served, taken))],
         capture_output=True,
@@ -261,7 +261,7 @@ def test_a_taken_port_is_one_line_and_status_one(served: Served, taken: str) -> 
     assert f"--{taken.replace('_', '-')}" in done.stderr
 
 
-def test_help_names_every_setting(served: Served) -> None:
+def test_help_lists_all_settings(served: Served) -> None:
     done = subprocess.run(
         [sys.executable, str(served.program), "--help"], capture_output=True, text=True, timeout=30, check=True
     )
@@ -270,7 +270,7 @@ def test_help_names_every_setting(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "finishes"), [(1.0, True), (60.0, False)])
-def test_sigterm_lets_calls_end_and_cuts_those_that_take_too_long(
+def test_after_sigterm_calls_may_finish_and_long_ones_are_cancelled(
     tmp_path: Path, seconds: float, finishes: bool
 ) -> None:
     served = Served(tmp_path)
@@ -300,7 +300,7 @@ def test_sigterm_lets_calls_end_and_cuts_those_that_take_too_long(
 @pytest.mark.parametrize(
     ("variable", "value"), [("SIGNET_PORT", "many"), ("SIGNET_LOG_LEVEL", "loud"), ("SIGNET_STORE", "ftp://x/y")]
 )
-def test_an_unusable_setting_is_one_line_that_names_it(tmp_path: Path, variable: str, value: str) -> None:
+def test_an_unusable_setting_gives_one_log_line_that_names_it(tmp_path: Path, variable: str, value: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "services.evaluator"],
         env={**os.environ, "SIGNET_STORE": tmp_path.as_uri(), variable: value},

@@ -1,4 +1,4 @@
-"""An honest model has no calibration error, a temperature mends an overconfident one, and no clip chooses its own."""
+"""Calibration error and temperatures, for calibrated and for overconfident models."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from signet.statistics.calibration import (
 
 
 def _world(clips: int, glosses: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """Scores of a model that is `temperature` times too sure of itself, and truths drawn from what it should say."""
+    """Scores of a model that is overconfident by `temperature`, and truths drawn from the calibrated probabilities."""
     noise = np.random.default_rng(7)
     honest = noise.normal(0, 2, (clips, glosses))
     p = np.exp(log_posteriors(honest))
@@ -34,7 +34,7 @@ def _error(scores: np.ndarray, truth: np.ndarray, temperature: float) -> float: 
 
 
 @pytest.mark.parametrize("true_temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_is_found_and_mends_what_the_model_overstates(true_temperature: float) -> None:
+def test_the_true_temperature_is_found_and_corrects_the_calibration(true_temperature: float) -> None:
     scores, truth = _world(20_000, 12, true_temperature)
     fitted = fit_temperature(scores, truth)
     assert fitted == pytest.approx(true_temperature, rel=0.05)
@@ -62,7 +62,7 @@ def test_the_temperature_is_exact_to_four_digits(true_temperature: float, fitted
     assert fit_temperature(*_world(500, 12, true_temperature)) == pytest.approx(fitted, rel=2e-4)
 
 
-def test_all_right_and_all_alike_end_at_the_bounds() -> None:
+def test_clips_that_are_all_right_or_all_wrong_give_the_limits() -> None:
     assert fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([0, 1])) == MIN_TEMPERATURE
     assert fit_temperature(np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([1, 0])) == MAX_TEMPERATURE
     with pytest.raises(InvalidInput, match="no clips"):
@@ -90,7 +90,7 @@ def test_likelihood_and_brier_score_of_a_coin() -> None:
         assert brier_score(np.log(np.eye(2)), np.array([0, 0])) == pytest.approx(1.0)
 
 
-def test_a_clip_has_no_say_in_its_own_temperature() -> None:
+def test_a_clip_does_not_influence_its_own_temperature() -> None:
     scores, truth = _world(300, 5, 2.0)
     groups = [index % 3 for index in range(300)]
     before = crossed_temperatures(scores, truth, groups)

@@ -1,4 +1,4 @@
-"""The gloss error rate, on sequences that a person can check."""
+"""The gloss error rate, on sequences that can be checked by hand."""
 
 from math import isnan
 
@@ -25,13 +25,13 @@ sequences = st.lists(st.sampled_from("abc"), max_size=5)
         ("book book", "book", (0, 1, 0)),
     ],
 )
-def test_errors_are_those_that_a_person_counts(signed: str, recognised: str, edits: tuple[int, int, int]) -> None:
+def test_errors_are_those_counted_by_hand(signed: str, recognised: str, edits: tuple[int, int, int]) -> None:
     errors = gloss_errors(signed.split(), recognised.split())
     assert (errors.substitutions, errors.deletions, errors.insertions) == edits
     assert errors.signed == len(signed.split())
 
 
-def test_sequences_add_up_and_the_rate_is_errors_per_gloss_signed() -> None:
+def test_counts_of_sequences_add_up_and_the_rate_is_errors_per_signed_gloss() -> None:
     total = sum((gloss_errors("abc", "abd"), gloss_errors("ab", "")), GlossErrors())
     assert total == GlossErrors(substitutions=1, deletions=2, insertions=0, signed=5)
     assert total.rate == 3 / 5
@@ -40,7 +40,7 @@ def test_sequences_add_up_and_the_rate_is_errors_per_gloss_signed() -> None:
 
 
 def _distance(one: list[str], other: list[str]) -> int:
-    """Levenshtein's distance, as he defines it."""
+    """Levenshtein's distance by its definition."""
     if not one or not other:
         return len(one) + len(other)
     return min(
@@ -52,7 +52,7 @@ def _distance(one: list[str], other: list[str]) -> int:
 
 @given(sequences, sequences)
 @settings(max_examples=100, deadline=None)
-def test_the_edits_are_the_fewest_and_account_for_the_lengths(signed: list[str], recognised: list[str]) -> None:
+def test_the_number_of_edits_is_minimal_and_fits_the_lengths(signed: list[str], recognised: list[str]) -> None:
     errors = gloss_errors(signed, recognised)
     assert errors.substitutions + errors.deletions + errors.insertions == _distance(signed, recognised)
     assert len(recognised) - len(signed) == errors.insertions - errors.deletions

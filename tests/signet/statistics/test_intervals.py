@@ -1,4 +1,4 @@
-"""Intervals against published values."""
+"""Intervals, compared with published values."""
 
 import pytest
 from hypothesis import given
@@ -17,11 +17,11 @@ from signet.statistics.intervals import wilson
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_intervals_are_those_of_the_literature(successes: int, trials: int, low: float, high: float) -> None:
+def test_intervals_equal_published_values(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_nothing_tried_is_nothing_known() -> None:
+def test_without_trials_the_interval_is_zero_to_one() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What a machine keeps of a store: believed only if it is what it should be, and never missed when it is gone."""
+"""The cache of a store: damaged copies are not used, and missing ones are fetched."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Source:
-    """Counts how often it is asked."""
+    """Counts its calls."""
 
     def __init__(self, data: bytes = DATA) -> None:
         self.data = data
@@ -37,7 +37,7 @@ class Source:
 
 @pytest.fixture
 def cached_store(s3_server: LocalStore, new_bucket: Callable[..., S3Store], tmp_path: Path) -> S3Store:
-    """An S3 store with a cache, in this test's own bucket."""
+    """An S3 store with a cache, in a bucket of this test."""
     bucket = new_bucket().url.rpartition("/")[2]
     given = s3_server.environment
     settings = StoreSettings(
@@ -60,14 +60,14 @@ def test_an_object_is_mapped_as_it_was_stored(object_store: ObjectStore) -> None
         object_store.get_mapped("nothing", SHA256[::-1])
 
 
-def test_an_object_that_is_not_what_was_stored_is_data_loss(object_store: ObjectStore) -> None:
+def test_an_object_with_another_sha256_is_data_loss(object_store: ObjectStore) -> None:
     for wrong in (DATA[:-1], b"", DATA[::-1]):
         object_store.put("k", wrong)
         with pytest.raises(DataLoss, match="k: is damaged"):
             object_store.get_mapped("k", SHA256)
 
 
-def test_what_is_written_to_a_map_stays_in_the_process(object_store: ObjectStore) -> None:
+def test_changes_of_a_memory_map_stay_in_the_process(object_store: ObjectStore) -> None:
     object_store.put("k", DATA)
     array = np.frombuffer(object_store.get_mapped("k", SHA256), np.uint8)
     array[:] = 0
@@ -75,7 +75,7 @@ def test_what_is_written_to_a_map_stays_in_the_process(object_store: ObjectStore
     assert bytes(object_store.get_mapped("k", SHA256)) == DATA
 
 
-def test_a_copy_outlives_its_object(cached_store: S3Store) -> None:
+def test_a_copy_stays_after_its_object_is_deleted(cached_store: S3Store) -> None:
     cached_store.put("k", DATA)
     cached_store.get_mapped("k", SHA256)
     cached_store.delete("k")
@@ -99,7 +99,7 @@ def test_a_copy_is_fetched_once(tmp_path: Path) -> None:
     assert source.asked == 1
 
 
-def test_without_a_place_to_write_everything_is_fetched(tmp_path: Path) -> None:
+def test_without_a_cache_directory_objects_are_fetched_each_time(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for cache in (Cache(None), Cache(tmp_path / "file")):
         source = Source()
@@ -110,8 +110,8 @@ def test_without_a_place_to_write_everything_is_fetched(tmp_path: Path) -> None:
         assert not cache.noted("n")
 
 
-def test_a_full_disk_is_no_failure_and_leaves_nothing(tmp_path: Path) -> None:
-    """A process that may write no more than half of it."""
+def test_a_full_disk_is_no_error_and_leaves_no_file(tmp_path: Path) -> None:
+    """The process may write only half of the object."""
     program = f"""
 import hashlib, resource, signal
 from pathlib import Path
@@ -127,7 +127,7 @@ assert bytes(cache.copy(hashlib.sha256(data).hexdigest(), lambda: data, "k")) ==
     assert list((tmp_path / "objects").iterdir()) == []
 
 
-def test_the_copies_that_were_not_used_for_longest_make_room(tmp_path: Path) -> None:
+def test_the_copies_with_the_oldest_use_are_deleted_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path, max_bytes=250)
     data = {name: name.encode() * 100 for name in "abcd"}
     sha256 = {name: hashlib.sha256(data[name]).hexdigest() for name in data}
@@ -143,7 +143,7 @@ def test_the_copies_that_were_not_used_for_longest_make_room(tmp_path: Path) -> 
     assert {path.name for path in (tmp_path / "objects").iterdir()} == {sha256["a"], sha256["c"]}
 
 
-def test_what_a_killed_process_left_half_written_is_never_read_and_swept_away_later(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_process_is_never_read_and_is_deleted_later(tmp_path: Path) -> None:
     program = f"""
 import hashlib, os, signal
 from pathlib import Path
@@ -165,7 +165,7 @@ Cache(Path({str(tmp_path)!r})).copy(hashlib.sha256(data).hexdigest(), lambda: da
     assert not left.exists()
 
 
-def test_notes_are_kept_by_name_and_replaced_whole(tmp_path: Path) -> None:
+def test_notes_are_stored_by_name_and_replaced_as_a_whole(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert not cache.noted("n")
     cache.note("n", "one")
@@ -174,15 +174,13 @@ def test_notes_are_kept_by_name_and_replaced_whole(tmp_path: Path) -> None:
     assert (Cache(tmp_path).noted("n"), Cache(tmp_path).noted("m")) == ("two", "other")
 
 
-def test_a_directorys_notes_are_none_of_its_objects(directory_store: DirectoryStore) -> None:
+def test_the_notes_of_a_directory_store_are_not_among_its_objects(directory_store: DirectoryStore) -> None:
     directory_store.cache.note("n", "text")
     assert directory_store.cache.noted("n") == "text"
     assert list(directory_store.list("")) == []
 
 
-def test_the_cache_lies_where_the_users_caches_do_unless_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_cache_is_in_the_users_cache_directory_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SIGNET_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

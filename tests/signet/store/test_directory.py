@@ -1,4 +1,4 @@
-"""What only the directory store has to take care of: writers that share its files."""
+"""The directory store and writers that share its files."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Keys: whoever names a thing cannot name another's."""
+"""Keys, and the names that become parts of them."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from signet.errors import InvalidInput
 from signet.store import keys
 
 
-def test_keys_are_those_that_other_programs_rely_on() -> None:
+def test_keys_do_not_change() -> None:
     assert keys.clip("wlasl", "07069") == "landmarks/v1/wlasl/07069.safetensors"
     assert keys.dataset_manifest("wlasl20", "abc") == "datasets/wlasl20/abc/manifest.json"
     assert keys.dataset_shard("wlasl20", "abc") == "datasets/wlasl20/abc/shard-00000.safetensors"
@@ -17,13 +17,13 @@ def test_keys_are_those_that_other_programs_rely_on() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "wlasl", "07069", "WLASL-100_v0.3", "x" * 128])
-def test_a_plain_name_is_taken(name: str) -> None:
+def test_a_plain_name_is_accepted(name: str) -> None:
     assert keys.check_name("corpus", name) == name
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "a..b", "-a", ".hidden", "a b", "ä", "a\n", "a\x00", "x" * 129, "%2e%2e"]
 )
-def test_a_name_that_could_lead_elsewhere_is_refused_by_name(name: str) -> None:
+def test_a_name_that_could_leave_its_prefix_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="cannot name a corpus: use 1 to 128 letters"):
         keys.clips(name)

@@ -1,4 +1,4 @@
-"""What the S3 store makes of answers that a real server gives only seldom: a stand-in server gives them."""
+"""The S3 store and rare answers of a server, which a stand-in server gives."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from signet.store.s3 import S3Store
 
 
 class _Server(ThreadingHTTPServer):
-    """An S3 server that has one bucket and answers each PUT with the next of the given statuses, the last for ever."""
+    """An S3 server with one bucket. It answers each PUT with the next of the given statuses; the last one repeats."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -1,4 +1,4 @@
-"""Every promise of the store, kept by a directory and by a real S3 server alike."""
+"""The interface of a store, tested with a directory and with a real S3 server."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from signet.store.s3 import S3Store
 WRITERS = 8
 
 
-def test_what_was_put_is_what_is_read(object_store: ObjectStore) -> None:
+def test_an_object_is_read_as_it_was_put(object_store: ObjectStore) -> None:
     data = os.urandom(300_000)
     object_store.put("a/b/c.bin", data)
     assert object_store.get("a/b/c.bin") == data
@@ -30,13 +30,13 @@ def test_what_was_put_is_what_is_read(object_store: ObjectStore) -> None:
     assert (info.key, info.size) == ("a/b/c.bin", len(data))
 
 
-def test_an_empty_object_is_an_object(object_store: ObjectStore) -> None:
+def test_an_empty_object_exists(object_store: ObjectStore) -> None:
     object_store.put("empty", b"")
     assert object_store.get("empty") == b""
     assert object_store.stat("empty") is not None
 
 
-def test_the_head_of_an_object_is_read_alone(object_store: ObjectStore) -> None:
+def test_the_first_bytes_of_an_object_are_read(object_store: ObjectStore) -> None:
     object_store.put("k", b"0123456789")
     assert object_store.get_head("k", 4) == b"0123"
     assert object_store.get_head("k", 100) == b"0123456789"
@@ -54,7 +54,7 @@ def test_putting_again_replaces_and_changes_the_etag(object_store: ObjectStore) 
 
 
 @pytest.mark.parametrize("read", ["get", "get_versioned"])
-def test_what_is_not_there_is_not_found_by_name(object_store: ObjectStore, read: str) -> None:
+def test_a_missing_object_is_not_found_and_its_key_is_named(object_store: ObjectStore, read: str) -> None:
     with pytest.raises(NotFound, match="nobody/put/this"):
         getattr(object_store, read)("nobody/put/this")
     with pytest.raises(NotFound):
@@ -79,7 +79,7 @@ def test_replace_needs_the_etag_that_was_read(object_store: ObjectStore) -> None
     assert object_store.get("k") == b"two"
 
 
-def test_replacing_what_is_not_there_is_a_conflict(object_store: ObjectStore) -> None:
+def test_replacing_a_missing_object_is_a_conflict(object_store: ObjectStore) -> None:
     with pytest.raises(Conflict):
         object_store.replace("nothing", b"x", "0" * 32)
     assert object_store.stat("nothing") is None
@@ -101,14 +101,14 @@ def test_a_listing_goes_on_past_a_thousand_keys(object_store: ObjectStore) -> No
     assert [info.key for info in object_store.list("many/")] == [f"many/{n:04}" for n in range(1050)]
 
 
-def test_a_listing_names_the_etag_that_stat_names(object_store: ObjectStore) -> None:
+def test_a_listing_has_the_same_etags_as_stat(object_store: ObjectStore) -> None:
     object_store.put("k", b"data")
     info = object_store.stat("k")
     assert info is not None
     assert [found.etag for found in object_store.list("k")] == [info.etag]
 
 
-def test_deleting_is_done_once_and_harmless_twice(object_store: ObjectStore) -> None:
+def test_deleting_twice_is_no_error(object_store: ObjectStore) -> None:
     object_store.put("k", b"data")
     object_store.delete("k")
     object_store.delete("k")
@@ -116,7 +116,7 @@ def test_deleting_is_done_once_and_harmless_twice(object_store: ObjectStore) -> 
 
 
 def _race(writers: Iterable[Callable[[], None]], lost: type[SignetError]) -> int:
-    """Let all writers go at the same instant; how many won. Any error but `lost` is raised."""
+    """Start all writers at the same time; the number of writers that succeeded. Errors other than `lost` are raised."""
     tasks = list(writers)
     gate = threading.Barrier(len(tasks))
 
@@ -161,7 +161,7 @@ def test_a_store_that_does_not_answer_is_unavailable() -> None:
         S3Store("127.0.0.1:1", "bucket", "user", "secret", secure=False)
 
 
-def test_a_setting_that_names_no_store_says_what_to_write(tmp_path: Path) -> None:
+def test_the_error_for_an_unusable_store_says_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="names no store"):
         open_store(StoreSettings(store="ftp://host/bucket"))
     with pytest.raises(InvalidSetting, match="names no store"):
@@ -184,7 +184,7 @@ def test_settings_open_an_s3_store(s3_server: LocalStore) -> None:
     assert given["SIGNET_S3_SECRET_KEY"] not in repr(settings)
 
 
-def test_the_secret_may_lie_in_a_file(s3_server: LocalStore, tmp_path: Path) -> None:
+def test_the_secret_may_be_in_a_file(s3_server: LocalStore, tmp_path: Path) -> None:
     given = s3_server.environment
     file = tmp_path / "secret-key"
     settings = StoreSettings(
@@ -196,7 +196,7 @@ def test_the_secret_may_lie_in_a_file(s3_server: LocalStore, tmp_path: Path) -> 
     assert isinstance(open_store(settings), S3Store)
 
 
-def test_preparing_a_store_makes_its_bucket_and_leaves_no_trace(s3_server: LocalStore) -> None:
+def test_preparing_a_store_makes_its_bucket_and_leaves_no_object(s3_server: LocalStore) -> None:
     environment = s3_server.environment | {"SIGNET_STORE": s3_server.url.rpartition("/")[0] + "/fresh-bucket"}
     command = [sys.executable, "-m", "signet.store"]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
@@ -206,7 +206,7 @@ def test_preparing_a_store_makes_its_bucket_and_leaves_no_trace(s3_server: Local
     assert list(open_store(StoreSettings.model_validate(settings)).list("")) == []
 
 
-def test_preparing_a_store_gives_up_in_the_end_and_has_said_what_it_waits_for(
+def test_preparing_a_missing_store_logs_what_it_waits_for_and_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = StoreSettings(store="http://127.0.0.1:9/bucket", s3_access_key="a", s3_secret_key=SecretStr("s"))
@@ -251,7 +251,7 @@ def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
         DirectoryStore(tmp_path / "file" / "store")
 
 
-def test_the_local_server_keeps_everything_through_its_own_sigkill(tmp_path: Path) -> None:
+def test_the_local_server_loses_no_object_if_it_is_killed(tmp_path: Path) -> None:
     server = LocalStore(tmp_path)
     data = {f"k/{n}": os.urandom(20_000) for n in range(30)}
     server.start()
