@@ -1,9 +1,12 @@
 """What is shown on /metrics stays bounded and is about what is served."""
 
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
+from signet.registry import ModelCard
 
 
 def test_the_accuracies_of_the_newest_reports_are_shown_and_no_others() -> None:
@@ -22,3 +25,29 @@ def test_the_accuracies_of_the_newest_reports_are_shown_and_no_others() -> None:
     assert len(shown()) == REPORTS_SHOWN
     metrics.show_accuracy("signet", "v5", "val", 0.5)
     assert shown().keys() == {"v2", "v3", "v4", "v0", "v5"}, "v1 is the oldest, since v0 was shown again"
+
+
+def test_a_report_that_is_shown_again_takes_no_second_place() -> None:
+    collected = CollectorRegistry()
+    metrics = EvaluatorMetrics(collected)
+    for version in ("v0", "v0", "v1", "v2", "v3", "v4"):
+        metrics.show_accuracy("signet", version, "val", 0.5)
+    for version in ("v0", "v1", "v2", "v3", "v4"):
+        labels = {"name": "signet", "version": version, "split": "val"}
+        assert collected.get_sample_value("signet_evaluator_report_accuracy", labels) == 0.5
+
+
+def test_a_gloss_that_is_no_longer_served_is_not_counted() -> None:
+    collected = CollectorRegistry()
+    metrics = EvaluatorMetrics(collected)
+    metrics.count_prediction("book")
+    for version, vocabulary in (("1", ("book", "go")), ("2", ("go", "who"))):
+        card: dict[str, Any] = {"name": "signet", "version": version, "vocabulary": vocabulary}
+        metrics.show_served(ModelCard.model_construct(**card))
+        metrics.count_prediction("go")
+    metrics.count_prediction("book")
+    count = {
+        gloss: collected.get_sample_value("signet_evaluator_predictions_total", {"gloss": gloss})
+        for gloss in ("book", "go", "who")
+    }
+    assert count == {"book": None, "go": 2, "who": 0}

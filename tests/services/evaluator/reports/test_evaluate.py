@@ -16,6 +16,7 @@ from signet.errors import DataLoss, InvalidInput, NotFound
 from signet.registry import ModelCard
 from signet.statistics.intervals import wilson
 from signet.store import keys
+from tests.services.evaluator import conftest
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -134,6 +135,19 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
     assert report.top1.correct == 12
     assert report.exact_greedy_gap == pytest.approx(12 / 14)
     assert "This model is <em>blank-collapsed</em>" in page
+
+
+def test_a_gloss_that_is_out_of_the_question_leaves_all_figures_finite(
+    world: "World", snapshot: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conftest, "SHARPNESS", 1e5)
+    world.publish(snapshot, conftest.make_graph([conftest.place_of(index, 6) for index in range(6)]))
+    report, _ = evaluate(world.store, "signet")
+    assert min(clip.truth_probability for clip in report.clips) < 1e-300
+    assert report.calibration is not None
+    assert 0 < report.calibration.before.negative_log_likelihood < 1000
+    assert b"NaN" not in report.to_json()
+    assert b"Infinity" not in report.to_json()
 
 
 def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:

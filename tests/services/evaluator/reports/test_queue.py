@@ -143,6 +143,10 @@ def test_each_served_version_is_evaluated_once(
         world.store.delete(f"reports/{list_reports(world.store)[0].report_id}/report.json")
         assert await check()
         assert len(store.events) == reads, "a version that was evaluated is not looked for again"
+        newest = world.publish(snapshot, blank_penalty=1.0)
+        served.refresh()
+        assert await check()
+        assert versions == [newest.version, card.version, card.version], "the reports on other versions do not count"
 
     asyncio.run(main())
     assert accuracy(metrics, card.version) == 12 / 14

@@ -14,7 +14,7 @@ from services.evaluator.cli import app
 from services.evaluator.reports import report_store as reports
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.html.page import render
-from services.evaluator.reports.report import Report
+from services.evaluator.reports.report import BlankStatistics, Proportion, Report
 from signet.errors import DataLoss, NotFound
 from signet.registry import ModelCard
 from signet.store import keys
@@ -78,6 +78,7 @@ def test_ids_sort_by_time() -> None:
     ids = [reports.new_report_id("x", start + timedelta(milliseconds=step)) for step in range(5)]
     assert ids == sorted(ids)
     assert ids[0].startswith("20261231T235959998Z-")
+    assert ids[3].startswith("20270101T000000001Z-")
     assert len(set(ids)) == 5
 
 
@@ -91,10 +92,21 @@ def test_a_damaged_report_is_logged_and_left_out_of_the_list(
     with caplog.at_level(logging.WARNING):
         assert [made.report_id for made in reports.list_reports(world.store)] == [second.report_id, first.report_id]
     assert "19990101T000000000Z-00000000" in caplog.text
+    assert [made.report_id for made in reports.list_reports(world.store, 1)] == [second.report_id]
     with pytest.raises(DataLoss, match="is damaged"):
         reports.read_report(world.store, "19990101T000000000Z-00000000")
     with pytest.raises(NotFound, match="signet reports"):
         reports.read_report(world.store, "20990101T000000000Z-00000000")
+
+
+@pytest.mark.parametrize(
+    ("empty", "verdict"),
+    [(10, "blank-collapsed"), (6, "close to blank collapse"), (5, "not blank-collapsed"), (0, "not blank-collapsed")],
+)
+def test_a_model_is_close_to_collapse_if_most_best_paths_are_empty(empty: int, verdict: str) -> None:
+    share = Proportion(correct=empty, n=10)
+    blank = BlankStatistics(frame_ratio=0.9, empty=share, collapsed=empty == 10, penalty=1.5)
+    assert blank.verdict == verdict
 
 
 def test_the_page_is_whole_and_asks_nothing_of_the_world(world: "World", card: ModelCard) -> None:
