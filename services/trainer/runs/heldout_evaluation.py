@@ -27,21 +27,13 @@ _CONCATENATION_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class TrainedMember:
-    """A member and its trained model.
-
-    Attributes:
-        member: the member.
-        model: its model.
-        epochs: the number of epochs that it was trained for.
-        complete: False if it was stopped before its end.
-        selected_on: the split that decided when the training ended; "" if none did.
-    """
+    """A member and its trained model."""
 
     member: Member
     model: Recogniser
-    epochs: int
-    complete: bool
-    selected_on: str
+    epochs: int  # the number of epochs that it was trained for
+    complete: bool  # False if it was stopped before its end
+    selected_on: str  # the split that decided when the training ended; "" if none did
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,25 +47,15 @@ class EvaluatedMember:
 
 @dataclass(frozen=True, eq=False)
 class HeldoutEvaluation:
-    """The figures of a run on clips that its members were not trained on.
+    """The figures of a run on clips that its members were not trained on."""
 
-    Attributes:
-        evaluated: each member that has held-out clips.
-        members: the figures of every member; zeros without held-out clips.
-        ensemble: the seeds of each fold as one model, summed over the folds; None for a single seed or without clips.
-        counts: the figures of the published model; in cross-validation, the mean over the seeds.
-        glosses: the same by gloss, the best first; in cross-validation, the sum over the members.
-        parameters: the parameters of one member.
-        selected_on: the splits that decided when a training ended; "" if none did.
-    """
-
-    evaluated: tuple[EvaluatedMember, ...]
-    members: tuple[MemberResult, ...]
-    ensemble: HeldoutCounts | None
-    counts: HeldoutCounts
-    glosses: tuple[GlossResult, ...]
-    parameters: int
-    selected_on: str
+    evaluated: tuple[EvaluatedMember, ...]  # each member that has held-out clips
+    members: tuple[MemberResult, ...]  # every member; zeros without held-out clips
+    ensemble: HeldoutCounts | None  # the seeds of each fold as one model, summed over the folds; None for a single seed
+    counts: HeldoutCounts  # of the published model; in cross-validation, the mean over the seeds
+    glosses: tuple[GlossResult, ...]  # the same, the best gloss first; in cross-validation, the sum over the members
+    parameters: int  # of one member
+    selected_on: str  # the splits that decided when a training ended; "" if none did
 
 
 def evaluate_members(

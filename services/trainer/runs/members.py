@@ -37,19 +37,12 @@ class Abandoned(SignetError):
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a run.
+    """One model of a run."""
 
-    Attributes:
-        fold: the fold that is held out, from 0; also 0 without cross-validation.
-        seed: of the weights, the order of clips and the augmentation.
-        train: the clips that it is trained on.
-        held_out: the clips that it is evaluated on.
-    """
-
-    fold: int
-    seed: int
-    train: tuple[DatasetClip, ...]
-    held_out: tuple[DatasetClip, ...]
+    fold: int  # the fold that is held out, from 0; also 0 without cross-validation
+    seed: int  # of the weights, the order of clips and the augmentation
+    train: tuple[DatasetClip, ...]  # the clips that it is trained on
+    held_out: tuple[DatasetClip, ...]  # the clips that it is evaluated on
 
     @property
     def key(self) -> MemberKey:
@@ -67,36 +60,22 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class StateReady:
-    """The state of a member after its latest epoch, from which it can be resumed.
-
-    Attributes:
-        key: the member.
-        state: from `Training.state`.
-        seconds: the time that it took to make.
-        last: True if an error or an interruption ends the training now.
-    """
+    """The state of a member after its latest epoch, from which it can be resumed."""
 
     key: MemberKey
-    state: bytes
-    seconds: float
-    last: bool
+    state: bytes  # from `TrainingSession.state`
+    seconds: float  # the time that it took to make
+    last: bool  # an error or an interruption ends the training now
 
 
 @dataclass(frozen=True)
 class MemberDone:
-    """The training of a member has ended.
-
-    Attributes:
-        key: the member.
-        weights: from `services.trainer.model.build.serialise_weights`.
-        complete: False if it was stopped before its end.
-        selected_on: the split that decided when the training ended; "" if none did.
-    """
+    """The training of a member has ended."""
 
     key: MemberKey
-    weights: bytes
-    complete: bool
-    selected_on: str
+    weights: bytes  # from `services.trainer.model.build.serialise_weights`
+    complete: bool  # False if it was stopped before its end
+    selected_on: str  # the split that decided when the training ended; "" if none did
 
 
 MemberEvent = EpochDone | StateReady | MemberDone

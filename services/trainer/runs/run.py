@@ -66,11 +66,11 @@ def run(
     """Train a model on landmarks in the store, and publish it there.
 
     Args:
-        store: holds the landmarks.
+        store: holds the landmarks, and gets the run and the model.
         config: the run's configuration.
         run_id: its name, from `new_run_id`.
         callbacks: see `RunCallbacks`.
-        corpus_version: the version of the corpus, to be recorded in the result; "" if it is not known.
+        corpus_version: the version of the corpus, recorded in the result; "" if it is not known.
 
     Raises:
         Abandoned: `should_abandon` was True. `resume` continues the run.
@@ -112,11 +112,7 @@ def resume(
 
 
 class _Run:
-    """One run in this process.
-
-    Args:
-        progress: what earlier processes have done; None for a new run.
-    """
+    """One run in this process; `progress` is what earlier processes have done, None for a new run."""
 
     def __init__(
         self,

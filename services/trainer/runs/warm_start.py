@@ -45,21 +45,14 @@ _STANDARDISATION_TENSOR = re.compile(r"encoders\.\d+\.(mean|deviation)")
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """The weights that a run starts from, and what they were trained on.
+    """The weights that a run starts from, and what they were trained on."""
 
-    Attributes:
-        name: the value of --start-from, with a model's version in place of an alias.
-        config: the source's configuration.
-        vocabulary: the source's glosses; class c is vocabulary[c - 1].
-        data: a safetensors file, from `services.trainer.model.build.serialise_weights`.
-        seen_clips: the clips that the source and its own sources were trained on or selected by.
-        duplicates: groups of clip ids that their snapshots know to show the same recording.
-    """
-
-    name: str
-    config: TrainConfig
-    vocabulary: tuple[str, ...]
-    data: bytes
+    name: str  # the value of --start-from, with a model's version in place of an alias
+    config: TrainConfig  # of the source
+    vocabulary: tuple[str, ...]  # of the source; class c is vocabulary[c - 1]
+    data: bytes  # a safetensors file, from `services.trainer.model.build.serialise_weights`
+    # The clips that the source and its own sources were trained on or selected by, and the groups of clip ids that
+    # their snapshots know to show the same recording.
     seen_clips: tuple[DatasetClip, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
 
@@ -88,10 +81,7 @@ class SourceWeights:
     def check(self, config: TrainConfig, held_out: Sequence[DatasetClip], duplicates: Iterable[Sequence[str]]) -> None:
         """Refuse a run that these weights do not fit, or that holds out a clip which they have seen.
 
-        Args:
-            config: the run's configuration.
-            held_out: the run's held-out clips.
-            duplicates: groups of clip ids that the run's snapshot knows to show the same recording.
+        `duplicates` are the groups of clip ids that the run's snapshot knows to show the same recording.
 
         Raises:
             InvalidSetting: the sizes of the two models differ; the message names the flag.
@@ -136,14 +126,8 @@ def transfer_tensors(
     """The tensors that a new model takes over from a source, by name.
 
     These are the projection of the hands and the LSTMs. With the head, also the timing and the rows of the glosses that
-    both vocabularies share. The standardisation of the features is not taken over.
-
-    Args:
-        source: the source's tensors.
-        own: the new model's tensors, of the same sizes apart from the glosses.
-        source_glosses: the source's vocabulary.
-        own_glosses: the new model's vocabulary.
-        with_head: whether to take over the head.
+    both vocabularies share. The standardisation of the features is not taken over. The tensors of both models must have
+    the same sizes, apart from the number of glosses.
     """
     source_index = {gloss: index for index, gloss in enumerate(source_glosses)}
     shared = [(source_index[gloss], index) for index, gloss in enumerate(own_glosses) if gloss in source_index]
@@ -173,7 +157,7 @@ def resolve_start_from(store: ObjectStore, name: str) -> str:
     """The value of --start-from with a model's version in place of an alias; "" stays "".
 
     Raises:
-        NotFound: there is no such run and no such model.
+        NotFound: there is no such run or model.
     """
     if not name or ("@" not in name and store.stat(keys.run(name, "config.json"))):
         return name
@@ -188,11 +172,7 @@ def resolve_start_from(store: ObjectStore, name: str) -> str:
 
 
 def load_source_weights(store: ObjectStore, name: str) -> SourceWeights | None:
-    """The weights that a run starts from; None for "".
-
-    Args:
-        store: holds runs and models.
-        name: from `resolve_start_from`.
+    """The weights that a run starts from, by a name from `resolve_start_from`; None for "".
 
     Raises:
         NotFound: there is no such run or model.

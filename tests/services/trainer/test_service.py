@@ -140,7 +140,7 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
         assert "told to stop" in finished.error
         assert not finished.model_version
         assert watch(client, waiting)[-1].finished.state == pb.RUN_STATE_INTERRUPTED
-        with signet_errors_raised(Unavailable, "told to stop"):
+        with signet_errors_raised(Unavailable, "shutting down"):
             start(client, **QUICK)
         assert 'signet_trainer_runs_total{state="interrupted"} 2.0' in generate_latest(registry).decode()
     assert not list(directory_store.list("models/"))

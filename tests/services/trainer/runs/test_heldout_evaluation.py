@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(hidden_dim=8, hand_dim=4, branches=1, seeds=2)
 
 
-def untrained(dataset: Dataset, config: TrainConfig, **changes: object) -> list[TrainedMember]:
+def untrained(dataset: Dataset, config: TrainConfig) -> list[TrainedMember]:
     """The members of a run with random weights, other ones for each member, that say something of every clip."""
     trained = []
     for number, member in enumerate(plan_members(dataset.manifest, config)):
