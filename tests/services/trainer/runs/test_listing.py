@@ -8,7 +8,13 @@ import socket
 import pytest
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.listing import find_latest_run, find_latest_unfinished_run, find_succeeded_runs, list_runs
+from services.trainer.runs.listing import (
+    find_latest_run,
+    find_latest_unfinished_run,
+    find_succeeded_runs,
+    find_unfinished_runs,
+    list_runs,
+)
 from services.trainer.runs.result import GlossResult, Result
 from signet.errors import NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore, keys
@@ -93,3 +99,23 @@ def test_the_latest_run_is_the_last_by_name_in_whatever_state(directory_store: D
     keep(directory_store, "r1", "succeeded")
     directory_store.put(keys.run("r4", "history.jsonl"), b"")
     assert find_latest_run(directory_store) == "r3", "r4 has no configuration"
+
+
+def test_the_runs_of_this_process_have_the_states_that_it_knows(directory_store: DirectoryStore) -> None:
+    open_run(directory_store, "r1")
+    keep(directory_store, "r2", "succeeded")
+    found = list_runs(directory_store, {"r1": "running", "r3": "queued"})
+    assert [(run.run_id, run.state, run.epochs) for run in found] == [
+        ("r3", "queued", 0),
+        ("r2", "succeeded", 3),
+        ("r1", "running", 9),
+    ]
+
+
+def test_files_without_a_configuration_are_not_a_run_to_resume(
+    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory_store.put(keys.run("r1", "curves.svg"), b"")
+    with caplog.at_level(logging.WARNING):
+        assert not list(find_unfinished_runs(directory_store))
+    assert not caplog.records

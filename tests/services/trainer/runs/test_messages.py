@@ -86,6 +86,8 @@ def test_the_end_of_a_run_in_its_exact_lines() -> None:
         "recovery    action 5", "            and 2 more: see history.jsonl",
         "published   models/m/v1/, alias latest",
     ]  # fmt: skip
+    rounded = "\n".join(messages.end_messages(result(goal=0.71), "r1"))
+    assert "2 clips short" in rounded, "14 of 20 are not 71 %"
     met = list(messages.end_messages(result(goal=0.65, goal_met=True), "r1"))
     assert "goal        65 % of val: met" in met
     assert not [line for line in met if "short" in line or "recovery" in line]

@@ -137,3 +137,16 @@ def test_the_gap_to_the_continuous_decoder_is_that_of_the_last_epoch_that_ran_it
     assert value(registry, "exact_greedy_gap_ratio") == 0.65
     metrics.on_recovery_action("recovery")
     assert value(registry, "actions_total", action="recovery") == 1
+
+
+def test_the_plan_of_a_run_is_shown_and_whether_it_is_under_way(
+    registry: CollectorRegistry, metrics: TrainerMetrics
+) -> None:
+    started = replace(STARTED, seeds=2, folds=3, epochs_before=70)
+    metrics.record_start("r1", "signet", started)
+    shown = [value(registry, name) for name in ("running", "planned_epochs", "members", "resumed_epochs", "parameters")]
+    assert shown == [1, 300, 6, 70, 55_461]
+    assert [value(registry, "clips", split=split) for split in ("train", "val")] == [157, 40]
+    metrics.record_end("stopped")
+    assert value(registry, "running") == 0
+    assert value(registry, "runs_total", state="stopped") == 1

@@ -92,8 +92,12 @@ def test_a_run_is_not_resumed_while_it_waits_here_but_can_be_when_it_has_ended(
     assert trainings.count_runs_ahead(other) == 1, "the refused request left the order as it was"
     store.gate.set()
     assert last_event(resumed).state == last_event(other).state == "failed"
+    store.gate.clear()
+    third = trainings.start(TrainConfig())
     again = trainings.resume("r")
     assert trainings.find("r") is again
+    assert (trainings.count_runs_ahead(third), trainings.count_runs_ahead(again)) == (0, 1), "it waits behind the third"
+    store.gate.set()
     assert last_event(again).state == "failed"
 
 
