@@ -1,12 +1,14 @@
 """Clips that are looked at frame by frame: the right ones, by the right model."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from services.trainer.inspection.run.clip_choice import choose_clips
-from services.trainer.inspection.run.predictions import collect_clip_predictions
+from services.trainer.inspection.run.predictions import ClipPrediction, collect_clip_predictions
 from services.trainer.inspection.run.record import RunRecord, load_run
 from signet.errors import NotFound
 from signet.statistics.calibration import log_posteriors
@@ -98,3 +100,76 @@ def test_weights_that_cannot_be_used_cost_the_strips_and_nothing_else(copied: Ru
     assert choice.clips == ()
     assert "There are no alignment strips" in choice.missing
     assert reason in choice.missing
+
+
+def predicted(clip_id: str, truth: str, guesses: Sequence[tuple[str, float]], path: tuple[str, ...]) -> ClipPrediction:
+    """A clip with a guess of each seed; the best path of the last seed is this one, those of the others are empty."""
+    vocabulary = ("book", "drink", "who")
+    posterior = np.full(3, 1e-3)
+    for gloss, probability in guesses:
+        posterior[vocabulary.index(gloss)] += probability / len(guesses)
+    return ClipPrediction(
+        clip_id=clip_id,
+        vocabulary=vocabulary,
+        label=vocabulary.index(truth) + 1,
+        frames=20,
+        seeds=tuple(range(len(guesses))),
+        posterior=posterior,
+        first_guesses=tuple(vocabulary.index(gloss) + 1 for gloss, _ in guesses),
+        continuous=((),) * len(guesses),
+        greedy=(*((),) * (len(guesses) - 1), path),
+    )
+
+
+def test_clips_of_each_kind_are_chosen_by_their_confidence(runs: Runs) -> None:
+    clips = [
+        predicted("book-6", "book", [("book", 0.5)], ("book",)),
+        predicted("book-7", "book", [("book", 0.9)], ("book",)),
+        predicted("drink-6", "drink", [("book", 0.6)], ("book",)),
+        predicted("drink-7", "drink", [("book", 0.8)], ("book",)),
+        predicted("who-6", "who", [("who", 0.7)], ()),
+        predicted("who-7", "who", [("book", 0.7)], ("who", "book")),
+    ]
+    record, _ = _whole(runs.store, LINEAR)
+    chosen = [(clip.prediction.clip_id, clip.kind) for clip in choose_clips(runs.store, record, clips, 1).clips]
+    assert chosen == [
+        ("book-7", "right and sure"),
+        ("book-6", "right and unsure"),
+        ("drink-7", "wrong and sure"),
+        ("who-6", "empty: the blank wins in every frame"),
+        ("who-7", "more than one sign"),
+    ]
+    named = choose_clips(runs.store, record, clips, 1, ["book-7", "drink-6"]).clips
+    assert [(clip.prediction.clip_id, clip.kind) for clip in named][:4] == [
+        ("book-7", "named by --clip"),
+        ("drink-6", "named by --clip"),
+        ("book-6", "right and sure"),
+        ("who-6", "right and unsure"),
+    ]
+
+
+def test_a_kind_looks_at_the_seed_that_is_shown_and_at_all_seeds_together(runs: Runs) -> None:
+    # Together the seeds are right about book-6 and wrong about book-7; seed 1 alone is the other way round.
+    clips = [
+        predicted("book-6", "book", [("book", 0.9), ("who", 0.2)], ("who",)),
+        predicted("book-7", "book", [("who", 0.9), ("book", 0.2)], ("book",)),
+        predicted("drink-6", "drink", [("drink", 0.9), ("drink", 0.2)], ("drink",)),
+    ]
+    record, _ = _whole(runs.store, SEEDS)
+    shown = choose_clips(runs.store, record, clips, 2, seed=1).clips
+    assert [(clip.prediction.clip_id, clip.kind) for clip in shown] == [("drink-6", "right and sure")]
+
+
+def test_a_model_that_now_recognises_another_gloss_is_a_warning(runs: Runs) -> None:
+    record, clip_ids = _whole(runs.store, LINEAR)
+    assert record.held_out is not None
+    clips = collect_clip_predictions(record.held_out)
+    now = {
+        clip.prediction.clip_id: clip.posteriors for clip in choose_clips(runs.store, record, clips, 0, clip_ids).clips
+    }
+    changed = [
+        replace(clip, first_guesses=(int(now[clip.clip_id].posterior.argmin()) + 1,)) if number < 2 else clip
+        for number, clip in enumerate(clips)
+    ]
+    missing = choose_clips(runs.store, record, changed, 0, clip_ids).missing
+    assert missing.startswith(f"For 2 of these {len(clip_ids)} clips the models now recognise another gloss")

@@ -56,3 +56,32 @@ def test_only_settings_that_differ_are_listed_and_those_that_matter_come_first()
         ("device", ("cpu", "cuda"), False),
     ]
     assert compare_settings([told, told]) == ()
+
+
+def test_a_gain_is_that_of_the_second_run() -> None:
+    worse = collect_clip_predictions(held_out([("c1", "book", {"who": 0.9}, ()), ("c2", "go", {"go": 0.9}, ())]))
+    better = collect_clip_predictions(held_out([("c1", "book", {"book": 0.9}, ()), ("c2", "go", {"go": 0.9}, ())]))
+    (up,), (down,) = compare_pairs([worse, better]), compare_pairs([better, worse])
+    assert (up.gain, down.gain) == (0.5, -0.5)
+    assert ([clip.guess for clip in up.only_second], up.only_first) == (["who"], ())
+    assert ([clip.guess for clip in down.only_first], down.only_second) == (["who"], ())
+
+
+def test_a_run_of_several_seeds_is_compared_by_the_mean_of_their_probabilities() -> None:
+    # The seeds disagree about c1; together they are right, though only one of the three is.
+    seeds = collect_clip_predictions(
+        held_out(
+            [("c1", "book", {"book": 0.9, "who": 0.1}, ())],
+            [("c1", "book", {"who": 0.55, "book": 0.45}, ())],
+            [("c1", "book", {"who": 0.55, "book": 0.45}, ())],
+        )
+    )
+    wrong = collect_clip_predictions(held_out([("c1", "book", {"who": 0.9}, ())]))
+    (pair,) = compare_pairs([seeds, wrong])
+    assert len(pair.only_first) == 1
+    assert seeds[0].seeds_correct == 1
+
+
+def test_each_two_of_several_runs_are_compared() -> None:
+    runs = [collect_clip_predictions(held_out([("c1", "book", {"book": 0.9}, ())]))] * 3
+    assert [(pair.first, pair.second, pair.both) for pair in compare_pairs(runs)] == [(0, 1, 1), (0, 2, 1), (1, 2, 1)]

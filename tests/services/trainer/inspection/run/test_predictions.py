@@ -1,5 +1,8 @@
 """What was said of clips, counted: by seed, by gloss, by pair."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from services.trainer.inspection.run.predictions import (
@@ -102,3 +105,52 @@ def test_what_is_counted_from_held_out_clips_is_what_the_run_counted(runs: Runs,
     answers = collect_clip_predictions(found)
     right = sum(figure.correct for figure in count_predicted_glosses(answers))
     assert right == pytest.approx(sum(one.correct for one in result.members) / len(result.seeds))
+
+
+def test_a_seed_is_counted_over_its_folds_and_left_out_without_one_of_them() -> None:
+    first, second = held_out(
+        [("c1", "book", {"book": 0.9}, ("book",)), ("c2", "who", {"go": 0.9}, ("who",))],
+        [("c3", "go", {"go": 0.9}, ("go",))],
+        folds=2,
+    ).members
+    both = replace(second, fold=1, seed=0)
+    whole = replace(SAID, folds=2, members=(first, both))
+    (counts,) = count_seeds(whole).values()
+    assert (counts.clips, counts.correct, counts.greedy_correct) == (3, 2, 3)
+    assert count_seeds(replace(whole, members=(first, second))) == {}
+
+
+def test_the_blank_ratio_of_a_member_is_that_of_its_frames() -> None:
+    (member, _) = SAID.members
+    frames, ratios = np.array([10, 10, 10, 70], np.int32), np.array([0.0, 0.0, 0.0, 1.0], np.float32)
+    (counts,) = count_members(replace(SAID, members=(replace(member, frames=frames, blank_ratio=ratios),)))
+    assert counts.blank_ratio == pytest.approx(0.7)
+
+
+def test_predictions_are_sorted_by_clip_and_seeds_ascend() -> None:
+    later, earlier = SAID.members
+    swapped = replace(SAID, members=(replace(later, seed=7), replace(earlier, seed=3)))
+    predictions = collect_clip_predictions(swapped)
+    assert [clip.clip_id for clip in predictions] == ["c1", "c2", "c3", "c4"]
+    assert {clip.seeds for clip in predictions} == {(3, 7)}
+    assert predictions[2].greedy == (("who",), ()), "first that of seed 3"
+    assert predictions[2].first_guesses == (4, 1)
+
+
+def test_the_five_most_probable_glosses_are_ranked_and_ties_keep_the_order_of_the_vocabulary() -> None:
+    clip = replace(
+        collect_clip_predictions(SAID)[0],
+        vocabulary=tuple("abcdefg"),
+        posterior=np.array([0.1, 0.2, 0.05, 0.3, 0.2, 0.05, 0.1]),
+        label=2,
+    )
+    assert [gloss for gloss, _ in clip.top] == ["d", "b", "e", "a", "g"]
+    assert (clip.guess, clip.confidence, clip.truth, clip.truth_probability) == ("d", 0.3, "b", 0.2)
+
+
+def test_of_two_glosses_that_are_equally_confused_the_pair_stands_once() -> None:
+    clips = collect_clip_predictions(
+        held_out([("c1", "book", {"who": 0.9}, ()), ("c2", "who", {"book": 0.9}, ()), ("c3", "go", {"who": 0.9}, ())])
+    )
+    pairs = [(pair.gloss, pair.other, pair.clips, pair.reverse) for pair in find_confused_pairs(clips)]
+    assert pairs == [("book", "who", 1.0, 1.0), ("go", "who", 1.0, 0.0)]
