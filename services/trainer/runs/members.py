@@ -132,19 +132,6 @@ def train_member(
         Abandoned: `should_abandon` was True.
         SignetError: the training cannot start or continue.
     """
-    throttle = make_gpu_throttle(
-        device,
-        config.max_gpu_temperature,
-        callbacks.nvml,
-        released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
-        callbacks=callbacks.training,
-    )
-
-    def before_batch() -> None:
-        throttle()
-        if callbacks.should_abandon():
-            raise Abandoned("the run was abandoned")
-
     loop = Pretraining if config.pretrain else Training
     training = loop(
         dataset,
@@ -152,7 +139,7 @@ def train_member(
         device,
         train=member.train,
         held_out=member.held_out,
-        between_batches=before_batch,
+        between_batches=_make_batch_check(config, device, callbacks),
         callbacks=callbacks.training,
         initialise=initialise if state is None else None,
     )
@@ -181,6 +168,24 @@ def train_member(
         raise
     selected_on = training.selected_on or (VAL if stopped_on_val else "")
     yield MemberDone(member.key, serialise_weights(training.model), complete, selected_on)
+
+
+def _make_batch_check(config: TrainConfig, device: torch.device, callbacks: RunCallbacks) -> Callable[[], None]:
+    """The function that is called between two batches: it waits until the GPU has cooled, or ends the training."""
+    throttle = make_gpu_throttle(
+        device,
+        config.max_gpu_temperature,
+        callbacks.nvml,
+        released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
+        callbacks=callbacks.training,
+    )
+
+    def before_batch() -> None:
+        throttle()
+        if callbacks.should_abandon():
+            raise Abandoned("the run was abandoned")
+
+    return before_batch
 
 
 def _make_state(member: Member, training: TrainingSession, *, last: bool) -> StateReady:
