@@ -221,13 +221,9 @@ class Sampler:
         return joints, drop_hands(present, self.augmentation, self.generator)
 
     def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, features: Tensor) -> Batch:
-        """Join consecutive clips into sequences. Their number of signs is drawn once for the batch.
+        """Join consecutive clips into sequences; the number of signs in each is drawn once for the batch.
 
-        Args:
-            labels: int64 [M], classes of the clips.
-            starts: int64 [M], their first frames in `features`.
-            lengths: int64 [M], frames.
-            features: float32 [N, D], of all clips.
+        Labels, starts and lengths are int64 [M]. The starts are the clips' first frames in the features [N, D].
         """
         device = labels.device
         signs = int(torch.randint(1, self.max_signs + 1, (1,), generator=self.generator, device=device))

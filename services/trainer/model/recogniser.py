@@ -184,12 +184,9 @@ class Recogniser(nn.Module):
         return self.encoders[0].head.log_probs(mean, length_mask(features, lengths), self.branch_count)
 
     def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
-        """The log-probabilities that the training loss needs.
+        """What the training loss needs: features [B, T, D], lengths [B] and signs int64 [B, S] to `SignLogProbs`.
 
-        Args:
-            features: float32 [B, T, D].
-            lengths: int64 [B], frames.
-            signs: int64 [B, S], the classes of each sequence; padding may have any value.
+        The signs are the classes of each sequence; padding may have any value.
         """
         outputs = [encoder.sign_log_probs(features, lengths, signs) for encoder in self.encoders]
         log_probs = torch.cat([output.log_probs for output in outputs])

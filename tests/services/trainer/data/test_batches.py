@@ -1,4 +1,4 @@
-"""Augmentation and batches: every clip once, every label in its place, nothing invented."""
+"""Batches: every clip once in each epoch, and every label in its frames."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the features do not depend on, and what they survive."""
+"""What the features do not depend on, and which losses of the tracker they tolerate."""
 
 import numpy as np
 import pytest

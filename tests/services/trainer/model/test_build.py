@@ -1,4 +1,4 @@
-"""Several members as one model, which is served, stored and proven like any other."""
+"""An ensemble of members is one model: it recognises, is stored and is restored like any other."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What each head promises: probabilities that add up, one emission in a window, deafness to what is not the clip."""
+"""What each head guarantees: probabilities that add up, one emission in a window, no influence of padding."""
 
 import math
 from typing import get_args

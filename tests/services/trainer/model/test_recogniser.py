@@ -1,4 +1,4 @@
-"""The model's promises: its size, its deafness to padding, its equality with the exported graph."""
+"""The model: its size, its indifference to padding, its standardisation and its dropout."""
 
 import pytest
 import torch

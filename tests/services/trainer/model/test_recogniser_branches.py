@@ -1,4 +1,4 @@
-"""Branches side by side in one model: each learns as if it were alone, and they recognise together."""
+"""Branches of one model: each is trained as if it were alone, and they recognise together."""
 
 import re
 

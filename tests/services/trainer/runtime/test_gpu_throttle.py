@@ -1,4 +1,4 @@
-"""The thermal guard against a GPU whose temperature changes while it trains."""
+"""The throttle of a GPU whose temperature changes during the training."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ from services.trainer.runtime.gpu_throttle import GpuThrottle
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.rpc.gpu import Nvml
 
-class Told(TrainingCallbacks):
+class Recorder(TrainingCallbacks):
     batches, paused, seconds = 0, False, 0.0
     def on_throttling(self, paused):
         self.paused = paused
@@ -34,14 +34,14 @@ class Told(TrainingCallbacks):
 def train():
     while True:
         guard()
-        told.batches += 1
+        recorder.batches += 1
         time.sleep(0.001)
 
-told, nvml = Told(), Nvml()
-guard = GpuThrottle(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=told)
+recorder, nvml = Recorder(), Nvml()
+guard = GpuThrottle(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=recorder)
 threading.Thread(target=train, daemon=True).start()
 for line in sys.stdin:
-    print(told.batches, int(told.paused), told.seconds, end="\\n\\n", flush=True)
+    print(recorder.batches, int(recorder.paused), recorder.seconds, end="\\n\\n", flush=True)
 """
 
 # The guard looks once a second, and this machine may be busy.

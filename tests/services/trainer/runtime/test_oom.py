@@ -103,3 +103,10 @@ def test_each_doubling_is_logged_with_what_is_divided(caplog: pytest.LogCaptureF
     assert "training" in first
     assert "2 parts" in first
     assert "4 parts" in second
+
+
+def test_cached_memory_goes_back_to_the_gpu_between_release_and_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(2)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: recorder.events.append("empty cache"))
+    recorder.run(8)
+    assert recorder.events == [1, "release", "empty cache", "split", 2]
