@@ -46,7 +46,7 @@ class ExportMismatch(SignetError):
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ExportAgreement:
     """How far the probabilities of ONNX and torch agree on real clips.
 
     Attributes:
@@ -59,8 +59,13 @@ class Agreement:
     largest: float
     median: float
 
+    def __str__(self) -> str:
+        return f"{self.largest:.1e} at most, {self.median:.1e} on the median of {self.clips} clips"
 
-def export_model(model: Recogniser, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> tuple[bytes, Agreement]:
+
+def export_model(
+    model: Recogniser, clips: Mapping[str, Clip], decoder: ContinuousDecoder
+) -> tuple[bytes, ExportAgreement]:
     """A model's ONNX graph, proven on real clips.
 
     Args:
@@ -111,7 +116,7 @@ def _with_onnx_lstms(model: Recogniser) -> Recogniser:
     return copied
 
 
-def compare(model: Recogniser, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> Agreement:
+def compare(model: Recogniser, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> ExportAgreement:
     """Compare the answers of ONNX and torch on clips: all as one batch, and the shortest and the longest alone.
 
     Args:
@@ -141,7 +146,7 @@ def compare(model: Recogniser, graph: bytes, clips: Mapping[str, Clip], decoder:
             if fault:
                 _log.warning("ONNX differs from torch on clip %s, as float32 does from float64: %s", clip_id, fault)
             differences[clip_id] = max(difference, differences.get(clip_id, 0.0))
-    found = Agreement(len(clips), max(differences.values()), float(np.median(list(differences.values()))))
+    found = ExportAgreement(len(clips), max(differences.values()), float(np.median(list(differences.values()))))
     if found.median > TYPICAL_TOLERANCE:
         clip_id = min(differences, key=lambda one: abs(differences[one] - found.median))
         raise ExportMismatch(
@@ -184,14 +189,14 @@ def _find_faults(
         else f"a frame's probabilities differ by {difference:.1e}, and not by at most {TOLERANCE:.0e}"
         for difference in differences
     ]
-    if any(faults):
+    if not np.isfinite(differences).all():
         # Numbers that are not finite cannot be decoded.
         return faults
     rankings = zip(single_sign_posterior(answers, lengths), single_sign_posterior(references, lengths), strict=True)
     sequences = zip(decoder.hypotheses(answers, lengths, most=1), decoder.hypotheses(references, lengths), strict=True)
     return [
-        _compare_rankings(*ranking) or _compare_sequences(found, hypotheses)
-        for ranking, ((found,), hypotheses) in zip(rankings, sequences, strict=True)
+        fault or _compare_rankings(*ranking) or _compare_sequences(found, hypotheses)
+        for fault, ranking, ((found,), hypotheses) in zip(faults, rankings, sequences, strict=True)
     ]
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from services.trainer.runs.history import dump_history, load_history
 from services.trainer.runs.members import Member, MemberKey
 from services.trainer.runs.progress import PROGRESS, MemberProgress, RunOwner, RunProgress, load_progress, resume_hint
-from services.trainer.runs.store_retry import StoreRetry
+from services.trainer.runs.store_retry import StoreRetry, Written
 from services.trainer.training.epoch import Epoch
 from signet.errors import Conflict, DataLoss, NotFound
 from signet.store import ObjectStore, keys
@@ -180,9 +180,9 @@ class Checkpoints:
         for member in self._members:
             self._delete_states(member.key)
 
-    def write_with_retry(self, write: Callable[[], None]) -> None:
+    def write_with_retry(self, write: Callable[[], Written]) -> Written:
         """Call `write` until the store is available; at last raise Unavailable with a resume hint."""
-        self._retry.write_until_done(write, self.resume_hint)
+        return self._retry.write_until_done(write, self.resume_hint)
 
     def release(self, failure: str = "") -> None:
         """Write that this process no longer trains the run: another process can resume it at once.

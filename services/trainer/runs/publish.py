@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.onnx import GRAPH, Agreement, ExportMismatch, export_model
+from services.trainer.export.onnx import GRAPH, ExportAgreement, ExportMismatch, export_model
 from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.recogniser import Recogniser
 from services.trainer.runs.checkpoints import Checkpoints
@@ -39,14 +39,10 @@ def publish(
         evaluation: the results of the run's members, for the card.
         checkpoints: of the run.
 
-    Returns:
-        The card of the published model.
-
     Raises:
         TakenOver: another process has resumed the run.
         Unavailable: the store stays unavailable; the message says how to resume.
-        ExportMismatch: the exported graph gives other answers than the model. The trained weights stay in the run; the
-            message says how to publish them later.
+        ExportMismatch: the exported graph gives other answers than the model; the message says how to resume.
     """
     clips = {clip.clip_id: dataset.clip_frames(clip) for clip in dataset.split(VAL) or dataset.split(TRAIN)}
     try:
@@ -54,33 +50,22 @@ def publish(
     except ExportMismatch as error:
         raise ExportMismatch(
             f"{error} Nothing is published, and the trained weights stay in {store.url}/{keys.run(run_id, '')}. With a "
-            f"version of Signet that mends the export, {checkpoints.resume_hint()}"
+            f"version of Signet that corrects the export, {checkpoints.resume_hint()}"
         ) from error
     files = {WEIGHTS: serialise_weights(model), GRAPH: graph}
     card = _card(dataset, config, run_id, model, evaluation, files, agreement)
-    published = card
 
-    def write() -> None:
-        nonlocal published
+    def write() -> ModelCard:
         checkpoints.check_owner()
         # A new version at each attempt: an attempt that failed may have left some of its files in the store.
-        published = card.model_copy(
-            update={
-                "version": registry.new_version(run_id, b"".join(files.values())),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
+        version = registry.new_version(run_id, b"".join(files.values()))
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        published = card.model_copy(update={"version": version, "created": created})
         registry.publish(store, published, files)
+        return published
 
-    checkpoints.write_with_retry(write)
-    _log.info(
-        "published %s/%s; ONNX differs from torch by %.1e at most, and by %.1e on the median of %d real clips",
-        published.name,
-        published.version,
-        agreement.largest,
-        agreement.median,
-        agreement.clips,
-    )
+    published = checkpoints.write_with_retry(write)
+    _log.info("published %s/%s; differences of ONNX from torch: %s", published.name, published.version, agreement)
     return published
 
 
@@ -113,7 +98,7 @@ def _card(
     model: Recogniser,
     evaluation: HeldoutEvaluation,
     files: Mapping[str, bytes],
-    agreement: Agreement,
+    agreement: ExportAgreement,
 ) -> ModelCard:
     """The card without version and time."""
     manifest, decoder, counts = dataset.manifest, config.decoder, evaluation.counts

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from signet.errors import Unavailable
 
@@ -11,6 +12,8 @@ _log = logging.getLogger(__name__)
 # How long the result of a finished training waits for an unavailable store.
 _GIVE_UP_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
+
+Written = TypeVar("Written")
 
 
 class StoreRetry:
@@ -37,8 +40,8 @@ class StoreRetry:
             _log.warning("run %s: the store is back, and its %s is written", self._run_id, name)
         return True
 
-    def write_until_done(self, write: Callable[[], None], resume_hint: Callable[[], str]) -> None:
-        """Write, and try again while the store is unavailable.
+    def write_until_done(self, write: Callable[[], Written], resume_hint: Callable[[], str]) -> Written:
+        """Return what `write` returns; call it again while the store is unavailable.
 
         Raises:
             Unavailable: the store stays unavailable, or the run was abandoned. The message ends with the resume hint.
