@@ -1,4 +1,4 @@
-"""An alignment strip says what the model says."""
+"""An alignment strip shows the output of the model."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -23,7 +23,7 @@ def posteriors(p: list[list[float]], truth: int | None = 1) -> FramePosteriors:
 PEAK = [[0.97, 0.01, 0.01, 0.01], [0.1, 0.8, 0.07, 0.03], [0.2, 0.1, 0.3, 0.4], [0.97, 0.01, 0.01, 0.01]]
 
 
-def test_every_frame_says_its_probabilities_to_whoever_points_at_it() -> None:
+def test_the_tooltip_of_a_frame_has_its_probabilities() -> None:
     drawn = draw_strip(posteriors(PEAK)).body
     assert "0.1 s: book 0.80, a-gloss-of-a-very-long-name 0.07, other signs 0.03, blank 0.10" in drawn
     assert "0.2 s: book 0.10, who 0.40, other signs 0.30, blank 0.20" in drawn
@@ -42,7 +42,7 @@ def test_a_column_is_as_high_as_its_probability() -> None:
 
 
 @pytest.mark.parametrize(("share", "axis"), [(0.9, None), (0.2, "30 %"), (0.05, "10 %"), (0.001, "2 %")])
-def test_an_axis_that_is_cut_says_so(share: float, axis: str | None) -> None:
+def test_a_text_says_that_the_axis_is_cut(share: float, axis: str | None) -> None:
     drawn = draw_strip(posteriors([[1 - 3 * share / 3, share / 3, share / 3, share / 3]] * 5)).body
     assert (f"the axis ends at {axis}: the rest is blank" in drawn) is (axis is not None)
     assert ("the axis ends" in drawn) is (axis is not None)
@@ -58,14 +58,14 @@ def test_a_gloss_that_cannot_be_seen_is_not_named() -> None:
     assert "who</text>" not in draw_strip(posteriors([[0.2, 0.799, 0.0004, 0.0006]] * 6)).body
 
 
-def test_without_a_truth_the_likeliest_gloss_is_aligned() -> None:
+def test_without_a_truth_the_most_probable_gloss_is_aligned() -> None:
     body = draw_strip(posteriors(PEAK, truth=None)).body
     assert "forced alignment of book" in body
     assert 'class="truth"' not in body
 
 
 @pytest.mark.parametrize("frames", [1, 20, 1500])
-def test_clips_of_any_length_have_a_strip_that_is_a_file(frames: int) -> None:
+def test_a_clip_of_any_length_has_a_strip(frames: int) -> None:
     drawn = draw_strip(posteriors((PEAK * 400)[:frames]), "A title")
     assert drawn.width < 800 or frames == 1500
     ET.fromstring(drawn.file())  # noqa: S314  (ours)

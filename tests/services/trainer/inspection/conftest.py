@@ -1,4 +1,4 @@
-"""A store with runs of every kind, trained once for all tests here: whole, cross-validated, interrupted, other."""
+"""A store with runs of every kind, trained once for all tests of inspection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""`signet analyze` and `signet features`, as a person types them."""
+"""The commands `signet analyze` and `signet features`."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def signet(runs: Runs, *arguments: str) -> Result:
     return done
 
 
-def test_a_run_is_written_beside_where_one_stands(runs: Runs) -> None:
+def test_the_page_of_a_run_is_written_to_a_folder_of_its_own(runs: Runs) -> None:
     done = signet(runs, "analyze", SEEDS)
     assert done.exit_code == 0
     folder = Path(f"analysis-{SEEDS}")
@@ -38,7 +38,7 @@ def test_a_run_is_written_beside_where_one_stands(runs: Runs) -> None:
     assert "caution     Few held-out clips" in done.output
 
 
-def test_several_runs_are_one_page_and_are_kept_where_that_is_asked(copied: Runs) -> None:
+def test_several_runs_have_one_page_and_keep_writes_it_to_the_store(copied: Runs) -> None:
     done = signet(copied, "analyze", SEEDS, LINEAR, "--out", "there", "--keep", "--clips", "0")
     assert done.exit_code == 0
     assert "2 runs side by side" in Page(Path("there/analysis.html").read_text()).words
@@ -47,7 +47,7 @@ def test_several_runs_are_one_page_and_are_kept_where_that_is_asked(copied: Runs
     assert not list(Path("there").glob("*strip*"))
 
 
-def test_latest_is_the_newest_run_and_what_is_missing_is_said(copied: Runs) -> None:
+def test_latest_is_the_newest_run_and_what_is_missing_is_printed(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{INTERRUPTED}/")):
         copied.store.put(info.key.replace(INTERRUPTED, "zzz"), copied.store.get(info.key))
     done = signet(copied, "analyze", "latest")
@@ -55,7 +55,7 @@ def test_latest_is_the_newest_run_and_what_is_missing_is_said(copied: Runs) -> N
     assert "missing     The run was interrupted" in done.output
 
 
-def test_a_run_that_is_named_twice_and_one_that_is_not_there_are_refused(runs: Runs) -> None:
+def test_a_repeated_run_and_an_unknown_run_are_errors(runs: Runs) -> None:
     with pytest.raises(InvalidInput, match="named twice"):
         signet(runs, "analyze", SEEDS, SEEDS)
     with pytest.raises(NotFound, match="signet runs"):
@@ -63,14 +63,14 @@ def test_a_run_that_is_named_twice_and_one_that_is_not_there_are_refused(runs: R
     assert not list(Path().iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_named(runs: Runs) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(runs: Runs) -> None:
     Path("taken").write_text("a file")
     assert signet(runs, "analyze", SEEDS, "--out", "taken").exit_code == 2
     with pytest.raises(InvalidInput, match=r"taken/below: cannot be written.*--out"):
         signet(runs, "analyze", SEEDS, "--out", "taken/below", "--clips", "0")
 
 
-def test_a_clip_is_shown_by_its_id_and_by_its_file(runs: Runs) -> None:
+def test_a_clip_can_be_named_by_its_id_or_its_file(runs: Runs) -> None:
     assert "page        features-who-6.html" in signet(runs, "features", "who-6").output
     Path("tensor.safetensors").write_bytes(dump(moving_clip("who-6", "who", "val", 26)))
     signet(runs, "features", "tensor.safetensors", "--out", "other.html")
@@ -79,7 +79,7 @@ def test_a_clip_is_shown_by_its_id_and_by_its_file(runs: Runs) -> None:
     assert page.html == Path("other.html").read_text()
 
 
-def test_a_clip_a_file_or_a_model_that_is_not_there_is_named(runs: Runs) -> None:
+def test_an_unknown_clip_file_or_model_is_an_error_that_names_it(runs: Runs) -> None:
     with pytest.raises(NotFound, match=r"corpus 'wlasl' has no clip 'nope'.*--corpus"):
         signet(runs, "features", "nope")
     with pytest.raises(InvalidInput, match=r"nope\.safetensors: this file cannot be read"):

@@ -1,18 +1,24 @@
-"""What a model sees of a clip."""
+"""What a model sees of a clip: joints, parts and features."""
 
 import numpy as np
 import pytest
 
 from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import NOSE, SHOULDERS, Features
-from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, FeatureStatistics, compute_body_view
+from services.trainer.inspection.clip.body_view import (
+    FOLLOWING,
+    LEADING,
+    FeatureRow,
+    FeatureStatistics,
+    compute_body_view,
+)
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, to_model_input
 from tests.services.trainer.conftest import moving_clip
 
 FRAMES = to_model_input(moving_clip("c", "who", "val", 3))
 
 
-def test_a_clip_stands_in_the_bodys_frame() -> None:
+def test_joints_are_relative_to_the_shoulders() -> None:
     view = compute_body_view(FRAMES)
     assert (view.mirrored, view.by_body, view.frames) == (False, True, len(FRAMES))
     assert view.scale == pytest.approx(0.25, abs=0.01)
@@ -26,7 +32,7 @@ def test_a_clip_stands_in_the_bodys_frame() -> None:
     assert np.isfinite(view.joints[:, LEADING]).all()
 
 
-def test_a_clip_led_by_the_left_hand_is_seen_mirrored_and_the_same() -> None:
+def test_a_clip_led_by_the_left_hand_is_mirrored() -> None:
     left = FRAMES.copy()
     left[:, :, 0] = 1.25 - left[:, :, 0]
     left[:, [LEFT_HAND.start + n for n in range(21)]], left[:, [RIGHT_HAND.start + n for n in range(21)]] = (
@@ -43,7 +49,7 @@ def test_a_clip_led_by_the_left_hand_is_seen_mirrored_and_the_same() -> None:
         np.testing.assert_allclose(one.values, other.values, atol=1e-3)
 
 
-def test_without_a_body_the_hands_say_where_it_is_and_nothing_is_near_to_it() -> None:
+def test_without_a_body_its_place_is_estimated_and_no_contact_is_measured() -> None:
     bodyless = FRAMES.copy()
     bodyless[:, POSE] = np.nan
     view = compute_body_view(bodyless)
@@ -56,13 +62,13 @@ def test_without_a_body_the_hands_say_where_it_is_and_nothing_is_near_to_it() ->
     assert np.isfinite(straight.values).all()
 
 
-def test_a_clip_of_nothing_can_be_looked_at() -> None:
+def test_a_clip_without_any_part_has_a_view() -> None:
     view = compute_body_view(np.full((1, JOINTS, 3), np.nan, np.float32))
     assert not view.present.any()
     assert len(view.leading) == Features(GROUPS).hand_size
 
 
-def test_a_model_sees_deviations_from_what_it_was_trained_on_and_only_its_own_groups() -> None:
+def test_features_are_standardised_and_only_the_groups_of_the_model_are_there() -> None:
     groups = ("location", "presence")
     size = Features(groups).size
     plain, standard = (
@@ -74,3 +80,23 @@ def test_a_model_sees_deviations_from_what_it_was_trained_on_and_only_its_own_gr
     assert {one.group for one in plain.leading} == {"location", "presence"}
     assert {one.group for one in plain.both} == {"presence"}
     np.testing.assert_allclose(plain.leading[0].values - standard.leading[0].values, 2, rtol=1e-5)
+
+
+def test_a_feature_has_values_only_where_its_parts_are_present() -> None:
+    frames = np.concatenate([FRAMES[:4], FRAMES[:4], FRAMES[:4]])
+    frames[4:8, RIGHT_HAND] = np.nan
+    frames[8:, POSE] = np.nan
+    view = compute_body_view(frames)
+
+    def frames_with_values(rows: tuple[FeatureRow, ...], group: str) -> list[bool]:
+        (known,) = {tuple(np.isfinite(row.values).tolist()) for row in rows if row.group == group}
+        return [known[0], known[4], known[8]]
+
+    # With body and hand, without the hand, without the body.
+    assert frames_with_values(view.leading, "handshape") == [True, False, True]
+    assert frames_with_values(view.leading, "location") == [True, True, True]
+    assert frames_with_values(view.leading, "movement") == [True, True, True]
+    assert frames_with_values(view.leading, "contact") == [True, False, False]
+    assert frames_with_values(view.following, "handshape") == [False, False, False]
+    assert frames_with_values(view.following, "location") == [True, True, False]
+    assert frames_with_values(view.both, "hands") == [True, True, True]

@@ -1,4 +1,4 @@
-"""Clips that are looked at frame by frame: the right ones, by the right model."""
+"""The choice of clips that are shown frame by frame, and the models that show them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def _whole(store: ObjectStore, run_id: str) -> tuple[RunRecord, tuple[str, ...]]
 
 
 @pytest.mark.parametrize(("run_id", "seed"), [(SEEDS, 0), (SEEDS, 1), (FOLDS, 0), (LINEAR, 0)])
-def test_a_clip_is_read_by_the_model_that_held_it_out(runs: Runs, run_id: str, seed: int) -> None:
+def test_a_clip_is_shown_by_the_model_that_held_it_out(runs: Runs, run_id: str, seed: int) -> None:
     record, clip_ids = _whole(runs.store, run_id)
     assert record.held_out is not None
     choice = choose_clips(runs.store, record, collect_clip_predictions(record.held_out), 0, clip_ids, seed)
@@ -44,7 +44,7 @@ def test_a_clip_is_read_by_the_model_that_held_it_out(runs: Runs, run_id: str, s
         assert one.posteriors.frames == one.prediction.frames
 
 
-def test_each_kind_has_its_clips_and_none_is_shown_twice(runs: Runs) -> None:
+def test_a_kind_has_at_most_its_number_of_clips_and_no_clip_is_shown_twice(runs: Runs) -> None:
     record, _ = _whole(runs.store, FOLDS)
     assert record.held_out is not None
     predictions = collect_clip_predictions(record.held_out)
@@ -59,7 +59,7 @@ def test_each_kind_has_its_clips_and_none_is_shown_twice(runs: Runs) -> None:
         assert one.kind.startswith("empty") <= (not one.posteriors.greedy)
 
 
-def test_a_clip_or_seed_that_is_not_there_is_named(runs: Runs) -> None:
+def test_an_unknown_clip_or_seed_is_an_error_that_names_it(runs: Runs) -> None:
     record, _ = _whole(runs.store, SEEDS)
     assert record.held_out is not None
     with pytest.raises(NotFound, match=r"'book-0'.*book-6"):
@@ -91,7 +91,7 @@ def _with_other_weights(store: DirectoryStore, key: str) -> str:
 
 
 @pytest.mark.parametrize("spoil", [_without_weights, _with_damaged_weights, _with_other_weights])
-def test_weights_that_cannot_be_used_cost_the_strips_and_nothing_else(copied: Runs, spoil: object) -> None:
+def test_without_usable_weights_there_are_no_strips(copied: Runs, spoil: object) -> None:
     assert callable(spoil)
     reason = spoil(copied.store, keys.run(LINEAR, "weights.safetensors"))
     record, _ = _whole(copied.store, LINEAR)

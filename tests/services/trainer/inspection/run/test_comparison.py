@@ -1,4 +1,4 @@
-"""Runs beside one another."""
+"""The comparison of runs: the paired test, and the settings that differ."""
 
 from itertools import product
 
@@ -11,19 +11,19 @@ from tests.services.trainer.inspection.conftest import held_out
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 0), (0, 1), (0, 5), (5, 0), (1, 8), (3, 4), (6, 6)])
-def test_the_p_is_that_of_coins_that_are_all_thrown(one: int, other: int) -> None:
+def test_the_p_value_is_that_of_all_throws_of_coins(one: int, other: int) -> None:
     least = min(one, other)
     throws = list(product((0, 1), repeat=one + other))
     as_uneven = [throw for throw in throws if min(sum(throw), len(throw) - sum(throw)) <= least]
     assert mcnemar_p_value(one, other) == pytest.approx(len(as_uneven) / len(throws))
 
 
-def test_a_long_comparison_has_a_p_too() -> None:
+def test_the_p_value_of_many_clips_is_finite() -> None:
     assert mcnemar_p_value(600, 700) == pytest.approx(0.006, abs=0.001)
     assert 0 < mcnemar_p_value(0, 1000) < 1e-200
 
 
-def test_clips_that_only_one_run_gets_right_are_named_with_what_the_other_says() -> None:
+def test_clips_that_only_one_run_gets_right_have_the_prediction_of_the_other_run() -> None:
     first = collect_clip_predictions(held_out([
         ("c1", "book", {"book": 0.9}, ()), ("c2", "go", {"who": 0.6, "go": 0.4}, ()), ("c3", "who", {"who": 0.9}, ()),
         ("c4", "who", {"book": 0.9}, ()), ("c9", "who", {"who": 0.9}, ()),
@@ -39,14 +39,14 @@ def test_clips_that_only_one_run_gets_right_are_named_with_what_the_other_says()
     assert (pair.p, pair.gain) == (1.0, 0.0)
 
 
-def test_runs_without_answers_are_passed_over_and_clips_under_another_gloss_are_not_the_same() -> None:
+def test_runs_without_predictions_are_left_out_and_clips_with_another_gloss_are_not_shared() -> None:
     one = collect_clip_predictions(held_out([("c1", "book", {"book": 0.9}, ())]))
     other = collect_clip_predictions(held_out([("c1", "who", {"who": 0.9}, ())]))
     (pair,) = compare_pairs([one, (), other])
     assert (pair.first, pair.second, pair.clips, pair.not_shared) == (0, 2, 0, 2)
 
 
-def test_only_settings_that_differ_are_listed_and_those_that_matter_come_first() -> None:
+def test_settings_that_differ_are_listed_and_those_that_affect_learning_come_first() -> None:
     told = TrainConfig(device="cpu").model_dump()
     other = TrainConfig(device="cuda", lr=0.1).model_dump() | {"newer": True}
     found = compare_settings([told, other])

@@ -1,4 +1,4 @@
-"""A run as a page: whole, alone, the same each time, and honest about what it lacks."""
+"""The page about runs: it is complete, loads nothing, is the same each time, and says what is missing."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEA
 from tests.strict_html import Page
 
 
-def test_the_page_of_a_run_is_whole_and_alone(runs: Runs) -> None:
+def test_the_page_of_a_run_is_complete_and_loads_nothing(runs: Runs) -> None:
     one = analyze_run(runs.store, SEEDS, each=2)
     page = Page(render_analysis([one]).html)
     page.assert_alone()
@@ -30,7 +30,7 @@ def test_the_page_of_a_run_is_whole_and_alone(runs: Runs) -> None:
     assert page.tags.count("figure") == len(one.choice.clips) > 0
 
 
-def test_equal_runs_give_equal_drawings_and_each_is_a_file_of_its_own(runs: Runs) -> None:
+def test_equal_runs_give_equal_drawings_and_each_drawing_is_a_complete_file(runs: Runs) -> None:
     first, second = (
         render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
         render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
@@ -59,21 +59,21 @@ def test_a_run_without_figures_shows_its_curves_and_says_why(runs: Runs, run_id:
     assert "Gloss by gloss" not in page.words
 
 
-def test_a_run_that_never_trained_an_epoch_still_has_a_page(copied: Runs) -> None:
+def test_a_run_without_epochs_has_a_page(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{INTERRUPTED}/members/")):
         copied.store.delete(info.key)
     page = Page(render_analysis([analyze_run(copied.store, INTERRUPTED, each=2)]).html)
     assert "The run has no epochs yet" in page.words
 
 
-def test_a_cross_validation_names_its_folds(runs: Runs) -> None:
+def test_the_page_of_a_cross_validation_names_its_folds(runs: Runs) -> None:
     page = Page(render_analysis([analyze_run(runs.store, FOLDS, each=2)]).html)
     page.assert_alone()
     assert "1/2" in page.words
     assert "2 folds of signers" in page.words
 
 
-def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
+def test_what_the_trainer_did_by_itself_is_marked_and_listed(runs: Runs) -> None:
     one = analyze_run(runs.store, LINEAR, each=0)
     (member,) = one.record.members
     acted = [
@@ -87,7 +87,7 @@ def test_what_a_training_did_by_itself_is_marked_and_told(runs: Runs) -> None:
     assert marked.files["curves.svg"] != plain.files["curves.svg"]
 
 
-def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
+def test_several_runs_are_compared_on_one_page(runs: Runs) -> None:
     analyses = [analyze_run(runs.store, run_id, each=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
     drawn = render_analysis(analyses)
     page = Page(drawn.html)
@@ -103,7 +103,7 @@ def test_several_runs_are_compared_before_each_is_shown(runs: Runs) -> None:
     assert page.tags.count("details") >= 4
 
 
-def test_a_run_compared_with_its_equal_differs_in_nothing(copied: Runs) -> None:
+def test_a_run_and_its_copy_do_not_differ(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{LINEAR}/")):
         copied.store.put(info.key.replace(LINEAR, "again"), copied.store.get(info.key))
     page = Page(render_analysis([analyze_run(copied.store, run_id, each=0) for run_id in (LINEAR, "again")]).html)
@@ -111,7 +111,7 @@ def test_a_run_compared_with_its_equal_differs_in_nothing(copied: Runs) -> None:
     assert "Both runs get the same clips right." in page.words
 
 
-def test_hostile_names_are_text_and_nothing_else(copied: Runs) -> None:
+def test_hostile_names_are_only_text(copied: Runs) -> None:
     key = keys.run(LINEAR, "config.json")
     hostile = '<img src=x onerror="alert(1)"></title></svg><script>'
     copied.store.put(key, json.dumps(json.loads(copied.store.get(key)) | {"model_name": hostile}).encode())

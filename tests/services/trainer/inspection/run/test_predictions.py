@@ -1,4 +1,4 @@
-"""What was said of clips, counted: by seed, by gloss, by pair."""
+"""The predictions for clips, and the counts of seeds, glosses and confused pairs."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ SAID = held_out(
 )
 
 
-def test_a_clips_answer_is_the_mean_over_the_seeds() -> None:
+def test_the_prediction_for_a_clip_is_the_mean_over_the_seeds() -> None:
     c1, c2, c3, c4 = collect_clip_predictions(SAID)
     assert (c1.truth, c1.guess, c1.correct, c1.seeds) == ("book", "book", True, (0, 1))
     assert c1.confidence == pytest.approx(0.8, abs=1e-4)
@@ -45,7 +45,7 @@ def test_a_clips_answer_is_the_mean_over_the_seeds() -> None:
     assert c4.greedy == (("go", "go"), ("drink",))
 
 
-def test_seeds_are_counted_each_for_itself() -> None:
+def test_each_seed_is_counted_by_itself() -> None:
     first, second = count_seeds(SAID).values()
     assert (first.clips, first.correct, first.top5, first.greedy_correct, first.empty) == (4, 2, 4, 1, 1)
     assert (second.correct, second.greedy_correct, second.empty) == (2, 2, 1)
@@ -60,7 +60,7 @@ def test_seeds_do_not_add_clips_to_an_interval() -> None:
     assert figures["who"].predicted == 2, "c2 and c3"
 
 
-def test_glosses_that_are_taken_for_one_another_are_one_pair() -> None:
+def test_two_glosses_that_are_confused_are_one_pair() -> None:
     first, second = find_confused_pairs(collect_clip_predictions(SAID))
     assert (first.gloss, first.other, first.clips, first.reverse) == ("book", "who", 1.0, 0.5)
     assert (first.gloss_clips, first.other_clips) == (2, 1)
@@ -73,7 +73,7 @@ def test_glosses_that_are_taken_for_one_another_are_one_pair() -> None:
     )
 
 
-def test_the_surest_mistake_comes_first() -> None:
+def test_the_most_confident_mistake_comes_first() -> None:
     found = find_mistakes(collect_clip_predictions(SAID))
     assert [(one.clip_id, one.guess) for one in found] == [
         ("c2", "who"),
@@ -82,7 +82,7 @@ def test_the_surest_mistake_comes_first() -> None:
 
 
 @pytest.mark.parametrize("run_id", [SEEDS, FOLDS])
-def test_what_is_counted_from_held_out_clips_is_what_the_run_counted(runs: Runs, run_id: str) -> None:
+def test_the_counts_are_those_of_the_result(runs: Runs, run_id: str) -> None:
     found = load_run(runs.store, run_id).held_out
     assert found is not None
     result = Result.model_validate_json(runs.store.get(keys.run(run_id, "result.json")))

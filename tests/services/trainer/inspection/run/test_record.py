@@ -1,4 +1,4 @@
-"""What the store holds of a run, however much that is."""
+"""What the store holds about a run is loaded, and what is missing is named."""
 
 import json
 
@@ -10,7 +10,7 @@ from signet.store import keys
 from tests.services.trainer.inspection.conftest import FOLDS, INTERRUPTED, LINEAR, SEEDS, TRAIN_ONLY, Runs
 
 
-def test_a_run_is_read_whole(runs: Runs) -> None:
+def test_a_complete_run_is_loaded(runs: Runs) -> None:
     record = load_run(runs.store, SEEDS)
     assert (record.state, record.missing) == ("succeeded", ())
     assert [(member.key, len(member.epochs), member.done) for member in record.members] == [
@@ -27,7 +27,7 @@ def test_a_cross_validation_has_a_member_for_each_fold(runs: Runs) -> None:
     assert record.folds == 2
 
 
-def test_an_interrupted_run_has_its_curves_and_the_way_back(runs: Runs) -> None:
+def test_an_interrupted_run_has_its_curves_and_the_command_that_resumes_it(runs: Runs) -> None:
     record = load_run(runs.store, INTERRUPTED)
     assert (record.state, record.held_out) == ("interrupted", None)
     assert [len(member.epochs) for member in record.members] == [4]
@@ -36,7 +36,7 @@ def test_an_interrupted_run_has_its_curves_and_the_way_back(runs: Runs) -> None:
     assert f"signet train --resume {INTERRUPTED}" in sentence
 
 
-def test_a_run_without_held_out_clips_says_what_is_not_known(runs: Runs) -> None:
+def test_a_run_without_held_out_clips_says_how_to_get_some(runs: Runs) -> None:
     record = load_run(runs.store, TRAIN_ONLY)
     assert (record.state, record.held_out) == ("succeeded", None)
     (sentence,) = record.missing
@@ -44,7 +44,7 @@ def test_a_run_without_held_out_clips_says_what_is_not_known(runs: Runs) -> None
     assert "signet extract --split val" in sentence
 
 
-def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
+def test_a_run_of_another_version_is_loaded_without_its_configuration(copied: Runs) -> None:
     key = keys.run(LINEAR, "config.json")
     told = json.loads(copied.store.get(key)) | {"warp_factor": 9}
     entries = [json.loads(line) for line in copied.store.get(keys.run(LINEAR, "history.jsonl")).splitlines()]
@@ -63,7 +63,7 @@ def test_a_run_of_another_version_shows_what_can_be_read(copied: Runs) -> None:
     assert record.held_out is not None
 
 
-def test_a_run_from_before_there_was_progress_has_one_member(copied: Runs) -> None:
+def test_a_run_without_progress_has_one_member(copied: Runs) -> None:
     copied.replaced(LINEAR, "progress.json", None).replaced(LINEAR, "heldout.safetensors", None)
     record = load_run(copied.store, LINEAR)
     assert [member.key for member in record.members] == [(0, 0)]
@@ -80,18 +80,18 @@ def test_a_run_from_before_there_was_progress_has_one_member(copied: Runs) -> No
         ("progress.json", "The progress of the run cannot be read"),
     ],
 )
-def test_a_damaged_file_is_named_and_the_rest_is_read(copied: Runs, file: str, said: str) -> None:
+def test_a_damaged_file_is_named_and_the_rest_is_loaded(copied: Runs, file: str, said: str) -> None:
     record = load_run(copied.replaced(LINEAR, file, b"{").store, LINEAR)
     assert any(said in sentence for sentence in record.missing), record.missing
     assert record.settings["head"] == "linear"
 
 
-def test_a_run_that_is_not_there_is_named(runs: Runs) -> None:
+def test_an_unknown_run_is_an_error_that_names_it(runs: Runs) -> None:
     with pytest.raises(NotFound, match=r"no run 'nope'.*signet runs"):
         load_run(runs.store, "nope")
 
 
-def test_a_configuration_that_is_none_is_a_loss(copied: Runs) -> None:
+def test_a_damaged_configuration_is_an_error(copied: Runs) -> None:
     for broken in (b"{", b"[]"):
         with pytest.raises(DataLoss, match=r"config\.json"):
             load_run(copied.replaced(LINEAR, "config.json", broken).store, LINEAR)
