@@ -129,7 +129,7 @@ def _goal(result: Result) -> Iterator[str]:
     if not result.goal_met:
         yield (
             f"            {missed} clips short. Train longer (--num-epochs), on more clips a gloss, or on fewer "
-            "glosses (--max-glosses); a loss that jumps wants a lower --lr."
+            "glosses (--max-glosses). If the loss jumps, lower --lr."
         )
 
 

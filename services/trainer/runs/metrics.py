@@ -40,10 +40,10 @@ class TrainerMetrics(TrainingCallbacks):
             "run_info", "1 for the run whose values are shown", ("run_id", "model_name", "dataset_version", "device")
         )
         self._epoch = gauge("epoch", "Last finished epoch of the member under way")
-        self._planned = gauge("planned_epochs", "Epochs that each member is to have")
+        self._planned = gauge("planned_epochs", "Planned epochs of each member")
         self._member = gauge("member", "Member under way, from 1")
-        self._members = gauge("members", "Models that the run is to train: seeds times folds")
-        self._resumed = gauge("resumed_epochs", "Epochs of the run that processes before this one trained, and kept")
+        self._members = gauge("members", "Models that the run trains: seeds times folds")
+        self._resumed = gauge("resumed_epochs", "Epochs of the run that earlier processes trained and saved")
         self._clips = gauge("clips", "Clips of the run's dataset", ("split",))
         self._parameters = gauge("parameters", "Parameters of the run's model")
         self._loss = gauge("loss", "Loss, nats per sign; of a pre-training, the masked loss", ("split",))
@@ -54,10 +54,10 @@ class TrainerMetrics(TrainingCallbacks):
             "continuous_empty_ratio",
             "Share of val clips in which the continuous decoder finds no sign, of the last epoch that measured it",
         )
-        self._gap = gauge("exact_greedy_gap_ratio", "Exact less greedy accuracy on val: the measure of blank collapse")
+        self._gap = gauge("exact_greedy_gap_ratio", "Exact minus greedy accuracy on val: the measure of blank collapse")
         self._continuous_gap = gauge(
             "exact_continuous_gap_ratio",
-            "Exact accuracy on val less that of the continuous decoder, of the last epoch that measured it",
+            "Exact accuracy on val minus that of the continuous decoder, of the last epoch that measured it",
         )
         self._collapsed = gauge(
             "blank_epochs", f"Consecutive epochs, up to the last, with a blank ratio of {COLLAPSED_BLANK_RATIO} or more"
@@ -67,12 +67,12 @@ class TrainerMetrics(TrainingCallbacks):
         self._seconds = Histogram(
             "signet_trainer_epoch_seconds", "Duration of an epoch", buckets=_EPOCH_BUCKETS, registry=registry
         )
-        self._batches = counter("batches", "Batches learnt from")
+        self._batches = counter("batches", "Batches trained on")
         self._throttled = counter("throttled_seconds", "Seconds paused because the GPU was too hot")
         self._throttling = gauge("throttling", "1 while training pauses because the GPU is too hot")
-        self._nonfinite = counter("nonfinite_losses", "Runs that ended since their loss was not finite")
-        self._actions = counter("actions", "What trainings did by themselves against trouble", ("action",))
-        self._splits = counter("out_of_memory", "Times that a batch was split since GPU memory was full")
+        self._nonfinite = counter("nonfinite_losses", "Runs that ended because their loss was not finite")
+        self._actions = counter("actions", "Recovery actions of trainings", ("action",))
+        self._splits = counter("out_of_memory", "Times that batches were divided further because GPU memory was full")
         self._runs = counter("runs", "Runs by how they ended", ("state",))
         # Prometheus computes a rate only from a counter that exists before the first event.
         for state in _ENDINGS:

@@ -81,7 +81,7 @@ def test_the_end_of_a_run_in_its_exact_lines() -> None:
         "worst       g2 4/6, g3 3/6, g4 2/6, g5 1/6, g6 0/6",
         "goal        75 % of val: NOT met",
         "            2 clips short. Train longer (--num-epochs), on more clips a gloss, or on fewer glosses "
-        "(--max-glosses); a loss that jumps wants a lower --lr.",
+        "(--max-glosses). If the loss jumps, lower --lr.",
         "recovery    action 1", "recovery    action 2", "recovery    action 3", "recovery    action 4",
         "recovery    action 5", "            and 2 more: see history.jsonl",
         "published   models/m/v1/, alias latest",
