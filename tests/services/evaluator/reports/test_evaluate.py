@@ -10,6 +10,7 @@ import pytest
 
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.report import Report
+from services.evaluator.serving.loaded_model import LoadedModel
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, InvalidInput, NotFound
@@ -135,6 +136,47 @@ def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well
     assert report.top1.correct == 12
     assert report.exact_greedy_gap == pytest.approx(12 / 14)
     assert "This model is <em>blank-collapsed</em>" in page
+
+
+def test_the_version_that_is_asked_for_is_evaluated(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+    places = [conftest.place_of(index, 6) for index in range(6)]
+    newer = world.publish(snapshot, conftest.make_graph(places[::-1]))
+    for asked, version, correct in (
+        (card.version, card.version, 12),
+        (newer.version, newer.version, 1),
+        ("latest", newer.version, 1),
+    ):
+        report, _ = evaluate(world.store, "signet", asked)
+        assert (report.provenance.model_version, report.top1.correct) == (version, correct)
+
+
+def test_an_evaluation_runs_with_the_threads_that_it_is_given(
+    world: "World", card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    init = LoadedModel.__init__
+
+    def counting(model: LoadedModel, card: ModelCard, graph: bytes, count: int = 0) -> None:
+        threads.append(count)
+        init(model, card, graph, count)
+
+    monkeypatch.setattr(LoadedModel, "__init__", counting)
+    evaluate(world.store, "signet", threads=3)
+    evaluate(world.store, "signet")
+    assert threads == [3, 0]
+
+
+def test_signers_of_one_recording_are_in_one_group_of_the_calibration(world: "World", sign: Any) -> None:
+    for source, groups in (("other", "2 groups of signers"), ("same", "one signer")):
+        clips = [
+            sign("a", "book", 0.5, signer="anna", source="same"),
+            sign("b", "chair", 1.0, signer="ben", source=source),
+            sign("t", "book", 0.75, signer="cleo", split="train"),
+        ]
+        world.publish(world.snapshot(clips))
+        calibration = evaluate(world.store, "signet")[0].calibration
+        assert calibration is not None
+        assert calibration.groups == groups
 
 
 def test_a_gloss_that_is_out_of_the_question_leaves_all_figures_finite(

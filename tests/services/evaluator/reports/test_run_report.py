@@ -156,7 +156,11 @@ def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapsh
     assert report.top1.correct == right[across.shown]
     assert sum(cell.clips for cell in report.confusions) == n
     assert (report.provenance.split, report.provenance.folds) == ("train+val", 3)
-    assert report.provenance.commit == "3f1c2ab"
+    about = report.provenance
+    assert (about.commit, about.extractor, about.parameters) == ("3f1c2ab", "made/1", 54_321)
+    assert (about.model_name, about.model_version, about.run_id) == ("signet", "run-7", "run-7")
+    assert (about.dataset_name, about.dataset_version) == (snapshot.manifest.name, snapshot.manifest.version)
+    assert (about.blank_penalty, about.decoder["beam_width"], about.glosses) == (1.5, 8, 6)
     assert "Neither trained nor selected on the held-out clips" in titles(report)
     assert not any(note.caution for note in report.notes)
     assert list_reports(world.store) == [report]
