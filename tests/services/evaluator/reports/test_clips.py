@@ -103,6 +103,56 @@ def test_twins_of_training_clips_are_not_counted_and_are_listed(
         evaluate(world.store, "signet", split="test")
 
 
+def test_only_duplicates_of_training_clips_are_left_out(
+    world: "World", snapshot: Dataset, card: ModelCard, sign: Any
+) -> None:
+    val = snapshot.split("val")[0]
+    extract(
+        world.store,
+        sign("t1", "book", BOOK, split="test", source="same"),
+        sign("t2", "chair", CHAIR, split="test", source="same"),
+        sign("t3", "book", BOOK, split="test", source=val.clip_id),
+    )
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t1", "t2", "t3"]
+    assert report.left_out == ()
+    assert "t1 (book, test)" not in str(report.notes), "both are in one split"
+    assert f"{val.clip_id} (book, val) = t3 (book, test)" in str(report.notes)
+
+
+def test_a_clip_of_the_snapshot_is_not_evaluated_in_the_split_that_it_was_moved_to(
+    world: "World", snapshot: Dataset, card: ModelCard, sign: Any
+) -> None:
+    moved = snapshot.split("val")[0]
+    extract(
+        world.store,
+        sign(moved.clip_id, moved.gloss, BOOK, split="test"),
+        sign("t1", "chair", CHAIR, split="test"),
+    )
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t1"]
+
+
+def test_clips_without_a_known_source_are_no_duplicates(world: "World", card: ModelCard, sign: Any) -> None:
+    def without_source(clip: Landmarks) -> Landmarks:
+        record = clip.record.model_copy(update={"source_sha256": ""})
+        return Landmarks(clip.landmarks, clip.presence, clip.visibility, clip.timestamps, record)
+
+    glosses = [sign("t1", "book", BOOK, split="test"), sign("t2", "chair", CHAIR, split="test")]
+    extract(world.store, *map(without_source, glosses))
+    report, _ = evaluate(world.store, "signet", split="test")
+    assert [clip.clip_id for clip in report.clips] == ["t1", "t2"]
+    assert report.synonym_aware is None
+
+
+def test_the_version_of_the_clips_changes_with_their_landmarks(world: "World", card: ModelCard, sign: Any) -> None:
+    versions = set()
+    for place in (BOOK, CHAIR, BOOK):
+        extract(world.store, sign("t1", "book", place, split="test"))
+        versions.add(evaluate(world.store, "signet", split="test")[0].provenance.clips_version)
+    assert len(versions) == 2
+
+
 def test_a_corpus_that_is_still_being_extracted_is_said_to_be(world: "World", card: ModelCard, sign: Any) -> None:
     extract(world.store, sign("t1", "book", BOOK, split="test"), finish=False)
     report, _ = evaluate(world.store, "signet", split="test")
