@@ -115,6 +115,15 @@ def test_a_version_without_a_card_does_not_exist(object_store: ObjectStore) -> N
         registry.resolve(object_store, "signet", "half")
 
 
+def test_a_version_gets_its_card_and_its_alias_only_after_all_its_files(directory_store: DirectoryStore) -> None:
+    """A second writer stops at the first file, which exists; nothing else may be written."""
+    directory_store.create(keys.model("signet", "v1", "model.safetensors"), b"of another writer")
+    with pytest.raises(AlreadyExists):
+        registry.publish(directory_store, _card(), FILES)
+    assert registry.versions(directory_store, "signet") == []
+    assert registry.aliases(directory_store, "signet") == {}
+
+
 @pytest.mark.parametrize("wanted", ["latest", "v1"])
 def test_the_error_without_a_model_names_the_command_that_publishes_one(
     directory_store: DirectoryStore, wanted: str

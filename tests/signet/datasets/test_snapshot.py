@@ -167,6 +167,19 @@ def test_a_damaged_manifest_is_data_loss(directory_store: DirectoryStore) -> Non
         load_snapshot(directory_store, "wlasl", "v")
 
 
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_snapshot_gets_its_manifest_only_after_its_frames(
+    directory_store: DirectoryStore, sources: list[Landmarks], monkeypatch: pytest.MonkeyPatch, repair: bool
+) -> None:
+    made = _snapshot("wlasl", sources)
+    written: list[str] = []
+    monkeypatch.setattr(directory_store, "put", lambda key, _data: written.append(key))
+    monkeypatch.setattr(directory_store, "create", lambda key, _data: written.append(key))
+    publish_snapshot(directory_store, made, repair=repair)
+    version = made.manifest.version
+    assert written == [keys.dataset_shard("wlasl", version), keys.dataset_manifest("wlasl", version)]
+
+
 def test_a_snapshot_is_complete_only_with_its_manifest(
     directory_store: DirectoryStore, sources: list[Landmarks]
 ) -> None:
