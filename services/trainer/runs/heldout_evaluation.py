@@ -163,9 +163,9 @@ def _gloss_results(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResu
     correct: Counter[int] = Counter()
     clips: Counter[int] = Counter()
     for score in scores:
-        for label, (recognised, count) in score.correct_by_class.items():
-            correct[label] += recognised
-            clips[label] += count
+        assert score.predictions is not None  # noqa: S101  (`_evaluate` asks for them)
+        clips.update(score.predictions.labels.tolist())
+        correct.update(score.predictions.labels[score.predictions.recognised].tolist())
     vocabulary = dataset.manifest.vocabulary
     ranked = rank_glosses(GlossCounts(vocabulary[label - 1], clips[label], correct[label], 0) for label in clips)
     return tuple(GlossResult(gloss=one.gloss, correct=int(one.correct), clips=one.clips) for one in ranked)

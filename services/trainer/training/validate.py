@@ -36,6 +36,7 @@ class ClipPredictions:
 
     Attributes:
         labels: int64 [M], the true classes 1..C.
+        recognised: bool [M], whether the true class is ranked first.
         log_posterior: float32 [M, C], log p(c | clip, exactly one sign).
         greedy: the classes on the best path of each clip.
         blank_ratio: float32 [M], the share of each clip's frames whose best class is the blank.
@@ -43,6 +44,7 @@ class ClipPredictions:
     """
 
     labels: npt.NDArray[np.int64]
+    recognised: npt.NDArray[np.bool_]
     log_posterior: npt.NDArray[np.float32]
     greedy: tuple[tuple[int, ...], ...]
     blank_ratio: npt.NDArray[np.float32]
@@ -61,8 +63,6 @@ class Score:
         greedy_correct: clips whose best path is exactly their one sign.
         empty: clips whose best path holds no sign.
         blank_ratio: the share of frames whose best class is the blank.
-        correct_by_class: for each class, the number of its clips that are correct, and the number of its clips.
-        predicted: the classes that were ranked first for a clip.
         continuous_correct: clips in which the continuous decoder finds exactly their one sign; None if it did not run.
         continuous_empty: clips in which it finds no sign; None if it did not run.
         predictions: clip by clip, if they were requested.
@@ -75,14 +75,12 @@ class Score:
     greedy_correct: int
     empty: int
     blank_ratio: float
-    correct_by_class: dict[int, tuple[int, int]]
-    predicted: frozenset[int]
     continuous_correct: int | None = None
     continuous_empty: int | None = None
     predictions: ClipPredictions | None = field(default=None, compare=False, repr=False)
 
 
-NO_SCORE = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"), {}, frozenset())
+NO_SCORE = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"))
 
 
 @torch.no_grad()
@@ -116,7 +114,6 @@ def evaluate(
     figures = np.concatenate([group.figures for _, group in groups], axis=1)[:, order]
     loss, guess, rank, emitted, first, blanks = figures
     labels = clips.labels.cpu().numpy()
-    right = guess == labels
     found = [signs for _, group in groups for signs in group.continuous]
     decoded = tuple(found[place] for place in order) if continuous else None
     by_clip = None
@@ -125,6 +122,7 @@ def evaluate(
         paths = [signs for _, group in groups for signs in group.best_paths()]
         by_clip = ClipPredictions(
             labels=labels,
+            recognised=guess == labels,
             log_posterior=posterior[order],
             greedy=tuple(paths[place] for place in order),
             blank_ratio=(blanks / clips.lengths.cpu().numpy()).astype(np.float32),
@@ -133,15 +131,11 @@ def evaluate(
     return Score(
         loss=float(loss.mean()),
         clips=len(labels),
-        correct=int(right.sum()),
+        correct=int((guess == labels).sum()),
         top5=int((rank < TOP_K).sum()),
         greedy_correct=int(((emitted == 1) & (first == labels)).sum()),
         empty=int((emitted == 0).sum()),
         blank_ratio=float(blanks.sum()) / int(clips.lengths.sum()),
-        correct_by_class={
-            int(label): (int(right[labels == label].sum()), int((labels == label).sum())) for label in np.unique(labels)
-        },
-        predicted=frozenset(guess.astype(int).tolist()),
         continuous_correct=None
         if decoded is None
         else sum(signs == (label,) for signs, label in zip(decoded, labels, strict=True)),

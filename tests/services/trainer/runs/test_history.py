@@ -12,8 +12,8 @@ from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
-VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, {1: (30, 40)}, frozenset({1}), continuous_correct=29)
-TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5, {1: (88, 90)}, frozenset({1}))
+VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, continuous_correct=29)
+TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5)
 
 
 def epochs() -> list[Epoch]:

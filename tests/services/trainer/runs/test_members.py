@@ -156,5 +156,5 @@ def test_a_target_is_met_once_ctc_has_spoken_by_enough_clips_unless_told_otherwi
     update: dict[str, object], epoch: int, correct: int, met: bool
 ) -> None:
     config = SHORT.model_copy(update={"target_accuracy": 0.75, "num_epochs": 60, "flat_start": 0.4, **update})
-    score = Score(1.0, 4, correct, 4, 4, 0, 0.5, {1: (correct, 4)}, frozenset({1}))
+    score = Score(1.0, 4, correct, 4, 4, 0, 0.5)
     assert is_target_met(Epoch(epoch, 1.0, score, 0.1, best=True), config) is met

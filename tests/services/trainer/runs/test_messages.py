@@ -13,7 +13,7 @@ STARTED = RunStarted("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
 
 
 def test_the_end_of_a_collapsed_run_says_what_to_do() -> None:
-    score = Score(3.0, 4, 3, 4, 0, 4, 1.0, {1: (3, 4)}, frozenset({1}))
+    score = Score(3.0, 4, 3, 4, 0, 4, 1.0)
     result = Result(
         state="succeeded", model_name="m", model_version="v", epochs=9, val_clips=4, val_correct=3,
         val_greedy_correct=0, blank_ratio=1.0, collapsed=True, goal=0.5, goal_met=True, seconds=1.0,
@@ -49,7 +49,7 @@ def test_the_end_of_a_run_of_several_members_is_a_table_over_the_seeds() -> None
     assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
     assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
     assert "89.0 % (178/200)" in text, "all seeds together"
-    event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0, {}, frozenset()), 0.2, best=True), 4, 1, 1)
+    event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0), 0.2, best=True), 4, 1, 1)
     started = RunStarted("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
     assert messages.epoch_message(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
 
@@ -137,7 +137,7 @@ def test_the_start_of_a_resumed_cross_validation_in_its_exact_lines() -> None:
 
 def test_the_line_of_an_epoch() -> None:
     started = RunStarted("cpu", "", 0, 1, "v1", 20, 157, 40, 300)
-    score = Score(2.5, 40, 30, 38, 25, 2, 0.61, {}, frozenset())
+    score = Score(2.5, 40, 30, 38, 25, 2, 0.61)
     line = messages.epoch_message(MemberEpoch(Epoch(7, 1.25, score, 0.254, best=False), 1, 0, 0), started)
     assert line == (
         "epoch   7/300  train loss   1.250  val loss   2.500  val acc  75.0 % (30/40)  greedy 25/40  blank 0.61  0.25 s"

@@ -15,7 +15,7 @@ STARTED = RunStarted("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
 
 
 def score(correct: int, blank_ratio: float) -> Score:
-    return Score(1.5, 40, correct, 40, 10, 4, blank_ratio, {1: (correct, 40)}, frozenset({1}))
+    return Score(1.5, 40, correct, 40, 10, 4, blank_ratio)
 
 
 def first(epoch: Epoch) -> MemberEpoch:
