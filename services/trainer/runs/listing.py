@@ -58,14 +58,14 @@ def list_runs(store: ObjectStore, live: Mapping[str, RunState]) -> Iterator[RunS
 def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, RunProgress | None]]:
     """The runs without a result, newest first: name, configuration, and progress (None before the first member starts).
 
-    A run whose files this version cannot read is skipped with a warning in the log.
+    A run that this version cannot read or resume is skipped with a warning in the log.
     """
     for run_id, names in sorted(_files_by_run(store).items(), reverse=True):
         if "result.json" in names or "config.json" not in names:
             continue
         try:
             yield run_id, config_to_resume(store, run_id, {}), load_progress(store, run_id)
-        except (DataLoss, NotFound, NotReady) as error:
+        except (DataLoss, InvalidInput, NotFound, NotReady) as error:
             _log.warning("run %s is skipped: %s", run_id, error)
 
 

@@ -123,8 +123,7 @@ def train_member(
         member: the member.
         device: where to train.
         state: the state to resume from; None starts a new training.
-        callbacks: its `should_stop` is asked after each epoch, and `should_abandon` before each batch. A member that is
-            abandoned yields a last `StateReady`. `training` gets the events within an epoch.
+        callbacks: see `RunCallbacks`. A member that is abandoned yields a last `StateReady`.
         is_state_due: asked after each epoch; True asks for a `StateReady`.
         initialise: replaces the random weights of a new training.
 
@@ -146,8 +145,7 @@ def train_member(
     if state is not None:
         training.restore(state)
     saved_epoch = training.epoch
-    # These hold if there is no epoch left to train.
-    complete, stopped_on_val = True, False
+    complete, stopped_on_val = True, False  # if there is no epoch left to train
     try:
         for epoch in training.epochs():
             stopped_on_val = is_target_met(epoch, config)
@@ -161,8 +159,7 @@ def train_member(
             if is_state_due():
                 saved_epoch = epoch.number
                 yield _make_state(member, training, last=False)
-    except (Exception, KeyboardInterrupt):
-        # All epochs but the present one can be resumed, whatever ends the training.
+    except (Exception, KeyboardInterrupt):  # the finished epochs can be resumed, whatever ends the training
         if training.epoch > saved_epoch:
             yield _make_state(member, training, last=True)
         raise

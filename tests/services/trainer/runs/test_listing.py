@@ -9,6 +9,7 @@ import pytest
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.listing import (
+    config_to_resume,
     find_latest_run,
     find_latest_unfinished_run,
     find_succeeded_runs,
@@ -16,7 +17,7 @@ from services.trainer.runs.listing import (
     list_runs,
 )
 from services.trainer.runs.result import GlossResult, Result
-from signet.errors import NotFound, NotReady
+from signet.errors import InvalidInput, NotFound, NotReady
 from signet.store import DirectoryStore, ObjectStore, keys
 
 
@@ -119,3 +120,36 @@ def test_files_without_a_configuration_are_not_a_run_to_resume(
     with caplog.at_level(logging.WARNING):
         assert not list(find_unfinished_runs(directory_store))
     assert not caplog.records
+
+
+def test_a_resumed_run_may_only_change_where_it_trains(directory_store: DirectoryStore) -> None:
+    config = TrainConfig(seed=3, lr=0.01, start_from="signet@1", head="linear")
+    directory_store.create(keys.run("r", "config.json"), config.model_dump_json().encode())
+    changes = {"device": "cpu", "jobs": 2, "max_gpu_temperature": 80.0}
+    assert config_to_resume(directory_store, "r", {**changes, "seed": 3}) == config.model_copy(update=changes)
+    with pytest.raises(InvalidInput, match="cannot be resumed with head attention instead of linear, lr"):
+        config_to_resume(directory_store, "r", {"lr": 0.1, "head": "attention", "jobs": 2})
+    with pytest.raises(InvalidInput, match="run r cannot be resumed: jobs 0: "):
+        config_to_resume(directory_store, "r", {"jobs": 0})
+
+
+def test_an_unfinished_run_that_this_version_cannot_resume_is_named_and_skipped(
+    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its settings were removed, or may not be combined any more."""
+    for run_id, values in (
+        ("20260101-supplement", {"supplement": "hands"}),
+        ("20260102-folds", {"folds": 2, "pretrain": True}),
+        ("20260103-start", {"folds": 2, "start_from": "signet@1"}),
+        ("20260100-fine", {}),
+    ):
+        config = TrainConfig().model_dump() | values
+        directory_store.create(keys.run(run_id, "config.json"), json.dumps(config).encode())
+    with caplog.at_level(logging.WARNING):
+        assert [run_id for run_id, _, _ in find_unfinished_runs(directory_store)] == ["20260100-fine"]
+    assert "run 20260102-folds is skipped: run 20260102-folds cannot be resumed: --pretrain with --folds" in caplog.text
+    assert "started with supplement hands" in caplog.text
+    assert find_latest_unfinished_run(directory_store) == "20260100-fine"
+    assert {summary.run_id for summary in list_runs(directory_store, {})} >= {"20260102-folds", "20260101-supplement"}
+    with pytest.raises(InvalidInput, match="cannot be resumed: --folds with --start-from"):
+        config_to_resume(directory_store, "20260103-start", {})
