@@ -133,15 +133,12 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
         try:
             data, etag = store.get_versioned(key)
         except NotFound:
-            created = Alias(version=version, history=(move,))
-            try:
-                return store.create(key, created.model_dump_json(indent=1).encode())
-            except AlreadyExists:
-                continue
-        moved = Alias(version=version, history=(*_parse_alias(data, key).history, move))
+            data, etag = b"", None
+        history = () if etag is None else _parse_alias(data, key).history
+        moved = Alias(version=version, history=(*history, move)).model_dump_json(indent=1).encode()
         try:
-            return store.replace(key, moved.model_dump_json(indent=1).encode(), etag)
-        except Conflict:
+            return store.create(key, moved) if etag is None else store.replace(key, moved, etag)
+        except (AlreadyExists, Conflict):
             continue
     raise Conflict(f"{key}: other writers moved this alias {_ALIAS_ATTEMPTS} times meanwhile. Try again.")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from signet.decoding import log_softmax
 from signet.errors import InvalidInput
 
 # Bins of equal width on (0, 1], as in Guo et al. (M = 15).
@@ -59,10 +60,7 @@ def log_posteriors(scores: Scores, temperature: float | npt.NDArray[np.float64] 
     Returns:
         float64 [n, C].
     """
-    scaled = scores.astype(np.float64) / np.asarray(temperature, np.float64).reshape(-1, 1)
-    scaled -= scaled.max(axis=1, keepdims=True)
-    scaled -= np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-    return scaled
+    return log_softmax(scores.astype(np.float64) / np.asarray(temperature, np.float64).reshape(-1, 1))
 
 
 def reliability(
