@@ -35,6 +35,9 @@ app.command()(inspection.features)
 # The conventional exit status of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
+# In a table of this width no id is cut. A narrower terminal wraps the lines.
+_TABLE_WIDTH = 100
+
 _RUN_PANEL = panel("device")
 
 
@@ -166,9 +169,11 @@ def runs(store: StoreOption = "") -> None:
         accuracy = f"{100 * run.val_accuracy:.1f} %" if ended and run.val_clips else ""
         members = "" if run.members == 1 else f"{run.members_done}/{run.members}"
         table.add_row(run.run_id, run.state, members, str(run.epochs or ""), accuracy, run.model_version)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(table)
     if interrupted:
-        Console().print("`signet train --resume RUN` continues an interrupted run.")
+        console.print("`signet train --resume RUN` continues an interrupted run.")
 
 
 def _stop_once(stop: threading.Event) -> None:
