@@ -1,1 +1,1 @@
-"""Datasets: snapshots, splits, the duplicate audit and the state of a corpus."""
+"""Datasets: snapshots of clips, their splits and duplicates, and the manifest of a corpus."""
