@@ -1,4 +1,4 @@
-"""Which clips a run trains on."""
+"""Which clips of a corpus a snapshot has, and when it is made again."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def test_the_same_corpus_is_not_read_twice(watched: Watched) -> None:
     assert np.array_equal(again.frames, first.frames, equal_nan=True)
 
 
-def test_of_a_choice_only_the_chosen_clips_are_read_whole(watched: Watched) -> None:
+def test_only_the_selected_clips_are_read_whole(watched: Watched) -> None:
     taken = snapshot.load_or_create_snapshot(watched, "wlasl", 1, 2)
     assert watched.clips_read() == 24 + len(taken.manifest.clips) == 24 + 4
     assert len(snapshot.load_or_create_snapshot(watched, "wlasl", 2, 2).manifest.clips) == 8
@@ -115,7 +115,7 @@ def test_a_note_that_is_wrong_costs_time_and_nothing_else(watched: Watched, note
     assert snapshot.load_or_create_snapshot(watched, "wlasl", 0, 0).manifest == first.manifest
 
 
-def test_the_best_supplied_glosses_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:
+def test_the_glosses_with_the_most_clips_are_taken_and_ties_go_by_name(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips] + [moving_clip("more", "who", "train", 99).record]
     assert {record.gloss for record in snapshot.select_clips(records, SelectionLimits(1, 0))} == {"who"}
     assert {record.gloss for record in snapshot.select_clips(records, SelectionLimits(2, 0))} == {"who", "book"}
@@ -127,7 +127,7 @@ def test_samples_per_gloss_limits_training_clips_only(clips: list[Landmarks]) ->
     assert sum(record.split == "val" for record in chosen) == 6
 
 
-def test_a_training_twin_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
+def test_a_training_clip_with_the_video_of_a_val_clip_is_left_out(clips: list[Landmarks]) -> None:
     records = [clip.record for clip in clips]
     duplicate = records[0].model_copy(update={"clip_id": "duplicate", "split": "val"})
     chosen = {record.clip_id for record in snapshot.select_clips([*records, duplicate], SelectionLimits(0, 0))}
@@ -172,7 +172,7 @@ def test_clips_of_different_extractors_are_never_mixed(directory_store: Director
         snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0)
 
 
-def test_which_clips_are_chosen_does_not_change_without_a_new_version(directory_store: DirectoryStore) -> None:
+def test_which_clips_are_selected_does_not_change_without_a_new_version(directory_store: DirectoryStore) -> None:
     golden = json.loads(golden_corpus.selection_file().read_text())
     assert golden_corpus.describe_selections(directory_store) == golden, (
         "raise SELECTION_VERSION, and run `python -m tests.signet.datasets.golden_corpus`"

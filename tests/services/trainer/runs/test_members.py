@@ -38,7 +38,7 @@ def always() -> bool:
     return True
 
 
-def test_a_run_of_one_seed_learns_train_and_is_judged_by_val(small_dataset: Dataset) -> None:
+def test_a_run_of_one_seed_trains_on_train_and_is_evaluated_on_val(small_dataset: Dataset) -> None:
     (only,) = plan_members(small_dataset.manifest, TrainConfig(seed=5))
     assert only.key == (0, 5)
     assert (list(only.train), list(only.held_out)) == (small_dataset.split("train"), small_dataset.split("val"))
@@ -92,10 +92,10 @@ def test_more_folds_than_signers_are_refused(small_dataset: Dataset) -> None:
         plan_members(small_dataset.manifest, TrainConfig(folds=5))
 
 
-def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Dataset) -> None:
+def test_a_member_yields_each_epoch_and_then_its_weights(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    steps = list(train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always))
-    assert [type(step) for step in steps] == [
+    events = list(train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always))
+    assert [type(event) for event in events] == [
         EpochDone,
         StateReady,
         EpochDone,
@@ -105,21 +105,21 @@ def test_a_member_tells_each_epoch_and_then_what_it_has_learnt(small_dataset: Da
         EpochDone,
         MemberDone,
     ]
-    *_, last, done = steps
+    *_, last, done = events
     assert isinstance(last, EpochDone)
     assert isinstance(done, MemberDone)
     assert (last.epoch.last, done.complete, done.selected_on) == (True, True, "")
     assert last.epoch.train is not None
 
 
-def test_a_member_goes_on_from_what_it_kept_to_the_same_weights(small_dataset: Dataset) -> None:
+def test_a_member_resumes_from_its_state_to_the_same_weights(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
     *_, expected = train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always)
     for kept_at in (1, 3):
         first = train_member(small_dataset, SHORT, member, CPU, None, callbacks(), always)
-        state = [step.state for step in first if isinstance(step, StateReady)][kept_at - 1]
+        state = [event.state for event in first if isinstance(event, StateReady)][kept_at - 1]
         rest = list(train_member(small_dataset, SHORT, member, CPU, state, callbacks(), always))
-        assert [step.epoch.number for step in rest if isinstance(step, EpochDone)] == list(range(kept_at + 1, 5))
+        assert [event.epoch.number for event in rest if isinstance(event, EpochDone)] == list(range(kept_at + 1, 5))
         assert rest[-1] == expected
 
 
@@ -131,15 +131,15 @@ def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> Non
     assert (last.epoch.number, last.epoch.last, done.complete) == (2, True, False)
 
 
-def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
+def test_an_abandoned_member_yields_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
     abandoned = callbacks(abandon_at_batch=7)  # an epoch has three
-    steps: list[MemberEvent] = []
+    events: list[MemberEvent] = []
     training = train_member(small_dataset, SHORT, member, CPU, None, abandoned, lambda: False)
     with pytest.raises(Abandoned):
         while True:
-            steps.append(next(training))
-    assert [type(step) for step in steps] == [EpochDone, EpochDone, StateReady]
+            events.append(next(training))
+    assert [type(event) for event in events] == [EpochDone, EpochDone, StateReady]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_member_that_is_given_up_leaves_the_state_of_its_last_epoch(small_data
         ({"target_accuracy": None}, 60, 4, False),
     ],
 )
-def test_a_target_is_met_once_ctc_has_spoken_by_enough_clips_unless_told_otherwise(
+def test_the_target_is_met_by_enough_clips_after_the_flat_start(
     update: dict[str, object], epoch: int, correct: int, met: bool
 ) -> None:
     config = SHORT.model_copy(update={"target_accuracy": 0.75, "num_epochs": 60, "flat_start": 0.4, **update})

@@ -28,29 +28,29 @@ SHORT = TrainConfig(num_epochs=40, hidden_dim=16, batch_size=8)
 QUICK = TrainConfig(num_epochs=5, hidden_dim=4, batch_size=8)
 
 
-def told(config: TrainConfig, **values: object) -> TrainConfig:
+def changed(config: TrainConfig, **values: object) -> TrainConfig:
     return TrainConfig.model_validate(config.model_dump() | values)
 
 
 class Watcher:
-    """Keeps what a run tells."""
+    """Keeps the events of a run, and stops or abandons it after some epochs."""
 
     def __init__(self, stop_after: int = 10**6, abandon_after: int = 10**6) -> None:
         self.started: list[RunStarted] = []
-        self.heard: list[MemberEpoch] = []
+        self.received: list[MemberEpoch] = []
         self._stop_after = stop_after
         self._abandon_after = abandon_after
 
     @property
     def epochs(self) -> list[Epoch]:
-        return [event.epoch for event in self.heard]
+        return [event.epoch for event in self.received]
 
     def callbacks(self) -> RunCallbacks:
         return RunCallbacks(
             self.started.append,
-            self.heard.append,
-            should_stop=lambda: len(self.heard) + 1 >= self._stop_after,
-            should_abandon=lambda: len(self.heard) >= self._abandon_after,
+            self.received.append,
+            should_stop=lambda: len(self.received) + 1 >= self._stop_after,
+            should_abandon=lambda: len(self.received) >= self._abandon_after,
         )
 
     def run(self, store: ObjectStore, config: TrainConfig, run_id: str = "") -> Result:
@@ -69,9 +69,9 @@ def history(store: ObjectStore, run_id: str, member: str = "") -> list[dict[str,
     return [json.loads(line) for line in store.get(keys.run(run_id, f"{member}history.jsonl")).splitlines()]
 
 
-def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryStore, fill: Fill) -> None:
+def test_a_run_trains_until_its_target_and_publishes(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher, run_id = Watcher(), new_run_id()
-    config = told(SHORT, target_accuracy=0.8, num_epochs=100)
+    config = changed(SHORT, target_accuracy=0.8, num_epochs=100)
     result = watcher.run(fill(directory_store), config, run_id)
 
     assert (watcher.started[0].train_clips, watcher.started[0].val_clips) == (18, 6)
@@ -109,8 +109,8 @@ def test_a_run_learns_until_its_target_and_publishes(directory_store: DirectoryS
 
 def test_seeds_are_members_of_one_published_ensemble(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher, run_id = Watcher(), new_run_id()
-    result = watcher.run(fill(directory_store), told(QUICK, seeds=2, seed=4), run_id)
-    assert [(event.member, event.seed, event.epoch.number) for event in watcher.heard] == [
+    result = watcher.run(fill(directory_store), changed(QUICK, seeds=2, seed=4), run_id)
+    assert [(event.member, event.seed, event.epoch.number) for event in watcher.received] == [
         (member, seed, epoch) for member, seed in ((1, 4), (2, 5)) for epoch in range(1, 6)
     ]
     assert [(member.seed, member.epochs, member.clips) for member in result.members] == [(4, 5, 6), (5, 5, 6)]
@@ -127,16 +127,16 @@ def test_seeds_are_members_of_one_published_ensemble(directory_store: DirectoryS
     said = heldout.read_predictions(directory_store, run_id)
     assert said.seeds == (4, 5)
     # Each seed is what it would have been alone.
-    alone = Watcher().run(directory_store, told(QUICK, seed=5, publish="none"))
+    alone = Watcher().run(directory_store, changed(QUICK, seed=5, publish="none"))
     assert alone.members[0].model_dump() == result.members[1].model_dump()
 
 
 @pytest.mark.parametrize(("publish", "members"), [("first", 1), ("none", 0)])
-def test_of_several_seeds_the_first_alone_can_be_published_or_nothing(
+def test_the_first_of_several_seeds_can_be_published_alone_or_no_model(
     directory_store: DirectoryStore, fill: Fill, publish: str, members: int
 ) -> None:
     watcher = Watcher()
-    result = watcher.run(fill(directory_store), told(QUICK, num_epochs=2, seeds=2, publish=publish))
+    result = watcher.run(fill(directory_store), changed(QUICK, num_epochs=2, seeds=2, publish=publish))
     assert len(registry.versions(directory_store, "signet")) == members
     assert bool(result.model_version) == bool(members)
     if members:
@@ -146,13 +146,11 @@ def test_of_several_seeds_the_first_alone_can_be_published_or_nothing(
         )
 
 
-def test_folds_measure_the_recipe_on_every_clip_and_publish_nothing(
-    directory_store: DirectoryStore, fill: Fill
-) -> None:
+def test_folds_evaluate_every_clip_once_and_publish_nothing(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher, run_id = Watcher(), new_run_id()
-    result = watcher.run(fill(directory_store), told(QUICK, folds=2, seeds=2, num_epochs=2), run_id)
+    result = watcher.run(fill(directory_store), changed(QUICK, folds=2, seeds=2, num_epochs=2), run_id)
     assert (watcher.started[0].members, watcher.started[0].val_clips) == (4, 24)
-    assert [(event.fold, event.seed) for event in watcher.heard[::2]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert [(event.fold, event.seed) for event in watcher.received[::2]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert not list(directory_store.list("models/"))
     assert (result.val_clips, result.folds, result.model_version) == (24, 2, "")
     assert [tally.clips for tally in result.seeds.values()] == [24, 24]
@@ -183,14 +181,14 @@ def test_a_gloss_whose_signers_are_all_held_out_is_named(
     for info in list(directory_store.list("landmarks/v1/wlasl/who-")):
         if not info.key.endswith(("-0.safetensors", "-4.safetensors")):
             directory_store.delete(info.key)
-    result = Watcher().run(directory_store, told(QUICK, folds=3, num_epochs=1))
+    result = Watcher().run(directory_store, changed(QUICK, folds=3, num_epochs=1))
     assert "has no training clips of who in this fold" in caplog.text
     assert result.state == "succeeded"
 
 
 def test_equal_seeds_train_equal_models(small_dataset: Dataset) -> None:
     def weights(seed: int) -> torch.Tensor:
-        training = Training(small_dataset, told(SHORT, num_epochs=2, seed=seed), torch.device("cpu"))
+        training = Training(small_dataset, changed(SHORT, num_epochs=2, seed=seed), torch.device("cpu"))
         list(training.epochs())
         return torch.cat([parameter.flatten() for parameter in training.model.parameters()])
 
@@ -198,7 +196,7 @@ def test_equal_seeds_train_equal_models(small_dataset: Dataset) -> None:
     assert not torch.equal(weights(3), weights(4))
 
 
-def test_a_run_that_is_given_up_leaves_its_last_epoch_and_no_model_and_goes_on(
+def test_an_abandoned_run_keeps_its_last_epoch_publishes_nothing_and_can_be_resumed(
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     run_id = new_run_id()
@@ -225,9 +223,7 @@ def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
-    directory_store: DirectoryStore, fill: Fill
-) -> None:
+def test_a_run_that_was_killed_before_its_first_state_begins_again(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     directory_store.put(keys.run("r", "config.json"), QUICK.model_dump_json().encode())
     watcher = Watcher()
@@ -237,19 +233,22 @@ def test_a_run_that_came_to_nothing_before_it_was_killed_begins_again(
 
 def test_members_that_are_trained_are_not_trained_again(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
-    config = told(QUICK, seeds=3, num_epochs=3)
+    config = changed(QUICK, seeds=3, num_epochs=3)
     with pytest.raises(Abandoned):
         Watcher(abandon_after=4).run(fill(directory_store), config, run_id)
     watcher = Watcher()
     result = watcher.resume(directory_store, run_id)
     assert (watcher.started[0].members_before, watcher.started[0].epochs_before) == (1, 4)
-    assert [(event.member, event.epoch.number) for event in watcher.heard] == [(2, 2), (2, 3), (3, 1), (3, 2), (3, 3)]
+    epochs = [(event.member, event.epoch.number) for event in watcher.received]
+    assert epochs == [(2, 2), (2, 3), (3, 1), (3, 2), (3, 3)]
     straight = Watcher().run(directory_store, config)
     assert result.members == straight.members
     assert result.ensemble == straight.ensemble
 
 
-def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store: DirectoryStore, fill: Fill) -> None:
+def test_a_run_whose_clips_were_sampled_differently_cannot_be_resumed(
+    directory_store: DirectoryStore, fill: Fill
+) -> None:
     run_id = new_run_id()
     with pytest.raises(Abandoned):
         Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
@@ -266,31 +265,31 @@ def test_a_run_whose_clips_were_sampled_otherwise_does_not_go_on(directory_store
     assert files(directory_store, run_id) == before, "it may be finished elsewhere"
 
 
-def test_a_run_with_members_of_a_version_that_builds_its_models_otherwise_does_not_go_on(
+def test_a_run_with_members_of_another_model_layout_cannot_be_resumed(
     directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, config = new_run_id(), told(QUICK, seeds=2)
+    run_id, config = new_run_id(), changed(QUICK, seeds=2)
     with pytest.raises(Abandoned):
         Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
-    other = serialise_weights(new_model(told(config, branches=config.branches + 1), 3))
+    other = serialise_weights(new_model(changed(config, branches=config.branches + 1), 3))
     monkeypatch.setattr(Checkpoints, "load_weights", lambda *_: other)
     watcher = Watcher()
 
     with pytest.raises(NotReady, match="seed 0 was trained by another version of Signet"):
         watcher.resume(directory_store, run_id)
 
-    assert not watcher.heard, "before anything else is trained"
+    assert not watcher.received, "before anything else is trained"
 
 
-def test_a_run_that_is_stopped_publishes_what_is_trained_to_its_end_if_anything_is(
+def test_a_stopped_run_publishes_the_members_that_are_done_if_there_are_any(
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     fill(directory_store)
-    early = Watcher(stop_after=2).run(directory_store, told(QUICK, seeds=2, num_epochs=3))
+    early = Watcher(stop_after=2).run(directory_store, changed(QUICK, seeds=2, num_epochs=3))
     assert (early.state, [(one.seed, one.epochs, one.complete) for one in early.members]) == (
         "stopped", [(0, 2, False)],
     )  # fmt: skip
-    late = Watcher(stop_after=5).run(directory_store, told(QUICK, seeds=3, num_epochs=3))
+    late = Watcher(stop_after=5).run(directory_store, changed(QUICK, seeds=3, num_epochs=3))
     assert (late.state, [(one.seed, one.epochs, one.complete) for one in late.members]) == (
         "stopped", [(0, 3, True)],
     )  # fmt: skip
@@ -305,7 +304,7 @@ def test_a_run_that_is_stopped_publishes_what_is_trained_to_its_end_if_anything_
         ({"device": "tpu"}, "device tpu"),
     ],
 )
-def test_a_run_goes_on_as_it_began_but_for_where(
+def test_a_resumed_run_may_only_change_where_it_trains(
     directory_store: DirectoryStore, fill: Fill, changes: dict[str, object], named: str
 ) -> None:
     run_id = new_run_id()
@@ -318,14 +317,14 @@ def test_a_run_goes_on_as_it_began_but_for_where(
         Watcher().resume(directory_store, run_id)
 
 
-def test_a_run_that_there_is_not_cannot_go_on(directory_store: DirectoryStore) -> None:
+def test_a_run_that_does_not_exist_cannot_be_resumed(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no run 'nope'"):
         Watcher().resume(directory_store, "nope")
 
 
 def test_a_run_killed_after_it_published_does_not_publish_again(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
-    first = Watcher().run(fill(directory_store), told(QUICK, num_epochs=2), run_id)
+    first = Watcher().run(fill(directory_store), changed(QUICK, num_epochs=2), run_id)
     directory_store.delete(keys.run(run_id, "result.json"))
     directory_store.delete(keys.alias("signet", "latest"))
     again = Watcher().resume(directory_store, run_id)
@@ -334,11 +333,11 @@ def test_a_run_killed_after_it_published_does_not_publish_again(directory_store:
     assert registry.resolve(directory_store, "signet", "latest") == first.model_version
 
 
-def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, fill: Fill) -> None:
+def test_a_failed_run_records_its_failure_in_the_store(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
     with pytest.raises(SignetError, match="--lr"):
         Watcher().run(
-            fill(directory_store), told(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0, weight_decay=1e30), run_id
+            fill(directory_store), changed(QUICK, lr=10.0, optimizer="sgd", gradient_norm=0, weight_decay=1e30), run_id
         )
     progress = json.loads(directory_store.get(keys.run(run_id, "progress.json")))
     assert "--lr" in progress["failure"]
@@ -348,15 +347,15 @@ def test_a_run_that_fails_says_so_in_the_store(directory_store: DirectoryStore, 
 def test_an_unusable_model_name_is_refused_before_training(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher = Watcher()
     with pytest.raises(InvalidInput, match=r"\.\./x"):
-        watcher.run(fill(directory_store), told(SHORT, model_name="../x"))
+        watcher.run(fill(directory_store), changed(SHORT, model_name="../x"))
     assert not watcher.epochs
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_run_on_a_gpu_learns_as_on_a_cpu(directory_store: DirectoryStore, fill: Fill) -> None:
+def test_a_run_on_a_gpu_trains_as_on_a_cpu(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher = Watcher()
-    result = watcher.run(fill(directory_store), told(SHORT, device="cuda"))
+    result = watcher.run(fill(directory_store), changed(SHORT, device="cuda"))
     assert watcher.started[0].gpu_name
     assert result.val_correct >= 5
     assert math.isfinite(watcher.epochs[-1].train_loss)
