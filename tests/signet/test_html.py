@@ -1,4 +1,4 @@
-"""The environment of all pages: values are escaped, an unknown name is an error, figures are set alike."""
+"""The environment of all pages: it escapes values, refuses unknown names and formats figures."""
 
 import jinja2
 import pytest

@@ -1,4 +1,4 @@
-"""A small world to evaluate: signs are places, a graph knows the places, and everything is published for real."""
+"""A small store to evaluate: each sign is a place of the hand, and the graph recognises the places."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is shown on /metrics stays bounded and is about what is served."""
+"""The evaluator's metrics: their number is bounded, and they are about the served version."""
 
 from typing import Any
 

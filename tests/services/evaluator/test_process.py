@@ -1,4 +1,4 @@
-"""The evaluator as a process, and the commands that people type, against it."""
+"""The evaluator as a process, and its commands."""
 
 import os
 import re
@@ -94,7 +94,7 @@ def failed(*arguments: str) -> SignetError:
     return result.exception
 
 
-def test_the_process_serves_what_is_published_and_drains_when_told(
+def test_the_process_serves_the_published_model_and_stops_on_sigterm(
     process: Process, card: ModelCard, sign: Any, tmp_path: Path
 ) -> None:
     clip = tmp_path / "clip.safetensors"
@@ -121,7 +121,9 @@ def wait_for(what: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_what_is_served_is_measured_once_without_a_request(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+def test_each_served_version_is_evaluated_once_without_a_request(
+    world: "World", snapshot: Dataset, card: ModelCard
+) -> None:
     def accuracy(version: str) -> str:
         return f'signet_evaluator_report_accuracy{{name="signet",split="val",version="{version}"}}'
 
@@ -157,7 +159,7 @@ def test_predict_says_what_is_wrong_and_what_to_do(process: Process, sign: Any, 
     assert isinstance(failed("predict", str(tmp_path / "none.mp4"), "--server", process.address), InvalidInput)
 
 
-def test_predict_without_a_server_says_so_within_its_time(tmp_path: Path) -> None:
+def test_predict_without_a_server_fails_within_its_timeout(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"x")
     with socket.socket() as taken:
@@ -206,7 +208,7 @@ def test_models_are_listed_newest_first_with_their_aliases(world: "World", snaps
     assert lines[3].startswith(card.version)
 
 
-def test_commands_on_an_empty_store_say_what_makes_things(world: "World") -> None:
+def test_commands_on_an_empty_store_name_the_command_that_fills_it(world: "World") -> None:
     store = ("--store", world.store.url)
     for arguments, kind, words in (
         (("models", *store), NotFound, "signet train"),

@@ -148,7 +148,7 @@ def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCar
     run(world.settings(), scenario)
 
 
-def test_without_a_model_the_server_is_healthy_says_what_to_do_and_recovers_by_itself(
+def test_without_a_model_the_server_is_healthy_and_serves_a_model_once_it_is_published(
     world: "World", snapshot: Dataset, clip: bytes
 ) -> None:
     async def scenario(calls: Calls) -> None:
@@ -210,7 +210,7 @@ def test_a_new_version_takes_over_while_calls_run_and_each_answer_is_its_own_ver
     run(world.settings(), scenario)
 
 
-def test_calls_that_come_together_are_answered_each_with_its_own_sign_in_few_runs(
+def test_concurrent_calls_share_runs_and_each_gets_the_answer_for_its_own_clip(
     world: "World", card: ModelCard, sign: Any
 ) -> None:
     clips = [landmarks.dump(sign(f"c{number}", "", 0.5 + (number % 6) / 6, frames=20 + number)) for number in range(48)]
@@ -230,7 +230,7 @@ def test_calls_that_come_together_are_answered_each_with_its_own_sign_in_few_run
     run(world.settings(), scenario)
 
 
-def test_a_caller_whose_time_is_up_hears_it_and_the_next_one_is_served(
+def test_a_call_past_its_deadline_ends_with_that_status_and_the_next_call_is_answered(
     world: "World", card: ModelCard, clip: bytes
 ) -> None:
     async def scenario(calls: Calls) -> None:
@@ -243,7 +243,7 @@ def test_a_caller_whose_time_is_up_hears_it_and_the_next_one_is_served(
     run(world.settings(), scenario)
 
 
-def test_a_damaged_new_version_is_counted_and_the_old_one_goes_on(
+def test_a_damaged_new_version_is_counted_and_the_old_version_serves_on(
     world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
 ) -> None:
     async def scenario(calls: Calls) -> None:
@@ -317,7 +317,7 @@ def test_a_video_goes_through_the_extractor_within_the_callers_deadline(
     asyncio.run(main())
 
 
-def test_a_video_without_an_extractor_is_refused_with_the_way_out(world: "World", card: ModelCard, clip: bytes) -> None:
+def test_a_video_without_an_extractor_is_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes) -> None:
     async def main() -> None:
         async with stand_in(StandIn(clip)) as address:
             pass  # nothing listens there any more
@@ -355,7 +355,7 @@ def test_an_evaluation_is_run_listed_and_read_over_the_wire(world: "World", card
     run(world.settings(), scenario)
 
 
-def test_evaluations_that_cannot_be_are_refused_by_name(world: "World", card: ModelCard) -> None:
+def test_evaluations_with_wrong_arguments_are_refused_with_what_to_do(world: "World", card: ModelCard) -> None:
     Run = evaluator_pb2.RunEvaluationRequest
 
     async def scenario(calls: Calls) -> None:

@@ -1,4 +1,4 @@
-"""Counts, against numbers worked out by hand; ties and edges above all."""
+"""Counts against numbers worked out by hand, with ties and edge cases."""
 
 from statistics import stdev
 

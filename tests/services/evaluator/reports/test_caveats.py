@@ -41,7 +41,7 @@ def titles(report: Report, clips: EvaluationClips | None = None, card: ModelCard
     return [note.title for note in collect_caveats(report, clips or evaluated(clip("a", "val")), card)]
 
 
-def test_a_report_without_reservations_has_two_plain_notes() -> None:
+def test_every_report_has_a_note_on_selection_and_one_on_the_interval() -> None:
     assert titles(report(top1=Proportion(correct=20, n=30))) == [
         "Neither trained nor selected on this split",
         "Confidence interval",

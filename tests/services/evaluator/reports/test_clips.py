@@ -1,4 +1,4 @@
-"""Clips that came into the corpus after a training, such as the official test clips: taken, checked and evaluated."""
+"""Evaluation of clips that were extracted after the training, such as the official test clips."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ def test_test_clips_that_were_extracted_after_the_training_are_evaluated(
     assert (val.provenance.corpus_version, val.left_out, val.outside_vocabulary) == ("", (), 0)
 
 
-def test_twins_of_training_clips_are_not_counted_and_are_listed(
+def test_duplicates_of_training_clips_are_not_counted_and_are_listed(
     world: "World", snapshot: Dataset, card: ModelCard, sign: Any
 ) -> None:
     trained = snapshot.split("train")[0]
@@ -153,7 +153,7 @@ def test_the_version_of_the_clips_changes_with_their_landmarks(world: "World", c
     assert len(versions) == 2
 
 
-def test_a_corpus_that_is_still_being_extracted_is_said_to_be(world: "World", card: ModelCard, sign: Any) -> None:
+def test_an_unfinished_corpus_is_named_in_a_caveat(world: "World", card: ModelCard, sign: Any) -> None:
     extract(world.store, sign("t1", "book", BOOK, split="test"), finish=False)
     report, _ = evaluate(world.store, "signet", split="test")
     (found,) = (one for one in report.notes if one.title == "Clips from the corpus")
@@ -175,7 +175,7 @@ def test_clips_of_another_extractor_are_never_mixed_in(world: "World", card: Mod
         evaluate(world.store, "signet", split="test")
 
 
-def test_without_clips_the_way_to_them_is_named(world: "World", card: ModelCard, sign: Any) -> None:
+def test_without_clips_the_command_that_extracts_them_is_named(world: "World", card: ModelCard, sign: Any) -> None:
     with pytest.raises(InvalidInput, match=r"Corpus 'made' .* has none either.*`signet extract --split test`"):
         evaluate(world.store, "signet", split="test")
     extract(world.store, sign("t1", "unknown", BOOK, split="test"))
@@ -183,7 +183,7 @@ def test_without_clips_the_way_to_them_is_named(world: "World", card: ModelCard,
         evaluate(world.store, "signet", split="test")
 
 
-def test_the_command_needs_nothing_but_the_split(world: "World", card: ModelCard, sign: Any) -> None:
+def test_the_command_evaluates_a_split_of_the_corpus(world: "World", card: ModelCard, sign: Any) -> None:
     extract(world.store, sign("t1", "book", BOOK, split="test"), sign("t2", "chair", CHAIR, split="test"))
     ended = CliRunner().invoke(app, ["evaluate", "--split", "test", "--store", world.store.url])
     assert ended.exit_code == 0, ended.output

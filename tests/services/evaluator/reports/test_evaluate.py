@@ -1,4 +1,4 @@
-"""Every figure of a report, counted again by other means."""
+"""Evaluation of a published model: its figures against an independent count."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ def titles(report: Report) -> set[str]:
     return {note.title for note in report.notes}
 
 
-def test_the_figures_are_those_of_a_plain_loop_over_the_clips(
+def test_the_figures_equal_those_of_a_plain_loop_over_the_clips(
     world: "World", snapshot: Dataset, card: ModelCard
 ) -> None:
     report, _ = evaluate(world.store, "signet")
@@ -89,7 +89,9 @@ def test_the_report_says_what_was_evaluated(world: "World", snapshot: Dataset, c
     assert again.report_id > report.report_id
 
 
-def test_the_notes_say_on_what_the_checkpoint_was_chosen(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+def test_the_notes_name_the_split_on_which_the_checkpoint_was_selected(
+    world: "World", snapshot: Dataset, card: ModelCard
+) -> None:
     assert "Neither trained nor selected on this split" in titles(evaluate(world.store, "signet")[0])
     assert "Trained on this split" in titles(evaluate(world.store, "signet", split="train")[0])
     world.publish(snapshot, selected_on="val")
@@ -99,7 +101,7 @@ def test_the_notes_say_on_what_the_checkpoint_was_chosen(world: "World", snapsho
     assert "cross-validate" in note.text
 
 
-def test_the_notes_name_twins_known_signers_and_a_card_that_disagrees(world: "World", sign: Any) -> None:
+def test_the_notes_name_duplicates_known_signers_and_a_card_with_another_accuracy(world: "World", sign: Any) -> None:
     snapshot = world.snapshot(
         [
             sign("a1", "book", 0.5, split="train", signer="anna", source="same"),
@@ -125,7 +127,7 @@ def test_a_snapshot_without_synonyms_has_no_figure_for_them(world: "World", card
     assert evaluate(world.store, "signet")[0].synonym_aware is None
 
 
-def test_a_model_that_says_only_blank_is_called_collapsed_although_it_ranks_well(
+def test_a_model_with_empty_best_paths_only_is_collapsed_even_if_it_ranks_well(
     world: "World", snapshot: Dataset, collapsed_graph: bytes
 ) -> None:
     world.publish(snapshot, collapsed_graph)
@@ -179,7 +181,7 @@ def test_signers_of_one_recording_are_in_one_group_of_the_calibration(world: "Wo
         assert calibration.groups == groups
 
 
-def test_a_gloss_that_is_out_of_the_question_leaves_all_figures_finite(
+def test_all_figures_are_finite_if_a_probability_is_zero(
     world: "World", snapshot: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conftest, "SHARPNESS", 1e5)
@@ -192,7 +194,7 @@ def test_a_gloss_that_is_out_of_the_question_leaves_all_figures_finite(
     assert b"Infinity" not in report.to_json()
 
 
-def test_progress_counts_clips_and_a_watcher_that_raises_leaves_nothing_behind(world: "World", card: ModelCard) -> None:
+def test_progress_counts_clips_and_nothing_is_stored_if_its_callback_raises(world: "World", card: ModelCard) -> None:
     seen: list[tuple[int, int]] = []
     evaluate(world.store, "signet", on_progress=lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})

@@ -1,4 +1,4 @@
-"""The queue of evaluations: one at a time, none for a caller that has left, one for each served version."""
+"""The queue of evaluations: one at a time, none for a cancelled call, one for each served version."""
 
 import asyncio
 import threading

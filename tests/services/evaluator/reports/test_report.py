@@ -1,4 +1,4 @@
-"""Reports as they are kept: figures that come back whole, and a page that needs nothing else."""
+"""Stored reports: they are read back unchanged, also those of older versions, and their page is complete."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ def contains(whole: Any, part: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", ["3-published", "3-run"])
-def test_the_format_of_a_report_is_the_stored_one_byte_for_byte(name: str) -> None:
+def test_the_format_of_a_report_did_not_change(name: str) -> None:
     (file,) = (file for file in GOLDEN if file.stem == name)
     assert Report.model_validate_json(file.read_bytes()).to_json() == file.read_bytes()
 
@@ -109,7 +109,7 @@ def test_a_model_is_close_to_collapse_if_most_best_paths_are_empty(empty: int, v
     assert blank.verdict == verdict
 
 
-def test_the_page_is_whole_and_asks_nothing_of_the_world(world: "World", card: ModelCard) -> None:
+def test_the_page_is_complete_and_refers_to_no_other_file(world: "World", card: ModelCard) -> None:
     made, html = evaluate(world.store, "signet")
     page = Page(html)
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
@@ -131,7 +131,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_world(world: "World", card: M
     assert not re.search(r"\b(nan|inf|None)\b", html)
 
 
-def test_tables_have_captions_and_headers_for_those_who_listen(world: "World", card: ModelCard) -> None:
+def test_tables_have_captions_and_headers_for_screen_readers(world: "World", card: ModelCard) -> None:
     page = Page(evaluate(world.store, "signet")[1])
     assert page.tags.count("table") == page.tags.count("caption") == 4
     assert page.tags.count("th") == sum(tag == "th" and name == "scope" for tag, name, _ in page.attributes)
@@ -139,7 +139,7 @@ def test_tables_have_captions_and_headers_for_those_who_listen(world: "World", c
     assert page.tags.count("h1") == 1
 
 
-def test_hostile_names_are_text_and_nothing_else(world: "World", sign: Any) -> None:
+def test_names_with_markup_are_escaped(world: "World", sign: Any) -> None:
     hostile = '<img src=x onerror="alert(1)">&amp;</title></svg><script>'
     world.publish(
         world.snapshot(
@@ -156,7 +156,7 @@ def test_hostile_names_are_text_and_nothing_else(world: "World", sign: Any) -> N
     assert "<b>c2</b>" in page.text
 
 
-def test_a_matrix_is_drawn_as_long_as_it_can_be_read(world: "World") -> None:
+def test_a_matrix_is_drawn_for_at_most_160_glosses(world: "World") -> None:
     for count, drawn in ((20, True), (100, True), (161, False)):
         clips = world.everyday_clips([f"g{index:03d}" for index in range(count - 3)] + ["go", "chair", "who"])
         world.publish(world.snapshot(clips))

@@ -1,4 +1,4 @@
-"""The report on a run: every figure counted again by hand, and what must be said about it is said."""
+"""The report on a run: its figures against an independent count, and its caveats."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ def titles(report: Report) -> set[str]:
     return {note.title for note in report.notes}
 
 
-def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapshot: Dataset) -> None:
+def test_the_figures_over_seeds_equal_a_plain_count(world: "World", snapshot: Dataset) -> None:
     members = crossed(snapshot)
     heldout.write_predictions(world.store, left(snapshot, members))
     report, page = evaluate_run(world.store, "run-7", commit="3f1c2ab")
@@ -171,7 +171,7 @@ def test_every_figure_over_seeds_is_that_of_a_plain_count(world: "World", snapsh
     assert f"{100 * across.top1.mean:.1f}" in words
 
 
-def test_the_spread_over_signers_is_of_those_with_three_clips_or_more(world: "World", snapshot: Dataset) -> None:
+def test_the_spread_over_signers_covers_signers_with_three_clips_or_more(world: "World", snapshot: Dataset) -> None:
     heldout.write_predictions(world.store, left(snapshot, crossed(snapshot)))
     report, _ = evaluate_run(world.store, "run-7")
     assert report.signers is not None
@@ -185,7 +185,7 @@ def test_the_spread_over_signers_is_of_those_with_three_clips_or_more(world: "Wo
     )
 
 
-def test_an_overconfident_model_is_called_so_and_its_temperature_mends_it(world: "World", snapshot: Dataset) -> None:
+def test_a_temperature_improves_the_calibration_of_an_overconfident_model(world: "World", snapshot: Dataset) -> None:
     heldout.write_predictions(world.store, left(snapshot, crossed(snapshot, right=0.6, sure=12.0)))
     report, page = evaluate_run(world.store, "run-7")
     found = report.calibration
@@ -199,7 +199,7 @@ def test_an_overconfident_model_is_called_so_and_its_temperature_mends_it(world:
     assert page.count('class="reliability"') == 2
 
 
-def test_what_had_a_say_in_the_weights_is_said(world: "World", snapshot: Dataset) -> None:
+def test_a_selection_on_the_held_out_clips_is_named(world: "World", snapshot: Dataset) -> None:
     heldout.write_predictions(world.store, left(snapshot, crossed(snapshot), selected_on="val"))
     report, page = evaluate_run(world.store, "run-7")
     assert "Selected on the held-out clips" in titles(report)
@@ -227,7 +227,7 @@ def test_fewer_than_three_seeds_are_a_caution(world: "World", snapshot: Dataset)
     assert report.across_seeds.ensemble_top1 is None
 
 
-def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_named(world: "World", snapshot: Dataset) -> None:
+def test_a_seed_without_a_fold_is_left_out_and_named(world: "World", snapshot: Dataset) -> None:
     members = crossed(snapshot)
     heldout.write_predictions(world.store, left(snapshot, members[:-1]))
     report, _ = evaluate_run(world.store, "run-7")
@@ -239,7 +239,7 @@ def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_named(world: "World",
         evaluate_run(world.store, "run-7")
 
 
-def test_a_run_that_does_not_go_with_its_snapshot_is_refused(world: "World", snapshot: Dataset) -> None:
+def test_a_run_that_does_not_fit_its_snapshot_is_refused(world: "World", snapshot: Dataset) -> None:
     with pytest.raises(NotFound, match="run 'run-8' has left no held-out predictions"):
         evaluate_run(world.store, "run-8")
     members = crossed(snapshot)

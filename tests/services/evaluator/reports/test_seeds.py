@@ -1,4 +1,4 @@
-"""The predictions of a run by seed: each clip keeps its own, whatever the order of the folds."""
+"""The predictions of a run by seed: each clip keeps its own predictions in any order of the folds."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""The figures of a report, against numbers worked out by hand; ties and edges above all."""
+"""The figures of a report against numbers worked out by hand, with ties and edge cases."""
 
 import numpy as np
 import pytest

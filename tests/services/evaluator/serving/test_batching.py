@@ -109,7 +109,7 @@ def test_callers_of_two_versions_each_get_their_own_version_s_answer(
     assert new.runs == [3]
 
 
-def test_callers_behind_a_failed_run_are_answered_and_each_of_its_own_gets_the_error(
+def test_each_caller_of_a_failed_run_gets_the_error_and_the_callers_behind_it_are_answered(
     models: tuple[HeldModel, HeldModel], clips: list[Frames]
 ) -> None:
     old, new = models
@@ -136,7 +136,7 @@ def test_callers_behind_a_failed_run_are_answered_and_each_of_its_own_gets_the_e
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_caller_that_leaves_during_a_run_takes_no_other_with_it(
+def test_a_cancelled_caller_of_a_run_does_not_stop_the_next_run(
     models: tuple[HeldModel, HeldModel], clips: list[Frames], fails: bool
 ) -> None:
     model, _ = models
@@ -155,7 +155,7 @@ def test_a_caller_that_leaves_during_a_run_takes_no_other_with_it(
     assert model.runs == [1, 1]
 
 
-def test_a_caller_that_left_before_its_run_is_not_computed(
+def test_a_caller_that_was_cancelled_before_its_run_is_not_computed(
     models: tuple[HeldModel, HeldModel], clips: list[Frames]
 ) -> None:
     old, new = models
@@ -182,7 +182,7 @@ def test_a_caller_that_left_before_its_run_is_not_computed(
     assert collected.get_sample_value("signet_evaluator_batch_clips_sum") == 3
 
 
-def test_a_run_takes_32_callers_at_most_in_the_order_of_their_coming(
+def test_a_run_takes_at_most_32_callers_in_order_of_arrival(
     models: tuple[HeldModel, HeldModel], clips: list[Frames]
 ) -> None:
     model, _ = models

@@ -1,4 +1,4 @@
-"""A loaded model: the graph's numbers, and what is refused."""
+"""A loaded model: its output, its decoding, and the graphs that it refuses."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ def model(world: "World", card: ModelCard) -> LoadedModel:
     return LoadedModel.load(world.store, card.name, card.version, threads=1)
 
 
-def test_clips_of_all_lengths_together_are_read_as_each_alone(model: LoadedModel, sign: Any) -> None:
+def test_clips_of_different_lengths_give_the_same_output_in_a_batch_as_alone(model: LoadedModel, sign: Any) -> None:
     clips = [
         to_model_input(sign(f"clip{frames}", "", 0.5 + index / 6, frames=frames))
         for index, frames in enumerate((90, 3, 61, 1, 30))
@@ -34,7 +34,7 @@ def test_clips_of_all_lengths_together_are_read_as_each_alone(model: LoadedModel
         np.testing.assert_allclose(answer, alone, atol=1e-5)
 
 
-def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
+def test_the_output_is_decoded_with_the_penalty_of_the_card(
     model: LoadedModel, snapshot: Dataset, card: ModelCard
 ) -> None:
     for clip in snapshot.split("val"):
@@ -50,7 +50,7 @@ def test_what_is_read_is_the_librarys_decoding_with_the_cards_penalty(
         assert reading.ranking()[0] == reading.posterior.argmax()
 
 
-def test_clips_are_read_together_as_each_alone(model: LoadedModel, snapshot: Dataset) -> None:
+def test_clips_are_decoded_in_a_batch_as_alone(model: LoadedModel, snapshot: Dataset) -> None:
     answers = model.log_probs([snapshot.clip_frames(clip) for clip in snapshot.manifest.clips])
     for answer, reading in zip(answers, model.decode_all(answers), strict=True):
         alone = model.decode(answer)
@@ -79,13 +79,13 @@ def test_the_moment_is_that_of_the_most_probable_gloss_alone(model: LoadedModel,
         assert decoded.moment.end == pytest.approx(start + 1, abs=0.15)
 
 
-def test_several_signs_in_a_clip_are_read_in_their_order(model: LoadedModel, sign: Any) -> None:
+def test_several_signs_in_a_clip_are_decoded_in_their_order(model: LoadedModel, sign: Any) -> None:
     clips = [to_model_input(sign(f"clip{place}", "", 0.5 + place / 6, frames=45)) for place in (5, 0, 5)]
     reading = model.decode(model.log_probs([np.concatenate(clips)])[0])
     assert reading.continuous == ("who", "book", "who")
 
 
-def test_the_decoder_is_the_card_s(world: "World", snapshot: Dataset, sign: Any) -> None:
+def test_the_decoder_has_the_settings_of_the_card(world: "World", snapshot: Dataset, sign: Any) -> None:
     card = world.publish(snapshot, insertion_penalty=1000.0)
     model = LoadedModel.load(world.store, card.name, card.version, threads=1)
     reading = model.decode(model.log_probs([to_model_input(sign("clip", "", 0.5 + 2 / 6))])[0])
@@ -101,6 +101,8 @@ def test_batches_hold_every_clip_once_and_stay_small() -> None:
         assert len(batch) <= 32
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= 32_768
     assert list(batch_indices([])) == []
+    assert list(batch_indices([9] * 33 + [3])) == [[33, *range(31)], [31, 32]], "the shortest first, 32 in a batch"
+    assert list(batch_indices([16_384, 16_384, 16_385])) == [[0, 1], [2]], "32,768 padded frames in a batch"
 
 
 def _renamed(graph: bytes, old: str, new: str) -> bytes:
@@ -170,7 +172,7 @@ def test_an_output_that_is_not_finite_is_an_error(model: LoadedModel, sign: Any)
         model.log_probs([clip, clip * np.float32(1e38)])
 
 
-def test_stored_bytes_that_are_not_the_cards_are_refused(world: "World", snapshot: Dataset) -> None:
+def test_a_graph_with_another_hash_than_on_its_card_is_refused(world: "World", snapshot: Dataset) -> None:
     card = world.publish(snapshot, files={"model.onnx": "0" * 64})
     with pytest.raises(DataLoss, match="sha256"):
         LoadedModel.load(world.store, card.name, card.version)

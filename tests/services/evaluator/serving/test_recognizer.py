@@ -100,7 +100,7 @@ def test_a_vocabulary_of_three_is_returned_whole(world: "World", sign: Any) -> N
     assert len(found.ranked) == 3
 
 
-def test_an_answer_tells_the_best_path_from_the_continuous_decoder(
+def test_the_best_path_and_the_continuous_decoder_are_not_mixed_up(
     world: "World", snapshot: Dataset, clip: bytes
 ) -> None:
     card = world.publish(snapshot, insertion_penalty=1000.0)

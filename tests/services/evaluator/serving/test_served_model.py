@@ -1,4 +1,4 @@
-"""Following an alias: what takes over, what is kept, and what is said."""
+"""The served model: which version is served, and what is logged."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ def failures(metrics: CollectorRegistry) -> float | None:
     return metrics.get_sample_value("signet_evaluator_model_load_failures_total")
 
 
-def test_a_damaged_version_is_logged_once_and_taken_when_it_has_been_restored(
+def test_a_damaged_version_is_logged_once_and_served_after_it_was_restored(
     world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -103,7 +103,7 @@ def test_a_first_version_that_is_damaged_is_named_to_every_caller(world: "World"
     assert served.current()
 
 
-def test_predictions_of_a_vocabulary_that_is_gone_are_no_longer_shown(
+def test_only_the_glosses_of_the_served_version_have_a_prediction_counter(
     world: "World", snapshot: Dataset, card: ModelCard
 ) -> None:
     served, metrics = serving(world.store)
@@ -121,7 +121,7 @@ def test_predictions_of_a_vocabulary_that_is_gone_are_no_longer_shown(
     assert shown == set(glosses)
 
 
-def test_a_store_that_is_lost_takes_no_model_with_it(
+def test_a_model_serves_on_while_the_store_is_unavailable(
     world: "World", snapshot: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with LocalStore(tmp_path / "s3") as server:
@@ -153,7 +153,7 @@ class FailingStore(DirectoryStore):
         return super().get(key)
 
 
-def test_a_store_that_is_lost_during_a_download_is_asked_again_at_the_next_look(
+def test_a_download_that_failed_is_repeated_at_the_next_refresh(
     world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FailingStore(world.store)
@@ -169,7 +169,7 @@ def test_a_store_that_is_lost_during_a_download_is_asked_again_at_the_next_look(
     assert served.current().card.version == newer.version
 
 
-def test_a_refused_version_is_tried_again_after_a_minute_and_another_one_at_once(
+def test_a_refused_version_is_tried_again_after_a_minute_and_another_version_at_once(
     world: "World", snapshot: Dataset, card: ModelCard
 ) -> None:
     clock = Clock()

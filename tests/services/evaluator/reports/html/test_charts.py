@@ -1,4 +1,4 @@
-"""Drawings put their marks where the figures are."""
+"""The strip of signers: its dots do not overlap."""
 
 import itertools
 
@@ -6,7 +6,7 @@ from services.evaluator.reports.html.charts import signer_strip
 from services.evaluator.reports.report import Proportion, SignerResult, SignerSpread
 
 
-def test_signers_of_one_accuracy_stand_above_one_another() -> None:
+def test_dots_of_signers_with_equal_accuracy_do_not_overlap() -> None:
     results = [(3, 4), (3, 4), (6, 8), (4, 4), (0, 3), (20, 30)]
     spread = SignerSpread(
         least_clips=3,

@@ -1,4 +1,4 @@
-"""The parts of a report's page that are computed: the matrix, and which lines come first."""
+"""The computed parts of a report's page: positions in the charts, and the order of lists."""
 
 import re
 from pathlib import Path
