@@ -234,6 +234,7 @@ def test_a_competition_head_answers_as_its_formula_says(name: str, sign_dim: int
     inside = torch.arange(FRAMES)[None, :] < torch.tensor(lengths)[:, None]
     signs = torch.tensor([[1, 4], [2, 2], [5, 3], [3, 1]])
     joint = head.log_probs(head.mean_logits(x, inside), inside, 2)
+    assert joint.shape == (4, FRAMES, CLASSES)
     for row, length in enumerate(lengths):
         said = [expected_branch(head, x[branch, row, :length].double().numpy(), branch) for branch in (0, 1)]
         emits = expected_emission(said[0][0] + said[1][0], (said[0][1] + said[1][1]) / 2, length)
