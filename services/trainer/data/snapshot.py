@@ -40,7 +40,7 @@ _BATCH = 32
 # were noted under an older number are made again.
 SELECTION_VERSION = 1
 
-Read = TypeVar("Read")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class _CorpusReader:
         clips = self._read_all(lambda key: sample_stored_clip(self._store.get(key), key), clip_keys)
         self._sampled.update((clip.record.clip_id, clip) for clip in clips)
 
-    def _read_all(self, read: Callable[[str], Read], clip_keys: Sequence[str]) -> Iterator[Read]:
+    def _read_all(self, read: Callable[[str], Item], clip_keys: Sequence[str]) -> Iterator[Item]:
         """Apply `read` to all keys in the reader threads; the results come in the order of the keys."""
         batches = [clip_keys[start : start + _BATCH] for start in range(0, len(clip_keys), _BATCH)]
         for batch in self._readers.map(lambda batch: [read(key) for key in batch], batches):

@@ -25,6 +25,7 @@ from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import (
+    HeldoutEvaluation,
     TrainedMember,
     collect_predictions,
     evaluate_members,
@@ -52,6 +53,7 @@ from services.trainer.training import distributed
 from signet import heldout
 from signet.datasets.snapshot import TRAIN, VAL, Dataset, load_snapshot
 from signet.errors import InvalidInput, NotReady, SignetError, Unavailable
+from signet.registry import ModelCard
 from signet.store import ObjectStore, keys
 
 
@@ -145,7 +147,14 @@ class _Run:
             self._initialise = self._load_initialiser()
             self._callbacks.on_start(self._describe_start())
             self._train_members()
-            result = self._summarise_pretraining() if self._config.pretrain else self._evaluate_and_publish()
+            if self._config.pretrain:
+                result = self._summarise_pretraining()
+            else:
+                trained = self._trained_members()
+                evaluation = self._evaluate(trained)
+                self._write_curves()
+                card = self._publish(trained, evaluation)
+                result = self._summarise(evaluation, card)
             self._write_result(result)  # last: until then the run can be resumed
         except TakenOver:
             raise
@@ -291,21 +300,26 @@ class _Run:
                 stopped.append(TrainedMember(member, model, epochs, complete=False, selected_on=event.selected_on))
         return done or stopped
 
-    def _evaluate_and_publish(self) -> Result:
-        trained = self._trained_members()
+    def _evaluate(self, trained: Sequence[TrainedMember]) -> HeldoutEvaluation:
+        """Evaluate the members, and write their predictions for the report."""
         evaluation = evaluate_members(self._dataset, self._config, trained, self._device)
         if evaluation.evaluated:
             predictions = collect_predictions(self._run_id, self._dataset, self._config, evaluation)
             self._checkpoints.write_with_retry(lambda: heldout.write_predictions(self._store, predictions))
-        self._write_curves()
-        card = None
-        if (model := select_published_model(self._config, trained)) is not None:
-            # An earlier process may have published the model and ended before it wrote the result.
-            if self._resumed is not None:
-                card = find_published_model(self._store, self._run_id, self._config.model_name)
-            card = card or publish(
-                self._store, self._dataset, self._config, self._run_id, model, evaluation, self._checkpoints
-            )
+        return evaluation
+
+    def _publish(self, trained: Sequence[TrainedMember], evaluation: HeldoutEvaluation) -> ModelCard | None:
+        """The card of the published model; None if the run publishes none."""
+        model = select_published_model(self._config, trained)
+        if model is None:
+            return None
+        # An earlier process may have published the model and ended before it wrote the result.
+        earlier = find_published_model(self._store, self._run_id, self._config.model_name) if self._resumed else None
+        return earlier or publish(
+            self._store, self._dataset, self._config, self._run_id, model, evaluation, self._checkpoints
+        )
+
+    def _summarise(self, evaluation: HeldoutEvaluation, card: ModelCard | None) -> Result:
         counts = evaluation.counts
         return self._make_result(
             evaluation.members,
