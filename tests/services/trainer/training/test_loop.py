@@ -11,12 +11,13 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.data.batches import Clips
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.data.batches import Batch, Clips
+from services.trainer.model.recogniser import Recogniser, SignLogProbs
 from services.trainer.training import loop
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.loop import Training
+from services.trainer.training.objective import LossTotals
 from services.trainer.training.optimizer import fill_missing_gradients
 from services.trainer.training.recovery import lower_learning_rate
 from services.trainer.training.schedule import one_cycle
@@ -502,3 +503,43 @@ def test_an_epoch_is_finite_only_if_every_loss_and_every_gradient_is(value: floa
     assert finite_mean(fine, fine) == 2.5
     assert math.isnan(finite_mean(bad, fine))
     assert math.isnan(finite_mean(fine, bad))
+
+
+def test_the_objective_is_given_the_share_of_the_epochs_that_are_trained(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG, CPU)
+    seen: list[float] = []
+    objective = training._objective
+
+    def note(log_probs: SignLogProbs, batch: Batch, progress: float, totals: LossTotals) -> torch.Tensor:
+        seen.append(progress)
+        return objective(log_probs, batch, progress, totals)
+
+    training.__dict__["_objective"] = note
+    list(training.epochs())
+    assert sorted(set(seen)) == [0, 0.2, 0.4, 0.6, 0.8]
+    assert seen == sorted(seen)
+
+
+def test_a_step_is_no_longer_than_the_limit_of_the_gradient_allows(small_dataset: Dataset) -> None:
+    values = {"gradient_norm": 1e-3, "weight_decay": 0.0, "batch_size": 18, "num_epochs": 2}
+    training = Training(small_dataset, CONFIG.model_copy(update=values), CPU)
+    before = flat_weights(training._model).clone()
+    epoch = next(training.epochs())
+    length = float((flat_weights(training._model) - before).norm())
+    assert length == pytest.approx(epoch.learning_rate * 1e-3, rel=1e-3)
+
+
+def test_a_new_model_starts_with_the_blank_penalty_and_its_own_standardisation(small_dataset: Dataset) -> None:
+    with_penalty, without = (
+        Training(small_dataset, CONFIG.model_copy(update={"blank_penalty": penalty}), CPU)._model.encoders[0]
+        for penalty in (2.5, 0.0)
+    )
+    gates = [one.head.state_dict()["timing.bias"][:, 1] for one in (with_penalty, without)]
+    torch.testing.assert_close(gates[0], gates[1] + 2.5)
+    assert with_penalty.mean.abs().sum() > 0
+    assert not torch.equal(with_penalty.deviation, torch.ones_like(with_penalty.deviation))
+
+
+def test_a_training_sequence_has_up_to_three_signs(small_dataset: Dataset) -> None:
+    training = Training(small_dataset, CONFIG.model_copy(update={"batch_size": 3}), CPU)
+    assert {batch.targets.shape[1] for _ in range(4) for batch in training._sampler.epoch()} == {1, 2, 3}
