@@ -26,7 +26,7 @@ from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
 
 if TYPE_CHECKING:
-    from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
+    from services.trainer.runs.events import MemberEpoch, RunStarted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(inspection.analyze)
@@ -99,6 +99,7 @@ def _train_on_terminal(
         plot: the file for the curves.
     """
     from services.trainer.runs import messages
+    from services.trainer.runs.events import RunCallbacks
     from services.trainer.runs.run import new_run_id, resume, run
 
     console = Console(highlight=False, soft_wrap=True)
@@ -107,7 +108,8 @@ def _train_on_terminal(
 
     stop = threading.Event()
     with _progress_bar(console) as bar:
-        callbacks = _RunDisplay(console, bar).callbacks(stop)
+        display = _RunDisplay(console, bar)
+        callbacks = RunCallbacks(on_start=display.on_start, on_epoch=display.on_epoch, should_stop=stop.is_set)
         previous = signal.signal(signal.SIGINT, lambda *_: _stop_once(stop))
         try:
             if isinstance(config_or_run, TrainConfig):
@@ -136,13 +138,8 @@ class _RunDisplay:
         self._console = console
         self._bar = bar
 
-    def callbacks(self, stop: threading.Event) -> "RunCallbacks":
-        """The callbacks of the run. `stop` ends it after the current epoch."""
-        from services.trainer.runs.events import RunCallbacks
-
-        return RunCallbacks(on_start=self._on_start, on_epoch=self._on_epoch, should_stop=stop.is_set)
-
-    def _on_start(self, event: "RunStarted") -> None:
+    def on_start(self, event: "RunStarted") -> None:
+        """Print what the run found, and start the progress bar."""
         from services.trainer.runs import messages
 
         for line in messages.start_messages(event):
@@ -151,7 +148,8 @@ class _RunDisplay:
         total = event.num_epochs * event.members
         self._task = self._bar.add_task("training", total=total, completed=event.epochs_before)
 
-    def _on_epoch(self, event: "MemberEpoch") -> None:
+    def on_epoch(self, event: "MemberEpoch") -> None:
+        """Print the figures of an epoch."""
         from services.trainer.runs import messages
 
         self._console.print(messages.epoch_message(event, self._started))
@@ -185,12 +183,5 @@ def _stop_once(stop: threading.Event) -> None:
 
 def _progress_bar(console: Console) -> Progress:
     """A progress bar on a terminal; elsewhere the line of each epoch shows the progress."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -178,17 +178,7 @@ class AnalysisPage:
 
 @dataclass(frozen=True, eq=False)
 class _Section:
-    """The part of a page about one run.
-
-    Attributes:
-        key: the letter of the run.
-        colour: its CSS variable in drawings of several runs.
-        analysis: the run.
-        curves: the curves; None if there are no epochs.
-        glosses: the chart of glosses; None if there are no predictions.
-        more_glosses: the chart of the glosses for which the first one has no room.
-        strips: the clips that are shown frame by frame, and their strips.
-    """
+    """The part of a page about one run: its letter, its colour in drawings of several runs, and its drawings."""
 
     key: str
     colour: str

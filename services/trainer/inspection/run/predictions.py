@@ -36,22 +36,18 @@ class ClipPrediction:
         clip_id: id of the clip.
         vocabulary: class c is vocabulary[c - 1].
         label: the true class, 1..C.
-        frames: frames that the models saw.
         seeds: the seeds.
         posterior: float64 [C]; the mean over the seeds of p(c | clip, exactly one sign).
         first_guesses: the most probable class of each seed.
-        continuous: what the continuous decoder of each seed finds.
         greedy: the best path of each seed.
     """
 
     clip_id: str
     vocabulary: tuple[str, ...]
     label: int
-    frames: int
     seeds: tuple[int, ...]
     posterior: npt.NDArray[np.float64]
     first_guesses: tuple[int, ...]
-    continuous: tuple[tuple[str, ...], ...]
     greedy: tuple[tuple[str, ...], ...]
 
     @property
@@ -128,11 +124,9 @@ def collect_clip_predictions(held_out: HeldOutPredictions) -> tuple[ClipPredicti
                 clip_id=clip_id,
                 vocabulary=held_out.vocabulary,
                 label=int(member.labels[row]),
-                frames=int(member.frames[row]),
                 seeds=tuple(member.seed for member, _, _ in seeds),
                 posterior=posteriors.mean(axis=0),
                 first_guesses=tuple(int(c) + 1 for c in posteriors.argmax(axis=1)),
-                continuous=tuple(member.continuous[row] for member, row, _ in seeds),
                 greedy=tuple(member.greedy[row] for member, row, _ in seeds),
             )
         )

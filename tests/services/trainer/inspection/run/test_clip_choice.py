@@ -41,7 +41,7 @@ def test_a_clip_is_shown_by_the_model_that_held_it_out(runs: Runs, run_id: str, 
         assert one.posteriors.format_glosses(one.posteriors.greedy) == (
             " · ".join(one.prediction.greedy[place]) or "nothing"
         )
-        assert one.posteriors.frames == one.prediction.frames
+        assert one.posteriors.frames == record.clips()[one.prediction.clip_id].frames
 
 
 def test_a_kind_has_at_most_its_number_of_clips_and_no_clip_is_shown_twice(runs: Runs) -> None:
@@ -112,11 +112,9 @@ def predicted(clip_id: str, truth: str, guesses: Sequence[tuple[str, float]], pa
         clip_id=clip_id,
         vocabulary=vocabulary,
         label=vocabulary.index(truth) + 1,
-        frames=20,
         seeds=tuple(range(len(guesses))),
         posterior=posterior,
         first_guesses=tuple(vocabulary.index(gloss) + 1 for gloss, _ in guesses),
-        continuous=((),) * len(guesses),
         greedy=(*((),) * (len(guesses) - 1), path),
     )
 
