@@ -70,3 +70,37 @@ def test_a_clip_of_any_length_has_a_strip(frames: int) -> None:
     assert drawn.width < 800 or frames == 1500
     ET.fromstring(drawn.file())  # noqa: S314  (ours)
     assert b"A title" in drawn.file()
+
+
+def test_columns_alignment_and_presence_are_at_their_frames() -> None:
+    body = draw_strip(posteriors(PEAK)).body
+    # Frames are 26 wide and start at 92. The columns are 96 high and end at 114.
+    columns = re.findall(r'class="(truth|other|rest)" x="([\d.]+)" y="([\d.]+)" width="25" height="([\d.]+)"', body)
+    assert [column for column in columns if column[1] == "118"] == [
+        ("truth", "118", "37.2", "76.8"),
+        ("other", "118", "30.5", "6.7"),
+        ("rest", "118", "27.6", "2.9"),
+    ]
+    assert re.search(r'd="M118 122H144V131H118Z"', body), "the outline of frame 1"
+    left_hand = re.findall(r'class="posed" d="([^"]+)"', body)[1]
+    assert re.findall(r"M([\d.]+) ([\d.]+)", left_hand) == [("118", "148"), ("144", "148"), ("170", "148")]
+    assert re.findall(r'class="axis" x1="([\d.]+)" x2="[\d.]+" y1="170"', body) == ["92"], "0 s; the clip ends at 0.4 s"
+    assert ">0 s</text>" in body
+
+
+def test_the_shading_of_the_alignment_is_the_occupation() -> None:
+    shown = posteriors(PEAK)
+    body = draw_strip(shown).body
+    shades = re.findall(r'class="truth" x="([\d.]+)" y="122" width="26" height="9" fill-opacity="([\d.]+)"', body)
+    expected = [
+        (f"{92 + 26 * t}", f"{0.6 * share:.2f}") for t, share in enumerate(shown.occupation.tolist()) if share >= 0.01
+    ]
+    assert shades == expected
+    assert len(shades) >= 2
+
+
+def test_the_name_of_another_gloss_stands_above_its_peak() -> None:
+    rows = [[0.9, 0.02, 0.02, 0.06]] * 3 + [[0.2, 0.05, 0.05, 0.7]] + [[0.9, 0.02, 0.02, 0.06]] * 3
+    body = draw_strip(posteriors(rows)).body
+    # The centre of frame 3, and 4 pixels above the stack of 80 %.
+    assert re.search(r'<text x="183" y="33.2" class="middle small halo">who</text>', body)
