@@ -51,10 +51,10 @@ class ExtractorMetrics:
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
-    def extracted(self, frames: int, found: Mapping[str, int]) -> None:
+    def count_frames(self, frames: int, frames_with_part: Mapping[str, int]) -> None:
         """Count a clip's frames, and the frames in which each part was found."""
         self.frames.inc(frames)
-        for part, number in found.items():
+        for part, number in frames_with_part.items():
             self._found.labels(part).inc(number)
 
     def count(self, outcome: str, reason: str = "", amount: int = 1) -> None:

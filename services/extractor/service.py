@@ -86,7 +86,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
             self._metrics.count("broken", error.reason)
             raise
         self._metrics.count("extracted")
-        self._metrics.extracted(extracted.frames, extracted.found)
+        self._metrics.count_frames(extracted.frames, extracted.found)
         self._metrics.stage_seconds.labels("decode").observe(extracted.decode_seconds)
         self._metrics.stage_seconds.labels("landmarks").observe(extracted.landmark_seconds)
         return pb.ExtractClipResponse(

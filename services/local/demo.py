@@ -105,7 +105,7 @@ def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> 
     for clip in sorted(candidates, key=lambda clip: clip.clip_id):
         if hashlib.sha256(clip.path.read_bytes()).digest() not in trained:
             return clip
-    raise NotFound(f"{folder}: every val clip of {', '.join(glosses)} is also a training clip.")
+    raise NotFound(f"{folder}: has no val clip of {', '.join(glosses)} that is not also a training clip.")
 
 
 def run_demo(

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
@@ -23,16 +24,11 @@ from services.extractor.sources.wlasl import TO_THE_END, Instance, Wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment, read_file
 from signet.datasets.corpus import Shard, finish_extraction
-from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks, SignetError, Unavailable
-from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
+from signet.errors import ClipError, SignetError
+from signet.landmarks import ClipRecord
 from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
-
-# The store does not retry conditional writes, because after a lost response the own object looks like a foreign one.
-# Here the content tells them apart, so a retry is safe. These are the pauses in seconds; a restarting store is back in
-# time.
-_STORE_PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 
 class Extraction:
@@ -76,7 +72,7 @@ class Extraction:
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._progress = ExtractionProgress()
-        self._keys: set[str] = set()
+        self._stored: StoredClips  # created by `run`, because it reads the store
 
     @property
     def progress(self) -> ExtractionProgress:
@@ -113,7 +109,7 @@ class Extraction:
         return self._progress
 
     def _run(self) -> None:
-        self._check_store()
+        self._stored = StoredClips(self._store, self.name, fingerprint())
         selection = select(self._corpus, self._choice, self._verify)
         if self._stop.is_set():
             return self._change(state=ExtractionState.CANCELLED)
@@ -123,9 +119,10 @@ class Extraction:
             broken=selection.broken[self._shard.index :: self._shard.count],
         )
         self._begin(mine)
-        wanted = [(instance, usable) for instance, usable in mine.clips if not usable.stored]
         jobs = (
-            (instance, (self._corpus.path(instance), usable, self._labels(instance))) for instance, usable in wanted
+            (instance, (self._corpus.path(instance), usable, self._labels(instance)))
+            for instance, usable in mine.clips
+            if not usable.stored
         )
         outcomes: Generator[tuple[Instance, Extracted | ClipError], None, None] = self._workers.each(
             worker.extract_file, jobs, self._stop.is_set
@@ -168,8 +165,7 @@ class Extraction:
 
     def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
         start = time.perf_counter()
-        key = keys.clip(self.name, instance.video_id)
-        if not self._create(key, outcome.data):
+        if not self._stored.create(instance.video_id, outcome.data):
             self._metrics.count("present")
             return self._change(present=self._progress.present + 1)
         for stage, seconds in (
@@ -179,26 +175,8 @@ class Extraction:
         ):
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self._metrics.count("extracted")
-        self._metrics.extracted(outcome.frames, outcome.found)
+        self._metrics.count_frames(outcome.frames, outcome.found)
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
-
-    def _create(self, key: str, data: bytes) -> bool:
-        """Store a clip. Returns False if another extraction has stored it in the meantime."""
-        for pause in (*_STORE_PAUSES, None):
-            try:
-                self._store.create(key, data)
-            except AlreadyExists:
-                if self._store.get(key) != data:
-                    raise self._taken(key, "made differently by another process just now") from None
-                return False
-            except Unavailable as error:
-                if pause is None:
-                    raise
-                _log.warning("%s Trying again in %g s.", error, pause)
-                time.sleep(pause)
-            else:
-                return True
-        raise AssertionError  # the last pause is None
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:
         _log.info("broken clip %s (%s): %s", instance.video_id, error.reason, error)
@@ -212,7 +190,7 @@ class Extraction:
         """Decide for each clip whether it is usable. Stored clips are; all others are decoded."""
         verdicts: dict[Instance, Usable | ClipError] = {}
         for instance in instances:
-            if not self._stop.is_set() and (stored := self._stored(instance)) is not None:
+            if not self._stop.is_set() and (stored := self._find_stored(instance)) is not None:
                 verdicts[instance] = stored
         jobs = (
             (instance, (self._corpus.path(instance), instance)) for instance in instances if instance not in verdicts
@@ -223,54 +201,28 @@ class Extraction:
         self._change(verified=self._progress.verified + len(instances))
         return verdicts
 
-    def _check_store(self) -> None:
-        """List the stored clips, and refuse to add to a corpus of another extractor.
-
-        Every extraction checks this before it writes, so checking one clip is enough.
-        """
-        self._keys = {info.key for info in self._store.list(keys.clips(self.name))}
-        for key in sorted(self._keys)[:1]:
-            self._check_extractor(key, self._record(key))
-
-    def _check_extractor(self, key: str, record: ClipRecord) -> None:
-        if record.extractor != fingerprint():
-            raise self._taken(key, f"made by {record.extractor or 'another extractor'}, not by {fingerprint()}")
-
-    def _stored(self, instance: Instance) -> Usable | None:
+    def _find_stored(self, instance: Instance) -> Usable | None:
         """The stored clip, if extracting it again would give the same result.
 
         Raises:
             AlreadyExists: the store has another clip under this key.
         """
-        key = keys.clip(self.name, instance.video_id)
-        if key not in self._keys:
+        clip_id = instance.video_id
+        if clip_id not in self._stored:
             return None
         try:
             source = read_file(self._corpus.path(instance))
         except ClipError:
             return None  # the worker reports it
         sha256 = hashlib.sha256(source).hexdigest()
-        record = self._record(key)
-        self._check_extractor(key, record)
+        record = self._stored.check_record(clip_id, gloss=instance.gloss, split=instance.split, signer=instance.signer)
         if record.source_sha256 != sha256:
-            raise self._taken(key, f"made from another video (sha256 {record.source_sha256[:12]}…, not {sha256[:12]}…)")
-        if (record.gloss, record.split, record.signer) != (instance.gloss, instance.split, instance.signer):
-            raise self._taken(key, "made with another gloss, split or signer")
+            raise self._stored.conflict(
+                clip_id, f"made from another video (sha256 {record.source_sha256[:12]}…, not {sha256[:12]}…)"
+            )
         if not _is_segment(record, instance):
-            raise self._taken(key, f"made of frames {record.frame_start} to {record.frame_end}")
+            raise self._stored.conflict(clip_id, f"made of frames {record.frame_start} to {record.frame_end}")
         return Usable(sha256, Segment(record.frame_start, record.frame_end), stored=True)
-
-    def _record(self, key: str) -> ClipRecord:
-        try:
-            return read_record(self._store.get_head(key, HEADER_BYTES), key)
-        except InvalidLandmarks as error:
-            raise DataLoss(f"{self._store.url}/{key}: damaged. Delete it and extract again. ({error})") from error
-
-    def _taken(self, key: str, what: str) -> AlreadyExists:
-        return AlreadyExists(
-            f"{self._store.url}/{key}: is there already, {what}. Landmarks of different origin are never mixed: choose "
-            f"another --corpus than {self.name!r}, or delete {keys.clips(self.name)} first."
-        )
 
     def _labels(self, instance: Instance) -> Labels:
         return Labels(instance.video_id, self.name, instance.gloss, instance.split, instance.signer)

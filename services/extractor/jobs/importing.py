@@ -13,14 +13,16 @@ from itertools import islice
 import numpy as np
 
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.sources.archive import Archive, ArchiveRow
 from services.extractor.sources.failure import ClipFailure
 from services.extractor.sources.video_formats import frame_rate, video_format
 from services.extractor.sources.wlasl import Instance
+from services.extractor.tracking.holistic import mask_absent_parts
 from signet.datasets.corpus import Shard, finish_extraction
-from signet.errors import AlreadyExists, ClipError, DataLoss, InvalidLandmarks
-from signet.landmarks import HEADER_BYTES, PARTS, ClipRecord, Landmarks, dump, read_record
-from signet.store import ObjectStore, keys
+from signet.errors import ClipError
+from signet.landmarks import ClipRecord, Landmarks, dump
+from signet.store import ObjectStore
 
 # Version of the conversion from archive to tensor. Raise it when the conversion changes.
 _CONVERSION = "signet-import-1"
@@ -133,32 +135,21 @@ class _Importer:
 
     def __init__(self, archive: Archive, store: ObjectStore, corpus: str) -> None:
         self._archive = archive
-        self._store = store
         self._corpus = corpus
         self._extractor = fingerprint(archive)
-        self._stored = {info.key for info in store.list(keys.clips(corpus))}
-        # Every writer checks the corpus before it adds to it, so checking one clip is enough.
-        for key in sorted(self._stored)[:1]:
-            self._check(key, self._record(key), {"extractor": self._extractor})
+        self._stored = StoredClips(store, corpus, self._extractor)
 
     def import_clip(self, row: ArchiveRow, instance: Instance) -> int | ClipFailure:
         """Store a clip. Returns the number of stored frames, 0 if it was stored before, or why it is unusable."""
-        key = keys.clip(self._corpus, row.clip_id)
         try:
             record = self._describe(row, instance)
-            if key in self._stored:
-                self._check(key, self._record(key), record.model_dump())
+            if row.clip_id in self._stored:
+                self._stored.check_record(row.clip_id, **record.model_dump())
                 return 0
             data = dump(self._convert(row, instance, record))
         except ClipError as error:
             return ClipFailure(row.clip_id, error.reason, str(error))
-        try:
-            self._store.create(key, data)
-        except AlreadyExists:
-            if self._store.get(key) != data:
-                raise self._taken(key, "made differently by another process just now") from None
-            return 0
-        return row.frames
+        return row.frames if self._stored.create(row.clip_id, data) else 0
 
     def _describe(self, row: ArchiveRow, instance: Instance) -> ClipRecord:
         shown = video_format(instance.source, instance.box)
@@ -180,31 +171,11 @@ class _Importer:
     def _convert(self, row: ArchiveRow, instance: Instance, record: ClipRecord) -> Landmarks:
         midline = video_format(instance.source, instance.box).midline
         joints, visibility = self._archive.joints(row, record.width / record.height, midline)
-        landmarks = joints.astype(np.float16)
-        presence = np.stack([np.isfinite(landmarks[:, where]).all(axis=(1, 2)) for where in PARTS.values()], axis=1)
-        for index, where in enumerate(PARTS.values()):
-            landmarks[~presence[:, index], where] = np.nan
+        landmarks, presence, visible = mask_absent_parts(joints, visibility)
         return Landmarks(
             landmarks=landmarks,
-            presence=presence.astype(np.uint8),
-            visibility=np.where(presence[:, :1], visibility, np.nan).astype(np.float16),
+            presence=presence,
+            visibility=visible,
             timestamps=(np.arange(row.frames) / record.fps).astype(np.float32),
             record=record,
-        )
-
-    def _record(self, key: str) -> ClipRecord:
-        try:
-            return read_record(self._store.get_head(key, HEADER_BYTES), key)
-        except InvalidLandmarks as error:
-            raise DataLoss(f"{self._store.url}/{key}: damaged. Delete it and import again. ({error})") from error
-
-    def _check(self, key: str, stored: ClipRecord, wanted: Mapping[str, object]) -> None:
-        for field, value in wanted.items():
-            if (found := getattr(stored, field)) != value:
-                raise self._taken(key, f"with {field} {found!r}, not {value!r}")
-
-    def _taken(self, key: str, what: str) -> AlreadyExists:
-        return AlreadyExists(
-            f"{self._store.url}/{key}: is there already, {what}. Landmarks of different origin are never mixed: choose "
-            f"another --corpus than {self._corpus!r}, or delete {keys.clips(self._corpus)} first."
         )

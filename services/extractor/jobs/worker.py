@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -123,11 +123,7 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
         visibility=tracks.visibility,
         timestamps=tracks.timestamps,
         record=ClipRecord(
-            clip_id=labels.clip_id,
-            corpus=labels.corpus,
-            gloss=labels.gloss,
-            split=labels.split,
-            signer=labels.signer,
+            **asdict(labels),
             fps=video.fps,
             width=tracks.width,
             height=tracks.height,
@@ -138,15 +134,15 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
         ),
     )
     return Extracted(
-        dump(clip), frames, _found(clip.presence), read_seconds + tracks.decode_seconds, tracks.landmark_seconds
+        dump(clip), frames, _count_parts(clip.presence), read_seconds + tracks.decode_seconds, tracks.landmark_seconds
     )
 
 
-def _found(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
+def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
     """The number of frames in which each part was found; `any_hand` counts frames with at least one hand."""
     pose, left, right = presence.astype(bool).T
     parts = {"pose": pose, "left_hand": left, "right_hand": right, "any_hand": left | right}
-    return {part: int(found.sum()) for part, found in parts.items()}
+    return {part: int(present.sum()) for part, present in parts.items()}
 
 
 _state = threading.local()

@@ -102,7 +102,19 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
         InvalidInput: the metadata is not that of WLASL, or the directory cannot be read.
     """
     with _readable(path):
-        return _read_wlasl(path, clips)
+        metadata = _find_metadata(path)
+        instances = _read_metadata(metadata)
+        if clips is not None and not clips.is_dir():
+            raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
+        directories = [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]
+        for directory in directories:
+            files = frozenset(file.name for file in directory.glob("*.mp4"))
+            if files:
+                return Wlasl(instances, metadata, directory, files)
+    raise NotFound(
+        f"{', '.join(map(str, directories))}: no <video_id>.mp4 file. Put the clips there, or name their directory "
+        "with --clips (or SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
+    )
 
 
 def read_metadata(path: Path) -> tuple[Instance, ...]:
@@ -139,22 +151,6 @@ def _find_metadata(path: Path) -> Path:
             "SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL."
         )
     return metadata
-
-
-def _read_wlasl(path: Path, clips: Path | None) -> Wlasl:
-    metadata = _find_metadata(path)
-    instances = _read_metadata(metadata)
-    if clips is not None and not clips.is_dir():
-        raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
-    for directory in [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]:
-        files = frozenset(file.name for file in directory.glob("*.mp4"))
-        if files:
-            return Wlasl(instances, metadata, directory, files)
-    searched = str(clips) if clips else ", ".join(str(metadata.parent / name) for name in _CLIP_DIRECTORIES)
-    raise NotFound(
-        f"{searched}: no <video_id>.mp4 file. Put the clips there, or name their directory with --clips (or "
-        "SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
-    )
 
 
 def segment_of(instance: Instance, frames: int) -> tuple[Segment, str]:
@@ -207,21 +203,21 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
         ) from error
     instances = tuple(
         Instance(
-            video_id=keys.check_name("clip", found.video_id),
+            video_id=keys.check_name("clip", listed.video_id),
             gloss=entry.gloss,
-            split=found.split,
-            signer=found.signer_id,
-            frame_start=found.frame_start,
-            frame_end=found.frame_end,
-            source=found.source,
-            box=_box(found.bbox),
+            split=listed.split,
+            signer=listed.signer_id,
+            frame_start=listed.frame_start,
+            frame_end=listed.frame_end,
+            source=listed.source,
+            box=_box(listed.bbox),
         )
         for entry in entries
-        for found in entry.instances
+        for listed in entry.instances
     )
     twice, times = Counter(instance.video_id for instance in instances).most_common(1)[0] if instances else ("", 0)
     if times != 1:
-        fault_text = f"video_id {twice!r} stands there {times} times" if instances else "it lists no instance"
+        fault_text = f"video_id {twice!r} occurs {times} times" if instances else "it lists no instance"
         raise InvalidInput(f"{path}: not the metadata of WLASL: {fault_text}. Download {METADATA} again.")
     return instances
 

@@ -144,15 +144,10 @@ class HolisticGraph:
             joints.append(_joints(found, width / height))
             visibilities.append(_visibility(found))
             seconds.append(frame.seconds)
-        landmarks = np.stack(joints).astype(np.float16)
-        present = np.stack([np.isfinite(landmarks[:, where]).all(axis=(1, 2)) for where in PARTS.values()], axis=1)
-        for index, where in enumerate(PARTS.values()):
-            landmarks[~present[:, index], where] = np.nan
-        visibility = np.stack(visibilities).astype(np.float16)
-        visibility[~present[:, 0]] = np.nan
+        landmarks, presence, visibility = mask_absent_parts(np.stack(joints), np.stack(visibilities))
         return Tracks(
             landmarks=landmarks,
-            presence=present.astype(np.uint8),
+            presence=presence,
             visibility=visibility,
             timestamps=np.asarray(seconds, np.float32),
             width=width,
@@ -160,6 +155,23 @@ class HolisticGraph:
             decode_seconds=time.perf_counter() - began - landmark_seconds,
             landmark_seconds=landmark_seconds,
         )
+
+
+def mask_absent_parts(
+    joints: npt.NDArray[np.float32], visibility: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
+    """Landmarks, presence and visibility as they are stored. A part is present where all of its values are finite.
+
+    Args:
+        joints: [T, 75, 3] in frame heights.
+        visibility: [T, 33].
+    """
+    landmarks, visible = joints.astype(np.float16), visibility.astype(np.float16)
+    present = np.stack([np.isfinite(landmarks[:, where]).all(axis=(1, 2)) for where in PARTS.values()], axis=1)
+    for index, where in enumerate(PARTS.values()):
+        landmarks[~present[:, index], where] = np.nan
+    visible[~present[:, 0]] = np.nan
+    return landmarks, present.astype(np.uint8), visible
 
 
 def _joints(found: Any, aspect: float) -> npt.NDArray[np.float32]:

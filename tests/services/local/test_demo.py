@@ -118,5 +118,5 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
         time.sleep(0.05)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=60)
-    assert (process.returncode, complaint) == (130, "demo interrupted; what was extracted is kept.\n")
+    assert (process.returncode, complaint) == (130, "demo interrupted; extracted clips are kept.\n")
     assert alive(family) == []

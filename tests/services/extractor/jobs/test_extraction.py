@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.extractor.jobs import extraction as domain
-from services.extractor.jobs.extraction import Extraction
+from services.extractor.jobs import stored_clips
+from services.extractor.jobs.extraction import Extraction, _is_segment
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.statistics import clip_statistics
 from services.extractor.jobs.workers import WorkerPool
@@ -204,7 +204,7 @@ def test_which_stored_frames_are_those_of_an_instance(
         clip_id="c", fps=25, width=64, height=48, source_sha256="0" * 64, frame_start=stored[0], frame_end=stored[1]
     )
     instance = Instance("c", "book", "train", "1", *wanted)
-    assert domain._is_segment(record, instance) is same
+    assert _is_segment(record, instance) is same
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_which_stored_frames_are_those_of_an_instance(
     [
         ({"extractor": "mediapipe-0.9/holistic-0"}, "made by mediapipe-0.9/holistic-0"),
         ({"source_sha256": "0" * 64}, "made from another video"),
-        ({"gloss": "fish"}, "another gloss"),
+        ({"gloss": "fish"}, "with gloss 'fish', not 'bird'"),
         ({"frame_start": 3}, "made of frames 3 to 19"),
     ],
 )
@@ -261,7 +261,7 @@ class Flaky(DirectoryStore):
 def test_a_store_that_comes_back_in_time_costs_nothing(
     make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(domain, "_STORE_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(stored_clips, "_STORE_PAUSES", (0.01, 0.01))
     result = Run(Flaky(tmp_path / "store", away=2), workers).prepare(make_corpus(SHORT[:2])).run()
     assert (result.state, result.extracted) == (ExtractionState.SUCCEEDED, 2)
 
@@ -269,7 +269,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing(
 def test_a_lost_store_fails_the_extraction_and_another_one_resumes(
     make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(domain, "_STORE_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(stored_clips, "_STORE_PAUSES", (0.01, 0.01))
     store = Flaky(tmp_path / "store", away=100)
     run = Run(store, workers)
     folder = make_corpus(SHORT[:2])

@@ -110,7 +110,7 @@ def test_nothing_is_ever_mixed_with_what_others_made(
 ) -> None:
     _import(archive, metadata, directory_store)
     other = hands_archive(tmp_path / "other", {"9": 5, **CLIPS})
-    with pytest.raises(AlreadyExists, match=r"with extractor 'import/hands/.* choose another --corpus"):
+    with pytest.raises(AlreadyExists, match=r"made by import/hands/.* choose another --corpus"):
         _import(other, metadata, directory_store)
     changed = write_metadata(tmp_path / "changed", {**GLOSSES, "2": "computer"})
     with pytest.raises(AlreadyExists, match=r"2\.safetensors: is there already, with gloss 'book', not 'computer'"):
@@ -142,7 +142,7 @@ def test_a_clip_that_appears_meanwhile_must_be_the_same(
 def test_a_damaged_clip_in_the_store_is_named(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
     _import(archive, metadata, directory_store)
     directory_store.put(keys.clip("others", "1"), b"garbage")
-    with pytest.raises(DataLoss, match=r"1\.safetensors: damaged\. Delete it and import again"):
+    with pytest.raises(DataLoss, match=r"1\.safetensors: damaged\. Delete it, and extract or import again"):
         _import(archive, metadata, directory_store)
 
 

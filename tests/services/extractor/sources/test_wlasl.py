@@ -69,7 +69,7 @@ def test_the_clips_can_be_named_apart_from_the_metadata(tmp_path: Path) -> None:
         ([{"gloss": "book", "instances": [{"video_id": "1", "split": "dev"}]}], "split"),
         ([{"gloss": "book", "instances": [{"split": "val"}]}], "video_id"),
         ([], "no instance"),
-        ([ENTRY, ENTRY], "'00001' stands there 2 times"),
+        ([ENTRY, ENTRY], "'00001' occurs 2 times"),
         ([{"gloss": "book", "instances": [{"video_id": "../../etc/x", "split": "val"}]}], "'../../etc/x'"),
     ],
 )

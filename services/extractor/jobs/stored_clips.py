@@ -1,0 +1,99 @@
+"""The stored clips of one corpus. A corpus holds landmarks of one origin only, and this module refuses any other."""
+
+import logging
+import time
+
+from signet.errors import AlreadyExists, DataLoss, InvalidLandmarks, Unavailable
+from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
+from signet.store import ObjectStore, keys
+
+_log = logging.getLogger(__name__)
+
+# The store does not retry conditional writes, because after a lost response the own object looks like a foreign one.
+# Here the content tells them apart, so a retry is safe. These are the pauses in seconds; a restarting store is back in
+# time.
+_STORE_PAUSES = (0.5, 1.0, 2.0, 4.0)
+
+
+class StoredClips:
+    """The clips of a corpus that are in the store when this object is created. It can be used from any thread.
+
+    Args:
+        store: the store for the landmarks.
+        corpus: name of the corpus in the store: landmarks/v1/<corpus>/.
+        extractor: the extractor version of the clips that will be added.
+
+    Raises:
+        AlreadyExists: the corpus was made by another extractor.
+        DataLoss: a stored clip is damaged.
+    """
+
+    def __init__(self, store: ObjectStore, corpus: str, extractor: str) -> None:
+        self._store = store
+        self._corpus = corpus
+        self._extractor = extractor
+        self._keys = {info.key for info in store.list(keys.clips(corpus))}
+        # Every writer checks the corpus before it adds to it, so checking one clip is enough.
+        for key in sorted(self._keys)[:1]:
+            self._read_record(key)
+
+    def __contains__(self, clip_id: str) -> bool:
+        return keys.clip(self._corpus, clip_id) in self._keys
+
+    def check_record(self, clip_id: str, /, **expected: object) -> ClipRecord:
+        """Read the record of a stored clip, and compare its fields with the expected values.
+
+        Raises:
+            AlreadyExists: a field differs, or another extractor made the clip.
+            DataLoss: the stored clip is damaged.
+        """
+        record = self._read_record(keys.clip(self._corpus, clip_id))
+        for field, value in expected.items():
+            if (stored := getattr(record, field)) != value:
+                raise self.conflict(clip_id, f"with {field} {stored!r}, not {value!r}")
+        return record
+
+    def create(self, clip_id: str, data: bytes) -> bool:
+        """Store a clip. Returns False if another process has stored the same bytes in the meantime.
+
+        Raises:
+            AlreadyExists: another process has stored other bytes.
+            Unavailable: the store cannot be reached, also after several attempts.
+        """
+        key = keys.clip(self._corpus, clip_id)
+        for pause in (*_STORE_PAUSES, None):
+            try:
+                self._store.create(key, data)
+            except AlreadyExists:
+                if self._store.get(key) != data:
+                    raise self.conflict(clip_id, "made differently by another process just now") from None
+                return False
+            except Unavailable as error:
+                if pause is None:
+                    raise
+                _log.warning("%s Trying again in %g s.", error, pause)
+                time.sleep(pause)
+            else:
+                return True
+        raise AssertionError  # the last pause is None
+
+    def conflict(self, clip_id: str, difference: str) -> AlreadyExists:
+        """The error for a stored clip that differs from the clip to store."""
+        return self._conflict(keys.clip(self._corpus, clip_id), difference)
+
+    def _read_record(self, key: str) -> ClipRecord:
+        try:
+            record = read_record(self._store.get_head(key, HEADER_BYTES), key)
+        except InvalidLandmarks as error:
+            raise DataLoss(
+                f"{self._store.url}/{key}: damaged. Delete it, and extract or import again. ({error})"
+            ) from error
+        if record.extractor != self._extractor:
+            raise self._conflict(key, f"made by {record.extractor or 'another extractor'}, not by {self._extractor}")
+        return record
+
+    def _conflict(self, key: str, difference: str) -> AlreadyExists:
+        return AlreadyExists(
+            f"{self._store.url}/{key}: is there already, {difference}. Landmarks of different origin are never mixed: "
+            f"choose another --corpus than {self._corpus!r}, or delete {keys.clips(self._corpus)} first."
+        )
