@@ -27,20 +27,26 @@ def untrained(dataset: Dataset, config: TrainConfig) -> list[TrainedMember]:
     """The members of a run with random weights, other ones for each member, that say something of every clip."""
     trained = []
     for number, member in enumerate(plan_members(dataset.manifest, config)):
-        torch.manual_seed(number)
+        torch.manual_seed(4 + number)
         model = new_model(config, 3).eval()
+        model.penalise_blank(5.0)
         trained.append(TrainedMember(member, model, 5 + number, complete=True, selected_on=""))
     return trained
 
 
-def score_of(dataset: Dataset, models: list[Recogniser], member: TrainedMember) -> tuple[int, int]:
+def score_of(dataset: Dataset, models: list[Recogniser], member: TrainedMember) -> tuple[int | None, ...]:
     clips = Clips.from_dataset(dataset, member.member.held_out, CPU)
     score = evaluate(build_ensemble(models), clips, CONFIG.decoder)
-    return score.correct, score.top5
+    return (
+        score.correct, score.top5, score.continuous_correct, score.continuous_empty, score.greedy_correct, score.empty,
+    )  # fmt: skip
 
 
-def figures(counts: HeldoutCounts) -> tuple[int, int]:
-    return counts.correct, counts.top5
+def figures(counts: HeldoutCounts) -> tuple[int | None, ...]:
+    return (
+        counts.correct, counts.top5, counts.continuous_correct, counts.continuous_empty, counts.greedy_correct,
+        counts.empty,
+    )  # fmt: skip
 
 
 def test_every_member_is_evaluated_alone_and_the_seeds_as_one_model(small_dataset: Dataset) -> None:
@@ -55,7 +61,7 @@ def test_every_member_is_evaluated_alone_and_the_seeds_as_one_model(small_datase
     assert [figures(one) for one in found.members] == [score_of(small_dataset, [one.model], one) for one in trained]
     assert found.ensemble is not None
     assert figures(found.ensemble) == score_of(small_dataset, [first.model, second.model], first)
-    assert found.counts == found.ensemble
+    assert found.counts == found.ensemble != found.evaluated[0].counts
     assert found.parameters == first.model.parameter_count
     assert sum(gloss.correct for gloss in found.glosses) == found.counts.correct
     assert sum(gloss.clips for gloss in found.glosses) == found.counts.clips == 6
@@ -82,7 +88,7 @@ def test_folds_are_summed_for_each_seed_and_averaged_over_the_seeds(small_datase
     by_fold = [
         score_of(small_dataset, [trained[fold].model, trained[fold + 2].model], trained[fold]) for fold in (0, 1)
     ]
-    assert figures(found.ensemble) == tuple(map(sum, zip(*by_fold, strict=True)))
+    assert figures(found.ensemble) == tuple(sum(parts) for parts in zip(*by_fold, strict=True))
     assert sum(gloss.clips for gloss in found.glosses) == 48, "24 clips, by two seeds"
     assert sum(gloss.correct for gloss in found.glosses) == sum(correct)
 
