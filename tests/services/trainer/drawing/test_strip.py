@@ -104,3 +104,19 @@ def test_the_name_of_another_gloss_stands_above_its_peak() -> None:
     body = draw_strip(posteriors(rows)).body
     # The centre of frame 3, and 4 pixels above the stack of 80 %.
     assert re.search(r'<text x="183" y="33.2" class="middle small halo">who</text>', body)
+
+
+def test_of_two_names_without_room_for_both_the_more_probable_gloss_is_named() -> None:
+    body = draw_strip(posteriors([[0.4, 0.05, 0.1, 0.45], [0.3, 0.05, 0.6, 0.05], [0.97, 0.01, 0.01, 0.01]])).body
+    assert re.findall(r'class="middle small halo">([^<]+)<', body) == ["a-gloss-of-a-very-long-name"]
+
+
+@pytest.mark.parametrize(("share", "cut"), [(0.28, True), (0.29, False)])
+def test_the_axis_leaves_a_twentieth_above_the_highest_column(share: float, cut: bool) -> None:
+    body = draw_strip(posteriors([[1 - share, share / 3, share / 3, share / 3]] * 5)).body
+    assert ("the axis ends at 30 %" in body) is cut
+
+
+def test_the_true_gloss_is_not_the_best_other_gloss() -> None:
+    body = draw_strip(posteriors(PEAK, truth=3)).body
+    assert "0.2 s: who 0.40, a-gloss-of-a-very-long-name 0.30, other signs 0.10, blank 0.20" in body

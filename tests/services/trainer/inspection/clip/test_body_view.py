@@ -100,3 +100,9 @@ def test_a_feature_has_values_only_where_its_parts_are_present() -> None:
     assert frames_with_values(view.following, "handshape") == [False, False, False]
     assert frames_with_values(view.following, "location") == [True, True, False]
     assert frames_with_values(view.both, "hands") == [True, True, True]
+
+
+def test_a_body_in_one_frame_is_enough_to_measure_its_place() -> None:
+    frames = FRAMES.copy()
+    frames[1:, POSE] = np.nan
+    assert compute_body_view(frames).by_body
