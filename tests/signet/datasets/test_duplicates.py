@@ -130,6 +130,18 @@ def test_clips_of_a_recording_are_duplicates_from_eight_common_frames_on(
     assert found(Recording(0).film(frames=frames), Recording(0).film(frames=frames, noise=0.001)) == pairs
 
 
+def test_a_duplicate_is_found_though_the_tracker_erred_in_some_of_its_frames() -> None:
+    """The second clip begins 5 frames later. Only windows that are no multiple of 16 are the same in both clips."""
+    clip, duplicate = Recording(0).film(), Recording(0).film(start=0.5, noise=0.001)
+    duplicate[[0, 17, 22], 15:17, :2] += 0.5
+    assert found(clip, duplicate) == [(0, 1)]
+
+
+def test_a_clip_of_three_windows_is_found_within_another_clip() -> None:
+    """It lies between two windows of the longer clip that are compared, so that one of its own must be."""
+    assert found(Recording(0).film(frames=31), Recording(0).film(start=0.1, frames=9, noise=0.001)) == [(0, 1)]
+
+
 def test_a_duplicate_with_hands_held_still_is_found() -> None:
     still = Recording(1, size=0.001)
     assert found(still.film(), still.film(noise=0.0005), Recording(2, size=0.001).film()) == [(0, 1)]

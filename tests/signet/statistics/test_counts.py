@@ -61,6 +61,8 @@ def test_the_best_gloss_is_first_and_of_equal_ones_that_with_more_clips() -> Non
 def test_confusions_are_the_cells_row_by_row_and_each_seed_counts_for_its_part() -> None:
     found = count_confusions(("x", "a"), ["a", "x", "a"], [("x", "a"), ("x", "x"), ("x", "x")])
     assert found == (ConfusionCount("x", "x", 1), ConfusionCount("a", "x", 1.5), ConfusionCount("a", "a", 0.5))
+    found = count_confusions(("x", "a"), ["a", "x"], [("x",), ("a",)])
+    assert found == (ConfusionCount("x", "a", 1), ConfusionCount("a", "x", 1)), "a row is a true gloss"
 
 
 def test_a_spread_has_the_sample_s_deviation_and_none_for_one_value() -> None:

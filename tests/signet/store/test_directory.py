@@ -1,14 +1,16 @@
 """The directory store and writers that share its files."""
 
+import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
 from signet.errors import Conflict
 from signet.store import DirectoryStore
+from signet.store import directory as directory_module
 
 ROUNDS = 150
 MAX_SECONDS = 30.0
@@ -35,6 +37,35 @@ def test_one_of_two_replacements_at_the_same_moment_is_refused(tmp_path: Path) -
             assert sum(pool.map(replaces, stores, [etag, etag])) == 1, f"round {number}"
             if time.monotonic() - started > MAX_SECONDS:
                 break
+
+
+def test_a_replacement_waits_for_one_that_has_compared_the_etag_but_not_yet_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first writer stops between the comparison and the write, so the outcome does not depend on timing."""
+    first, second = DirectoryStore(tmp_path), DirectoryStore(tmp_path)
+    first.put("k", b"start")
+    etag = first.get_versioned("k")[1]
+    real_etag = directory_module._etag
+    compared, may_write = threading.Event(), threading.Event()
+
+    def etag_with_a_stop(status: os.stat_result) -> str:
+        found = real_etag(status)
+        if not compared.is_set():
+            compared.set()
+            may_write.wait(MAX_SECONDS)
+        return found
+
+    monkeypatch.setattr(directory_module, "_etag", etag_with_a_stop)
+    with ThreadPoolExecutor(2) as pool:
+        replaced = pool.submit(first.replace, "k", b"first", etag)
+        assert compared.wait(MAX_SECONDS)
+        refused = pool.submit(second.replace, "k", b"second", etag)
+        wait([refused], timeout=0.5)  # without a lock, the second replacement ends here
+        may_write.set()
+        assert replaced.exception() is None
+        assert isinstance(refused.exception(), Conflict)
+    assert first.get("k") == b"first"
 
 
 def test_a_file_has_the_exact_time_of_its_write_which_its_etag_needs(
