@@ -28,7 +28,7 @@ from services.trainer.data.batches import Clips, Sampler
 from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.features.phonology import Features
 from services.trainer.model.build import new_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.datasets.snapshot import Dataset
@@ -147,7 +147,7 @@ class _SingleClips(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 def _plain(dataset: Dataset) -> Iterator[float]:
     """Clips a second in each epoch of the plain loop."""
     config = TrainConfig(preset="phase1")
-    model: Recogniser = new_model(config, len(dataset.manifest.vocabulary))
+    model: SignModel = new_model(config, len(dataset.manifest.vocabulary))
     clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     batches = torch.utils.data.DataLoader(
         _SingleClips(clips, model.features), config.batch_size, shuffle=True, collate_fn=_padded

@@ -168,7 +168,7 @@ def test_a_video_that_was_never_trained_on_is_recognised(path: Walk, wlasl: Path
     assert answer.frames > 0
     assert 0 < answer.timing.extract_seconds <= answer.timing.total_seconds
 
-    # Its landmarks, extracted apart, are the same to the recogniser.
+    # Its landmarks, extracted apart, are the same to the served model.
     with signet_errors():
         landmarks = path.client.extractor.ExtractClip(
             extractor_pb2.ExtractClipRequest(video=video, clip_id="again"), timeout=CALL_SECONDS

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from signet.decoding import (
     Alignment,
     ContinuousDecoder,
@@ -85,7 +85,7 @@ class FramePosteriors:
 
 @torch.no_grad()
 def compute_posteriors(
-    model: Recogniser,
+    model: SignModel,
     decoder: ContinuousDecoder,
     vocabulary: tuple[str, ...],
     clip_id: str,

@@ -4,14 +4,14 @@ from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WEIGHTS, restore_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from signet import registry
 from signet.errors import NotReady
 from signet.registry import ModelCard
 from signet.store import ObjectStore
 
 
-def load_published_model(store: ObjectStore, name: str, version_or_alias: str) -> tuple[ModelCard, Recogniser]:
+def load_published_model(store: ObjectStore, name: str, version_or_alias: str) -> tuple[ModelCard, SignModel]:
     """The card and the network of a published model; of an ensemble, the network of all its members.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from services.trainer.export.graph import Dim, Graph
 from services.trainer.export.tracer import Symbol, Tracing
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from signet.decoding import ContinuousDecoder, Hypothesis, single_sign_posterior
 from signet.errors import SignetError
 from signet.landmarks import JOINTS
@@ -64,7 +64,7 @@ class ExportAgreement:
 
 
 def export_model(
-    model: Recogniser, clips: Mapping[str, Clip], decoder: ContinuousDecoder
+    model: SignModel, clips: Mapping[str, Clip], decoder: ContinuousDecoder
 ) -> tuple[bytes, ExportAgreement]:
     """A model's ONNX graph, proven on real clips.
 
@@ -80,7 +80,7 @@ def export_model(
     return graph, compare(model, graph, dict(list(clips.items())[:_PROOF_CLIPS]), decoder)
 
 
-def to_onnx(model: Recogniser) -> bytes:
+def to_onnx(model: SignModel) -> bytes:
     """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1]."""
     graph = Graph()
     batch, time = Dim("batch"), Dim("time")
@@ -106,7 +106,7 @@ class _OnnxLstm(nn.Module):
         return x.lstm(*self._weights), None
 
 
-def _with_onnx_lstms(model: Recogniser) -> Recogniser:
+def _with_onnx_lstms(model: SignModel) -> SignModel:
     """A copy for inference on the CPU whose LSTMs are ONNX operators."""
     copied = copy.deepcopy(model).cpu().eval()
     for module in list(copied.modules()):
@@ -116,7 +116,7 @@ def _with_onnx_lstms(model: Recogniser) -> Recogniser:
     return copied
 
 
-def compare(model: Recogniser, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> ExportAgreement:
+def compare(model: SignModel, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> ExportAgreement:
     """Compare the answers of ONNX and torch on clips: all as one batch, and the shortest and the longest alone.
 
     Args:
@@ -170,7 +170,7 @@ def _difference(answer: Floats, reference: Floats) -> float:
     return float(np.abs(np.exp(answer) - np.exp(reference)).max())
 
 
-def _rounding(model: Recogniser, clip: Clip, reference: Floats) -> float:
+def _rounding(model: SignModel, clip: Clip, reference: Floats) -> float:
     """The largest difference of torch's probabilities in float32, the reference, from those in float64."""
     landmarks: Tensor = torch.from_numpy(clip)[None].double()
     with torch.no_grad():

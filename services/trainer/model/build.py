@@ -10,19 +10,19 @@ from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.masked import MaskedModel
-from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
+from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from signet.errors import DataLoss, NotReady
 
 # The weights' file in a published model.
 WEIGHTS: Final = "model.safetensors"
 
 # Replaces the random weights of a new model, given its vocabulary.
-WeightInitialiser = Callable[[Recogniser, Sequence[str]], None]
+WeightInitialiser = Callable[[SignModel, Sequence[str]], None]
 
 _ENCODER_TENSOR = re.compile(r"encoders\.(\d+)\.")
 
 
-def new_model(config: TrainConfig, glosses: int) -> Recogniser:
+def new_model(config: TrainConfig, glosses: int) -> SignModel:
     """A model of this configuration for a vocabulary of `glosses` entries, with random weights."""
     architecture = Architecture(
         classes=glosses + 1,
@@ -35,11 +35,11 @@ def new_model(config: TrainConfig, glosses: int) -> Recogniser:
         head=config.head,
         sign_dim=config.sign_dim,
     )
-    kind = MaskedModel if config.pretrain else Recogniser
+    kind = MaskedModel if config.pretrain else SignModel
     return kind([Encoder(architecture)])
 
 
-def build_ensemble(members: Sequence[Recogniser]) -> Recogniser:
+def build_ensemble(members: Sequence[SignModel]) -> SignModel:
     """One model with the encoders of all members; a single member is returned as it is.
 
     The members have the same vocabulary. An ensemble has the inputs and outputs of a single model, so that decoding,
@@ -47,15 +47,15 @@ def build_ensemble(members: Sequence[Recogniser]) -> Recogniser:
     """
     if len(members) == 1:
         return members[0]
-    return Recogniser([encoder for member in members for encoder in member.encoders])
+    return SignModel([encoder for member in members for encoder in member.encoders])
 
 
-def serialise_weights(model: Recogniser) -> bytes:
+def serialise_weights(model: SignModel) -> bytes:
     """A model's parameters and standardisation, of all its members, as one safetensors file."""
     return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
-def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) -> Recogniser:
+def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) -> SignModel:
     """The model that `serialise_weights` was given, on the CPU: a single model or an ensemble.
 
     Args:

@@ -1,4 +1,4 @@
-"""The model of masked pre-training: a recogniser with linear decoders that reconstruct hidden frames."""
+"""The model of masked pre-training: a sign model with linear decoders that reconstruct hidden frames."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from services.trainer.model.heads import BranchLinear
-from services.trainer.model.recogniser import Encoder, Recogniser
+from services.trainer.model.sign_model import Encoder, SignModel
 
 
-class MaskedModel(Recogniser):
-    """A recogniser whose branches are trained through linear decoders. Its heads keep their random weights.
+class MaskedModel(SignModel):
+    """A sign model whose branches are trained through linear decoders. Its heads keep their random weights.
 
     Args:
-        encoders: see `Recogniser`.
+        encoders: see `SignModel`.
     """
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
@@ -44,7 +44,7 @@ class MaskedModel(Recogniser):
         return torch.cat(residuals)
 
 
-def as_masked(model: Recogniser) -> MaskedModel:
+def as_masked(model: SignModel) -> MaskedModel:
     """The model, typed as the `MaskedModel` that `new_model` builds for pre-training."""
     assert isinstance(model, MaskedModel)  # noqa: S101
     return model

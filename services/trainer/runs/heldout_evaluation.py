@@ -10,7 +10,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.members import Member
 from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, counts_by_seed
 from services.trainer.training.validate import Score, evaluate
@@ -30,7 +30,7 @@ class TrainedMember:
     """A member and its trained model."""
 
     member: Member
-    model: Recogniser
+    model: SignModel
     epochs: int  # the number of epochs that it was trained for
     complete: bool  # False if it was stopped before its end
     selected_on: str  # the split that decided when the training ended; "" if none did
@@ -95,7 +95,7 @@ def evaluate_members(
     )
 
 
-def select_published_model(config: TrainConfig, trained: Sequence[TrainedMember]) -> Recogniser | None:
+def select_published_model(config: TrainConfig, trained: Sequence[TrainedMember]) -> SignModel | None:
     """The model that the run publishes; None if it publishes none."""
     if config.folds or config.publish == "none":
         return None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.export.onnx import GRAPH, ExportAgreement, ExportMismatch, export_model
 from services.trainer.model.build import WEIGHTS, serialise_weights
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.heldout_evaluation import HeldoutEvaluation
 from signet import registry
@@ -24,7 +24,7 @@ def publish(
     dataset: Dataset,
     config: TrainConfig,
     run_id: str,
-    model: Recogniser,
+    model: SignModel,
     evaluation: HeldoutEvaluation,
     checkpoints: Checkpoints,
 ) -> ModelCard:
@@ -95,7 +95,7 @@ def _card(
     dataset: Dataset,
     config: TrainConfig,
     run_id: str,
-    model: Recogniser,
+    model: SignModel,
     evaluation: HeldoutEvaluation,
     files: Mapping[str, bytes],
     agreement: ExportAgreement,

@@ -20,7 +20,7 @@ from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
 from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.drawing.curves import RunCurves, draw_run_curves
 from services.trainer.model.build import WeightInitialiser, new_model, restore_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
@@ -279,11 +279,11 @@ class _Run:
     def _is_done(self, member: Member) -> bool:
         return self._checkpoints.member_progress(member.key).done
 
-    def _load_trained_model(self, member: Member) -> Recogniser | None:
+    def _load_trained_model(self, member: Member) -> SignModel | None:
         """The model of a member that is done; None of another."""
         return self._restore(member, self._checkpoints.load_weights(member.key)) if self._is_done(member) else None
 
-    def _restore(self, member: Member, weights: bytes) -> Recogniser:
+    def _restore(self, member: Member, weights: bytes) -> SignModel:
         owner = f"run {self._run_id}: seed {member.seed}"
         return restore_model(self._config, len(self._dataset.manifest.vocabulary), weights, owner)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WEIGHTS, load_first_member
 from services.trainer.model.masked import MaskedModel
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.checkpoints import WEIGHTS as MEMBER_WEIGHTS
 from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.progress import load_progress
@@ -56,7 +56,7 @@ class SourceWeights:
     seen_clips: tuple[DatasetClip, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
 
-    def initialise(self, model: Recogniser, vocabulary: Sequence[str]) -> None:
+    def initialise(self, model: SignModel, vocabulary: Sequence[str]) -> None:
         """Copy the weights into a new model of the same sizes; see `transfer_tensors`."""
         with_head = not self.config.pretrain and not isinstance(model, MaskedModel)
         own = model.state_dict()

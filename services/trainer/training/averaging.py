@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 
 # The average reaches its full length after about this many times its length in steps.
 _WARM_UP_STEPS = 9
@@ -29,14 +29,14 @@ class MovingAverage:
         decay: 0 keeps the weights of the last step.
     """
 
-    def __init__(self, model: Recogniser, decay: float) -> None:
+    def __init__(self, model: SignModel, decay: float) -> None:
         self._decay = decay
         self._average = model.copy().requires_grad_(requires_grad=False)
         self._sources = [parameter.detach() for parameter in model.parameters()]
         self._targets = [parameter.detach() for parameter in self._average.parameters()]
 
     @property
-    def model(self) -> Recogniser:
+    def model(self) -> SignModel:
         """A model with the averaged weights, in evaluation mode."""
         return self._average.eval()
 

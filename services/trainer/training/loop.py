@@ -26,7 +26,7 @@ _EVALUATED_TRAINING_CLIPS = 1000
 
 
 class Training(TrainingSession):
-    """The training of a recogniser: frame labels alone in the first epochs, then CTC. See `TrainingSession`."""
+    """The training of a sign model: frame labels alone in the first epochs, then CTC. See `TrainingSession`."""
 
     longest_sequence = 3
 

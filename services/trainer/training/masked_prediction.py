@@ -19,7 +19,7 @@ from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.groups import BOTH_GROUPS, HAND_GROUPS
 from services.trainer.features.phonology import Features
 from services.trainer.model.masked import MaskedModel
-from services.trainer.model.recogniser import length_mask
+from services.trainer.model.sign_model import length_mask
 
 # The share of the frames that is hidden, and the frames of a span: 0.3 to 0.8 s at 10 Hz, too long to interpolate.
 HIDDEN_SHARE = 0.35

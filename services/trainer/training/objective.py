@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.trainer.data.batches import Batch
-from services.trainer.model.recogniser import SignLogProbs, length_mask
+from services.trainer.model.sign_model import SignLogProbs, length_mask
 from signet.decoding import BLANK
 
 # Blank frames are the majority. They count less than sign frames, or the model would learn to say blank everywhere.

@@ -17,7 +17,7 @@ from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.data.gloss_ranking import require_clips
 from services.trainer.model.build import WeightInitialiser, new_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runtime.autocast import select_autocast
 from services.trainer.runtime.oom import MemorySplitter, explain_out_of_memory
 from services.trainer.runtime.rng import RngStream
@@ -110,7 +110,7 @@ class TrainingSession:
         self._saved = self._copy_state()
 
     @property
-    def model(self) -> Recogniser:
+    def model(self) -> SignModel:
         """The model with the averaged weights, as it is evaluated and published."""
         return self._average.model
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.data.batches import Clips
-from services.trainer.model.recogniser import Recogniser, length_mask
+from services.trainer.model.sign_model import SignModel, length_mask
 from signet.decoding import BLANK, ContinuousDecoder
 from signet.statistics.counts import TOP_K
 
@@ -85,7 +85,7 @@ NO_SCORE = Score(float("nan"), 0, 0, 0, 0, 0, float("nan"))
 
 @torch.no_grad()
 def evaluate(
-    model: Recogniser,
+    model: SignModel,
     clips: Clips,
     decoder: ContinuousDecoder,
     parts: int = 1,
@@ -145,7 +145,7 @@ def evaluate(
 
 
 @contextmanager
-def evaluation_mode(model: Recogniser) -> Iterator[None]:
+def evaluation_mode(model: SignModel) -> Iterator[None]:
     """Switch dropout off within this context."""
     was_training = model.training
     model.eval()
@@ -178,7 +178,7 @@ class _GroupResult:
         return (tuple(signs.tolist()) for signs in torch.split(self.path_signs.cpu(), counts))
 
 
-def _evaluate_group(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _GroupResult:
+def _evaluate_group(model: SignModel, clips: Clips, decoder: ContinuousDecoder, continuous: bool) -> _GroupResult:
     """All results of some clips, without a loop over the clips."""
     lengths, truth = clips.lengths, clips.labels[:, None]
     log_probs = model.log_probs(model.features(*clips.padded(), lengths), lengths)

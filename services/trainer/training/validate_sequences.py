@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from services.trainer.data.batches import Clips
-from services.trainer.model.recogniser import Recogniser, length_mask
+from services.trainer.model.sign_model import SignModel, length_mask
 from services.trainer.training.validate import PADDED_FRAMES, evaluation_mode
 from signet.decoding import ContinuousDecoder
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
@@ -31,7 +31,7 @@ class ConcatenationErrors:
 
 
 @torch.no_grad()
-def evaluate_sequences(model: Recogniser, clips: Clips, decoder: ContinuousDecoder, seed: int) -> ConcatenationErrors:
+def evaluate_sequences(model: SignModel, clips: Clips, decoder: ContinuousDecoder, seed: int) -> ConcatenationErrors:
     """Gloss errors on random sequences of `SEQUENCE_CLIPS` clips. A clip is in one sequence; a remainder is left out.
 
     Args:
@@ -62,7 +62,7 @@ def evaluate_sequences(model: Recogniser, clips: Clips, decoder: ContinuousDecod
 
 
 def _count_errors(
-    model: Recogniser, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
+    model: SignModel, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
 ) -> GlossErrors:
     """The decoder's errors in sequences with features [B, T, D], which hold these signs."""
     log_probs = model.log_probs(features, lengths).cpu().numpy()

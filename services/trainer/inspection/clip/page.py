@@ -8,13 +8,13 @@ from services.trainer.inspection.clip.body_view import FeatureStatistics, comput
 from services.trainer.inspection.clip.heatmap import STANDARD_LIMIT, draw_group_heatmaps
 from services.trainer.inspection.clip.presence import draw_presence
 from services.trainer.inspection.clip.skeleton import draw_films, draw_pictures
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from signet import __version__
 from signet.landmarks import FRAME_RATE, Landmarks, to_model_input
 from signet.registry import ModelCard
 
 
-def render_clip_page(clip: Landmarks, card_and_model: tuple[ModelCard, Recogniser] | None = None) -> str:
+def render_clip_page(clip: Landmarks, card_and_model: tuple[ModelCard, SignModel] | None = None) -> str:
     """The page about a clip.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import restore_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs import history
 from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.listing import RunState
@@ -109,7 +109,7 @@ def load_run(store: ObjectStore, run_id: str) -> RunRecord:
     return _Loader(store, run_id).load()
 
 
-def load_fold_models(store: ObjectStore, record: RunRecord, seed: int) -> dict[int, Recogniser]:
+def load_fold_models(store: ObjectStore, record: RunRecord, seed: int) -> dict[int, SignModel]:
     """The models of one seed, by the fold that each held out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The recogniser: one version answers a call from its beginning to its end."""
+"""The recognizer: one version answers a call from its beginning to its end."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any

@@ -21,7 +21,7 @@ from services.trainer.export.onnx import (
     to_onnx,
 )
 from services.trainer.model.build import build_ensemble, new_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from signet.datasets.snapshot import Dataset
 from signet.decoding import Hypothesis
 
@@ -34,7 +34,7 @@ def told(**values: object) -> TrainConfig:
     return TrainConfig.model_validate(CONFIG.model_dump() | values)
 
 
-def members(config: TrainConfig, count: int = 1) -> Recogniser:
+def members(config: TrainConfig, count: int = 1) -> SignModel:
     """New models as one. Features are standardised, so that no probability is near 1."""
     torch.manual_seed(0)
     models = [new_model(config, 5).eval() for _ in range(count)]
@@ -139,7 +139,7 @@ class Differing(torch.nn.Module):
         exact: whether they differ in float64 too.
     """
 
-    def __init__(self, model: Recogniser, shift: float, lengths: frozenset[int], exact: bool = True) -> None:
+    def __init__(self, model: SignModel, shift: float, lengths: frozenset[int], exact: bool = True) -> None:
         super().__init__()
         self._model, self._shift, self._lengths, self._exact = model, shift, lengths, exact
 

@@ -10,7 +10,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble, new_model, restore_model, serialise_weights
 from services.trainer.model.heads import CompetitionHead
-from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
+from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
 from signet.decoding import ContinuousDecoder
@@ -19,7 +19,7 @@ CONFIG = TrainConfig(branches=2, hidden_dim=6)
 
 
 @pytest.fixture
-def members() -> list[Recogniser]:
+def members() -> list[SignModel]:
     torch.manual_seed(0)
     return [new_model(CONFIG, 3).eval() for _ in range(3)]
 
@@ -37,7 +37,7 @@ def signs_of(log_probs: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def test_which_sign_it_is_is_the_normalised_geometric_mean_of_its_members(
-    members: list[Recogniser], small_dataset: Dataset
+    members: list[SignModel], small_dataset: Dataset
 ) -> None:
     landmarks, lengths = inputs(small_dataset)
     shares = torch.stack([signs_of(member(landmarks, lengths)) for member in members])
@@ -78,12 +78,12 @@ def test_members_that_emit_some_frames_apart_still_emit_together() -> None:
     assert float(mean_of_answers[..., 0].exp().min()) > blank[2]
 
 
-def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[Recogniser]) -> None:
+def test_it_is_as_large_as_all_members_and_one_member_is_no_ensemble(members: list[SignModel]) -> None:
     assert build_ensemble(members).parameter_count == sum(member.parameter_count for member in members)
     assert build_ensemble(members[:1]) is members[0]
 
 
-def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dataset) -> None:
+def test_it_is_judged_like_a_model(members: list[SignModel], small_dataset: Dataset) -> None:
     clips = Clips.from_dataset(small_dataset, small_dataset.split("val"), torch.device("cpu"))
     decoder = ContinuousDecoder(blank_penalty=1.0)
     # A head without saliency leaves nothing to add up.
@@ -97,7 +97,7 @@ def test_it_is_judged_like_a_model(members: list[Recogniser], small_dataset: Dat
     assert replace(judged, loss=0.0) == replace(alone, loss=0.0)
 
 
-def test_the_weights_file_holds_every_member(members: list[Recogniser]) -> None:
+def test_the_weights_file_holds_every_member(members: list[SignModel]) -> None:
     kept = load(serialise_weights(build_ensemble(members)))
     for index, member in enumerate(members):
         prefix = f"encoders.{index}."
@@ -107,15 +107,13 @@ def test_the_weights_file_holds_every_member(members: list[Recogniser]) -> None:
         assert all(torch.equal(own[name], value) for name, value in encoder.items())
 
 
-def test_a_member_is_the_same_again_from_its_file(members: list[Recogniser], small_dataset: Dataset) -> None:
+def test_a_member_is_the_same_again_from_its_file(members: list[SignModel], small_dataset: Dataset) -> None:
     again = restore_model(CONFIG, 3, serialise_weights(members[0]), "x")
     landmarks, lengths = inputs(small_dataset)
     assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
 
 
 def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:
-    several = build_ensemble(
-        [Recogniser([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)]
-    )
+    several = build_ensemble([SignModel([Encoder(Architecture(classes=4, hidden_dim=size))]).eval() for size in (4, 9)])
     landmarks, lengths = inputs(small_dataset)
     torch.testing.assert_close(several(landmarks, lengths).exp().sum(-1), torch.ones(landmarks.shape[:2]))

@@ -7,7 +7,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble, new_model
-from services.trainer.model.recogniser import Recogniser
+from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.heldout_evaluation import (
     TrainedMember,
     collect_predictions,
@@ -34,7 +34,7 @@ def untrained(dataset: Dataset, config: TrainConfig) -> list[TrainedMember]:
     return trained
 
 
-def score_of(dataset: Dataset, models: list[Recogniser], member: TrainedMember) -> tuple[int | None, ...]:
+def score_of(dataset: Dataset, models: list[SignModel], member: TrainedMember) -> tuple[int | None, ...]:
     clips = Clips.from_dataset(dataset, member.member.held_out, CPU)
     score = evaluate(build_ensemble(models), clips, CONFIG.decoder)
     return (
@@ -104,7 +104,7 @@ def test_without_held_out_clips_there_are_no_figures(small_dataset: Dataset) -> 
 def test_the_published_model_is_the_ensemble_the_first_member_or_none(small_dataset: Dataset) -> None:
     trained = untrained(small_dataset, CONFIG)
 
-    def published(**changes: object) -> Recogniser | None:
+    def published(**changes: object) -> SignModel | None:
         return select_published_model(CONFIG.model_copy(update=changes), trained)
 
     both = published()

@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
-from services.trainer.model.recogniser import Recogniser, SignLogProbs
+from services.trainer.model.sign_model import SignLogProbs, SignModel
 from services.trainer.training import loop
 from services.trainer.training.callbacks import TrainingCallbacks
 from services.trainer.training.epoch import Epoch
@@ -448,7 +448,7 @@ def test_the_held_out_clips_are_evaluated_and_every_nth_training_clip(
 ) -> None:
     evaluated: list[tuple[list[int], bool]] = []
 
-    def note(model: Recogniser, clips: Clips, *arguments: Any, continuous: bool) -> Score:
+    def note(model: SignModel, clips: Clips, *arguments: Any, continuous: bool) -> Score:
         evaluated.append((clips.starts.tolist(), continuous))
         return evaluate(model, clips, *arguments, continuous=continuous)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from services.trainer.data.batches import Batch
-from services.trainer.model.recogniser import SignLogProbs
+from services.trainer.model.sign_model import SignLogProbs
 from services.trainer.training.objective import (
     BLANK_FRAME_WEIGHT,
     FADE,

@@ -9,7 +9,7 @@ import torch
 
 from services.trainer.data.batches import Clips
 from services.trainer.model.heads import LinearHead
-from services.trainer.model.recogniser import Architecture, Encoder, Recogniser
+from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from services.trainer.training.validate import NO_SCORE, Score, evaluate, single_sign_scores
 from services.trainer.training.validate_sequences import evaluate_sequences
 from signet import decoding
@@ -31,10 +31,10 @@ DECODER = ContinuousDecoder(beam_width=4, blank_penalty=0.7, insertion_penalty=0
 
 
 @pytest.fixture
-def model(small_dataset: Dataset) -> Recogniser:
+def model(small_dataset: Dataset) -> SignModel:
     """One that has learnt nothing and says it loudly: empty, single and many signs come out."""
     torch.manual_seed(3)
-    made = Recogniser([Encoder(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))])
+    made = SignModel([Encoder(Architecture(classes=4, hidden_dim=16, dropout=0.5, head="linear"))])
     with torch.no_grad():
         assert isinstance(made.encoders[0].head, LinearHead)
         made.encoders[0].head.logits.weight.mul_(12)
@@ -50,7 +50,7 @@ def _all_clips(small_dataset: Dataset) -> Clips:
     return Clips.from_dataset(small_dataset, list(small_dataset.manifest.clips), CPU)
 
 
-def _log_probs(model: Recogniser, *clips: Frames) -> Frames:
+def _log_probs(model: SignModel, *clips: Frames) -> Frames:
     """What the model says of raw landmarks, by the way that serving takes."""
     frames = torch.from_numpy(np.concatenate(clips))[None]
     with torch.no_grad():
@@ -58,7 +58,7 @@ def _log_probs(model: Recogniser, *clips: Frames) -> Frames:
 
 
 def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
-    model: Recogniser, all_clips: Clips, small_dataset: Dataset
+    model: SignModel, all_clips: Clips, small_dataset: Dataset
 ) -> None:
     score = evaluate(model, all_clips, DECODER, predictions=True)
     correct = top5 = greedy = empty = continuous = silent = blanks = 0
@@ -104,7 +104,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     assert list(score.predictions.continuous or ()) == heard
 
 
-def test_the_clips_whose_sign_is_ranked_first_are_marked(model: Recogniser, all_clips: Clips) -> None:
+def test_the_clips_whose_sign_is_ranked_first_are_marked(model: SignModel, all_clips: Clips) -> None:
     score = evaluate(model, all_clips, DECODER, predictions=True)
     assert score.predictions is not None
     guesses = score.predictions.log_posterior.argmax(axis=1) + 1
@@ -112,7 +112,7 @@ def test_the_clips_whose_sign_is_ranked_first_are_marked(model: Recogniser, all_
     assert score.predictions.recognised.sum() == score.correct
 
 
-def test_what_is_not_asked_for_is_not_there(model: Recogniser, all_clips: Clips) -> None:
+def test_what_is_not_asked_for_is_not_there(model: SignModel, all_clips: Clips) -> None:
     score = evaluate(model, all_clips, DECODER, continuous=False)
     assert (score.continuous_correct, score.continuous_empty, score.predictions) == (None, None, None)
     assert score == replace(evaluate(model, all_clips, DECODER), continuous_correct=None, continuous_empty=None)
@@ -122,7 +122,7 @@ def test_what_is_not_asked_for_is_not_there(model: Recogniser, all_clips: Clips)
     assert evaluate(model, all_clips.select(slice(0)), DECODER) is NO_SCORE
 
 
-def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: Recogniser, all_clips: Clips) -> None:
+def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: SignModel, all_clips: Clips) -> None:
     many = 12
     repeated = all_clips.select(torch.arange(len(all_clips)).repeat(many))
     once, often = (
@@ -140,7 +140,7 @@ def test_more_clips_than_are_judged_at_a_time_are_each_judged_as_alone(model: Re
 
 
 @pytest.mark.parametrize("parts", [2, 5, 24])
-def test_clips_that_are_computed_in_parts_have_the_same_score(model: Recogniser, all_clips: Clips, parts: int) -> None:
+def test_clips_that_are_computed_in_parts_have_the_same_score(model: SignModel, all_clips: Clips, parts: int) -> None:
     sizes: list[int] = []
     handle = model.encoders[0].register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     whole = evaluate(model, all_clips, DECODER)
@@ -151,7 +151,7 @@ def test_clips_that_are_computed_in_parts_have_the_same_score(model: Recogniser,
     assert max(sizes[1:]) == -(-24 // parts)
 
 
-def test_a_model_is_left_in_the_mode_that_it_was_in(model: Recogniser, all_clips: Clips) -> None:
+def test_a_model_is_left_in_the_mode_that_it_was_in(model: SignModel, all_clips: Clips) -> None:
     for training in (True, False):
         model.train(training)
         first = evaluate(model, all_clips, DECODER)
@@ -161,7 +161,7 @@ def test_a_model_is_left_in_the_mode_that_it_was_in(model: Recogniser, all_clips
 
 
 def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_sees_them(
-    model: Recogniser, all_clips: Clips, small_dataset: Dataset
+    model: SignModel, all_clips: Clips, small_dataset: Dataset
 ) -> None:
     errors = evaluate_sequences(model, all_clips, DECODER, seed=5)
     # 24 clips in 8 sequences, in the order that the seed gives.
@@ -186,7 +186,7 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
     assert evaluate_sequences(model, all_clips, DECODER, seed=5) == errors
 
 
-def test_a_silent_model_misses_every_gloss_of_a_sequence(model: Recogniser, all_clips: Clips) -> None:
+def test_a_silent_model_misses_every_gloss_of_a_sequence(model: SignModel, all_clips: Clips) -> None:
     model.penalise_blank(-1000.0)
     errors = evaluate_sequences(model, all_clips.select(slice(11)), DECODER, seed=0)
     # Three sequences of three; two clips are left over.
@@ -237,7 +237,7 @@ def test_top_five_counts_the_clips_whose_sign_has_one_of_the_first_five_ranks(
 ) -> None:
     """Of twelve classes, and not of fewer than five, where every clip would count."""
     torch.manual_seed(1)
-    model = Recogniser([Encoder(Architecture(classes=13, hidden_dim=8))])
+    model = SignModel([Encoder(Architecture(classes=13, hidden_dim=8))])
     clips = replace(all_clips, labels=torch.arange(24) % 12 + 1)
     predictions = evaluate(model, clips, DECODER, predictions=True).predictions
     assert predictions is not None
@@ -248,5 +248,5 @@ def test_top_five_counts_the_clips_whose_sign_has_one_of_the_first_five_ranks(
     assert (score.correct, score.top5) == (sum(rank == 0 for rank in ranks), sum(rank < 5 for rank in ranks))
 
 
-def test_with_five_classes_or_fewer_every_clip_is_among_the_first_five(model: Recogniser, all_clips: Clips) -> None:
+def test_with_five_classes_or_fewer_every_clip_is_among_the_first_five(model: SignModel, all_clips: Clips) -> None:
     assert evaluate(model, all_clips, DECODER).top5 == 24

@@ -6,11 +6,11 @@ import torch
 from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import new_model
-from services.trainer.model.recogniser import (
+from services.trainer.model.sign_model import (
     Architecture,
     Encoder,
-    Recogniser,
     SequenceDropout,
+    SignModel,
     backward_order,
     reorder_frames,
 )
@@ -19,16 +19,16 @@ from signet.decoding import BLANK
 
 
 @pytest.fixture
-def model() -> Recogniser:
+def model() -> SignModel:
     torch.manual_seed(0)
-    return Recogniser([Encoder(Architecture(classes=21))]).eval()
+    return SignModel([Encoder(Architecture(classes=21))]).eval()
 
 
 def test_the_default_model_for_twenty_glosses_has_about_fifty_thousand_parameters() -> None:
     assert abs(new_model(TrainConfig(), 20).parameter_count - PARAMETER_TARGET) < 10_000
 
 
-def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: Recogniser, small_dataset: Dataset) -> None:
+def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: SignModel, small_dataset: Dataset) -> None:
     clips = [torch.from_numpy(small_dataset.clip_frames(clip)) for clip in small_dataset.manifest.clips[:6]]
     lengths = torch.tensor([len(clip) for clip in clips])
     padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=torch.nan)
@@ -80,7 +80,7 @@ def test_the_blank_penalty_makes_a_new_model_less_blank(
     small_dataset: Dataset, head: str, least: float, most: float
 ) -> None:
     torch.manual_seed(0)
-    model = Recogniser([Encoder(Architecture(classes=21, head=head))]).eval()
+    model = SignModel([Encoder(Architecture(classes=21, head=head))]).eval()
     clips = Clips.from_dataset(small_dataset, small_dataset.split("val"), torch.device("cpu"))
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.model.build import build_ensemble, load_first_member, new_model, restore_model, serialise_weights
 from services.trainer.model.masked import as_masked
-from services.trainer.model.recogniser import Recogniser, SequenceDropout
+from services.trainer.model.sign_model import SequenceDropout, SignModel
 from services.trainer.runs.warm_start import SourceWeights
 from services.trainer.training.loop import Training
 from services.trainer.training.masked_prediction import hidden_frames, hide_spans_in_batch, huber_sum, target_mask
@@ -24,7 +24,7 @@ CONFIG = TrainConfig(branches=3, hidden_dim=6, hand_dim=4, num_layers=2, batch_s
 GLOSSES = ("apple", "book", "chair")
 
 
-def batch_of(dataset: Dataset, model: Recogniser) -> Batch:
+def batch_of(dataset: Dataset, model: SignModel) -> Batch:
     clips = Clips.from_dataset(dataset, dataset.split("train"), CPU)
     sampler = Sampler(clips, model.features, 6, 2, Augmentation(), torch.Generator().manual_seed(0))
     model.standardise(sampler.epoch_features())
@@ -47,7 +47,7 @@ def of_branch(tensors: dict[str, torch.Tensor], branch: int) -> dict[str, torch.
     return found
 
 
-def alone(model: Recogniser, config: TrainConfig = CONFIG) -> list[Recogniser]:
+def alone(model: SignModel, config: TrainConfig = CONFIG) -> list[SignModel]:
     """Each branch of a model as a model of its own."""
     models = []
     for branch in range(config.branches):
@@ -57,7 +57,7 @@ def alone(model: Recogniser, config: TrainConfig = CONFIG) -> list[Recogniser]:
     return models
 
 
-def gradients(model: Recogniser, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(model: SignModel, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss in the midst of a training, and its gradients."""
     log_probs = model.sign_log_probs(batch.features, batch.lengths, batch.targets)
     loss = make_objective(CONFIG.head, CONFIG.start)(log_probs, batch, 0.5, LossTotals.of(batch))
@@ -150,7 +150,7 @@ def test_pretrained_together_each_branch_learns_as_if_it_were_alone(small_datase
     model = new_model(config, 3)
     batch = hide_spans_in_batch(batch_of(small_dataset, model), torch.Generator().manual_seed(0))
 
-    def loss(one: Recogniser) -> torch.Tensor:
+    def loss(one: SignModel) -> torch.Tensor:
         residuals = as_masked(one).residuals(batch.features, batch.lengths, hidden_frames(batch))
         return huber_sum(residuals, target_mask(batch, one.features))
 

@@ -95,7 +95,7 @@ class Encoder(nn.Module):
         return self.head.mean_logits(x, length_mask(features, lengths))
 
     def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
-        """See `Recogniser.sign_log_probs`."""
+        """See `SignModel.sign_log_probs`."""
         x = self.dropout(self.states(features, lengths))
         return SignLogProbs(*self.head.sign_log_probs(x, length_mask(features, lengths), signs))
 
@@ -151,7 +151,7 @@ class SequenceDropout(nn.Module):
         return x * mask / (1 - self.share)
 
 
-class Recogniser(nn.Module):
+class SignModel(nn.Module):
     """Raw landmarks float32 [B, T, 75, 3] and lengths int64 [B] to log-probabilities float32 [B, T, C + 1].
 
     Frames beyond a clip's length do not influence the frames within. Their output is undefined.
@@ -211,7 +211,7 @@ class Recogniser(nn.Module):
         """The number of trained values."""
         return sum(parameter.numel() for parameter in self.trained_parameters())
 
-    def copy(self) -> "Recogniser":
+    def copy(self) -> "SignModel":
         """A model with the same weights, which shares no memory with this one."""
         copied = copy.deepcopy(self)
         for module in copied.modules():
