@@ -139,7 +139,7 @@ def test_a_run_that_another_process_seems_to_train_is_waited_for(
     directory_store.put(keys.run("r", "progress.json"), json.dumps(progress).encode())
     runs = TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
     assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._poll())
-    assert "run r seems to be under way in process 1 on another" in caplog.text
+    assert "process 1 on another seems to train run r: waiting" in caplog.text
     runs.close()
 
 
@@ -152,7 +152,7 @@ def test_a_corpus_that_cannot_be_trained_on_is_not_tried_for_ever(
         wait_for(lambda: "runs on these clips failed" in log.read_text(), log)
         time.sleep(1)
     assert log.read_text().count("is new: run") == 3
-    assert "no labelled training clip" in log.read_text()
+    assert "none of them is a labelled training clip" in log.read_text()
 
 
 def test_a_store_that_was_away_is_no_fault_of_the_clips(directory_store: DirectoryStore) -> None:
