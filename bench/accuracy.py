@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
-from services.trainer.runs.result import HeldoutCounts, Result, spread_over_seeds
+from services.trainer.runs.result import HeldOutCounts, Result, spread_over_seeds
 from services.trainer.runs.run import new_run_id, run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
@@ -91,7 +91,7 @@ ROWS: Mapping[str, AccuracyRow] = {
 }
 
 # The figures of each seed: a share of the clips, or of the signs in sequences of three.
-FIGURES: Mapping[str, Callable[[HeldoutCounts], float]] = {
+FIGURES: Mapping[str, Callable[[HeldOutCounts], float]] = {
     "top-1": lambda tally: tally.correct / tally.clips,
     "top-5": lambda tally: tally.top5 / tally.clips,
     "continuous": lambda tally: tally.continuous_correct / tally.clips,

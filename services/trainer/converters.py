@@ -9,7 +9,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.listing import RunSummary
 from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure
-from services.trainer.runs.result import HeldoutCounts, MemberResult, Result, spread_over_seeds
+from services.trainer.runs.result import HeldOutCounts, MemberResult, Result, spread_over_seeds
 from signet.errors import InvalidInput
 from signet.v1 import trainer_pb2 as pb
 
@@ -125,6 +125,6 @@ def _member_to_message(member: MemberResult) -> pb.MemberResult:
     return pb.MemberResult(fold=member.fold, seed=member.seed, epochs=member.epochs, tally=counts)
 
 
-def _counts_to_message(counts: HeldoutCounts) -> pb.Tally:
-    """The message has the fields of `HeldoutCounts`, under the same names."""
-    return pb.Tally(**counts.model_dump(include=set(HeldoutCounts.model_fields)))
+def _counts_to_message(counts: HeldOutCounts) -> pb.Tally:
+    """The message has the fields of `HeldOutCounts`, under the same names."""
+    return pb.Tally(**counts.model_dump(include=set(HeldOutCounts.model_fields)))

@@ -12,7 +12,7 @@ from services.trainer.data.batches import Clips
 from services.trainer.model.build import build_ensemble
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.members import Member
-from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldoutCounts, MemberResult, counts_by_seed
+from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldOutCounts, MemberResult, counts_by_seed
 from services.trainer.training.validate import Score, evaluate
 from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences
 from signet import heldout
@@ -42,17 +42,17 @@ class EvaluatedMember:
 
     member: Member
     score: Score
-    counts: HeldoutCounts
+    counts: HeldOutCounts
 
 
 @dataclass(frozen=True, eq=False)
-class HeldoutEvaluation:
+class HeldOutEvaluation:
     """The figures of a run on clips that its members were not trained on."""
 
     evaluated: tuple[EvaluatedMember, ...]  # each member that has held-out clips
     members: tuple[MemberResult, ...]  # every member; zeros without held-out clips
-    ensemble: HeldoutCounts | None  # the seeds of each fold as one model, summed over the folds; None for a single seed
-    counts: HeldoutCounts  # of the published model; in cross-validation, the mean over the seeds
+    ensemble: HeldOutCounts | None  # the seeds of each fold as one model, summed over the folds; None for a single seed
+    counts: HeldOutCounts  # of the published model; in cross-validation, the mean over the seeds
     glosses: tuple[GlossResult, ...]  # the same, the best gloss first; in cross-validation, the sum over the members
     parameters: int  # of one member
     selected_on: str  # the splits that decided when a training ended; "" if none did
@@ -60,7 +60,7 @@ class HeldoutEvaluation:
 
 def evaluate_members(
     dataset: Dataset, config: TrainConfig, trained: Sequence[TrainedMember], device: torch.device
-) -> HeldoutEvaluation:
+) -> HeldOutEvaluation:
     """Evaluate the members of a run, at least one, and their ensembles."""
     by_fold: dict[int, list[TrainedMember]] = {}
     for one in trained:
@@ -82,13 +82,13 @@ def evaluate_members(
         for one in trained
     )
     shown = ensembles if ensembles and config.publish != "first" else evaluated[:1]
-    return HeldoutEvaluation(
+    return HeldOutEvaluation(
         evaluated=evaluated,
         members=members,
-        ensemble=HeldoutCounts.sum(one.counts for one in ensembles) if ensembles else None,
-        counts=HeldoutCounts.mean(counts_by_seed(members, config.folds).values())
+        ensemble=HeldOutCounts.sum(one.counts for one in ensembles) if ensembles else None,
+        counts=HeldOutCounts.mean(counts_by_seed(members, config.folds).values())
         if config.folds
-        else HeldoutCounts.sum(one.counts for one in shown),
+        else HeldOutCounts.sum(one.counts for one in shown),
         glosses=_gloss_results([one.score for one in (evaluated if config.folds else shown)], dataset),
         parameters=trained[0].model.parameter_count,
         selected_on=", ".join(sorted({one.selected_on for one in trained} - {""})),
@@ -104,7 +104,7 @@ def select_published_model(config: TrainConfig, trained: Sequence[TrainedMember]
 
 
 def collect_predictions(
-    run_id: str, dataset: Dataset, config: TrainConfig, evaluation: HeldoutEvaluation
+    run_id: str, dataset: Dataset, config: TrainConfig, evaluation: HeldOutEvaluation
 ) -> HeldOutPredictions:
     """The predictions of every member for every held-out clip, for the report of the run."""
     manifest = dataset.manifest
@@ -171,8 +171,8 @@ def _gloss_results(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResu
     return tuple(GlossResult(gloss=one.gloss, correct=int(one.correct), clips=one.clips) for one in ranked)
 
 
-def _held_out_counts(score: Score, errors: ConcatenationErrors) -> HeldoutCounts:
-    return HeldoutCounts(
+def _held_out_counts(score: Score, errors: ConcatenationErrors) -> HeldOutCounts:
+    return HeldOutCounts(
         clips=score.clips,
         correct=score.correct,
         top5=score.top5,

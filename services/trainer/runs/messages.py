@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from services.trainer.config.train_config import DEFAULT_GLOSSES, PARAMETER_TARGET
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.result import GlossResult, HeldoutCounts, Result, spread_over_seeds
+from services.trainer.runs.result import GlossResult, HeldOutCounts, Result, spread_over_seeds
 from signet.statistics.intervals import wilson
 
 # The number of best glosses, of worst glosses and of actions that are named.
@@ -161,11 +161,11 @@ def _table(result: Result) -> Iterator[str]:
     )
 
 
-def _top1(tally: HeldoutCounts) -> float:
+def _top1(tally: HeldOutCounts) -> float:
     return tally.correct / tally.clips
 
 
-def _row(name: str, tally: HeldoutCounts) -> str:
+def _row(name: str, tally: HeldOutCounts) -> str:
     def share(count: int) -> str:
         return f"{100 * count / tally.clips:.1f} %"
 
@@ -177,7 +177,7 @@ def _row(name: str, tally: HeldoutCounts) -> str:
     ).rstrip()
 
 
-def _spread(seeds: Collection[HeldoutCounts], share: Callable[[HeldoutCounts], float]) -> str:
+def _spread(seeds: Collection[HeldOutCounts], share: Callable[[HeldOutCounts], float]) -> str:
     mean, deviation = spread_over_seeds(seeds, share)
     return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
 

@@ -10,7 +10,7 @@ from services.trainer.export.onnx import GRAPH, ExportAgreement, ExportMismatch,
 from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.checkpoints import Checkpoints
-from services.trainer.runs.heldout_evaluation import HeldoutEvaluation
+from services.trainer.runs.heldout_evaluation import HeldOutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
 from signet.registry import Metrics, ModelCard
@@ -25,7 +25,7 @@ def publish(
     config: TrainConfig,
     run_id: str,
     model: SignModel,
-    evaluation: HeldoutEvaluation,
+    evaluation: HeldOutEvaluation,
     checkpoints: Checkpoints,
 ) -> ModelCard:
     """Export a run's model, and make it the latest version of its name.
@@ -96,7 +96,7 @@ def _card(
     config: TrainConfig,
     run_id: str,
     model: SignModel,
-    evaluation: HeldoutEvaluation,
+    evaluation: HeldOutEvaluation,
     files: Mapping[str, bytes],
     agreement: ExportAgreement,
 ) -> ModelCard:

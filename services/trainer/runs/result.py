@@ -16,7 +16,7 @@ class GlossResult(BaseModel, frozen=True):
     clips: int
 
 
-class HeldoutCounts(BaseModel, frozen=True):
+class HeldOutCounts(BaseModel, frozen=True):
     """How many held-out clips one model recognised, or several models on clips of their own."""
 
     clips: int
@@ -38,16 +38,16 @@ class HeldoutCounts(BaseModel, frozen=True):
     stream_gloss_errors: int = 0
 
     @classmethod
-    def sum(cls, parts: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
+    def sum(cls, parts: Iterable["HeldOutCounts"]) -> "HeldOutCounts":
         """The counts of all parts together."""
         parts = list(parts)
-        names = HeldoutCounts.model_fields.keys() - {"blank_ratio"}
+        names = HeldOutCounts.model_fields.keys() - {"blank_ratio"}
         total = {name: sum(getattr(part, name) for part in parts) for name in names}
         blanks = sum(part.blank_ratio * part.clips for part in parts)
         return cls(**total, blank_ratio=blanks / total["clips"] if total["clips"] else 0.0)
 
     @classmethod
-    def mean(cls, repetitions: Iterable["HeldoutCounts"]) -> "HeldoutCounts":
+    def mean(cls, repetitions: Iterable["HeldOutCounts"]) -> "HeldOutCounts":
         """The mean over several evaluations of the same clips, rounded to whole clips."""
         repetitions = list(repetitions)
         if not repetitions:
@@ -63,10 +63,10 @@ class HeldoutCounts(BaseModel, frozen=True):
         return self.clips > 0 and self.empty == self.clips
 
 
-NO_CLIPS = HeldoutCounts(clips=0, correct=0, top5=0, continuous_correct=0, greedy_correct=0, empty=0, blank_ratio=0.0)
+NO_CLIPS = HeldOutCounts(clips=0, correct=0, top5=0, continuous_correct=0, greedy_correct=0, empty=0, blank_ratio=0.0)
 
 
-class MemberResult(HeldoutCounts, frozen=True):
+class MemberResult(HeldOutCounts, frozen=True):
     """One member on its held-out clips."""
 
     fold: int
@@ -108,7 +108,7 @@ class Result(BaseModel, frozen=True):
     folds: int = 0
     members: tuple[MemberResult, ...] = ()
     # The seeds of each fold as one model, summed over the folds; None for a single seed.
-    ensemble: HeldoutCounts | None = None
+    ensemble: HeldOutCounts | None = None
     # A pre-training publishes nothing and recognises nothing.
     pretrained: bool = False
     # Masked loss of a pre-training on the held-out clips, mean over the members; None without held-out clips.
@@ -127,21 +127,21 @@ class Result(BaseModel, frozen=True):
         return self.val_greedy_correct / self.val_clips if self.val_clips else 0.0
 
     @property
-    def seeds(self) -> dict[int, HeldoutCounts]:
+    def seeds(self) -> dict[int, HeldOutCounts]:
         """See `counts_by_seed`."""
         return counts_by_seed(self.members, self.folds)
 
 
-def counts_by_seed(members: Iterable[MemberResult], folds: int) -> dict[int, HeldoutCounts]:
+def counts_by_seed(members: Iterable[MemberResult], folds: int) -> dict[int, HeldOutCounts]:
     """The counts of each seed over all its folds. Seeds without all folds are left out."""
     by_seed: dict[int, list[MemberResult]] = {}
     for member in members:
         by_seed.setdefault(member.seed, []).append(member)
-    return {seed: HeldoutCounts.sum(group) for seed, group in by_seed.items() if len(group) == max(1, folds)}
+    return {seed: HeldOutCounts.sum(group) for seed, group in by_seed.items() if len(group) == max(1, folds)}
 
 
 def spread_over_seeds(
-    seeds: Iterable[HeldoutCounts], share: Callable[[HeldoutCounts], float]
+    seeds: Iterable[HeldOutCounts], share: Callable[[HeldOutCounts], float]
 ) -> tuple[float, float | None]:
     """The mean of a share over the seeds that have clips, and its standard deviation (n - 1); None for one seed.
 

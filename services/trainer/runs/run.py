@@ -25,7 +25,7 @@ from services.trainer.runs import checkpoints as checkpoint
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import (
-    HeldoutEvaluation,
+    HeldOutEvaluation,
     TrainedMember,
     collect_predictions,
     evaluate_members,
@@ -300,7 +300,7 @@ class _Run:
                 stopped.append(TrainedMember(member, model, epochs, complete=False, selected_on=event.selected_on))
         return done or stopped
 
-    def _evaluate(self, trained: Sequence[TrainedMember]) -> HeldoutEvaluation:
+    def _evaluate(self, trained: Sequence[TrainedMember]) -> HeldOutEvaluation:
         """Evaluate the members, and write their predictions for the report."""
         evaluation = evaluate_members(self._dataset, self._config, trained, self._device)
         if evaluation.evaluated:
@@ -308,7 +308,7 @@ class _Run:
             self._checkpoints.write_with_retry(lambda: heldout.write_predictions(self._store, predictions))
         return evaluation
 
-    def _publish(self, trained: Sequence[TrainedMember], evaluation: HeldoutEvaluation) -> ModelCard | None:
+    def _publish(self, trained: Sequence[TrainedMember], evaluation: HeldOutEvaluation) -> ModelCard | None:
         """The card of the published model; None if the run publishes none."""
         model = select_published_model(self._config, trained)
         if model is None:
@@ -319,7 +319,7 @@ class _Run:
             self._store, self._dataset, self._config, self._run_id, model, evaluation, self._checkpoints
         )
 
-    def _summarise(self, evaluation: HeldoutEvaluation, card: ModelCard | None) -> Result:
+    def _summarise(self, evaluation: HeldOutEvaluation, card: ModelCard | None) -> Result:
         counts = evaluation.counts
         return self._make_result(
             evaluation.members,

@@ -10,7 +10,7 @@ import numpy as np
 from services.trainer.drawing.posteriors import part_presence
 from services.trainer.inspection.run.predictions import ClipPrediction, count_seeds
 from services.trainer.inspection.run.record import RunRecord
-from services.trainer.runs.result import HeldoutCounts, spread_over_seeds
+from services.trainer.runs.result import HeldOutCounts, spread_over_seeds
 from services.trainer.training.epoch import Epoch
 from signet.html import interval, percent
 from signet.statistics.intervals import wilson
@@ -86,7 +86,7 @@ def collect_findings(record: RunRecord, predictions: Sequence[ClipPrediction]) -
     return tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.severity)))
 
 
-def _check_blank(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+def _check_blank(record: RunRecord, seeds: Sequence[HeldOutCounts]) -> Iterator[Finding]:
     empty, exact, continuous = (_mean_share(seeds, count) for count in ("empty", "correct", "continuous_correct"))
     if all(seed.collapsed for seed in seeds):
         yield Finding(
@@ -119,7 +119,7 @@ def _advise_against_blanks(record: RunRecord) -> str:
     return longer if head != "linear" else f"Use --head competition, which is made against this. {longer}"
 
 
-def _check_ensemble(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+def _check_ensemble(record: RunRecord, seeds: Sequence[HeldOutCounts]) -> Iterator[Finding]:
     ensemble = record.result.ensemble if record.result is not None else None
     if ensemble is None or not ensemble.clips:
         return
@@ -134,7 +134,7 @@ def _check_ensemble(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterat
 
 
 def _check_accuracy(
-    record: RunRecord, seeds: Sequence[HeldoutCounts], predictions: Sequence[ClipPrediction]
+    record: RunRecord, seeds: Sequence[HeldOutCounts], predictions: Sequence[ClipPrediction]
 ) -> Iterator[Finding]:
     clips, accuracy = seeds[0].clips, _mean_share(seeds, "correct")
     chance, bounds = 1 / len(record.vocabulary), wilson(round(accuracy * clips), clips)
@@ -168,7 +168,7 @@ def _check_accuracy(
         )  # fmt: skip
 
 
-def _check_certainty(record: RunRecord, seeds: Sequence[HeldoutCounts]) -> Iterator[Finding]:
+def _check_certainty(record: RunRecord, seeds: Sequence[HeldOutCounts]) -> Iterator[Finding]:
     clips = seeds[0].clips
     accuracy, deviation = spread_over_seeds(seeds, lambda seed: seed.correct / seed.clips)
     low, high = wilson(round(accuracy * clips), clips)
@@ -265,7 +265,7 @@ def _check_clips(record: RunRecord) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _mean_share(seeds: Sequence[HeldoutCounts], count: str) -> float:
+def _mean_share(seeds: Sequence[HeldOutCounts], count: str) -> float:
     """The mean over the seeds of a count's share of the clips."""
     return fmean(getattr(seed, count) / seed.clips for seed in seeds)
 

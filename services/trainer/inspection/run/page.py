@@ -33,7 +33,7 @@ from services.trainer.inspection.run.predictions import (
     find_mistakes,
 )
 from services.trainer.inspection.run.record import RunRecord, load_run
-from services.trainer.runs.result import HeldoutCounts, MemberResult, spread_over_seeds
+from services.trainer.runs.result import HeldOutCounts, MemberResult, spread_over_seeds
 from signet import __version__
 from signet.statistics.counts import GlossCounts
 from signet.statistics.intervals import wilson
@@ -45,7 +45,7 @@ PAGE = "analysis.html"
 _LIMITS = {"max_pairs": 15, "max_mistakes": 20, "max_deciding": 12}
 _MAX_GLOSSES = 60
 
-# The figures of a run: name, field of `HeldoutCounts`, and meaning.
+# The figures of a run: name, field of `HeldOutCounts`, and meaning.
 _FIGURES = (
     ("exact", "correct", "the most probable single sign is right"),
     ("top five", "top5", "the true sign is among the five most probable ones"),
@@ -99,7 +99,7 @@ class RunAnalysis:
         return collect_findings(self.record, self.predictions)
 
     @cached_property
-    def seeds(self) -> dict[int, HeldoutCounts]:
+    def seeds(self) -> dict[int, HeldOutCounts]:
         """The figures of each seed that has all folds."""
         return count_seeds(self.record.held_out) if self.record.held_out is not None else {}
 
@@ -276,7 +276,7 @@ def _compare(analyses: Sequence[RunAnalysis], letters: Sequence[str], files: dic
     }
 
 
-def _compute_figure(seeds: Sequence[HeldoutCounts], name: str, count: str, meaning: str) -> HeldOutFigure:
+def _compute_figure(seeds: Sequence[HeldOutCounts], name: str, count: str, meaning: str) -> HeldOutFigure:
     mean, deviation = spread_over_seeds(seeds, lambda seed: getattr(seed, count) / seed.clips)
     return HeldOutFigure(name, mean, deviation, seeds[0].clips, meaning)
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.runs.result import HeldoutCounts, MemberResult, counts_by_seed
+from services.trainer.runs.result import HeldOutCounts, MemberResult, counts_by_seed
 from signet.heldout import HeldOutPredictions, MemberPredictions
 from signet.statistics.calibration import log_posteriors
 from signet.statistics.counts import (
@@ -138,7 +138,7 @@ def count_members(held_out: HeldOutPredictions) -> tuple[MemberResult, ...]:
     return tuple(_count_member(member, held_out.vocabulary) for member in held_out.members)
 
 
-def count_seeds(held_out: HeldOutPredictions) -> dict[int, HeldoutCounts]:
+def count_seeds(held_out: HeldOutPredictions) -> dict[int, HeldOutCounts]:
     """The figures of each seed, over all folds. A seed that lacks a fold is left out."""
     return counts_by_seed(count_members(held_out), held_out.folds)
 

@@ -15,7 +15,7 @@ from services.trainer.runs.heldout_evaluation import (
     select_published_model,
 )
 from services.trainer.runs.members import plan_members
-from services.trainer.runs.result import HeldoutCounts
+from services.trainer.runs.result import HeldOutCounts
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
 
@@ -42,7 +42,7 @@ def score_of(dataset: Dataset, models: list[SignModel], member: TrainedMember) -
     )  # fmt: skip
 
 
-def figures(counts: HeldoutCounts) -> tuple[int | None, ...]:
+def figures(counts: HeldOutCounts) -> tuple[int | None, ...]:
     return (
         counts.correct, counts.top5, counts.continuous_correct, counts.continuous_empty, counts.greedy_correct,
         counts.empty,

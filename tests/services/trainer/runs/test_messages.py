@@ -5,7 +5,7 @@ from typing import Any
 
 from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunStarted
-from services.trainer.runs.result import GlossResult, HeldoutCounts, MemberResult, Result
+from services.trainer.runs.result import GlossResult, HeldOutCounts, MemberResult, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NO_SCORE, Score
 
@@ -42,7 +42,7 @@ def test_the_end_of_a_run_of_several_members_is_a_table_over_the_seeds() -> None
         state="succeeded", model_name="", model_version="", epochs=9, val_clips=200, val_correct=164,
         val_greedy_correct=160, blank_ratio=0.6, collapsed=False, goal=0.5, goal_met=True, seconds=1.0, folds=2,
         glosses=(GlossResult(gloss="book", correct=2, clips=2),), members=members,
-        ensemble=HeldoutCounts.sum([member(0, 0, 90), member(1, 0, 88)]),
+        ensemble=HeldOutCounts.sum([member(0, 0, 90), member(1, 0, 88)]),
     )  # fmt: skip
     text = "\n".join(messages.end_messages(result, "r1"))
     assert "82.0 % (164/200)" in text, "seed 1"

@@ -6,18 +6,18 @@ import pytest
 
 from services.trainer.runs.result import (
     NO_CLIPS,
-    HeldoutCounts,
+    HeldOutCounts,
     MemberResult,
     Result,
     counts_by_seed,
     spread_over_seeds,
 )
 
-SMALL = HeldoutCounts(
+SMALL = HeldOutCounts(
     clips=10, correct=8, top5=9, continuous_correct=7, continuous_empty=1, greedy_correct=6, empty=2, blank_ratio=0.5,
     concatenated=30, gloss_errors=6, stream_gloss_errors=9,
 )  # fmt: skip
-LARGE = HeldoutCounts(
+LARGE = HeldOutCounts(
     clips=30, correct=12, top5=20, continuous_correct=11, continuous_empty=4, greedy_correct=10, empty=5,
     blank_ratio=0.9, concatenated=90, gloss_errors=40, stream_gloss_errors=50,
 )  # fmt: skip
@@ -31,20 +31,20 @@ def member(fold: int, seed: int, correct: int) -> MemberResult:
 
 
 def test_the_sum_adds_all_counts_and_weights_the_blank_ratio_by_clips() -> None:
-    total = HeldoutCounts.sum([SMALL, LARGE])
+    total = HeldOutCounts.sum([SMALL, LARGE])
     assert total.blank_ratio == pytest.approx(0.8)
     assert total.model_dump(exclude={"blank_ratio"}) == {
         "clips": 40, "correct": 20, "top5": 29, "continuous_correct": 18, "continuous_empty": 5, "greedy_correct": 16,
         "empty": 7, "concatenated": 120, "gloss_errors": 46, "stream_gloss_errors": 59,
     }  # fmt: skip
-    assert HeldoutCounts.sum([]) == NO_CLIPS
+    assert HeldOutCounts.sum([]) == NO_CLIPS
 
 
 def test_the_mean_is_rounded_to_whole_clips() -> None:
-    mean = HeldoutCounts.mean([SMALL, SMALL.model_copy(update={"correct": 9, "blank_ratio": 0.7}), SMALL])
+    mean = HeldOutCounts.mean([SMALL, SMALL.model_copy(update={"correct": 9, "blank_ratio": 0.7}), SMALL])
     assert (mean.clips, mean.correct, mean.top5) == (10, 8, 9)
     assert mean.blank_ratio == pytest.approx(1.7 / 3)
-    assert HeldoutCounts.mean([]) == NO_CLIPS
+    assert HeldOutCounts.mean([]) == NO_CLIPS
 
 
 def test_a_collapse_is_that_every_best_path_is_empty() -> None:
@@ -62,7 +62,7 @@ def test_a_seed_counts_only_with_all_its_folds() -> None:
 
 
 def test_the_spread_is_that_of_a_sample_and_skips_seeds_without_clips() -> None:
-    def accuracy(counts: HeldoutCounts) -> float:
+    def accuracy(counts: HeldOutCounts) -> float:
         return counts.correct / counts.clips
 
     mean, deviation = spread_over_seeds([SMALL, LARGE, NO_CLIPS], accuracy)

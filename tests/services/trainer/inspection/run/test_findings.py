@@ -11,7 +11,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.inspection.run.findings import Finding, collect_findings
 from services.trainer.inspection.run.predictions import collect_clip_predictions
 from services.trainer.inspection.run.record import MemberRecord, RunRecord, load_run
-from services.trainer.runs.result import HeldoutCounts, Result
+from services.trainer.runs.result import HeldOutCounts, Result
 from services.trainer.training.epoch import Epoch
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.datasets.snapshot import Dataset
@@ -187,7 +187,7 @@ def test_an_ensemble_may_have_ten_points_more_empty_outputs_than_its_members(
     result = load_run(runs.store, LINEAR).result
     assert isinstance(result, Result)
     counts = {"clips": 100, "correct": 90, "top5": 100, "continuous_correct": 90, "greedy_correct": 5}
-    ensemble = HeldoutCounts(**counts, empty=empty, blank_ratio=1.0)
+    ensemble = HeldOutCounts(**counts, empty=empty, blank_ratio=1.0)
     record = replace(make_record(two_seeds(90, 10, empty=5)), result=result.model_copy(update={"ensemble": ensemble}))
     findings = find(record)
     assert ("ensemble-empty" in findings) is found
