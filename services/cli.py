@@ -3,6 +3,8 @@
 import importlib
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -37,14 +39,25 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _explain_missing_packages(command: str, extra: str) -> Iterator[None]:
+    """Turn a failed import into an error that says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        library, _, failure = str(error).partition(":")
+        advice = f"{error}. Install the packages of this command: pip install 'signet[{extra}]'"
+        if "cannot open shared object file" in failure:
+            advice = f"the system library {library} is missing. On Debian: apt-get install libgl1 libglib2.0-0"
+        raise SignetError(f"signet {command}: {advice}") from error
+
+
 def _mount(command: str, service: str, summary: str) -> None:
     @app.command(command, help=summary, context_settings=_PASS_ON, rich_help_panel=service.capitalize())
     def _call(context: typer.Context) -> None:
-        try:
+        with _explain_missing_packages(command, service):
             module = importlib.import_module(f"services.{service}.cli")
             status = module.app([command, *context.args], prog_name="signet", standalone_mode=False)
-        except ImportError as error:
-            raise SignetError(_missing(command, service, error)) from error
         raise typer.Exit(status if isinstance(status, int) else 0)
 
 
@@ -64,10 +77,8 @@ def _root(
 @app.command(rich_help_panel="Whole system")
 def demo() -> None:
     """Extract, train, evaluate and serve on real clips: WLASL=<dir>."""
-    try:
+    with _explain_missing_packages("demo", "local"):
         module = importlib.import_module("services.local.demo")
-    except ImportError as error:
-        raise SignetError(_missing("demo", "local", error)) from error
     raise typer.Exit(module.main())
 
 
@@ -79,10 +90,8 @@ def up(
     data: Annotated[Path, typer.Option(help="Directory for the store and the logs")] = Path("data/local"),
 ) -> None:
     """Run store and services on this machine until Ctrl-C."""
-    try:
+    with _explain_missing_packages("up", "local"):
         module = importlib.import_module("services.local.stack")
-    except ImportError as error:
-        raise SignetError(_missing("up", "local", error)) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.echo("starting ...")
     with module.LocalStack(data, clips) as stack:
@@ -98,16 +107,6 @@ def up(
             stack.watch()
         except KeyboardInterrupt:
             typer.echo("stopping ...")
-
-
-def _missing(command: str, extra: str, error: ImportError) -> str:
-    """The message for a command whose packages are not installed."""
-    if "cannot open shared object file" in str(error):
-        library = str(error).partition(":")[0]
-        return (
-            f"signet {command}: the system library {library} is missing. On Debian: apt-get install libgl1 libglib2.0-0"
-        )
-    return f"signet {command}: {error}. Install what it needs: pip install 'signet[{extra}]'"
 
 
 def main() -> None:

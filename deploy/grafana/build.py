@@ -1,4 +1,4 @@
-"""Writes the dashboards' JSON, which Grafana reads: `python -m deploy.grafana.build`."""
+"""Writes the JSON files of the dashboards for Grafana: `python -m deploy.grafana.build`."""
 
 import json
 from pathlib import Path

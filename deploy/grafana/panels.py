@@ -1,4 +1,14 @@
-"""What the dashboards are made of: a few kinds of panel with one look, all over one data source."""
+"""The kinds of panel in the dashboards. All have the same look and read the same data source.
+
+Each function that makes a panel takes:
+
+    title    unique in its dashboard
+    about    what the panel shows and what is good or bad, for somebody who sees it for the first time
+    asks     the queries, one series each
+    unit     Grafana's name of the unit
+    width    columns, of 24
+    empty    what the panel shows while Prometheus has no data for it
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,104 +31,83 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heat_look
 from grafana_foundation_sdk.models import prometheus as query_look
 
-# The uid that provisioning/datasources/prometheus.yml gives it.
+# provisioning/datasources/prometheus.yml sets this uid.
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="prometheus")
 
-# The dashboards link to every dashboard that carries it.
+# The dashboards link to every dashboard with this tag.
 TAG = "signet"
 
 GOOD, WARN, BAD, PLAIN = "green", "orange", "red", "blue"
 
-# Colours by value: each from its number on; the first has none and is for everything below.
+# Colours by value. Each applies from its number on; the first has no number and applies to all smaller values.
 Colours = Sequence[tuple[float | None, str]]
 _PLAIN: Colours = ((None, PLAIN),)
 
-# What to print for a value, and in which colour.
+# The text to print for a value, and its colour.
 Words = Mapping[str, tuple[str, str]]
 
-# Rows of the grid, which has 24 columns.
+# Heights of panels, in rows of the grid.
 _SMALL, _LARGE = 4, 8
+
+_NO_DATA = "no data yet"
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One query of a panel: PromQL, and what its series are called; {{label}} stands for a label's value."""
+    """One query of a panel: PromQL, and the name of its series. {{label}} in the name stands for the label's value."""
 
     expression: str
     legend: str = ""
 
 
-@dataclass(frozen=True)
-class Text:
-    """What a panel says about itself.
-
-    Attributes:
-        title: unique in its dashboard.
-        about: what it shows and what is good or bad, for somebody who sees it for the first time.
-        empty: what stands there while Prometheus has nothing to show.
-    """
-
-    title: str
-    about: str
-    empty: str = "no data yet"
-
-
 def figure(
-    text: Text,
-    unit: str,
+    title: str,
+    about: str,
     *asks: Ask,
+    unit: str,
     width: int,
+    empty: str = _NO_DATA,
     colours: Colours = _PLAIN,
     words: Words | None = None,
     latest: bool = False,
 ) -> Any:
     """Values in large print; with their names if there are several.
 
-    Args:
-        text: what the panel says about itself.
-        unit: Grafana's name of the unit.
-        asks: the queries, one series each.
-        width: columns.
-        colours: of the value.
-        words: what to print instead of a value.
-        latest: the last value in the chosen time range, and not that of its end.
+    `words` are printed instead of a value. With `latest`, the value is the last one in the chosen time range, and not
+    that of its end.
     """
     show = look.BigValueTextMode.VALUE_AND_NAME if len(asks) > 1 else look.BigValueTextMode.VALUE
     panel = _large_print(show).mappings(_mappings(words or {}))
-    return _complete(panel, text, unit, asks, width, _SMALL, colours, instant=not latest)
+    return _complete(panel, title, about, asks, unit, width, _SMALL, empty, colours, instant=not latest)
 
 
-def name(text: Text, ask: Ask, *, width: int) -> Any:
-    """The legend of each series in large print, and not its value."""
+def name(title: str, about: str, ask: Ask, *, width: int, empty: str = _NO_DATA) -> Any:
+    """The legend of each series in large print, without its value."""
     panel = _large_print(look.BigValueTextMode.NAME)
-    return _complete(panel, text, "none", (ask,), width, _SMALL, _PLAIN, instant=True)
+    return _complete(panel, title, about, (ask,), "none", width, _SMALL, empty, instant=True)
 
 
-def share(text: Text, ask: Ask, *, width: int) -> Any:
+def share(title: str, about: str, ask: Ask, *, width: int) -> Any:
     """A share, as a dial from 0 to 100 %."""
     panel = gauge.Panel().min(0).max(1).reduce_options(_latest())
-    return _complete(panel, text, "percentunit", (ask,), width, _SMALL, _PLAIN, instant=True)
+    return _complete(panel, title, about, (ask,), "percentunit", width, _SMALL, instant=True)
 
 
 def lines(
-    text: Text,
-    unit: str,
+    title: str,
+    about: str,
     *asks: Ask,
+    unit: str,
     width: int,
+    empty: str = _NO_DATA,
     limit: float | None = None,
     top: float | None = None,
     join: bool = False,
 ) -> Any:
     """Series over time, from 0 up.
 
-    Args:
-        text: what the panel says about itself.
-        unit: Grafana's name of the unit.
-        asks: the queries.
-        width: columns.
-        limit: where to draw a dashed line that good values stay below.
-        top: the end of the axis, if values above it cannot be.
-        join: draw over gaps, for what is measured more seldom than Prometheus asks.
+    Good values stay below `limit`, which is drawn as a dashed line. `top` is the end of the axis, if larger values are
+    impossible. `join` connects points across gaps, for values that are measured less often than Prometheus asks.
     """
     panel = (
         timeseries.Panel()
@@ -142,11 +131,11 @@ def lines(
         colours = ((None, GOOD), (limit, BAD))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(look.GraphThresholdsStyleMode.DASHED))
     panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
-    return _complete(panel, text, unit, asks, width, _LARGE, colours)
+    return _complete(panel, title, about, asks, unit, width, _LARGE, empty, colours)
 
 
 def dashed(panel: Any, series: str) -> Any:
-    """The same panel of lines, with the series of this name drawn as a limit."""
+    """The same panel of lines, with one series drawn as a limit."""
     style = [
         model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": BAD}),
         model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
@@ -156,11 +145,20 @@ def dashed(panel: Any, series: str) -> Any:
 
 
 def measured(panel: Any, series: str, unit: str) -> Any:
-    """The same panel, with the series of this name in a unit of its own."""
+    """The same panel, with one series in a unit of its own."""
     return panel.override_by_name(series, [model.DynamicConfigValue("unit", unit)])
 
 
-def bars(text: Text, unit: str, *asks: Ask, width: int, top: float | None = None, colours: Colours = _PLAIN) -> Any:
+def bars(
+    title: str,
+    about: str,
+    *asks: Ask,
+    unit: str,
+    width: int,
+    empty: str = _NO_DATA,
+    top: float | None = None,
+    colours: Colours = _PLAIN,
+) -> Any:
     """One bar for each series."""
     panel = (
         bargauge.Panel()
@@ -172,10 +170,10 @@ def bars(text: Text, unit: str, *asks: Ask, width: int, top: float | None = None
     )
     if top is not None:
         panel.max(top)
-    return _complete(panel, text, unit, asks, width, _LARGE, colours, instant=True)
+    return _complete(panel, title, about, asks, unit, width, _LARGE, empty, colours, instant=True)
 
 
-def states(text: Text, *asks: Ask, width: int, words: Words) -> Any:
+def states(title: str, about: str, *asks: Ask, width: int, words: Words, empty: str = _NO_DATA) -> Any:
     """One band for each series, coloured by its value over time."""
     panel = (
         statetimeline.Panel()
@@ -187,11 +185,11 @@ def states(text: Text, *asks: Ask, width: int, words: Words) -> Any:
         .mappings(_mappings(words))
         .color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     )
-    return _complete(panel, text, "bool_yes_no", asks, width, _LARGE, _PLAIN)
+    return _complete(panel, title, about, asks, "bool_yes_no", width, _LARGE, empty)
 
 
-def spread(text: Text, unit: str, buckets: Ask, *, width: int) -> Any:
-    """A histogram over time: the darker a cell, the more fell into that bucket."""
+def spread(title: str, about: str, buckets: Ask, *, unit: str, width: int, empty: str = _NO_DATA) -> Any:
+    """A histogram over time. A darker cell means more values in that bucket."""
     panel = (
         heatmap.Panel()
         .calculate(False)
@@ -206,18 +204,21 @@ def spread(text: Text, unit: str, buckets: Ask, *, width: int) -> Any:
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .scale_distribution(common.ScaleDistributionConfig().type(look.ScaleDistribution.LINEAR))
     )
-    return _complete(panel, text, unit, (buckets,), width, _LARGE, _PLAIN, form=query_look.PromQueryFormat.HEATMAP)
+    form = query_look.PromQueryFormat.HEATMAP
+    return _complete(panel, title, about, (buckets,), unit, width, _LARGE, empty, form=form)
 
 
 def alerts(width: int) -> Any:
-    """How many alerts fire, on every dashboard."""
-    text = Text(
+    """The number of alerts that fire. Every dashboard has this panel."""
+    return figure(
         "Alerts firing",
         "Alerts that fire now, anywhere in Signet; 0 is good. Alerting, in the menu, lists them; each names the part "
         "of docs/operating.md that says what to do.",
+        Ask('count(ALERTS{alertstate="firing"}) or vector(0)'),
+        unit="short",
+        width=width,
+        colours=((None, GOOD), (1, BAD)),
     )
-    ask = Ask('count(ALERTS{alertstate="firing"}) or vector(0)')
-    return figure(text, "short", ask, width=width, colours=((None, GOOD), (1, BAD)))
 
 
 def dashboard(
@@ -250,17 +251,19 @@ def dashboard(
 
 def _complete(
     panel: Any,
-    text: Text,
-    unit: str,
+    title: str,
+    about: str,
     asks: Sequence[Ask],
+    unit: str,
     width: int,
     height: int,
-    colours: Colours,
+    empty: str = _NO_DATA,
+    colours: Colours = _PLAIN,
     *,
     instant: bool = False,
     form: str = query_look.PromQueryFormat.TIME_SERIES,
 ) -> Any:
-    """What every panel has, whatever its kind."""
+    """Add what panels of every kind have."""
     for ref, ask in zip(ascii_uppercase, asks, strict=False):
         query = prometheus.Dataquery().ref_id(ref).datasource(SOURCE).expr(ask.expression).format(form)
         query.editor_mode(query_look.QueryEditorMode.CODE)
@@ -269,9 +272,9 @@ def _complete(
         panel.with_target(query.instant() if instant else query.range())
     steps = [model.Threshold(value, colour) for value, colour in colours]
     return (
-        panel.title(text.title)
-        .description(text.about)
-        .no_value(text.empty)
+        panel.title(title)
+        .description(about)
+        .no_value(empty)
         .datasource(SOURCE)
         .unit(unit)
         .span(width)

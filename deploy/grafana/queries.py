@@ -1,11 +1,11 @@
-"""What the dashboards ask Prometheus, in a form that can be asked without Grafana."""
+"""Lists the queries of the dashboards with Grafana's variables filled in, so that they can run without Grafana."""
 
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# What Grafana would put in: every run, and times that fit a dashboard of the last minutes.
+# The values that Grafana would fill in: every run, and times for a dashboard of the last minutes.
 _VARIABLES = {"$run": ".*", "$__rate_interval": "1m", "$__range": "30m"}
 
 _WORDS = {"and", "bool", "by", "group_left", "group_right", "ignoring", "offset", "on", "or", "unless", "without"}
@@ -18,9 +18,9 @@ class Query:
     Attributes:
         dashboard: uid.
         panel: title.
-        ref: which of the panel's queries, A for the first.
+        ref: id of the query in its panel, A for the first.
         expression: PromQL, with Grafana's variables filled in.
-        instant: whether the panel asks for one time only, and not for a range of times.
+        instant: whether the panel queries one time only, and not a range of times.
     """
 
     dashboard: str
@@ -31,12 +31,12 @@ class Query:
 
     @property
     def in_view(self) -> str:
-        """PromQL that has a result now if the panel shows anything: a graph also shows what was there in its range."""
+        """PromQL that has a result now if the panel shows anything. A graph also shows earlier values of its range."""
         return self.expression if self.instant else f"last_over_time(({self.expression})[{_VARIABLES['$__range']}:5s])"
 
 
 def queries(dashboards: Path) -> list[Query]:
-    """Every query of every dashboard in this folder."""
+    """All queries of all dashboards in this folder."""
     found = []
     for path in sorted(dashboards.glob("*.json")):
         board = json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def queries(dashboards: Path) -> list[Query]:
 
 
 def metrics(expression: str) -> set[str]:
-    """Names of the metrics and recorded series that PromQL asks for."""
+    """Names of the metrics and recorded series that a PromQL expression reads."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]', " ", expression)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
     return set(re.findall(r"(?<![\w.:])[a-zA-Z_:][\w:]*(?![\w:]*\s*\()", bare)) - _WORDS

@@ -37,16 +37,16 @@ def free_ports(count: int) -> list[int]:
     Raises:
         Unavailable: there are not enough free ports.
     """
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        found.append(port)
-        if len(found) == count:
-            return found
+        ports.append(port)
+        if len(ports) == count:
+            return ports
     raise Unavailable(f"127.0.0.1: no {count} free ports between {_PORTS.start} and {_PORTS.stop}.")
 
 
@@ -62,12 +62,7 @@ class Child:
     """
 
     def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        log: Path,
-        pass_fds: Sequence[int] = (),
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, pass_fds: Sequence[int] = ()
     ) -> None:
         self.name = name
         self.log = log

@@ -41,23 +41,20 @@ _PICK_UP_POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The figures that the demo measured. `str()` of it is the last line of the demo."""
+    """The report, the prediction for the unseen clip with its true gloss, and the duration of the demo."""
 
-    top1: float
-    clips: int
-    top5: float
-    greedy: float
-    blank: float
-    predicted: str
+    report: evaluator.ReportSummary
+    best: evaluator.Prediction
     truth: str
-    probability: float
     seconds: float
 
     def __str__(self) -> str:
+        """The last line of the demo, for programs that read its output."""
+        report = self.report
         return (
-            f"demo: top1={self.top1:.3f} n={self.clips} top5={self.top5:.3f} greedy={self.greedy:.3f} "
-            f"blank={self.blank:.2f} predicted={self.predicted} truth={self.truth} p={self.probability:.2f} "
-            f"seconds={self.seconds:.0f}"
+            f"demo: top1={report.top1:.3f} n={report.clips} top5={report.top5:.3f} greedy={report.greedy_top1:.3f} "
+            f"blank={report.blank_ratio:.2f} predicted={self.best.gloss} truth={self.truth} "
+            f"p={self.best.probability:.2f} seconds={self.seconds:.0f}"
         )
 
 
@@ -122,7 +119,7 @@ def run_demo(
     Args:
         clips: directory with WLASL_v0.3.json and clips/.
         data: directory for store and logs. Clips that were extracted there before are not extracted again.
-        console: the console for the progress.
+        console: shows the progress.
         max_glosses: number of glosses to learn, those with the most clips.
         samples_per_gloss: largest number of clips of each gloss; 0 takes all.
         num_epochs: number of epochs; None takes the trainer's default.
@@ -149,17 +146,7 @@ def run_demo(
         with narrator.step("stop") as step:
             step.show("the services drain")
             stack.stop()
-    return DemoResult(
-        top1=report.top1,
-        clips=report.clips,
-        top5=report.top5,
-        greedy=report.greedy_top1,
-        blank=report.blank_ratio,
-        predicted=best.gloss,
-        truth=clip.gloss,
-        probability=best.probability,
-        seconds=time.monotonic() - started,
-    )
+    return DemoResult(report, best, clip.gloss, time.monotonic() - started)
 
 
 def _extract(client: Client, narrator: Narrator, max_glosses: int, samples: int) -> extractor.ExtractionProgress:
@@ -282,12 +269,12 @@ def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: st
 def _commit() -> str:
     """The git commit of this code, for the report; "unknown" outside a repository."""
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        folder = Path(__file__).parent
+        return subprocess.check_output(
+            ["git", "rev-parse", "HEAD"], cwd=folder, stderr=subprocess.DEVNULL, text=True
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
 
 
 def main() -> int:

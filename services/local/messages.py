@@ -17,20 +17,13 @@ _UNCHANGED_SECONDS = 20.0
 class Step(ABC):
     """A running step. `show` updates its progress."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
     @abstractmethod
     def show(self, text: str, done: int = 0, total: int = 0) -> None:
         """Update the state of the step: `done` of `total`, if there is such a count."""
 
 
 class Narrator:
-    """Reports steps, one after another.
-
-    Args:
-        console: the console to write to; bars are shown if it is a terminal.
-    """
+    """Reports steps, one after another. It shows bars if the console is a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -66,7 +59,6 @@ class Narrator:
 
 class _Bar(Step):
     def __init__(self, name: str, progress: Progress) -> None:
-        super().__init__(name)
         self._progress = progress
         self._task = progress.add_task("", name=name, total=None)
 
@@ -76,7 +68,7 @@ class _Bar(Step):
 
 class _Lines(Step):
     def __init__(self, name: str, narrator: Narrator) -> None:
-        super().__init__(name)
+        self._name = name
         self._narrator = narrator
         self._text = "starting"
         self._printed, self._printed_at = "", time.monotonic()
@@ -97,5 +89,5 @@ class _Lines(Step):
             changed = self._text != self._printed
             if changed or time.monotonic() - self._printed_at > _UNCHANGED_SECONDS:
                 self._printed, self._printed_at = self._text, time.monotonic()
-                self._narrator.say(self.name, self._printed if changed else f"{self._printed} (still running)")
+                self._narrator.say(self._name, self._printed if changed else f"{self._printed} (still running)")
                 wait = _LINE_SECONDS

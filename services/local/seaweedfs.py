@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from pydantic import SecretStr
@@ -50,9 +49,7 @@ class LocalStore:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -76,9 +73,8 @@ class LocalStore:
 
     def open(self) -> ObjectStore:
         """A connection to the store's bucket."""
-        return open_store(
-            StoreSettings(store=self.url, s3_access_key=_ACCESS_KEY, s3_secret_key=SecretStr(self._secret()))
-        )
+        secret = SecretStr(self._secret())
+        return open_store(StoreSettings(store=self.url, s3_access_key=_ACCESS_KEY, s3_secret_key=secret))
 
     def start(self) -> None:
         """Start the server, and wait until it has stored an object.
@@ -93,17 +89,13 @@ class LocalStore:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(self.folder / "lock")
         self._ports = free_ports(2 * len(_SERVERS))
-        flags = [
-            f"-{server}.port{suffix}={port}"
-            for (server, suffix), port in zip(
-                ((server, suffix) for server in _SERVERS for suffix in ("", ".grpc")), self._ports, strict=True
-            )
-        ]
+        names = [f"{server}.port{suffix}" for server in _SERVERS for suffix in ("", ".grpc")]
+        flags = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
         data = self.folder / "seaweedfs"
         data.mkdir(exist_ok=True)
-        for old in data.glob("m[0-9]*"):
-            # The master names its state after its port. It rebuilds the state from what the volumes report.
-            shutil.rmtree(old)
+        # The master names its state after its port. It rebuilds the state from what the volumes report.
+        for state in data.glob("m[0-9]*"):
+            shutil.rmtree(state)
         self.url = f"http://{_HOST}:{self._ports[2 * _SERVERS.index('s3')]}/{BUCKET}"
         self._child = Child(
             "store",
@@ -137,8 +129,8 @@ class LocalStore:
             self._child.stop(_STOP_SECONDS)
             self._child = None
             for port in self._ports:
-                for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
-                    left.unlink(missing_ok=True)
+                for socket in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                    socket.unlink(missing_ok=True)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -177,8 +169,7 @@ def _lock(path: Path) -> int:
             if time.monotonic() > deadline:
                 os.close(handle)
                 raise NotReady(
-                    f"{path.parent} is in use by another Signet on this machine. Stop that one, or use another "
-                    "directory."
+                    f"{path.parent} is in use by another Signet on this machine. Stop it, or use another directory."
                 ) from None
             time.sleep(_POLL_SECONDS)
         else:

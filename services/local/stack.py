@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from services.local.child_processes import Child, free_ports
@@ -13,8 +12,6 @@ from services.local.seaweedfs import LocalStore
 from signet.errors import NotReady
 from signet.rpc.client import Client
 from signet.rpc.health import is_serving
-
-__all__ = ["SERVICES", "LocalService", "LocalStack", "LocalStore"]
 
 SERVICES = ("extractor", "trainer", "evaluator")
 
@@ -61,13 +58,9 @@ class LocalService:
 
     def start(self) -> None:
         """Start the process without waiting until it is ready."""
-        own = {"SIGNET_HOST": _HOST, "SIGNET_PORT": str(self.port), "SIGNET_METRICS_PORT": str(self.metrics_port)}
-        self._child = Child(
-            self.name,
-            [sys.executable, "-m", f"services.{self.name}"],
-            {**self._environment, **own},
-            self._log,
-        )
+        ports = {"SIGNET_HOST": _HOST, "SIGNET_PORT": str(self.port), "SIGNET_METRICS_PORT": str(self.metrics_port)}
+        command = [sys.executable, "-m", f"services.{self.name}"]
+        self._child = Child(self.name, command, {**self._environment, **ports}, self._log)
 
     def wait_ready(self) -> None:
         """Wait until the health service answers SERVING.
@@ -80,7 +73,7 @@ class LocalService:
         self._child.wait_until(lambda: is_serving(self.address, _HEALTH_SECONDS), _START_SECONDS)
 
     def check(self) -> None:
-        """Raise `Unavailable`, with the last lines of the log, if the process has ended unexpectedly."""
+        """Raise `Unavailable` if the process has ended unexpectedly. See `Child.check`."""
         if self._child is not None:
             self._child.check()
 
@@ -112,9 +105,7 @@ class LocalStack:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -165,9 +156,9 @@ class LocalStack:
         return Client(**{name: service.address for name, service in self.services.items()})
 
     def _service_settings(self, name: str) -> dict[str, str]:
-        own = {}
+        inputs = {}
         if name == "extractor":
-            own["SIGNET_WLASL"] = str(self._clips)
+            inputs["SIGNET_WLASL"] = str(self._clips)
         if name == "evaluator":
-            own["SIGNET_EXTRACTOR"] = self.services["extractor"].address
-        return self.store.environment | own | self._settings
+            inputs["SIGNET_EXTRACTOR"] = self.services["extractor"].address
+        return self.store.environment | inputs | self._settings

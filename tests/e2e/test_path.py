@@ -219,7 +219,7 @@ def test_the_demo_finds_everything_extracted_and_leaves_no_process(folder: Path,
     )
     assert alive(child for child in psutil.Process().children(recursive=True) if child.pid not in before) == []
     assert f"0 clips extracted, {path.extraction.extracted} extracted before" in output.getvalue()
-    assert outcome.clips == path.started.val_clips
+    assert outcome.report.clips == path.started.val_clips
     assert re.fullmatch(
         r"demo: top1=[01]\.\d{3} n=\d+ top5=[01]\.\d{3} greedy=[01]\.\d{3} blank=[01]\.\d\d "
         r"predicted=[\w -]+ truth=[\w -]+ p=[01]\.\d\d seconds=\d+",

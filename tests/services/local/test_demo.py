@@ -13,6 +13,7 @@ import pytest
 
 from services.local.demo import NO_CLIPS, DemoResult, find_clips, unseen_clip
 from signet.errors import NotFound
+from signet.v1 import evaluator_pb2 as evaluator
 from tests.conftest import ROOT, alive
 
 
@@ -50,9 +51,11 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def test_the_last_line_is_for_machines_too() -> None:
     outcome = DemoResult(
-        top1=32 / 37, clips=37, top5=36 / 37, greedy=30 / 37, blank=0.314, predicted="thin", truth="thin",
-        probability=0.968, seconds=311.7,
-    )  # fmt: skip
+        report=evaluator.ReportSummary(top1=32 / 37, clips=37, top5=36 / 37, greedy_top1=30 / 37, blank_ratio=0.314),
+        best=evaluator.Prediction(gloss="thin", probability=0.968),
+        truth="thin",
+        seconds=311.7,
+    )
     assert str(outcome) == (
         "demo: top1=0.865 n=37 top5=0.973 greedy=0.811 blank=0.31 predicted=thin truth=thin p=0.97 seconds=312"
     )

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from services.local.child_processes import Child, free_ports
-from services.local.stack import LocalService, LocalStack, LocalStore
+from services.local.seaweedfs import LocalStore
+from services.local.stack import LocalService, LocalStack
 from signet.errors import NotReady, Unavailable
 from tests.conftest import alive
 
