@@ -8,6 +8,8 @@ from services.trainer.data.batches import Batch, Clips
 from services.trainer.features.phonology import Features
 from services.trainer.model.build import new_model
 from services.trainer.model.masked import MaskedModel
+from services.trainer.model.sign_model import length_mask
+from services.trainer.training import masked_prediction
 from services.trainer.training.masked_prediction import (
     HIDDEN_SHARE,
     found_features,
@@ -96,3 +98,21 @@ def test_the_loss_does_not_depend_on_the_labels_and_that_of_parts_adds_up(small_
         assert torch.allclose(torch.stack([loss(part) for part in batch.split(3)]).sum(), losses[-1], rtol=1e-4)
 
     assert torch.equal(*losses)
+
+
+def test_of_a_sequence_that_would_be_hidden_the_middle_frame_stays_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masked_prediction, "HIDDEN_SHARE", 1.0)
+    lengths = torch.tensor([1, 2, 5, 9])
+    visible = ~hide_spans(lengths, 9, drawn()) & length_mask(torch.zeros(4, 9), lengths)
+    assert visible.nonzero().tolist() == [[0, 0], [1, 1], [2, 2], [3, 4]]
+
+
+def test_only_features_of_hidden_frames_are_reconstructed(small_dataset: Dataset) -> None:
+    features, lengths = measured(small_dataset)
+    inside = length_mask(features, lengths)
+    one = torch.ones(len(lengths), dtype=torch.long)
+    batch = hide_spans_in_batch(Batch(features, lengths, one[:, None], one, inside.long(), inside), drawn())
+    mask, hidden = target_mask(batch, Features()), hidden_frames(batch)
+    assert not mask[~hidden].any()
+    assert torch.equal(mask[hidden], found_features(features, Features())[hidden])
+    assert torch.equal(mask.any(dim=-1), hidden), "whether the body is there is asked of every hidden frame"
