@@ -92,15 +92,15 @@ ROWS: Mapping[str, AccuracyRow] = {
 
 # The figures of each seed: a share of the clips, or of the signs in sequences of three.
 FIGURES: Mapping[str, Callable[[HeldOutCounts], float]] = {
-    "top-1": lambda tally: tally.correct / tally.clips,
-    "top-5": lambda tally: tally.top5 / tally.clips,
-    "continuous": lambda tally: tally.continuous_correct / tally.clips,
-    "empty continuous": lambda tally: tally.continuous_empty / tally.clips,
-    "greedy": lambda tally: tally.greedy_correct / tally.clips,
-    "empty": lambda tally: tally.empty / tally.clips,
-    "gloss errors": lambda tally: tally.gloss_errors / tally.concatenated if tally.concatenated else 0.0,
-    "gloss errors, one video": lambda tally: (
-        tally.stream_gloss_errors / tally.concatenated if tally.concatenated else 0.0
+    "top-1": lambda counts: counts.correct / counts.clips,
+    "top-5": lambda counts: counts.top5 / counts.clips,
+    "continuous": lambda counts: counts.continuous_correct / counts.clips,
+    "empty continuous": lambda counts: counts.continuous_empty / counts.clips,
+    "greedy": lambda counts: counts.greedy_correct / counts.clips,
+    "empty": lambda counts: counts.empty / counts.clips,
+    "gloss errors": lambda counts: counts.gloss_errors / counts.concatenated if counts.concatenated else 0.0,
+    "gloss errors, one video": lambda counts: (
+        counts.stream_gloss_errors / counts.concatenated if counts.concatenated else 0.0
     ),
 }
 
@@ -172,8 +172,8 @@ def _record(row: AccuracyRow, config: TrainConfig, trained: MeasuredRun) -> dict
         "command": _command(row.config),
         "clips": result.val_clips,
         "seeds": {
-            str(seed): {what: round(count(tally), 4) for what, count in FIGURES.items()}
-            for seed, tally in seeds.items()
+            str(seed): {what: round(count(counts), 4) for what, count in FIGURES.items()}
+            for seed, counts in seeds.items()
         },
         "ensemble": round(ensemble.correct / ensemble.clips, 4) if ensemble and ensemble.clips else None,
         "spread": {what: spread_over_seeds(seeds.values(), count) for what, count in FIGURES.items()},

@@ -43,23 +43,25 @@ def rank_truths(
 class ClipCounts:
     """How many of the clips were recognised.
 
+    A run's result and an epoch's validation store the same counts under the same names.
+
     Attributes:
         clips: all clips, n.
-        top1: the true gloss has rank 1.
+        correct: the true gloss has rank 1 by exact decoding (top-1).
         top5: the true gloss has rank 5 or better.
         continuous_correct: the continuous decoder found the true gloss and nothing else.
         continuous_empty: the continuous decoder found no gloss.
         greedy_correct: the best path is the true gloss and nothing else.
-        greedy_empty: the best path holds no gloss.
+        empty: the best path holds no gloss.
     """
 
     clips: int
-    top1: int
+    correct: int
     top5: int
     continuous_correct: int
     continuous_empty: int
     greedy_correct: int
-    greedy_empty: int
+    empty: int
 
 
 def count_clips(
@@ -76,12 +78,12 @@ def count_clips(
     ranks = np.asarray(ranks)
     return ClipCounts(
         clips=len(truths),
-        top1=int((ranks == 1).sum()),
+        correct=int((ranks == 1).sum()),
         top5=int((ranks <= TOP_K).sum()),
         continuous_correct=sum(found == (truth,) for found, truth in zip(continuous, truths, strict=True)),
         continuous_empty=sum(not found for found in continuous),
         greedy_correct=sum(found == (truth,) for found, truth in zip(greedy, truths, strict=True)),
-        greedy_empty=sum(not found for found in greedy),
+        empty=sum(not found for found in greedy),
     )
 
 

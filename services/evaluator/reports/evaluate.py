@@ -163,7 +163,7 @@ def build_report(
     """
     vocabulary = clips.manifest.vocabulary
     counts = count_results(results)
-    top1 = Proportion(correct=counts.top1, n=counts.clips)
+    top1 = Proportion(correct=counts.correct, n=counts.clips)
     continuous = Proportion(correct=counts.continuous_correct, n=counts.clips)
     greedy = Proportion(correct=counts.greedy_correct, n=counts.clips)
     now = datetime.now(UTC)
@@ -181,7 +181,7 @@ def build_report(
         exact_greedy_gap=top1.value - greedy.value,
         mean_truth_probability=sum(result.truth_probability for result in results) / len(results),
         glosses_predicted=len({result.guesses[0].gloss for result in results}),
-        blank=_blank_statistics(results, counts.greedy_empty, provenance.blank_penalty),
+        blank=_blank_statistics(results, counts.empty, provenance.blank_penalty),
         per_gloss=measure_glosses(results, vocabulary),
         confusions=list_confusions(results, vocabulary),
         clips=tuple(results),

@@ -116,7 +116,7 @@ class HeldOutRun:
             exact_continuous_gap=compute_spread([one.top1.value - one.continuous.value for one in results]),
             calibration_error=compute_spread([one.calibration_error for one in results]),
             gloss_error_rate=_spread_if_measured([one.gloss_errors.value for one in results if one.gloss_errors]),
-            ensemble_top1=Proportion(correct=ensemble.top1, n=clips) if ensemble else None,
+            ensemble_top1=Proportion(correct=ensemble.correct, n=clips) if ensemble else None,
             ensemble_top5=Proportion(correct=ensemble.top5, n=clips) if ensemble else None,
             incomplete=self._incomplete,
         )
@@ -169,13 +169,13 @@ class HeldOutRun:
         return SeedResult(
             seed=seed.seed,
             members=seed.members,
-            top1=Proportion(correct=counts.top1, n=n),
+            top1=Proportion(correct=counts.correct, n=n),
             top5=Proportion(correct=counts.top5, n=n),
             synonym_aware=synonym_aware_accuracy(seed.results, self.synonyms),
             continuous=Proportion(correct=counts.continuous_correct, n=n),
             greedy=Proportion(correct=counts.greedy_correct, n=n),
             empty_continuous=Proportion(correct=counts.continuous_empty, n=n),
-            empty=Proportion(correct=counts.greedy_empty, n=n),
+            empty=Proportion(correct=counts.empty, n=n),
             calibration_error=calibration_figures(seed.predictions, 1.0).expected_error,
             gloss_errors=seed.gloss_errors,
         )
@@ -188,7 +188,7 @@ class HeldOutRun:
                 yield MemberAccuracy(
                     fold=fold,
                     seed=seed.seed,
-                    top1=Proportion(correct=counts.top1, n=counts.clips),
+                    top1=Proportion(correct=counts.correct, n=counts.clips),
                     continuous=Proportion(correct=counts.continuous_correct, n=counts.clips),
                 )
 

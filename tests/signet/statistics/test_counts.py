@@ -40,7 +40,7 @@ def test_the_fifth_rank_counts_for_the_top_five_and_the_sixth_does_not() -> None
         greedy=[(), (), ("c",), ("c",)],
     )
     assert counted == ClipCounts(
-        clips=4, top1=1, top5=3, continuous_correct=1, continuous_empty=1, greedy_correct=1, greedy_empty=2
+        clips=4, correct=1, top5=3, continuous_correct=1, continuous_empty=1, greedy_correct=1, empty=2
     )
 
 

@@ -7,7 +7,7 @@ p(gloss | clip), which is the prediction of a seed that is picked at random.
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -194,13 +194,7 @@ def _count_member(member: MemberPredictions, vocabulary: tuple[str, ...]) -> Mem
         fold=member.fold,
         seed=member.seed,
         epochs=0,
-        clips=counts.clips,
-        correct=counts.top1,
-        top5=counts.top5,
-        continuous_correct=counts.continuous_correct,
-        continuous_empty=counts.continuous_empty,
-        greedy_correct=counts.greedy_correct,
-        empty=counts.greedy_empty,
+        **asdict(counts),
         blank_ratio=float((member.blank_ratio * frames).sum() / frames.sum()),
         concatenated=member.gloss_errors.signs if member.gloss_errors else 0,
         gloss_errors=member.gloss_errors.errors if member.gloss_errors else 0,

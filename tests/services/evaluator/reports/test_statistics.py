@@ -72,9 +72,9 @@ def test_a_clip_s_result_has_its_own_guesses_rank_and_decoded_glosses() -> None:
 def test_accuracies_count_the_fifth_rank_and_only_the_one_true_gloss() -> None:
     results = [result("book", "go", rank=5), result("chair", "go", rank=6), result("go", "go")]
     found = count_results(results)
-    assert (found.top1, found.top5, found.clips) == (1, 2, 3)
+    assert (found.correct, found.top5, found.clips) == (1, 2, 3)
     assert (found.continuous_correct, found.continuous_empty) == (3, 0)
-    assert (found.greedy_correct, found.greedy_empty) == (0, 3)
+    assert (found.greedy_correct, found.empty) == (0, 3)
 
 
 def test_synonyms_are_the_glosses_of_one_recording() -> None:
