@@ -1,7 +1,8 @@
 """The feature groups and the name of each feature, in the order of the feature vector. This module imports no torch.
 
-Directions are those of a clip that the right hand leads: x to the right in the picture, y down, z away from the camera.
-The following hand is mirrored: its x points away from the body as the x of the leading hand does.
+Directions are those of a clip in which the right hand is dominant: x points right in the picture, y down, z away from
+the camera.
+The non-dominant hand is mirrored: its x points away from the body as the x of the dominant hand does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,8 @@ HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
 TWO_HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
     "hands": (
         "wrist to wrist, x", "wrist to wrist, y", "wrist to wrist", "index tip to index tip, x",
-        "index tip to index tip, y", "index tip to index tip", "leading index tip from other wrist, x",
-        "leading index tip from other wrist, y", "moving alike, x", "moving alike, y",
+        "index tip to index tip, y", "index tip to index tip", "dominant index tip from other wrist, x",
+        "dominant index tip from other wrist, y", "moving alike, x", "moving alike, y",
     ),
     "presence": ("body found",),
 }  # fmt: skip

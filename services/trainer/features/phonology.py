@@ -40,9 +40,9 @@ PART_STARTS = [POSE.start, LEFT_HAND.start, RIGHT_HAND.start]
 MIRRORED = [NOSE, 2, 1, 4, 3, 6, 5, 8, 7]
 MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
 
-# The left hand leads a clip if it is present in more frames than the right hand, by more than this share of the clip's
-# frames. Most signers are right-handed, so nearly equal counts mean that the right hand leads.
-_LEFT_LEADS = 0.1
+# The left hand is dominant if it is present in more frames than the right hand, by more than this share of the clip's
+# frames. Most signers are right-handed, so nearly equal counts mean that the right hand is dominant.
+_LEFT_DOMINANT_MARGIN = 0.1
 
 # Joints of a MediaPipe hand: 0 is the wrist, then four joints a finger from its root to its tip. Each joint but the
 # wrist ends a bone; the bone starts at the joint before it on the finger, or at the wrist.
@@ -72,22 +72,22 @@ _FAST, _SLOW = 1, 3
 
 
 class _Signer(NamedTuple):
-    """Clips relative to the signer's body. H = 2 hands: following, leading.
+    """Clips relative to the signer's body. H = 2 hands: non-dominant, dominant.
 
     Attributes:
         pose: [2, 9, B, T], shoulder widths from the origin.
-        posed: bool [B, T], where a pose is present.
-        hands: [3, H, 21, B, T], joints from the wrist in palm lengths; x of the following hand is mirrored.
-        handed: bool [H, B, T], where each hand is present.
+        pose_present: bool [B, T], where a pose is present.
+        hands: [3, H, 21, B, T], joints from the wrist in palm lengths; x of the non-dominant hand is mirrored.
+        hands_present: bool [H, B, T], where each hand is present.
         wrists: [2, H, B, T], shoulder widths from the origin; the pose's wrist where the hand is absent.
-        mirror: [2, H, 1, 1], factors that mirror x of the following hand: both hands then measure as right hands.
+        mirror: [2, H, 1, 1], factors that mirror x of the non-dominant hand: both hands then measure as right hands.
         lengths: int64 [B], frames.
     """
 
     pose: Tensor
-    posed: Tensor
+    pose_present: Tensor
     hands: Tensor
-    handed: Tensor
+    hands_present: Tensor
     wrists: Tensor
     mirror: Tensor
     lengths: Tensor
@@ -98,14 +98,14 @@ class _Signer(NamedTuple):
 
     def place(self, joint: int) -> Tensor:
         """A joint of each hand in shoulder widths from the origin, as of a right hand; the wrist if absent."""
-        return self.location() + self.hands[:2, :, joint] / _SHOULDERS_PER_PALM * self.handed
+        return self.location() + self.hands[:2, :, joint] / _SHOULDERS_PER_PALM * self.hands_present
 
 
 class Features(nn.Module):
-    """Compute one feature vector per frame: the following hand's features, the leading hand's, those of both hands.
+    """Compute one feature vector per frame: the non-dominant hand's features, the dominant hand's, those of both hands.
 
-    A clip that the left hand leads is mirrored first, so a left-handed signer gives the same features as a right-handed
-    one. The following hand is mirrored too: one set of weights serves both hands.
+    A clip in which the left hand is dominant is mirrored first, so a left-handed signer gives the same features as a
+    right-handed one. The non-dominant hand is mirrored too: one set of weights serves both hands.
 
     Args:
         groups: the feature groups to compute, of `GROUPS`.
@@ -136,7 +136,7 @@ class Features(nn.Module):
         """
         steps = torch.arange(joints.shape[-1], device=joints.device)
         inside = steps[None, :] < lengths[:, None]
-        joints, present = mirror_left_led(joints, present & inside, lengths)
+        joints, present = mirror_left_dominant(joints, present & inside, lengths)
         signer = _relative_to_body(joints, present, lengths)
         hands = [function(signer) for group, function in _HAND_FUNCTIONS.items() if group in self.groups]
         both = [function(signer) for group, function in _BOTH_FUNCTIONS.items() if group in self.groups]
@@ -144,33 +144,38 @@ class Features(nn.Module):
         return features.permute(1, 2, 0)
 
 
-def mirror_left_led(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror the clips that the left hand leads: joints [3, J, B, T] and presence [3, B, T], see `Features.forward`."""
+def mirror_left_dominant(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror the clips in which the left hand is dominant.
+
+    Joints [3, J, B, T] and presence [3, B, T] are those of `Features.forward`.
+    """
     _, left, right = present.sum(dim=-1).unbind()
-    left_leads = (left - right > _LEFT_LEADS * lengths)[:, None]
+    left_dominant = (left - right > _LEFT_DOMINANT_MARGIN * lengths)[:, None]
     flip = joints.new_tensor([-1.0, 1.0, 1.0])[:, None, None, None]
     mirrored = joints[:, MIRRORED] * flip
     # Not `where`: ONNX Runtime does not implement it for bool.
-    swapped = (present[[0, 2, 1]] & left_leads) | (present & ~left_leads)
-    return torch.where(left_leads, mirrored, joints), swapped
+    swapped = (present[[0, 2, 1]] & left_dominant) | (present & ~left_dominant)
+    return torch.where(left_dominant, mirrored, joints), swapped
 
 
-def body_origin_and_scale(pose: Tensor, posed: Tensor, hands: Tensor, handed: Tensor) -> tuple[Tensor, Tensor]:
+def body_origin_and_scale(
+    pose: Tensor, pose_present: Tensor, hands: Tensor, hands_present: Tensor
+) -> tuple[Tensor, Tensor]:
     """Where the body is and how large, one value a clip: origin [2, B, 1] and scale [B, 1], in frame heights.
 
     The origin is the midpoint of the shoulders and the scale their distance, both averaged over the frames with a pose.
     Without any pose they are the mean wrist and `_SHOULDERS_PER_PALM` times the mean palm length.
     """
     shoulders = pose[:, SHOULDERS]
-    frames = posed.sum(dim=-1, keepdim=True)
+    frames = pose_present.sum(dim=-1, keepdim=True)
     count = frames.clamp(min=1)
-    origin = (shoulders.mean(dim=1) * posed).sum(dim=-1, keepdim=True) / count
-    scale = (_length(shoulders[:, 0] - shoulders[:, 1]) * posed).sum(dim=-1, keepdim=True) / count
+    origin = (shoulders.mean(dim=1) * pose_present).sum(dim=-1, keepdim=True) / count
+    scale = (_length(shoulders[:, 0] - shoulders[:, 1]) * pose_present).sum(dim=-1, keepdim=True) / count
 
     palm = _length(hands[:2, :, _KNUCKLES] - hands[:2, :, :1]).mean(dim=1)
-    count = handed.sum(dim=(0, -1)).clamp(min=1)[:, None]
-    hands_origin = (hands[:2, :, 0] * handed).sum(dim=1).sum(dim=-1, keepdim=True) / count
-    hands_scale = _SHOULDERS_PER_PALM * (palm * handed).sum(dim=0).sum(dim=-1, keepdim=True) / count
+    count = hands_present.sum(dim=(0, -1)).clamp(min=1)[:, None]
+    hands_origin = (hands[:2, :, 0] * hands_present).sum(dim=1).sum(dim=-1, keepdim=True) / count
+    hands_scale = _SHOULDERS_PER_PALM * (palm * hands_present).sum(dim=0).sum(dim=-1, keepdim=True) / count
     has_pose = frames > 0
     return (
         torch.where(has_pose, origin, hands_origin),
@@ -179,19 +184,20 @@ def body_origin_and_scale(pose: Tensor, posed: Tensor, hands: Tensor, handed: Te
 
 
 def _relative_to_body(joints: Tensor, present: Tensor, lengths: Tensor) -> _Signer:
-    """Joints [3, J, B, T] of clips that the right hand leads, as `_Signer`."""
-    posed, handed = present[0], present[1:]
+    """Joints [3, J, B, T] of clips in which the right hand is dominant, as `_Signer`."""
+    pose_present, hands_present = present[0], present[1:]
     pose = joints[:2, POSE]
     hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
-    origin, scale = body_origin_and_scale(pose, posed, hands, handed)
+    origin, scale = body_origin_and_scale(pose, pose_present, hands, hands_present)
     pose = (pose - origin[:, None]) / scale
+    wrists = torch.where(hands_present, (hands[:2, :, 0] - origin[:, None]) / scale, pose[:, WRISTS])
     mirror = joints.new_tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])[:, :, None, None]
     return _Signer(
         pose=pose,
-        posed=posed,
+        pose_present=pose_present,
         hands=(hands - hands[:, :, :1]) * mirror[:, :, None] / (scale / _SHOULDERS_PER_PALM),
-        handed=handed,
-        wrists=torch.where(handed, (hands[:2, :, 0] - origin[:, None]) / scale, pose[:, WRISTS]) * (handed | posed),
+        hands_present=hands_present,
+        wrists=wrists * (hands_present | pose_present),
         mirror=mirror[:2],
         lengths=lengths,
     )
@@ -215,12 +221,12 @@ def _handshape(signer: _Signer) -> Tensor:
     reach = _length(tips) / palm
     pinch = _length(tips[:, :, 1:] - tips[:, :, :1]) / palm
     gap = _length(tips[:, :, 2:] - tips[:, :, 1:-1]) / palm
-    return torch.cat([flexion, spread, reach, pinch, gap], dim=1) * signer.handed[:, None]
+    return torch.cat([flexion, spread, reach, pinch, gap], dim=1) * signer.hands_present[:, None]
 
 
 def _outline(signer: _Signer) -> Tensor:
     """Joints but the wrist, all x and then all y, in palm lengths from the wrist: [H, 40, B, T]."""
-    return signer.hands[:2, :, 1:].transpose(0, 1).flatten(1, 2) * signer.handed[:, None]
+    return signer.hands[:2, :, 1:].transpose(0, 1).flatten(1, 2) * signer.hands_present[:, None]
 
 
 def _orientation(signer: _Signer) -> Tensor:
@@ -234,14 +240,14 @@ def _orientation(signer: _Signer) -> Tensor:
     across = _directions(hands[:, :, _INDEX_ROOT] - hands[:, :, _LITTLE_ROOT])
     normal = across[[1, 2, 0]] * pointing[[2, 0, 1]] - across[[2, 0, 1]] * pointing[[1, 2, 0]]
     index = _directions(hands[:, :, _INDEX_TIP] - hands[:, :, _INDEX_ROOT])
-    return torch.cat([pointing, _directions(normal), index]).transpose(0, 1) * signer.handed[:, None]
+    return torch.cat([pointing, _directions(normal), index]).transpose(0, 1) * signer.hands_present[:, None]
 
 
 def _location(signer: _Signer) -> Tensor:
     """Wrist from the shoulders' midpoint, wrist from nose and elbow from wrist, in shoulder widths: [H, 6, B, T]."""
-    location, mirror, posed = signer.location(), signer.mirror, signer.posed
-    from_nose = (location - signer.pose[:, NOSE, None] * mirror) * posed
-    elbow = (signer.pose[:, ELBOWS] * mirror - location) * posed
+    location, mirror, pose_present = signer.location(), signer.mirror, signer.pose_present
+    from_nose = (location - signer.pose[:, NOSE, None] * mirror) * pose_present
+    elbow = (signer.pose[:, ELBOWS] * mirror - location) * pose_present
     return torch.cat([location, from_nose, elbow]).transpose(0, 1)
 
 
@@ -261,7 +267,10 @@ def _contact(signer: _Signer) -> Tensor:
     places = torch.stack([of_left, of_right], dim=1)
     distances = _length(signer.place(_MIDDLE_ROOT)[:, :, None] - places * mirror[:, :, None])
     from_nose = (signer.place(_INDEX_TIP) - pose[:, NOSE, None] * mirror).transpose(0, 1)
-    return torch.cat([torch.exp(-_FADING * distances), from_nose], dim=1) * (signer.handed & signer.posed)[:, None]
+    return (
+        torch.cat([torch.exp(-_FADING * distances), from_nose], dim=1)
+        * (signer.hands_present & signer.pose_present)[:, None]
+    )
 
 
 def _movement(signer: _Signer) -> Tensor:
@@ -273,8 +282,10 @@ def _movement(signer: _Signer) -> Tensor:
     location, lengths = signer.location(), signer.lengths
     fast, slow = _velocity(location, lengths, _FAST), _velocity(location, lengths, _SLOW)
     tips = _velocity(signer.hands[:2, :, _TIPS], lengths, _FAST).transpose(0, 1).flatten(1, 2)
-    before, after = (at.expand(signer.handed.shape) for at in _frames_around(lengths, signer.handed.shape[-1], _FAST))
-    steady = signer.handed & signer.handed.gather(-1, after) & signer.handed.gather(-1, before)
+    before, after = (
+        at.expand(signer.hands_present.shape) for at in _frames_around(lengths, signer.hands_present.shape[-1], _FAST)
+    )
+    steady = signer.hands_present & signer.hands_present.gather(-1, after) & signer.hands_present.gather(-1, before)
     wrist = [fast.transpose(0, 1), slow.transpose(0, 1), _length(fast)[:, None]]
     return torch.cat([*wrist, tips * steady[:, None]], dim=1)
 
@@ -282,9 +293,10 @@ def _movement(signer: _Signer) -> Tensor:
 def _hands(signer: _Signer) -> Tensor:
     """Where the hands are to each other, and whether they move alike: [10, B, T].
 
-    Wrist to wrist, index tip to index tip, each with its length, and the leading index tip from the other wrist, in
-    shoulder widths. Alike is 100 · v_following · v_leading for x and y, at most ± 10: positive along an axis where the
-    hands move as mirror images. The factor makes 1 of two velocities of 0.1 shoulder widths a frame.
+    Wrist to wrist, index tip to index tip, each with its length, and the dominant index tip from the other wrist, in
+    shoulder widths. The feature `alike` is 100 times the product of both hands' velocities, for x and for y, limited to
+    ± 10. It is positive along an axis if the hands move as mirror images along it. The factor 100 gives 1 for two
+    velocities of 0.1 shoulder widths a frame.
     """
     wrists, tips = signer.wrists, signer.place(_INDEX_TIP) * signer.mirror
     apart = wrists[:, 1] - wrists[:, 0]
@@ -293,7 +305,7 @@ def _hands(signer: _Signer) -> Tensor:
     velocity = _velocity(signer.location(), signer.lengths, _FAST)
     alike = (100 * velocity[:, 0] * velocity[:, 1]).clamp(-10, 10)
     near = torch.cat([tips_apart, _length(tips_apart)[None], tip_to_wrist, alike])
-    return torch.cat([apart, _length(apart)[None], near * signer.handed.all(dim=0)])
+    return torch.cat([apart, _length(apart)[None], near * signer.hands_present.all(dim=0)])
 
 
 _HAND_FUNCTIONS: dict[str, Callable[[_Signer], Tensor]] = {
@@ -303,11 +315,11 @@ _HAND_FUNCTIONS: dict[str, Callable[[_Signer], Tensor]] = {
     "location": _location,
     "contact": _contact,
     "movement": _movement,
-    "presence": lambda signer: signer.handed[:, None].to(signer.pose.dtype),
+    "presence": lambda signer: signer.hands_present[:, None].to(signer.pose.dtype),
 }
 _BOTH_FUNCTIONS: dict[str, Callable[[_Signer], Tensor]] = {
     "hands": _hands,
-    "presence": lambda signer: signer.posed[None].to(signer.pose.dtype),
+    "presence": lambda signer: signer.pose_present[None].to(signer.pose.dtype),
 }
 
 

@@ -100,8 +100,8 @@ def features(
     """Show a clip as the model sees it.
 
     The page shows the landmarks in motion, as they are stored and as the model sees them (relative to the body, and
-    mirrored if the left hand leads), single frames, the parts of the body that were found, and each feature over time.
-    The page loads nothing else.
+    mirrored if the left hand is dominant), single frames, the parts of the body that were found, and each feature over
+    time. The page loads nothing else.
     """
     from services.trainer.export.load import load_published_model
     from services.trainer.inspection.clip.page import render_clip_page

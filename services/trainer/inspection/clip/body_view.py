@@ -16,11 +16,11 @@ from services.trainer.features.phonology import (
     USED_JOINTS,
     Features,
     body_origin_and_scale,
-    mirror_left_led,
+    mirror_left_dominant,
 )
 
 # Places of the hands among the joints of a `BodyView`.
-FOLLOWING, LEADING = LEFT_HAND, RIGHT_HAND
+NON_DOMINANT, DOMINANT = LEFT_HAND, RIGHT_HAND
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,17 +50,17 @@ class FeatureRow:
 
 @dataclass(frozen=True, eq=False)
 class BodyView:
-    """A clip as the model sees it. If the left hand leads, the clip is mirrored, so the right hand leads.
+    """A clip as the model sees it. If the left hand is dominant, the clip is mirrored.
 
     Attributes:
         joints: float32 [T, J, 2]; the joints `USED_JOINTS`, y down. The origin is between the shoulders and the unit is
             the width of the shoulders. NaN where a part is absent.
-        present: bool [T, 3]; body, following hand, leading hand.
-        mirrored: whether the left hand leads.
+        present: bool [T, 3]; body, non-dominant hand, dominant hand.
+        mirrored: whether the left hand is dominant.
         scale: width of the shoulders in frame heights.
         by_body: whether origin and unit are measured on the body; otherwise they are estimated from the hands.
-        leading: the features of the leading hand.
-        following: the features of the other hand.
+        dominant: the features of the dominant hand.
+        non_dominant: the features of the non-dominant hand.
         both: the features of both hands together.
     """
 
@@ -69,8 +69,8 @@ class BodyView:
     mirrored: bool
     scale: float
     by_body: bool
-    leading: tuple[FeatureRow, ...]
-    following: tuple[FeatureRow, ...]
+    dominant: tuple[FeatureRow, ...]
+    non_dominant: tuple[FeatureRow, ...]
     both: tuple[FeatureRow, ...]
 
     @property
@@ -97,24 +97,24 @@ def compute_body_view(
     values = features(joints, given, lengths)[0].numpy()
     if statistics is not None:
         values = (values - statistics.mean) / statistics.deviation
-    right_led, parts = mirror_left_led(joints, given, lengths)
-    hands = torch.stack([right_led[:, FOLLOWING], right_led[:, LEADING]], dim=1)
-    origin, scale = body_origin_and_scale(right_led[:2, POSE], parts[0], hands, parts[1:])
-    placed = ((right_led[:2] - origin[:, None]) / scale)[:, :, 0].permute(2, 1, 0).numpy()
+    right_dominant, parts = mirror_left_dominant(joints, given, lengths)
+    hands = torch.stack([right_dominant[:, NON_DOMINANT], right_dominant[:, DOMINANT]], dim=1)
+    origin, scale = body_origin_and_scale(right_dominant[:2, POSE], parts[0], hands, parts[1:])
+    placed = ((right_dominant[:2] - origin[:, None]) / scale)[:, :, 0].permute(2, 1, 0).numpy()
     present = parts[:, 0].T.numpy()
-    for part, places in enumerate((POSE, FOLLOWING, LEADING)):
+    for part, places in enumerate((POSE, NON_DOMINANT, DOMINANT)):
         placed[~present[:, part], places] = np.nan
-    body, following_hand, leading_hand = present.T
-    following, leading, both = np.split(values, [features.hand_size, 2 * features.hand_size], axis=1)
+    body, non_dominant_hand, dominant_hand = present.T
+    non_dominant, dominant, both = np.split(values, [features.hand_size, 2 * features.hand_size], axis=1)
     hand_names = hand_feature_names(groups)
     return BodyView(
         joints=placed,
         present=present,
-        mirrored=not torch.equal(right_led, joints),
+        mirrored=not torch.equal(right_dominant, joints),
         scale=float(scale),
         by_body=bool(body.any()),
-        leading=_feature_rows(hand_names, leading, leading_hand, body),
-        following=_feature_rows(hand_names, following, following_hand, body),
+        dominant=_feature_rows(hand_names, dominant, dominant_hand, body),
+        non_dominant=_feature_rows(hand_names, non_dominant, non_dominant_hand, body),
         both=_feature_rows(two_hand_feature_names(groups), both, np.ones_like(body), body),
     )
 

@@ -41,14 +41,14 @@ class GroupHeatmap:
 def draw_group_heatmaps(view: BodyView, standardised: bool) -> list[GroupHeatmap]:
     """Draw each feature group, the two hands side by side. Presence is not drawn: another drawing shows it."""
     heatmaps = []
-    for group in dict.fromkeys(row.group for row in (*view.leading, *view.both)):
-        leading, following, both = (
-            [row for row in rows if row.group == group] for rows in (view.leading, view.following, view.both)
+    for group in dict.fromkeys(row.group for row in (*view.dominant, *view.both)):
+        dominant, non_dominant, both = (
+            [row for row in rows if row.group == group] for rows in (view.dominant, view.non_dominant, view.both)
         )
         if group == "presence":
             continue
-        columns = {"leading hand": leading, "other hand, mirrored": following} if leading else {"both": both}
-        limit = STANDARD_LIMIT if standardised else _largest_value([*leading, *following, *both])
+        columns = {"dominant hand": dominant, "other hand, mirrored": non_dominant} if dominant else {"both": both}
+        limit = STANDARD_LIMIT if standardised else _largest_value([*dominant, *non_dominant, *both])
         heatmaps.append(GroupHeatmap(group, UNITS[group], limit, draw_heatmap(columns, limit, group)))
     return heatmaps
 

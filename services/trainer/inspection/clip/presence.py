@@ -17,7 +17,7 @@ def draw_presence(clip: Landmarks, seen: npt.NDArray[np.bool_], mirrored: bool) 
     Args:
         clip: the stored clip.
         seen: bool [T, 3]; body, left hand, right hand in the model input.
-        mirrored: whether the left hand leads.
+        mirrored: whether the left hand is dominant.
     """
     found = clip.presence.astype(bool)
     times = clip.timestamps.astype(float) - float(clip.timestamps[0])

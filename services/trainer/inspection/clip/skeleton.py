@@ -10,7 +10,7 @@ import numpy.typing as npt
 from services.trainer.drawing.posteriors import frame_seconds
 from services.trainer.drawing.svg import Drawing, element, number, polyline, text
 from services.trainer.features.phonology import ELBOWS, MOUTH, NOSE, SHOULDERS, WRISTS
-from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, BodyView
+from services.trainer.inspection.clip.body_view import DOMINANT, NON_DOMINANT, BodyView
 from signet.landmarks import FRAME_RATE, LEFT_HAND, RIGHT_HAND, Landmarks
 
 Points = npt.NDArray[np.floating[Any]]
@@ -109,9 +109,9 @@ def _draw_stored_film(clip: Landmarks, times: npt.NDArray[np.float64], mirrored:
         if pose:
             picture += _draw_lines(joints, _UNUSED_LINES, "bone unused") + _draw_lines(joints, _POSE_LINES, "bone pose")
             picture += _draw_dot(joints[_POSE_NOSE], "posed")
-        for present, hand, leads in ((left, LEFT_HAND, mirrored), (right, RIGHT_HAND, not mirrored)):
+        for present, hand, is_dominant in ((left, LEFT_HAND, mirrored), (right, RIGHT_HAND, not mirrored)):
             if present:
-                picture += _draw_lines(joints[hand], _HAND_LINES, "bone lead" if leads else "bone follow")
+                picture += _draw_lines(joints[hand], _HAND_LINES, "bone lead" if is_dominant else "bone follow")
         pictures.append(picture + text(width - 6, _STORED_HEIGHT - 7, f"{times[frame]:.2f} s", class_="soft end"))
     ground = element("rect", class_="ground", width=width, height=_STORED_HEIGHT, rx=3)
     body = ground + _stack("stored", pictures)
@@ -135,21 +135,21 @@ def _stack(name: str, pictures: Sequence[str]) -> str:
 def _draw_figure(view: BodyView, frame: int, width: float) -> str:
     """One frame in a picture of this width."""
     points = _to_pixels(view.joints[frame], width)
-    body, following, leading = view.present[frame]
+    body, non_dominant, dominant = view.present[frame]
     figure = ""
     if body:
         figure += _draw_lines(points, _BODY_LINES, "bone pose") + _draw_dot(points[NOSE], "posed")
-    if following:
-        figure += _draw_lines(points[FOLLOWING], _HAND_LINES, "bone follow")
-    if leading:
-        figure += _draw_lines(points[LEADING], _HAND_LINES, "bone lead")
+    if non_dominant:
+        figure += _draw_lines(points[NON_DOMINANT], _HAND_LINES, "bone follow")
+    if dominant:
+        figure += _draw_lines(points[DOMINANT], _HAND_LINES, "bone lead")
     return figure
 
 
 def _draw_wrist_paths(view: BodyView) -> str:
     """The paths of both wrists, with a dot at each end. A path is interrupted where the hand is absent."""
     paths = ""
-    for part, hand, kind in ((1, FOLLOWING, "follow"), (2, LEADING, "lead")):
+    for part, hand, kind in ((1, NON_DOMINANT, "follow"), (2, DOMINANT, "lead")):
         frames = np.flatnonzero(view.present[:, part])
         for section in np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1):
             if len(section):

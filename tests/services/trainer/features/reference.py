@@ -30,7 +30,7 @@ def direction(vector: Vector) -> Vector:
 
 
 def reference_features(clip: Frames) -> list[dict[str, float]]:
-    """Per frame, "following: group: name", "leading: group: name" and "group: name" of both hands.
+    """Per frame, "non-dominant: group: name", "dominant: group: name" and "group: name" of both hands.
 
     Args:
         clip: [T, 75, 3]; NaN where the pose or a hand was not found.
@@ -50,16 +50,16 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         place: Vector = clip[t, HAND_STARTS[1 - side if swap else side] + joint]
         return place
 
-    posed = present[0]
-    handed = (present[2], present[1]) if swap else (present[1], present[2])
+    pose_present = present[0]
+    hands_present = (present[2], present[1]) if swap else (present[1], present[2])
 
-    if posed.any():
-        seen = np.flatnonzero(posed)
+    if pose_present.any():
+        seen = np.flatnonzero(pose_present)
         left, right = ([pose_joint(t, SHOULDERS, side) for t in seen] for side in (0, 1))
         origin = np.mean([(a + b) / 2 for a, b in zip(left, right, strict=True)], axis=0)
         shoulders = float(np.mean([np.linalg.norm(a - b) for a, b in zip(left, right, strict=True)]))
     else:
-        held = [(t, side) for side in (0, 1) for t in np.flatnonzero(handed[side])]
+        held = [(t, side) for side in (0, 1) for t in np.flatnonzero(hands_present[side])]
         origin = np.mean([hand_joint(t, side, 0)[:2] for t, side in held], axis=0) if held else np.zeros(2)
         palms = [
             np.linalg.norm(hand_joint(t, side, knuckle)[:2] - hand_joint(t, side, 0)[:2])
@@ -76,7 +76,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         return place
 
     def outwards(vector: Vector, side: int) -> Vector:
-        """The vector as a right hand's: x of the following (left) hand is mirrored."""
+        """The vector as a right hand's: x of the non-dominant (left) hand is mirrored."""
         mirrored = vector.copy()
         mirrored[0] *= -1 if side == 0 else 1
         return mirrored
@@ -87,15 +87,15 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
 
     def wrist(t: int, side: int) -> Vector:
         """The wrist of the hand, or else of the pose, in shoulder widths from the origin; nothing is mirrored."""
-        if handed[side][t]:
+        if hands_present[side][t]:
             place: Vector = (hand_joint(t, side, 0)[:2] - origin) / shoulders
             return place
-        return body(t, WRISTS, side) if posed[t] else np.zeros(2)
+        return body(t, WRISTS, side) if pose_present[t] else np.zeros(2)
 
     def along_hand(t: int, side: int, joint: int) -> Vector:
         """A joint of the hand in shoulder widths from the origin, as of a right hand."""
         here = outwards(wrist(t, side), side)
-        return here + shape(t, side, joint)[:2] / 4 if handed[side][t] else here
+        return here + shape(t, side, joint)[:2] / 4 if hands_present[side][t] else here
 
     def velocity(places: list[Vector], t: int, reach: int) -> Vector:
         moved: Vector = places[min(t + reach, frames - 1)] - places[max(t - reach, 0)]
@@ -114,7 +114,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
                 put(group, f"{name}, {axis}", value)
 
         here = {joint: shape(t, side, joint) for joint in range(21)}
-        is_here, is_posed = bool(handed[side][t]), bool(posed[t])
+        is_here, is_posed = bool(hands_present[side][t]), bool(pose_present[t])
         own = max(float(np.mean([np.linalg.norm(here[knuckle]) for knuckle in (5, 9, 13, 17)])), 0.1)
         pointing = {}
         for finger, joints in FINGERS.items():
@@ -164,7 +164,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         put_vector("movement", "wrist's velocity", fast)
         put_vector("movement", "wrist's slow velocity", velocity(wrists[side], t, 3))
         put("movement", "wrist's speed", float(np.linalg.norm(fast)))
-        steady = all(handed[side][min(max(t + k, 0), frames - 1)] for k in (-1, 0, 1))
+        steady = all(hands_present[side][min(max(t + k, 0), frames - 1)] for k in (-1, 0, 1))
         for finger, joints in FINGERS.items():
             tips = [shape(k, side, joints[3])[:2] for k in range(frames)]
             put_vector("movement", f"{finger} tip's velocity", velocity(tips, t, 1) * steady)
@@ -172,25 +172,25 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         return values
 
     def measure_both(t: int) -> dict[str, float]:
-        two = bool(handed[0][t] and handed[1][t])
+        two = bool(hands_present[0][t] and hands_present[1][t])
         tip_places = [outwards(along_hand(t, side, 8), side) for side in (0, 1)]
-        values = {"presence: body found": float(posed[t])}
+        values = {"presence: body found": float(pose_present[t])}
         for name, vector, seen in (
             ("wrist to wrist", wrist(t, 1) - wrist(t, 0), True),
             ("index tip to index tip", tip_places[1] - tip_places[0], two),
-            ("leading index tip from other wrist", tip_places[1] - wrist(t, 0), two),
+            ("dominant index tip from other wrist", tip_places[1] - wrist(t, 0), two),
         ):
             values[f"hands: {name}, x"], values[f"hands: {name}, y"] = vector * seen
             values[f"hands: {name}"] = float(np.linalg.norm(vector)) * seen
-        del values["hands: leading index tip from other wrist"]
+        del values["hands: dominant index tip from other wrist"]
         alike = 100 * velocity(wrists[0], t, 1) * velocity(wrists[1], t, 1)
         for axis, value in zip("xy", alike, strict=True):
             values[f"hands: moving alike, {axis}"] = min(max(float(value), -10.0), 10.0) * two
         return values
 
     return [
-        {f"following: {name}": value for name, value in measure_hand(t, 0).items()}
-        | {f"leading: {name}": value for name, value in measure_hand(t, 1).items()}
+        {f"non-dominant: {name}": value for name, value in measure_hand(t, 0).items()}
+        | {f"dominant: {name}": value for name, value in measure_hand(t, 1).items()}
         | measure_both(t)
         for t in range(frames)
     ]

@@ -79,7 +79,7 @@ def test_names_say_what_is_measured_of_a_body_at_rest() -> None:
         "presence: body found": 1.0,
         "hands: wrist to wrist, x": -1.0,
         "hands: wrist to wrist": 1.0,
-        "hands: leading index tip from other wrist, y": -0.35,
+        "hands: dominant index tip from other wrist, y": -0.35,
     }.items():
         assert found[name] == pytest.approx(value, abs=1e-5), name
 

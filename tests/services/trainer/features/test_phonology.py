@@ -33,7 +33,7 @@ def measure(clip: Tensor, length: int | None = None, groups: tuple[str, ...] = G
 
 
 def of_hand(measured: Tensor, hand: int, group: str) -> Tensor:
-    """One group's columns of the hand that follows (0) or leads (1)."""
+    """One group's columns of the non-dominant (0) or dominant (1) hand."""
     before = list(HAND_GROUPS)[: list(HAND_GROUPS).index(group)]
     start = hand * sum(HAND_GROUPS.values()) + sum(HAND_GROUPS[name] for name in before)
     return measured[:, start : start + HAND_GROUPS[group]]

@@ -14,7 +14,11 @@ POSE = slice(0, 33)
 LEFT, RIGHT = (slice(start, start + 21) for start in HAND_STARTS)
 
 NAMES = [
-    *(f"{hand}: {group}: {name}" for hand in ("following", "leading") for group, name in hand_feature_names(GROUPS)),
+    *(
+        f"{hand}: {group}: {name}"
+        for hand in ("non-dominant", "dominant")
+        for group, name in hand_feature_names(GROUPS)
+    ),
     *(f"{group}: {name}" for group, name in two_hand_feature_names(GROUPS)),
 ]
 
@@ -54,7 +58,7 @@ def body_lost_throughout(clip: Frames) -> None:
     clip[:, POSE] = clip[8:10, LEFT] = np.nan
 
 
-def left_hand_leads(clip: Frames) -> None:
+def left_hand_is_dominant(clip: Frames) -> None:
     clip[3:9, RIGHT] = clip[11:, LEFT] = clip[2, POSE] = np.nan
 
 
@@ -71,7 +75,7 @@ def hands_much_smaller_than_the_body(clip: Frames) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     "lose",
-    [nothing_lost, hands_lost_for_a_while, body_lost_for_a_while, body_lost_throughout, left_hand_leads,
+    [nothing_lost, hands_lost_for_a_while, body_lost_for_a_while, body_lost_throughout, left_hand_is_dominant,
      only_a_left_hand, hands_much_smaller_than_the_body],
 )  # fmt: skip
 def test_every_feature_has_the_value_of_its_definition(lose: Callable[[Frames], None], seed: int) -> None:
@@ -82,19 +86,19 @@ def test_every_feature_has_the_value_of_its_definition(lose: Callable[[Frames], 
 
 def test_clips_of_a_batch_are_measured_as_each_alone() -> None:
     clips = [oblique_clip(2, frames=14), oblique_clip(3, frames=5), oblique_clip(4, frames=1)]
-    left_hand_leads(clips[0])
+    left_hand_is_dominant(clips[0])
     for clip, values in zip(clips, measured(clips), strict=True):
         assert_as_defined(clip, values)
 
 
 @pytest.mark.parametrize("more", [1, 9, 10, 11])
-def test_the_left_hand_leads_where_it_is_found_in_more_than_a_tenth_more_of_the_frames(more: int) -> None:
+def test_the_left_hand_is_dominant_where_it_is_found_in_more_than_a_tenth_more_of_the_frames(more: int) -> None:
     clip = oblique_clip(5, frames=100)
     clip[5 : 5 + more, RIGHT] = np.nan
     values = measured([clip])[0]
     assert_as_defined(clip, values)
-    leading = values[:, NAMES.index("leading: presence: hand found")]
-    assert bool(leading.all()) is (more == 11), "the left hand leads, and is found throughout"
+    dominant = values[:, NAMES.index("dominant: presence: hand found")]
+    assert bool(dominant.all()) is (more == 11), "the left hand is dominant, and is found throughout"
 
 
 def test_a_body_of_hardly_any_width_is_measured_in_hundredths_of_the_frame() -> None:
@@ -109,7 +113,7 @@ def test_bones_of_hardly_any_length_have_short_directions() -> None:
         clip[:, hand] = 1e-6 * clip[0, hand] * (1 + np.arange(21)[:, None])
     (values,) = measured([clip])
     assert_as_defined(clip, values)
-    points = values[:, [NAMES.index(f"leading: orientation: hand points, {axis}") for axis in "xyz"]]
+    points = values[:, [NAMES.index(f"dominant: orientation: hand points, {axis}") for axis in "xyz"]]
     assert (points.norm(dim=1) < 0.9).all()
 
 

@@ -6,8 +6,8 @@ import pytest
 from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import NOSE, SHOULDERS, Features
 from services.trainer.inspection.clip.body_view import (
-    FOLLOWING,
-    LEADING,
+    DOMINANT,
+    NON_DOMINANT,
     FeatureRow,
     FeatureStatistics,
     compute_body_view,
@@ -28,8 +28,8 @@ def test_joints_are_relative_to_the_shoulders() -> None:
     assert (view.joints[:, NOSE, 1] < 0).all(), "y is down"
     assert view.present[:, 2].all()
     assert not view.present[:, 1].any()
-    assert np.isnan(view.joints[:, FOLLOWING]).all()
-    assert np.isfinite(view.joints[:, LEADING]).all()
+    assert np.isnan(view.joints[:, NON_DOMINANT]).all()
+    assert np.isfinite(view.joints[:, DOMINANT]).all()
 
 
 def test_a_clip_led_by_the_left_hand_is_mirrored() -> None:
@@ -44,7 +44,7 @@ def test_a_clip_led_by_the_left_hand_is_mirrored() -> None:
     as_is, mirrored = compute_body_view(FRAMES), compute_body_view(left)
     assert mirrored.mirrored
     np.testing.assert_allclose(mirrored.joints, as_is.joints, atol=1e-4)
-    for one, other in zip(mirrored.leading, as_is.leading, strict=True):
+    for one, other in zip(mirrored.dominant, as_is.dominant, strict=True):
         assert one.name == other.name
         np.testing.assert_allclose(one.values, other.values, atol=1e-3)
 
@@ -55,17 +55,17 @@ def test_without_a_body_its_place_is_estimated_and_no_contact_is_measured() -> N
     view = compute_body_view(bodyless)
     assert not view.by_body
     assert np.isnan(view.joints[:, NOSE]).all()
-    assert np.isfinite(view.joints[:, LEADING]).all()
-    near = next(one for one in view.leading if one.name == "near nose")
+    assert np.isfinite(view.joints[:, DOMINANT]).all()
+    near = next(one for one in view.dominant if one.name == "near nose")
     assert np.isnan(near.values).all()
-    straight = next(one for one in view.leading if one.name == "index straight at its root")
+    straight = next(one for one in view.dominant if one.name == "index straight at its root")
     assert np.isfinite(straight.values).all()
 
 
 def test_a_clip_without_any_part_has_a_view() -> None:
     view = compute_body_view(np.full((1, JOINTS, 3), np.nan, np.float32))
     assert not view.present.any()
-    assert len(view.leading) == Features(GROUPS).hand_size
+    assert len(view.dominant) == Features(GROUPS).hand_size
 
 
 def test_features_are_standardised_and_only_the_groups_of_the_model_are_there() -> None:
@@ -77,9 +77,9 @@ def test_features_are_standardised_and_only_the_groups_of_the_model_are_there() 
         )
         for mean in (0.0, 1.0)
     )
-    assert {one.group for one in plain.leading} == {"location", "presence"}
+    assert {one.group for one in plain.dominant} == {"location", "presence"}
     assert {one.group for one in plain.both} == {"presence"}
-    np.testing.assert_allclose(plain.leading[0].values - standard.leading[0].values, 2, rtol=1e-5)
+    np.testing.assert_allclose(plain.dominant[0].values - standard.dominant[0].values, 2, rtol=1e-5)
 
 
 def test_a_feature_has_values_only_where_its_parts_are_present() -> None:
@@ -93,12 +93,12 @@ def test_a_feature_has_values_only_where_its_parts_are_present() -> None:
         return [known[0], known[4], known[8]]
 
     # With body and hand, without the hand, without the body.
-    assert frames_with_values(view.leading, "handshape") == [True, False, True]
-    assert frames_with_values(view.leading, "location") == [True, True, True]
-    assert frames_with_values(view.leading, "movement") == [True, True, True]
-    assert frames_with_values(view.leading, "contact") == [True, False, False]
-    assert frames_with_values(view.following, "handshape") == [False, False, False]
-    assert frames_with_values(view.following, "location") == [True, True, False]
+    assert frames_with_values(view.dominant, "handshape") == [True, False, True]
+    assert frames_with_values(view.dominant, "location") == [True, True, True]
+    assert frames_with_values(view.dominant, "movement") == [True, True, True]
+    assert frames_with_values(view.dominant, "contact") == [True, False, False]
+    assert frames_with_values(view.non_dominant, "handshape") == [False, False, False]
+    assert frames_with_values(view.non_dominant, "location") == [True, True, False]
     assert frames_with_values(view.both, "hands") == [True, True, True]
 
 

@@ -28,8 +28,8 @@ def cells(body: str) -> dict[tuple[str, str], list[Cell]]:
 
 
 def test_a_cell_is_at_its_row_and_frame_and_has_the_colour_of_its_value() -> None:
-    leading = [row("a", 0.0, 2.0, np.nan), row("b", -1.0, 9.0, 0.1)]
-    drawing = draw_heatmap({"leading hand": leading, "other": [row("a", 2.0, np.nan, np.nan)] * 2}, 2.0, "location")
+    dominant = [row("a", 0.0, 2.0, np.nan), row("b", -1.0, 9.0, 0.1)]
+    drawing = draw_heatmap({"dominant hand": dominant, "other": [row("a", 2.0, np.nan, np.nan)] * 2}, 2.0, "location")
     # Frames are 14 wide, rows 11 high; the first column starts at 190, the second 3 frames and a gap of 18 later.
     assert cells(drawing.body) == {
         ("zero", "1"): [(190, 30.5, 14), (218, 41.5, 14)],
@@ -38,7 +38,7 @@ def test_a_cell_is_at_its_row_and_frame_and_has_the_colour_of_its_value() -> Non
     }
     assert (drawing.width, drawing.height) == (190 + 2 * 42 + 18, 30 + 2 * 11 + 4)
     assert "<title>b: -1.00 to 9.00, mean 2.70</title>" in drawing.body
-    assert re.findall(r"class=\"strong\">([^<]+)<", drawing.body) == ["leading hand", "other"]
+    assert re.findall(r"class=\"strong\">([^<]+)<", drawing.body) == ["dominant hand", "other"]
 
 
 def test_a_long_clip_has_narrow_frames() -> None:
@@ -70,6 +70,6 @@ def test_the_strongest_colour_is_the_largest_value_of_the_group_or_three_deviati
     shown = view()
     plain = {heatmap.name: heatmap.limit for heatmap in draw_group_heatmaps(shown, standardised=False)}
     for group in ("location", "movement"):
-        values = [row.values for row in (*shown.leading, *shown.following) if row.group == group]
+        values = [row.values for row in (*shown.dominant, *shown.non_dominant) if row.group == group]
         assert plain[group] == pytest.approx(np.nanmax(np.abs(values)))
     assert {heatmap.limit for heatmap in draw_group_heatmaps(shown, standardised=True)} == {3.0}

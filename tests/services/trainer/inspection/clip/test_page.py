@@ -36,7 +36,7 @@ def test_the_page_is_complete_and_loads_nothing() -> None:
     page.assert_alone()
     for said in ("who", "c1", "signer 7", "In motion", "Features", "thumb along index", "near chest"):
         assert said in page.words, said
-    assert "picture heights. The right hand leads" in page.words
+    assert "picture heights. The right hand is dominant" in page.words
     assert "Output of a model" not in page.words
 
 

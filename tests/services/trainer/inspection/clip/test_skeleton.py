@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.trainer.features.phonology import NOSE
-from services.trainer.inspection.clip.body_view import FOLLOWING, LEADING, BodyView, compute_body_view
+from services.trainer.inspection.clip.body_view import DOMINANT, NON_DOMINANT, BodyView, compute_body_view
 from services.trainer.inspection.clip.skeleton import draw_films, draw_pictures
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, to_model_input
 from tests.services.trainer.conftest import moving_clip
@@ -59,8 +59,8 @@ def test_a_wrist_path_is_interrupted_where_the_hand_is_absent() -> None:
     present[[0, 1, 4, 5], 2] = True
     present[2:5, 1] = True
     joints = np.zeros((6, VIEW.joints.shape[1], 2), np.float32)
-    joints[:, LEADING.start, 0] = np.arange(6) * 0.22
-    joints[:, FOLLOWING.start, 0] = np.arange(6) * -0.22
+    joints[:, DOMINANT.start, 0] = np.arange(6) * 0.22
+    joints[:, NON_DOMINANT.start, 0] = np.arange(6) * -0.22
     body = draw_pictures(replace(VIEW, joints=joints, present=present)).body
     y = "65.9"
     assert re.findall(r'class="bone lead path" d="([^"]+)"', body) == [f"M75 {y}L85 {y}", f"M115 {y}L125 {y}"]
@@ -77,9 +77,9 @@ def test_in_the_stored_film_the_leading_hand_is_the_right_one_unless_the_clip_is
     clip = replace(CLIP, presence=presence, landmarks=landmarks)
     stored, _ = draw_films(clip, replace(VIEW, mirrored=mirrored))
     left, right, body = pictures(stored.drawing.body)[:3]
-    leading, following = (left, right) if mirrored else (right, left)
-    assert ("bone lead" in leading, "bone follow" in leading, "posed" in leading) == (True, False, False)
-    assert ("bone lead" in following, "bone follow" in following) == (False, True)
+    dominant, non_dominant = (left, right) if mirrored else (right, left)
+    assert ("bone lead" in dominant, "bone follow" in dominant, "posed" in dominant) == (True, False, False)
+    assert ("bone lead" in non_dominant, "bone follow" in non_dominant) == (False, True)
     assert ("bone pose" in body, "bone unused" in body, "posed" in body) == (True, True, True)
     # 0.25 and 0.75 of a height of 320 pixels.
     assert "M80 80L80 80" in left
