@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 
 # The colours of templates/drawing.css in light mode. A page replaces them by its CSS variables.
 _INK, _SOFT, _RULE = "#1f2123", "#66645f", "#dcd8cf"
@@ -43,7 +43,7 @@ _FILE_ONLY = re.compile(
     re.DOTALL,
 )
 
-Value = Callable[[Epoch], float]
+Value = Callable[[EpochResult], float]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunCurves:
         chance: accuracy of guessing; 0 if it is not known.
     """
 
-    histories: Sequence[Sequence[Epoch]]
+    histories: Sequence[Sequence[EpochResult]]
     planned: int
     flat_start: float
     goal: float
@@ -206,7 +206,7 @@ def _mark_epochs(run: RunCurves, panels: Sequence[Any], longest: int) -> None:
 
 
 def _draw_members(
-    axes: Any, histories: Sequence[Sequence[Epoch]], value: Value, colour: str, label: str, style: str
+    axes: Any, histories: Sequence[Sequence[EpochResult]], value: Value, colour: str, label: str, style: str
 ) -> None:
     if len(histories) > 1:
         for history in histories:
@@ -217,7 +217,7 @@ def _draw_members(
 
 
 def _draw_band(
-    axes: Any, histories: Sequence[Sequence[Epoch]], value: Value, colour: str, label: str, style: str
+    axes: Any, histories: Sequence[Sequence[EpochResult]], value: Value, colour: str, label: str, style: str
 ) -> None:
     numbers, means = _aggregate(histories, value)
     if numbers:
@@ -228,7 +228,7 @@ def _draw_band(
 
 
 def _aggregate(
-    histories: Sequence[Sequence[Epoch]], value: Value, over: Callable[..., Any] = np.mean
+    histories: Sequence[Sequence[EpochResult]], value: Value, over: Callable[..., Any] = np.mean
 ) -> tuple[list[int], list[float]]:
     """A value over the members that have an epoch, without the epochs in which it is not finite."""
     values: dict[int, list[float]] = {}
@@ -243,14 +243,14 @@ def _aggregate(
 def _val_percentage(count: str) -> Value:
     """A count of held-out clips in per cent; NaN if there are no clips or it was not counted."""
 
-    def value(epoch: Epoch) -> float:
+    def value(epoch: EpochResult) -> float:
         counted = getattr(epoch.val, count)
         return 100 * counted / epoch.val.clips if epoch.val.clips and counted is not None else float("nan")
 
     return value
 
 
-def _train_accuracy(epoch: Epoch) -> float:
+def _train_accuracy(epoch: EpochResult) -> float:
     return 100 * epoch.train.correct / epoch.train.clips if epoch.train and epoch.train.clips else float("nan")
 
 

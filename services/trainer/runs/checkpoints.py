@@ -20,7 +20,7 @@ from services.trainer.runs.history import dump_history, load_history
 from services.trainer.runs.members import Member, MemberKey
 from services.trainer.runs.progress import PROGRESS, MemberProgress, RunOwner, RunProgress, load_progress, resume_hint
 from services.trainer.runs.store_retry import StoreRetry, Written
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from signet.errors import Conflict, DataLoss, NotFound
 from signet.store import ObjectStore, keys
 
@@ -61,13 +61,13 @@ class Checkpoints:
         run_id: str,
         members: Sequence[Member],
         progress: RunProgress,
-        should_abandon: Callable[[], bool],
+        should_abort: Callable[[], bool],
     ) -> None:
         self._store = store
         self._run_id = run_id
         self._members = tuple(members)
         self.progress = progress
-        self._retry = StoreRetry(run_id, should_abandon)
+        self._retry = StoreRetry(run_id, should_abort)
         self._started = time.monotonic() - progress.seconds
         self._next_history: dict[MemberKey, float] = {}
         self._next_state: dict[MemberKey, float] = {}
@@ -77,7 +77,7 @@ class Checkpoints:
                 f"run {run_id} cannot be resumed: its progress has {len(progress.members)} members, and its "
                 "configuration plans others. Another version of Signet started it. Start a new run."
             )
-        self.histories: dict[MemberKey, list[Epoch]] = {
+        self.histories: dict[MemberKey, list[EpochResult]] = {
             member.key: self._load_history(member.key) for member in self._members
         }
 
@@ -98,7 +98,7 @@ class Checkpoints:
         """The weights of a member that is done. DataLoss if they are not what was written."""
         return self._load_file(member_key)
 
-    def add_epoch(self, member_key: MemberKey, epoch: Epoch) -> None:
+    def add_epoch(self, member_key: MemberKey, epoch: EpochResult) -> None:
         """Append an epoch to a member's history, and write the history if the last write was some time ago."""
         self.histories[member_key].append(epoch)
         now = time.monotonic()
@@ -236,7 +236,7 @@ class Checkpoints:
             raise self._data_loss(f"{key} is {'damaged' if data else 'missing'}")
         return data
 
-    def _load_history(self, member_key: MemberKey) -> list[Epoch]:
+    def _load_history(self, member_key: MemberKey) -> list[EpochResult]:
         """The epochs that the member's state contains. Later ones are dropped: they are trained again."""
         epochs = self.member_progress(member_key).epochs
         if not epochs:
@@ -270,7 +270,7 @@ def create_checkpoints(
     dataset_name: str,
     dataset_version: str,
     corpus_version: str,
-    should_abandon: Callable[[], bool],
+    should_abort: Callable[[], bool],
 ) -> Checkpoints:
     """The checkpoints of a new run. Its progress.json is written."""
     progress = RunProgress(
@@ -282,7 +282,7 @@ def create_checkpoints(
         seconds=0.0,
         members=tuple(MemberProgress(fold=member.fold, seed=member.seed) for member in members),
     )
-    checkpoints = Checkpoints(store, run_id, members, progress, should_abandon)
+    checkpoints = Checkpoints(store, run_id, members, progress, should_abort)
     checkpoints.write_progress(progress)
     return checkpoints
 
@@ -292,11 +292,11 @@ def take_over_checkpoints(
     run_id: str,
     members: Sequence[Member],
     progress: RunProgress,
-    should_abandon: Callable[[], bool],
+    should_abort: Callable[[], bool],
 ) -> Checkpoints:
     """The checkpoints of a run that another process started. This process becomes its owner."""
     owned = progress.model_copy(update={"owner": RunOwner.this_process(), "failure": ""})
-    checkpoints = Checkpoints(store, run_id, members, owned, should_abandon)
+    checkpoints = Checkpoints(store, run_id, members, owned, should_abort)
     checkpoints.write_progress(owned)
     return checkpoints
 

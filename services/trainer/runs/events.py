@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.trainer.training.callbacks import TrainingCallbacks
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from signet.rpc.gpu import Nvml
 
 
@@ -40,7 +40,7 @@ class RunStarted:
 class MemberEpoch:
     """A member has finished an epoch."""
 
-    epoch: Epoch
+    epoch: EpochResult
     member: int  # its number in the run, from 1
     fold: int  # the fold that it holds out; 0 without cross-validation
     seed: int
@@ -54,7 +54,7 @@ class RunCallbacks:
         on_start: called once, before the first epoch.
         on_epoch: called after each epoch.
         should_stop: asked after each epoch; True ends the training there, and the run publishes what it has.
-        should_abandon: asked before each batch; True ends the run without publishing. A run that is trained to its end
+        should_abort: asked before each batch; True ends the run without publishing. A run that is trained to its end
             is still published.
         training: the callbacks within an epoch.
         nvml: the connection for the temperature of the GPU; without it, the run opens its own.
@@ -63,6 +63,6 @@ class RunCallbacks:
     on_start: Callable[[RunStarted], None] = lambda _: None
     on_epoch: Callable[[MemberEpoch], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
-    should_abandon: Callable[[], bool] = lambda: False
+    should_abort: Callable[[], bool] = lambda: False
     training: TrainingCallbacks = field(default_factory=TrainingCallbacks)
     nvml: Nvml | None = None

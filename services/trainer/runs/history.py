@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
@@ -37,7 +37,7 @@ class HistoryLine(BaseModel):
     actions: tuple[str, ...] = ()
 
     @classmethod
-    def from_epoch(cls, epoch: Epoch) -> "HistoryLine":
+    def from_epoch(cls, epoch: EpochResult) -> "HistoryLine":
         """The line of an epoch."""
         val = epoch.val
         entry: dict[str, object] = {
@@ -64,9 +64,9 @@ class HistoryLine(BaseModel):
             entry["actions"] = epoch.actions
         return cls.model_validate(entry)
 
-    def to_epoch(self, most_correct: int) -> Epoch:
+    def to_epoch(self, most_correct: int) -> EpochResult:
         """The epoch of this line, where earlier epochs recognised up to `most_correct` val clips."""
-        return Epoch(
+        return EpochResult(
             number=self.epoch,
             train_loss=self.train_loss,
             val=self._val_score(),
@@ -93,19 +93,19 @@ class HistoryLine(BaseModel):
         )
 
 
-def dump_history(epochs: Iterable[Epoch]) -> bytes:
+def dump_history(epochs: Iterable[EpochResult]) -> bytes:
     """The content of history.jsonl."""
     lines = (HistoryLine.from_epoch(epoch).model_dump(exclude_unset=True) for epoch in epochs)
     return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
 
-def load_history(data: bytes, name: str) -> list[Epoch]:
+def load_history(data: bytes, name: str) -> list[EpochResult]:
     """The epochs of a history.jsonl, without the results of single classes and clips. `name` is for the error message.
 
     Raises:
         DataLoss: a line is not an epoch.
     """
-    epochs: list[Epoch] = []
+    epochs: list[EpochResult] = []
     most_correct = -1
     try:
         for line in data.splitlines():

@@ -13,10 +13,10 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WeightInitialiser, serialise_weights
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runtime.gpu_throttle import make_gpu_throttle
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.base_training import BaseTraining
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.loop import Training
 from services.trainer.training.pretraining_loop import Pretraining
-from services.trainer.training.session import TrainingSession
 from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
 from signet.datasets.splits import signer_folds
 from signet.errors import SignetError
@@ -29,8 +29,8 @@ _TRAIN_EVALUATION_EVERY = 10
 MemberKey = tuple[int, int]
 
 
-class Abandoned(SignetError):
-    """The run was abandoned between two batches: nothing is published."""
+class RunAborted(SignetError):
+    """The run was aborted between two batches: nothing is published."""
 
     code = "ABORTED"
 
@@ -55,7 +55,7 @@ class EpochDone:
     """A member has trained an epoch."""
 
     key: MemberKey
-    epoch: Epoch
+    epoch: EpochResult
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class StateReady:
     """The state of a member after its latest epoch, from which it can be resumed."""
 
     key: MemberKey
-    state: bytes  # from `TrainingSession.state`
+    state: bytes  # from `BaseTraining.state`
     seconds: float  # the time that it took to make
     last: bool  # an error or an interruption ends the training now
 
@@ -123,12 +123,12 @@ def train_member(
         member: the member.
         device: where to train.
         state: the state to resume from; None starts a new training.
-        callbacks: see `RunCallbacks`. A member that is abandoned yields a last `StateReady`.
+        callbacks: see `RunCallbacks`. A member that is aborted yields a last `StateReady`.
         is_state_due: asked after each epoch; True asks for a `StateReady`.
         initialise: replaces the random weights of a new training.
 
     Raises:
-        Abandoned: `should_abandon` was True.
+        RunAborted: `should_abort` was True.
         SignetError: the training cannot start or continue.
     """
     loop = Pretraining if config.pretrain else Training
@@ -173,25 +173,25 @@ def _make_batch_check(config: TrainConfig, device: torch.device, callbacks: RunC
         device,
         config.max_gpu_temperature,
         callbacks.nvml,
-        released=lambda: callbacks.should_stop() or callbacks.should_abandon(),
+        should_stop=lambda: callbacks.should_stop() or callbacks.should_abort(),
         callbacks=callbacks.training,
     )
 
     def before_batch() -> None:
         throttle()
-        if callbacks.should_abandon():
-            raise Abandoned("the run was abandoned")
+        if callbacks.should_abort():
+            raise RunAborted("the run was aborted")
 
     return before_batch
 
 
-def _make_state(member: Member, training: TrainingSession, *, last: bool) -> StateReady:
+def _make_state(member: Member, training: BaseTraining, *, last: bool) -> StateReady:
     started = time.perf_counter()
     state = training.state()
     return StateReady(member.key, state, time.perf_counter() - started, last)
 
 
-def is_target_met(epoch: Epoch, config: TrainConfig) -> bool:
+def is_target_met(epoch: EpochResult, config: TrainConfig) -> bool:
     """Whether --target-accuracy ends the training here. It never ends the flat start, which trains no timing."""
     if config.target_accuracy is None or config.train_past_target or not epoch.val.clips:
         return False

@@ -14,7 +14,7 @@ from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.listing import RunState, RunSummary, config_to_resume, list_runs
-from services.trainer.runs.members import Abandoned
+from services.trainer.runs.members import RunAborted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.progress import load_progress, resume_hint
 from services.trainer.runs.result import Result
@@ -205,7 +205,7 @@ class TrainingQueue:
             on_start=partial(self._record_start, queued),
             on_epoch=partial(self._record_epoch, queued),
             should_stop=queued.stop.is_set,
-            should_abandon=self._closing.is_set,
+            should_abort=self._closing.is_set,
             training=self._metrics,
             nvml=self._nvml,
         )
@@ -234,7 +234,7 @@ class TrainingQueue:
 
     def _failure(self, run_id: str, error: Exception) -> RunFailure:
         """The last event of a run that ended with an error, which is also logged."""
-        if isinstance(error, Abandoned):
+        if isinstance(error, RunAborted):
             message = "the trainer was told to stop while this run was training. Nothing was published."
             _log.warning("run %s was interrupted: %s", run_id, message)
             return RunFailure(f"{message} {self._hint(run_id)}", "interrupted")

@@ -21,8 +21,13 @@ from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.drawing.curves import RunCurves, draw_run_curves
 from services.trainer.model.build import WeightInitialiser, new_model, restore_model
 from services.trainer.model.sign_model import SignModel
-from services.trainer.runs import checkpoints as checkpoint
-from services.trainer.runs.checkpoints import Checkpoints, TakenOver
+from services.trainer.runs.checkpoints import (
+    MIN_STATE_SECONDS,
+    Checkpoints,
+    TakenOver,
+    create_checkpoints,
+    take_over_checkpoints,
+)
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.heldout_evaluation import (
     HeldOutEvaluation,
@@ -33,12 +38,12 @@ from services.trainer.runs.heldout_evaluation import (
 )
 from services.trainer.runs.listing import config_to_resume
 from services.trainer.runs.members import (
-    Abandoned,
     EpochDone,
     Member,
     MemberDone,
     MemberEvent,
     MemberKey,
+    RunAborted,
     StateReady,
     plan_members,
     train_member,
@@ -75,7 +80,7 @@ def run(
         corpus_version: the version of the corpus, recorded in the result; "" if it is not known.
 
     Raises:
-        Abandoned: `should_abandon` was True. `resume` continues the run.
+        RunAborted: `should_abort` was True. `resume` continues the run.
         SignetError: the run cannot start or continue. Nothing is published.
     """
     # An invalid name is refused now, not when the model is published.
@@ -158,9 +163,9 @@ class _Run:
             self._write_result(result)  # last: until then the run can be resumed
         except TakenOver:
             raise
-        except Abandoned:
+        except RunAborted:
             self._checkpoints.release()
-            raise Abandoned(f"run {self._run_id} was abandoned: it is not trained, and publishes nothing.") from None
+            raise RunAborted(f"run {self._run_id} was aborted: it is not trained, and publishes nothing.") from None
         except BaseException as error:
             failed = isinstance(error, SignetError) and not isinstance(error, Unavailable)
             self._checkpoints.release(failure=str(error) if failed else "")
@@ -180,19 +185,17 @@ class _Run:
         return dataset
 
     def _open_checkpoints(self) -> Checkpoints:
-        should_abandon = self._callbacks.should_abandon
+        should_abort = self._callbacks.should_abort
         if self._resumed is not None:
-            return checkpoint.take_over_checkpoints(
-                self._store, self._run_id, self._members, self._resumed, should_abandon
-            )
-        return checkpoint.create_checkpoints(
+            return take_over_checkpoints(self._store, self._run_id, self._members, self._resumed, should_abort)
+        return create_checkpoints(
             self._store,
             self._run_id,
             self._members,
             dataset_name=self._dataset.manifest.name,
             dataset_version=self._dataset.manifest.version,
             corpus_version=self._corpus_version,
-            should_abandon=should_abandon,
+            should_abort=should_abort,
         )
 
     def _load_initialiser(self) -> WeightInitialiser | None:
@@ -257,7 +260,7 @@ class _Run:
             self._device,
             self._checkpoints.load_state,
             self._callbacks,
-            state_seconds=checkpoint.MIN_STATE_SECONDS * parallel,
+            state_seconds=MIN_STATE_SECONDS * parallel,
             initialise=self._initialise,
         )
 

@@ -19,12 +19,12 @@ Written = TypeVar("Written")
 class StoreRetry:
     """The writes of one run: those that can wait until the next time, and those that must not be lost.
 
-    A run for which `should_abandon` is True waits for the store no longer.
+    A run for which `should_abort` is True waits for the store no longer.
     """
 
-    def __init__(self, run_id: str, should_abandon: Callable[[], bool]) -> None:
+    def __init__(self, run_id: str, should_abort: Callable[[], bool]) -> None:
         self._run_id = run_id
-        self._should_abandon = should_abandon
+        self._should_abort = should_abort
         self._last_failed = False
 
     def try_write(self, name: str, write: Callable[[], None]) -> bool:
@@ -44,7 +44,7 @@ class StoreRetry:
         """Return what `write` returns; call it again while the store is unavailable.
 
         Raises:
-            Unavailable: the store stays unavailable, or the run was abandoned. The message ends with the resume hint.
+            Unavailable: the store stays unavailable, or the run was aborted. The message ends with the resume hint.
         """
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         logged = False
@@ -52,7 +52,7 @@ class StoreRetry:
             try:
                 return write()
             except Unavailable as error:
-                if self._should_abandon() or time.monotonic() > deadline:
+                if self._should_abort() or time.monotonic() > deadline:
                     raise Unavailable(f"{error} {resume_hint()}") from error
                 if not logged:
                     _log.warning("run %s: the training is finished and waits for the store. %s", self._run_id, error)

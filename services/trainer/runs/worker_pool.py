@@ -4,7 +4,7 @@ A worker trains and reports; it does not know the store. It ends when this proce
 member's result does not depend on the members that are trained at the same time.
 
 Neither `concurrent.futures` nor `pebble` replaces this module: their jobs have one result, at the end. Epochs, states
-and orders would need these pipes all the same, and an executor ends all its workers when one of them dies.
+and commands would need these pipes all the same, and an executor ends all its workers when one of them dies.
 """
 
 import logging
@@ -30,28 +30,28 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import WeightInitialiser
 from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned, Member, MemberEvent, MemberKey, StateReady, train_member
+from services.trainer.runs.members import Member, MemberEvent, MemberKey, RunAborted, StateReady, train_member
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
 from signet.errors import SignetError
 
 _log = logging.getLogger(__name__)
 
-# An order to stop is noticed after this time at the latest.
+# A command to stop is noticed after this time at the latest.
 _POLL_SECONDS = 0.1
 
 # How often a worker reports its batches. Prometheus asks every few seconds.
 _REPORT_SECONDS = 1.0
 
-# The time that workers have to send a last state, after an order to abandon, before they are killed.
-_ABANDON_SECONDS = 20.0
+# The time that workers have to send a last state, after a command to abort, before they are killed.
+_ABORT_SECONDS = 20.0
 
 
-class Order(Enum):
-    """A request to a worker: to end its member after the current epoch (STOP), or before the next batch (ABANDON)."""
+class Command(Enum):
+    """End the member after its current epoch (STOP), or before its next batch (ABORT)."""
 
     STOP = "stop"
-    ABANDON = "abandon"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ def train_in_worker_pool(
         members: the members to train.
         device: the device on which all of them are trained.
         load_state: gives the state that a member continues from; None if it starts anew.
-        callbacks: its `should_stop` and `should_abandon` are polled, and `training` gets the events within epochs.
+        callbacks: its `should_stop` and `should_abort` are polled, and `training` gets the events within epochs.
         state_seconds: the least time between two states of a member.
         initialise: as in `services.trainer.runs.members.train`; it is pickled for the workers.
 
     Raises:
-        Abandoned: `should_abandon` was True.
+        RunAborted: `should_abort` was True.
         SignetError: a member cannot go on, or its process died. The last states of the others are yielded before.
     """
     with tempfile.TemporaryDirectory(prefix="signet-") as folder:
@@ -165,10 +165,10 @@ def _events(
     while busy := {worker.connection: worker for worker in workers if worker.busy}:
         if not stopping and callbacks.should_stop():
             stopping = True
-            _order_all(Order.STOP, busy.values(), waiting)
-        if not deadline and (failure is not None or callbacks.should_abandon()):
-            deadline = time.monotonic() + _ABANDON_SECONDS
-            _order_all(Order.ABANDON, busy.values(), waiting)
+            _send_to_all(Command.STOP, busy.values(), waiting)
+        if not deadline and (failure is not None or callbacks.should_abort()):
+            deadline = time.monotonic() + _ABORT_SECONDS
+            _send_to_all(Command.ABORT, busy.values(), waiting)
         if deadline and time.monotonic() > deadline:
             break
         for connection in wait(list(busy), timeout=_POLL_SECONDS):
@@ -186,7 +186,7 @@ def _events(
             else:
                 yield message
     if failure is not None or deadline:
-        raise failure or Abandoned("the run was abandoned")
+        raise failure or RunAborted("the run was aborted")
 
 
 def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[[MemberKey], bytes | None]) -> None:
@@ -195,11 +195,11 @@ def _start_next(worker: "_Worker", waiting: deque[Member], load_state: Callable[
         worker.start(MemberJob(member, load_state(member.key)))
 
 
-def _order_all(order: Order, workers: Iterable["_Worker"], waiting: deque[Member]) -> None:
-    """Send an order to all workers, and start no more members."""
+def _send_to_all(command: Command, workers: Iterable["_Worker"], waiting: deque[Member]) -> None:
+    """Send a command to all workers, and start no more members."""
     waiting.clear()
     for worker in workers:
-        worker.send(order)
+        worker.send(command)
 
 
 class _Worker:
@@ -220,8 +220,8 @@ class _Worker:
         self.busy = True
         self.send(job)
 
-    def send(self, message: MemberJob | Order) -> None:
-        """Send a job or an order. A dead worker is noticed in `receive`."""
+    def send(self, message: MemberJob | Command) -> None:
+        """Send a job or a command. A dead worker is noticed in `receive`."""
         with suppress(OSError):
             self.connection.send(message)
 
@@ -230,7 +230,7 @@ class _Worker:
         try:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
-            self._process.join(_ABANDON_SECONDS)
+            self._process.join(_ABORT_SECONDS)
             return JobEnded(
                 SignetError(
                     f"a worker process ended by itself (status {self._process.exitcode}). The machine may have run out "
@@ -251,7 +251,7 @@ class _ParentChannel:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.orders: set[Order] = set()
+        self.commands: set[Command] = set()
 
     def send(self, message: Message) -> None:
         """Send a message. Without a parent, the process ends."""
@@ -260,27 +260,27 @@ class _ParentChannel:
         except OSError:
             os._exit(1)
 
-    def poll_abandon(self) -> bool:
-        """Receive the orders that have arrived, and return whether one of them is ABANDON."""
+    def poll_abort(self) -> bool:
+        """Receive the commands that have arrived, and return whether one of them is ABORT."""
         while self._connection.poll():
             self._receive()
-        return Order.ABANDON in self.orders
+        return Command.ABORT in self.commands
 
     def wait_for_job(self) -> MemberJob:
-        """The next job. Orders that belong to the job before are dropped."""
+        """The next job. Commands that belong to the job before are dropped."""
         while True:
             message = self._receive()
             if isinstance(message, MemberJob):
-                self.orders.clear()
+                self.commands.clear()
                 return message
 
-    def _receive(self) -> "MemberJob | Order":
+    def _receive(self) -> "MemberJob | Command":
         try:
-            message: MemberJob | Order = self._connection.recv()
+            message: MemberJob | Command = self._connection.recv()
         except (EOFError, OSError):
             os._exit(1)
-        if isinstance(message, Order):
-            self.orders.add(message)
+        if isinstance(message, Command):
+            self.commands.add(message)
         return message
 
 
@@ -343,7 +343,7 @@ def _work(connection: Connection, context: WorkerContext) -> None:
         job = parent.wait_for_job()
         failure: SignetError | None = None
         try:
-            with suppress(Abandoned):  # the parent has ordered it
+            with suppress(RunAborted):  # the parent requested it
                 _train_member(job, dataset, context, parent)
         except SignetError as error:
             failure = error
@@ -357,7 +357,7 @@ def _train_member(job: MemberJob, dataset: Dataset, context: WorkerContext, pare
     next_state = time.monotonic() + context.state_seconds
     forwarding = _ForwardingCallbacks(parent)
     callbacks = RunCallbacks(
-        should_stop=lambda: Order.STOP in parent.orders, should_abandon=parent.poll_abandon, training=forwarding
+        should_stop=lambda: Command.STOP in parent.commands, should_abort=parent.poll_abort, training=forwarding
     )
 
     def is_state_due() -> bool:

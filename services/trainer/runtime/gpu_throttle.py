@@ -43,13 +43,13 @@ class GpuThrottle:
     Args:
         read_celsius: returns the GPU's temperature; raises Unavailable if it cannot be read.
         limit_celsius: a pause begins above this temperature.
-        released: whether the run was asked to end; then no pause begins, and a pause ends.
+        should_stop: whether the run was asked to end; then no pause begins, and a pause ends.
         callbacks: receives the pauses and their duration.
     """
 
     read_celsius: Callable[[], float]
     limit_celsius: float
-    released: Callable[[], bool]
+    should_stop: Callable[[], bool]
     callbacks: ThrottleCallbacks
     _next_reading: float = field(default_factory=time.monotonic, init=False)
     _logged_pause: bool = field(default=False, init=False)
@@ -60,7 +60,7 @@ class GpuThrottle:
         if time.monotonic() < self._next_reading:
             return
         celsius = self._read()
-        if celsius is not None and celsius > self.limit_celsius and not self.released():
+        if celsius is not None and celsius > self.limit_celsius and not self.should_stop():
             self._pause(celsius)
 
     def _read(self) -> float | None:
@@ -94,7 +94,7 @@ class GpuThrottle:
     def _wait_until_cool(self) -> None:
         """Return when the GPU is cool, its temperature cannot be read, or the run was asked to end."""
         counted = time.monotonic()
-        while not self.released():
+        while not self.should_stop():
             time.sleep(_POLL_SECONDS)
             # Report the seconds during the pause, so that a rate over them is right at any moment.
             now = time.monotonic()
@@ -115,7 +115,7 @@ def make_gpu_throttle(
     device: torch.device,
     limit_celsius: float,
     nvml: Nvml | None,
-    released: Callable[[], bool],
+    should_stop: Callable[[], bool],
     callbacks: ThrottleCallbacks,
 ) -> Callable[[], None]:
     """The throttle of a device: `GpuThrottle` for a GPU, `never_pause` for a CPU or a limit of 0.
@@ -124,14 +124,16 @@ def make_gpu_throttle(
         device: where the model is trained.
         limit_celsius: see `GpuThrottle`, like those below.
         nvml: the process's connection to NVML, if it has one.
-        released: whether the run was asked to end.
+        should_stop: whether the run was asked to end.
         callbacks: receives the pauses.
     """
     if device.type != "cuda" or not limit_celsius:
         return never_pause
     connection = nvml or Nvml()
     uuid = nvml_uuid(device)
-    return GpuThrottle(lambda: connection.temperature(uuid), limit_celsius, released=released, callbacks=callbacks)
+    return GpuThrottle(
+        lambda: connection.temperature(uuid), limit_celsius, should_stop=should_stop, callbacks=callbacks
+    )
 
 
 def nvml_uuid(device: torch.device) -> str:

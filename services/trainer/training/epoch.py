@@ -7,7 +7,7 @@ from services.trainer.training.validate import Score
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochResult:
     """The result of one epoch.
 
     Attributes:

@@ -38,7 +38,7 @@ def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
             train=[clips[clip_id] for clip_id in task.train],
             held_out=[clips[clip_id] for clip_id in task.held_out],
             between_batches=make_gpu_throttle(
-                device, config.max_gpu_temperature, nvml, released=lambda: False, callbacks=callbacks
+                device, config.max_gpu_temperature, nvml, should_stop=lambda: False, callbacks=callbacks
             ),
             callbacks=callbacks,
         )

@@ -1,7 +1,7 @@
 """The training loop. An epoch trains on every clip once, and then evaluates the averaged weights on held-out clips.
 
 This module reads from top to bottom: the epochs, one epoch, one step of the optimiser, the gradient of a step, the
-evaluation. What a training consists of, and how it is saved, is in `services.trainer.training.session`.
+evaluation. What a training consists of, and how it is saved, is in `services.trainer.training.base_training`.
 """
 
 import math
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from services.trainer.data.batches import Batch, Clips
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.base_training import BaseTraining, finite_mean
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.objective import LossTotals, Objective, make_objective
 from services.trainer.training.optimizer import clip_gradient, set_learning_rate
-from services.trainer.training.session import TrainingSession, finite_mean
 from services.trainer.training.validate import CONTINUOUS_EVERY, NO_SCORE, Score, evaluate
 
 # At most about this many training clips are evaluated. More would change the accuracy by no more than ±3 points, and
@@ -25,8 +25,8 @@ from services.trainer.training.validate import CONTINUOUS_EVERY, NO_SCORE, Score
 _EVALUATED_TRAINING_CLIPS = 1000
 
 
-class Training(TrainingSession):
-    """The training of a sign model: frame labels alone in the first epochs, then CTC. See `TrainingSession`."""
+class Training(BaseTraining):
+    """The training of a sign model: frame labels alone in the first epochs, then CTC. See `BaseTraining`."""
 
     longest_sequence = 3
 
@@ -34,7 +34,7 @@ class Training(TrainingSession):
     def _objective(self) -> Objective:
         return make_objective(self._config.head, self._config.start)
 
-    def epochs(self) -> Iterator[Epoch]:
+    def epochs(self) -> Iterator[EpochResult]:
         """Train one epoch at a time, from the first that is not trained yet. Closing the iterator stops the training.
 
         Raises:
@@ -55,7 +55,7 @@ class Training(TrainingSession):
         step = math.ceil(len(self._train) / _EVALUATED_TRAINING_CLIPS)
         return self._evaluate(self._train.select(slice(None, None, step)), continuous=False)
 
-    def _train_and_validate(self) -> Epoch:
+    def _train_and_validate(self) -> EpochResult:
         started = time.perf_counter()
         loss, actions = self._train_until_finite(self._train_epoch)
         number = self.epoch + 1
@@ -68,7 +68,7 @@ class Training(TrainingSession):
         best_epoch = number if best else self._progress.best_epoch
         ended = self._patience_is_over(number, best_epoch)
         self._finish_epoch(most_correct=max(correct, self._progress.most_correct), best_epoch=best_epoch, ended=ended)
-        return Epoch(
+        return EpochResult(
             number=number,
             train_loss=loss,
             val=val,

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from services.trainer.data.batches import Batch
 from services.trainer.model.masked import as_masked
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.base_training import BaseTraining, finite_mean
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.masked_prediction import (
     evaluate_reconstruction,
     hidden_frames,
@@ -24,17 +25,16 @@ from services.trainer.training.masked_prediction import (
     target_mask,
 )
 from services.trainer.training.optimizer import clip_gradient, set_learning_rate
-from services.trainer.training.session import TrainingSession, finite_mean
 from services.trainer.training.validate import NO_SCORE, Score
 
 
-class Pretraining(TrainingSession):
-    """The masked pre-training of an encoder. See `TrainingSession`."""
+class Pretraining(BaseTraining):
+    """The masked pre-training of an encoder. See `BaseTraining`."""
 
     # In a longer sequence a whole clip could be hidden.
     longest_sequence = 1
 
-    def epochs(self) -> Iterator[Epoch]:
+    def epochs(self) -> Iterator[EpochResult]:
         """Train one epoch at a time, from the first that is not trained yet. Closing the iterator stops the training.
 
         Raises:
@@ -50,12 +50,12 @@ class Pretraining(TrainingSession):
         while self._ranks.leader_continues():
             self._train_and_validate()
 
-    def _train_and_validate(self) -> Epoch:
+    def _train_and_validate(self) -> EpochResult:
         started = time.perf_counter()
         loss, actions = self._train_until_finite(self._train_epoch)
         val = self._evaluate() if self._ranks.leads else NO_SCORE
         self._finish_epoch()
-        return Epoch(
+        return EpochResult(
             number=self.epoch,
             train_loss=loss,
             val=val,

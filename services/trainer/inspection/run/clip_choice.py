@@ -47,7 +47,7 @@ def choose_clips(
     store: ObjectStore,
     record: RunRecord,
     predictions: Sequence[ClipPrediction],
-    each: int,
+    clips_per_kind: int,
     named: Sequence[str] = (),
     seed: int | None = None,
 ) -> ClipChoice:
@@ -57,7 +57,7 @@ def choose_clips(
         store: holds the weights.
         record: the run.
         predictions: its predictions for held-out clips.
-        each: number of clips of each kind.
+        clips_per_kind: the number of clips of each kind.
         named: clips to show in any case.
         seed: seed of the models; None for the first seed of the run.
 
@@ -81,7 +81,7 @@ def choose_clips(
 
     clips, decoder = record.clips(), record.config.decoder
     chosen = []
-    for prediction, kind in _choose_kinds(candidates, seed, each, named):
+    for prediction, kind in _choose_kinds(candidates, seed, clips_per_kind, named):
         model, clip = models.get(folds[prediction.clip_id]), clips.get(prediction.clip_id)
         if model is not None and clip is not None:
             frames = record.dataset.clip_frames(clip)
@@ -91,7 +91,7 @@ def choose_clips(
 
 
 def _choose_kinds(
-    candidates: Sequence[ClipPrediction], seed: int, each: int, named: Sequence[str]
+    candidates: Sequence[ClipPrediction], seed: int, clips_per_kind: int, named: Sequence[str]
 ) -> list[tuple[ClipPrediction, str]]:
     """The clips to show, and why. Each clip is shown once."""
 
@@ -119,7 +119,7 @@ def _choose_kinds(
     chosen = {clip_id: (by_id[clip_id], "named by --clip") for clip_id in named}
     for kind, belongs, order in kinds:
         clips = sorted((clip for clip in candidates if belongs(clip) and clip.clip_id not in chosen), key=order)
-        chosen |= {clip.clip_id: (clip, kind) for clip in clips[:each]}
+        chosen |= {clip.clip_id: (clip, kind) for clip in clips[:clips_per_kind]}
     return list(chosen.values())
 
 

@@ -11,7 +11,7 @@ from services.trainer.drawing.posteriors import part_presence
 from services.trainer.inspection.run.predictions import ClipPrediction, count_seeds
 from services.trainer.inspection.run.record import RunRecord
 from services.trainer.runs.result import HeldOutCounts, spread_over_seeds
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from signet.html import interval, percent
 from signet.statistics.intervals import wilson
 
@@ -280,7 +280,7 @@ def _train_accuracy(record: RunRecord) -> float | None:
     return fmean(shares) if shares else None
 
 
-def _loss_rise(epochs: Sequence[Epoch]) -> tuple[float, int]:
+def _loss_rise(epochs: Sequence[EpochResult]) -> tuple[float, int]:
     """The mean of the last three held-out losses divided by the lowest one, and the epoch of the lowest one."""
     losses = np.array([epoch.val.loss for epoch in epochs])
     if not np.isfinite(losses).all() or losses.min() <= 0:

@@ -16,7 +16,7 @@ from services.trainer.runs.listing import RunState
 from services.trainer.runs.members import MemberKey
 from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress, resume_hint
 from services.trainer.runs.result import Result
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from signet import heldout
 from signet.datasets.snapshot import Dataset, DatasetClip, load_snapshot
 from signet.errors import DataLoss, NotFound, NotReady
@@ -40,7 +40,7 @@ class MemberRecord:
     """
 
     key: MemberKey
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[EpochResult, ...]
     done: bool = False
     weights: str = ""
     sha256: str = ""
@@ -227,7 +227,7 @@ class _Loader:
                 members.append(MemberRecord(key, epochs, member.done, weights, member.sha256))
         return tuple(members)
 
-    def _history(self, file: str) -> tuple[Epoch, ...]:
+    def _history(self, file: str) -> tuple[EpochResult, ...]:
         try:
             data = self.store.get(keys.run(self.run_id, file))
         except NotFound:

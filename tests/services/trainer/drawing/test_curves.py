@@ -8,19 +8,19 @@ import pytest
 from matplotlib.axes import Axes
 
 from services.trainer.drawing.curves import RunCurves, draw_compared_curves, draw_run_curves, inline_curves
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE
 
 Lines = dict[str, tuple[list[int], list[float]]]
 
 
-def make_epoch(number: int, scale: int = 1, **changes: Any) -> Epoch:
+def make_epoch(number: int, scale: int = 1, **changes: Any) -> EpochResult:
     """An epoch in which each count is different: 10 exact, 20 best path, 30 continuous, 40 empty of 100 clips."""
     val = replace(
         NO_SCORE, loss=2.0 * scale, clips=100, correct=10 * scale, greedy_correct=20 * scale,
         continuous_correct=30 * scale, empty=40 * scale, blank_ratio=0.25 * scale,
     )  # fmt: skip
-    epoch = Epoch(number, 3.0 * scale, val, 1.0, best=False, learning_rate=0.5 * scale)
+    epoch = EpochResult(number, 3.0 * scale, val, 1.0, best=False, learning_rate=0.5 * scale)
     return replace(epoch, **changes)
 
 
@@ -39,7 +39,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     return drawn
 
 
-def curves(*histories: list[Epoch], flat_start: float = 0.2) -> RunCurves:
+def curves(*histories: list[EpochResult], flat_start: float = 0.2) -> RunCurves:
     return RunCurves(histories, planned=10, flat_start=flat_start, goal=0.5, chance=0.05)
 
 
@@ -63,7 +63,7 @@ def test_each_line_shows_its_value_as_the_mean_of_the_members(lines: Lines) -> N
 
 
 def test_epochs_without_a_value_are_left_out(lines: Lines) -> None:
-    def without_decoder(epoch: Epoch) -> Epoch:
+    def without_decoder(epoch: EpochResult) -> EpochResult:
         return replace(epoch, val=replace(epoch.val, continuous_correct=None))
 
     trained = replace(NO_SCORE, clips=50, correct=20)

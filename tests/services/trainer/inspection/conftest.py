@@ -8,7 +8,7 @@ import pytest
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned
+from services.trainer.runs.members import RunAborted
 from services.trainer.runs.run import run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import heldout
@@ -54,8 +54,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
     run(store, SHORT.model_copy(update={"folds": 2, "num_epochs": 6}), FOLDS, RunCallbacks())
     run(store, SHORT.model_copy(update={"corpus": "alone", "num_epochs": 3}), TRAIN_ONLY, RunCallbacks())
     heard: list[object] = []
-    callbacks = RunCallbacks(on_epoch=heard.append, should_abandon=lambda: len(heard) >= 4)
-    with pytest.raises(Abandoned):
+    callbacks = RunCallbacks(on_epoch=heard.append, should_abort=lambda: len(heard) >= 4)
+    with pytest.raises(RunAborted):
         run(store, SHORT.model_copy(update={"seeds": 2}), INTERRUPTED, callbacks)
     return store
 

@@ -14,7 +14,7 @@ from services.trainer.runs import store_retry
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_checkpoints, take_over_checkpoints
 from services.trainer.runs.members import Member
 from services.trainer.runs.progress import load_progress
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE
 from signet.errors import Conflict, DataLoss, Unavailable
 from signet.store import DirectoryStore, ObjectStore, keys
@@ -24,7 +24,7 @@ TWO = (Member(0, 3, (), ()), Member(1, 3, (), ()))
 
 
 def start(
-    store: ObjectStore, members: tuple[Member, ...] = ONE, should_abandon: Callable[[], bool] = lambda: False
+    store: ObjectStore, members: tuple[Member, ...] = ONE, should_abort: Callable[[], bool] = lambda: False
 ) -> Checkpoints:
     return create_checkpoints(
         store,
@@ -33,7 +33,7 @@ def start(
         dataset_name="wlasl",
         dataset_version="v1",
         corpus_version="7",
-        should_abandon=should_abandon,
+        should_abort=should_abort,
     )
 
 
@@ -43,8 +43,8 @@ def resume(store: ObjectStore, members: tuple[Member, ...] = ONE) -> Checkpoints
     return take_over_checkpoints(store, "r", members, progress, lambda: False)
 
 
-def epoch(number: int) -> Epoch:
-    return Epoch(number, 1 / number, NO_SCORE, 0.1, best=False)
+def epoch(number: int) -> EpochResult:
+    return EpochResult(number, 1 / number, NO_SCORE, 0.1, best=False)
 
 
 def train(checkpoints: Checkpoints, first: int, last: int, member_key: tuple[int, int] = (0, 3)) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.runs import history
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
@@ -16,10 +16,12 @@ VAL = Score(1 / 3, 40, 30, 38, 25, 2, 0.6, continuous_correct=29)
 TRAIN = Score(0.1, 90, 88, 90, 80, 0, 0.5)
 
 
-def epochs() -> list[Epoch]:
+def epochs() -> list[EpochResult]:
     return [
-        Epoch(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3),
-        Epoch(2, 0.5, NO_SCORE, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")),
+        EpochResult(1, 2 / 3, VAL, 0.1234, best=True, learning_rate=1e-3),
+        EpochResult(
+            2, 0.5, NO_SCORE, 0.1, best=False, train=TRAIN, learning_rate=2e-3, actions=("went back", "and on")
+        ),
     ]
 
 
@@ -69,7 +71,8 @@ def test_a_history_of_an_older_version_is_loaded_to_the_last_bit_and_stored_in_t
 def test_an_epoch_is_the_best_only_if_it_recognises_more_clips_than_all_before_it() -> None:
     correct = [0, 5, 5, 3, 4, 6]
     written = history.dump_history(
-        Epoch(number, 1.0, replace(VAL, correct=count), 0.1, best=False) for number, count in enumerate(correct, 1)
+        EpochResult(number, 1.0, replace(VAL, correct=count), 0.1, best=False)
+        for number, count in enumerate(correct, 1)
     )
     assert [epoch.best for epoch in history.load_history(written, "h")] == [True, True, False, False, False, True]
 

@@ -8,16 +8,16 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import (
-    Abandoned,
     EpochDone,
     MemberDone,
     MemberEvent,
+    RunAborted,
     StateReady,
     is_target_met,
     plan_members,
     train_member,
 )
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import Score
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidInput
@@ -26,11 +26,11 @@ CPU = torch.device("cpu")
 SHORT = TrainConfig(num_epochs=4, hidden_dim=4, batch_size=8)
 
 
-def callbacks(stop_after: int = 10**6, abandon_at_batch: int = 10**6) -> RunCallbacks:
+def callbacks(stop_after: int = 10**6, abort_at_batch: int = 10**6) -> RunCallbacks:
     epochs = iter(range(1, 10**6))
     batches = iter(range(10**6))
     return RunCallbacks(
-        should_stop=lambda: next(epochs) >= stop_after, should_abandon=lambda: next(batches) == abandon_at_batch
+        should_stop=lambda: next(epochs) >= stop_after, should_abort=lambda: next(batches) == abort_at_batch
     )
 
 
@@ -131,12 +131,12 @@ def test_a_member_that_is_stopped_is_not_complete(small_dataset: Dataset) -> Non
     assert (last.epoch.number, last.epoch.last, done.complete) == (2, True, False)
 
 
-def test_an_abandoned_member_yields_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
+def test_an_aborted_member_yields_the_state_of_its_last_epoch(small_dataset: Dataset) -> None:
     (member,) = plan_members(small_dataset.manifest, SHORT)
-    abandoned = callbacks(abandon_at_batch=7)  # an epoch has three
+    aborted = callbacks(abort_at_batch=7)  # an epoch has three
     events: list[MemberEvent] = []
-    training = train_member(small_dataset, SHORT, member, CPU, None, abandoned, lambda: False)
-    with pytest.raises(Abandoned):
+    training = train_member(small_dataset, SHORT, member, CPU, None, aborted, lambda: False)
+    with pytest.raises(RunAborted):
         while True:
             events.append(next(training))
     assert [type(event) for event in events] == [EpochDone, EpochDone, StateReady]
@@ -157,4 +157,4 @@ def test_the_target_is_met_by_enough_clips_after_the_flat_start(
 ) -> None:
     config = SHORT.model_copy(update={"target_accuracy": 0.75, "num_epochs": 60, "flat_start": 0.4, **update})
     score = Score(1.0, 4, correct, 4, 4, 0, 0.5)
-    assert is_target_met(Epoch(epoch, 1.0, score, 0.1, best=True), config) is met
+    assert is_target_met(EpochResult(epoch, 1.0, score, 0.1, best=True), config) is met

@@ -6,7 +6,7 @@ from typing import Any
 from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.result import GlossResult, HeldOutCounts, MemberResult, Result
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 
 STARTED = RunStarted("cuda:0", "H200", 2**37, 55_461, "v1", 20, 157, 37, 300)
@@ -25,7 +25,7 @@ def test_the_end_of_a_collapsed_run_says_what_to_do() -> None:
     assert "--blank-penalty" in text
     assert "best        book 2/2, who 1/2" in text
     assert "went back to epoch 7" in text
-    line = messages.epoch_message(MemberEpoch(Epoch(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
+    line = messages.epoch_message(MemberEpoch(EpochResult(7, 1.5, score, 0.2, best=True), 1, 0, 0), STARTED)
     for part in ("7/300", "train loss", "val loss", "75.0 % (3/4)", "blank 1.00", "new best"):
         assert part in line
 
@@ -49,7 +49,7 @@ def test_the_end_of_a_run_of_several_members_is_a_table_over_the_seeds() -> None
     assert "mean        82.0 ± 2.0 % top-1 over 3 seeds, 95 % interval 76 to 87 (n = 200)" in text
     assert "97.0 ± 0.0 % top-5, 81.0 ± 2.0 % continuous, 3.0 ± 0.0 % empty" in text
     assert "89.0 % (178/200)" in text, "all seeds together"
-    event = MemberEpoch(Epoch(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0), 0.2, best=True), 4, 1, 1)
+    event = MemberEpoch(EpochResult(7, 1.5, Score(3.0, 4, 3, 4, 0, 4, 1.0), 0.2, best=True), 4, 1, 1)
     started = RunStarted("cpu", "", 0, 9, "v1", 20, 195, 195, 300, seeds=3, folds=2)
     assert messages.epoch_message(event, started).startswith("4/6 fold 2/2 seed 1  epoch   7/300")
 
@@ -138,10 +138,10 @@ def test_the_start_of_a_resumed_cross_validation_in_its_exact_lines() -> None:
 def test_the_line_of_an_epoch() -> None:
     started = RunStarted("cpu", "", 0, 1, "v1", 20, 157, 40, 300)
     score = Score(2.5, 40, 30, 38, 25, 2, 0.61)
-    line = messages.epoch_message(MemberEpoch(Epoch(7, 1.25, score, 0.254, best=False), 1, 0, 0), started)
+    line = messages.epoch_message(MemberEpoch(EpochResult(7, 1.25, score, 0.254, best=False), 1, 0, 0), started)
     assert line == (
         "epoch   7/300  train loss   1.250  val loss   2.500  val acc  75.0 % (30/40)  greedy 25/40  blank 0.61  0.25 s"
     )
-    without_val = Epoch(8, 1.25, NO_SCORE, 0.3, best=True, learning_rate=math.nan)
+    without_val = EpochResult(8, 1.25, NO_SCORE, 0.3, best=True, learning_rate=math.nan)
     line = messages.epoch_message(MemberEpoch(without_val, 1, 0, 0), started)
     assert line == "epoch   8/300  train loss   1.250  0.30 s"

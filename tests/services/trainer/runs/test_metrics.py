@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 
 STARTED = RunStarted("cuda", "H100", 2**36, 55_461, "v1", 20, 157, 40, 300)
@@ -18,7 +18,7 @@ def score(correct: int, blank_ratio: float) -> Score:
     return Score(1.5, 40, correct, 40, 10, 4, blank_ratio)
 
 
-def first(epoch: Epoch) -> MemberEpoch:
+def first(epoch: EpochResult) -> MemberEpoch:
     """An epoch of a run's only member."""
     return MemberEpoch(epoch, member=1, fold=0, seed=0)
 
@@ -58,8 +58,8 @@ def test_a_run_s_values_are_shown_under_its_name_and_go_when_the_next_begins(
         ]
 
     metrics.record_start("r1", "signet", STARTED)
-    metrics.record_epoch(first(Epoch(10, 0.5, score(30, 0.5), 0.1, best=True, train=score(39, 0.5))))
-    metrics.record_epoch(first(Epoch(11, 0.4, score(32, 0.6), 0.1, best=True)))
+    metrics.record_epoch(first(EpochResult(10, 0.5, score(30, 0.5), 0.1, best=True, train=score(39, 0.5))))
+    metrics.record_epoch(first(EpochResult(11, 0.4, score(32, 0.6), 0.1, best=True)))
     metrics.record_end("succeeded")
     assert shown() == [{"run_id": "r1", "model_name": "signet", "dataset_version": "v1", "device": "cuda"}]
     assert value(registry, "accuracy_ratio", split="val") == 0.8
@@ -75,7 +75,7 @@ def test_a_run_s_values_are_shown_under_its_name_and_go_when_the_next_begins(
         assert value(registry, "accuracy_ratio", split=split) is None
         assert value(registry, "loss", split=split) is None
     assert math.isnan(value(registry, "blank_ratio") or 0)
-    metrics.record_epoch(first(Epoch(1, 0.5, NO_SCORE, 0.1, best=True)))
+    metrics.record_epoch(first(EpochResult(1, 0.5, NO_SCORE, 0.1, best=True)))
     assert value(registry, "loss", split="train") == 0.5
     assert value(registry, "loss", split="val") is None
 
@@ -86,7 +86,7 @@ def test_epochs_in_which_all_is_blank_are_counted_until_one_is_not(
     metrics.record_start("r1", "signet", STARTED)
     counts = []
     for number, ratio in enumerate((0.5, 0.98, 1.0, 0.97, 0.99), 1):
-        metrics.record_epoch(first(Epoch(number, 0.5, score(30, ratio), 0.1, best=True)))
+        metrics.record_epoch(first(EpochResult(number, 0.5, score(30, ratio), 0.1, best=True)))
         counts.append(value(registry, "blank_epochs"))
     assert counts == [0, 1, 2, 0, 1]
     metrics.record_start("r2", "signet", STARTED)
@@ -117,7 +117,7 @@ def test_collapsed_epochs_are_counted_for_each_member_until_its_last(
         (1, 1, 1.0, False), (2, 1, 1.0, False), (2, 2, 1.0, False), (1, 2, 0.5, False), (2, 3, 1.0, True),
         (1, 3, 1.0, False),
     ):  # fmt: skip
-        epoch = Epoch(number, 0.5, score(30, ratio), 0.1, best=True, last=last)
+        epoch = EpochResult(number, 0.5, score(30, ratio), 0.1, best=True, last=last)
         metrics.record_epoch(MemberEpoch(epoch, member, 0, member))
         counts.append(value(registry, "blank_epochs"))
     assert counts == [1, 1, 2, 2, 3, 1]
@@ -129,8 +129,8 @@ def test_the_gap_to_the_continuous_decoder_is_that_of_the_last_epoch_that_ran_it
     metrics.record_start("r1", "signet", STARTED)
     assert math.isnan(value(registry, "exact_continuous_gap_ratio") or 0)
     measured = replace(score(30, 0.5), continuous_correct=20, continuous_empty=4)
-    metrics.record_epoch(first(Epoch(1, 0.5, measured, 0.1, best=True)))
-    metrics.record_epoch(first(Epoch(2, 0.5, score(36, 0.5), 0.1, best=True)))
+    metrics.record_epoch(first(EpochResult(1, 0.5, measured, 0.1, best=True)))
+    metrics.record_epoch(first(EpochResult(2, 0.5, score(36, 0.5), 0.1, best=True)))
     assert value(registry, "exact_continuous_gap_ratio") == 0.25
     assert value(registry, "continuous_empty_ratio") == 0.1
     assert value(registry, "empty_ratio") == 0.1

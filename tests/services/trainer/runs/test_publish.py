@@ -74,7 +74,7 @@ def test_models_that_are_older_than_the_run_are_not_read(directory_store: Direct
 
 
 def callbacks(epochs: list[MemberEpoch]) -> RunCallbacks:
-    return RunCallbacks(lambda _: None, epochs.append, should_stop=lambda: False, should_abandon=lambda: False)
+    return RunCallbacks(lambda _: None, epochs.append, should_stop=lambda: False, should_abort=lambda: False)
 
 
 def with_wrong_weight(to_onnx: Any, model: Any) -> bytes:

@@ -13,10 +13,10 @@ from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.members import Abandoned
+from services.trainer.runs.members import RunAborted
 from services.trainer.runs.result import Result
 from services.trainer.runs.run import new_run_id, resume, run
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.loop import Training
 from signet import heldout, registry
 from signet.datasets.snapshot import Dataset
@@ -33,16 +33,16 @@ def changed(config: TrainConfig, **values: object) -> TrainConfig:
 
 
 class Watcher:
-    """Keeps the events of a run, and stops or abandons it after some epochs."""
+    """Keeps the events of a run, and stops or aborts it after some epochs."""
 
-    def __init__(self, stop_after: int = 10**6, abandon_after: int = 10**6) -> None:
+    def __init__(self, stop_after: int = 10**6, abort_after: int = 10**6) -> None:
         self.started: list[RunStarted] = []
         self.received: list[MemberEpoch] = []
         self._stop_after = stop_after
-        self._abandon_after = abandon_after
+        self._abort_after = abort_after
 
     @property
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[EpochResult]:
         return [event.epoch for event in self.received]
 
     def callbacks(self) -> RunCallbacks:
@@ -50,7 +50,7 @@ class Watcher:
             self.started.append,
             self.received.append,
             should_stop=lambda: len(self.received) + 1 >= self._stop_after,
-            should_abandon=lambda: len(self.received) >= self._abandon_after,
+            should_abort=lambda: len(self.received) >= self._abort_after,
         )
 
     def run(self, store: ObjectStore, config: TrainConfig, run_id: str = "") -> Result:
@@ -196,12 +196,12 @@ def test_equal_seeds_train_equal_models(small_dataset: Dataset) -> None:
     assert not torch.equal(weights(3), weights(4))
 
 
-def test_an_abandoned_run_keeps_its_last_epoch_publishes_nothing_and_can_be_resumed(
+def test_an_aborted_run_keeps_its_last_epoch_publishes_nothing_and_can_be_resumed(
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     run_id = new_run_id()
-    with pytest.raises(Abandoned, match=run_id):
-        Watcher(abandon_after=3).run(fill(directory_store), QUICK, run_id)
+    with pytest.raises(RunAborted, match=run_id):
+        Watcher(abort_after=3).run(fill(directory_store), QUICK, run_id)
     assert files(directory_store, run_id) == {
         "config.json", "progress.json", "history.jsonl", "state-000003.safetensors",
     }  # fmt: skip
@@ -234,8 +234,8 @@ def test_a_run_that_was_killed_before_its_first_state_begins_again(directory_sto
 def test_members_that_are_trained_are_not_trained_again(directory_store: DirectoryStore, fill: Fill) -> None:
     run_id = new_run_id()
     config = changed(QUICK, seeds=3, num_epochs=3)
-    with pytest.raises(Abandoned):
-        Watcher(abandon_after=4).run(fill(directory_store), config, run_id)
+    with pytest.raises(RunAborted):
+        Watcher(abort_after=4).run(fill(directory_store), config, run_id)
     watcher = Watcher()
     result = watcher.resume(directory_store, run_id)
     assert (watcher.started[0].members_before, watcher.started[0].epochs_before) == (1, 4)
@@ -250,8 +250,8 @@ def test_a_run_whose_clips_were_sampled_differently_cannot_be_resumed(
     directory_store: DirectoryStore, fill: Fill
 ) -> None:
     run_id = new_run_id()
-    with pytest.raises(Abandoned):
-        Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
+    with pytest.raises(RunAborted):
+        Watcher(abort_after=1).run(fill(directory_store), QUICK, run_id)
     begun = json.loads(directory_store.get(keys.run(run_id, "progress.json")))
     key = keys.dataset_manifest(begun["dataset_name"], begun["dataset_version"])
     manifest = json.loads(directory_store.get(key))
@@ -269,8 +269,8 @@ def test_a_run_with_members_of_another_model_layout_cannot_be_resumed(
     directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id, config = new_run_id(), changed(QUICK, seeds=2)
-    with pytest.raises(Abandoned):
-        Watcher(abandon_after=7).run(fill(directory_store), config, run_id)
+    with pytest.raises(RunAborted):
+        Watcher(abort_after=7).run(fill(directory_store), config, run_id)
     other = serialise_weights(new_model(changed(config, branches=config.branches + 1), 3))
     monkeypatch.setattr(Checkpoints, "load_weights", lambda *_: other)
     watcher = Watcher()
@@ -308,8 +308,8 @@ def test_a_resumed_run_may_only_change_where_it_trains(
     directory_store: DirectoryStore, fill: Fill, changes: dict[str, object], named: str
 ) -> None:
     run_id = new_run_id()
-    with pytest.raises(Abandoned):
-        Watcher(abandon_after=1).run(fill(directory_store), QUICK, run_id)
+    with pytest.raises(RunAborted):
+        Watcher(abort_after=1).run(fill(directory_store), QUICK, run_id)
     with pytest.raises(InvalidInput, match=named):
         Watcher().resume(directory_store, run_id, changes)
     assert Watcher().resume(directory_store, run_id, {"device": "cpu", "lr": 0.008}).state == "succeeded"

@@ -55,13 +55,13 @@ def test_a_result_waits_ten_minutes_for_the_store_and_then_says_how_to_resume(
     assert clock.now < 699.0 + 605.0
 
 
-def test_an_abandoned_run_does_not_wait_for_the_store(clock: Clock) -> None:
+def test_an_aborted_run_does_not_wait_for_the_store(clock: Clock) -> None:
     with pytest.raises(Unavailable, match="--resume r"):
         StoreRetry("r", lambda: True).write_until_done(unavailable_until(clock, 200.0), hint)
     assert clock.now == 100.0
 
 
-def test_an_abandoned_run_still_writes_to_a_store_that_is_there(clock: Clock) -> None:
+def test_an_aborted_run_still_writes_to_a_store_that_is_there(clock: Clock) -> None:
     StoreRetry("r", lambda: True).write_until_done(unavailable_until(clock, 100.0), hint)
 
 

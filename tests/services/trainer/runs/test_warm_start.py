@@ -10,7 +10,7 @@ from safetensors.torch import save
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Abandoned
+from services.trainer.runs.members import RunAborted
 from services.trainer.runs.progress import load_progress
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import SourceWeights, load_source_weights
@@ -133,8 +133,8 @@ def test_all_seeds_of_a_run_start_from_the_source_and_have_seen_its_clips(store:
 def test_a_member_that_begins_after_an_interruption_starts_from_the_source(store: DirectoryStore) -> None:
     source, run_id = train(store, PRETRAIN, corpus="other"), new_run_id()
     epochs: list[object] = []
-    callbacks = RunCallbacks(on_epoch=epochs.append, should_abandon=lambda: len(epochs) == 2)
-    with pytest.raises(Abandoned):
+    callbacks = RunCallbacks(on_epoch=epochs.append, should_abort=lambda: len(epochs) == 2)
+    with pytest.raises(RunAborted):
         run(store, FROZEN.model_copy(update={"start_from": source, "seeds": 2}), run_id, callbacks)
 
     assert resume(store, run_id, RunCallbacks()).state == "succeeded"

@@ -12,21 +12,21 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runs.members import (
-    Abandoned,
     EpochDone,
     Member,
     MemberDone,
     MemberEvent,
     MemberKey,
+    RunAborted,
     StateReady,
     plan_members,
     train_member,
 )
 from services.trainer.runs.worker_pool import (
     CallbackEvent,
+    Command,
     JobEnded,
     MemberJob,
-    Order,
     _ForwardingCallbacks,
     _ParentChannel,
     train_in_worker_pool,
@@ -100,7 +100,7 @@ def test_members_of_a_worker_pool_are_those_that_one_process_trains(small_datase
     assert not alive(workers())
 
 
-def test_an_abandoned_worker_pool_leaves_the_state_of_each_member_and_ends(
+def test_an_aborted_worker_pool_leaves_the_state_of_each_member_and_ends(
     small_dataset: Dataset, workers: Workers
 ) -> None:
     seen: dict[MemberKey, int] = {}
@@ -113,12 +113,12 @@ def test_an_abandoned_worker_pool_leaves_the_state_of_each_member_and_ends(
             kept[step.key] = step.state
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
-    with pytest.raises(Abandoned):
+    with pytest.raises(RunAborted):
         train_members(
             small_dataset,
             config,
             on_step=on_step,
-            callbacks=RunCallbacks(should_abandon=lambda: len(seen) == 2),
+            callbacks=RunCallbacks(should_abort=lambda: len(seen) == 2),
             state_seconds=1e6,
         )
     assert kept.keys() == {(0, 0), (0, 1)}, "the third had not begun"
@@ -238,13 +238,13 @@ def test_an_order_for_the_job_before_does_not_end_the_next_one() -> None:
     here, worker_end = multiprocessing.Pipe()
     parent = _ParentChannel(worker_end)
     member = Member(0, 3, (), ())
-    here.send(Order.STOP)
+    here.send(Command.STOP)
     here.send(MemberJob(member, b"state"))
     assert parent.wait_for_job() == MemberJob(member, b"state")
-    assert not parent.orders
-    here.send(Order.STOP)
-    here.send(Order.ABANDON)
-    assert parent.poll_abandon()
-    assert parent.orders == {Order.STOP, Order.ABANDON}
+    assert not parent.commands
+    here.send(Command.STOP)
+    here.send(Command.ABORT)
+    assert parent.poll_abort()
+    assert parent.commands == {Command.STOP, Command.ABORT}
     parent.send(JobEnded())
     assert here.recv() == JobEnded(None)

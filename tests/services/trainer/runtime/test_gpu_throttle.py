@@ -38,7 +38,7 @@ def train():
         time.sleep(0.001)
 
 recorder, nvml = Recorder(), Nvml()
-guard = GpuThrottle(lambda: nvml.temperature("GPU-aaaa"), 70.0, released=lambda: False, callbacks=recorder)
+guard = GpuThrottle(lambda: nvml.temperature("GPU-aaaa"), 70.0, should_stop=lambda: False, callbacks=recorder)
 threading.Thread(target=train, daemon=True).start()
 for line in sys.stdin:
     print(recorder.batches, int(recorder.paused), recorder.seconds, end="\\n\\n", flush=True)
@@ -111,7 +111,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
         asked.append(time.monotonic())
         return 50.0
 
-    between_batches = GpuThrottle(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
+    between_batches = GpuThrottle(read, 70.0, should_stop=lambda: False, callbacks=TrainingCallbacks())
     begun = time.monotonic()
     while time.monotonic() - begun < 1.5:
         between_batches()
@@ -120,7 +120,7 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
 
 def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
     stopped, told = Event(), Pauses()
-    between_batches = GpuThrottle(lambda: 90.0, 70.0, released=stopped.is_set, callbacks=told)
+    between_batches = GpuThrottle(lambda: 90.0, 70.0, should_stop=stopped.is_set, callbacks=told)
     thread = Thread(target=between_batches)
     thread.start()
     assert told.paused.wait(_SOON)
@@ -136,20 +136,20 @@ def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
 @pytest.mark.parametrize(("celsius", "pauses"), [(69.9, 0), (70.0, 0), (70.1, 1)])
 def test_a_pause_begins_above_the_limit_and_not_at_it(celsius: float, pauses: int) -> None:
     readings, told = iter([celsius]), Pauses()
-    GpuThrottle(lambda: next(readings, 20.0), 70.0, released=lambda: False, callbacks=told)()
+    GpuThrottle(lambda: next(readings, 20.0), 70.0, should_stop=lambda: False, callbacks=told)()
     assert (told.paused.is_set(), told.ends) == (bool(pauses), pauses)
 
 
 def test_a_pause_ends_at_five_degrees_below_the_limit_and_no_earlier() -> None:
     readings, told = [80.0, 65.1, 65.0, 20.0], Pauses()
-    GpuThrottle(lambda: readings.pop(0), 70.0, released=lambda: False, callbacks=told)()
+    GpuThrottle(lambda: readings.pop(0), 70.0, should_stop=lambda: False, callbacks=told)()
     assert readings == [20.0]
     assert told.ends == 1
 
 
 def test_no_pause_begins_once_nobody_waits_for_the_run() -> None:
     told = Pauses()
-    GpuThrottle(lambda: 90.0, 70.0, released=lambda: True, callbacks=told)()
+    GpuThrottle(lambda: 90.0, 70.0, should_stop=lambda: True, callbacks=told)()
     assert not told.paused.is_set()
 
 
@@ -171,7 +171,7 @@ def test_a_gpu_that_can_never_be_read_is_said_so_once(caplog: pytest.LogCaptureF
     def read() -> float:
         raise Unavailable("GPU-x: NVML finds no GPU.")
 
-    between_batches = GpuThrottle(read, 70.0, released=lambda: False, callbacks=TrainingCallbacks())
+    between_batches = GpuThrottle(read, 70.0, should_stop=lambda: False, callbacks=TrainingCallbacks())
     with caplog.at_level(logging.WARNING):
         between_batches()
         time.sleep(1.1)

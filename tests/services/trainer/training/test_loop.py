@@ -15,14 +15,14 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.model.sign_model import SignLogProbs, SignModel
 from services.trainer.training import loop
+from services.trainer.training.base_training import finite_mean
 from services.trainer.training.callbacks import TrainingCallbacks
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.loop import Training
 from services.trainer.training.objective import LossTotals
 from services.trainer.training.optimizer import fill_missing_gradients
 from services.trainer.training.recovery import lower_learning_rate
 from services.trainer.training.schedule import one_cycle
-from services.trainer.training.session import finite_mean
 from services.trainer.training.state import LoopProgress
 from services.trainer.training.validate import NO_SCORE, Score, evaluate
 from signet.datasets.snapshot import Dataset
@@ -84,7 +84,7 @@ def full_beyond(training: int, judging: int = 10**6) -> Callable[[bool, int], No
 
 def train(
     dataset: Dataset, callbacks: TrainingCallbacks, device: torch.device = CPU
-) -> tuple[list[Epoch], torch.Tensor]:
+) -> tuple[list[EpochResult], torch.Tensor]:
     training = Training(dataset, CONFIG, device, callbacks=callbacks)
     epochs = list(training.epochs())
     return epochs, torch.cat([parameter.flatten() for parameter in training.model.parameters()])

@@ -14,11 +14,11 @@ from services.trainer.model.build import load_first_member
 from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.listing import list_runs
-from services.trainer.runs.members import Abandoned
+from services.trainer.runs.members import RunAborted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import load_source_weights
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.masked_prediction import hide_spans_in_batch
 from services.trainer.training.pretraining_loop import Pretraining
 from services.trainer.training.schedule import one_cycle
@@ -85,13 +85,13 @@ def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectorySt
     assert (summary.state, summary.val_clips) == ("succeeded", 0)
 
 
-def test_an_abandoned_run_can_be_resumed(directory_store: DirectoryStore, fill: Fill) -> None:
+def test_an_aborted_run_can_be_resumed(directory_store: DirectoryStore, fill: Fill) -> None:
     fill(directory_store)
     whole, broken = "20261125T000000Z-aaaaaa", "20261125T000001Z-bbbbbb"
     run(directory_store, QUICK, whole, RunCallbacks())
     heard: list[MemberEpoch] = []
-    with pytest.raises(Abandoned):
-        run(directory_store, QUICK, broken, RunCallbacks(on_epoch=heard.append, should_abandon=lambda: len(heard) >= 3))
+    with pytest.raises(RunAborted):
+        run(directory_store, QUICK, broken, RunCallbacks(on_epoch=heard.append, should_abort=lambda: len(heard) >= 3))
 
     resume(directory_store, broken, RunCallbacks())
 
@@ -114,7 +114,7 @@ def test_metrics_hold_the_loss_and_no_accuracy() -> None:
     metrics = TrainerMetrics(registry)
     score = replace(NO_SCORE, loss=0.4)
 
-    metrics.record_epoch(MemberEpoch(Epoch(1, 0.5, score, 0.1, best=False), 1, 0, 0))
+    metrics.record_epoch(MemberEpoch(EpochResult(1, 0.5, score, 0.1, best=False), 1, 0, 0))
 
     assert registry.get_sample_value("signet_trainer_loss", {"split": "val"}) == 0.4
     assert registry.get_sample_value("signet_trainer_accuracy_ratio", {"split": "val"}) is None

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.loop import Training
 from services.trainer.training.state import TrainingIdentity
 from signet.datasets.snapshot import Dataset, publish_snapshot
@@ -60,7 +60,7 @@ def weights(training: Training) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in training.model.parameters()])
 
 
-def history(epochs: list[Epoch]) -> list[list[float]]:
+def history(epochs: list[EpochResult]) -> list[list[float]]:
     return [[epoch.number, epoch.train_loss, epoch.val.loss, epoch.val.correct] for epoch in epochs]
 
 

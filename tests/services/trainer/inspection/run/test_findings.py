@@ -12,7 +12,7 @@ from services.trainer.inspection.run.findings import Finding, collect_findings
 from services.trainer.inspection.run.predictions import collect_clip_predictions
 from services.trainer.inspection.run.record import MemberRecord, RunRecord, load_run
 from services.trainer.runs.result import HeldOutCounts, Result
-from services.trainer.training.epoch import Epoch
+from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.datasets.snapshot import Dataset
 from signet.heldout import HeldOutPredictions
@@ -39,17 +39,17 @@ def two_seeds(right: int, wrong: int, empty: int = 0, doubled: int = 0) -> HeldO
     return held_out(clips, clips)
 
 
-def make_epochs(losses: Sequence[float], val: Sequence[float] | None = None, **last: object) -> tuple[Epoch, ...]:
+def make_epochs(losses: Sequence[float], val: Sequence[float] | None = None, **last: object) -> tuple[EpochResult, ...]:
     """A history with these training and held-out losses; `last` replaces fields of the last epoch."""
     epochs = [
-        Epoch(number, loss, replace(NO_SCORE, loss=val_loss, clips=10, correct=5), 1.0, best=False)
+        EpochResult(number, loss, replace(NO_SCORE, loss=val_loss, clips=10, correct=5), 1.0, best=False)
         for number, (loss, val_loss) in enumerate(zip(losses, val or losses, strict=True), 1)
     ]
     return (*epochs[:-1], replace(epochs[-1], **last))  # type: ignore[arg-type]
 
 
 def make_record(
-    held: HeldOutPredictions | None = None, history: tuple[Epoch, ...] = (), **settings: object
+    held: HeldOutPredictions | None = None, history: tuple[EpochResult, ...] = (), **settings: object
 ) -> RunRecord:
     config = TrainConfig.model_validate(settings)
     members = (MemberRecord((0, 0), history, done=True),) if history else ()
@@ -139,7 +139,7 @@ def test_training_accuracy_may_be_25_points_above_held_out_accuracy(trained: int
 
 
 def test_training_accuracy_is_the_last_measured_one_averaged_over_the_members() -> None:
-    def history(first: int, last: int) -> tuple[Epoch, ...]:
+    def history(first: int, last: int) -> tuple[EpochResult, ...]:
         measured = [replace(epoch, train=training_accuracy(first)) for epoch in make_epochs(FLAT[:2])]
         return (*measured, *make_epochs(FLAT, train=training_accuracy(last)), *make_epochs(FLAT[:1]))
 
@@ -194,7 +194,7 @@ def test_an_ensemble_may_have_ten_points_more_empty_outputs_than_its_members(
     assert not found or "--publish first" in findings["ensemble-empty"].advice
 
 
-def slow_epochs(count: int, seconds: float) -> tuple[Epoch, ...]:
+def slow_epochs(count: int, seconds: float) -> tuple[EpochResult, ...]:
     epochs = make_epochs(FLAT)
     return tuple(replace(epoch, seconds=seconds if epoch.number > 25 - count else 1.0) for epoch in epochs)
 
@@ -216,7 +216,7 @@ def slow_epochs(count: int, seconds: float) -> tuple[Epoch, ...]:
         (slow_epochs(2, 9.0), set()),
     ],
 )
-def test_findings_are_made_from_a_history(history: tuple[Epoch, ...], names: set[str]) -> None:
+def test_findings_are_made_from_a_history(history: tuple[EpochResult, ...], names: set[str]) -> None:
     assert set(find(make_record(history=history))) == names
 
 

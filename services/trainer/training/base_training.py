@@ -1,6 +1,6 @@
 """What a training consists of, and how all of it is saved and restored.
 
-`TrainingSession` is the base of the two loops, `services.trainer.training.loop.Training` and
+`BaseTraining` is the base of the two loops, `services.trainer.training.loop.Training` and
 `services.trainer.training.pretraining_loop.Pretraining`. It holds the clips, the model, the optimiser, the moving
 average, the random generators and the progress.
 """
@@ -32,7 +32,7 @@ from signet.datasets.snapshot import VAL, Dataset, DatasetClip
 from signet.errors import DataLoss, InvalidInput
 
 
-class TrainingSession:
+class BaseTraining:
     """One model that is trained on one snapshot.
 
     Args:
