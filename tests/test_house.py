@@ -1,11 +1,13 @@
 """The tree as a whole: generated code is current, the contracts hold, and the checks that everyone runs are green."""
 
+import ast
 import importlib
 import importlib.util
 import os
 import pkgutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,83 @@ def test_the_code_is_formatted() -> None:
 
 def test_the_types_are_strict_and_right() -> None:
     _run("mypy")
+
+
+# Source files that people write: no tests, and nothing that a tool generates.
+SOURCES = [
+    path
+    for folder in ("signet", "services", "bench", "deploy", "docs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "_pb2" not in path.name
+]
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MODULES = 400, 60, 16
+# What a clone may have at most: see CONTRIBUTING.md. The trainer is the largest service.
+MAX_PYTHON_LINES, MAX_TRAINER_LINES = 24_000, 10_300
+# The training loop is read from top to bottom.
+MAX_LOOP_LINES, MAX_LOOP_IMPORTS = 250, 12
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_no_file_is_too_long() -> None:
+    assert [str(path) for path in SOURCES if _lines(path) > MAX_FILE_LINES] == []
+
+
+def test_no_function_is_too_long() -> None:
+    """The descriptions of dashboards in deploy/grafana are tables, and may be longer."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in SOURCES
+        if ROOT / "deploy/grafana" not in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    folders = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert [str(folder) for folder, count in folders.items() if count > MAX_MODULES] == []
+
+
+def test_no_class_name_is_declared_twice() -> None:
+    declared: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                declared.setdefault(node.name, set()).add(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in declared.items() if len(places) > 1} == {}
+
+
+def test_the_code_stays_small() -> None:
+    python = {path: _lines(path) for path in SOURCES}
+    assert sum(python.values()) <= MAX_PYTHON_LINES
+    trainer = ROOT / "services/trainer"
+    assert sum(lines for path, lines in python.items() if trainer in path.parents) <= MAX_TRAINER_LINES
+
+
+def test_the_training_loop_is_short_and_imports_little() -> None:
+    loop = ROOT / "services/trainer/training/loop.py"
+    assert _lines(loop) <= MAX_LOOP_LINES
+    own = [
+        node
+        for node in ast.parse(loop.read_text()).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("signet", "services"))
+    ]
+    assert len(own) <= MAX_LOOP_IMPORTS
+
+
+def test_the_path_of_a_test_mirrors_that_of_its_module() -> None:
+    """A test of one module lies where the module lies; a test of a whole package, or of a scenario, lies in its folder."""
+    lost = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        folder = path.parent.relative_to(ROOT / "tests")
+        if folder.parts and folder.parts[0] in {"services", "signet"} and not (ROOT / folder).is_dir():
+            lost.append(str(path.relative_to(ROOT)))
+    assert lost == []
 
 
 def _packages() -> list[str]:
