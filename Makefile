@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-presets bench-train help demo test lint format proto dashboards clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-presets bench-train help demo test lint format proto dashboards pictures clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -34,6 +34,7 @@ help:
 	@echo 'make format  let ruff format and fix what it can'
 	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
 	@echo 'make dashboards  generate deploy/grafana/dashboards again'
+	@echo 'make pictures  make the pictures of the README again, from a trained run (RUN=<run>)'
 	@echo 'make clean   remove the environment and caches; data/ stays'
 	@echo
 	@echo 'WLASL=<dir>  where WLASL_v0.3.json and clips/ are (default: ../shared/wlasl if there, else data/wlasl)'
@@ -76,6 +77,10 @@ ps:
 
 stack-test: $(STAMP) system
 	@$(BIN)/pytest -m stack tests/stack -x -s $(PYTEST_ARGS)
+
+# From a run in the store (SIGNET_STORE, default data/store), with Chromium.
+pictures: $(STAMP)
+	@$(BIN)/python -m docs.make_pictures $(RUN)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

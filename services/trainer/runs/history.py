@@ -5,11 +5,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
+
+
+# The fields of a recogniser's results on val. A pre-training recognises nothing, so its lines have none of them.
+_RECOGNITION = frozenset({"val_clips", "val_correct", "val_top5", "val_greedy_correct", "val_empty", "blank_ratio"})
 
 
 class HistoryLine(BaseModel):
@@ -35,6 +39,15 @@ class HistoryLine(BaseModel):
     train_correct: int | None = None
     train_clips: int | None = None
     actions: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _require_recognition(self) -> "HistoryLine":
+        """A line with a part of the results would be read as zeros, so it is refused."""
+        missing = _RECOGNITION - self.model_fields_set
+        pretraining = self.val_loss is not None and missing == _RECOGNITION
+        if missing and not pretraining:
+            raise ValueError(f"{', '.join(sorted(missing))} missing")
+        return self
 
     @classmethod
     def from_epoch(cls, epoch: EpochResult) -> "HistoryLine":

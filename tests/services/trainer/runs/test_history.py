@@ -1,5 +1,6 @@
 """history.jsonl: the epochs of a member as lines of JSON, and the epochs of such lines."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -81,3 +82,19 @@ def test_an_epoch_is_the_best_only_if_it_recognises_more_clips_than_all_before_i
 def test_a_line_that_is_not_an_epoch_is_named_with_its_number(data: bytes) -> None:
     with pytest.raises(DataLoss, match=r"runs/r/history.jsonl: line 2 is not an epoch"):
         history.load_history(history.dump_history(epochs()[:1]) + data, "runs/r/history.jsonl")
+
+
+@pytest.mark.parametrize(
+    "field", ["val_clips", "val_correct", "val_top5", "val_greedy_correct", "val_empty", "blank_ratio"]
+)
+def test_a_line_with_only_some_of_its_results_is_refused_and_not_read_as_zeros(field: str) -> None:
+    line = json.loads(GOLDEN.splitlines()[1])
+    del line[field]
+    with pytest.raises(DataLoss, match=f"line 1 is not an epoch.*{field} missing"):
+        history.load_history(json.dumps(line).encode() + b"\n", "history.jsonl")
+
+
+def test_a_line_without_results_and_without_a_loss_is_no_pretraining_and_is_refused() -> None:
+    line = {"epoch": 1, "train_loss": 1.0, "val_loss": None, "learning_rate": 0.1, "seconds": 1.0}
+    with pytest.raises(DataLoss, match="val_clips"):
+        history.load_history(json.dumps(line).encode() + b"\n", "history.jsonl")
