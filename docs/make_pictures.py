@@ -1,6 +1,6 @@
 """Makes the README's pictures from a real run: `make pictures`, or `python -m docs.make_pictures [RUN]`.
 
-It needs a store with a trained run (SIGNET_STORE, default data/store), and Chromium. Without RUN it takes the newest one.
+It needs a store with a trained run (SIGNET_STORE, default data/store) and Chromium. Without RUN it shows the newest.
 """
 
 import argparse

@@ -117,9 +117,9 @@ def ctc(
 ) -> Tensor:
     """Mean CTC loss per sign (Graves et al. 2006).
 
-    The derivative by log p(k at t) is minus the occupation of class k. PyTorch returns the derivative by the logits of
-    a log_softmax over exactly these classes, which is larger by p(k at t). Here the classes may be a part of all
-    classes, or the log-probabilities may come from something else, and so p is subtracted again.
+    With γ_t(k) the occupation of class k at frame t, the gradient with respect to log p(k at t) is −γ_t(k). PyTorch
+    returns p(k at t) − γ_t(k), the gradient with respect to the logits of a log_softmax over exactly these classes. The
+    heads do not end in such a log_softmax, so p(k at t) is subtracted here.
 
     Args:
         log_probs: [B, T, C + 1]; finite, of all classes or of those in the targets.
