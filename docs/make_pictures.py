@@ -11,19 +11,21 @@ from pathlib import Path
 
 from PIL import Image
 
+from services.trainer.runs.listing import find_latest_run
+from signet.store import StoreSettings, open_store
+
 FOLDER = Path(__file__).parent / "pictures"
 
 # Pixels of the browser window, and the width of a picture.
-WINDOW = (1180, 1120)
-WIDTH = 720
+WINDOW = (940, 900)
+WIDTH = 640
 # Colours of a picture. The pages use few colours, so the files stay small.
 COLOURS = 96
 
 
-def _signet(*arguments: str, cwd: Path) -> str:
-    """Run a `signet` command and return its output."""
-    command = [sys.executable, "-m", "services.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+def _signet(*arguments: str) -> None:
+    """Run a `signet` command. Its errors are shown on the terminal."""
+    subprocess.run([sys.executable, "-m", "services.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def _photograph(page: Path, name: str, folder: Path) -> None:
@@ -47,16 +49,16 @@ def _photograph(page: Path, name: str, folder: Path) -> None:
 def main() -> None:
     """Make the three pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", nargs="?", default="latest", help="the run to show; default: the newest")
+    parser.add_argument("run", nargs="?", help="the run to show; default: the newest")
     parser.add_argument("--clip", default="12315", help="the clip to show as the model sees it")
     arguments = parser.parse_args()
-    root = Path.cwd()
+    run = arguments.run or find_latest_run(open_store(StoreSettings()))
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _signet("analyze", arguments.run, "--out", str(folder / "analysis"), cwd=root)
-        _signet("features", arguments.clip, "--model", "signet", "--out", str(folder / "features.html"), cwd=root)
-        _signet("evaluate", "--run", arguments.run, "--html", str(folder / "report.html"), cwd=root)
+        _signet("analyze", run, "--out", str(folder / "analysis"))
+        _signet("features", arguments.clip, "--model", "signet", "--out", str(folder / "features.html"))
+        _signet("evaluate", "--run", run, "--html", str(folder / "report.html"))
         _photograph(folder / "analysis" / "analysis.html", "analysis", folder)
         _photograph(folder / "features.html", "features", folder)
         _photograph(folder / "report.html", "report", folder)
