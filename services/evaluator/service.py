@@ -78,7 +78,7 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         model_version=result.card.version,
         greedy_glosses=decoded.greedy,
         continuous_glosses=decoded.continuous,
-        moment=evaluator_pb2.Moment(start_seconds=decoded.moment.start, end_seconds=decoded.moment.end),
+        moment=evaluator_pb2.Moment(start_seconds=decoded.time_span.start, end_seconds=decoded.time_span.end),
         blank_ratio=decoded.blank_ratio,
         frames=decoded.frames,
         timing=evaluator_pb2.Timing(

@@ -66,12 +66,12 @@ class Cache:
                 return copy
         return memoryview(bytearray(data))
 
-    def note(self, name: str, text: str) -> None:
+    def put_note(self, name: str, text: str) -> None:
         """Keep a text under a name, which must be a valid file name."""
         if self._root:
             self._write(self._root / "notes" / name, text.encode())
 
-    def noted(self, name: str) -> str:
+    def get_note(self, name: str) -> str:
         """The text under this name; "" if there is no such note."""
         try:
             return (self._root / "notes" / name).read_text() if self._root else ""

@@ -1,7 +1,7 @@
 """The caveats of a report: what a reader must know to interpret its figures."""
 
 from services.evaluator.reports.clips import UNFINISHED, EvaluationClips
-from services.evaluator.reports.report import PUBLISHED, Note, Report
+from services.evaluator.reports.report import PUBLISHED, Caveat, Report
 from signet.datasets.snapshot import TRAINING_SPLITS
 from signet.heldout import CROSS_VALIDATION
 from signet.registry import ModelCard
@@ -16,7 +16,7 @@ MIN_SEEDS = 3
 _LISTED = 5
 
 
-def collect_caveats(report: Report, clips: EvaluationClips, card: ModelCard | None) -> tuple[Note, ...]:
+def collect_caveats(report: Report, clips: EvaluationClips, card: ModelCard | None) -> tuple[Caveat, ...]:
     """All caveats of a report; `card` is the card of a published model."""
     return (
         _selection_caveat(report),
@@ -30,17 +30,17 @@ def collect_caveats(report: Report, clips: EvaluationClips, card: ModelCard | No
     )
 
 
-def _selection_caveat(report: Report) -> Note:
+def _selection_caveat(report: Report) -> Caveat:
     about = report.provenance
     if about.split in TRAINING_SPLITS:
-        return Note(
+        return Caveat(
             title="Trained on this split",
             caution=True,
             text="The model was trained on these clips: the figures show what it remembers, not what it recognises. "
             "Evaluate it on a split that it was not trained on.",
         )
     if about.selected and about.protocol == CROSS_VALIDATION:
-        return Note(
+        return Caveat(
             title="Selected on the held-out clips",
             caution=True,
             text="In each fold the weights were selected by their accuracy on the held-out clips of that fold "
@@ -48,7 +48,7 @@ def _selection_caveat(report: Report) -> Note:
             "target accuracy instead.",
         )
     if about.selected:
-        return Note(
+        return Caveat(
             title="Selected on this split",
             caution=True,
             text="The checkpoint was selected by its accuracy on this split, so the figures are optimistic. Evaluate "
@@ -56,13 +56,13 @@ def _selection_caveat(report: Report) -> Note:
             "over the seeds.",
         )
     if about.protocol == CROSS_VALIDATION:
-        return Note(
+        return Caveat(
             title="Neither trained nor selected on the held-out clips",
             text=f"Each of the {about.folds} folds was held out once, with all clips of its signers and all duplicates "
             "of its clips. No weight and no selection of a checkpoint depends on the models' predictions for them. "
             "This is true only as long as no setting is tuned by these figures.",
         )
-    return Note(
+    return Caveat(
         title="Neither trained nor selected on this split",
         text=f"No weight and no selection of a checkpoint depends on the split {about.split!r}. This is true only as "
         f"long as no setting is tuned by these figures. To compare trainings, use the mean over {MIN_SEEDS} seeds or "
@@ -70,7 +70,7 @@ def _selection_caveat(report: Report) -> Note:
     )
 
 
-def _seed_caveats(report: Report) -> list[Note]:
+def _seed_caveats(report: Report) -> list[Caveat]:
     across = report.across_seeds
     if across is None:
         return []
@@ -78,7 +78,7 @@ def _seed_caveats(report: Report) -> list[Note]:
     if len(across.seeds) < MIN_SEEDS:
         count = "One seed" if len(across.seeds) == 1 else f"{len(across.seeds)} seeds"
         caveats.append(
-            Note(
+            Caveat(
                 title=f"{count}: not enough to judge a training",
                 caution=True,
                 text="With another seed, the same training can reach an accuracy that differs by several points. Train "
@@ -87,7 +87,7 @@ def _seed_caveats(report: Report) -> list[Note]:
         )
     if across.incomplete:
         caveats.append(
-            Note(
+            Caveat(
                 title="Incomplete seeds are left out",
                 caution=True,
                 text=f"These seeds lack a fold: {', '.join(map(str, across.incomplete))}. Leaving out seeds because of "
@@ -97,7 +97,7 @@ def _seed_caveats(report: Report) -> list[Note]:
     return caveats
 
 
-def _size_caveat(report: Report) -> Note:
+def _size_caveat(report: Report) -> Caveat:
     top1 = report.top1
     text = (
         f"{top1.n} clips. The 95 % interval of top-1 is {100 * top1.low:.0f} to {100 * top1.high:.0f} %: a model with "
@@ -106,10 +106,10 @@ def _size_caveat(report: Report) -> Note:
     if report.across_seeds and len(report.across_seeds.seeds) > 1:
         text += " More seeds make the mean on these clips more certain; only more clips make it so for other clips."
     few = top1.n < _FEW_CLIPS
-    return Note(title="Few clips: use the interval, not the share alone" if few else "Confidence interval", text=text)
+    return Caveat(title="Few clips: use the interval, not the share alone" if few else "Confidence interval", text=text)
 
 
-def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
+def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Caveat]:
     """The origin of clips that are not in the snapshot, and the clips that were left out."""
     if not clips.corpus_version:
         return []
@@ -125,11 +125,11 @@ def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     )
     if report.outside_vocabulary:
         text += f" {report.outside_vocabulary} clips of other glosses are left out."
-    caveats = [Note(title="Clips from the corpus", caution=unfinished, text=text)]
+    caveats = [Caveat(title="Clips from the corpus", caution=unfinished, text=text)]
     if report.left_out:
-        listed = [f"{clip.clip_id} ({clip.gloss}) = {', '.join(clip.twins)}" for clip in report.left_out]
+        listed = [f"{clip.clip_id} ({clip.gloss}) = {', '.join(clip.training_clips)}" for clip in report.left_out]
         caveats.append(
-            Note(
+            Caveat(
                 title="Duplicates of training clips are left out",
                 text=f"{len(report.left_out)} clips of the split show recordings that the model was trained on, and "
                 f"are not counted: {_list(listed, 'clips')}.",
@@ -138,7 +138,7 @@ def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     return caveats
 
 
-def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Note]:
+def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Caveat]:
     if report.provenance.protocol == CROSS_VALIDATION:
         return []  # all duplicates of a clip are in its fold
     clips = {clip.clip_id: clip for clip in (*evaluated.manifest.clips, *evaluated.clips)}
@@ -156,7 +156,7 @@ def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Note]
     ]
     show = "shows the same recording as a clip" if count == 1 else "show the same recordings as clips"
     return [
-        Note(
+        Caveat(
             title="The same recording in two splits",
             caution=True,
             text=f"{count} of the {report.top1.n} clips {show} of another split: {_list(listed, 'groups')}. Under the "
@@ -165,7 +165,7 @@ def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Note]
     ]
 
 
-def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
+def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Caveat]:
     if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
         return []
     trained = {clip.signer for clip in clips.manifest.training_clips} - {""}
@@ -173,7 +173,7 @@ def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     if not known:
         return []
     return [
-        Note(
+        Caveat(
             title="Known signers",
             text=f"{known} of the {report.top1.n} clips {'is' if known == 1 else 'are'} by signers who are also in the "
             "training clips. The figures do not show how well the model recognises new signers; a cross-validation by "
@@ -182,7 +182,7 @@ def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Note]:
     ]
 
 
-def _card_caveats(report: Report, card: ModelCard) -> list[Note]:
+def _card_caveats(report: Report, card: ModelCard) -> list[Caveat]:
     on_card, counted = card.metrics, report.top1
     about = report.provenance
     if about.protocol != PUBLISHED or about.split != "val" or about.corpus_version:
@@ -190,7 +190,7 @@ def _card_caveats(report: Report, card: ModelCard) -> list[Note]:
     if (on_card.val_correct, on_card.val_clips) == (counted.correct, counted.n):
         return []
     return [
-        Note(
+        Caveat(
             title="The model's card has another accuracy",
             caution=True,
             text=f"When the model was published, its trainer counted {on_card.val_correct} of {on_card.val_clips} on "
@@ -200,11 +200,11 @@ def _card_caveats(report: Report, card: ModelCard) -> list[Note]:
     ]
 
 
-def _commit_caveats(report: Report) -> list[Note]:
+def _commit_caveats(report: Report) -> list[Caveat]:
     if report.provenance.commit != "unknown":
         return []
     return [
-        Note(
+        Caveat(
             title="The commit of the code is not known",
             text="Set SIGNET_COMMIT, and the report names the git commit of the evaluator.",
         )

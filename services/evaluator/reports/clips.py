@@ -116,7 +116,7 @@ def _load_split_from_corpus(store: ObjectStore, snapshot: Dataset, split: str) -
         corpus_version=finished.version if finished else UNFINISHED,
         clips_version=hashlib.sha256("".join(clip.clip_id + clip.sha256 for clip in clips).encode()).hexdigest()[:16],
         left_out=tuple(
-            LeftOut(clip_id=clip_id, gloss=glosses[clip_id], twins=training_clips)
+            LeftOut(clip_id=clip_id, gloss=glosses[clip_id], training_clips=training_clips)
             for clip_id, training_clips in sorted(left_out.items())
         ),
         outside_vocabulary=len(in_split) - len(wanted),

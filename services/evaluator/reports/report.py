@@ -14,7 +14,8 @@ _CLOSE_TO_COLLAPSE = 0.5
 
 
 class _ReportPart(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # A field with an alias is stored under it.
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
 
 class Proportion(_ReportPart):
@@ -124,7 +125,7 @@ class ConfusionCell(_ReportPart):
     clips: int
 
 
-class Guess(_ReportPart):
+class GlossProbability(_ReportPart):
     """One gloss and its probability."""
 
     gloss: str
@@ -138,7 +139,7 @@ class ClipResult(_ReportPart):
     signer: str
     truth: str
     # The first five, best first.
-    guesses: tuple[Guess, ...]
+    guesses: tuple[GlossProbability, ...]
     # Rank of the true gloss among all glosses; 1 is right.
     rank: int
     truth_probability: float
@@ -161,7 +162,7 @@ class CalibrationBin(_ReportPart):
     high: float
     # Mean probability of the first guess; 0 for no clips.
     confidence: float
-    right: Proportion
+    accuracy: Proportion = Field(alias="right")
 
 
 class CalibrationFigures(_ReportPart):
@@ -280,10 +281,10 @@ class LeftOut(_ReportPart):
     clip_id: str
     gloss: str
     # Ids of these training clips.
-    twins: tuple[str, ...]
+    training_clips: tuple[str, ...] = Field(alias="twins")
 
 
-class Note(_ReportPart):
+class Caveat(_ReportPart):
     """A caveat that a reader must know."""
 
     title: str
@@ -314,7 +315,7 @@ class Report(_ReportPart):
     per_gloss: tuple[GlossAccuracy, ...]
     confusions: tuple[ConfusionCell, ...]
     clips: tuple[ClipResult, ...]
-    notes: tuple[Note, ...]
+    notes: tuple[Caveat, ...]
     # Of the stages load, model and decode, and in total.
     seconds: dict[str, float]
     # The continuous decoder finds the true gloss and nothing else; None in reports that are older than this decoder.

@@ -15,7 +15,7 @@ from services.evaluator.reports.report import (
     ClipResult,
     ConfusionCell,
     GlossAccuracy,
-    Guess,
+    GlossProbability,
     Proportion,
     SignerResult,
     SignerSpread,
@@ -77,7 +77,9 @@ def build_clip_results(
             clip_id=clip.clip_id,
             signer=clip.signer,
             truth=vocabulary[label],
-            guesses=tuple(Guess(gloss=vocabulary[c], probability=float(posterior[row, c])) for c in best[row]),
+            guesses=tuple(
+                GlossProbability(gloss=vocabulary[c], probability=float(posterior[row, c])) for c in best[row]
+            ),
             rank=int(rank),
             truth_probability=float(posterior[row, label]),
             greedy=predictions.greedy[row],
@@ -214,7 +216,7 @@ def calibration_figures(
         brier=brier_score(log_posterior, predictions.labels),
         bins=tuple(
             CalibrationBin(
-                low=one.low, high=one.high, confidence=one.confidence, right=Proportion(correct=one.correct, n=one.n)
+                low=one.low, high=one.high, confidence=one.confidence, accuracy=Proportion(correct=one.correct, n=one.n)
             )
             for one in bins
         ),

@@ -42,7 +42,7 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 
 
 @dataclass(frozen=True)
-class Moment:
+class TimeSpan:
     """A stretch of time, in seconds from the clip's first frame."""
 
     start: float
@@ -55,7 +55,7 @@ class DecodedClip:
 
     Attributes:
         posterior: float64 [C]; p(gloss c alone | clip), normalised over the vocabulary.
-        moment: when the most probable gloss is signed, by forced alignment of that gloss alone.
+        time_span: when the most probable gloss is signed, by forced alignment of that gloss alone.
         continuous: glosses that the model's continuous decoder finds.
         greedy: glosses of the best path.
         blank_ratio: share of frames whose best class is the blank.
@@ -63,7 +63,7 @@ class DecodedClip:
     """
 
     posterior: npt.NDArray[np.float64]
-    moment: Moment
+    time_span: TimeSpan
     continuous: tuple[str, ...]
     greedy: tuple[str, ...]
     blank_ratio: float
@@ -165,7 +165,7 @@ class LoadedModel:
         (span,) = align(penalised, [int(posterior.argmax()) + 1]).spans
         return DecodedClip(
             posterior=posterior,
-            moment=Moment(*span.seconds(self.card.frame_rate)),
+            time_span=TimeSpan(*span.seconds(self.card.frame_rate)),
             continuous=self._glosses(continuous),
             greedy=self._glosses(best_path(penalised)),
             blank_ratio=blank_ratio(penalised),

@@ -78,7 +78,7 @@ def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, s
     stored = list(store.list(keys.clips(corpus)))
     limits = SelectionLimits(max_glosses, samples_per_gloss)
     cache_key = _snapshot_cache_key(store, stored, limits)
-    version = store.cache.noted(cache_key)
+    version = store.cache.get_note(cache_key)
     snapshot, damaged = None, False
     if re.fullmatch("[0-9a-f]{16}", version):
         try:
@@ -92,7 +92,7 @@ def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, s
         with ThreadPoolExecutor(_READERS) as readers:
             snapshot = _CorpusReader(store, corpus, [info.key for info in stored], readers).make_snapshot(limits)
         publish_snapshot(store, snapshot, repair=damaged)
-        store.cache.note(cache_key, snapshot.manifest.version)
+        store.cache.put_note(cache_key, snapshot.manifest.version)
     manifest = snapshot.manifest
     _log.info(
         "dataset %s/%s: %d glosses, %d training and %d val clips",

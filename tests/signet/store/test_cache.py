@@ -106,8 +106,8 @@ def test_without_a_cache_directory_objects_are_fetched_each_time(tmp_path: Path)
         for _ in range(2):
             assert bytes(cache.copy(SHA256, source, "k")) == DATA
         assert source.asked == 2
-        cache.note("n", "text")
-        assert not cache.noted("n")
+        cache.put_note("n", "text")
+        assert not cache.get_note("n")
 
 
 def test_a_full_disk_is_no_error_and_leaves_no_file(tmp_path: Path) -> None:
@@ -167,16 +167,16 @@ Cache(Path({str(tmp_path)!r})).copy(hashlib.sha256(data).hexdigest(), lambda: da
 
 def test_notes_are_stored_by_name_and_replaced_as_a_whole(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    assert not cache.noted("n")
-    cache.note("n", "one")
-    cache.note("n", "two")
-    cache.note("m", "other")
-    assert (Cache(tmp_path).noted("n"), Cache(tmp_path).noted("m")) == ("two", "other")
+    assert not cache.get_note("n")
+    cache.put_note("n", "one")
+    cache.put_note("n", "two")
+    cache.put_note("m", "other")
+    assert (Cache(tmp_path).get_note("n"), Cache(tmp_path).get_note("m")) == ("two", "other")
 
 
 def test_the_notes_of_a_directory_store_are_not_among_its_objects(directory_store: DirectoryStore) -> None:
-    directory_store.cache.note("n", "text")
-    assert directory_store.cache.noted("n") == "text"
+    directory_store.cache.put_note("n", "text")
+    assert directory_store.cache.get_note("n") == "text"
     assert list(directory_store.list("")) == []
 
 

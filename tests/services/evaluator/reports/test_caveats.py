@@ -7,7 +7,7 @@ import pytest
 
 from services.evaluator.reports.caveats import collect_caveats
 from services.evaluator.reports.clips import UNFINISHED, EvaluationClips
-from services.evaluator.reports.report import LeftOut, Note, Proportion, Report
+from services.evaluator.reports.report import Caveat, LeftOut, Proportion, Report
 from signet.datasets.snapshot import DatasetClip, Manifest
 from signet.heldout import CROSS_VALIDATION
 from signet.registry import Metrics, ModelCard
@@ -33,7 +33,7 @@ def evaluated(*clips: DatasetClip, snapshot: tuple[DatasetClip, ...] = (), **cha
     return EvaluationClips(clips=clips, inputs=(), manifest=Manifest.model_construct(**known), **fields)
 
 
-def caveat(found: tuple[Note, ...], title: str) -> Note | None:
+def caveat(found: tuple[Caveat, ...], title: str) -> Caveat | None:
     return next((note for note in found if note.title.startswith(title)), None)
 
 
@@ -124,7 +124,7 @@ def test_only_signers_of_training_clips_are_known() -> None:
 
 
 def test_clips_of_the_corpus_are_named_with_its_state_and_what_was_left_out() -> None:
-    left_out = tuple(LeftOut(clip_id=f"x{index}", gloss="go", twins=("t1", "t2")) for index in range(6))
+    left_out = tuple(LeftOut(clip_id=f"x{index}", gloss="go", training_clips=("t1", "t2")) for index in range(6))
     made = report(provenance={"split": "test", "corpus_version": "v9"}, left_out=left_out, outside_vocabulary=3)
     for version, caution, words in (("v9", False, "version v9"), (UNFINISHED, True, "no extraction of it has ended")):
         found = collect_caveats(made, evaluated(clip("a", "test"), corpus_version=version), None)

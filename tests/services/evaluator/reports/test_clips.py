@@ -89,7 +89,7 @@ def test_duplicates_of_training_clips_are_not_counted_and_are_listed(
     extract(world.store, same_file, again, sign("t3", "who", place_of(5, 6), split="test"))
     report, _ = evaluate(world.store, "signet", split="test")
     assert [clip.clip_id for clip in report.clips] == ["t3"]
-    assert {one.clip_id: one.twins for one in report.left_out} == {
+    assert {one.clip_id: one.training_clips for one in report.left_out} == {
         "t1": (trained.clip_id,),
         "t2": (trained.clip_id,),
     }
@@ -204,7 +204,7 @@ def test_clips_of_training_splits_of_earlier_versions_do_not_count_as_unseen(
     )
     report, _ = evaluate(world.store, "signet", split="test")
     assert [clip.clip_id for clip in report.clips] == ["t2"]
-    assert {one.clip_id: one.twins for one in report.left_out} == {"t1": ("s1",)}
+    assert {one.clip_id: one.training_clips for one in report.left_out} == {"t1": ("s1",)}
     assert note(report, "Known signers").startswith("1 of the 1 clips is by signers")
     itself, _ = evaluate(world.store, "signet", split=former)
     assert note(itself, "Trained on this split")

@@ -195,7 +195,7 @@ def test_a_temperature_improves_the_calibration_of_an_overconfident_model(world:
     assert min(found.temperatures) > 1.5
     assert found.after.negative_log_likelihood < found.before.negative_log_likelihood
     assert found.after.expected_error < found.before.expected_error
-    assert sum(one.right.n for one in found.before.bins) == report.top1.n
+    assert sum(one.accuracy.n for one in found.before.bins) == report.top1.n
     assert page.count('class="reliability"') == 2
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.evaluator.reports.report import ClipResult, Guess, SignerSpread
+from services.evaluator.reports.report import ClipResult, GlossProbability, SignerSpread
 from services.evaluator.reports.statistics import (
     LabelledPredictions,
     build_clip_results,
@@ -34,7 +34,7 @@ def result(truth: str, guess: str, *, signer: str = "anna", rank: int | None = N
         clip_id="c",
         signer=signer,
         truth=truth,
-        guesses=(Guess(gloss=guess, probability=0.5),),
+        guesses=(GlossProbability(gloss=guess, probability=0.5),),
         rank=rank or (1 if truth == guess else 2),
         truth_probability=0.25,
         greedy=(),
@@ -152,7 +152,7 @@ def test_a_bin_counts_the_clips_whose_first_guess_is_right() -> None:
     # Two equal scores: the vocabulary's first is the guess, so the first clip is right and the second is wrong.
     even = np.log([0.5, 0.5])
     made = predictions([[*even], [*even], [*np.log([0.9, 0.1])]], [0, 1, 1])
-    bins = [one for one in calibration_figures(made, 1.0).bins if one.right.n]
-    assert [(one.right.correct, one.right.n) for one in bins] == [(1, 2), (0, 1)]
+    bins = [one for one in calibration_figures(made, 1.0).bins if one.accuracy.n]
+    assert [(one.accuracy.correct, one.accuracy.n) for one in bins] == [(1, 2), (0, 1)]
     assert [one.confidence for one in bins] == pytest.approx([0.5, 0.9])
     assert calibration_figures(made, 1.0).expected_error == pytest.approx(0.9 / 3)

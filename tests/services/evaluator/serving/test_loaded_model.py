@@ -55,7 +55,11 @@ def test_clips_are_decoded_in_a_batch_as_alone(model: LoadedModel, snapshot: Dat
     for answer, reading in zip(answers, model.decode_all(answers), strict=True):
         alone = model.decode(answer)
         np.testing.assert_array_equal(reading.posterior, alone.posterior)
-        assert (reading.moment, reading.continuous, reading.greedy) == (alone.moment, alone.continuous, alone.greedy)
+        assert (reading.time_span, reading.continuous, reading.greedy) == (
+            alone.time_span,
+            alone.continuous,
+            alone.greedy,
+        )
     assert model.decode_all([]) == []
 
 
@@ -65,8 +69,8 @@ def test_the_moment_is_when_the_sign_is_signed(model: LoadedModel, sign: Any) ->
         clip = to_model_input(sign(f"clip{frames}", "", 0.5 + 2 / 6, frames=frames))
         reading = model.decode(model.log_probs([clip])[0])
         seconds = frames / 30
-        assert reading.moment.start == pytest.approx(seconds / 3, abs=0.11)
-        assert reading.moment.end == pytest.approx(2 * seconds / 3, abs=0.11)
+        assert reading.time_span.start == pytest.approx(seconds / 3, abs=0.11)
+        assert reading.time_span.end == pytest.approx(2 * seconds / 3, abs=0.11)
 
 
 def test_the_moment_is_that_of_the_most_probable_gloss_alone(model: LoadedModel, sign: Any) -> None:
@@ -75,8 +79,8 @@ def test_the_moment_is_that_of_the_most_probable_gloss_alone(model: LoadedModel,
     for clips, start in (((long, short), 1.0), ((short, long), 2.0)):
         decoded = model.decode(model.log_probs([np.concatenate(clips)])[0])
         assert model.vocabulary[decoded.ranking()[0]] == "book"
-        assert decoded.moment.start == pytest.approx(start, abs=0.15)
-        assert decoded.moment.end == pytest.approx(start + 1, abs=0.15)
+        assert decoded.time_span.start == pytest.approx(start, abs=0.15)
+        assert decoded.time_span.end == pytest.approx(start + 1, abs=0.15)
 
 
 def test_several_signs_in_a_clip_are_decoded_in_their_order(model: LoadedModel, sign: Any) -> None:

@@ -76,9 +76,9 @@ def test_cells_are_smaller_the_more_glosses_there_are(count: int, side: int, has
 
 def test_a_bin_is_drawn_at_its_probability_and_its_accuracy() -> None:
     bins = (
-        CalibrationBin(low=0.0, high=0.5, confidence=0.25, right=Proportion(correct=1, n=4)),
-        CalibrationBin(low=0.5, high=1.0, confidence=0.75, right=Proportion(correct=16, n=16)),
-        CalibrationBin(low=0.5, high=1.0, confidence=0.0, right=Proportion(correct=0, n=0)),
+        CalibrationBin(low=0.0, high=0.5, confidence=0.25, accuracy=Proportion(correct=1, n=4)),
+        CalibrationBin(low=0.5, high=1.0, confidence=0.75, accuracy=Proportion(correct=16, n=16)),
+        CalibrationBin(low=0.5, high=1.0, confidence=0.0, accuracy=Proportion(correct=0, n=0)),
     )
     figures = CalibrationFigures(expected_error=0.2, negative_log_likelihood=1, brier=0.5, bins=bins)
     calibration = Calibration(before=figures, after=None, temperatures=(), groups="one signer")
@@ -92,8 +92,8 @@ def test_a_bin_is_drawn_at_its_probability_and_its_accuracy() -> None:
     whisker, dot, bar = low
     assert (dot["cx"], dot["cy"]) == (60, 180), "on the diagonal of the square of 240 pixels"
     assert whisker["x1"] == whisker["x2"] == 60
-    assert whisker["y1"] == pytest.approx(240 * (1 - bins[0].right.low), abs=0.06)
-    assert whisker["y2"] == pytest.approx(240 * (1 - bins[0].right.high), abs=0.06)
+    assert whisker["y1"] == pytest.approx(240 * (1 - bins[0].accuracy.low), abs=0.06)
+    assert whisker["y2"] == pytest.approx(240 * (1 - bins[0].accuracy.high), abs=0.06)
     assert (high[1]["cx"], high[1]["cy"]) == (180, 0), "above the diagonal"
     assert high[1]["r"] == 2 * dot["r"] == 9, "four times the clips have four times the area"
     assert (bar["x"], bar["width"], bar["height"], bar["y"]) == (1, 118, 7, 240 + 34 - 7)
