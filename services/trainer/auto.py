@@ -3,8 +3,9 @@
 import asyncio
 import logging
 
+from services.trainer.config.setting_effects import WHERE_IT_TRAINS
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.runs.listing import OPERATIONAL, find_succeeded_runs, find_unfinished_runs
+from services.trainer.runs.listing import find_succeeded_runs, find_unfinished_runs
 from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
@@ -18,7 +19,7 @@ _MAX_FAILURES = 3
 
 # Settings that do not change what is trained. The values of a preset are compared one by one. A run stores the version
 # of its source model and not the alias, so `start_from` is compared separately.
-_IGNORED_SETTINGS = {*OPERATIONAL, "preset", "start_from"}
+_IGNORED_SETTINGS = {*WHERE_IT_TRAINS, "preset", "start_from"}
 
 _POLL_RUN_SECONDS = 0.2
 
@@ -86,7 +87,7 @@ class AutoTraining:
                     "its end"
                 )
                 return None
-            run = self._runs.resume(run_id, self._config.model_dump(include=set(OPERATIONAL)))
+            run = self._runs.resume(run_id, self._config.model_dump(include=set(WHERE_IT_TRAINS)))
             _log.info("version %s of corpus %r: run %s was interrupted and is resumed", version, config.corpus, run_id)
             return run
         run = self._runs.start(self._config, version)

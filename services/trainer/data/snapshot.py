@@ -171,8 +171,8 @@ class _CorpusReader:
             self._read_clips([keys.clip(self._corpus, clip_id) for clip_id in missing])
             clips = [self._sampled[record.clip_id] for record in selected]
             snapshot = assemble_snapshot(self._corpus, clips, duplicates)
-            # Near-duplicates are found by their landmarks. Without those that leak other clips may be selected, which
-            # may have duplicates of their own.
+            # Near-duplicates are found by their landmarks. When leaking clips are removed, other clips take their
+            # place. These may have duplicates of their own, so the search is repeated.
             found = _find_leaking(snapshot.manifest)
             if not found:
                 return snapshot

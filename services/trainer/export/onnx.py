@@ -1,4 +1,4 @@
-"""From a trained model to its ONNX graph, and the proof that the graph gives the same answers on real clips."""
+"""From a trained model to its ONNX graph, and the check that the graph gives the same answers on real clips."""
 
 import copy
 import logging
@@ -34,15 +34,15 @@ TYPICAL_TOLERANCE = 1e-5
 # its answer in float64: float32 does not determine the answer there.
 _ROUNDING = 10
 
-# These have all lengths and all kinds of gaps, and take less than a second.
-_PROOF_CLIPS = 32
+# This many clips have all lengths and all kinds of gaps, and are checked in less than a second.
+_CHECKED_CLIPS = 32
 
 Clip = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating[Any]]
 
 
 class ExportMismatch(SignetError):
-    """An exported ONNX graph gives other answers than the model. The message says which, and on which clip."""
+    """An exported ONNX graph gives other answers than the model. The message says which answers, and on which clip."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ExportAgreement:
 def export_model(
     model: SignModel, clips: Mapping[str, Clip], decoder: ContinuousDecoder
 ) -> tuple[bytes, ExportAgreement]:
-    """A model's ONNX graph, proven on real clips.
+    """A model's ONNX graph, checked on real clips.
 
     Args:
         model: trained; a single one or an ensemble.
@@ -77,7 +77,7 @@ def export_model(
         ExportMismatch: the graph gives other answers than the model.
     """
     graph = to_onnx(model)
-    return graph, compare(model, graph, dict(list(clips.items())[:_PROOF_CLIPS]), decoder)
+    return graph, compare(model, graph, dict(list(clips.items())[:_CHECKED_CLIPS]), decoder)
 
 
 def to_onnx(model: SignModel) -> bytes:
@@ -146,14 +146,14 @@ def compare(model: SignModel, graph: bytes, clips: Mapping[str, Clip], decoder: 
             if fault:
                 _log.warning("ONNX differs from torch on clip %s, as float32 does from float64: %s", clip_id, fault)
             differences[clip_id] = max(difference, differences.get(clip_id, 0.0))
-    found = ExportAgreement(len(clips), max(differences.values()), float(np.median(list(differences.values()))))
-    if found.median > TYPICAL_TOLERANCE:
-        clip_id = min(differences, key=lambda one: abs(differences[one] - found.median))
+    agreement = ExportAgreement(len(clips), max(differences.values()), float(np.median(list(differences.values()))))
+    if agreement.median > TYPICAL_TOLERANCE:
+        clip_id = min(differences, key=lambda clip: abs(differences[clip] - agreement.median))
         raise ExportMismatch(
-            f"the exported ONNX graph's probabilities differ from torch's by {found.median:.1e} on the median clip, "
-            f"such as {clip_id}; at most {TYPICAL_TOLERANCE:.0e} is rounding."
+            f"the exported ONNX graph's probabilities differ from torch's by {agreement.median:.1e} on the median "
+            f"clip, such as {clip_id}; at most {TYPICAL_TOLERANCE:.0e} is rounding."
         )
-    return found
+    return agreement
 
 
 def _padded(clips: list[Clip]) -> tuple[Clip, npt.NDArray[np.int64]]:
@@ -181,7 +181,7 @@ def _rounding(model: SignModel, clip: Clip, reference: Floats) -> float:
 def _find_faults(
     answers: Floats, references: Floats, lengths: npt.NDArray[np.int64], decoder: ContinuousDecoder
 ) -> list[str]:
-    """What ONNX's log-probabilities [B, T, C + 1] of each clip answer otherwise than torch's; "" where nothing does."""
+    """How the ONNX output [B, T, C + 1] of each clip differs from torch's output; "" if they give the same answer."""
     differences = [_difference(a[:n], r[:n]) for a, r, n in zip(answers, references, lengths, strict=True)]
     faults = [
         ""
@@ -195,8 +195,8 @@ def _find_faults(
     rankings = zip(single_sign_posterior(answers, lengths), single_sign_posterior(references, lengths), strict=True)
     sequences = zip(decoder.hypotheses(answers, lengths, most=1), decoder.hypotheses(references, lengths), strict=True)
     return [
-        fault or _compare_rankings(*ranking) or _compare_sequences(found, hypotheses)
-        for fault, ranking, ((found,), hypotheses) in zip(faults, rankings, sequences, strict=True)
+        fault or _compare_rankings(*ranking) or _compare_sequences(answer, hypotheses)
+        for fault, ranking, ((answer,), hypotheses) in zip(faults, rankings, sequences, strict=True)
     ]
 
 
@@ -208,11 +208,11 @@ def _compare_rankings(answer: Floats, reference: Floats) -> str:
     return f"two glosses whose probabilities differ by {gap:.1e} change places" if gap > TOLERANCE else ""
 
 
-def _compare_sequences(found: Hypothesis, hypotheses: Sequence[Hypothesis]) -> str:
+def _compare_sequences(answer: Hypothesis, hypotheses: Sequence[Hypothesis]) -> str:
     """How ONNX's best sequence of signs differs from torch's hypotheses, best first; "" if it is tied with the best."""
     best = hypotheses[0]
-    weights = {one.signs: float(np.exp(one.score - best.score)) for one in hypotheses}
-    gap = (1.0 - weights.get(found.signs, 0.0)) / sum(weights.values())
+    weights = {hypothesis.signs: float(np.exp(hypothesis.score - best.score)) for hypothesis in hypotheses}
+    gap = (1.0 - weights.get(answer.signs, 0.0)) / sum(weights.values())
     if gap <= TOLERANCE:
         return ""
-    return f"classes {found.signs} are decoded instead of {best.signs}, whose probability is higher by {gap:.1e}"
+    return f"classes {answer.signs} are decoded instead of {best.signs}, whose probability is higher by {gap:.1e}"

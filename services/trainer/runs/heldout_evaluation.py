@@ -181,9 +181,9 @@ def _held_out_counts(score: Score, errors: ConcatenationErrors) -> HeldOutCounts
         greedy_correct=score.greedy_correct,
         empty=score.empty,
         blank_ratio=score.blank_ratio,
-        concatenated=errors.features.signed,
-        gloss_errors=_count_edits(errors.features),
-        stream_gloss_errors=_count_edits(errors.landmarks),
+        concatenated=errors.joined_features.signed,
+        gloss_errors=_count_edits(errors.joined_features),
+        stream_gloss_errors=_count_edits(errors.joined_landmarks),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from services.trainer.config.setting_effects import WHERE_IT_TRAINS
 from services.trainer.config.train_config import TrainConfig, removed_settings
 from services.trainer.runs.progress import RunProgress, load_progress
 from services.trainer.runs.result import Result
@@ -22,9 +23,6 @@ RunState = Literal["queued", "running", "succeeded", "stopped", "failed", "inter
 
 # Instead of the id of a run: the newest run.
 LATEST = "latest"
-
-# The settings that a resumed run may change: they say where it trains, and not what it learns.
-OPERATIONAL = frozenset({"device", "jobs", "max_gpu_temperature"})
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Resul
 
 
 def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with which a run is resumed; `changes` are new values by field, of fields in OPERATIONAL.
+    """The configuration with which a run is resumed; `changes` are new values by field, of fields in WHERE_IT_TRAINS.
 
     Raises:
         NotFound: there is no such run.
@@ -146,13 +144,13 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
     if store.stat(keys.run(run_id, "result.json")):
         raise NotReady(f"run {run_id} has ended and cannot be resumed. `signet runs` lists the interrupted runs.")
     refused = sorted(
-        name for name, value in changes.items() if name not in OPERATIONAL and value != getattr(config, name)
+        name for name, value in changes.items() if name not in WHERE_IT_TRAINS and value != getattr(config, name)
     )
     if refused:
         listed = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
         raise InvalidInput(
             f"run {run_id} cannot be resumed with {listed}. A resumed run may only change where it trains "
-            f"({', '.join(sorted(OPERATIONAL))}). Start a new run to change other settings."
+            f"({', '.join(sorted(WHERE_IT_TRAINS))}). Start a new run to change other settings."
         )
     try:
         return TrainConfig.model_validate(config.model_dump() | dict(changes))

@@ -32,7 +32,8 @@ class HeldOutCounts(BaseModel, frozen=True):
     # Share of the frames whose best class is the blank; the mean over clips.
     blank_ratio: float
     # Sequences of three clips: the signs in them, and the gloss errors. In the first case each clip is measured by
-    # itself and the features are joined. In the second case ("stream") the landmarks are joined and then measured.
+    # itself and the features are joined. In the second case ("stream") the landmarks are joined and then measured,
+    # as if the clips were one video.
     concatenated: int = 0
     gloss_errors: int = 0
     stream_gloss_errors: int = 0

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from services.trainer.config.setting_effects import WITHOUT_EFFECT_ON_EPOCHS
 from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig
 from signet.datasets.snapshot import Dataset
 from signet.errors import DataLoss, InvalidInput
@@ -28,14 +29,6 @@ SCHEMA = "signet.state/3"
 
 _METADATA_KEY = "signet"
 _HEADER_LENGTH_BYTES = 8
-
-# Settings that may change when a training continues: where it runs, when it ends, and what is published.
-_CHANGEABLE = frozenset(
-    {
-        "device", "model_name", "preset", "publish", "seeds", "folds", "jobs", "max_gpu_temperature", "target_accuracy",
-        "train_past_target", "patience",
-    }
-)  # fmt: skip
 
 # Fields of the progress in older states, which belong to removed features.
 _REMOVED_PROGRESS = frozenset({"plateau", "watch", "kept"})
@@ -64,7 +57,7 @@ class TrainingIdentity(_StateModel):
     ) -> "TrainingIdentity":
         """The identity of a training with these settings, on clips with these ids."""
         return cls(
-            config={name: value for name, value in config.model_dump().items() if name not in _CHANGEABLE},
+            config={name: value for name, value in config.model_dump().items() if name not in WITHOUT_EFFECT_ON_EPOCHS},
             dataset_name=dataset.manifest.name,
             dataset_version=dataset.manifest.version,
             train_clips=len(train),
@@ -191,7 +184,9 @@ def _damaged(reason: str) -> DataLoss:
 
 def _comparable(config: Mapping[str, object]) -> Mapping[str, object]:
     """A stored configuration, with the defaults of newer fields and without removed fields that had no effect."""
-    defaults = {name: field.default for name, field in TrainConfig.model_fields.items() if name not in _CHANGEABLE}
+    defaults = {
+        name: field.default for name, field in TrainConfig.model_fields.items() if name not in WITHOUT_EFFECT_ON_EPOCHS
+    }
     unused = {name for name, off in REMOVED_FIELDS.items() if config.get(name) == off}
     return defaults | {name: value for name, value in config.items() if name not in unused}
 

@@ -21,13 +21,13 @@ class ConcatenationErrors:
     """Gloss errors on sequences of isolated clips, which were joined in two ways.
 
     Attributes:
-        features: features are computed for each clip, and then joined, as in training.
+        joined_features: features are computed for each clip, and then joined, as in training.
         landmarks: landmarks are joined, and then features are computed, as from one video: the model finds one body and
             one leading hand for all signers of a sequence. This is harder, and closer to real video.
     """
 
-    features: GlossErrors
-    landmarks: GlossErrors
+    joined_features: GlossErrors
+    joined_landmarks: GlossErrors
 
 
 @torch.no_grad()

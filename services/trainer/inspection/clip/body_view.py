@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from services.trainer.drawing.posteriors import Frames
 from services.trainer.features.groups import GROUPS, hand_feature_names, two_hand_feature_names
 from services.trainer.features.phonology import (
     LEFT_HAND,
@@ -18,6 +17,7 @@ from services.trainer.features.phonology import (
     body_origin_and_scale,
     mirror_left_dominant,
 )
+from services.trainer.inspection.posteriors import Frames
 
 # Places of the hands among the joints of a `BodyView`.
 NON_DOMINANT, DOMINANT = LEFT_HAND, RIGHT_HAND

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.drawing.posteriors import frame_seconds
 from services.trainer.drawing.svg import Drawing, bars, element, text, with_tooltip
 from services.trainer.features.groups import UNITS
 from services.trainer.inspection.clip.body_view import BodyView, FeatureRow
+from services.trainer.inspection.posteriors import frame_seconds
 
 _ROW, _TOP, _NAME = 11.0, 30.0, 190.0
 _COLUMN, _GAP, _MAX_FRAME = 240.0, 18.0, 14.0

@@ -1,13 +1,13 @@
 """The page about a clip: the stored landmarks, what the model sees of them, and the output of a model."""
 
 from services.trainer.drawing.html import render
-from services.trainer.drawing.posteriors import compute_posteriors, part_presence
-from services.trainer.drawing.strip import draw_strip
 from services.trainer.features.groups import GROUPS
 from services.trainer.inspection.clip.body_view import FeatureStatistics, compute_body_view
 from services.trainer.inspection.clip.heatmap import STANDARD_LIMIT, draw_group_heatmaps
 from services.trainer.inspection.clip.presence import draw_presence
 from services.trainer.inspection.clip.skeleton import draw_films, draw_pictures
+from services.trainer.inspection.posteriors import compute_posteriors, part_presence
+from services.trainer.inspection.strip import draw_strip
 from services.trainer.model.sign_model import SignModel
 from signet import __version__
 from signet.landmarks import FRAME_RATE, Landmarks, to_model_input

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.drawing.posteriors import frame_seconds
-from services.trainer.drawing.strip import PARTS, draw_presence_row
 from services.trainer.drawing.svg import Drawing, text, time_axis, with_tooltip
+from services.trainer.inspection.posteriors import frame_seconds
+from services.trainer.inspection.strip import PARTS, draw_presence_row
 from signet.landmarks import FRAME_RATE, Landmarks
 
 _LEFT, _WIDTH, _ROW, _BLOCK, _TOP = 190.0, 500.0, 13.0, 63.0, 20.0

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.trainer.drawing.posteriors import frame_seconds
 from services.trainer.drawing.svg import Drawing, element, number, polyline, text
 from services.trainer.features.phonology import ELBOWS, MOUTH, NOSE, SHOULDERS, WRISTS
 from services.trainer.inspection.clip.body_view import DOMINANT, NON_DOMINANT, BodyView
+from services.trainer.inspection.posteriors import frame_seconds
 from signet.landmarks import FRAME_RATE, LEFT_HAND, RIGHT_HAND, Landmarks
 
 Points = npt.NDArray[np.floating[Any]]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.trainer.drawing.posteriors import FramePosteriors, compute_posteriors
+from services.trainer.inspection.posteriors import FramePosteriors, compute_posteriors
 from services.trainer.inspection.run.predictions import ClipPrediction
 from services.trainer.inspection.run.record import RunRecord, load_fold_models
 from signet.errors import NotFound

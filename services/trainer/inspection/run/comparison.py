@@ -11,10 +11,8 @@ from itertools import combinations
 from math import comb
 from typing import Any
 
+from services.trainer.config.setting_effects import WITHOUT_EFFECT_ON_LEARNING
 from services.trainer.inspection.run.predictions import ClipPrediction
-
-# These settings say where a run trains and what its model is called. They do not change what it learns.
-_WITHOUT_EFFECT = frozenset({"device", "jobs", "max_gpu_temperature", "model_name", "publish"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def compare_settings(settings: Sequence[dict[str, Any]]) -> tuple[SettingDiffere
     names = dict.fromkeys(name for config in settings for name in config)
     values = {name: tuple(config.get(name) for config in settings) for name in names}
     differences = [
-        SettingDifference(name, of_runs, name not in _WITHOUT_EFFECT)
+        SettingDifference(name, of_runs, name not in WITHOUT_EFFECT_ON_LEARNING)
         for name, of_runs in values.items()
         if any(value != of_runs[0] for value in of_runs)
     ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from services.trainer.drawing.posteriors import part_presence
+from services.trainer.inspection.posteriors import part_presence
 from services.trainer.inspection.run.predictions import ClipPrediction, count_seeds
 from services.trainer.inspection.run.record import RunRecord
 from services.trainer.runs.result import HeldOutCounts, spread_over_seeds

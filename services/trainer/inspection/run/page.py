@@ -16,7 +16,6 @@ from services.trainer.drawing.curves import (
     inline_curves,
 )
 from services.trainer.drawing.html import render
-from services.trainer.drawing.strip import draw_strip
 from services.trainer.drawing.svg import Drawing
 from services.trainer.inspection.run.clip_choice import ChosenClip, ClipChoice, choose_clips
 from services.trainer.inspection.run.comparison import PairedComparison, compare_pairs, compare_settings
@@ -33,6 +32,7 @@ from services.trainer.inspection.run.predictions import (
     find_mistakes,
 )
 from services.trainer.inspection.run.record import RunRecord, load_run
+from services.trainer.inspection.strip import draw_strip
 from services.trainer.runs.result import HeldOutCounts, MemberResult, spread_over_seeds
 from signet import __version__
 from signet.statistics.counts import GlossCounts
@@ -190,14 +190,14 @@ class _Section:
 
 
 def analyze_run(
-    store: ObjectStore, run_id: str, each: int, named: Sequence[str] = (), seed: int | None = None
+    store: ObjectStore, run_id: str, clips_per_kind: int, named: Sequence[str] = (), seed: int | None = None
 ) -> RunAnalysis:
     """Analyze one run.
 
     Args:
         store: holds the run.
         run_id: id of the run.
-        each: number of clips of each kind to show frame by frame.
+        clips_per_kind: the number of clips of each kind to show frame by frame.
         named: clips to show in any case.
         seed: seed of the models that show clips; None for the first seed.
 
@@ -207,7 +207,7 @@ def analyze_run(
     """
     record = load_run(store, run_id)
     predictions = collect_clip_predictions(record.held_out) if record.held_out is not None else ()
-    return RunAnalysis(record, predictions, choose_clips(store, record, predictions, each, named, seed))
+    return RunAnalysis(record, predictions, choose_clips(store, record, predictions, clips_per_kind, named, seed))
 
 
 def render_analysis(analyses: Sequence[RunAnalysis]) -> AnalysisPage:

@@ -180,9 +180,9 @@ def test_sequences_of_clips_are_decoded_joined_as_in_training_and_as_a_camera_se
             joined = torch.cat(own)[None]
             log_probs = model.log_probs(joined, torch.tensor([joined.shape[1]]))
         features += gloss_errors(signed, DECODER.decode(log_probs.numpy())[0])
-    assert errors.features == features
-    assert errors.landmarks == landmarks
-    assert errors.features.signed == 24
+    assert errors.joined_features == features
+    assert errors.joined_landmarks == landmarks
+    assert errors.joined_features.signed == 24
     assert evaluate_sequences(model, all_clips, DECODER, seed=5) == errors
 
 
@@ -190,9 +190,9 @@ def test_a_silent_model_misses_every_gloss_of_a_sequence(model: SignModel, all_c
     model.penalise_blank(-1000.0)
     errors = evaluate_sequences(model, all_clips.select(slice(11)), DECODER, seed=0)
     # Three sequences of three; two clips are left over.
-    assert errors.features == errors.landmarks == GlossErrors(deletions=9, signed=9)
-    assert errors.features.rate == 1
-    assert evaluate_sequences(model, all_clips.select(slice(2)), DECODER, seed=0).features == GlossErrors()
+    assert errors.joined_features == errors.joined_landmarks == GlossErrors(deletions=9, signed=9)
+    assert errors.joined_features.rate == 1
+    assert evaluate_sequences(model, all_clips.select(slice(2)), DECODER, seed=0).joined_features == GlossErrors()
 
 
 SCORED_LENGTHS = torch.tensor([11, 7, 2, 1])

@@ -15,7 +15,7 @@ from tests.strict_html import Page
 
 
 def test_the_page_of_a_run_is_complete_and_loads_nothing(runs: Runs) -> None:
-    one = analyze_run(runs.store, SEEDS, each=2)
+    one = analyze_run(runs.store, SEEDS, clips_per_kind=2)
     page = Page(render_analysis([one]).html)
     page.assert_alone()
     assert page.tags.count("h1") == 1
@@ -32,8 +32,8 @@ def test_the_page_of_a_run_is_complete_and_loads_nothing(runs: Runs) -> None:
 
 def test_equal_runs_give_equal_drawings_and_each_drawing_is_a_complete_file(runs: Runs) -> None:
     first, second = (
-        render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
-        render_analysis([analyze_run(runs.store, SEEDS, each=2)]),
+        render_analysis([analyze_run(runs.store, SEEDS, clips_per_kind=2)]),
+        render_analysis([analyze_run(runs.store, SEEDS, clips_per_kind=2)]),
     )
     assert first.files == second.files
     assert {"curves.svg", "glosses.svg"} <= set(first.files)
@@ -51,7 +51,7 @@ def test_equal_runs_give_equal_drawings_and_each_drawing_is_a_complete_file(runs
     ],
 )
 def test_a_run_without_figures_shows_its_curves_and_says_why(runs: Runs, run_id: str, said: str) -> None:
-    page = Page(render_analysis([analyze_run(runs.store, run_id, each=2)]).html)
+    page = Page(render_analysis([analyze_run(runs.store, run_id, clips_per_kind=2)]).html)
     page.assert_alone()
     assert "What is missing" in page.words
     assert said in page.words
@@ -62,19 +62,19 @@ def test_a_run_without_figures_shows_its_curves_and_says_why(runs: Runs, run_id:
 def test_a_run_without_epochs_has_a_page(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{INTERRUPTED}/members/")):
         copied.store.delete(info.key)
-    page = Page(render_analysis([analyze_run(copied.store, INTERRUPTED, each=2)]).html)
+    page = Page(render_analysis([analyze_run(copied.store, INTERRUPTED, clips_per_kind=2)]).html)
     assert "The run has no epochs yet" in page.words
 
 
 def test_the_page_of_a_cross_validation_names_its_folds(runs: Runs) -> None:
-    page = Page(render_analysis([analyze_run(runs.store, FOLDS, each=2)]).html)
+    page = Page(render_analysis([analyze_run(runs.store, FOLDS, clips_per_kind=2)]).html)
     page.assert_alone()
     assert "1/2" in page.words
     assert "2 folds of signers" in page.words
 
 
 def test_what_the_trainer_did_by_itself_is_marked_and_listed(runs: Runs) -> None:
-    one = analyze_run(runs.store, LINEAR, each=0)
+    one = analyze_run(runs.store, LINEAR, clips_per_kind=0)
     (member,) = one.record.members
     acted = [
         replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs
@@ -88,7 +88,7 @@ def test_what_the_trainer_did_by_itself_is_marked_and_listed(runs: Runs) -> None
 
 
 def test_several_runs_are_compared_on_one_page(runs: Runs) -> None:
-    analyses = [analyze_run(runs.store, run_id, each=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
+    analyses = [analyze_run(runs.store, run_id, clips_per_kind=0) for run_id in (SEEDS, LINEAR, FOLDS, INTERRUPTED)]
     drawn = render_analysis(analyses)
     page = Page(drawn.html)
     page.assert_alone()
@@ -106,7 +106,9 @@ def test_several_runs_are_compared_on_one_page(runs: Runs) -> None:
 def test_a_run_and_its_copy_do_not_differ(copied: Runs) -> None:
     for info in list(copied.store.list(f"runs/{LINEAR}/")):
         copied.store.put(info.key.replace(LINEAR, "again"), copied.store.get(info.key))
-    page = Page(render_analysis([analyze_run(copied.store, run_id, each=0) for run_id in (LINEAR, "again")]).html)
+    page = Page(
+        render_analysis([analyze_run(copied.store, run_id, clips_per_kind=0) for run_id in (LINEAR, "again")]).html
+    )
     assert "None: all runs have the same configuration." in page.words
     assert "Both runs get the same clips right." in page.words
 
@@ -116,7 +118,9 @@ def test_hostile_names_are_only_text(copied: Runs) -> None:
     hostile = '<img src=x onerror="alert(1)"></title></svg><script>'
     copied.store.put(key, json.dumps(json.loads(copied.store.get(key)) | {"model_name": hostile}).encode())
     page = Page(
-        render_analysis([analyze_run(copied.store, LINEAR, each=2), analyze_run(copied.store, SEEDS, each=2)]).html
+        render_analysis(
+            [analyze_run(copied.store, LINEAR, clips_per_kind=2), analyze_run(copied.store, SEEDS, clips_per_kind=2)]
+        ).html
     )
     page.assert_alone()
     assert hostile in page.text

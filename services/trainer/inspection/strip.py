@@ -11,8 +11,8 @@ from itertools import groupby
 
 import numpy as np
 
-from services.trainer.drawing.posteriors import FramePosteriors, frame_seconds
 from services.trainer.drawing.svg import Drawing, bars, element, number, text, time_axis, with_tooltip
+from services.trainer.inspection.posteriors import FramePosteriors, frame_seconds
 from signet.decoding import BLANK
 from signet.landmarks import FRAME_RATE
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.drawing.posteriors import FramePosteriors, compute_posteriors, frame_seconds, part_presence
+from services.trainer.inspection.posteriors import FramePosteriors, compute_posteriors, frame_seconds, part_presence
 from services.trainer.model.build import new_model
 from signet.decoding import ContinuousDecoder, penalise_blank
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, to_model_input

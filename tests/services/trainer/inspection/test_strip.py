@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from services.trainer.drawing.posteriors import FramePosteriors
-from services.trainer.drawing.strip import draw_strip
+from services.trainer.inspection.posteriors import FramePosteriors
+from services.trainer.inspection.strip import draw_strip
 
 VOCABULARY = ("book", "a-gloss-of-a-very-long-name", "who")
 
