@@ -184,6 +184,14 @@ def test_distances_and_shifts_are_those_of_the_version_for_which_the_limits_were
     assert (overlay.shift, overlay.reliable) == (best_shift, reliable)
 
 
+@pytest.mark.parametrize("shift", [-4, -3])
+def test_the_best_shift_lies_up_to_three_quarters_of_a_frame_before_or_after_the_given_one(shift: int) -> None:
+    recording = Recording(0, size=0.05)
+    overlay = overlay_clips(recording.film(), recording.film(start=0.37), shift)
+    assert overlay is not None
+    assert overlay.shift == -3.75
+
+
 def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_duplicate() -> None:
     clip, duplicate = Recording(0).film(), Recording(0).film(noise=0.002)
     duplicate[8:15, LEFT_HAND] = np.nan
