@@ -1,11 +1,13 @@
 """Held-out predictions are read as they were written, or refused with the reason."""
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from signet import heldout
 from signet.errors import DataLoss, InvalidInput, NotFound
@@ -79,6 +81,7 @@ def test_a_run_without_predictions_is_not_found(directory_store: DirectoryStore)
         ({"members": ()}, "no members"),
         ({"vocabulary": ("book", "book", "chair")}, "names a gloss twice"),
         ({"folds": 0}, "0 folds do not go with"),
+        ({"folds": 1}, "1 folds do not go with"),
         ({"members": (_member(0, 1, ("a", "b")), _member(1, 1, ("b", "c")))}, "another fold of this seed"),
         ({"members": (_member(0, 1, ()),)}, "holds no clip"),
         ({"vocabulary": ("book", "chair")}, "scores of shape"),
@@ -88,7 +91,15 @@ def test_a_run_without_predictions_is_not_found(directory_store: DirectoryStore)
             "not finite",
         ),
         (
+            {"members": (dataclasses.replace(_member(0, 1, ("a",)), scores=np.full((1, 3), -np.inf, np.float32)),)},
+            "not finite",
+        ),
+        (
             {"members": (dataclasses.replace(_member(0, 1, ("a",)), labels=np.array([0], np.int32)),)},
+            "labels outside",
+        ),
+        (
+            {"members": (dataclasses.replace(_member(0, 1, ("a",)), labels=np.array([4], np.int32)),)},
             "labels outside",
         ),
     ],
@@ -106,6 +117,17 @@ def test_damaged_predictions_are_data_loss(directory_store: DirectoryStore, cut:
         heldout.read_predictions(directory_store, "run-1")
     with pytest.raises(DataLoss, match="not held-out predictions"):
         heldout.load_predictions(data.replace(b"signet.heldout/1", b"signet.heldout/9"))
+
+
+def test_hypotheses_whose_lengths_do_not_add_up_are_data_loss() -> None:
+    data = heldout.dump_predictions(_made())
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    tensors = safetensors.numpy.load(data)
+    assert heldout.dump_predictions(heldout.load_predictions(safetensors.numpy.save(tensors, header))) == data
+    tensors["0.greedy.lengths"] = tensors["0.greedy.lengths"] - 1
+    tensors["0.greedy.lengths"][1] = 0
+    with pytest.raises(DataLoss, match="lengths or classes do not fit"):
+        heldout.load_predictions(safetensors.numpy.save(tensors, header))
 
 
 def test_two_thousand_glosses_and_three_seeds_take_seconds() -> None:

@@ -202,6 +202,7 @@ def test_the_audit_names_duplicates_of_both_kinds_leaks_and_shared_signers(make_
             # The same landmarks of another file.
             _clip(make_clip, "6", "before", "val", signer="5", slope=0.3),
             _clip(make_clip, "7", "before", "val", signer="5", slope=0.4),
+            _clip(make_clip, "8", "before", "test", signer="2", slope=0.7),
         ],
     ).manifest.audit
     assert audit.identical == (("1", "2"), ("3", "4"))
@@ -209,7 +210,7 @@ def test_the_audit_names_duplicates_of_both_kinds_leaks_and_shared_signers(make_
     assert audit.duplicates == (("1", "2"), ("3", "4"), ("5", "6"))
     assert audit.multi_label == (("1", "2"), ("3", "4"))
     assert audit.leaking == (("1", "2"), ("5", "6"))
-    assert audit.shared_signers == 1
+    assert audit.shared_signers == 2, "one with a val clip, one with a test clip"
 
 
 def test_a_near_duplicate_of_bit_identical_clips_joins_their_group() -> None:
