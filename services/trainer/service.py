@@ -53,5 +53,5 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         return converters.state_to_message(self._runs.stop(request.run_id))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:  # noqa: N802
-        found = await asyncio.to_thread(lambda: list(self._runs.list_runs()))
-        return pb.ListRunsResponse(runs=[converters.summary_to_message(summary) for summary in found])
+        summaries = await asyncio.to_thread(lambda: list(self._runs.list_runs()))
+        return pb.ListRunsResponse(runs=[converters.summary_to_message(summary) for summary in summaries])

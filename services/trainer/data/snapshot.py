@@ -5,13 +5,12 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from services.trainer.data.gloss_ranking import rank_by_clip_count
 from signet import landmarks
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import (
@@ -37,7 +36,7 @@ _READERS = 8
 _BATCH = 32
 
 # Raise this number when the same corpus and the same `SelectionLimits` give other clips than before. Snapshots that
-# were noted under an older number are made again.
+# were made under an older number are made again.
 SELECTION_VERSION = 1
 
 Item = TypeVar("Item")
@@ -62,8 +61,8 @@ def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, s
     The glosses with the most clips are taken; each has at least one training clip. Training clips that show the
     recording of a held-out clip are left out. The same clips give the same version.
 
-    This machine notes which snapshot a corpus gave. As long as the corpus is the same, that snapshot is loaded and no
-    clip is read.
+    The cache of this machine holds which snapshot a corpus gave. As long as the corpus is the same, that snapshot is
+    loaded and no clip is read.
 
     Args:
         store: holds the landmarks and the snapshots.
@@ -143,6 +142,11 @@ def select_clips(
     return selected
 
 
+def rank_by_clip_count(clip_counts: Mapping[str, int]) -> list[str]:
+    """Glosses by their number of clips, the most first; glosses with equal numbers by name."""
+    return sorted(clip_counts, key=lambda gloss: (-clip_counts[gloss], gloss))
+
+
 class _CorpusReader:
     """Reads the clips of a corpus, each when it is first needed.
 
@@ -173,10 +177,10 @@ class _CorpusReader:
             snapshot = assemble_snapshot(self._corpus, clips, duplicates)
             # Near-duplicates are found by their landmarks. When leaking clips are removed, other clips take their
             # place. These may have duplicates of their own, so the search is repeated.
-            found = _find_leaking(snapshot.manifest)
-            if not found:
+            new_leaking = _find_leaking(snapshot.manifest)
+            if not new_leaking:
                 return snapshot
-            leaking |= found
+            leaking |= new_leaking
             duplicates = snapshot.manifest.audit.all_duplicates
 
     @cached_property
@@ -217,7 +221,7 @@ def _find_leaking(manifest: Manifest) -> frozenset[str]:
 
 
 def _snapshot_cache_key(store: ObjectStore, stored: Sequence[ObjectInfo], limits: SelectionLimits) -> str:
-    """The name of the note that says which snapshot this corpus gave before under these limits.
+    """The cache key of the version of the snapshot that this corpus gave under these limits.
 
     It covers everything that decides the snapshot: the rules' versions, the limits, and each clip's key, size and etag.
     """

@@ -199,10 +199,10 @@ class Symbol:
     def masked_fill(self, mask: "Symbol", value: Number) -> "Symbol":
         return mask.where(self._constant(value, self.dtype), self)
 
-    def where(self, one: Operand, other: Operand) -> "Symbol":
-        """torch.where(self, one, other), in which one of both is a Symbol."""
-        dtype = next(operand.dtype for operand in (one, other) if isinstance(operand, Symbol))
-        operands = [self._operand(operand, dtype) for operand in (one, other)]
+    def where(self, if_true: Operand, if_false: Operand) -> "Symbol":
+        """torch.where(self, if_true, if_false), in which at least one of both is a Symbol."""
+        dtype = next(operand.dtype for operand in (if_true, if_false) if isinstance(operand, Symbol))
+        operands = [self._operand(operand, dtype) for operand in (if_true, if_false)]
         shape = _broadcast(self.shape, *(operand.shape for operand in operands))
         return self._add("Where", operands, shape, dtype)
 
@@ -282,7 +282,7 @@ class Symbol:
         """Reshape with -1 for the flattened dimensions: at most two of the sizes may be unknown before."""
         start, end = self._axes((start_dim, end_dim))
         flat = self.shape[start : end + 1]
-        size = Dim("*".join(map(repr, flat))) if any(isinstance(one, Dim) for one in flat) else math.prod(flat)
+        size = Dim("*".join(map(repr, flat))) if any(isinstance(length, Dim) for length in flat) else math.prod(flat)
         target = (*self.shape[:start], -1, *self.shape[end + 1 :])
         return self._add("Reshape", [self.graph.add_sizes(target)], (*self.shape[:start], size, *self.shape[end + 1 :]))
 
@@ -301,13 +301,13 @@ class Symbol:
     def cat(self: Sequence["Symbol"], dim: int = 0) -> "Symbol":  # type: ignore[misc]
         """torch.cat(symbols, dim)."""
         shape = list(self[0].shape)
-        shape[dim] = sum(one.shape[dim] for one in self)
+        shape[dim] = sum(symbol.shape[dim] for symbol in self)
         return self[0]._add("Concat", self[1:], tuple(shape), axis=dim)
 
     def stack(self: Sequence["Symbol"], dim: int = 0) -> "Symbol":  # type: ignore[misc]
         """torch.stack(symbols, dim)."""
         dim %= len(self[0].shape) + 1
-        return Symbol.cat([one.unsqueeze(dim) for one in self], dim)
+        return Symbol.cat([symbol.unsqueeze(dim) for symbol in self], dim)
 
     def unbind(self, dim: int = 0) -> tuple["Symbol", ...]:
         return tuple(self._at(dim, index) for index in range(self.shape[dim]))
@@ -338,15 +338,15 @@ class Symbol:
             place = items.index(Ellipsis)
             missing = len(self.shape) - sum(item is not None for item in items) + 1
             items[place : place + 1] = [slice(None)] * missing
-        found, axis = self, 0
+        part, axis = self, 0
         for item in items:
             if item is None:
-                found, axis = found.unsqueeze(axis), axis + 1
+                part, axis = part.unsqueeze(axis), axis + 1
             elif isinstance(item, slice):
-                found, axis = found._slice(axis, item), axis + 1
+                part, axis = part._slice(axis, item), axis + 1
             else:
-                found, axis = found._at(axis, item), axis + isinstance(item, list)
-        return found
+                part, axis = part._at(axis, item), axis + isinstance(item, list)
+        return part
 
     def _at(self, axis: int, index: int | list[int]) -> "Symbol":
         """The entries of an axis at these places; one number removes the axis."""

@@ -20,10 +20,10 @@ _JOINTS = [f"{finger} {joint}" for finger in _FINGERS for joint in _FINGER_JOINT
 HAND_FEATURES: Final[Mapping[str, Sequence[str]]] = {
     "handshape": (
         *(f"{finger} straight at its {joint}" for finger in _FINGERS for joint in _FINGER_JOINTS[:3]),
-        *(f"{one} along {other}" for one, other in pairwise(_FINGERS)),
+        *(f"{finger} along {neighbour}" for finger, neighbour in pairwise(_FINGERS)),
         *(f"{finger} tip from wrist" for finger in _FINGERS),
         *(f"{finger} tip from thumb tip" for finger in _FINGERS_BUT_THUMB),
-        *(f"{other} tip from {one} tip" for one, other in pairwise(_FINGERS_BUT_THUMB)),
+        *(f"{neighbour} tip from {finger} tip" for finger, neighbour in pairwise(_FINGERS_BUT_THUMB)),
     ),
     "outline": tuple(f"{joint}, {axis}" for axis in "xy" for joint in _JOINTS),
     "orientation": tuple(f"{what}, {axis}" for what in ("hand points", "palm faces", "index points") for axis in "xyz"),

@@ -59,47 +59,49 @@ class HeldOutEvaluation:
 
 
 def evaluate_members(
-    dataset: Dataset, config: TrainConfig, trained: Sequence[TrainedMember], device: torch.device
+    dataset: Dataset, config: TrainConfig, trained_members: Sequence[TrainedMember], device: torch.device
 ) -> HeldOutEvaluation:
     """Evaluate the members of a run, at least one, and their ensembles."""
     by_fold: dict[int, list[TrainedMember]] = {}
-    for one in trained:
-        by_fold.setdefault(one.member.fold, []).append(one)
-    evaluated = tuple(_evaluate(dataset, config, [one], device) for one in trained if one.member.held_out)
+    for trained in trained_members:
+        by_fold.setdefault(trained.member.fold, []).append(trained)
+    evaluated = tuple(
+        _evaluate(dataset, config, [trained], device) for trained in trained_members if trained.member.held_out
+    )
     ensembles: tuple[EvaluatedMember, ...] = ()
-    if evaluated and len({one.member.seed for one in trained}) > 1:
+    if evaluated and len({trained.member.seed for trained in trained_members}) > 1:
         ensembles = tuple(_evaluate(dataset, config, seeds, device) for seeds in by_fold.values())
 
-    counts = {one.member.key: one.counts for one in evaluated}
+    counts = {result.member.key: result.counts for result in evaluated}
     members = tuple(
         MemberResult(
-            fold=one.member.fold,
-            seed=one.member.seed,
-            epochs=one.epochs,
-            complete=one.complete,
-            **counts.get(one.member.key, NO_CLIPS).model_dump(),
+            fold=trained.member.fold,
+            seed=trained.member.seed,
+            epochs=trained.epochs,
+            complete=trained.complete,
+            **counts.get(trained.member.key, NO_CLIPS).model_dump(),
         )
-        for one in trained
+        for trained in trained_members
     )
     shown = ensembles if ensembles and config.publish != "first" else evaluated[:1]
     return HeldOutEvaluation(
         evaluated=evaluated,
         members=members,
-        ensemble=HeldOutCounts.sum(one.counts for one in ensembles) if ensembles else None,
+        ensemble=HeldOutCounts.sum(ensemble.counts for ensemble in ensembles) if ensembles else None,
         counts=HeldOutCounts.mean(counts_by_seed(members, config.folds).values())
         if config.folds
-        else HeldOutCounts.sum(one.counts for one in shown),
-        glosses=_gloss_results([one.score for one in (evaluated if config.folds else shown)], dataset),
-        parameters=trained[0].model.parameter_count,
-        selected_on=", ".join(sorted({one.selected_on for one in trained} - {""})),
+        else HeldOutCounts.sum(result.counts for result in shown),
+        glosses=_gloss_results([result.score for result in (evaluated if config.folds else shown)], dataset),
+        parameters=trained_members[0].model.parameter_count,
+        selected_on=", ".join(sorted({trained.selected_on for trained in trained_members} - {""})),
     )
 
 
-def select_published_model(config: TrainConfig, trained: Sequence[TrainedMember]) -> SignModel | None:
+def select_published_model(config: TrainConfig, trained_members: Sequence[TrainedMember]) -> SignModel | None:
     """The model that the run publishes; None if it publishes none."""
     if config.folds or config.publish == "none":
         return None
-    models = [one.model for one in trained]
+    models = [trained.model for trained in trained_members]
     return build_ensemble(models[:1] if config.publish == "first" else models)
 
 
@@ -117,7 +119,7 @@ def collect_predictions(
         folds=config.folds,
         vocabulary=manifest.vocabulary,
         parameters=evaluation.parameters,
-        members=tuple(_member_predictions(one, manifest.vocabulary) for one in evaluation.evaluated),
+        members=tuple(_member_predictions(result, manifest.vocabulary) for result in evaluation.evaluated),
         config=config.model_dump(),
         selected_on=evaluation.selected_on,
         decoder={**vars(config.decoder), "fixed": "by the run's configuration, before any clip was seen"},
@@ -125,12 +127,12 @@ def collect_predictions(
 
 
 def _evaluate(
-    dataset: Dataset, config: TrainConfig, trained: Sequence[TrainedMember], device: torch.device
+    dataset: Dataset, config: TrainConfig, trained_members: Sequence[TrainedMember], device: torch.device
 ) -> EvaluatedMember:
     """Evaluate one member, or the ensemble of several seeds of a fold, on the fold's held-out clips."""
-    member = trained[0].member
+    member = trained_members[0].member
     clips = Clips.from_dataset(dataset, member.held_out, device)
-    model = build_ensemble([one.model for one in trained]).to(device)
+    model = build_ensemble([trained.model for trained in trained_members]).to(device)
     score = evaluate(model, clips, config.decoder, predictions=True)
     errors = evaluate_sequences(model, clips, config.decoder, _CONCATENATION_SEED)
     model.cpu()
@@ -168,7 +170,7 @@ def _gloss_results(scores: Sequence[Score], dataset: Dataset) -> tuple[GlossResu
         correct.update(score.predictions.labels[score.predictions.recognised].tolist())
     vocabulary = dataset.manifest.vocabulary
     ranked = rank_glosses(GlossCounts(vocabulary[label - 1], clips[label], correct[label], 0) for label in clips)
-    return tuple(GlossResult(gloss=one.gloss, correct=int(one.correct), clips=one.clips) for one in ranked)
+    return tuple(GlossResult(gloss=gloss.gloss, correct=int(gloss.correct), clips=gloss.clips) for gloss in ranked)
 
 
 def _held_out_counts(score: Score, errors: ConcatenationErrors) -> HeldOutCounts:

@@ -200,7 +200,7 @@ class TrainingQueue:
             return RunFailure("the run was stopped before it started", "stopped")
         if self._closing.is_set():
             hint = resume_hint(run_id, None) if queued.resume_changes is not None else "Start it again."
-            return RunFailure(f"the trainer was told to stop before this run started. {hint}", "interrupted")
+            return RunFailure(f"the trainer was stopped before this run started. {hint}", "interrupted")
         callbacks = RunCallbacks(
             on_start=partial(self._record_start, queued),
             on_epoch=partial(self._record_epoch, queued),
@@ -235,7 +235,7 @@ class TrainingQueue:
     def _failure(self, run_id: str, error: Exception) -> RunFailure:
         """The last event of a run that ended with an error, which is also logged."""
         if isinstance(error, RunAborted):
-            message = "the trainer was told to stop while this run was training. Nothing was published."
+            message = "the trainer was stopped while this run was training. Nothing was published."
             _log.warning("run %s was interrupted: %s", run_id, message)
             return RunFailure(f"{message} {self._hint(run_id)}", "interrupted")
         if isinstance(error, TakenOver):

@@ -347,7 +347,7 @@ def _work(connection: Connection, context: WorkerContext) -> None:
                 _train_member(job, dataset, context, parent)
         except SignetError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001  (every error ends the job, and the parent must be told)
+        except Exception as error:  # noqa: BLE001  (every error ends the job, and the parent must learn of it)
             _log.exception("the training of a member failed")
             failure = SignetError(f"unexpected {type(error).__name__}: {error}; see the log.")
         parent.send(JobEnded(failure))

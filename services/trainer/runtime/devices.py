@@ -20,6 +20,6 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise InvalidSetting(f"--device {name}: write auto, cpu, cuda or cuda:<n>.") from error
     if device.type == "cuda" and (not available or (device.index or 0) >= torch.cuda.device_count()):
-        found = torch.cuda.device_count() if available else 0
-        raise NotReady(f"--device {name}: torch finds {found} GPU(s). Use --device cpu, or check `nvidia-smi`.")
+        count = torch.cuda.device_count() if available else 0
+        raise NotReady(f"--device {name}: torch finds {count} GPU(s). Use --device cpu, or check `nvidia-smi`.")
     return device

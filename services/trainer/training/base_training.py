@@ -15,7 +15,7 @@ from torch import Tensor
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
-from services.trainer.data.gloss_ranking import require_clips
+from services.trainer.data.clip_requirements import require_clips
 from services.trainer.model.build import WeightInitialiser, new_model
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runtime.autocast import select_autocast

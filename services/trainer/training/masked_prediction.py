@@ -25,8 +25,8 @@ from services.trainer.model.sign_model import length_mask
 HIDDEN_SHARE = 0.35
 SHORTEST_SPAN, LONGEST_SPAN = 3, 8
 
-# Groups that are zero throughout where a hand was not found. The other groups may also use the wrist of the body.
-_FOUND_GROUPS = frozenset({"handshape", "outline", "orientation", "presence"})
+# Groups whose features are all zero where a hand is absent. The other groups may also use the wrist of the body.
+_GROUPS_OF_PRESENT_HANDS = frozenset({"handshape", "outline", "orientation", "presence"})
 
 # Held-out clips that are evaluated at a time, and the seed of their hidden spans: the same spans in every epoch.
 _EVALUATED_TOGETHER = 64
@@ -71,10 +71,10 @@ def hide_spans(lengths: Tensor, frames: int, generator: torch.Generator) -> Tens
 
 def target_mask(batch: Batch, measured: Features) -> Tensor:
     """Which features of a batch from `hide_spans_in_batch` must be reconstructed: bool [B, T, D]."""
-    return found_features(batch.features, measured) & hidden_frames(batch)[..., None]
+    return present_features(batch.features, measured) & hidden_frames(batch)[..., None]
 
 
-def found_features(features: Tensor, measured: Features) -> Tensor:
+def present_features(features: Tensor, measured: Features) -> Tensor:
     """Which features belong to a body part that was found: bool [B, T, D].
 
     Features of a hand count where that hand was found, and features of both hands where both were. Whether the body was
@@ -86,14 +86,14 @@ def found_features(features: Tensor, measured: Features) -> Tensor:
     """
     hands = torch.unflatten(features[..., : 2 * measured.hand_size], -1, (2, measured.hand_size))
     hand_columns = _group_of_each_column(HAND_GROUPS, measured)
-    zero_if_absent = [column for column, group in enumerate(hand_columns) if group in _FOUND_GROUPS]
-    found = (hands[..., zero_if_absent or list(range(measured.hand_size))] != 0).any(dim=-1)
-    both_found = found.all(dim=-1, keepdim=True)
+    zero_if_absent = [column for column, group in enumerate(hand_columns) if group in _GROUPS_OF_PRESENT_HANDS]
+    hand_present = (hands[..., zero_if_absent or list(range(measured.hand_size))] != 0).any(dim=-1)
+    both_present = hand_present.all(dim=-1, keepdim=True)
     of_both = [
-        torch.ones_like(both_found) if group == "presence" else both_found
+        torch.ones_like(both_present) if group == "presence" else both_present
         for group in _group_of_each_column(BOTH_GROUPS, measured)
     ]
-    return torch.cat([found.repeat_interleave(measured.hand_size, dim=-1), *of_both], dim=-1)
+    return torch.cat([hand_present.repeat_interleave(measured.hand_size, dim=-1), *of_both], dim=-1)
 
 
 def huber_sum(residuals: Tensor, mask: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def evaluate_reconstruction(model: MaskedModel, clips: Clips, parts: int) -> flo
     for part in clips.split(max(parts, -(-len(clips) // _EVALUATED_TOGETHER))):
         features = model.features(*part.padded(), part.lengths)
         hidden = hide_spans(part.lengths, features.shape[1], generator)
-        mask = found_features(features, model.features) & hidden[..., None]
+        mask = present_features(features, model.features) & hidden[..., None]
         total += torch.stack([huber_sum(model.residuals(features, part.lengths, hidden), mask), mask.sum()])
     loss, targets = total.tolist()
     return float(loss / max(1.0, targets))

@@ -70,23 +70,23 @@ class TrainingIdentity(_StateModel):
     def differences(self, other: "TrainingIdentity") -> list[str]:
         """In what the other training differs, such as "lr 0.008 instead of 0.004"."""
         own, others = _comparable(self.config), _comparable(other.config)
-        found = [
+        differences = [
             f"{name} {others.get(name)} instead of {own.get(name)}"
             for name in sorted(own.keys() | others.keys())
             if own.get(name) != others.get(name)
         ]
         if (self.dataset_name, self.dataset_version) != (other.dataset_name, other.dataset_version):
-            found.append(
+            differences.append(
                 f"dataset {other.dataset_name}/{other.dataset_version} instead of "
                 f"{self.dataset_name}/{self.dataset_version}"
             )
         if (self.train_clips, self.train_sha256) != (other.train_clips, other.train_sha256):
-            found.append(f"other training clips ({other.train_clips} instead of {self.train_clips})")
+            differences.append(f"other training clips ({other.train_clips} instead of {self.train_clips})")
         if (self.held_out_clips, self.held_out_sha256) != (other.held_out_clips, other.held_out_sha256):
-            found.append(f"other held-out clips ({other.held_out_clips} instead of {self.held_out_clips})")
+            differences.append(f"other held-out clips ({other.held_out_clips} instead of {self.held_out_clips})")
         if self.device != other.device:
-            found.append(f"device {other.device} instead of {self.device}")
-        return found
+            differences.append(f"device {other.device} instead of {self.device}")
+        return differences
 
 
 class LoopProgress(_StateModel):

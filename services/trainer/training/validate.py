@@ -114,8 +114,8 @@ def evaluate(
     figures = np.concatenate([group.figures for _, group in groups], axis=1)[:, order]
     loss, guess, rank, emitted, first, blanks = figures
     labels = clips.labels.cpu().numpy()
-    found = [signs for _, group in groups for signs in group.continuous]
-    decoded = tuple(found[place] for place in order) if continuous else None
+    sequences = [signs for _, group in groups for signs in group.continuous]
+    decoded = tuple(sequences[place] for place in order) if continuous else None
     by_clip = None
     if predictions:
         posterior = torch.cat([group.log_posterior for _, group in groups]).cpu().numpy()

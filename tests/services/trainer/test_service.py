@@ -137,7 +137,7 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
         assert monotonic() - told < 3, "between two batches of the default size, on a busy machine"
         finished = list(live)[-1].finished
         assert finished.state == pb.RUN_STATE_INTERRUPTED
-        assert "told to stop" in finished.error
+        assert "the trainer was stopped" in finished.error
         assert not finished.model_version
         assert watch(client, waiting)[-1].finished.state == pb.RUN_STATE_INTERRUPTED
         with signet_errors_raised(Unavailable, "shutting down"):

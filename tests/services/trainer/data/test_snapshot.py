@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.trainer.data import snapshot
-from services.trainer.data.snapshot import SelectionLimits
+from services.trainer.data.snapshot import SelectionLimits, rank_by_clip_count
 from signet.datasets import snapshot as dataset_snapshot
 from signet.datasets.snapshot import load_snapshot
 from signet.errors import Conflict, NotReady
@@ -26,6 +26,11 @@ def test_a_snapshot_is_stored_and_the_same_clips_are_the_same_version(object_sto
     stored = load_snapshot(object_store, "wlasl", first.manifest.version)
     assert first.manifest == again.manifest == stored.manifest
     assert (len(first.split("train")), len(first.split("val"))) == (18, 6)
+
+
+def test_glosses_with_more_clips_come_first_and_equals_by_name() -> None:
+    counts = {"zebra": 2, "who": 2, "book": 3, "drink": 2, "apple": 1}
+    assert rank_by_clip_count(counts) == ["book", "drink", "who", "zebra", "apple"]
 
 
 class Watched(DirectoryStore):

@@ -12,11 +12,11 @@ from services.trainer.model.sign_model import length_mask
 from services.trainer.training import masked_prediction
 from services.trainer.training.masked_prediction import (
     HIDDEN_SHARE,
-    found_features,
     hidden_frames,
     hide_spans,
     hide_spans_in_batch,
     huber_sum,
+    present_features,
     target_mask,
 )
 from signet.datasets.snapshot import Dataset
@@ -69,14 +69,16 @@ def test_features_of_an_absent_hand_are_not_asked_for(small_dataset: Dataset) ->
     features, _ = measured(small_dataset)
     kind = Features()
 
-    there = found_features(features, kind)
+    present = present_features(features, kind)
 
     # The clips' left hand, which follows and comes first, is never found.
-    assert not there[..., : kind.hand_size].any()
+    assert not present[..., : kind.hand_size].any()
     found = features[..., 2 * kind.hand_size - 1] > 0
-    assert torch.equal(there[..., kind.hand_size : 2 * kind.hand_size], found[..., None].expand(-1, -1, kind.hand_size))
-    assert not there[..., 2 * kind.hand_size : -1].any()
-    assert there[..., -1].all()
+    assert torch.equal(
+        present[..., kind.hand_size : 2 * kind.hand_size], found[..., None].expand(-1, -1, kind.hand_size)
+    )
+    assert not present[..., 2 * kind.hand_size : -1].any()
+    assert present[..., -1].all()
 
 
 def test_the_loss_does_not_depend_on_the_labels_and_that_of_parts_adds_up(small_dataset: Dataset) -> None:
@@ -114,5 +116,5 @@ def test_only_features_of_hidden_frames_are_reconstructed(small_dataset: Dataset
     batch = hide_spans_in_batch(Batch(features, lengths, one[:, None], one, inside.long(), inside), drawn())
     mask, hidden = target_mask(batch, Features()), hidden_frames(batch)
     assert not mask[~hidden].any()
-    assert torch.equal(mask[hidden], found_features(features, Features())[hidden])
-    assert torch.equal(mask.any(dim=-1), hidden), "whether the body is there is asked of every hidden frame"
+    assert torch.equal(mask[hidden], present_features(features, Features())[hidden])
+    assert torch.equal(mask.any(dim=-1), hidden), "whether the body is present is asked of every hidden frame"

@@ -1,17 +1,12 @@
-"""Rank glosses by their number of clips, and check that there are enough training clips."""
+"""The check that a training has clips of every gloss."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.errors import InvalidInput
 
 _log = logging.getLogger(__name__)
-
-
-def rank_by_clip_count(clip_counts: Mapping[str, int]) -> list[str]:
-    """Glosses by their number of clips, the most first; glosses with equal numbers by name."""
-    return sorted(clip_counts, key=lambda gloss: (-clip_counts[gloss], gloss))
 
 
 def require_clips(dataset: Dataset, train_clips: Sequence[DatasetClip], *, gloss_may_lack_clips: bool) -> None:

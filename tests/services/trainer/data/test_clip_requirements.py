@@ -1,18 +1,13 @@
-"""Glosses are ranked by their clips, and a training without enough clips is refused."""
+"""A training without enough clips is refused."""
 
 import logging
 
 import pytest
 
-from services.trainer.data.gloss_ranking import rank_by_clip_count, require_clips
+from services.trainer.data.clip_requirements import require_clips
 from signet.datasets.snapshot import Dataset, assemble_snapshot, sample_clip
 from signet.errors import InvalidInput
 from signet.landmarks import Landmarks
-
-
-def test_glosses_with_more_clips_come_first_and_equals_by_name() -> None:
-    counts = {"zebra": 2, "who": 2, "book": 3, "drink": 2, "apple": 1}
-    assert rank_by_clip_count(counts) == ["book", "drink", "who", "zebra", "apple"]
 
 
 def test_a_training_needs_clips_of_every_gloss(small_dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
