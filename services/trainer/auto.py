@@ -25,16 +25,10 @@ _POLL_RUN_SECONDS = 0.2
 
 
 class AutoTraining:
-    """Polls a corpus, and trains on each new version of it.
+    """Polls a corpus every so many seconds, and trains on each new version of it.
 
     A version counts as trained on when a run with this configuration has succeeded on it. A run that was interrupted is
     resumed. A configuration that trains something else starts a new run.
-
-    Args:
-        store: holds the corpus and the runs.
-        runs: the queue that trains.
-        config: the configuration of every run.
-        seconds: the time between two polls.
     """
 
     def __init__(self, store: ObjectStore, runs: TrainingQueue, config: TrainConfig, seconds: float) -> None:

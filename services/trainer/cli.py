@@ -90,14 +90,7 @@ def train(
 def _train_on_terminal(
     store: ObjectStore, config_or_run: TrainConfig | str, changes: dict[str, Any], plot: Path | None
 ) -> None:
-    """Train a run, and show its progress.
-
-    Args:
-        store: the store.
-        config_or_run: the configuration of a new run, or the id of the run to resume.
-        changes: fields of the configuration that change when a run is resumed.
-        plot: the file for the curves.
-    """
+    """Train a new run, or resume the run with this id under some changes, and show its progress."""
     from services.trainer.runs import messages
     from services.trainer.runs.events import RunCallbacks
     from services.trainer.runs.run import new_run_id, resume, run

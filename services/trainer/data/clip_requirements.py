@@ -12,10 +12,7 @@ _log = logging.getLogger(__name__)
 def require_clips(dataset: Dataset, train_clips: Sequence[DatasetClip], *, gloss_may_lack_clips: bool) -> None:
     """Refuse a training without clips, with fewer than two glosses, or with a gloss that has no clip.
 
-    Args:
-        dataset: the snapshot.
-        train_clips: its clips to train on.
-        gloss_may_lack_clips: whether a gloss without clips is only logged, as in a fold and in pre-training.
+    In a fold and in pre-training, a gloss may lack clips. Then it is only logged.
 
     Raises:
         InvalidInput: the message names what is missing.

@@ -56,19 +56,13 @@ class SelectionLimits:
 
 
 def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int) -> Dataset:
-    """The snapshot of a corpus under these limits. It is made and stored if it does not exist.
+    """The snapshot of a corpus under these limits (see `SelectionLimits`). It is made and stored if it does not exist.
 
     The glosses with the most clips are taken; each has at least one training clip. Training clips that show the
     recording of a held-out clip are left out. The same clips give the same version.
 
     The cache of this machine holds which snapshot a corpus gave. As long as the corpus is the same, that snapshot is
     loaded and no clip is read.
-
-    Args:
-        store: holds the landmarks and the snapshots.
-        corpus: the corpus of landmarks.
-        max_glosses: see `SelectionLimits.glosses`.
-        samples_per_gloss: see `SelectionLimits.samples_per_gloss`.
 
     Raises:
         NotReady: the corpus has no labelled training clips.
@@ -109,11 +103,8 @@ def select_clips(
 ) -> list[ClipRecord]:
     """The clips that a snapshot is made of, in the order of their ids.
 
-    Args:
-        records: the clips of the corpus.
-        limits: how many are selected.
-        leaking: ids of training clips that are known to show a held-out recording. They are left out, as are training
-            clips whose video has the same hash as that of a held-out clip.
+    A training clip is left out if its id is among the `leaking` ones, which are known to show a held-out recording, or
+    if its video has the same hash as that of a held-out clip.
     """
     labelled = sorted((record for record in records if record.gloss), key=lambda record: record.clip_id)
     held_out_videos = {record.source_sha256 for record in labelled if record.split != TRAIN} - {""}
@@ -148,14 +139,7 @@ def rank_by_clip_count(clip_counts: Mapping[str, int]) -> list[str]:
 
 
 class _CorpusReader:
-    """Reads the clips of a corpus, each when it is first needed.
-
-    Args:
-        store: holds the corpus.
-        corpus: its name.
-        clip_keys: the keys of its clips.
-        readers: the threads that read.
-    """
+    """Reads the clips of a corpus with these keys, each when it is first needed."""
 
     def __init__(self, store: ObjectStore, corpus: str, clip_keys: Sequence[str], readers: ThreadPoolExecutor) -> None:
         self._store, self._corpus, self._clip_keys, self._readers = store, corpus, clip_keys, readers

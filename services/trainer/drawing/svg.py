@@ -53,12 +53,9 @@ class Drawing:
 
 
 def element(name: str, content: str = "", **attributes: str | Number) -> str:
-    """An element. In the names of attributes, a trailing underscore is dropped and other underscores become dashes.
+    """An element with escaped content. Numbers are rounded as by `number`.
 
-    Args:
-        name: name of the element.
-        content: elements and escaped text.
-        attributes: numbers are rounded as by `number`.
+    In the names of attributes, a trailing underscore is dropped and other underscores become dashes.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value) if isinstance(value, str) else number(value)}"'

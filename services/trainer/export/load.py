@@ -14,11 +14,6 @@ from signet.store import ObjectStore
 def load_published_model(store: ObjectStore, name: str, version_or_alias: str) -> tuple[ModelCard, SignModel]:
     """The card and the network of a published model; of an ensemble, the network of all its members.
 
-    Args:
-        store: holds the models.
-        name: the model's name.
-        version_or_alias: which version of it.
-
     Raises:
         NotFound: there is no such model or version.
         DataLoss: its weights are damaged.

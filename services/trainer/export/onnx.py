@@ -66,12 +66,9 @@ class ExportAgreement:
 def export_model(
     model: SignModel, clips: Mapping[str, Clip], decoder: ContinuousDecoder
 ) -> tuple[bytes, ExportAgreement]:
-    """A model's ONNX graph, checked on real clips.
+    """A model's ONNX graph, checked on the first 32 of these clips.
 
-    Args:
-        model: trained; a single one or an ensemble.
-        clips: model inputs float32 [T, 75, 3] by clip id, at least one; the first 32 are compared.
-        decoder: the model's decoder.
+    The clips are model inputs float32 [T, 75, 3] by clip id, at least one.
 
     Raises:
         ExportMismatch: the graph gives other answers than the model.
@@ -119,11 +116,7 @@ def _with_onnx_lstms(model: SignModel) -> SignModel:
 def compare(model: SignModel, graph: bytes, clips: Mapping[str, Clip], decoder: ContinuousDecoder) -> ExportAgreement:
     """Compare the answers of ONNX and torch on clips: all as one batch, and the shortest and the longest alone.
 
-    Args:
-        model: the model that was exported.
-        graph: its graph.
-        clips: model inputs float32 [T, 75, 3] by clip id, at least one.
-        decoder: the model's decoder.
+    The clips are model inputs float32 [T, 75, 3] by clip id, at least one.
 
     Raises:
         ExportMismatch: a probability differs by more than `TOLERANCE`, the median clip's by more than

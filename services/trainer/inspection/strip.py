@@ -98,15 +98,9 @@ def draw_strip(posteriors: FramePosteriors, title: str = "") -> Drawing:
 def draw_presence_row(
     name: str, x: float, y: float, width: float, spans: Iterable[tuple[float, float]], kind: str = "posed"
 ) -> str:
-    """The row of one part of the body.
+    """The row of one part of the body, whose upper left corner is (x, y).
 
-    Args:
-        name: the part.
-        x: left end of the row.
-        y: upper end of the row.
-        width: width of the row.
-        spans: where the part is present: distance from x, and width.
-        kind: CSS class of the bars.
+    The bars are the spans in which the part is present: distance from x, and width. `kind` is their CSS class.
     """
     places = [(x + start, y, length) for start, length in spans]
     row = text(x - 6, y + 8, name, class_="soft end small")

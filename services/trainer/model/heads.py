@@ -47,14 +47,9 @@ _LEAST, _MOST = -50.0, -1e-4
 
 
 class BranchLinear(nn.Module):
-    """A linear map for each branch: [K, ..., D] to [K, ..., E].
+    """A linear map for each of K branches: [K, ..., D] to [K, ..., E].
 
-    Args:
-        branches: K.
-        inputs: D.
-        outputs: E.
-        bias: whether to add a bias [K, E] to the product with the weight [K, E, D]. Both are initialised like those
-            of `nn.Linear`.
+    The weight [K, E, D] and the bias [K, E] are initialised like those of `nn.Linear`.
     """
 
     def __init__(self, branches: int, inputs: int, outputs: int, bias: bool = True) -> None:

@@ -10,11 +10,7 @@ from services.trainer.model.sign_model import Encoder, SignModel
 
 
 class MaskedModel(SignModel):
-    """A sign model whose branches are trained through linear decoders. Its heads keep their random weights.
-
-    Args:
-        encoders: see `SignModel`.
-    """
+    """A sign model whose branches are trained through linear decoders. Its heads keep their random weights."""
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         super().__init__(encoders)

@@ -115,7 +115,7 @@ def train_member(
     is_state_due: Callable[[], bool],
     initialise: WeightInitialiser | None = None,
 ) -> Iterator[MemberEvent]:
-    """Train one member to its end.
+    """Train one member to its end. A member that is aborted yields a last `StateReady`.
 
     Args:
         dataset: the run's snapshot.
@@ -123,7 +123,7 @@ def train_member(
         member: the member.
         device: where to train.
         state: the state to resume from; None starts a new training.
-        callbacks: see `RunCallbacks`. A member that is aborted yields a last `StateReady`.
+        callbacks: see `RunCallbacks`.
         is_state_due: asked after each epoch; True asks for a `StateReady`.
         initialise: replaces the random weights of a new training.
 

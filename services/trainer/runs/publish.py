@@ -28,16 +28,7 @@ def publish(
     evaluation: HeldOutEvaluation,
     checkpoints: Checkpoints,
 ) -> ModelCard:
-    """Export a run's model, and make it the latest version of its name.
-
-    Args:
-        store: holds the models.
-        dataset: the run's snapshot; the export is compared with the model on its clips.
-        config: the run's configuration.
-        run_id: the run's name.
-        model: the model to publish.
-        evaluation: the results of the run's members, for the card.
-        checkpoints: of the run.
+    """Export a run's model, compare both on the snapshot's clips, and make it the latest version of its name.
 
     Raises:
         TakenOver: another process has resumed the run.
@@ -73,11 +64,6 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
     """The card of the model that a run published before its process ended without a result; None if there is none.
 
     The alias `latest` is moved to it if it names an older version.
-
-    Args:
-        store: holds the models.
-        run_id: the run's name.
-        name: the model's name.
     """
     for version in reversed(registry.versions(store, name)):
         # A run id starts with the start time of the run, a version with its time of publication.

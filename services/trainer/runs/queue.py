@@ -73,12 +73,9 @@ class QueuedRun:
 
 
 class TrainingQueue:
-    """Starts, resumes, stops and lists runs.
+    """Starts, resumes, stops and lists runs. The metrics receive all events.
 
-    Args:
-        store: holds landmarks, runs and models.
-        metrics: receives all events.
-        nvml: the process's NVML connection, for runs on a GPU; without it, each run opens its own.
+    Without an NVML connection of the process, each run on a GPU opens its own.
     """
 
     def __init__(self, store: ObjectStore, metrics: TrainerMetrics, nvml: Nvml | None = None) -> None:

@@ -120,12 +120,7 @@ def make_gpu_throttle(
 ) -> Callable[[], None]:
     """The throttle of a device: `GpuThrottle` for a GPU, `never_pause` for a CPU or a limit of 0.
 
-    Args:
-        device: where the model is trained.
-        limit_celsius: see `GpuThrottle`, like those below.
-        nvml: the process's connection to NVML, if it has one.
-        should_stop: whether the run was asked to end.
-        callbacks: receives the pauses.
+    Without an NVML connection of the process, it opens its own.
     """
     if device.type != "cuda" or not limit_celsius:
         return never_pause

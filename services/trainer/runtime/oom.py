@@ -44,11 +44,7 @@ class MemorySplitter:
 
     @explain_out_of_memory()
     def run(self, max_parts: int, work: Callable[[int], T]) -> T:
-        """The result of work(parts). The work is repeated with twice as many parts whenever memory is full.
-
-        Args:
-            max_parts: the most parts that the work can be divided into.
-            work: takes the number of parts; does the work in `max_parts` parts if asked for more.
+        """The result of work(parts). While memory is full, repeat it with twice as many parts, up to `max_parts`.
 
         Raises:
             SignetError: the smallest part does not fit.

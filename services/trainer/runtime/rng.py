@@ -12,12 +12,7 @@ from torch import Tensor
 
 
 class RngStream:
-    """A state of torch's global generators, which is in effect only within `active`.
-
-    Args:
-        seed: where the stream begins.
-        device: a CUDA device has a generator besides the CPU's.
-    """
+    """A state of torch's global generators of CPU and GPU, which is in effect only within `active`."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device

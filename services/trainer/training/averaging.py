@@ -42,12 +42,9 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after a step of the optimiser.
+        """Add the weights after a step of the optimiser; `step` is the number of steps before it.
 
         The average is never longer than the training so far: step 0 replaces it, and step 9 counts one half.
-
-        Args:
-            step: the number of steps before this one.
         """
         decay = min(self._decay, step / (step + _WARM_UP_STEPS))
         torch._foreach_lerp_(self._targets, self._sources, 1 - decay)
@@ -57,10 +54,7 @@ class MovingAverage:
         return {f"{_PREFIX}{name}": tensor.clone() for name, tensor in self._average.state_dict().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` returned.
-
-        Args:
-            tensors: may hold other tensors too.
+        """Continue from what `state` returned; other tensors are ignored.
 
         Raises:
             KeyError: a tensor is missing.

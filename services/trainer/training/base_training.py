@@ -153,10 +153,7 @@ class BaseTraining:
             ) from error
 
     def _train_until_finite(self, train_epoch: Callable[[], float]) -> tuple[float, tuple[str, ...]]:
-        """Train an epoch. While its loss is not finite, repeat it from its start with a lower learning rate.
-
-        Args:
-            train_epoch: trains one epoch and returns its mean loss.
+        """Train an epoch. While its mean loss is not finite, repeat it from its start with a lower learning rate.
 
         Returns:
             The mean loss, and a sentence for each repetition.
@@ -185,11 +182,7 @@ class BaseTraining:
             yield from part.split_by_length()
 
     def _finish_epoch(self, **progress: float) -> None:
-        """Count the epoch, and save the state to continue from.
-
-        Args:
-            progress: further fields of `LoopProgress` that change.
-        """
+        """Count the epoch, change further fields of `LoopProgress`, and save the state to continue from."""
         counted = {"epoch": self._progress.epoch + 1, "steps": self._progress.steps + self._steps_per_epoch}
         self._progress = self._progress.model_copy(update=counted | progress)
         self._saved = self._copy_state()
@@ -228,13 +221,9 @@ class BaseTraining:
 
 
 def finite_mean(losses: Sequence[Tensor], norms: Sequence[Tensor]) -> float:
-    """The mean loss of an epoch's steps; NaN if the loss or the gradient of a step was not finite.
+    """The mean of the steps' losses [1]; NaN if a loss, or the length of a gradient [1], was not finite.
 
     A gradient can overflow although its loss is finite. This is the only moment of an epoch that waits for a GPU.
-
-    Args:
-        losses: of each step, [1].
-        norms: the length of each step's gradient, [1].
     """
     finite = torch.cat([*losses, *norms]).isfinite().all()
     return float(torch.where(finite, torch.cat(list(losses)).mean(), torch.nan))

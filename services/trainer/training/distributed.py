@@ -120,11 +120,8 @@ class Ranks:
     def leading(self, make_task: Callable[[], tuple[FollowerTask, bytes]]) -> Iterator[Callable[[], None]]:
         """Let the followers take part in a training for as long as this context lasts.
 
-        Args:
-            make_task: returns the training and the state to start from. It is called only if there are followers.
-
-        Yields:
-            What the leader must call before each epoch.
+        The context gives what the leader must call before each epoch. `make_task` is called only if there are
+        followers.
         """
         if self.size == 1 or not self.leads:
             yield lambda: None

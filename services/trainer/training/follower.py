@@ -13,12 +13,7 @@ from signet.store import ObjectStore
 
 
 def follow(ranks: Ranks, store: ObjectStore, nvml: Nvml | None = None) -> None:
-    """Follow the leader until it dismisses this process.
-
-    Args:
-        ranks: this process's group.
-        store: holds the snapshots. Nothing is written to it.
-        nvml: reads the GPU's temperature; without it, each training opens its own connection.
+    """Follow the leader until it dismisses this process. Nothing is written to the store.
 
     Raises:
         SignetError: a training cannot continue here, or the leader has ended.

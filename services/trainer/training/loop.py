@@ -92,11 +92,7 @@ class Training(BaseTraining):
         return finite_mean(losses, norms)
 
     def _step(self, batches: Sequence[Batch], step: int) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser on the mean loss of some batches.
-
-        Args:
-            batches: usually one; --accumulate takes more.
-            step: the number of steps before this one.
+        """One step of the optimiser on the mean loss of some batches: one, or more with --accumulate.
 
         Returns:
             The loss [1], and the length of its gradient [1].
@@ -115,9 +111,7 @@ class Training(BaseTraining):
     def _compute_gradient(self, batches: Sequence[Batch], parts: int) -> Tensor:
         """Add the gradients of all batches up in the parameters, and return their mean loss [1].
 
-        Args:
-            batches: the batches of one step.
-            parts: the number of parts in which each batch is computed, so that it fits the memory.
+        Each batch is computed in at least this many parts, so that it fits the memory.
         """
         self._optimizer.zero_grad()
         share_of_epochs = self.epoch / self._config.num_epochs

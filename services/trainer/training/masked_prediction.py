@@ -75,14 +75,10 @@ def target_mask(batch: Batch, measured: Features) -> Tensor:
 
 
 def present_features(features: Tensor, measured: Features) -> Tensor:
-    """Which features belong to a body part that was found: bool [B, T, D].
+    """Which of the features [B, T, D] belong to a body part that is present: bool [B, T, D].
 
-    Features of a hand count where that hand was found, and features of both hands where both were. Whether the body was
-    found always counts.
-
-    Args:
-        features: float32 [B, T, D], as measured.
-        measured: the module that measured them.
+    Features of a hand count where that hand is present, and features of both hands where both are. Whether the body is
+    present always counts.
     """
     hands = torch.unflatten(features[..., : 2 * measured.hand_size], -1, (2, measured.hand_size))
     hand_columns = _group_of_each_column(HAND_GROUPS, measured)
@@ -99,21 +95,17 @@ def present_features(features: Tensor, measured: Features) -> Tensor:
 def huber_sum(residuals: Tensor, mask: Tensor) -> Tensor:
     """The sum of the Huber losses, quadratic up to one deviation and linear beyond; the mean over the branches.
 
-    Args:
-        residuals: float32 [K, B, T, D], from `MaskedModel.residuals`.
-        mask: bool [B, T, D], what is summed.
+    The residuals float32 [K, B, T, D] are those of `MaskedModel.residuals`. The mask bool [B, T, D] says what is
+    summed.
     """
     return (F.smooth_l1_loss(residuals, torch.zeros_like(residuals), reduction="none") * mask).sum() / len(residuals)
 
 
 @torch.no_grad()
 def evaluate_reconstruction(model: MaskedModel, clips: Clips, parts: int) -> float:
-    """The reconstruction loss of a model on clips without augmentation.
+    """The reconstruction loss of a model in evaluation mode on at least one clip, without augmentation.
 
-    Args:
-        model: in evaluation mode.
-        clips: at least one.
-        parts: the smallest number of parts in which the clips are computed.
+    The clips are computed in at least this many parts.
     """
     device = clips.starts.device
     generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)

@@ -64,12 +64,7 @@ Objective = Callable[[SignLogProbs, Batch, float, LossTotals], Tensor]
 
 
 def make_objective(head: str, start: float) -> Objective:
-    """The mean of the branches' losses.
-
-    Args:
-        head: as in `TrainConfig`.
-        start: the share of the epochs before CTC is used; 0 uses it from the first.
-    """
+    """The mean of the branches' losses. CTC begins after the share `start` of the epochs; 0 uses it from the first."""
     branch_loss = _flat_start if head == "linear" else _competition
 
     def objective(log_probs: SignLogProbs, batch: Batch, progress: float, totals: LossTotals) -> Tensor:

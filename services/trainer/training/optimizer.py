@@ -42,11 +42,10 @@ def fill_missing_gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
 
 
 def clip_gradient(parameters: Sequence[nn.Parameter], longest: float) -> Tensor:
-    """Shorten the gradient of all parameters to a length, and return the length that it had, [1].
+    """Shorten the gradient of all parameters to a Euclidean norm of at most `longest` (0: no limit).
 
-    Args:
-        parameters: hold the gradient.
-        longest: the largest Euclidean norm; 0 sets no limit.
+    Returns:
+        The norm that it had, [1].
     """
     fill_missing_gradients(parameters)
     # foreach: without it, torch loops over the parameters on a CPU.
@@ -64,11 +63,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the moments back that `optimizer_tensors` returned.
-
-    Args:
-        optimizer: of the same parameters.
-        tensors: may hold other tensors too.
+    """Put the moments back that `optimizer_tensors` returned; other tensors are ignored.
 
     Raises:
         ValueError: the moments are of other parameters.

@@ -16,13 +16,7 @@ _MOST_RECOVERIES = 3
 def lower_learning_rate(
     progress: LoopProgress, loss: float, config: TrainConfig, callbacks: TrainingCallbacks
 ) -> tuple[LoopProgress, str]:
-    """Halve the learning rate for an epoch that must be repeated.
-
-    Args:
-        progress: the progress before that epoch.
-        loss: the epoch's loss, which is not finite.
-        config: the run's configuration.
-        callbacks: receives the recovery action.
+    """Halve the learning rate for an epoch that must be repeated, because its loss is not finite.
 
     Returns:
         The progress with the lower rate, and the recovery action as a sentence.

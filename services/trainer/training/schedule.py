@@ -10,13 +10,7 @@ END_DIVISOR = 1e4
 
 
 def one_cycle(peak: float, step: int, steps: int) -> float:
-    """A rate that rises to the peak and falls to nearly zero, each along half a cosine.
-
-    Args:
-        peak: the highest rate.
-        step: 0 for the first.
-        steps: the number of steps of the whole training.
-    """
+    """The rate of a step, from 0: it rises to the peak and falls to nearly zero, each along half a cosine."""
     start = peak / START_DIVISOR
     top = WARM_UP * steps - 1
     if step <= top:

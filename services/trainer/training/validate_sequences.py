@@ -34,11 +34,8 @@ class ConcatenationErrors:
 def evaluate_sequences(model: SignModel, clips: Clips, decoder: ContinuousDecoder, seed: int) -> ConcatenationErrors:
     """Gloss errors on random sequences of `SEQUENCE_CLIPS` clips. A clip is in one sequence; a remainder is left out.
 
-    Args:
-        model: its mode is restored afterwards.
-        clips: isolated clips.
-        decoder: the model's own.
-        seed: of the order, which is the same for every model, device and way to join the clips.
+    The seed gives the order, which is the same for every model, device and way to join the clips. The model's mode is
+    restored afterwards.
     """
     sequences = len(clips) // SEQUENCE_CLIPS
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(clips))[: sequences * SEQUENCE_CLIPS])

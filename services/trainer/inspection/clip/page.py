@@ -15,12 +15,7 @@ from signet.registry import ModelCard
 
 
 def render_clip_page(clip: Landmarks, card_and_model: tuple[ModelCard, SignModel] | None = None) -> str:
-    """The page about a clip.
-
-    Args:
-        clip: the stored clip.
-        card_and_model: a published model, whose output for the clip is shown; None shows the clip only.
-    """
+    """The page about a stored clip. With a published model, it also shows the output of the model for the clip."""
     frames, record = to_model_input(clip), clip.record
     groups, statistics, posteriors, card = GROUPS, None, None, None
     if card_and_model is not None:

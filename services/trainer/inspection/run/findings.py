@@ -68,12 +68,7 @@ class Finding:
 
 
 def collect_findings(record: RunRecord, predictions: Sequence[ClipPrediction]) -> tuple[Finding, ...]:
-    """All findings about a run, the most severe first.
-
-    Args:
-        record: the run.
-        predictions: its predictions for held-out clips; empty if there are none.
-    """
+    """All findings about a run and its predictions for held-out clips, the most severe first."""
     findings = [*_check_training(record), *_check_clips(record)]
     seeds = list(count_seeds(record.held_out).values()) if record.held_out is not None else []
     if seeds:

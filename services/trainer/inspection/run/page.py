@@ -192,14 +192,7 @@ class _Section:
 def analyze_run(
     store: ObjectStore, run_id: str, clips_per_kind: int, named: Sequence[str] = (), seed: int | None = None
 ) -> RunAnalysis:
-    """Analyze one run.
-
-    Args:
-        store: holds the run.
-        run_id: id of the run.
-        clips_per_kind: the number of clips of each kind to show frame by frame.
-        named: clips to show in any case.
-        seed: seed of the models that show clips; None for the first seed.
+    """Analyze one run. See `choose_clips` for the clips that are shown frame by frame.
 
     Raises:
         NotFound: there is no such run, clip or seed.
