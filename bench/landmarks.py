@@ -82,10 +82,10 @@ def compare(clip: Landmarks, reference: Reference) -> dict[str, Agreement]:
         if len(reference_hand) != clip.frames:
             raise ValueError(f"{clip.record.clip_id}: {clip.frames} frames, the reference has {len(reference_hand)}")
         ours = clip.landmarks[:, where, :2].astype(np.float32)
-        found, expected = clip.presence[:, part].astype(bool), np.isfinite(reference_hand).all(axis=(1, 2))
-        both = found & expected
+        present, expected = clip.presence[:, part].astype(bool), np.isfinite(reference_hand).all(axis=(1, 2))
+        both = present & expected
         distances = np.linalg.norm(ours[both] - reference_hand[both], axis=-1).ravel()
-        result[side] = Agreement(distances, int(expected.sum()), int(both.sum()), int((found & ~expected).sum()))
+        result[side] = Agreement(distances, int(expected.sum()), int(both.sum()), int((present & ~expected).sum()))
     return result
 
 
@@ -93,7 +93,7 @@ def extract(corpus: Wlasl, instances: list[Instance], workers: int) -> Iterator[
     """Extract these clips. A broken clip is an error."""
     with WorkerPool(workers) as pool:
         checked = pool.each(worker.verify, ((clip, (corpus.path(clip), clip)) for clip in instances))
-        jobs = [(clip, (corpus.path(clip), _usable(found), Labels(clip.video_id))) for clip, found in checked]
+        jobs = [(clip, (corpus.path(clip), _usable(video), Labels(clip.video_id))) for clip, video in checked]
         for _, extracted in pool.each(worker.extract_file, jobs):
             yield load(_usable(extracted).data)
 
@@ -129,13 +129,13 @@ def main() -> int:
         parts = [result[hand] for result in results for hand in hands]
         distances = np.concatenate([part.distances for part in parts])
         frames = sum(part.reference_frames for part in parts)
-        found = sum(part.found_frames for part in parts) / max(1, frames)
+        found_share = sum(part.found_frames for part in parts) / max(1, frames)
         extra = sum(part.extra_frames for part in parts)
         median, most, nearly_all = np.percentile(distances, [50, 90, 99])
         print(
-            f"{side:<6}{len(results):>6}{frames:>12}{found:>8.1%}{extra:>7}{median:>9.5f}{most:>9.5f}{nearly_all:>9.5f}"
+            f"{side:<6}{len(results):>6}{frames:>12}{found_share:>8.1%}{extra:>7}{median:>9.5f}{most:>9.5f}{nearly_all:>9.5f}"
         )
-        passed &= bool(median <= MAX_MEDIAN_DISTANCE and found >= MIN_FOUND_SHARE)
+        passed &= bool(median <= MAX_MEDIAN_DISTANCE and found_share >= MIN_FOUND_SHARE)
     print(json.dumps({"clips": len(results), "seed": arguments.seed, "passed": passed}))
     return 0 if passed else 1
 

@@ -159,8 +159,8 @@ def dump_predictions(predictions: HeldOutPredictions) -> bytes:
         tensors[f"{index}.frames"] = member.frames.astype(np.int32)
         tensors[f"{index}.blank_ratio"] = member.blank_ratio.astype(np.float32)
         for name, hypotheses in (("continuous", member.continuous), ("greedy", member.greedy)):
-            found = [classes[gloss] for hypothesis in hypotheses for gloss in hypothesis]
-            tensors[f"{index}.{name}"] = np.array(found, np.int32)
+            signs = [classes[gloss] for hypothesis in hypotheses for gloss in hypothesis]
+            tensors[f"{index}.{name}"] = np.array(signs, np.int32)
             tensors[f"{index}.{name}.lengths"] = np.array([len(hypothesis) for hypothesis in hypotheses], np.int32)
     header = _Header.model_validate(predictions).model_dump(by_alias=True)
     record = json.dumps(header, sort_keys=True, separators=(",", ":"))

@@ -73,7 +73,9 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
 def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
     decoded, seconds = result.decoded, result.seconds
     return evaluator_pb2.RecognizeResponse(
-        predictions=[evaluator_pb2.Prediction(gloss=one.gloss, probability=one.probability) for one in result.ranked],
+        predictions=[
+            evaluator_pb2.Prediction(gloss=ranked.gloss, probability=ranked.probability) for ranked in result.ranked
+        ],
         model_name=result.card.name,
         model_version=result.card.version,
         greedy_glosses=decoded.greedy,

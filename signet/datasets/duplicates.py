@@ -290,9 +290,9 @@ def _wrist_tracks(frames: Frames, origin: Frames, width: Frames) -> Frames:
     return np.where(np.isfinite(placed), placed, _ABSENT).reshape(len(frames), 4).astype(np.float32)
 
 
-def _similar_pairs(tracks: Frames, starts: Indices, lengths: Indices, kept: Indices) -> Indices:
+def _similar_pairs(tracks: Frames, starts: Indices, lengths: Indices, distinct: Indices) -> Indices:
     """Pairs of clips with similar windows: [P, 3], the first and second clip, and the shift of the nearest windows."""
-    windows, clips, offsets, is_anchor = _windows(tracks, starts, lengths, kept)
+    windows, clips, offsets, is_anchor = _windows(tracks, starts, lengths, distinct)
     if not len(windows):
         return np.zeros((0, 3), int)
     # Windows are sorted along the direction of their largest spread: similar windows are within the radius along it.
@@ -314,9 +314,9 @@ def _similar_pairs(tracks: Frames, starts: Indices, lengths: Indices, kept: Indi
         first, second = batch[row], column + low
         swap = clips[first] > clips[second]
         first, second = np.where(swap, second, first), np.where(swap, first, second)
-        distinct = clips[first] != clips[second]
-        similar.append(np.stack([clips[first], clips[second], offsets[second] - offsets[first]], axis=1)[distinct])
-        distances.append(squared[distinct])
+        different = clips[first] != clips[second]
+        similar.append(np.stack([clips[first], clips[second], offsets[second] - offsets[first]], axis=1)[different])
+        distances.append(squared[different])
     pairs = np.concatenate(similar)
     # Only the nearest windows of each pair of clips count.
     pairs = pairs[np.lexsort([np.concatenate(distances), pairs[:, 1], pairs[:, 0]])]
@@ -325,11 +325,11 @@ def _similar_pairs(tracks: Frames, starts: Indices, lengths: Indices, kept: Indi
 
 
 def _windows(
-    tracks: Frames, starts: Indices, lengths: Indices, kept: Indices
+    tracks: Frames, starts: Indices, lengths: Indices, distinct: Indices
 ) -> tuple[Frames, Indices, Indices, npt.NDArray[np.bool_]]:
-    """The windows of the kept clips that show movement: [K, 16], their clips, first frames, and which are anchors."""
-    counts = np.maximum(lengths[kept] - _WINDOW[-1], 0)
-    clips = np.repeat(kept, counts)
+    """The windows of these clips that show movement: [K, 16], their clips, first frames, and which are anchors."""
+    counts = np.maximum(lengths[distinct] - _WINDOW[-1], 0)
+    clips = np.repeat(distinct, counts)
     offsets = _count_up(counts)
     windows = np.stack([tracks[starts[clips] + offsets + step] for step in _WINDOW], axis=1)
     deviations = ((windows - windows.mean(axis=1, keepdims=True)) ** 2).sum(axis=-1).mean(axis=1)

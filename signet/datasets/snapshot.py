@@ -328,6 +328,6 @@ def _audit(
         near_identical=tuple(group for group in duplicates if frozenset(group) not in bit_identical),
         multi_label=tuple(group for group in duplicates if len({by_id[clip_id].gloss for clip_id in group}) > 1),
         leaking=tuple(group for group in duplicates if len({by_id[clip_id].split for clip_id in group}) > 1),
-        outside=tuple(group for group, found in zip(groups, present, strict=True) if 0 < len(found) < len(group)),
+        outside=tuple(group for group, inside in zip(groups, present, strict=True) if 0 < len(inside) < len(group)),
         shared_signers=len(trained & held_out),
     )

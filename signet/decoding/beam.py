@@ -53,10 +53,10 @@ class ContinuousDecoder:
     there are penalties: a sequence of n signs, r of which equal the sign before, is ranked by log p(signs | x) -
     n · `insertion_penalty` - r · `repetition_penalty`.
 
-    Of a frame's C classes, the best beam_width + 1 are tried. This loses nothing: of all extensions of one prefix, only
-    the best beam_width can be among the best of all, and one more replaces the repetition of its last sign, which only
-    the alignments that end in a blank can make. With a width of at least the number of prefixes, the result is the
-    exact maximum.
+    Of a frame's C classes, the best beam_width + 1 are tried. This loses nothing. Of all extensions of one prefix, only
+    the best beam_width can be among the best of all. One more class is tried, because the prefix's own last sign may be
+    one of these classes, and a repetition has a smaller probability: only alignments that end in a blank can be
+    extended by it. With a width of at least the number of prefixes, the result is the exact maximum.
 
     Attributes:
         beam_width: prefixes that are kept from frame to frame.
@@ -64,8 +64,8 @@ class ContinuousDecoder:
         insertion_penalty: nats that each sign of a sequence costs.
         repetition_penalty: additional nats for a sign that follows itself. Many signs repeat their movement, but hardly
             any signer makes the same sign twice in a row.
-        undoubted: whether `concentrate_signs` is applied to the penalised frames, so that the blank alone decides
-            whether a frame shows a sign.
+        undoubted: each frame's best sign gets the probability of all signs (`concentrate_signs`), so that the model's
+            doubt between signs does not make the blank win. The name is that of the field on model cards.
 
     Raises:
         InvalidSetting: a width below 1, or a penalty that is not a finite number.
@@ -106,14 +106,14 @@ class ContinuousDecoder:
         """
         clips, longest, _ = log_probs.shape
         frames = np.full(clips, longest) if lengths is None else np.asarray(lengths)
-        found: list[list[Hypothesis]] = [[] for _ in range(clips)]
+        ranked: list[list[Hypothesis]] = [[] for _ in range(clips)]
         order = np.argsort(-frames, kind="stable")
         for start in range(0, clips, _CLIPS_PER_SEARCH):
             rows = order[start : start + _CLIPS_PER_SEARCH]
             prepared = self._prepare(log_probs, rows, frames[rows])
             for row, hypotheses in zip(rows, self._search(prepared, frames[rows], most), strict=True):
-                found[row] = hypotheses
-        return found
+                ranked[row] = hypotheses
+        return ranked
 
     def _prepare(
         self, log_probs: LogProbs, rows: Integers, lengths: npt.NDArray[np.integer[Any]]

@@ -80,10 +80,10 @@ def count_clips(
         clips=len(truths),
         correct=int((ranks == 1).sum()),
         top5=int((ranks <= TOP_K).sum()),
-        continuous_correct=sum(found == (truth,) for found, truth in zip(continuous, truths, strict=True)),
-        continuous_empty=sum(not found for found in continuous),
-        greedy_correct=sum(found == (truth,) for found, truth in zip(greedy, truths, strict=True)),
-        empty=sum(not found for found in greedy),
+        continuous_correct=sum(glosses == (truth,) for glosses, truth in zip(continuous, truths, strict=True)),
+        continuous_empty=sum(not glosses for glosses in continuous),
+        greedy_correct=sum(glosses == (truth,) for glosses, truth in zip(greedy, truths, strict=True)),
+        empty=sum(not glosses for glosses in greedy),
     )
 
 

@@ -63,7 +63,7 @@ def load_split(store: ObjectStore, snapshot: Dataset, split: str) -> EvaluationC
 
     Raises:
         InvalidInput: neither has a clip of this split whose gloss is in the vocabulary.
-        Conflict: another extractor made the corpus's clips than the snapshot's.
+        Conflict: the clips and the model have different extractors.
     """
     manifest = snapshot.manifest
     vocabulary = set(manifest.vocabulary)
@@ -165,8 +165,10 @@ def _load_clip(store: ObjectStore, corpus_name: str, clip_id: str) -> SampledCli
 def _no_clips(store: ObjectStore, manifest: Manifest, split: str, outside_vocabulary: int) -> InvalidInput:
     splits = Counter(clip.split for clip in manifest.clips)
     listed = ", ".join(f"{name or '(none)'} ({count} clips)" for name, count in sorted(splits.items()))
-    found = f"{outside_vocabulary} clips, but none of the vocabulary's glosses" if outside_vocabulary else "none either"
+    others = "none either"
+    if outside_vocabulary:
+        others = f"{outside_vocabulary} clips, but none of the vocabulary's glosses"
     return InvalidInput(
         f"split {split!r}: dataset {manifest.name}/{manifest.version} has none; it has {listed}. Corpus "
-        f"{manifest.corpus!r} in {store.url} has {found}. Extract the clips first: `signet extract --split {split}`."
+        f"{manifest.corpus!r} in {store.url} has {others}. Extract the clips first: `signet extract --split {split}`."
     )

@@ -86,7 +86,7 @@ def evaluate(
     Raises:
         NotFound: there is no such model, or its snapshot is gone.
         InvalidInput: there is no clip of this split.
-        Conflict: another extractor made the clips of this split than those that the model was trained on.
+        Conflict: the clips of this split and the model have different extractors.
         DataLoss: the model or its snapshot is damaged.
     """
     started = time.perf_counter()

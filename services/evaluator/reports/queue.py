@@ -89,5 +89,6 @@ class EvaluationQueue:
         return True
 
     def _has_report(self, name: str, version: str) -> bool:
-        about = (report.provenance for report in list_reports(self._store))
-        return any((one.model_name, one.model_version, one.split) == (name, version, DEFAULT_SPLIT) for one in about)
+        evaluated = (report.provenance for report in list_reports(self._store))
+        wanted = (name, version, DEFAULT_SPLIT)
+        return any((about.model_name, about.model_version, about.split) == wanted for about in evaluated)

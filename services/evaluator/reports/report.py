@@ -342,11 +342,12 @@ class Report(_ReportPart):
     @property
     def ranked_glosses(self) -> tuple[GlossAccuracy, ...]:
         """Glosses that have clips, the best first; of equal ones the one with more clips."""
-        by_gloss = {one.gloss: one for one in self.per_gloss}
+        by_gloss = {result.gloss: result for result in self.per_gloss}
         counts = (
-            GlossCounts(one.gloss, one.recognised.n, one.recognised.correct, one.predicted) for one in self.per_gloss
+            GlossCounts(result.gloss, result.recognised.n, result.recognised.correct, result.predicted)
+            for result in self.per_gloss
         )
-        return tuple(by_gloss[one.gloss] for one in rank_glosses(counts))
+        return tuple(by_gloss[ranked.gloss] for ranked in rank_glosses(counts))
 
     def to_json(self) -> bytes:
         """The bytes of report.json."""

@@ -96,26 +96,26 @@ class HeldOutRun:
     def summarise(self) -> AcrossSeeds:
         """The spread of each figure over the complete seeds."""
         results = [self._measure(seed) for seed in self._seeds.values()]
-        ranked = sorted(results, key=lambda one: (one.top1.correct, one.seed))
-        top1 = [one.top1.value for one in results]
+        ranked = sorted(results, key=lambda seed: (seed.top1.correct, seed.seed))
+        top1 = [seed.top1.value for seed in results]
         clips = results[0].top1.n
         low, high = wilson(float(np.mean(top1)) * clips, clips)
         ensemble = self._count_ensemble() if len(results) > 1 else None
         return AcrossSeeds(
             seeds=tuple(results),
-            members=tuple(sorted(self._measure_members(), key=lambda one: (one.fold, one.seed))),
+            members=tuple(sorted(self._measure_members(), key=lambda member: (member.fold, member.seed))),
             shown=ranked[(len(ranked) - 1) // 2].seed,
             top1=compute_spread(top1),
             low=low,
             high=high,
-            top5=compute_spread([one.top5.value for one in results]),
-            synonym_aware=_spread_if_measured([one.synonym_aware.value for one in results if one.synonym_aware]),
-            continuous=compute_spread([one.continuous.value for one in results]),
-            greedy=compute_spread([one.greedy.value for one in results]),
-            empty_continuous=compute_spread([one.empty_continuous.value for one in results]),
-            exact_continuous_gap=compute_spread([one.top1.value - one.continuous.value for one in results]),
-            calibration_error=compute_spread([one.calibration_error for one in results]),
-            gloss_error_rate=_spread_if_measured([one.gloss_errors.value for one in results if one.gloss_errors]),
+            top5=compute_spread([seed.top5.value for seed in results]),
+            synonym_aware=_spread_if_measured([seed.synonym_aware.value for seed in results if seed.synonym_aware]),
+            continuous=compute_spread([seed.continuous.value for seed in results]),
+            greedy=compute_spread([seed.greedy.value for seed in results]),
+            empty_continuous=compute_spread([seed.empty_continuous.value for seed in results]),
+            exact_continuous_gap=compute_spread([seed.top1.value - seed.continuous.value for seed in results]),
+            calibration_error=compute_spread([seed.calibration_error for seed in results]),
+            gloss_error_rate=_spread_if_measured([seed.gloss_errors.value for seed in results if seed.gloss_errors]),
             ensemble_top1=Proportion(correct=ensemble.correct, n=clips) if ensemble else None,
             ensemble_top5=Proportion(correct=ensemble.top5, n=clips) if ensemble else None,
             incomplete=self._incomplete,
@@ -157,7 +157,7 @@ class HeldOutRun:
             predictions=predictions,
             results=build_clip_results(clips, self._run.vocabulary, predictions),
             gloss_errors=GlossErrorRate(
-                errors=sum(one.errors for one in errors), signs=sum(one.signs for one in errors)
+                errors=sum(count.errors for count in errors), signs=sum(count.signs for count in errors)
             )
             if errors
             else None,

@@ -135,9 +135,11 @@ def measure_glosses(results: Sequence[ClipResult], vocabulary: Sequence[str]) ->
     )
     return tuple(
         GlossAccuracy(
-            gloss=one.gloss, recognised=Proportion(correct=int(one.correct), n=one.clips), predicted=one.predicted
+            gloss=count.gloss,
+            recognised=Proportion(correct=int(count.correct), n=count.clips),
+            predicted=count.predicted,
         )
-        for one in counts
+        for count in counts
     )
 
 
@@ -161,9 +163,9 @@ def measure_signers(results: Sequence[ClipResult], min_clips: int = MIN_CLIPS_OF
     ]
     if not signers:
         return None
-    signers.sort(key=lambda one: (one.recognised.value, -one.recognised.n, one.signer))
+    signers.sort(key=lambda result: (result.recognised.value, -result.recognised.n, result.signer))
     rare = [len(correct) for correct in by_signer.values() if len(correct) < min_clips]
-    shares = [one.recognised.value for one in signers]
+    shares = [result.recognised.value for result in signers]
     return SignerSpread(
         least_clips=min_clips,
         signers=tuple(signers),
@@ -216,8 +218,11 @@ def calibration_figures(
         brier=brier_score(log_posterior, predictions.labels),
         bins=tuple(
             CalibrationBin(
-                low=one.low, high=one.high, confidence=one.confidence, accuracy=Proportion(correct=one.correct, n=one.n)
+                low=part.low,
+                high=part.high,
+                confidence=part.confidence,
+                accuracy=Proportion(correct=part.correct, n=part.n),
             )
-            for one in bins
+            for part in bins
         ),
     )

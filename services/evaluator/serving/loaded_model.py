@@ -211,9 +211,9 @@ class LoadedModel:
             ("input", _INPUTS, self._session.get_inputs()),
             ("output", _OUTPUTS, self._session.get_outputs()),
         ):
-            found = {node.name: node.type for node in nodes}
-            if found != expected:
-                raise self._fault(f"its graph has the {kind}s {_listed(found)}; expected are {_listed(expected)}")
+            actual = {node.name: node.type for node in nodes}
+            if actual != expected:
+                raise self._fault(f"its graph has the {kind}s {_listed(actual)}; expected are {_listed(expected)}")
 
     def _probe(self) -> None:
         """Run once, to find a graph that cannot work; the first caller then does not wait for the slow first run."""

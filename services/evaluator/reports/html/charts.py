@@ -35,19 +35,21 @@ class SignerStrip:
 
 def signer_strip(spread: SignerSpread, mean: float) -> SignerStrip:
     """Place the dots of the signers; `mean` is the accuracy on all clips."""
-    most = max(one.recognised.n for one in spread.signers)
+    most = max(result.recognised.n for result in spread.signers)
     inner = _STRIP_WIDTH - 2 * _LARGEST
     placed: list[tuple[float, float, float]] = []
     marks = []
     # The largest dots are placed first, so that they lie on the line.
-    for one in sorted(spread.signers, key=lambda one: (-one.recognised.n, one.recognised.value, one.signer)):
-        x = _LARGEST + one.recognised.value * inner
-        radius = dot_radius(one.recognised.n / most)
+    for result in sorted(
+        spread.signers, key=lambda result: (-result.recognised.n, result.recognised.value, result.signer)
+    ):
+        recognised = result.recognised
+        x = _LARGEST + recognised.value * inner
+        radius = dot_radius(recognised.n / most)
         y = _free_y(x, radius, placed)
         placed.append((x, y, radius))
-        marks.append(
-            SignerMark(x, y, radius, f"Signer {one.signer}: {one.recognised.correct} of {one.recognised.n} clips")
-        )
+        title = f"Signer {result.signer}: {recognised.correct} of {recognised.n} clips"
+        marks.append(SignerMark(x, y, radius, title))
     lift = max(radius - y for _, y, radius in placed)
     height = lift + max(y + radius for _, y, radius in placed)
     return SignerStrip(
