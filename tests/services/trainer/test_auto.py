@@ -100,21 +100,21 @@ def test_a_run_that_was_killed_publishes_nothing_and_goes_on_with_the_next_proce
     fill(directory_store)
     complete(directory_store)
 
-    def kept() -> int:
-        return sum(one.epochs for one in list_runs(directory_store, {}))
+    def saved_epochs() -> int:
+        return sum(run.epochs for run in list_runs(directory_store, {}))
 
     long = {"SIGNET_TRAIN__NUM_EPOCHS": "100000"}
     with following(directory_store, log, **long) as process:
-        wait_for(lambda: kept() > 0, log)
+        wait_for(lambda: saved_epochs() > 0, log)
         process.kill()
         process.wait(30)
-    after_kill = kept()
+    after_kill = saved_epochs()
     with following(directory_store, log, **long):
-        wait_for(lambda: kept() > after_kill, log)
+        wait_for(lambda: saved_epochs() > after_kill, log)
         started = time.monotonic()
-    assert time.monotonic() - started < 10, "told to stop, it gives the run up at once"
+    assert time.monotonic() - started < 10, "a stop request ends the run at once"
     assert f"resumed     after epoch {after_kill}" in log.read_text()
-    after_stop = kept()
+    after_stop = saved_epochs()
     with following(directory_store, log, **long):
         wait_for(lambda: f"resumed     after epoch {after_stop}" in log.read_text(), log)
     with pytest.raises(NotFound):

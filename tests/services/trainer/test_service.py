@@ -34,7 +34,7 @@ QUICK = {"num_epochs": 3, "hidden_dim": 8, "batch_size": 8}
 
 
 class Trainer(NamedTuple):
-    """What a test holds of a trainer: a client of it, its metrics, and what it closes when it is told to stop."""
+    """What a test holds of a trainer: a client of it, its metrics, and what it closes when it stops."""
 
     client: Client
     registry: CollectorRegistry
@@ -132,9 +132,9 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
         waiting = start(client, **QUICK)
         live = client.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), timeout=120)
         assert any(event.WhichOneof("event") == "epoch" for event in live)
-        told = monotonic()
+        started = monotonic()
         runs.close()
-        assert monotonic() - told < 3, "between two batches of the default size, on a busy machine"
+        assert monotonic() - started < 3, "between two batches of the default size, on a busy machine"
         finished = list(live)[-1].finished
         assert finished.state == pb.RUN_STATE_INTERRUPTED
         assert "the trainer was stopped" in finished.error
@@ -144,8 +144,8 @@ def test_a_trainer_told_to_stop_gives_its_runs_up_at_once_and_publishes_nothing(
             start(client, **QUICK)
         assert 'signet_trainer_runs_total{state="interrupted"} 2.0' in generate_latest(registry).decode()
     assert not list(directory_store.list("models/"))
-    (kept,) = list_runs(directory_store, {})
-    assert (kept.run_id, kept.state) == (run_id, "interrupted")
+    (summary,) = list_runs(directory_store, {})
+    assert (summary.run_id, summary.state) == (run_id, "interrupted")
 
 
 def test_an_interrupted_run_goes_on_over_grpc_from_what_was_kept(directory_store: DirectoryStore, fill: Fill) -> None:

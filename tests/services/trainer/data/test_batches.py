@@ -74,12 +74,12 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
 
 def test_an_older_snapshot_with_one_instant_a_frame_is_learnt_from(small_dataset: Dataset) -> None:
     older = Dataset(small_dataset.manifest, small_dataset.samples[:, :1])
-    (before, there), (now, here) = (
+    (before, present_before), (after, present_after) = (
         Clips.from_dataset(dataset, small_dataset.split("val"), torch.device("cpu")).padded()
         for dataset in (older, small_dataset)
     )
-    assert torch.equal(before, now), "what a model sees is the same"
-    assert torch.equal(there, here)
+    assert torch.equal(before, after), "what a model sees is the same"
+    assert torch.equal(present_before, present_after)
     for old, new in zip(sampler(older).epoch(), sampler(small_dataset).epoch(), strict=True):
         assert torch.equal(old.targets, new.targets)
         assert old.features.shape == new.features.shape
@@ -197,7 +197,7 @@ def test_batches_have_the_given_number_of_clips_and_the_last_one_the_rest(
 def one_clip(present: list[bool]) -> tuple[Clips, Sampler]:
     """A clip of one sample a frame whose left hand is present in these frames, and whose joints are 10, 20, 30, …"""
     joints = 10.0 * torch.arange(1, len(present) + 1)[:, None].expand(-1, 3 * len(USED_JOINTS))
-    parts = torch.tensor([[True, there, True] for there in present])
+    parts = torch.tensor([[True, left, True] for left in present])
     clips = Clips(joints, parts, 1, torch.tensor([0]), torch.tensor([len(present)]), torch.tensor([1]))
     return clips, Sampler(clips, Features(), 1, 1, STILL, torch.Generator())
 

@@ -30,7 +30,7 @@ DECODER = CONFIG.decoder
 Clips = dict[str, npt.NDArray[np.float32]]
 
 
-def told(**values: object) -> TrainConfig:
+def make_config(**values: object) -> TrainConfig:
     return TrainConfig.model_validate(CONFIG.model_dump() | values)
 
 
@@ -72,7 +72,7 @@ def clips(small_dataset: Dataset) -> Clips:
     ],
 )
 def test_the_graph_answers_as_the_model_does(clips: Clips, values: dict[str, object], count: int) -> None:
-    model = members(told(**values), count)
+    model = members(make_config(**values), count)
     graph, agreement = export_model(model, clips, DECODER)
     assert agreement.largest < 1e-6
     assert 0 <= agreement.median <= agreement.largest

@@ -53,8 +53,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStore:
     run(store, SHORT.model_copy(update={"head": "linear", "flat_start": 0.0, "device": "cpu"}), LINEAR, RunCallbacks())
     run(store, SHORT.model_copy(update={"folds": 2, "num_epochs": 6}), FOLDS, RunCallbacks())
     run(store, SHORT.model_copy(update={"corpus": "alone", "num_epochs": 3}), TRAIN_ONLY, RunCallbacks())
-    heard: list[object] = []
-    callbacks = RunCallbacks(on_epoch=heard.append, should_abort=lambda: len(heard) >= 4)
+    epochs: list[object] = []
+    callbacks = RunCallbacks(on_epoch=epochs.append, should_abort=lambda: len(epochs) >= 4)
     with pytest.raises(RunAborted):
         run(store, SHORT.model_copy(update={"seeds": 2}), INTERRUPTED, callbacks)
     return store

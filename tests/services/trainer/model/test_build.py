@@ -98,10 +98,10 @@ def test_it_is_judged_like_a_model(members: list[SignModel], small_dataset: Data
 
 
 def test_the_weights_file_holds_every_member(members: list[SignModel]) -> None:
-    kept = load(serialise_weights(build_ensemble(members)))
+    tensors = load(serialise_weights(build_ensemble(members)))
     for index, member in enumerate(members):
         prefix = f"encoders.{index}."
-        own = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         encoder = member.encoders[0].state_dict()
         assert own.keys() == encoder.keys()
         assert all(torch.equal(own[name], value) for name, value in encoder.items())

@@ -179,15 +179,15 @@ def test_a_process_that_resumes_a_run_owns_it_and_the_process_before_stops(direc
 @pytest.fixture
 def lost_store(directory_store: DirectoryStore) -> Callable[[bool], None]:
     """Makes the store's runs unavailable, and available again."""
-    there, away = directory_store.root / "runs", directory_store.root / "away"
+    runs_folder, away = directory_store.root / "runs", directory_store.root / "away"
 
     def lose(lost: bool) -> None:
         if lost:
-            there.rename(away)
-            there.write_text("where a directory should be")
+            runs_folder.rename(away)
+            runs_folder.write_text("where a directory should be")
         else:
-            there.unlink()
-            away.rename(there)
+            runs_folder.unlink()
+            away.rename(runs_folder)
 
     return lose
 

@@ -50,7 +50,7 @@ def runs(store: DirectoryStore) -> list[str]:
     return [info.key.split("/")[1] for info in store.list("runs/") if info.key.endswith("config.json")]
 
 
-def kept(store: DirectoryStore, run_id: str) -> int:
+def saved_epochs(store: DirectoryStore, run_id: str) -> int:
     progress = load_progress(store, run_id)
     return progress.epochs if progress else 0
 
@@ -75,14 +75,14 @@ def test_a_training_that_is_killed_twice_has_the_result_of_an_uninterrupted_one(
     (run_id,) = runs(directory_store)
 
     # Somewhere after a state, perhaps within the writing of the next one.
-    before = kept(directory_store, run_id)
+    before = saved_epochs(directory_store, run_id)
     process = signet_train(directory_store, log, "--resume", "latest")
-    wait_for(lambda: kept(directory_store, run_id) > before, process, log)
+    wait_for(lambda: saved_epochs(directory_store, run_id) > before, process, log)
     time.sleep(dice.uniform(0, 1.0))
     process.send_signal(signal.SIGKILL)
     process.wait(30)
     assert not before or f"resumed     after epoch {before}" in log.read_text()
-    before = kept(directory_store, run_id)
+    before = saved_epochs(directory_store, run_id)
     assert 0 < before < int(str(CONFIG["num_epochs"])), "the dice have let it come to its end: take more epochs"
 
     started: list[RunStarted] = []

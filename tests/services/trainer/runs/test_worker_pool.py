@@ -104,13 +104,13 @@ def test_an_aborted_worker_pool_leaves_the_state_of_each_member_and_ends(
     small_dataset: Dataset, workers: Workers
 ) -> None:
     seen: dict[MemberKey, int] = {}
-    kept: dict[MemberKey, bytes] = {}
+    states: dict[MemberKey, bytes] = {}
 
     def on_step(step: MemberEvent) -> None:
         if isinstance(step, EpochDone):
             seen[step.key] = step.epoch.number
         elif isinstance(step, StateReady):
-            kept[step.key] = step.state
+            states[step.key] = step.state
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     with pytest.raises(RunAborted):
@@ -121,12 +121,12 @@ def test_an_aborted_worker_pool_leaves_the_state_of_each_member_and_ends(
             callbacks=RunCallbacks(should_abort=lambda: len(seen) == 2),
             state_seconds=1e6,
         )
-    assert kept.keys() == {(0, 0), (0, 1)}, "the third had not begun"
+    assert states.keys() == {(0, 0), (0, 1)}, "the third had not begun"
     assert not alive(workers())
 
 
 def test_a_worker_that_dies_ends_the_run_after_the_state_of_the_other(small_dataset: Dataset, workers: Workers) -> None:
-    kept: list[MemberKey] = []
+    states: list[MemberKey] = []
     killed: list[psutil.Process] = []
     trained: set[MemberKey] = set()
 
@@ -138,13 +138,13 @@ def test_a_worker_that_dies_ends_the_run_after_the_state_of_the_other(small_data
                 killed.append(workers()[0])
                 killed[0].kill()
         elif isinstance(step, StateReady):
-            kept.append(step.key)
+            states.append(step.key)
 
     config = CONFIG.model_copy(update={"num_epochs": 100_000})
     started = time.monotonic()
     with pytest.raises(SignetError, match=r"ended by itself \(status -9\).*fewer --jobs"):
         train_members(small_dataset, config, on_step=on_step, state_seconds=1e6)
-    assert len(kept) == 1
+    assert len(states) == 1
     assert time.monotonic() - started < 60
     assert not alive(workers())
 

@@ -92,7 +92,7 @@ def test_training_pauses_above_the_limit_until_the_gpu_is_well_below_it(tmp_path
         assert wait_until(talk, paused=False).batches >= hot.batches
         celsius.write_text("80")
         wait_until(talk, paused=True)
-        assert sum("pauses until" in line for line in talk.log) == 1, "told once, not at each pause"
+        assert sum("pauses until" in line for line in talk.log) == 1, "logged once, not at each pause"
 
         failed.touch()
         blind = wait_until(talk, paused=False)
@@ -119,42 +119,42 @@ def test_nvml_is_asked_about_once_a_second_however_short_the_batches() -> None:
 
 
 def test_a_pause_ends_at_once_when_nobody_waits_for_the_run_any_more() -> None:
-    stopped, told = Event(), Pauses()
-    between_batches = GpuThrottle(lambda: 90.0, 70.0, should_stop=stopped.is_set, callbacks=told)
+    stopped, recorded = Event(), Pauses()
+    between_batches = GpuThrottle(lambda: 90.0, 70.0, should_stop=stopped.is_set, callbacks=recorded)
     thread = Thread(target=between_batches)
     thread.start()
-    assert told.paused.wait(_SOON)
+    assert recorded.paused.wait(_SOON)
     stopped.set()
     thread.join(0.5)
     assert not thread.is_alive()
-    assert told.ends == 1
+    assert recorded.ends == 1
     time.sleep(1.1)
     between_batches()
-    assert told.ends == 1, "and no other begins"
+    assert recorded.ends == 1, "and no other begins"
 
 
 @pytest.mark.parametrize(("celsius", "pauses"), [(69.9, 0), (70.0, 0), (70.1, 1)])
 def test_a_pause_begins_above_the_limit_and_not_at_it(celsius: float, pauses: int) -> None:
-    readings, told = iter([celsius]), Pauses()
-    GpuThrottle(lambda: next(readings, 20.0), 70.0, should_stop=lambda: False, callbacks=told)()
-    assert (told.paused.is_set(), told.ends) == (bool(pauses), pauses)
+    readings, recorded = iter([celsius]), Pauses()
+    GpuThrottle(lambda: next(readings, 20.0), 70.0, should_stop=lambda: False, callbacks=recorded)()
+    assert (recorded.paused.is_set(), recorded.ends) == (bool(pauses), pauses)
 
 
 def test_a_pause_ends_at_five_degrees_below_the_limit_and_no_earlier() -> None:
-    readings, told = [80.0, 65.1, 65.0, 20.0], Pauses()
-    GpuThrottle(lambda: readings.pop(0), 70.0, should_stop=lambda: False, callbacks=told)()
+    readings, recorded = [80.0, 65.1, 65.0, 20.0], Pauses()
+    GpuThrottle(lambda: readings.pop(0), 70.0, should_stop=lambda: False, callbacks=recorded)()
     assert readings == [20.0]
-    assert told.ends == 1
+    assert recorded.ends == 1
 
 
 def test_no_pause_begins_once_nobody_waits_for_the_run() -> None:
-    told = Pauses()
-    GpuThrottle(lambda: 90.0, 70.0, should_stop=lambda: True, callbacks=told)()
-    assert not told.paused.is_set()
+    recorded = Pauses()
+    GpuThrottle(lambda: 90.0, 70.0, should_stop=lambda: True, callbacks=recorded)()
+    assert not recorded.paused.is_set()
 
 
 class Pauses(TrainingCallbacks):
-    """Keeps what it is told."""
+    """Records the pauses."""
 
     def __init__(self) -> None:
         self.paused = Event()

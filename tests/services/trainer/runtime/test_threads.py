@@ -19,10 +19,10 @@ def resident() -> float:
     return int(line.split()[1]) / MEBIBYTE_IN_KIB
 
 
-def growth(told: bool) -> float:
-    """What a process holds more after batches of many shapes than after two; told how to compute, or not."""
+def growth(limited: bool) -> float:
+    """What a process holds more after batches of many shapes than after two, with or without `use_threads`."""
     torch.set_num_threads(1)
-    if told:
+    if limited:
         use_threads(1)
     lstm = nn.LSTM(64, 96, batch_first=True)
 
@@ -39,8 +39,8 @@ def growth(told: bool) -> float:
 
 
 def test_what_is_held_hardly_grows_with_the_shapes_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    # This process was told, and those that it starts would be.
+    # `use_threads` was called in this process, and new processes would inherit its setting.
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as executor:
-        untold, told = (executor.submit(growth, told).result() for told in (False, True))
-    assert told < 0.7 * untold, f"{told:.0f} MiB, and {untold:.0f} MiB without"
+        unlimited, limited = (executor.submit(growth, limit).result() for limit in (False, True))
+    assert limited < 0.7 * unlimited, f"{limited:.0f} MiB, and {unlimited:.0f} MiB without"

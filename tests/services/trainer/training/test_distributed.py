@@ -90,11 +90,11 @@ def both(
     arguments = (f"file:{tmp_path}", config.model_dump_json(), small_dataset.manifest.version, dies)
     ranks = [start(rank, port, *arguments) for rank in (0, 1)]
     try:
-        told = [rank.communicate(timeout=120) for rank in ranks]
+        outputs = [rank.communicate(timeout=120) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-    return [(rank.returncode, output, errors) for rank, (output, errors) in zip(ranks, told, strict=True)]
+    return [(rank.returncode, output, errors) for rank, (output, errors) in zip(ranks, outputs, strict=True)]
 
 
 @pytest.mark.parametrize("pretrain", [False, True])

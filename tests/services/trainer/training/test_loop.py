@@ -38,7 +38,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 
 class Counted(TrainingCallbacks):
-    """Keeps what it is told."""
+    """Counts the events."""
 
     def __init__(self) -> None:
         self.batches = self.splits = self.nonfinite = 0
@@ -150,23 +150,23 @@ def test_a_sequence_that_does_not_fit_alone_is_an_error_with_a_way_out(small_dat
 
 
 def test_a_loss_that_is_not_finite_is_counted(small_dataset: Dataset) -> None:
-    told = Counted()
+    counted = Counted()
     with pytest.raises(SignetError, match="--lr"):
-        list(Training(small_dataset, CONFIG.model_copy(update={"lr": 1e30}), CPU, callbacks=told).epochs())
-    assert told.nonfinite == 1
+        list(Training(small_dataset, CONFIG.model_copy(update={"lr": 1e30}), CPU, callbacks=counted).epochs())
+    assert counted.nonfinite == 1
 
 
 def test_what_is_called_between_batches_ends_the_training_by_raising(small_dataset: Dataset) -> None:
-    told = Counted()
+    counted = Counted()
 
     def give_up() -> None:
-        if told.batches == 4:
+        if counted.batches == 4:
             raise InterruptedError
 
-    training = Training(small_dataset, CONFIG, CPU, between_batches=give_up, callbacks=told)
+    training = Training(small_dataset, CONFIG, CPU, between_batches=give_up, callbacks=counted)
     with pytest.raises(InterruptedError):
         list(training.epochs())
-    assert told.batches == 4
+    assert counted.batches == 4
 
 
 @pytest.mark.gpu
@@ -174,7 +174,7 @@ def test_what_is_called_between_batches_ends_the_training_by_raising(small_datas
 def test_a_gpu_that_is_really_full_is_given_smaller_parts(small_dataset: Dataset) -> None:
     device = torch.device("cuda")
     third = torch.cuda.get_device_properties(device).total_memory // 3
-    told = Counted()
+    counted = Counted()
 
     def fill(is_training: bool, sequences: int) -> None:
         if is_training:
@@ -183,9 +183,9 @@ def test_a_gpu_that_is_really_full_is_given_smaller_parts(small_dataset: Dataset
             torch.cuda.empty_cache()
 
     with when_encoding(fill):
-        train(small_dataset, told, device)
-    assert told.splits == 2, "of eight sequences, two and not four fit"
-    assert told.batches == 5 * 3
+        train(small_dataset, counted, device)
+    assert counted.splits == 2, "of eight sequences, two and not four fit"
+    assert counted.batches == 5 * 3
 
 
 @contextmanager
@@ -208,16 +208,16 @@ def broken_until(batch: int) -> Iterator[None]:
 
 
 def test_a_loss_that_is_not_finite_costs_one_epoch_and_half_the_learning_rate(small_dataset: Dataset) -> None:
-    told = Counted()
+    counted = Counted()
     plain = list(Training(small_dataset, CONFIG, CPU).epochs())
     with broken_until(8):  # the second epoch, and the first batches of its repetition
-        epochs = list(Training(small_dataset, CONFIG, CPU, callbacks=told).epochs())
+        epochs = list(Training(small_dataset, CONFIG, CPU, callbacks=counted).epochs())
     assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5]
     assert [len(epoch.actions) for epoch in epochs] == [0, 2, 0, 0, 0]
     assert "went back to the end of epoch 1" in epochs[1].actions[1]
     assert "0.25 times" in epochs[1].actions[1]
     assert epochs[-1].learning_rate == pytest.approx(plain[-1].learning_rate / 4)
-    assert (told.acts, told.nonfinite) == (["recovery", "recovery"], 0)
+    assert (counted.acts, counted.nonfinite) == (["recovery", "recovery"], 0)
 
 
 def test_a_training_that_recovered_goes_on_from_its_state_as_slowly(small_dataset: Dataset) -> None:
@@ -247,13 +247,13 @@ def test_accumulated_batches_make_one_step(small_dataset: Dataset) -> None:
         steps += 1
 
     handle = register_optimizer_step_post_hook(count)
-    told = Counted()
+    counted = Counted()
     try:
         config = CONFIG.model_copy(update={"accumulate": 2})
-        epochs = list(Training(small_dataset, config, CPU, callbacks=told).epochs())
+        epochs = list(Training(small_dataset, config, CPU, callbacks=counted).epochs())
     finally:
         handle.remove()
-    assert (steps, told.batches) == (5 * 2, 5 * 3)
+    assert (steps, counted.batches) == (5 * 2, 5 * 3)
     with when_encoding(full_beyond(training=1)):
         parted = list(Training(small_dataset, config, CPU).epochs())
     assert [epoch.train_loss for epoch in parted] == pytest.approx([epoch.train_loss for epoch in epochs], rel=1e-4)
@@ -484,19 +484,19 @@ def test_each_repeated_epoch_starts_from_the_end_of_the_last_good_one(small_data
 
 
 def test_the_learning_rate_is_halved_three_times_and_not_more() -> None:
-    told = Counted()
+    counted = Counted()
     progress = LoopProgress(epoch=4, steps=12)
     for factor in (0.5, 0.25, 0.125):
-        progress, action = lower_learning_rate(progress, math.inf, CONFIG, told)
+        progress, action = lower_learning_rate(progress, math.inf, CONFIG, counted)
         assert progress == LoopProgress(epoch=4, steps=12, rate_factor=factor, recoveries=progress.recoveries)
         assert (
             f"the loss of epoch 5 was not finite: went back to the end of epoch 4, and continued with {factor:g} "
             in action
         )
-    assert (progress.recoveries, told.acts, told.nonfinite) == (3, ["recovery"] * 3, 0)
+    assert (progress.recoveries, counted.acts, counted.nonfinite) == (3, ["recovery"] * 3, 0)
     with pytest.raises(SignetError, match=r"not finite \(inf\) in epoch 5.*0\.125 times --lr"):
-        lower_learning_rate(progress, math.inf, CONFIG, told)
-    assert (told.acts, told.nonfinite) == (["recovery"] * 3, 1)
+        lower_learning_rate(progress, math.inf, CONFIG, counted)
+    assert (counted.acts, counted.nonfinite) == (["recovery"] * 3, 1)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

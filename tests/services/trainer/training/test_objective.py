@@ -64,18 +64,18 @@ def same(found: torch.Tensor, expected: torch.Tensor, logits: torch.Tensor) -> N
 @pytest.fixture
 def answer(log_probs: torch.Tensor) -> SignLogProbs:
     asked = TARGETS.clamp(min=1)[:, None].expand(-1, 12, -1)
-    there = log_probs.gather(2, asked)
+    of_signs = log_probs.gather(2, asked)
     given = log_probs[..., 1:].log_softmax(dim=-1).gather(2, asked - 1)
-    return SignLogProbs(torch.cat([log_probs[..., :1], there], dim=-1)[None], given[None])
+    return SignLogProbs(torch.cat([log_probs[..., :1], of_signs], dim=-1)[None], given[None])
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_the_competition_s_is_ctc_and_which_sign_it_is(
     batch: Batch, logits: torch.Tensor, log_probs: torch.Tensor, answer: SignLogProbs, progress: float
 ) -> None:
-    told = (batch.frame_labels > 0) & batch.inside
-    frames = log_probs[told][:, 1:].log_softmax(dim=-1)
-    which = -frames.gather(1, batch.frame_labels[told][:, None] - 1).mean()
+    labelled = (batch.frame_labels > 0) & batch.inside
+    frames = log_probs[labelled][:, 1:].log_softmax(dim=-1)
+    which = -frames.gather(1, batch.frame_labels[labelled][:, None] - 1).mean()
     expected = plain_ctc(log_probs)
     expected = expected + (FIRST_SIGN_WEIGHT + progress * (LAST_SIGN_WEIGHT - FIRST_SIGN_WEIGHT)) * which
     found = make_objective("competition", 0.0)(answer, batch, progress, LossTotals.of(batch))

@@ -61,11 +61,11 @@ def test_a_restored_pretraining_continues_bit_for_bit(small_dataset: Dataset) ->
 
 
 def test_a_run_keeps_weights_and_claims_no_accuracy(directory_store: DirectoryStore, fill: Fill) -> None:
-    heard: list[MemberEpoch] = []
+    epochs: list[MemberEpoch] = []
     run_id = new_run_id()
     config = QUICK.model_copy(update={"seeds": 2, "jobs": 2})
 
-    result = run(fill(directory_store), config, run_id, RunCallbacks(on_epoch=heard.append))
+    result = run(fill(directory_store), config, run_id, RunCallbacks(on_epoch=epochs.append))
 
     assert (result.state, result.pretrained, result.model_version, result.val_clips) == ("succeeded", True, "", 0)
     assert result.val_loss is not None
@@ -89,9 +89,9 @@ def test_an_aborted_run_can_be_resumed(directory_store: DirectoryStore, fill: Fi
     fill(directory_store)
     whole, broken = "20261125T000000Z-aaaaaa", "20261125T000001Z-bbbbbb"
     run(directory_store, QUICK, whole, RunCallbacks())
-    heard: list[MemberEpoch] = []
+    epochs: list[MemberEpoch] = []
     with pytest.raises(RunAborted):
-        run(directory_store, QUICK, broken, RunCallbacks(on_epoch=heard.append, should_abort=lambda: len(heard) >= 3))
+        run(directory_store, QUICK, broken, RunCallbacks(on_epoch=epochs.append, should_abort=lambda: len(epochs) >= 3))
 
     resume(directory_store, broken, RunCallbacks())
 

@@ -24,7 +24,7 @@ EVERYTHING = CONFIG.model_copy(
     update={"accumulate": 2, "optimizer": "sgd", "lr": 0.05, "branches": 2, "patience": 100, "flat_start": 0.0}
 )
 
-# Trains from the last state kept, and keeps that of each epoch. Is killed in the midst of an epoch, if it is told so.
+# Trains from the last saved state, and saves the state of each epoch. Kills itself at a batch of this number, if given.
 _TRAIN = """
 import hashlib, json, os, pathlib, signal, sys
 import torch
@@ -35,7 +35,7 @@ from signet.store import DirectoryStore
 
 torch.set_num_threads(1)
 folder, version, config, batches = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-kept, counted = folder / "kept", 0
+saved, counted = folder / "kept", 0
 
 def count():
     global counted
@@ -46,10 +46,10 @@ def count():
 snapshot = load_snapshot(DirectoryStore(folder), "wlasl", version)
 config = TrainConfig.model_validate_json(config)
 training = Training(snapshot, config, torch.device("cpu"), between_batches=count)
-if kept.exists():
-    training.restore(kept.read_bytes())
+if saved.exists():
+    training.restore(saved.read_bytes())
 for epoch in training.epochs():
-    kept.write_bytes(training.state())
+    saved.write_bytes(training.state())
     print(json.dumps([epoch.number, epoch.train_loss, epoch.val.loss, epoch.val.correct]), flush=True)
 weights = torch.cat([parameter.flatten() for parameter in training.model.parameters()]).detach().numpy()
 print(hashlib.sha256(weights.tobytes()).hexdigest())
@@ -77,8 +77,10 @@ def test_a_training_that_is_killed_goes_on_in_a_new_process_bit_for_bit(tmp_path
     publish_snapshot(DirectoryStore(tmp_path), small_dataset)
 
     def train(batches: int) -> tuple[int, list[str]]:
-        told = [str(tmp_path), small_dataset.manifest.version, CONFIG.model_dump_json(), str(batches)]
-        ended = subprocess.run([sys.executable, "-c", _TRAIN, *told], check=False, stdout=subprocess.PIPE, text=True)
+        arguments = [str(tmp_path), small_dataset.manifest.version, CONFIG.model_dump_json(), str(batches)]
+        ended = subprocess.run(
+            [sys.executable, "-c", _TRAIN, *arguments], check=False, stdout=subprocess.PIPE, text=True
+        )
         return ended.returncode, ended.stdout.splitlines()
 
     killed, before = train(batches=3 * 3 + 2)  # in the fourth epoch
@@ -162,8 +164,8 @@ def test_a_training_does_not_go_on_with_other_clips(small_dataset: Dataset) -> N
 
 def test_what_does_not_change_a_training_may_be_told_otherwise(small_dataset: Dataset) -> None:
     state = begun(small_dataset, 1).state()
-    told = {"model_name": "other", "max_gpu_temperature": 0.0, "target_accuracy": 0.5, "patience": 3}
-    training = Training(small_dataset, CONFIG.model_copy(update=told), CPU)
+    changes = {"model_name": "other", "max_gpu_temperature": 0.0, "target_accuracy": 0.5, "patience": 3}
+    training = Training(small_dataset, CONFIG.model_copy(update=changes), CPU)
     training.restore(state)
     assert training.epoch == 1
 

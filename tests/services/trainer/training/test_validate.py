@@ -63,7 +63,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     score = evaluate(model, all_clips, DECODER, predictions=True)
     correct = top5 = greedy = empty = continuous = silent = blanks = 0
     loss = 0.0
-    posteriors, heard = [], []
+    posteriors, decoded = [], []
     for clip in small_dataset.manifest.clips:
         label = small_dataset.label(clip)
         log_probs = _log_probs(model, small_dataset.clip_frames(clip))
@@ -80,7 +80,7 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
         blanks += round(blank_ratio(penalised) * clip.frames)
         loss -= decoding.single_sign_scores(log_probs)[label - 1]
         posteriors.append(log_softmax(scores))
-        heard.append(signs)
+        decoded.append(signs)
     count = len(small_dataset.manifest.clips)
     frames = sum(clip.frames for clip in small_dataset.manifest.clips)
     assert score == Score(
@@ -96,12 +96,12 @@ def test_a_score_counts_what_the_served_decoders_say_of_each_clip(
     )
     # The model is one that tells these apart.
     assert 0 < correct < count
-    assert len({len(signs) for signs in heard}) > 1
+    assert len({len(signs) for signs in decoded}) > 1
     assert score.predictions is not None
     assert score.predictions.labels.tolist() == [small_dataset.label(clip) for clip in small_dataset.manifest.clips]
     assert score.predictions.log_posterior.dtype == np.float32
     np.testing.assert_allclose(score.predictions.log_posterior, posteriors, atol=1e-3)
-    assert list(score.predictions.continuous or ()) == heard
+    assert list(score.predictions.continuous or ()) == decoded
 
 
 def test_the_clips_whose_sign_is_ranked_first_are_marked(model: SignModel, all_clips: Clips) -> None:
@@ -116,9 +116,9 @@ def test_what_is_not_asked_for_is_not_there(model: SignModel, all_clips: Clips) 
     score = evaluate(model, all_clips, DECODER, continuous=False)
     assert (score.continuous_correct, score.continuous_empty, score.predictions) == (None, None, None)
     assert score == replace(evaluate(model, all_clips, DECODER), continuous_correct=None, continuous_empty=None)
-    kept = evaluate(model, all_clips, DECODER, continuous=False, predictions=True).predictions
-    assert kept is not None
-    assert kept.continuous is None
+    predictions = evaluate(model, all_clips, DECODER, continuous=False, predictions=True).predictions
+    assert predictions is not None
+    assert predictions.continuous is None
     assert evaluate(model, all_clips.select(slice(0)), DECODER) is NO_SCORE
 
 

@@ -47,15 +47,15 @@ def test_runs_without_predictions_are_left_out_and_clips_with_another_gloss_are_
 
 
 def test_settings_that_differ_are_listed_and_those_that_affect_learning_come_first() -> None:
-    told = TrainConfig(device="cpu").model_dump()
+    settings = TrainConfig(device="cpu").model_dump()
     other = TrainConfig(device="cuda", lr=0.1).model_dump() | {"newer": True}
-    found = compare_settings([told, other])
-    assert [(one.name, one.values, one.affects_learning) for one in found] == [
-        ("lr", (told["lr"], 0.1), True),
+    differences = compare_settings([settings, other])
+    assert [(one.name, one.values, one.affects_learning) for one in differences] == [
+        ("lr", (settings["lr"], 0.1), True),
         ("newer", (None, True), True),
         ("device", ("cpu", "cuda"), False),
     ]
-    assert compare_settings([told, told]) == ()
+    assert compare_settings([settings, settings]) == ()
 
 
 def test_a_gain_is_that_of_the_second_run() -> None:

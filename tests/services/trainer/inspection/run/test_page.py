@@ -79,10 +79,10 @@ def test_what_the_trainer_did_by_itself_is_marked_and_listed(runs: Runs) -> None
     acted = [
         replace(epoch, actions=("went back & halved <it>",) if epoch.number == 5 else ()) for epoch in member.epochs
     ]
-    told = RunAnalysis(
+    analysis = RunAnalysis(
         replace(one.record, members=(MemberRecord(member.key, tuple(acted)),)), one.predictions, one.choice
     )
-    plain, marked = render_analysis([one]), render_analysis([told])
+    plain, marked = render_analysis([one]), render_analysis([analysis])
     assert "epoch 5: went back & halved <it>" in Page(marked.html).words
     assert marked.files["curves.svg"] != plain.files["curves.svg"]
 

@@ -46,13 +46,13 @@ def test_a_run_without_held_out_clips_says_how_to_get_some(runs: Runs) -> None:
 
 def test_a_run_of_another_version_is_loaded_without_its_configuration(copied: Runs) -> None:
     key = keys.run(LINEAR, "config.json")
-    told = json.loads(copied.store.get(key)) | {"warp_factor": 9}
+    settings = json.loads(copied.store.get(key)) | {"warp_factor": 9}
     entries = [json.loads(line) for line in copied.store.get(keys.run(LINEAR, "history.jsonl")).splitlines()]
     for entry in entries:
         # As the first version wrote them.
         for name in ("val_top5", "val_continuous_correct", "learning_rate"):
             del entry[name]
-    copied.replaced(LINEAR, "config.json", json.dumps(told).encode())
+    copied.replaced(LINEAR, "config.json", json.dumps(settings).encode())
     copied.replaced(LINEAR, "history.jsonl", "".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
     record = load_run(copied.store, LINEAR)
     assert record.config is None
