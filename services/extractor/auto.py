@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.extractor.jobs.progress import ExtractionState
@@ -17,63 +18,49 @@ _log = logging.getLogger(__name__)
 Contents = frozenset[tuple[str, int, int]]
 
 
+@dataclass(eq=False)
 class AutoExtraction:
-    """Checks the clips periodically, and extracts them if they have changed since the last extraction.
+    """Checks the clips every `seconds`, and extracts them if they have changed since the last extraction.
 
-    If clips are still being copied, it waits: two checks in a row must find the same files.
-
-    Args:
-        extractions: runs the extraction.
-        wlasl: see `read_wlasl`.
-        clips: see `read_wlasl`.
-        corpus: name of the landmarks in the store.
-        choice: which clips to take.
-        seconds: time between two checks.
+    If clips are still being copied, it waits: two checks in a row must find the same files. `wlasl` and `clips` are the
+    arguments of `read_wlasl`, and `corpus` is the name of the landmarks in the store.
     """
 
-    def __init__(
-        self,
-        extractions: ExtractionQueue,
-        wlasl: Path,
-        clips: Path | None,
-        *,
-        corpus: str,
-        choice: SelectionCriteria,
-        seconds: float,
-    ) -> None:
-        self._extractions = extractions
-        self._wlasl = wlasl
-        self._clips = clips
-        self._corpus = corpus
-        self._choice = choice
-        self._seconds = seconds
+    extractions: ExtractionQueue
+    wlasl: Path
+    clips: Path | None
+    corpus: str
+    choice: SelectionCriteria
+    seconds: float
+
+    def __post_init__(self) -> None:
         self._extracted: Contents | None = None
         self._seen: Contents = frozenset()
         self._status = StatusLog(_log)
 
     async def follow(self) -> None:
         """Check for ever."""
-        await poll_forever(self._look, self._seconds, self._status, _log)
+        await poll_forever(self._extract_if_changed, self.seconds, self._status, _log)
 
-    async def _look(self) -> bool:
+    async def _extract_if_changed(self) -> bool:
         """Extract if the clips have changed. Returns False if that failed."""
-        found = await asyncio.to_thread(contents, self._wlasl, self._clips)
-        if found == self._extracted or self._is_being_copied(found):
+        current = await asyncio.to_thread(contents, self.wlasl, self.clips)
+        if current == self._extracted or self._is_being_copied(current):
             return True
-        extraction_id = await asyncio.to_thread(self._extractions.start, self._corpus, self._choice)
+        extraction_id = await asyncio.to_thread(self.extractions.start, self.corpus, self.choice)
         self._status.clear()
-        progress = await self._extractions.ended(extraction_id)
+        progress = await self.extractions.ended(extraction_id)
         if progress.state is ExtractionState.FAILED:
             return False
         # A cancelled extraction is not repeated until the clips change.
-        self._extracted = found
+        self._extracted = current
         return True
 
-    def _is_being_copied(self, found: Contents) -> bool:
+    def _is_being_copied(self, current: Contents) -> bool:
         """Whether files changed since the previous check and during the last interval."""
-        before, self._seen = self._seen, found
-        newest = max(changed for _, _, changed in found) / 1e9
-        return found != before and newest > time.time() - self._seconds
+        before, self._seen = self._seen, current
+        newest = max(changed for _, _, changed in current) / 1e9
+        return current != before and newest > time.time() - self.seconds
 
 
 def contents(wlasl: Path, clips: Path | None) -> Contents:
@@ -84,12 +71,12 @@ def contents(wlasl: Path, clips: Path | None) -> Contents:
         InvalidInput: the metadata is not that of WLASL.
     """
     corpus = read_wlasl(wlasl, clips)
-    found = set()
+    files = set()
     for path in (corpus.metadata, *(corpus.clips / name for name in corpus.files)):
         try:
             status = path.stat()
         except FileNotFoundError:
             continue  # deleted since it was listed
         # The change time, since a copy may keep the modification time of its original.
-        found.add((path.name, status.st_size, status.st_ctime_ns))
-    return frozenset(found)
+        files.add((path.name, status.st_size, status.st_ctime_ns))
+    return frozenset(files)

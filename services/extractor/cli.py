@@ -1,5 +1,6 @@
-"""`signet extract`: the extractor for people."""
+"""The extractor's commands: `signet extract` and `signet import`."""
 
+import math
 import signal
 import sys
 import threading
@@ -10,16 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
+import numpy as np
 import typer
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from services.extractor.jobs import importing, progress
 from services.extractor.jobs.extraction import Extraction
-from services.extractor.jobs.progress import ExtractionState
-from services.extractor.jobs.statistics import clip_statistics
+from services.extractor.jobs.importing import run_import
+from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
@@ -28,7 +29,7 @@ from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import SPLITS, read_metadata, read_wlasl
 from signet.datasets.corpus import Shard
 from signet.errors import SignetError
-from signet.landmarks import PARTS, load
+from signet.landmarks import PARTS, Landmarks, load
 from signet.rpc.server import set_up_logging
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
@@ -43,11 +44,6 @@ _EXIT_SIGNAL = 128
 
 # The number of glosses that are named in the summary.
 _NAMED_GLOSSES = 100
-
-
-@app.callback()
-def _group() -> None:
-    """Video to landmark tensors."""
 
 
 ShardOption = Annotated[
@@ -164,21 +160,15 @@ def import_(
     source = read_archive(archive)
     stop = threading.Event()
     with _Display(console, "importing") as display, _Interrupt(stop.set, console) as interrupt:
-        name = corpus or importing.default_corpus(source)
-        result = importing.run_import(
-            source,
-            instances,
-            target,
-            name,
-            first_glosses=first_glosses,
-            on_change=display.show,
-            stopped=stop.is_set,
+        name = corpus or f"wlasl-{source.kind}"
+        result = run_import(
+            source, instances, target, name, first_glosses=first_glosses, on_change=display.show, stopped=stop.is_set
         )
     _print_summary(console, result, "Import", "imported")
     _exit_with_status(console, result, interrupt.number)
 
 
-def _exit_with_status(console: Console, result: progress.ExtractionProgress, signal_number: int) -> None:
+def _exit_with_status(console: Console, result: ExtractionProgress, signal_number: int) -> None:
     """Exit with the status that tells the outcome."""
     if result.state is ExtractionState.CANCELLED:
         console.print("Interrupted. Finished clips are kept; the same command resumes.")
@@ -214,7 +204,7 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, state: progress.ExtractionProgress) -> None:
+    def show(self, state: ExtractionProgress) -> None:
         """Show a new state."""
         selecting = state.state is ExtractionState.SELECTING
         if not selecting and not self._began:
@@ -258,7 +248,7 @@ class _Interrupt:
             signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
-def _print_summary(console: Console, result: progress.ExtractionProgress, title: str, done: str) -> None:
+def _print_summary(console: Console, result: ExtractionProgress, title: str, done: str) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("outcome")
     table.add_column("clips", justify="right")
@@ -284,7 +274,7 @@ def _print_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _statistics(store: ObjectStore, corpus: str, result: progress.ExtractionProgress) -> Table:
+def _statistics(store: ObjectStore, corpus: str, result: ExtractionProgress) -> Table:
     table = Table(title="Landmarks (x and y in frame heights)", title_justify="left")
     for column in ("clip", "gloss", "shape", "seconds", "mean", "std", *PARTS):
         table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")
@@ -294,9 +284,15 @@ def _statistics(store: ObjectStore, corpus: str, result: progress.ExtractionProg
         if clip_id in broken or (result.state is ExtractionState.CANCELLED and store.stat(key) is None):
             continue
         clip = load(store.get(key), key)
-        figures = clip_statistics(clip)
-        table.add_row(
-            clip_id, clip.record.gloss, "x".join(map(str, figures.shape)), f"{figures.seconds:.2f}",
-            f"{figures.mean:.3f}", f"{figures.std:.3f}", *(f"{share:.0%}" for share in figures.shares.values()),
-        )  # fmt: skip
+        table.add_row(clip_id, clip.record.gloss, *_clip_statistics(clip))
     return table
+
+
+def _clip_statistics(clip: Landmarks) -> list[str]:
+    """Shape, duration, mean and standard deviation of x and y, and the share of frames with each part."""
+    points = clip.landmarks[..., :2].astype(np.float64)
+    points = points[np.isfinite(points)]
+    mean, std = (points.mean(), points.std()) if len(points) else (math.nan, math.nan)
+    shape = "x".join(map(str, clip.landmarks.shape))
+    shares = [f"{share:.0%}" for share in clip.presence.mean(axis=0)]
+    return [shape, f"{clip.timestamps[-1]:.2f}", f"{mean:.3f}", f"{std:.3f}", *shares]

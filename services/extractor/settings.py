@@ -28,8 +28,7 @@ class ExtractorSettings(ServiceSettings):
         description="After this long a clip is given up and its worker replaced; raise it for clips of many minutes",
     )
     auto_extract: bool = Field(
-        default=False,
-        description="Extract without being asked, whenever the clips are there and have changed",
+        default=False, description="Extract without being asked, whenever the clips are there and have changed"
     )
     corpus: str = Field(default=DEFAULT_CORPUS, description="Name of these landmarks in the store")
     max_glosses: int = Field(

@@ -1,4 +1,4 @@
-"""What can be said of images and compose files without an engine; tests/stack says the rest with one."""
+"""Images and compose files, checked without a container engine. tests/stack checks them with an engine."""
 
 import re
 import subprocess
@@ -42,20 +42,20 @@ def test_no_dockerfile_needs_a_frontend_from_a_registry() -> None:
     assert not [path for path in ROOT.glob("deploy/*.Dockerfile") if "syntax=" in path.read_text()]
 
 
-def test_every_published_port_is_for_this_host_only_and_one_that_a_user_needs(compose: dict[str, Any]) -> None:
+def test_only_ports_that_users_need_are_published_and_only_for_this_host(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert sorted(port.rpartition(":")[2] for port in ports) == ["3000", "50053", "9001"]
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_no_secret_stands_in_the_compose_file(compose: dict[str, Any]) -> None:
+def test_the_compose_file_contains_no_secret(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for key, value in service.get("environment", {}).items():
             if re.search("SECRET|PASSWORD", key):
                 assert value.startswith("/credentials/") or re.fullmatch(r"\$\{\w+:-\}", value), f"{name}: {key}"
 
 
-def test_every_setting_that_compose_passes_is_one_that_the_service_has(compose: dict[str, Any]) -> None:
+def test_every_setting_in_the_compose_file_exists(compose: dict[str, Any]) -> None:
     for name in SERVICES:
         for key in compose["services"][name]["environment"]:
             fields = SETTINGS[name].model_fields
@@ -64,7 +64,7 @@ def test_every_setting_that_compose_passes_is_one_that_the_service_has(compose: 
                 fields = getattr(fields[part].annotation, "model_fields", {})
 
 
-def test_the_example_names_every_variable_that_a_user_may_set() -> None:
+def test_the_example_names_every_variable() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     shown = set(re.findall(r"^#(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     # Images and the commit are not choices of everyday use; the operating guide has the retention.
@@ -72,7 +72,7 @@ def test_the_example_names_every_variable_that_a_user_may_set() -> None:
     assert shown - used == {"COMPOSE_FILE"}
 
 
-def test_services_are_confined_in_compose(compose: dict[str, Any]) -> None:
+def test_containers_have_the_least_privileges_in_compose(compose: dict[str, Any]) -> None:
     for name in SERVICES:
         service = compose["services"][name]
         assert service["read_only"]
@@ -81,7 +81,7 @@ def test_services_are_confined_in_compose(compose: dict[str, Any]) -> None:
         assert service["restart"] == "unless-stopped"
 
 
-def test_the_extractors_image_has_the_locked_versions_and_all_that_mediapipe_imports() -> None:
+def test_the_image_of_the_extractor_has_the_locked_versions_and_all_imports_of_mediapipe() -> None:
     """Its requirements leave out most of what MediaPipe asks for; what is named must still be what is locked."""
     lines = (ROOT / "deploy/extractor-requirements.txt").read_text().splitlines()
     named = {re.split(r"[<=]", line)[0] for line in lines if line and not line.startswith("#")}
@@ -95,7 +95,7 @@ def test_the_extractors_image_has_the_locked_versions_and_all_that_mediapipe_imp
     assert f"mediapipe=={locked['mediapipe']}" in dockerfile
 
 
-def test_secrets_are_made_once_and_replaced_only_by_given_ones(tmp_path: Path) -> None:
+def test_secrets_are_created_once_and_replaced_only_by_given_values(tmp_path: Path) -> None:
     script = (ROOT / "deploy/make-credentials").read_text().replace("/credentials/", f"{tmp_path}/")
     for name in ("store", "grafana"):
         (tmp_path / name).mkdir()
@@ -116,7 +116,7 @@ def test_secrets_are_made_once_and_replaced_only_by_given_ones(tmp_path: Path) -
     assert make() == ("chosen by a person", first[1])
 
 
-def test_every_alert_has_its_answer_in_the_operating_guide() -> None:
+def test_the_operating_guide_explains_every_alert() -> None:
     guide = (ROOT / "docs/operating.md").read_text()
     rules = yaml.safe_load((ROOT / "deploy/prometheus/rules/alerts.yml").read_text())
     alerts = [rule for group in rules["groups"] for rule in group["rules"]]

@@ -1,4 +1,4 @@
-"""The dashboards: current, loadable, laid out, described, and asking only for metrics that there are."""
+"""The dashboards are current, can be loaded, explain their panels, and query existing metrics only."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def _recorded() -> set[str]:
     return {rule["record"] for group in rules["groups"] for rule in group["rules"]}
 
 
-def test_the_files_are_those_that_the_code_writes() -> None:
+def test_the_stored_dashboards_are_current() -> None:
     kept = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
     assert kept == dashboards(), "run `python -m deploy.grafana.build`"
 
@@ -57,7 +57,7 @@ def test_a_dashboard_survives_the_sdk_unchanged(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dashboard_opens_as_people_expect(name: str) -> None:
+def test_a_dashboard_has_the_common_settings(name: str) -> None:
     board = _board(name)
     assert board["uid"] == f"signet-{name}"
     assert board["tags"] == ["signet"]
@@ -78,7 +78,7 @@ def test_titles_and_ids_are_unique(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_panels_lie_side_by_side(name: str) -> None:
+def test_panels_fill_the_grid_without_overlap(name: str) -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in _board(name)["panels"]:
         place = panel["gridPos"]
@@ -92,7 +92,7 @@ def test_panels_lie_side_by_side(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_panel_explains_itself(name: str) -> None:
+def test_each_panel_has_a_description(name: str) -> None:
     for panel in _panels(name):
         assert re.fullmatch(r"[^.]+(\.[^.]+){0,2}\.", panel["description"].replace("operating.md", "")), panel["title"]
         defaults = panel["fieldConfig"]["defaults"]
@@ -101,7 +101,7 @@ def test_a_panel_explains_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_panel_asks_prometheus(name: str) -> None:
+def test_each_panel_queries_prometheus(name: str) -> None:
     source = {"type": "prometheus", "uid": "prometheus"}
     for panel in _panels(name):
         assert panel["targets"], panel["title"]
@@ -122,7 +122,7 @@ def test_every_metric_is_exposed_or_recorded() -> None:
     assert {name: query for name, query in asked.items() if name not in known} == {}
 
 
-def test_what_is_recorded_is_used() -> None:
+def test_every_recorded_series_is_used() -> None:
     used = {name for query in queries(FOLDER) for name in metrics(query.expression)}
     for path in (ROOT / "deploy/prometheus/rules").glob("*.yml"):
         for group in yaml.safe_load(path.read_text())["groups"]:
@@ -136,19 +136,19 @@ def test_queries_have_no_variables_left_and_lose_no_target() -> None:
     assert len(listed) == sum(len(panel["targets"]) for name in NAMES for panel in _panels(name))
 
 
-def test_a_graph_has_data_if_it_had_any_in_its_range() -> None:
+def test_a_query_of_a_graph_looks_back_over_its_range() -> None:
     graph = next(query for query in queries(FOLDER) if query.panel == "Time per epoch")
     assert graph.in_view == f"last_over_time(({graph.expression})[30m:5s])"
     dial = next(query for query in queries(FOLDER) if query.panel == "Progress")
     assert dial.in_view == dial.expression
 
 
-def test_what_metrics_finds() -> None:
+def test_metrics_are_found_in_expressions() -> None:
     expression = 'max by (gpu) (a_b{c="d"}) / on (e) group_left (f) rate(g:h[5m] offset 10m) > 0.5 or vector(0) * 1e3'
     assert metrics(expression) == {"a_b", "g:h"}
 
 
-def test_the_limits_drawn_are_those_of_the_rules() -> None:
+def test_limits_in_panels_equal_limits_of_alerts() -> None:
     rules: dict[str, str] = {}
     for path in (ROOT / "deploy/prometheus/rules").glob("*.yml"):
         for group in yaml.safe_load(path.read_text())["groups"]:
@@ -159,13 +159,13 @@ def test_the_limits_drawn_are_those_of_the_rules() -> None:
     assert rules["signet:recognize_seconds:objective"] == f"vector({serving.OBJECTIVE_SECONDS})"
 
 
-def test_the_runs_to_pick_are_those_that_were_shown() -> None:
+def test_the_run_picker_lists_the_runs_of_the_time_range() -> None:
     (picker,) = _board("training")["templating"]["list"]
     assert (picker["name"], picker["multi"], picker["includeAll"], picker["allValue"]) == ("run", True, True, ".*")
     assert picker["query"]["query"] == "label_values(signet_trainer_run_info, run_id)"
 
 
-def test_grafana_finds_the_dashboards_and_their_source() -> None:
+def test_grafana_is_provisioned_with_dashboards_and_data_source() -> None:
     folder = ROOT / "deploy/grafana/provisioning"
     (source,) = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"]
     assert (source["uid"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)

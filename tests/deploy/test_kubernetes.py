@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: valid, at one with the images and the settings, and as closed as they claim to be."""
+"""The Kubernetes manifests are valid, agree with images and settings, and restrict access as documented."""
 
 import re
 import shutil
@@ -121,7 +121,7 @@ every_pod = pytest.mark.parametrize("pods", PODS.values(), ids=_id)
 every_service = pytest.mark.parametrize("pods", SERVICES.values(), ids=_id)
 
 
-def test_nothing_is_missing() -> None:
+def test_every_expected_manifest_exists() -> None:
     assert sorted(PODS) == ["clips", "evaluator", "extract", "extractor", "reports", "store", "trainer"]
     assert sorted(SERVICES) == ["evaluator", "extractor", "reports", "trainer"]
 
@@ -133,7 +133,7 @@ def test_a_manifest_is_valid(document: Document, version: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=_id)
-def test_a_kustomization_names_what_is_there_and_all_of_it(folder: Path) -> None:
+def test_a_kustomization_lists_exactly_the_existing_files(folder: Path) -> None:
     content = _kustomization(folder)
     entries = [*content.get("resources", []), *content.get("components", [])]
     files = {entry for entry in entries if entry.endswith(".yaml")}
@@ -147,7 +147,7 @@ def test_every_manifest_is_in_a_kustomization() -> None:
 
 
 @every_pod
-def test_containers_may_do_no_more_than_they_must(pods: Pods) -> None:
+def test_containers_have_the_least_privileges(pods: Pods) -> None:
     assert pods.spec["automountServiceAccountToken"] is False
     # Kubernetes would name a variable after every Service of the namespace, and one may well be called signet.
     assert pods.spec["enableServiceLinks"] is False
@@ -170,7 +170,7 @@ def test_containers_may_do_no_more_than_they_must(pods: Pods) -> None:
 
 
 @every_pod
-def test_containers_say_what_they_need_and_at_most_take(pods: Pods) -> None:
+def test_containers_have_resource_requests_and_limits(pods: Pods) -> None:
     for container in pods.containers:
         requests, limits = container["resources"]["requests"], container["resources"]["limits"]
         for resource, unit in (("cpu", _cores), ("memory", _bytes)):
@@ -186,13 +186,13 @@ def _bytes(text: str) -> int:
     return int(number) * {"Mi": 2**20, "Gi": 2**30}[unit]
 
 
-def test_one_gpu_is_asked_for_and_by_the_trainer() -> None:
+def test_only_the_trainer_requests_a_gpu() -> None:
     asking = {name: str(pods.spec).count("'nvidia.com/gpu': 1") for name, pods in PODS.items()}
     assert {name: count for name, count in asking.items() if count} == {"trainer": 1}
 
 
 @every_service
-def test_what_serves_is_probed_through_grpc(pods: Pods) -> None:
+def test_services_are_probed_over_grpc(pods: Pods) -> None:
     (container,) = pods.spec["containers"]
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[kind]["grpc"] == {"port": pods.ports["grpc"]}
@@ -208,7 +208,7 @@ def test_the_store_is_probed() -> None:
 
 
 @every_service
-def test_ports_are_those_of_the_image(pods: Pods) -> None:
+def test_container_ports_match_the_image(pods: Pods) -> None:
     (container,) = pods.spec["containers"]
     dockerfile = (ROOT / f"deploy/{container['image'].removeprefix('signet-')}.Dockerfile").read_text()
     (exposed,) = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
@@ -219,21 +219,21 @@ def test_ports_are_those_of_the_image(pods: Pods) -> None:
 
 
 @pytest.mark.parametrize("pods", [*SERVICES.values(), PODS["store"]], ids=_id)
-def test_prometheus_is_told_where_metrics_are(pods: Pods) -> None:
+def test_pods_are_annotated_with_their_metrics_port(pods: Pods) -> None:
     assert pods.annotations["prometheus.io/scrape"] == "true"
     assert int(pods.annotations["prometheus.io/port"]) == pods.ports.get("metrics", pods.ports.get("s3"))
     assert pods.annotations["prometheus.io/path"].startswith("/")
 
 
 @every_service
-def test_a_service_has_the_time_to_drain(pods: Pods) -> None:
+def test_the_grace_period_is_longer_than_the_drain(pods: Pods) -> None:
     (container,) = pods.spec["containers"]
     pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     drain = ServiceSettings.model_fields["drain_seconds"].default
     assert pods.spec["terminationGracePeriodSeconds"] > pause + drain
 
 
-def test_labels_say_what_is_what() -> None:
+def test_labels_follow_the_kubernetes_convention() -> None:
     for pods in PODS.values():
         for labels in (pods.labels, pods.manifest["metadata"]["labels"]):
             assert labels["app.kubernetes.io/name"]
@@ -251,14 +251,14 @@ def _selects(selector: Document, labels: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize("service", _of_kind("Service"), ids=_named)
-def test_a_kubernetes_service_leads_to_pods(service: Document) -> None:
+def test_a_kubernetes_service_selects_pods(service: Document) -> None:
     selected = [pods for pods in PODS.values() if service["spec"]["selector"].items() <= pods.labels.items()]
     assert [pods.name for pods in selected] == [service["metadata"]["name"]]
     for port in service["spec"]["ports"]:
         assert selected[0].ports[port["targetPort"]] == port["port"]
 
 
-def test_the_evaluators_are_never_all_away() -> None:
+def test_at_least_one_evaluator_is_always_available() -> None:
     evaluator = PODS["evaluator"].manifest["spec"]
     assert evaluator["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     (budget,) = _of_kind("PodDisruptionBudget")
@@ -266,7 +266,7 @@ def test_the_evaluators_are_never_all_away() -> None:
     assert 1 <= budget["spec"]["minAvailable"] < evaluator["replicas"], "no node could be drained"
 
 
-def test_the_trainer_is_alone() -> None:
+def test_only_one_trainer_runs_at_a_time() -> None:
     trainer = PODS["trainer"].manifest["spec"]
     assert (trainer["replicas"], trainer["strategy"]) == (1, {"type": "Recreate"})
 
@@ -288,7 +288,7 @@ def _is_setting(kind: type[BaseModel], name: str) -> bool:
 
 
 @every_service
-def test_a_service_is_told_only_what_it_understands(pods: Pods) -> None:
+def test_a_service_gets_only_settings_that_it_has(pods: Pods) -> None:
     (container,) = pods.spec["containers"]
     kind = SETTINGS[container["image"]]
     unknown = [name for name in _environment(container) if not _is_setting(kind, name.removeprefix("SIGNET_"))]
@@ -312,7 +312,7 @@ def test_common_settings_are_settings() -> None:
 
 
 @every_pod
-def test_what_a_pod_refers_to_is_there(pods: Pods) -> None:
+def test_everything_that_a_pod_refers_to_exists(pods: Pods) -> None:
     keys = {f"ConfigMap/{name}": set(content) for name, content in _generated().items()}
     keys["Secret/store"] = {"SIGNET_S3_ACCESS_KEY", "SIGNET_S3_SECRET_KEY"}
     for container in pods.containers:
@@ -331,7 +331,7 @@ def test_what_a_pod_refers_to_is_there(pods: Pods) -> None:
     assert wanted <= claims
 
 
-def test_secrets_are_the_operators() -> None:
+def test_manifests_contain_no_secret() -> None:
     assert _of_kind("Secret") == []
     assert [folder for folder in FOLDERS if "secretGenerator" in _kustomization(folder)] == []
     guide = GUIDE.read_text()
@@ -339,7 +339,7 @@ def test_secrets_are_the_operators() -> None:
     assert all(f"--from-literal={key}=" in guide for key in ("SIGNET_S3_ACCESS_KEY", "SIGNET_S3_SECRET_KEY"))
 
 
-def test_images_are_ours_or_pinned() -> None:
+def test_images_are_our_own_or_pinned() -> None:
     set_in_one_place = {image["name"] for image in _kustomization(K8S / "base")["images"]}
     assert set_in_one_place == set(SETTINGS)
     compose = (ROOT / "docker-compose.yml").read_text()
@@ -367,7 +367,7 @@ def _arguments(index: int) -> list[str]:
     return [re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], argument) for argument in EXTRACT["args"]]
 
 
-def test_the_parts_are_the_whole_corpus() -> None:
+def test_the_shards_cover_the_whole_corpus() -> None:
     assert JOB["completionMode"] == "Indexed"
     assert JOB["completions"] == JOB["parallelism"]
     shards = [
@@ -377,7 +377,7 @@ def test_the_parts_are_the_whole_corpus() -> None:
     assert parts == [Shard(index, JOB["completions"]) for index in range(JOB["completions"])]
 
 
-def test_a_part_that_fails_is_tried_again_and_an_eviction_is_no_failure() -> None:
+def test_a_failed_shard_is_retried_and_an_eviction_does_not_count() -> None:
     assert JOB["template"]["spec"]["restartPolicy"] == "Never"
     assert JOB["backoffLimitPerIndex"] > 0
     assert {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]} in JOB[
@@ -388,13 +388,13 @@ def test_a_part_that_fails_is_tried_again_and_an_eviction_is_no_failure() -> Non
         assert rule.get("onExitCodes", {}).get("containerName", "extract") in names
 
 
-def test_the_clips_are_only_read() -> None:
+def test_the_clips_are_mounted_read_only() -> None:
     (mount,) = [mount for mount in EXTRACT["volumeMounts"] if mount["name"] == "wlasl"]
     assert mount["readOnly"] is True
     assert f"--wlasl={mount['mountPath']}" in EXTRACT["args"]
 
 
-def test_the_command_line_is_one_that_signet_has() -> None:
+def test_the_command_of_the_job_exists() -> None:
     command: Any = typer.main.get_command(extractor_cli.app)
     parameters = command.commands["extract"].params
     options = {option for parameter in parameters for option in parameter.opts}
@@ -423,7 +423,7 @@ def test_broken_clips_do_not_fail_the_job(tmp_path: Path, status: int, seen: int
 
 
 @pytest.mark.parametrize(("status", "seen"), [(143, 143), (3, 0), (0, 0)])
-def test_sigterm_reaches_the_extractor_and_its_end_is_waited_for(tmp_path: Path, status: int, seen: int) -> None:
+def test_sigterm_reaches_the_extractor_and_the_script_waits_for_its_end(tmp_path: Path, status: int, seen: int) -> None:
     process = _start(
         tmp_path,
         f"trap 'sleep 0.5; echo done >finished; exit {status}' TERM\n"
@@ -477,11 +477,11 @@ def _allowed(pods: Pods, direction: str, peer: Pods, port: int) -> bool:
     )
 
 
-def test_everything_is_denied_first() -> None:
+def test_all_traffic_is_denied_by_default() -> None:
     assert DENIAL["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_pods_reach_those_that_they_need_and_no_other() -> None:
+def test_pods_reach_only_the_pods_that_they_need() -> None:
     open_ways = {
         (here.name, there.name, port)
         for here, there in product(PODS.values(), PODS.values())
@@ -492,7 +492,7 @@ def test_pods_reach_those_that_they_need_and_no_other() -> None:
     assert open_ways == to_the_store | {("evaluator", "extractor", 50051)}
 
 
-def test_other_namespaces_reach_the_recogniser_and_the_metrics_and_no_other() -> None:
+def test_other_namespaces_reach_only_the_recogniser_and_the_metrics() -> None:
     ways = set()
     for pods in PODS.values():
         for peers, ports in _rules(pods, "ingress"):
@@ -508,7 +508,7 @@ def test_other_namespaces_reach_the_recogniser_and_the_metrics_and_no_other() ->
     assert ways == prometheus | {("signet.dev/client", "true", "evaluator", 50053)}
 
 
-def test_pods_leave_the_namespace_for_names_and_a_store_elsewhere_alone() -> None:
+def test_pods_leave_the_namespace_only_for_dns_and_an_external_store() -> None:
     elsewhere = [
         (policy["metadata"]["name"], one["port"])
         for policy in POLICIES
@@ -520,7 +520,7 @@ def test_pods_leave_the_namespace_for_names_and_a_store_elsewhere_alone() -> Non
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if "ingress" in policy["spec"]], ids=_named)
-def test_a_policy_opens_ports_that_are_there(policy: Document) -> None:
+def test_a_policy_opens_only_existing_ports(policy: Document) -> None:
     selected = [pods for pods in PODS.values() if _selects(policy["spec"]["podSelector"], pods.labels)]
     assert selected
     for rule in policy["spec"]["ingress"]:
@@ -563,7 +563,7 @@ def _find(documents: list[Document], name: str) -> Document:
         ("base components/cpu components/s3", False, False),
     ],
 )
-def test_it_renders(tmp_path: Path, folders: str, store: bool, gpu: bool) -> None:
+def test_the_overlays_render(tmp_path: Path, folders: str, store: bool, gpu: bool) -> None:
     shutil.copytree(K8S, tmp_path / "k8s")
     own = tmp_path / "k8s/overlays/own"
     own.mkdir()
@@ -578,7 +578,7 @@ def test_it_renders(tmp_path: Path, folders: str, store: bool, gpu: bool) -> Non
     assert f"'name': '{settings}'" in str(_find(documents, "Job/extract"))
 
 
-def test_the_data_render() -> None:
+def test_the_data_overlay_renders() -> None:
     kinds = [document["kind"] for document in _render(K8S / "data")]
     assert sorted(kinds) == ["Namespace", "PersistentVolumeClaim", "Pod"]
 
@@ -607,7 +607,7 @@ def test_the_overlays_of_the_guide_render(tmp_path: Path, example: int) -> None:
         assert f"'{name}': '{value}'" in rendered
 
 
-def test_the_guide_names_what_is_there() -> None:
+def test_the_guide_names_existing_files() -> None:
     guide = GUIDE.read_text().replace("deploy/k8s/overlays/own", "")  # that one is the reader's to make
     paths = set(re.findall(r"\bdeploy/k8s(?:/[\w.-]*\w)*", guide))
     paths |= {f"deploy/k8s/{path}" for path in re.findall(r"`((?:base|components|data|overlays)(?:/[\w.-]+)*)`", guide)}

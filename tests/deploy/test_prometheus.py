@@ -1,4 +1,4 @@
-"""Prometheus: the configuration is valid, every alert is proved to fire and not to fire, every query is PromQL."""
+"""The configuration of Prometheus is valid, every alert is tested, and every query is PromQL."""
 
 import re
 import shutil
@@ -62,7 +62,7 @@ def test_the_configuration_is_valid(promtool: Path, tmp_path: Path, store: str) 
     _check(promtool, "check", "config", tmp_path / "prometheus.yml")
 
 
-def test_every_service_is_asked_where_it_answers() -> None:
+def test_every_service_is_scraped_at_its_metrics_port() -> None:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     asked = {
         job["job_name"]: job["static_configs"][0]["targets"]
@@ -82,11 +82,11 @@ def test_the_rules_are_valid(promtool: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rules_do_what_they_are_for(promtool: Path, path: Path) -> None:
+def test_the_rules_pass_their_unit_tests(promtool: Path, path: Path) -> None:
     _check(promtool, "test", "rules", path)
 
 
-def test_every_alert_is_proved_to_fire_and_not_to_fire() -> None:
+def test_every_alert_has_tests_that_it_fires_and_does_not_fire() -> None:
     proved: dict[str, set[bool]] = defaultdict(set)
     for path in TESTS:
         for case in yaml.safe_load(path.read_text())["tests"]:
@@ -96,7 +96,7 @@ def test_every_alert_is_proved_to_fire_and_not_to_fire() -> None:
 
 
 @pytest.mark.parametrize("alert", _alerts())
-def test_an_alert_says_what_is_wrong_and_where_to_read_on(alert: str) -> None:
+def test_an_alert_has_a_description_and_a_link_to_the_guide(alert: str) -> None:
     rule = _alerts()[alert]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook"}
@@ -117,13 +117,13 @@ def test_the_metrics_listed_are_those_that_the_services_expose() -> None:
     assert set(listed) == exposed
 
 
-def test_rules_ask_only_for_metrics_that_there_are() -> None:
+def test_rules_read_only_existing_metrics() -> None:
     known = _contract().keys() | {rule["record"] for rule in _rules() if "record" in rule} | {"up"}
     asked = {name for rule in _rules() for name in metrics(rule["expr"])}
     assert asked <= known
 
 
-def test_rules_and_dashboards_select_by_labels_that_there_are() -> None:
+def test_rules_and_dashboards_select_by_existing_labels() -> None:
     expressions = [rule["expr"] for rule in _rules()]
     expressions += [query.expression for query in queries(ROOT / "deploy/grafana/dashboards")]
     contract = _contract()
@@ -166,7 +166,7 @@ def _get(environment: dict[str, str], cache: Path) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_what_was_fetched_is_not_fetched_again(without_apt_get: dict[str, str], tmp_path: Path) -> None:
+def test_a_fetched_program_is_not_fetched_again(without_apt_get: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "cache/usr/bin"
     folder.mkdir(parents=True)
     for program in ("prometheus", "promtool"):
@@ -174,13 +174,13 @@ def test_what_was_fetched_is_not_fetched_again(without_apt_get: dict[str, str], 
     assert _get(without_apt_get, tmp_path / "cache").stdout == f"{folder}\n"
 
 
-def test_what_is_on_path_is_taken(without_apt_get: dict[str, str], tmp_path: Path) -> None:
+def test_a_program_on_the_path_is_used(without_apt_get: dict[str, str], tmp_path: Path) -> None:
     for program in ("prometheus", "promtool"):
         (tmp_path / "bin" / program).touch(mode=0o755)
     assert _get(without_apt_get, tmp_path / "cache").stdout == f"{tmp_path / 'bin'}\n"
 
 
-def test_where_there_is_no_apt_get_the_message_says_what_to_do(without_apt_get: dict[str, str], tmp_path: Path) -> None:
+def test_without_apt_get_the_message_says_what_to_do(without_apt_get: dict[str, str], tmp_path: Path) -> None:
     done = _get(without_apt_get, tmp_path / "cache")
     assert done.returncode == UNAVAILABLE
     assert "Put prometheus and promtool on PATH" in done.stderr

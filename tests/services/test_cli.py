@@ -1,4 +1,4 @@
-"""The command line: quick to answer, and a fault is one line."""
+"""The command line answers fast, and prints each error as one line."""
 
 import subprocess
 import sys
@@ -32,9 +32,7 @@ HEAVY = ("torch", "matplotlib", "onnx", "onnxruntime", "mediapipe", "cv2", "mini
 @pytest.mark.parametrize(
     "arguments", [("train", "--help"), ("runs",), ("runs", "--help"), ("analyze", "--help"), ("features", "--help")]
 )
-def test_a_command_that_only_lists_or_explains_loads_no_heavy_library(
-    arguments: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_lists_and_help_load_no_heavy_library(arguments: tuple[str, ...], tmp_path: Path) -> None:
     report = f"import atexit, sys; atexit.register(lambda: print('loaded', [m for m in {HEAVY} if m in sys.modules]))"
     (tmp_path / "runs/r1").mkdir(parents=True)
     (tmp_path / "runs/r1/config.json").write_text("{}")
@@ -45,11 +43,11 @@ def test_a_command_that_only_lists_or_explains_loads_no_heavy_library(
     assert arguments != ("runs",) or "r1" in done.stdout
 
 
-def test_version_is_the_packages() -> None:
+def test_version_prints_the_version_of_the_package() -> None:
     assert _signet("--version").stdout == f"signet {__version__}\n"
 
 
-def test_help_names_every_command_and_is_quick() -> None:
+def test_help_names_every_command_and_is_fast() -> None:
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
@@ -62,7 +60,7 @@ def test_help_names_every_command_and_is_quick() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_has_its_services_own_help(command: str) -> None:
+def test_each_command_shows_the_help_of_its_service(command: str) -> None:
     done = _signet(command, "--help")
     assert done.returncode == 0, done.stderr
     assert f"Usage: signet {command}" in done.stdout
@@ -73,7 +71,7 @@ def test_each_command_has_its_services_own_help(command: str) -> None:
     ("command", "package", "extra"),
     [("extract", "pebble", "extractor"), ("train", "torch", "trainer"), ("evaluate", "onnxruntime", "evaluator")],
 )
-def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
+def test_a_missing_package_gives_one_line_that_says_how_to_install_it(
     command: str, package: str, extra: str, tmp_path: Path
 ) -> None:
     done = _signet(command, "--store", f"file:{tmp_path}", program=_without(package))
@@ -82,7 +80,7 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     assert f"pip install 'signet[{extra}]'" in done.stderr
 
 
-def test_a_signet_error_is_one_line_and_status_one(tmp_path: Path) -> None:
+def test_a_signet_error_gives_one_line_and_exit_status_one(tmp_path: Path) -> None:
     done = _signet("evaluate", "--store", f"file:{tmp_path}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -91,7 +89,7 @@ def test_a_signet_error_is_one_line_and_status_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["train", "--no-such-flag"], ["--nonsense"]])
-def test_a_wrong_command_or_flag_is_named_with_status_two(arguments: list[str]) -> None:
+def test_an_unknown_command_or_flag_is_named_with_exit_status_two(arguments: list[str]) -> None:
     done = _signet(*arguments)
     assert done.returncode == 2
     assert arguments[-1] in done.stderr

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
@@ -31,16 +31,12 @@ from signet.store import ObjectStore, keys
 _log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True, eq=False)
 class Extraction:
     """One extraction. `run` executes it in the calling thread; the other methods may be called from any thread.
 
-    Args:
+    Attributes:
         name: name of the corpus in the store: landmarks/v1/<name>/.
-        corpus: the metadata and the clips.
-        choice: which clips to take.
-        store: the store for the landmarks.
-        workers: the worker processes.
-        metrics: the metrics to update.
         shard: the part of the chosen clips to extract; other machines extract the other parts.
         on_change: called with every new state, in the thread of `run`.
 
@@ -48,27 +44,17 @@ class Extraction:
         InvalidInput: the name cannot be part of a key.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        corpus: Wlasl,
-        choice: SelectionCriteria,
-        store: ObjectStore,
-        workers: WorkerPool,
-        metrics: ExtractorMetrics,
-        shard: Shard = Shard(),  # noqa: B008  (frozen)
-        on_change: Callable[[ExtractionProgress], None] = lambda _: None,
-    ) -> None:
-        keys.clips(name)
-        self.name = name
-        self._corpus = corpus
-        self._choice = choice
-        self._store = store
-        self._workers = workers
-        self._metrics = metrics
-        self._shard = shard
-        self._on_change = on_change
+    name: str
+    corpus: Wlasl
+    choice: SelectionCriteria
+    store: ObjectStore
+    workers: WorkerPool
+    metrics: ExtractorMetrics
+    shard: Shard = field(default_factory=Shard)
+    on_change: Callable[[ExtractionProgress], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        keys.clips(self.name)  # refuses a name that cannot be part of a key
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._progress = ExtractionProgress()
@@ -91,7 +77,7 @@ class Extraction:
         Returns:
             The final progress: SUCCEEDED even if clips were broken, CANCELLED, or FAILED with an error.
         """
-        self._metrics.running.inc()
+        self.metrics.running.inc()
         try:
             self._run()
         except WorkersStopped:
@@ -105,26 +91,26 @@ class Extraction:
             )
             raise
         finally:
-            self._metrics.running.dec()
+            self.metrics.running.dec()
         return self._progress
 
     def _run(self) -> None:
-        self._stored = StoredClips(self._store, self.name, fingerprint())
-        selection = select(self._corpus, self._choice, self._verify)
+        self._stored = StoredClips(self.store, self.name, fingerprint())
+        selection = select(self.corpus, self.choice, self._verify)
         if self._stop.is_set():
             return self._change(state=ExtractionState.CANCELLED)
         mine = replace(
             selection,
-            clips=selection.clips[self._shard.index :: self._shard.count],
-            broken=selection.broken[self._shard.index :: self._shard.count],
+            clips=selection.clips[self.shard.index :: self.shard.count],
+            broken=selection.broken[self.shard.index :: self.shard.count],
         )
         self._begin(mine)
         jobs = (
-            (instance, (self._corpus.path(instance), usable, self._labels(instance)))
+            (instance, (self.corpus.path(instance), usable, self._labels(instance)))
             for instance, usable in mine.clips
             if not usable.stored
         )
-        outcomes: Generator[tuple[Instance, Extracted | ClipError], None, None] = self._workers.each(
+        outcomes: Generator[tuple[Instance, Extracted | ClipError], None, None] = self.workers.each(
             worker.extract_file, jobs, self._stop.is_set
         )
         with closing(outcomes):  # if the store is lost, the current clips are abandoned
@@ -141,16 +127,16 @@ class Extraction:
     def _finish(self) -> None:
         # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
         # extraction.
-        request = [fingerprint(), self._choice.canonical_text, *sorted(self._corpus.files)]
+        request = [fingerprint(), self.choice.canonical_text, *sorted(self.corpus.files)]
         digest = hashlib.sha256("\n".join(request).encode()).hexdigest()[:16]
-        manifest = finish_extraction(self._store, self.name, fingerprint(), self._shard, digest)
+        manifest = finish_extraction(self.store, self.name, fingerprint(), self.shard, digest)
         if manifest is not None:
             _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))
 
     def _begin(self, selection: Selection) -> None:
         stored = sum(usable.stored for _, usable in selection.clips)
-        self._metrics.count("present", amount=stored)
-        self._metrics.count("missing", amount=len(selection.missing))
+        self.metrics.count("present", amount=stored)
+        self.metrics.count("missing", amount=len(selection.missing))
         self._change(
             state=ExtractionState.RUNNING,
             total=len(selection.clips) + len(selection.broken),
@@ -166,21 +152,21 @@ class Extraction:
     def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
         start = time.perf_counter()
         if not self._stored.create(instance.video_id, outcome.data):
-            self._metrics.count("present")
+            self.metrics.count("present")
             return self._change(present=self._progress.present + 1)
         for stage, seconds in (
             ("decode", outcome.decode_seconds),
             ("landmarks", outcome.landmark_seconds),
             ("store", time.perf_counter() - start),
         ):
-            self._metrics.stage_seconds.labels(stage).observe(seconds)
-        self._metrics.count("extracted")
-        self._metrics.count_frames(outcome.frames, outcome.found)
+            self.metrics.stage_seconds.labels(stage).observe(seconds)
+        self.metrics.count("extracted")
+        self.metrics.count_frames(outcome.frames, outcome.found)
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:
         _log.info("broken clip %s (%s): %s", instance.video_id, error.reason, error)
-        self._metrics.count("broken", error.reason)
+        self.metrics.count("broken", error.reason)
         self._change(
             broken=self._progress.broken + 1,
             failures=(*self._progress.failures, ClipFailure(instance.video_id, error.reason, str(error))),
@@ -193,9 +179,9 @@ class Extraction:
             if not self._stop.is_set() and (stored := self._find_stored(instance)) is not None:
                 verdicts[instance] = stored
         jobs = (
-            (instance, (self._corpus.path(instance), instance)) for instance in instances if instance not in verdicts
+            (instance, (self.corpus.path(instance), instance)) for instance in instances if instance not in verdicts
         )
-        verdicts.update(self._workers.each(worker.verify, jobs, self._stop.is_set))
+        verdicts.update(self.workers.each(worker.verify, jobs, self._stop.is_set))
         if self._stop.is_set():  # the selection will be discarded, so any verdict serves
             return {instance: ClipError("unreadable", "cancelled") for instance in instances}
         self._change(verified=self._progress.verified + len(instances))
@@ -211,7 +197,7 @@ class Extraction:
         if clip_id not in self._stored:
             return None
         try:
-            source = read_file(self._corpus.path(instance))
+            source = read_file(self.corpus.path(instance))
         except ClipError:
             return None  # the worker reports it
         sha256 = hashlib.sha256(source).hexdigest()
@@ -230,9 +216,9 @@ class Extraction:
     def _change(self, **what: object) -> None:
         elapsed = time.monotonic() - self._started
         self._progress = replace(self._progress, elapsed_seconds=elapsed, **what)  # type: ignore[arg-type]
-        self._metrics.selected.set(self._progress.total)
-        self._metrics.done.set(self._progress.done)
-        self._on_change(self._progress)
+        self.metrics.selected.set(self._progress.total)
+        self.metrics.done.set(self._progress.done)
+        self.on_change(self._progress)
 
 
 def _is_segment(record: ClipRecord, instance: Instance) -> bool:

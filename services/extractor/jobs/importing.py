@@ -38,11 +38,6 @@ def fingerprint(archive: Archive) -> str:
     return f"import/{archive.kind}/{archive.sha256[:12]}/{_CONVERSION}"
 
 
-def default_corpus(archive: Archive) -> str:
-    """The default name of the archive's corpus in the store."""
-    return f"wlasl-{archive.kind}"
-
-
 def run_import(
     archive: Archive,
     instances: Sequence[Instance],
@@ -58,7 +53,7 @@ def run_import(
     Args:
         archive: the archive to import.
         instances: the metadata of its clips.
-        store: the store for the landmarks.
+        store: receives the landmarks.
         corpus: name of the corpus in the store.
         first_glosses: take only clips of the first so many glosses of the metadata; 0 takes all. WLASL's published
             subsets are its first 100, 300, 1,000 and 2,000 glosses.

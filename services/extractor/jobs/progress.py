@@ -21,7 +21,6 @@ class ExtractionProgress:
     """The progress of an extraction in clips; done = extracted + present + broken.
 
     Attributes:
-        state: the state of the extraction.
         verified: clips that were verified during the selection.
         total: clips of the chosen glosses that have a file.
         extracted: clips that this extraction stored.
@@ -29,11 +28,9 @@ class ExtractionProgress:
         broken: unusable clips; `failures` names them.
         missing: clips of the metadata that have no file.
         frames: frames that this extraction tracked.
-        glosses: the chosen glosses.
         clips: ids of the usable clips that were chosen.
         failures: the unusable clips and the reasons.
         notes: remarks about clips, for people.
-        elapsed_seconds: time since the start.
         error: the reason, if state is FAILED.
     """
 

@@ -27,15 +27,7 @@ _REMEMBERED = 100
 
 
 class ExtractionQueue:
-    """Starts, finds, cancels and drains extractions.
-
-    Args:
-        wlasl: see `read_wlasl`.
-        clips: see `read_wlasl`.
-        store: the store for the landmarks.
-        workers: the worker processes that all extractions share.
-        metrics: the metrics to update.
-    """
+    """Starts, finds, cancels and drains extractions. `wlasl` and `clips` are the arguments of `read_wlasl`."""
 
     def __init__(
         self, wlasl: Path, clips: Path | None, store: ObjectStore, workers: WorkerPool, metrics: ExtractorMetrics
@@ -51,14 +43,9 @@ class ExtractionQueue:
         self._lock = threading.Lock()
 
     def start(self, name: str, choice: SelectionCriteria) -> str:
-        """Start an extraction of the clips that are in the directory now. Blocks while the metadata is read.
+        """Start an extraction of the clips that are in the directory now, and return its id.
 
-        Args:
-            name: name of the corpus in the store.
-            choice: which clips to take.
-
-        Returns:
-            the id of the extraction.
+        The name is that of the corpus in the store. The call blocks while the metadata is read.
 
         Raises:
             NotFound: there is no metadata or no clip.
@@ -156,10 +143,6 @@ class _ProgressLogger:
             _log.info("corpus %s: selecting, %d clips verified", self._corpus, progress.verified)
         else:
             _log.info(
-                "corpus %s: %d of %d clips, %d of them broken, %.0f frames/s",
-                self._corpus,
-                progress.done,
-                progress.total,
-                progress.broken,
-                progress.frames / progress.elapsed_seconds,
-            )
+                "corpus %s: %d of %d clips, %d of them broken, %.0f frames/s", self._corpus, progress.done,
+                progress.total, progress.broken, progress.frames / progress.elapsed_seconds,
+            )  # fmt: skip

@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -93,13 +93,13 @@ class WorkerPool:
             WorkersStopped: the pool was closed.
             SignetError: an error other than `ClipError`, which means that no job can succeed.
         """
-        waiting = iter(jobs)
+        waiting = (_Attempt(*job) for job in jobs)
         running: dict[Future[Result], _Attempt[Job]] = {}
         again: list[_Attempt[Job]] = []
         try:
             while True:
                 while len(running) < self.count and not stopped():
-                    attempt = again.pop() if again else _next_attempt(waiting)
+                    attempt = again.pop() if again else next(waiting, None)
                     if attempt is None:
                         break
                     running[self._schedule(function, attempt.arguments)] = attempt
@@ -132,10 +132,7 @@ class WorkerPool:
     async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
         """Run one job beside all others.
 
-        Args:
-            function: the function to run in a worker.
-            arguments: its arguments.
-            timeout: seconds until the caller gives up, including the wait for a free worker; None waits for ever.
+        The timeout, in seconds, includes the wait for a free worker; None waits for ever.
 
         Raises:
             ClipError: the clip is not usable.
@@ -227,11 +224,6 @@ class _Attempt(Generic[Job]):
     job: Job
     arguments: tuple[Any, ...]
     failures: int = 0
-
-
-def _next_attempt(waiting: Iterator[tuple[Job, tuple[Any, ...]]]) -> _Attempt[Job] | None:
-    following = next(waiting, None)
-    return None if following is None else _Attempt(*following)
 
 
 def _name(arguments: tuple[Any, ...]) -> str:

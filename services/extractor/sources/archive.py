@@ -166,10 +166,7 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
             arrays = {name: file[name] for name in _KINDS[kind]}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
         raise InvalidInput(f"{path}: not a whole .npz file ({error}). Copy or download it again.") from error
-    except (
-        AttributeError,
-        TypeError,
-    ) as error:  # a single .npy file, which numpy loads as an array
+    except (AttributeError, TypeError) as error:  # a single .npy file, which numpy loads as an array
         raise InvalidInput(f"{path}: a single array, not an .npz file of named arrays.") from error
     frames = len(next(iter(arrays.values())))
     for name, shape in _KINDS[kind].items():

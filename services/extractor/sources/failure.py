@@ -5,13 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClipFailure:
-    """A clip that could not be used.
-
-    Attributes:
-        clip_id: id of the clip.
-        reason: short name of the reason, such as "truncated".
-        message: what is wrong and what to do, for people.
-    """
+    """A clip that could not be used: the short name of the reason, such as "truncated", and a message for people."""
 
     clip_id: str
     reason: str

@@ -71,10 +71,7 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     The number of files of a gloss is an upper bound of its usable clips. Glosses are therefore verified in order of
     their number of files, until no remaining gloss can displace a chosen one. Ties are ordered by name.
 
-    Args:
-        corpus: the metadata and the files.
-        choice: which clips to take.
-        verify: decodes clips and returns for each whether it is usable.
+    `verify` decodes clips and returns for each whether it is usable.
 
     Raises:
         InvalidInput: WLASL has no such split or gloss.

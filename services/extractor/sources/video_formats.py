@@ -2,14 +2,8 @@
 
 WLASL's metadata has no frame size, and a rate of 25 for every video, which is wrong for most. Each source publishes in
 a few sizes, and the signer's bounding box, which the metadata gives in pixels of the original, fits into one of them.
-The table was made from the headers of 707 clips of the first 100 glosses: the aspect ratio is right for all of them,
-the rate for 673. A wrong rate is off by a quarter (in one clip by half), which makes the sign faster or slower.
-
-None of these clips is from the sources aslsearch and aslsignbank. Their aspect ratio was estimated from the hands: it
-is the ratio at which the bones of a hand keep their proportions when the hand turns. This estimate is up to 15 % too
-wide for sources of known ratio (1.44 to 1.48 for 4:3, 1.54 for 3:2, 1.76 to 2.04 for 16:9). It is 1.90 and 1.88 for
-these two sources, whose boxes are 400 and 370 pixels high and reach x = 717 and 642. So their frames are wide: 720x400
-and 658x370.
+The table was made from the headers of 707 clips; the sizes of aslsearch and aslsignbank are estimates from the hands
+(docs/experiments.md).
 """
 
 from collections.abc import Mapping
@@ -70,11 +64,9 @@ _OTHER_SOURCE = VideoSource(((320, 240), (640, 360), (640, 480), (854, 480), *_H
 
 
 def video_format(source: str, box: tuple[int, int, int, int]) -> VideoFormat:
-    """Estimate the frame size of a video: the smallest size of its source that contains the box.
+    """Estimate the frame size of a video: the smallest size of its source that contains the signer's bounding box.
 
-    Args:
-        source: WLASL's name of the source.
-        box: bounding box of the signer: left, top, right, bottom, in pixels. An empty box counts as centred.
+    The box is left, top, right, bottom, in pixels. An empty box counts as centred.
     """
     known = SOURCES.get(source, _OTHER_SOURCE)
     left, _, right, bottom = box
@@ -85,11 +77,6 @@ def video_format(source: str, box: tuple[int, int, int, int]) -> VideoFormat:
 
 
 def frame_rate(source: str, signer: str) -> float:
-    """The frame rate of a video, in frames per second.
-
-    Args:
-        source: WLASL's name of the source.
-        signer: WLASL's id of the signer.
-    """
+    """The frame rate of a video, in frames per second, by WLASL's names of its source and its signer."""
     known = SOURCES.get(source, _OTHER_SOURCE)
     return known.signers.get(signer, known.fps)

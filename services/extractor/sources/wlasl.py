@@ -118,15 +118,7 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
 
 
 def read_metadata(path: Path) -> tuple[Instance, ...]:
-    """Read the metadata alone.
-
-    Args:
-        path: the directory that holds `WLASL_v0.3.json`, or that file itself.
-
-    Raises:
-        NotFound: it does not exist.
-        InvalidInput: it is not that of WLASL, or cannot be read.
-    """
+    """Read the metadata alone. The path and the errors are those of `read_wlasl`."""
     with _readable(path):
         return _read_metadata(_find_metadata(path))
 

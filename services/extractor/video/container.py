@@ -42,14 +42,14 @@ def identify(data: bytes, name: str) -> str:
     if not data:
         raise ClipError("empty", f"{name}: the file is empty. Download it again.")
     _refuse_text(data, name)
-    found = _demuxer(data, name)
-    if found == MP4:
+    demuxer = _demuxer(data, name)
+    if demuxer == MP4:
         _check_boxes(data, name)
-    elif found == MATROSKA:
+    elif demuxer == MATROSKA:
         _check_length(_matroska_bytes(data), data, name)
     else:
         _check_length(8 + int.from_bytes(data[4:8], "little"), data, name)
-    return found
+    return demuxer
 
 
 def _demuxer(data: bytes, name: str) -> str:
@@ -152,6 +152,5 @@ def _element_size(data: bytes, position: int) -> tuple[int, int]:
 def _check_length(declared: int, data: bytes, name: str) -> None:
     if declared > len(data):
         raise ClipError(
-            "truncated",
-            f"{name}: cut off: it declares {declared} bytes, but has {len(data)}. Download it again.",
+            "truncated", f"{name}: cut off: it declares {declared} bytes, but has {len(data)}. Download it again."
         )

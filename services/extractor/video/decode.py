@@ -154,7 +154,8 @@ class Video:
             times.append(seconds)
             yield Frame(_to_rgb(picture, self._pixel_aspect), seconds)
         if segment is not None and len(times) != segment.frames:
-            self._refuse_outside(segment, segment.start + len(times) - 1)
+            requested, last = f"frames {segment.start} to {segment.end}", segment.start + len(times) - 1
+            raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")
         self._check_count(len(times))
 
     def _pictures(self) -> Iterator[Any]:
@@ -218,11 +219,6 @@ class Video:
                 f"{self.name}: {frames} frame{'s' * (frames != 1)}; a sign needs at least {MIN_FRAMES}.",
             )
 
-    def _refuse_outside(self, segment: Segment, frames: int) -> None:
-        raise ClipError(
-            "outside", f"{self.name}: frames {segment.start} to {segment.end} were requested, but it has {frames}."
-        )
-
 
 def _index(stream: Any) -> Iterator[Any]:
     return (stream.index_entries[position] for position in range(len(stream.index_entries)))
@@ -253,5 +249,5 @@ def _to_rgb(picture: Any, pixel_aspect: float) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
 
 
-def _refuse_size(name: str, found: str, limit: str) -> None:
-    raise ClipError("too_large", f"{name}: {found}; the limit is {limit}. Cut it to the sign.")
+def _refuse_size(name: str, size: str, limit: str) -> None:
+    raise ClipError("too_large", f"{name}: {size}; the limit is {limit}. Cut it to the sign.")

@@ -1,4 +1,4 @@
-"""Landmark archives made by hand, as others publish them."""
+"""Writes small landmark archives in the published formats."""
 
 import json
 from collections.abc import Mapping, Sequence

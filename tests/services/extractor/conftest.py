@@ -1,4 +1,4 @@
-"""What the extractor's tests share: videos made on the spot, small corpora of real clips, one pool of workers."""
+"""Fixtures for the extractor's tests: generated videos, small corpora of real clips, one pool of workers."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Extraction without being asked, through the process as a container starts it."""
+"""Automatic extraction, in the process that a container starts."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def wait_for(what: Callable[[], bool], log: Path) -> None:
         time.sleep(0.05)
 
 
-def test_clips_that_come_and_change_are_extracted_without_a_request(
+def test_new_and_changed_clips_are_extracted_without_a_request(
     make_corpus: MakeCorpus, directory_store: DirectoryStore, tmp_path: Path
 ) -> None:
     folder, log = make_corpus(SHORT[:3]), tmp_path / "log"
@@ -87,7 +87,7 @@ def test_clips_that_come_and_change_are_extracted_without_a_request(
     assert manifest() == second
 
 
-def test_landmarks_of_another_extractor_are_left_alone_and_said(
+def test_a_corpus_of_another_extractor_is_kept_and_reported(
     make_corpus: MakeCorpus, directory_store: DirectoryStore, tmp_path: Path
 ) -> None:
     folder, log = make_corpus(SHORT[:1]), tmp_path / "log"

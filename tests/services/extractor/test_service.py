@@ -80,7 +80,7 @@ def watch(extractor: Any, extraction_id: str) -> list[pb.ExtractionProgress]:
     return [response.progress for response in extractor.WatchExtraction(request, timeout=60)]
 
 
-def test_an_extraction_is_started_and_watched_to_its_end(
+def test_a_client_can_start_and_watch_an_extraction(
     extractor: Any, directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("services.extractor.jobs.queue._LOG_SECONDS", 0.0)
@@ -100,7 +100,7 @@ def test_an_extraction_is_started_and_watched_to_its_end(
     assert any(message.startswith("corpus wlasl: 1 of 2 clips, 0 of them broken, ") for message in said)
 
 
-def test_one_corpus_is_extracted_once_at_a_time_and_can_be_cancelled(extractor: Any) -> None:
+def test_a_corpus_has_one_extraction_at_a_time_and_it_can_be_cancelled(extractor: Any) -> None:
     first = extractor.StartExtraction(pb.StartExtractionRequest(), timeout=10)
     with pytest.raises(grpc.RpcError) as caught:
         extractor.StartExtraction(pb.StartExtractionRequest(), timeout=10)
@@ -113,7 +113,7 @@ def test_one_corpus_is_extracted_once_at_a_time_and_can_be_cancelled(extractor: 
     assert watch(extractor, again.extraction_id)[-1].state == pb.EXTRACTION_STATE_SUCCEEDED
 
 
-def test_a_request_that_cannot_be_done_gets_its_status(extractor: Any) -> None:
+def test_an_invalid_request_gets_its_status_code(extractor: Any) -> None:
     for call, code in (
         (lambda: extractor.StartExtraction(pb.StartExtractionRequest(glosses=["brd"])), "INVALID_ARGUMENT"),
         (lambda: extractor.StartExtraction(pb.StartExtractionRequest(splits=["dev"])), "INVALID_ARGUMENT"),
@@ -130,7 +130,7 @@ def test_a_request_that_cannot_be_done_gets_its_status(extractor: Any) -> None:
         assert len(caught.value.details()) > 20
 
 
-def test_a_single_clip_gives_the_tensor_that_an_extraction_stores(
+def test_extract_clip_returns_the_tensor_that_an_extraction_stores(
     extractor: Any, served: Served, wlasl: Path, directory_store: DirectoryStore
 ) -> None:
     video = (wlasl / f"clips/{SHORT[0]}.mp4").read_bytes()
@@ -153,7 +153,7 @@ def test_a_single_clip_gives_the_tensor_that_an_extraction_stores(
     assert stored.landmarks.tobytes() == clip.landmarks.tobytes()
 
 
-def test_a_single_clip_keeps_the_callers_deadline(extractor: Any, make_video: MakeVideo) -> None:
+def test_extract_clip_keeps_the_deadline_of_its_caller(extractor: Any, make_video: MakeVideo) -> None:
     video = make_video(frames=400).read_bytes()
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as caught:
@@ -165,7 +165,7 @@ def test_a_single_clip_keeps_the_callers_deadline(extractor: Any, make_video: Ma
     assert load(extractor.ExtractClip(pb.ExtractClipRequest(video=short), timeout=60).landmarks).frames == 6
 
 
-def test_sigterm_ends_the_process_soon_and_leaves_a_store_to_resume_from(
+def test_sigterm_ends_the_process_soon_and_the_extraction_can_be_resumed(
     make_corpus: MakeCorpus, make_video: MakeVideo, tmp_path: Path
 ) -> None:
     long = make_video("long.mp4", frames=3000)  # minutes of MediaPipe: it will not be done in time

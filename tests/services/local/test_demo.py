@@ -1,4 +1,4 @@
-"""The demo where things are not as they should be: clear lines, the right status, nothing left running."""
+"""The demo fails with clear messages and the right exit status, and leaves no process."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return family
 
 
-def test_the_last_line_is_for_machines_too() -> None:
+def test_the_last_line_of_the_demo_has_a_fixed_format() -> None:
     outcome = DemoResult(
         report=evaluator.ReportSummary(top1=32 / 37, clips=37, top5=36 / 37, greedy_top1=30 / 37, blank_ratio=0.314),
         best=evaluator.Prediction(gloss="thin", probability=0.968),
@@ -71,7 +71,7 @@ def test_without_clips_two_lines_say_how_to_get_them(tmp_path: Path) -> None:
     assert "WLASL=<dir>" in complaint
 
 
-def test_the_usual_places_are_looked_at_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_are_searched_in_the_usual_directories_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     assert find_clips("") is None
@@ -82,7 +82,7 @@ def test_the_usual_places_are_looked_at_in_order(tmp_path: Path, monkeypatch: py
     assert find_clips(str(tmp_path)) is None
 
 
-def test_the_shown_clip_was_never_trained_on_not_even_under_another_name(tmp_path: Path) -> None:
+def test_the_unseen_clip_is_not_identical_to_any_training_clip(tmp_path: Path) -> None:
     corpus = _corpus(
         tmp_path,
         {"1": ("train", b"a"), "2": ("val", b"a"), "3": ("val", b"b"), "4": ("val", b"c"), "5": ("test", b"d")},
@@ -93,7 +93,7 @@ def test_the_shown_clip_was_never_trained_on_not_even_under_another_name(tmp_pat
         unseen_clip(corpus, ["drink"], [])
 
 
-def test_a_demo_that_fails_says_where_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_demo_names_the_step_and_leaves_no_process(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path / "corpus", {"1": ("train", b"<html>not found</html>"), "2": ("val", b"")})
     process = _start(tmp_path, corpus)
     family: set[psutil.Process] = set()
@@ -110,7 +110,7 @@ def test_a_demo_that_fails_says_where_and_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     corpus = _corpus(tmp_path / "corpus", {"1": ("train", b""), "2": ("val", b"")})
     process = _start(tmp_path, corpus)
     family: set[psutil.Process] = set()

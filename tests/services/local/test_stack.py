@@ -1,4 +1,4 @@
-"""The local stack: up as one, down as one, and nothing left behind however it ends."""
+"""The local stack starts and stops all processes, and leaves none behind."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def test_the_secret_is_not_on_the_command_line(s3_server: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_store_ends_with_its_parent_however_that_ends(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_store_ends_when_its_parent_is_terminated_or_killed(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STORE_PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -80,7 +80,7 @@ def test_one_directory_serves_one_store_at_a_time(s3_server: LocalStore, monkeyp
     s3_server.open().put("still/there", b"")
 
 
-def test_a_store_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_failed_start_of_the_store_shows_the_end_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "seaweedfs").mkdir()
     (tmp_path / "seaweedfs/filerldb2").write_text("a file where the filer's directory should be")
     store = LocalStore(tmp_path)
@@ -89,7 +89,7 @@ def test_a_store_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Pat
     assert store.pid == 0
 
 
-def test_a_service_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_failed_start_of_a_service_shows_the_end_of_its_log(tmp_path: Path) -> None:
     service = LocalService("evaluator", {"SIGNET_STORE": "ftp://nowhere"}, tmp_path / "evaluator.log")
     service.start()
     try:
@@ -99,7 +99,7 @@ def test_a_service_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: P
         service.stop()
 
 
-def test_a_child_that_ignores_sigterm_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     program = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "child = subprocess.Popen([sys.executable, '-c', 'import signal, time; "
@@ -114,7 +114,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_all_that_it_started(tmp_pat
     _wait_gone(grandchild)
 
 
-def test_the_stack_comes_up_and_goes_down_as_one(tmp_path: Path) -> None:
+def test_the_stack_starts_and_stops_all_processes(tmp_path: Path) -> None:
     with LocalStack(tmp_path, tmp_path / "no-clips") as stack:
         pids = stack.pids
         assert set(pids) == {"store", "extractor", "trainer", "evaluator"}

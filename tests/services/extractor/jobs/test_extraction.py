@@ -1,4 +1,4 @@
-"""ExtractionQueue into a store: what is counted, what is kept, and what is never mixed."""
+"""An extraction counts and stores clips, can be resumed, and never mixes landmarks of different origin."""
 
 import hashlib
 import threading
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.extractor.jobs import stored_clips
 from services.extractor.jobs.extraction import Extraction, _is_segment
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
-from services.extractor.jobs.statistics import clip_statistics
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.selection import SelectionCriteria
@@ -70,7 +70,7 @@ def run(directory_store: DirectoryStore, workers: WorkerPool) -> Run:
     return Run(directory_store, workers)
 
 
-def test_broken_files_are_named_and_counted_and_the_others_unharmed(
+def test_broken_files_are_named_and_counted_and_the_others_are_extracted(
     wlasl: Path, make_corpus: MakeCorpus, make_video: MakeVideo, run: Run, tmp_path: Path
 ) -> None:
     others = {path.stem: path for path in (wlasl / "broken").iterdir()}
@@ -109,13 +109,12 @@ def test_broken_files_are_named_and_counted_and_the_others_unharmed(
     clip = load(stored[keys.clip("wlasl", SHORT[0])])
     assert clip.record.source_sha256 == hashlib.sha256((wlasl / f"clips/{SHORT[0]}.mp4").read_bytes()).hexdigest()
     assert (clip.record.gloss, clip.record.split, clip.record.corpus) == ("bird", "train", "wlasl")
-    figures = clip_statistics(clip)
-    assert figures.shape == (19, 75, 3)
-    assert figures.shares["pose"] == 1
-    assert 0 < figures.mean < 2
+    assert clip.landmarks.shape == (19, 75, 3)
+    assert clip.presence[:, 0].all()
+    assert 0 < np.nanmean(clip.landmarks[..., :2].astype(np.float64)) < 2
 
 
-def test_an_extraction_is_resumed_where_it_was_cancelled(make_corpus: MakeCorpus, run: Run) -> None:
+def test_a_second_extraction_resumes_a_cancelled_one(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:4])
 
     def cancel_after_one(progress: ExtractionProgress) -> None:
@@ -152,7 +151,7 @@ def test_a_cancelled_selection_extracts_nothing(make_corpus: MakeCorpus, run: Ru
     assert not run.objects()
 
 
-def test_segments_are_honoured_and_trimmed_clips_taken_whole(make_corpus: MakeCorpus, run: Run) -> None:
+def test_segments_are_cut_and_trimmed_clips_are_taken_whole(make_corpus: MakeCorpus, run: Run) -> None:
     segments = {SHORT[0]: (4, 12), SHORT[1]: (101, 121), SHORT[2]: (10, 90)}
     folder = make_corpus(SHORT[:3], segments=segments)
     result = run.prepare(folder).run()
@@ -167,9 +166,7 @@ def test_segments_are_honoured_and_trimmed_clips_taken_whole(make_corpus: MakeCo
     assert run.prepare(folder).run().present == 2
 
 
-def test_a_clip_stored_with_other_frames_than_the_metadata_now_names_is_refused(
-    make_corpus: MakeCorpus, run: Run
-) -> None:
+def test_a_stored_clip_with_other_frames_than_the_metadata_is_refused(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:1])
     assert run.prepare(folder).run().extracted == 1  # frames 1 to 19
     metadata = folder / "WLASL_v0.3.json"
@@ -197,7 +194,7 @@ def test_a_clip_stored_with_other_frames_than_the_metadata_now_names_is_refused(
         ((2, 9), (10, -1), False),
     ],
 )
-def test_which_stored_frames_are_those_of_an_instance(
+def test_stored_frames_match_an_instance_if_its_segment_would_choose_them(
     stored: tuple[int, int], wanted: tuple[int, int], same: bool
 ) -> None:
     record = ClipRecord(
@@ -216,7 +213,7 @@ def test_which_stored_frames_are_those_of_an_instance(
         ({"frame_start": 3}, "made of frames 3 to 19"),
     ],
 )
-def test_landmarks_of_another_origin_are_never_mixed_in(
+def test_an_extraction_refuses_a_corpus_with_landmarks_of_another_origin(
     make_corpus: MakeCorpus, run: Run, change: dict[str, object], fault: str
 ) -> None:
     folder = make_corpus(SHORT[:1])
@@ -235,7 +232,7 @@ def test_landmarks_of_another_origin_are_never_mixed_in(
     assert run.prepare(folder, name="second").run().extracted == 1
 
 
-def test_a_damaged_object_in_the_store_is_said_and_not_overwritten(make_corpus: MakeCorpus, run: Run) -> None:
+def test_a_damaged_object_in_the_store_is_reported_and_not_overwritten(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:1])
     run.store.put(keys.clip("wlasl", SHORT[0]), b"half an object")
     result = run.prepare(folder).run()
@@ -258,7 +255,7 @@ class Flaky(DirectoryStore):
         super().create(key, data)
 
 
-def test_a_store_that_comes_back_in_time_costs_nothing(
+def test_an_extraction_survives_a_short_outage_of_the_store(
     make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_clips, "_STORE_PAUSES", (0.01, 0.01))
@@ -266,7 +263,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing(
     assert (result.state, result.extracted) == (ExtractionState.SUCCEEDED, 2)
 
 
-def test_a_lost_store_fails_the_extraction_and_another_one_resumes(
+def test_a_long_outage_of_the_store_fails_the_extraction_and_another_one_resumes(
     make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_clips, "_STORE_PAUSES", (0.01, 0.01))
@@ -294,7 +291,7 @@ def test_two_extractions_at_once_store_each_clip_once(make_corpus: MakeCorpus, r
     assert sum(result.extracted for result in results) == 2
 
 
-def test_a_name_that_cannot_be_a_key_is_refused_at_once(make_corpus: MakeCorpus, run: Run) -> None:
+def test_an_invalid_corpus_name_is_refused_at_once(make_corpus: MakeCorpus, run: Run) -> None:
     with pytest.raises(InvalidInput, match=r"\.\./x"):
         run.prepare(make_corpus(SHORT[:1]), name="../x")
 
@@ -313,7 +310,7 @@ def test_progress_can_be_read_while_it_runs(make_corpus: MakeCorpus, run: Run) -
     assert extraction.progress.elapsed_seconds == elapsed
 
 
-def test_shards_divide_the_clips_and_the_last_completes_the_corpus(make_corpus: MakeCorpus, run: Run) -> None:
+def test_shards_divide_the_clips_and_the_last_shard_completes_the_corpus(make_corpus: MakeCorpus, run: Run) -> None:
     folder = make_corpus(SHORT[:4])
     first = run.prepare(folder, shard=Shard(0, 2)).run()
     assert (first.state, first.total, first.extracted) == (ExtractionState.SUCCEEDED, 2, 2)

@@ -1,4 +1,4 @@
-"""`signet import`: from an archive to a corpus that can be trained on; interrupted anywhere, resumed by itself."""
+"""`signet import` stores the clips of an archive, and a second call resumes an interrupted import."""
 
 import os
 import signal
@@ -44,9 +44,7 @@ def _clip(store: ObjectStore, clip_id: str) -> Landmarks:
     return load(store.get(key), key)
 
 
-def test_every_clip_is_stored_with_what_is_known_of_it(
-    archive: Path, metadata: Path, object_store: ObjectStore
-) -> None:
+def test_an_import_stores_each_clip_with_its_record(archive: Path, metadata: Path, object_store: ObjectStore) -> None:
     result = _import(archive, metadata, object_store)
     assert (result.state, result.extracted, result.frames, result.broken) == (ExtractionState.SUCCEEDED, 4, 46, 0)
     assert result.glosses == ("book", "drink", "who")
@@ -60,7 +58,7 @@ def test_every_clip_is_stored_with_what_is_known_of_it(
     assert np.allclose(clip.timestamps, np.arange(20) * 1001 / 30000)
 
 
-def test_the_manifest_tells_a_trainer_what_there_is(
+def test_an_import_writes_the_manifest_of_the_corpus(
     archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     _import(archive, metadata, directory_store)
@@ -70,14 +68,16 @@ def test_the_manifest_tells_a_trainer_what_there_is(
     assert manifest.extractor == fingerprint(read_archive(archive))
 
 
-def test_only_the_first_glosses_are_taken_and_the_rest_is_no_fault(
+def test_first_glosses_limits_the_import_and_counts_no_other_clip_as_broken(
     archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     result = run_import(read_archive(archive), read_metadata(metadata), directory_store, "others", first_glosses=2)
     assert (result.glosses, result.extracted, result.broken) == (("book", "drink"), 3, 0)
 
 
-def test_what_is_stored_is_not_written_again(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
+def test_a_repeated_import_writes_only_missing_clips(
+    archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
     _import(archive, metadata, directory_store)
     before = {info.key: info.etag for info in directory_store.list("")}
     directory_store.delete(keys.clip("others", "2"))
@@ -87,7 +87,7 @@ def test_what_is_stored_is_not_written_again(archive: Path, metadata: Path, dire
     assert {key for key in after if after[key] != before[key]} == {keys.clip("others", "2")}
 
 
-def test_clips_that_cannot_be_used_are_named_and_the_rest_is_stored(
+def test_unusable_clips_are_named_and_the_others_are_stored(
     tmp_path: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     frames = np.full((30, 2, 21, 3), 0.5, np.float16)
@@ -105,7 +105,7 @@ def test_clips_that_cannot_be_used_are_named_and_the_rest_is_stored(
     assert manifest.clips == ("1", "4")
 
 
-def test_nothing_is_ever_mixed_with_what_others_made(
+def test_an_import_refuses_a_corpus_of_another_archive_or_metadata(
     tmp_path: Path, archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     _import(archive, metadata, directory_store)
@@ -117,7 +117,7 @@ def test_nothing_is_ever_mixed_with_what_others_made(
         _import(archive, changed, directory_store)
 
 
-def test_a_clip_that_appears_meanwhile_must_be_the_same(
+def test_a_clip_that_another_process_stores_during_the_import_must_be_identical(
     archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     _import(archive, metadata, directory_store)
@@ -139,14 +139,18 @@ def test_a_clip_that_appears_meanwhile_must_be_the_same(
     assert (result.extracted, result.present) == (3, 1)
 
 
-def test_a_damaged_clip_in_the_store_is_named(archive: Path, metadata: Path, directory_store: DirectoryStore) -> None:
+def test_an_import_names_a_damaged_clip_in_the_store(
+    archive: Path, metadata: Path, directory_store: DirectoryStore
+) -> None:
     _import(archive, metadata, directory_store)
     directory_store.put(keys.clip("others", "1"), b"garbage")
     with pytest.raises(DataLoss, match=r"1\.safetensors: damaged\. Delete it, and extract or import again"):
         _import(archive, metadata, directory_store)
 
 
-def test_one_that_is_stopped_leaves_no_manifest_and_is_resumed(tmp_path: Path, directory_store: DirectoryStore) -> None:
+def test_a_stopped_import_writes_no_manifest_and_can_be_resumed(
+    tmp_path: Path, directory_store: DirectoryStore
+) -> None:
     many = {str(number): 3 for number in range(200)}
     archive = read_archive(hands_archive(tmp_path / "many", many))
     instances = read_metadata(write_metadata(tmp_path / "wlasl", dict.fromkeys(many, "book")))
@@ -166,7 +170,7 @@ def _signet(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "services.cli", "import", *map(str, arguments)]
 
 
-def test_the_command_says_what_it_did_and_with_which_status(
+def test_the_command_prints_a_summary_and_exits_with_its_status(
     tmp_path: Path, archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
     command = _signet(archive, "--wlasl", metadata, "--store", directory_store.url)
@@ -191,7 +195,7 @@ def test_the_command_says_what_it_did_and_with_which_status(
     assert "frames.npz: no such file" in missing.stderr
 
 
-def test_whatever_is_killed_when_every_stored_clip_is_whole_and_the_rest_comes(
+def test_a_killed_import_leaves_only_whole_clips_and_can_be_resumed(
     tmp_path: Path, directory_store: DirectoryStore
 ) -> None:
     many = {str(number): 30 for number in range(600)}

@@ -1,4 +1,4 @@
-"""`signet extract` as a process: exit statuses, what it prints, and being killed at any moment."""
+"""`signet extract` as a process: its exit statuses and output, and resuming after a kill at any moment."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def wait_for(store: Path, clips: int) -> None:
         time.sleep(0.02)
 
 
-def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
+def test_a_killed_and_repeated_extraction_stores_the_same_bytes_as_an_undisturbed_one(
     make_corpus: MakeCorpus, workers: WorkerPool, tmp_path: Path
 ) -> None:
     folder = make_corpus(SHORT[:3])
@@ -84,7 +84,9 @@ def test_killed_and_started_again_it_ends_with_the_bytes_of_an_undisturbed_run(
     assert {name: path.read_bytes() for name, path in stored(disturbed).items()} == expected
 
 
-def test_ctrl_c_finishes_the_clips_under_way_and_says_how_to_go_on(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+def test_ctrl_c_finishes_the_current_clips_and_the_command_says_how_to_resume(
+    make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
     folder = make_corpus(SHORT[:3])
     process = start(folder, tmp_path / "store", "--workers", "1")
     wait_for(tmp_path / "store", 1)
@@ -96,7 +98,7 @@ def test_ctrl_c_finishes_the_clips_under_way_and_says_how_to_go_on(make_corpus: 
     assert len(stored(tmp_path / "store")) in {1, 2}
 
 
-def test_broken_clips_are_named_in_the_end_and_in_the_exit_status(
+def test_the_command_names_broken_clips_and_exits_with_their_status(
     wlasl: Path, make_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
     others = {path.stem: path for path in (wlasl / "broken").iterdir()}
@@ -119,7 +121,7 @@ def test_broken_clips_are_named_in_the_end_and_in_the_exit_status(
         (["--corpus", "a/b"], "'a/b' cannot name a corpus"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_status_one(
+def test_an_invalid_argument_gives_one_line_and_exit_status_one(
     make_corpus: MakeCorpus, tmp_path: Path, arguments: list[str], fault: str
 ) -> None:
     status, out, err = finish(start(make_corpus(SHORT[:1]), tmp_path / "store", *arguments))

@@ -1,4 +1,4 @@
-"""WorkerPool: a job that kills, hangs or starves its worker costs only itself."""
+"""The worker pool: a job that kills, blocks or exhausts its worker does not affect other jobs."""
 
 import asyncio
 import ctypes
@@ -18,7 +18,7 @@ from signet.errors import ClipError, DeadlineExceeded
 from tests.services.extractor.conftest import SHORT
 
 
-def test_dying_and_hanging_jobs_are_named_and_the_others_done() -> None:
+def test_dying_and_hanging_jobs_become_clip_errors_and_the_others_succeed() -> None:
     jobs: list[tuple[str, tuple[object, ...]]] = [("sleep", (0.1,)), ("hang", (60,)), ("again", (0.2,))]
     with WorkerPool(2, clip_timeout=1.0) as workers:
         outcomes = dict(workers.each(time.sleep, jobs))
@@ -34,7 +34,7 @@ def test_dying_and_hanging_jobs_are_named_and_the_others_done() -> None:
         assert dict(workers.each(len, [("after", ("abc",))])) == {"after": 3}
 
 
-def test_a_job_that_wants_all_memory_is_refused_it() -> None:
+def test_a_job_cannot_take_all_memory() -> None:
     with WorkerPool(1) as workers:
         ((_, greedy),) = workers.each(bytes, [("greedy", (20 * 1024**3,))])
         assert isinstance(greedy, ClipError)
@@ -51,7 +51,7 @@ def test_workers_that_die_between_jobs_are_replaced() -> None:
         assert dict(workers.each(len, [("after", ("abc",))])) == {"after": 3}
 
 
-def test_stopping_begins_no_further_job() -> None:
+def test_stopping_starts_no_further_job() -> None:
     done: list[int] = []
     with WorkerPool(1) as workers:
         jobs = [(index, (0.05,)) for index in range(50)]
@@ -59,7 +59,7 @@ def test_stopping_begins_no_further_job() -> None:
     assert len(done) <= 4
 
 
-def test_one_job_ends_when_its_caller_has_no_more_time(workers: WorkerPool) -> None:
+def test_a_job_ends_at_the_deadline_of_its_caller(workers: WorkerPool) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"not done within 0\.5 s"):
         asyncio.run(workers.one(time.sleep, (30,), 0.5))
@@ -78,7 +78,7 @@ def test_a_closed_pool_starts_no_worker_again() -> None:
     assert workers._pool is None
 
 
-def test_closing_ends_a_job_under_way_and_says_so() -> None:
+def test_closing_the_pool_ends_running_jobs_with_an_error() -> None:
     workers = WorkerPool(1)
     timer = threading.Timer(1.0, workers.close)
     timer.start()
@@ -115,9 +115,7 @@ def _end_pool_when(ready: threading.Event, workers: WorkerPool, times: int, star
 
 
 @pytest.mark.parametrize(("function", "times", "outcome"), [("first", 1, "done"), ("always", 2, "crashed")])
-def test_a_job_whose_pool_fell_gets_a_second_chance_and_no_third(
-    tmp_path: Path, function: str, times: int, outcome: str
-) -> None:
+def test_a_job_is_tried_twice_if_its_pool_fails(tmp_path: Path, function: str, times: int, outcome: str) -> None:
     stop = threading.Event()
     started: list[int] = []
     with WorkerPool(1, clip_timeout=120) as workers:
@@ -138,7 +136,7 @@ def test_a_job_whose_pool_fell_gets_a_second_chance_and_no_third(
     assert started == list(range(1, times + 1))
 
 
-def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_callers_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
 
     def make_pool_slowly(**settings: object) -> object:
@@ -163,7 +161,7 @@ def test_callers_at_the_same_moment_share_one_pool(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.clips
-def test_mediapipes_chatter_is_sifted_out_and_everything_else_passed_on(
+def test_routine_lines_of_mediapipe_are_dropped_and_all_other_output_is_passed_on(
     wlasl: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with WorkerPool(1) as workers:

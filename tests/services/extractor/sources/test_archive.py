@@ -1,4 +1,4 @@
-"""Archives that others made: what is whole is read, what is not is named."""
+"""Archives of landmarks are read, and unusable archives and rows are named."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
 from tests.services.extractor.archives import HEADER, hands_archive, left_hand, right_hand, write_archive
 
 
-def test_hands_come_out_sided_and_in_frame_heights(tmp_path: Path) -> None:
+def test_hands_get_sides_and_frame_heights(tmp_path: Path) -> None:
     archive = read_archive(hands_archive(tmp_path, {"a": 6, "b": 4}))
     assert archive.kind == "hands"
     assert [(row.clip_id, row.start, row.frames) for row in archive.rows] == [("a", 0, 6), ("b", 6, 4)]
@@ -25,7 +25,7 @@ def test_hands_come_out_sided_and_in_frame_heights(tmp_path: Path) -> None:
     assert np.isnan(visibility).all()
 
 
-def test_a_holistic_archive_keeps_its_pose_and_its_sides(tmp_path: Path) -> None:
+def test_a_holistic_archive_keeps_pose_and_sides(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     arrays = {
         "pose": random.random((5, 33, 4)).astype(np.float16),
@@ -57,9 +57,7 @@ def test_a_holistic_archive_keeps_its_pose_and_its_sides(tmp_path: Path) -> None
         (("a", 0, 3), "index.csv line 3: a is listed twice"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_and_the_others_are_read(
-    tmp_path: Path, row: tuple[object, ...], says: str
-) -> None:
+def test_an_unusable_row_is_named_and_the_others_are_read(tmp_path: Path, row: tuple[object, ...], says: str) -> None:
     frames = np.zeros((10, 2, 21, 3), np.float16)
     archive = read_archive(write_archive(tmp_path, {"frames": frames}, [HEADER, ("a", 0, 5), row, ("b", 5, 5)]))
     assert [row.clip_id for row in archive.rows] == ["a", "b"]
@@ -69,7 +67,7 @@ def test_a_row_that_cannot_be_used_is_named_and_the_others_are_read(
 
 
 @pytest.mark.parametrize("known", [("nan", 320, 240), (2000, 320, 240), (25, -1, 240), (25, 320, 99999)])
-def test_a_video_that_cannot_be_is_refused(tmp_path: Path, known: tuple[object, ...]) -> None:
+def test_impossible_rates_and_sizes_are_refused(tmp_path: Path, known: tuple[object, ...]) -> None:
     rows = [(*HEADER, "fps", "width", "height"), ("a", 0, 5, *known)]
     archive = read_archive(write_archive(tmp_path, {"frames": np.zeros((5, 2, 21, 3), np.float16)}, rows))
     assert not archive.rows
@@ -102,7 +100,7 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, arrays: dict[str, np
         read_archive(tmp_path)
 
 
-def test_what_is_not_there_or_not_whole_is_said(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"frames\.npz: no such file"):
         read_archive(tmp_path)
     hands_archive(tmp_path, {"a": 40})
@@ -120,7 +118,7 @@ def test_what_is_not_there_or_not_whole_is_said(tmp_path: Path) -> None:
         read_archive(tmp_path)
 
 
-def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
+def test_a_single_npy_array_is_refused(tmp_path: Path) -> None:
     hands_archive(tmp_path, {"a": 4})
     with (tmp_path / "frames.npz").open("wb") as file:
         np.save(file, np.zeros(3))
@@ -128,14 +126,14 @@ def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
         read_archive(tmp_path)
 
 
-def test_pixels_are_not_taken_for_fractions(tmp_path: Path) -> None:
+def test_landmarks_in_pixels_are_refused(tmp_path: Path) -> None:
     frames = np.full((5, 2, 21, 3), 320.0, np.float16)
     archive = read_archive(write_archive(tmp_path, {"frames": frames}, [HEADER, ("a", 0, 5)]))
     with pytest.raises(ClipError, match=r"a: has landmark values up to 320\. They must be fractions of the frame"):
         archive.joints(archive.rows[0], 1.8, 0.5)
 
 
-def test_another_archive_is_another_sha256(tmp_path: Path) -> None:
+def test_another_archive_has_another_sha256(tmp_path: Path) -> None:
     one, two = (read_archive(hands_archive(tmp_path / name, {"a": 4, name: 4})) for name in ("b", "c"))
     assert one.sha256 != two.sha256
     assert one.source_sha256(one.rows[0]) == two.source_sha256(two.rows[0])

@@ -1,4 +1,4 @@
-"""Hands without sides get the sides that they have."""
+"""Hands of archives without sides are assigned to left and right."""
 
 import csv
 from pathlib import Path
@@ -21,20 +21,20 @@ def _clip(*frames: tuple[Joints, Joints]) -> npt.NDArray[np.float32]:
     return np.stack([np.stack(frame) for frame in frames])
 
 
-def test_hands_on_their_own_sides_are_told_apart_in_either_order() -> None:
+def test_two_hands_on_their_own_sides_are_assigned_in_either_order() -> None:
     left, right = left_hand(1.2), right_hand(0.6)
     for clip in (_clip((left, right), (left, right)), _clip((right, left), (left, right))):
         assert np.array_equal(assign_sides(clip, MIDDLE), _clip((left, right), (left, right)))
 
 
-def test_a_hand_alone_is_told_by_where_it_is_and_how_it_is_made() -> None:
+def test_a_single_hand_is_assigned_by_its_position_and_chirality() -> None:
     for index, hand in enumerate((left_hand(1.1), right_hand(0.7))):
         found = assign_sides(_clip((hand, EMPTY), (EMPTY, hand)), MIDDLE)
         assert np.array_equal(found[:, index], np.stack([hand, hand]))
         assert np.isnan(found[:, 1 - index]).all()
 
 
-def test_a_hand_that_moves_over_the_middle_stays_what_it_was() -> None:
+def test_a_hand_that_crosses_the_middle_keeps_its_side() -> None:
     way = [right_hand(x) for x in np.linspace(0.5, 0.95, 30)]
     found = assign_sides(_clip(*((hand, EMPTY) for hand in way)), MIDDLE)
     assert np.array_equal(found[:, 1], np.stack(way))
@@ -51,7 +51,7 @@ def test_a_hand_keeps_its_side_when_the_other_one_leaves_and_comes_back() -> Non
     assert np.isnan(found[:, 0, 0, 0]).tolist() == [5 <= index < 10 for index in range(15)]
 
 
-def test_one_hand_found_twice_is_one_hand() -> None:
+def test_a_hand_that_was_found_twice_is_kept_once() -> None:
     found = assign_sides(_clip((right_hand(0.6), right_hand(0.605)), (right_hand(0.6), EMPTY)), MIDDLE)
     assert np.isnan(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()
@@ -68,7 +68,7 @@ def test_a_mirrored_clip_has_its_sides_exchanged() -> None:
     assert np.allclose(assign_sides(clip, MIDDLE), back, atol=1e-5, equal_nan=True)
 
 
-def test_a_clip_without_a_hand_has_none() -> None:
+def test_a_clip_without_hands_stays_empty() -> None:
     assert np.isnan(assign_sides(_clip((EMPTY, EMPTY)), MIDDLE)).all()
 
 
@@ -88,9 +88,7 @@ def reference(wlasl: Path) -> dict[str, npt.NDArray[np.float32]]:
     return found
 
 
-def test_real_hands_get_the_sides_that_their_arms_have(
-    wlasl: Path, reference: dict[str, npt.NDArray[np.float32]]
-) -> None:
+def test_real_hands_get_the_sides_of_their_arms(wlasl: Path, reference: dict[str, npt.NDArray[np.float32]]) -> None:
     archive = read_archive(wlasl / "hands")
     rows = {row.clip_id: row for row in archive.rows}
     right = wrong = 0

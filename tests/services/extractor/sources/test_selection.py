@@ -1,4 +1,4 @@
-"""Which glosses and clips are chosen."""
+"""The selection chooses glosses and clips."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def chosen(selection: Selection) -> dict[str, int]:
 
 
 @pytest.mark.clips
-def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, workers: WorkerPool) -> None:
+def test_the_selection_of_the_real_clips_is_as_recorded(wlasl: Path, workers: WorkerPool) -> None:
     source = read_wlasl(wlasl)
     verified = 0
 
@@ -65,7 +65,7 @@ def test_on_the_real_clips_the_best_supplied_glosses_are_these(wlasl: Path, work
     assert verified < 707 / 2  # it stops as soon as the rest cannot win
 
 
-def test_what_counts_is_what_decodes_and_not_what_is_there() -> None:
+def test_glosses_are_ranked_by_clips_that_decode() -> None:
     judge = Judge()
     selection = select(corpus(many="bbbbg", some="gggb", few="ggg", least="g"), SelectionCriteria(max_glosses=2), judge)
     assert selection.glosses == ("few", "some")
@@ -74,12 +74,12 @@ def test_what_counts_is_what_decodes_and_not_what_is_there() -> None:
     assert not any(clip_id.startswith("least") for clip_id in judge.asked)
 
 
-def test_ties_go_by_name_even_against_a_gloss_not_yet_verified() -> None:
+def test_ties_are_ordered_by_name_also_against_unverified_glosses() -> None:
     assert select(corpus(b="ggg", a="ggg", c="ggg"), SelectionCriteria(max_glosses=2), Judge()).glosses == ("a", "b")
     assert select(corpus(z="gggb", a="ggg"), SelectionCriteria(max_glosses=1), Judge()).glosses == ("a",)
 
 
-def test_only_the_clips_of_the_wanted_splits_count() -> None:
+def test_only_clips_of_the_requested_splits_count() -> None:
     selection = select(corpus(a="gggv", b="gvvv"), SelectionCriteria(max_glosses=1, splits=("val",)), Judge())
     assert chosen(selection) == {"b": 3}
 
@@ -90,7 +90,7 @@ def test_glosses_can_be_named_and_missing_clips_are_counted() -> None:
     assert [clip.video_id for clip in selection.missing] == ["a1", "c0", "c1"]
 
 
-def test_samples_are_the_same_ones_every_time_and_only_usable_ones() -> None:
+def test_samples_are_reproducible_and_usable() -> None:
     source = corpus(a="gbgvggbvgg")
     first = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
     again = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
@@ -101,7 +101,7 @@ def test_samples_are_the_same_ones_every_time_and_only_usable_ones() -> None:
     assert set(first.clips) < set(larger.clips)
 
 
-def test_what_wlasl_does_not_have_is_refused_by_name() -> None:
+def test_unknown_glosses_and_splits_are_refused_by_name() -> None:
     with pytest.raises(InvalidInput, match="no gloss 'bok'"):
         select(corpus(book="g"), SelectionCriteria(glosses=("bok",)), Judge())
     with pytest.raises(InvalidInput, match=r"no split 'dev'\. It has test, train, val"):

@@ -1,4 +1,4 @@
-"""What is known of WLASL's sources agrees with the videos that can still be had."""
+"""The table of WLASL's sources agrees with the videos that are still available."""
 
 import csv
 from pathlib import Path
@@ -9,28 +9,28 @@ from services.extractor.sources.video_formats import FILM, NTSC, frame_rate, vid
 from services.extractor.sources.wlasl import NO_BOX, read_metadata
 
 
-def test_the_smallest_size_that_holds_the_box_is_taken() -> None:
+def test_the_smallest_size_that_contains_the_box_is_chosen() -> None:
     assert [video_format("startasl", (100, 10, 500, bottom)).height for bottom in (400, 414, 415)] == [414, 414, 720]
     beyond = video_format("spreadthesign", (0, 0, 400, 300))
     assert (beyond.width, beyond.height) == (320, 240)
 
 
-def test_a_signer_is_in_the_middle_of_the_box_and_else_of_the_picture() -> None:
+def test_the_midline_is_the_middle_of_the_box_or_of_the_picture() -> None:
     assert video_format("aslsearch", (180, 50, 360, 400)).midline == 270 / 720
     assert video_format("aslsearch", NO_BOX).midline == 0.5
 
 
-def test_pixels_that_are_not_square_make_the_picture_wider_and_leave_the_signer_in_place() -> None:
+def test_non_square_pixels_widen_the_picture_and_keep_the_midline() -> None:
     shown = video_format("aslbrick", (220, 50, 420, 480))
     assert (shown.width, shown.height, shown.midline) == (853, 480, 0.5)
 
 
-def test_a_rate_is_the_sources_or_the_signers() -> None:
+def test_the_frame_rate_depends_on_source_and_signer() -> None:
     assert frame_rate("signschool", "31") == FILM
     assert frame_rate("signschool", "39") == frame_rate("nobody", "31") == NTSC
 
 
-def test_real_videos_have_the_rate_that_is_said(wlasl: Path) -> None:
+def test_real_videos_have_the_rate_of_the_table(wlasl: Path) -> None:
     if not (wlasl / "holistic/index.csv").is_file():
         pytest.skip("no landmark archive beside the clips")
     instances = {instance.video_id: instance for instance in read_metadata(wlasl)}

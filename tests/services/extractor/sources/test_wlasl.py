@@ -1,4 +1,4 @@
-"""Reading WLASL as it is published, and which frames of a file are the sign."""
+"""WLASL is read as it is published, and the frames of each sign are found."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ ENTRY = {
 
 
 @pytest.mark.clips
-def test_the_published_metadata_is_read_whole(wlasl: Path) -> None:
+def test_all_published_metadata_is_read(wlasl: Path) -> None:
     corpus = read_wlasl(wlasl)
     assert len(corpus.instances) == 21_083
     assert len({found.gloss for found in corpus.instances}) == 2_000
@@ -39,7 +39,7 @@ def test_the_published_metadata_is_read_whole(wlasl: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["clips", "videos", "."])
-def test_the_clips_are_found_where_people_keep_them(tmp_path: Path, place: str) -> None:
+def test_clips_are_found_in_the_usual_directories(tmp_path: Path, place: str) -> None:
     write(tmp_path, [ENTRY])
     (tmp_path / "clips/00001.mp4").unlink()
     (tmp_path / place).mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def test_the_clips_are_found_where_people_keep_them(tmp_path: Path, place: str) 
         assert corpus.instances[0].signer == "7"
 
 
-def test_the_clips_can_be_named_apart_from_the_metadata(tmp_path: Path) -> None:
+def test_the_directory_of_clips_can_be_given(tmp_path: Path) -> None:
     path = write(tmp_path / "a", [ENTRY])
     (tmp_path / "b").mkdir()
     (tmp_path / "b/00002.mp4").touch()
@@ -73,13 +73,15 @@ def test_the_clips_can_be_named_apart_from_the_metadata(tmp_path: Path) -> None:
         ([{"gloss": "book", "instances": [{"video_id": "../../etc/x", "split": "val"}]}], "'../../etc/x'"),
     ],
 )
-def test_metadata_of_another_make_is_refused_with_the_place(tmp_path: Path, content: object, fault: str) -> None:
+def test_invalid_metadata_is_refused_with_the_position_of_the_fault(
+    tmp_path: Path, content: object, fault: str
+) -> None:
     write(tmp_path, content)
     with pytest.raises(InvalidInput, match=fault):
         read_wlasl(tmp_path)
 
 
-def test_a_place_without_metadata_or_clips_says_how_to_get_them(tmp_path: Path) -> None:
+def test_missing_metadata_or_clips_give_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="--wlasl"):
         read_wlasl(tmp_path)
     write(tmp_path, [ENTRY])
@@ -100,7 +102,7 @@ def test_a_place_without_metadata_or_clips_says_how_to_get_them(tmp_path: Path) 
         (60, 60, 60, Segment(60, 60)),
     ],
 )
-def test_a_segment_inside_its_file_is_taken_as_it_is(start: int, end: int, frames: int, expected: Segment) -> None:
+def test_a_segment_inside_the_video_is_taken_unchanged(start: int, end: int, frames: int, expected: Segment) -> None:
     assert segment_of(instance(start, end), frames) == (expected, "")
 
 
@@ -114,14 +116,14 @@ def test_a_segment_inside_its_file_is_taken_as_it_is(start: int, end: int, frame
         (2000, -1, 60),
     ],
 )
-def test_a_clip_that_a_mirror_trimmed_is_taken_whole_and_noted(start: int, end: int, frames: int) -> None:
+def test_a_trimmed_clip_is_taken_whole_with_a_note(start: int, end: int, frames: int) -> None:
     segment, note = segment_of(instance(start, end), frames)
     assert segment == Segment(1, frames)
     assert "trimmed already" in note
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(50, 150, 60), (1, 100, 60), (40, 20, 60)])
-def test_a_segment_outside_of_its_file_is_an_error_of_its_own(start: int, end: int, frames: int) -> None:
+def test_a_segment_outside_the_video_is_refused(start: int, end: int, frames: int) -> None:
     with pytest.raises(ClipError, match=f"frames {start} to {end}") as caught:
         segment_of(instance(start, end), frames)
     assert caught.value.reason == "outside"

@@ -1,4 +1,4 @@
-"""MediaPipe's landmarks as tensors: against stock MediaPipe, and free of what came before."""
+"""The landmarks equal those of stock MediaPipe, and do not depend on earlier clips."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ def test_leaving_out_the_face_changes_no_bit_of_pose_and_hands(wlasl: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
-def test_a_graph_that_saw_other_clips_gives_what_a_new_one_gives(wlasl: Path, workers: WorkerPool) -> None:
+def test_a_used_graph_gives_the_same_landmarks_as_a_new_one(wlasl: Path, workers: WorkerPool) -> None:
     with WorkerPool(1) as alone:
         fresh = extract(alone, wlasl, SHORT[0])[SHORT[0]]
         after_others = extract(alone, wlasl, SHORT[3], SHORT[0])[SHORT[0]]
@@ -82,7 +82,7 @@ def test_a_graph_that_saw_other_clips_gives_what_a_new_one_gives(wlasl: Path, wo
         np.testing.assert_array_equal(getattr(fresh, name), getattr(after_others, name))
 
 
-def test_a_tensor_says_where_it_comes_from_and_how_it_was_made(wlasl: Path, workers: WorkerPool) -> None:
+def test_the_record_names_the_source_and_the_extractor(wlasl: Path, workers: WorkerPool) -> None:
     path = wlasl / "clips" / f"{SHORT[1]}.mp4"
     source = read_wlasl(wlasl)
     instance = next(found for found in source.instances if found.video_id == SHORT[1])

@@ -1,4 +1,4 @@
-"""Encoded video to frames: what is refused, under which name, and what frames look like."""
+"""Videos are decoded into frames, and unusable files are refused with a reason."""
 
 import re
 from fractions import Fraction
@@ -30,7 +30,7 @@ def refusal(path: Path) -> ClipError:
 
 
 @pytest.mark.clips
-def test_every_file_that_real_downloads_left_broken_is_refused_by_name(wlasl: Path) -> None:
+def test_every_broken_download_is_refused_with_its_reason(wlasl: Path) -> None:
     found = {path.name: refusal(path).reason for path in (wlasl / "broken").iterdir()}
     assert len(found) == 9
     for name, reason in found.items():
@@ -56,7 +56,7 @@ def test_every_file_that_real_downloads_left_broken_is_refused_by_name(wlasl: Pa
         (b"\x1a\x45\xdf\xa3" + bytes(range(128, 256)), "undecodable"),
     ],
 )
-def test_a_file_that_is_no_video_is_named_by_what_it_is(tmp_path: Path, head: bytes, reason: str) -> None:
+def test_a_file_of_another_kind_is_refused_with_its_kind(tmp_path: Path, head: bytes, reason: str) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(head)
     error = refusal(path)
@@ -64,30 +64,30 @@ def test_a_file_that_is_no_video_is_named_by_what_it_is(tmp_path: Path, head: by
     assert "clip.mp4" in str(error)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent.mp4").reason == "unreadable"
     assert refusal(tmp_path).reason == "unreadable"
 
 
-def test_a_file_beyond_the_size_limit_is_not_even_read(tmp_path: Path) -> None:
+def test_a_file_over_the_size_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.mp4"
     with path.open("wb") as file:
         file.truncate(video.MAX_FILE_BYTES + 1)
     assert refusal(path).reason == "too_large"
 
 
-def test_sound_without_pictures_is_refused(make_video: MakeVideo) -> None:
+def test_a_file_without_a_video_stream_is_refused(make_video: MakeVideo) -> None:
     assert refusal(make_video(frames=0, sound=True)).reason == "no_video"
 
 
-def test_one_frame_is_no_sign(make_video: MakeVideo) -> None:
+def test_a_single_frame_is_refused(make_video: MakeVideo) -> None:
     error = refusal(make_video(frames=1))
     assert error.reason == "too_few_frames"
     assert f"1 frame; a sign needs at least {MIN_FRAMES}" in str(error)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.avi"])
-def test_every_container_decodes_whole_and_is_refused_when_cut(make_video: MakeVideo, name: str) -> None:
+def test_every_container_decodes_and_is_refused_if_cut_off(make_video: MakeVideo, name: str) -> None:
     path = make_video(name, codec={"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264"), frames=20)
     assert len(decode(path)) == 20
     data = path.read_bytes()
@@ -98,7 +98,7 @@ def test_every_container_decodes_whole_and_is_refused_when_cut(make_video: MakeV
 
 @pytest.mark.clips
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
-def test_a_real_clip_cut_anywhere_is_truncated_and_not_just_shorter(wlasl: Path, tmp_path: Path, share: float) -> None:
+def test_a_real_clip_that_is_cut_off_anywhere_is_refused(wlasl: Path, tmp_path: Path, share: float) -> None:
     data = (wlasl / "clips" / f"{SHORT[0]}.mp4").read_bytes()
     path = tmp_path / "cut.mp4"
     path.write_bytes(data[: int(len(data) * share)])
@@ -106,7 +106,7 @@ def test_a_real_clip_cut_anywhere_is_truncated_and_not_just_shorter(wlasl: Path,
 
 
 @pytest.mark.clips
-def test_a_real_clip_with_its_media_overwritten_is_refused(wlasl: Path, tmp_path: Path) -> None:
+def test_a_real_clip_with_overwritten_media_is_refused(wlasl: Path, tmp_path: Path) -> None:
     data = bytearray((wlasl / "clips" / f"{SHORT[0]}.mp4").read_bytes())
     start = data.index(b"mdat") + 64
     data[start:] = np.random.default_rng(0).bytes(len(data) - start)
@@ -126,11 +126,11 @@ def test_the_display_rotation_is_applied(make_video: MakeVideo) -> None:
     assert is_white(over[-5, -5]) and not is_white(over[5, 5])
 
 
-def test_wide_pixels_are_stretched_to_square_ones(make_video: MakeVideo) -> None:
+def test_wide_pixels_are_stretched_to_square_pixels(make_video: MakeVideo) -> None:
     assert decode(make_video(pixel_aspect=Fraction(4, 3)))[0].rgb.shape == (48, 85, 3)
 
 
-def test_pixels_that_are_square_but_for_rounding_are_not_stretched(make_video: MakeVideo) -> None:
+def test_nearly_square_pixels_are_not_stretched(make_video: MakeVideo) -> None:
     # Stretched by 1280/1281, a width of 1000 would become 999.
     assert decode(make_video(size=(1000, 48), pixel_aspect=Fraction(1280, 1281)))[0].rgb.shape == (48, 1000, 3)
     assert decode(make_video(size=(1000, 48), pixel_aspect=Fraction(97, 100)))[0].rgb.shape == (48, 970, 3)
@@ -154,7 +154,7 @@ def _noise_video(path: Path, frames: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("damaged", "accepted"), [(4, True), (5, False), (15, False)])
-def test_a_tenth_of_the_frames_may_be_damaged_and_no_more(tmp_path: Path, damaged: int, accepted: bool) -> None:
+def test_at_most_a_tenth_of_the_frames_may_be_damaged(tmp_path: Path, damaged: int, accepted: bool) -> None:
     path = tmp_path / "noise.mp4"
     packets = _noise_video(path, 40)
     data = bytearray(path.read_bytes())
@@ -188,7 +188,7 @@ def test_a_frame_less_than_a_millisecond_after_the_last_is_moved_on_by_a_nominal
     assert seconds == pytest.approx([0, step, 0.04, 0.08, 0.12, 0.12 + step, 0.16], abs=1e-4)
 
 
-def test_a_variable_rate_keeps_its_times(make_video: MakeVideo) -> None:
+def test_a_variable_frame_rate_keeps_its_times(make_video: MakeVideo) -> None:
     ticks = [0, 1, 2, 10, 11, 12, 20]
     frames = decode(make_video(frames=7, ticks=ticks, fps=10))
     assert [frame.seconds for frame in frames] == pytest.approx([tick / 10 for tick in ticks], abs=1e-3)
@@ -207,19 +207,19 @@ def test_times_count_from_the_first_frame_of_the_segment(make_video: MakeVideo) 
     assert caught.value.reason == "outside"
 
 
-def test_a_film_is_too_long(make_video: MakeVideo) -> None:
+def test_a_film_is_refused(make_video: MakeVideo) -> None:
     path = make_video(frames=7, ticks=[0, 1, 2, 3, 4, 5, 7000], fps=10)
     assert refusal(path).reason == "too_large"
 
 
-def test_frames_are_not_all_held_at_once(make_video: MakeVideo) -> None:
+def test_frames_are_decoded_one_at_a_time(make_video: MakeVideo) -> None:
     path = make_video(frames=20)
     frames = Video(read_file(path), path.name).frames()
     assert next(frames).seconds == 0.0
     frames.close()
 
 
-def test_every_reason_in_use_is_in_the_fixed_set() -> None:
+def test_every_reason_in_the_code_is_listed() -> None:
     used = set()
     for path in Path(str(video.__file__)).parents[1].rglob("*.py"):
         if path.name == "archive.py":
