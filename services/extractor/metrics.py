@@ -51,8 +51,11 @@ class ExtractorMetrics:
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
-    def count_frames(self, frames: int, frames_with_part: Mapping[str, int]) -> None:
-        """Count a clip's frames, and the frames in which each part was found."""
+    def count_extracted(self, frames: int, frames_with_part: Mapping[str, int], seconds: Mapping[str, float]) -> None:
+        """Count an extracted clip, its frames, the frames in which each part was found, and the seconds per stage."""
+        self.count("extracted")
+        for stage, duration in seconds.items():
+            self.stage_seconds.labels(stage).observe(duration)
         self.frames.inc(frames)
         for part, number in frames_with_part.items():
             self._found.labels(part).inc(number)

@@ -85,10 +85,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         except ClipError as error:
             self._metrics.count("broken", error.reason)
             raise
-        self._metrics.count("extracted")
-        self._metrics.count_frames(extracted.frames, extracted.found)
-        self._metrics.stage_seconds.labels("decode").observe(extracted.decode_seconds)
-        self._metrics.stage_seconds.labels("landmarks").observe(extracted.landmark_seconds)
+        self._metrics.count_extracted(extracted.frames, extracted.found, extracted.stage_seconds)
         return pb.ExtractClipResponse(
             landmarks=extracted.data,
             decode_seconds=extracted.decode_seconds,

@@ -154,14 +154,8 @@ class Extraction:
         if not self._stored.create(instance.video_id, outcome.data):
             self.metrics.count("present")
             return self._change(present=self._progress.present + 1)
-        for stage, seconds in (
-            ("decode", outcome.decode_seconds),
-            ("landmarks", outcome.landmark_seconds),
-            ("store", time.perf_counter() - start),
-        ):
-            self.metrics.stage_seconds.labels(stage).observe(seconds)
-        self.metrics.count("extracted")
-        self.metrics.count_frames(outcome.frames, outcome.found)
+        seconds = outcome.stage_seconds | {"store": time.perf_counter() - start}
+        self.metrics.count_extracted(outcome.frames, outcome.found, seconds)
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:

@@ -50,15 +50,9 @@ def run_import(
 ) -> ExtractionProgress:
     """Store the clips of an archive, and then the manifest of the corpus.
 
-    Args:
-        archive: the archive to import.
-        instances: the metadata of its clips.
-        store: receives the landmarks.
-        corpus: name of the corpus in the store.
-        first_glosses: take only clips of the first so many glosses of the metadata; 0 takes all. WLASL's published
-            subsets are its first 100, 300, 1,000 and 2,000 glosses.
-        on_change: called with every new progress.
-        stopped: checked between batches; True ends the import after the current batch.
+    `first_glosses` limits the import to clips of the first so many glosses of the metadata; 0 takes all. WLASL's
+    published subsets are its first 100, 300, 1,000 and 2,000 glosses. `stopped` is checked between batches; True ends
+    the import after the current batch.
 
     Returns:
         The final progress: SUCCEEDED even if clips were broken, or CANCELLED.

@@ -58,6 +58,11 @@ class Extracted:
     decode_seconds: float
     landmark_seconds: float
 
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """The seconds per stage, as the metrics name the stages."""
+        return {"decode": self.decode_seconds, "landmarks": self.landmark_seconds}
+
 
 def set_up(stderr: Connection) -> None:
     """Prepare a new process as a worker. Its standard error goes to `stderr`, where the parent filters it."""

@@ -77,7 +77,13 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
         InvalidInput: WLASL has no such split or gloss.
         NotFound: none of the requested clips has a file.
     """
-    wanted = _wanted(corpus, choice)
+    check_criteria(corpus, choice)
+    wanted = [
+        instance
+        for instance in corpus.instances
+        if (not choice.splits or instance.split in choice.splits)
+        and (not choice.glosses or instance.gloss in choice.glosses)
+    ]
     by_gloss: dict[str, list[Instance]] = {}
     for instance in wanted:
         by_gloss.setdefault(instance.gloss, []).append(instance)
@@ -116,23 +122,9 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
 
 
 def check_criteria(corpus: Wlasl, choice: SelectionCriteria) -> None:
-    """Check that WLASL has the requested splits and glosses.
-
-    Raises:
-        InvalidInput: a split or a gloss is unknown.
-    """
+    """Raise `InvalidInput` if WLASL does not have a requested split or gloss."""
     _check_known("split", choice.splits, SPLITS)
     _check_known("gloss", choice.glosses, {instance.gloss for instance in corpus.instances})
-
-
-def _wanted(corpus: Wlasl, choice: SelectionCriteria) -> list[Instance]:
-    check_criteria(corpus, choice)
-    return [
-        instance
-        for instance in corpus.instances
-        if (not choice.splits or instance.split in choice.splits)
-        and (not choice.glosses or instance.gloss in choice.glosses)
-    ]
 
 
 def _check_known(kind: str, asked: Iterable[str], known: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import read_wlasl
-from services.extractor.tracking.holistic import fingerprint
+from services.extractor.tracking.holistic import fingerprint, mask_absent_parts
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, Landmarks, load
@@ -117,3 +117,17 @@ def test_units_are_frame_heights_in_all_three_directions(wlasl: Path, workers: W
         assert np.isnan(clip.landmarks[absent, part].astype(np.float32)).all()
     wrist = clip.landmarks[clip.presence[:, 2] == 1, RIGHT_HAND][:, 0].astype(np.float32)
     assert np.abs(wrist[:, 2]).max() < 0.01  # a hand's depth counts from its wrist
+
+
+def test_a_part_with_one_missing_value_is_absent_in_that_frame() -> None:
+    joints = np.full((3, 75, 3), 0.5, np.float32)
+    joints[0, 32, 2] = np.nan  # the last pose joint
+    joints[1, 33, 0] = np.nan  # the first joint of the left hand
+    landmarks, presence, visibility = mask_absent_parts(joints, np.full((3, 33), 0.25, np.float32))
+    assert presence.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 1]]
+    assert np.isnan(landmarks[0, :33]).all()
+    assert np.isnan(landmarks[1, 33:54]).all()
+    assert np.isfinite(landmarks).sum() == (3 * 75 - 33 - 21) * 3
+    assert np.isnan(visibility[0]).all()
+    assert (visibility[1:] == 0.25).all()
+    assert [array.dtype.name for array in (landmarks, presence, visibility)] == ["float16", "uint8", "float16"]
