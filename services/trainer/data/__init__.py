@@ -1,1 +1,1 @@
-"""Training data: snapshots, batches, augmentation and the ranking of glosses."""
+"""Training data: snapshots, the check for enough clips, batches and augmentation."""

@@ -1,1 +1,1 @@
-"""Figures for HTML pages and reports: curves, strips, SVG and the page template."""
+"""Drawings for HTML pages and files: training curves, SVG elements and the page templates."""

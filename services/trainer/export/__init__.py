@@ -1,1 +1,1 @@
-"""Trained models to ONNX, and published models back."""
+"""Trained models to ONNX graphs, and the check that a graph gives the same answers."""

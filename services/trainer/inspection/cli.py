@@ -103,8 +103,8 @@ def features(
     mirrored if the left hand is dominant), single frames, the parts of the body that were found, and each feature over
     time. The page loads nothing else.
     """
-    from services.trainer.export.load import load_published_model
     from services.trainer.inspection.clip.page import render_clip_page
+    from services.trainer.model.published import load_published_model
 
     use_threads(DEFAULT_THREADS)
     if clip.endswith(_TENSOR_FILE):

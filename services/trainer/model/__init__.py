@@ -1,1 +1,1 @@
-"""The network: encoder, heads, and how its weights are built and stored."""
+"""The network: encoder, heads, and how its weights are built, stored and loaded."""

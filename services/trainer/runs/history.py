@@ -11,7 +11,7 @@ from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE, Score
 from signet.errors import DataLoss
 
-# The fields of a recogniser's results on val. A pre-training recognises nothing, so its lines have none of them.
+# The fields of the results on val. A pre-training recognises nothing, so its lines have none of them.
 _RECOGNITION = frozenset({"val_clips", "val_correct", "val_top5", "val_greedy_correct", "val_empty", "blank_ratio"})
 
 

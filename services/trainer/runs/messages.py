@@ -141,8 +141,8 @@ def _table(result: Result) -> Iterator[str]:
     yield (
         f"{'':<12}{'top-1':>16}{'top-5':>9}{'continuous':>12}{'empty':>9}{'greedy':>9}{'empty':>9}{'gloss errors':>14}"
     )
-    for seed, tally in seeds.items():
-        yield _row(f"seed {seed}", tally)
+    for seed, counts in seeds.items():
+        yield _row(f"seed {seed}", counts)
     if result.ensemble is not None:
         yield _row("ensemble", result.ensemble)
     if not seeds:
@@ -161,19 +161,19 @@ def _table(result: Result) -> Iterator[str]:
     )
 
 
-def _top1(tally: HeldOutCounts) -> float:
-    return tally.correct / tally.clips
+def _top1(counts: HeldOutCounts) -> float:
+    return counts.correct / counts.clips
 
 
-def _row(name: str, tally: HeldOutCounts) -> str:
+def _row(name: str, counts: HeldOutCounts) -> str:
     def share(count: int) -> str:
-        return f"{100 * count / tally.clips:.1f} %"
+        return f"{100 * count / counts.clips:.1f} %"
 
-    errors = f"{100 * tally.gloss_errors / tally.concatenated:.1f} %" if tally.concatenated else ""
-    top1 = f"{share(tally.correct)} ({tally.correct}/{tally.clips})"
+    errors = f"{100 * counts.gloss_errors / counts.concatenated:.1f} %" if counts.concatenated else ""
+    top1 = f"{share(counts.correct)} ({counts.correct}/{counts.clips})"
     return (
-        f"{name:<12}{top1:>16}{share(tally.top5):>9}{share(tally.continuous_correct):>12}"
-        f"{share(tally.continuous_empty):>9}{share(tally.greedy_correct):>9}{share(tally.empty):>9}{errors:>14}"
+        f"{name:<12}{top1:>16}{share(counts.top5):>9}{share(counts.continuous_correct):>12}"
+        f"{share(counts.continuous_empty):>9}{share(counts.greedy_correct):>9}{share(counts.empty):>9}{errors:>14}"
     ).rstrip()
 
 

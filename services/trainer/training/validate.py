@@ -53,7 +53,7 @@ class ClipPredictions:
 
 @dataclass(frozen=True)
 class Score:
-    """A model's result on some clips.
+    """A model's result on isolated clips. History and result store these counts under the same names.
 
     Attributes:
         loss: the mean CTC loss per clip, nats.

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.export.load import load_published_model
 from services.trainer.model.build import WEIGHTS, build_ensemble, new_model, serialise_weights
+from services.trainer.model.published import load_published_model
 from signet import registry
 from signet.errors import DataLoss, NotFound, NotReady
 from signet.landmarks import SMOOTHING_SECONDS, to_model_input
