@@ -37,7 +37,7 @@ class Query:
 
 def queries(dashboards: Path) -> list[Query]:
     """All queries of all dashboards in this folder."""
-    found = []
+    listed = []
     for path in sorted(dashboards.glob("*.json")):
         board = json.loads(path.read_text(encoding="utf-8"))
         for panel in board["panels"]:
@@ -45,8 +45,8 @@ def queries(dashboards: Path) -> list[Query]:
                 expression = target["expr"]
                 for variable, value in _VARIABLES.items():
                     expression = expression.replace(variable, value)
-                found.append(Query(board["uid"], panel["title"], target["refId"], expression, target["instant"]))
-    return found
+                listed.append(Query(board["uid"], panel["title"], target["refId"], expression, target["instant"]))
+    return listed
 
 
 def metrics(expression: str) -> set[str]:

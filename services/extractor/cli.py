@@ -244,8 +244,8 @@ class _Interrupt:
         self.number = number
         self._cancel()
         self._console.print("Finishing the current clips. Press Ctrl-C again to stop at once.")
-        for known in self._before:
-            signal.signal(known, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
+        for handled in self._before:
+            signal.signal(handled, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
 def _print_summary(console: Console, result: ExtractionProgress, title: str, done: str) -> None:

@@ -87,8 +87,8 @@ def _plan(
 ) -> tuple[list[ArchiveRow], ExtractionProgress]:
     """The rows to import, and the progress before the first of them."""
     glosses = dict.fromkeys(instance.gloss for instance in known.values())
-    wanted = set(islice(glosses, first_glosses or None))
-    rows = [row for row in archive.rows if row.clip_id in known and known[row.clip_id].gloss in wanted]
+    chosen = set(islice(glosses, first_glosses or None))
+    rows = [row for row in archive.rows if row.clip_id in known and known[row.clip_id].gloss in chosen]
     unknown = tuple(
         ClipFailure(row.clip_id, "unknown", f"{row.clip_id}: is not in the metadata, so its gloss is unknown.")
         for row in archive.rows

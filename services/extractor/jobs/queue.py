@@ -112,7 +112,7 @@ class ExtractionQueue:
 
     def _remember(self, extraction_id: str, extraction: Extraction) -> None:
         self._known[extraction_id] = extraction
-        ended = [key for key, known in self._known.items() if known.progress.ended]
+        ended = [key for key, job in self._known.items() if job.progress.ended]
         for key in ended[: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[key]
 

@@ -139,10 +139,10 @@ class HolisticGraph:
         for frame in frames:
             height, width = frame.rgb.shape[:2]
             start = time.perf_counter()
-            found = self._graph.process({"image": frame.rgb})
+            results = self._graph.process({"image": frame.rgb})
             landmark_seconds += time.perf_counter() - start
-            joints.append(_joints(found, width / height))
-            visibilities.append(_visibility(found))
+            joints.append(_joints(results, width / height))
+            visibilities.append(_visibility(results))
             seconds.append(frame.seconds)
         landmarks, presence, visibility = mask_absent_parts(np.stack(joints), np.stack(visibilities))
         return Tracks(
@@ -174,24 +174,24 @@ def mask_absent_parts(
     return landmarks, present.astype(np.uint8), visible
 
 
-def _joints(found: Any, aspect: float) -> npt.NDArray[np.float32]:
+def _joints(results: Any, aspect: float) -> npt.NDArray[np.float32]:
     """Joints of one frame: float32 [75, 3] in frame heights; NaN where a part was not found.
 
     MediaPipe gives x and z in frame widths and y in frame heights. The aspect ratio converts x and z.
     """
     joints = np.full((JOINTS, 3), np.nan, np.float32)
     for where, part in (
-        (POSE, found.pose_landmarks),
-        (LEFT_HAND, found.left_hand_landmarks),
-        (RIGHT_HAND, found.right_hand_landmarks),
+        (POSE, results.pose_landmarks),
+        (LEFT_HAND, results.left_hand_landmarks),
+        (RIGHT_HAND, results.right_hand_landmarks),
     ):
         if part is not None:
             joints[where] = [(joint.x * aspect, joint.y, joint.z * aspect) for joint in part.landmark]
     return joints
 
 
-def _visibility(found: Any) -> npt.NDArray[np.float32]:
+def _visibility(results: Any) -> npt.NDArray[np.float32]:
     """MediaPipe's visibility of each pose joint: float32 [33]; NaN if no pose was found."""
-    if found.pose_landmarks is None:
+    if results.pose_landmarks is None:
         return np.full(POSE_JOINTS, np.nan, np.float32)
-    return np.asarray([joint.visibility for joint in found.pose_landmarks.landmark], np.float32)
+    return np.asarray([joint.visibility for joint in results.pose_landmarks.landmark], np.float32)
