@@ -122,12 +122,13 @@ class _Assignment:
         return float(after - before)
 
     def _move(self, place: list[int]) -> bool:
-        """Move single bundles to better folds; True if at least one was moved."""
+        """Move single bundles to better folds; True if at least one was moved.
+
+        No fold becomes empty: moving its last bundle b to a fold with h clips changes the cost by at least 2·h·|b| > 0.
+        """
         moved = False
         for row, bundle in enumerate(self._counts):
             source = place[row]
-            if place.count(source) == 1:
-                continue  # no fold may become empty
             leaving = self._change(source, -bundle)
             others = (fold for fold in range(self._folds) if fold != source)
             target = min(others, key=lambda fold: self._change(fold, bundle))

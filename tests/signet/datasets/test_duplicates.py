@@ -142,6 +142,19 @@ def test_a_clip_of_three_windows_is_found_within_another_clip() -> None:
     assert found(Recording(0).film(frames=31), Recording(0).film(start=0.1, frames=9, noise=0.001)) == [(0, 1)]
 
 
+def test_a_duplicate_is_found_if_only_each_fourth_window_of_a_clip_lies_in_the_common_part() -> None:
+    recording = Recording(0)
+    # The windows of the common part begin at frames 9 to 14 of one clip and 1 to 6 of the other, so each clip has one
+    # that is searched for: 12 and 4. A search for each eighth window would use 0 and 8, and find nothing. The frame
+    # before the common part of the duplicate has no hands, so that it does not count for the distance.
+    common = recording.film(frames=12)
+    clip = np.concatenate([recording.film(start=40, frames=9), common])
+    first_frame = recording.film(frames=1)
+    first_frame[:, [15, 16, *range(LEFT_HAND.start, RIGHT_HAND.stop)]] = np.nan
+    duplicate = np.concatenate([first_frame, common])
+    assert found(clip, duplicate) == [(0, 1)]
+
+
 def test_a_duplicate_with_hands_held_still_is_found() -> None:
     still = Recording(1, size=0.001)
     assert found(still.film(), still.film(noise=0.0005), Recording(2, size=0.001).film()) == [(0, 1)]
