@@ -162,6 +162,22 @@ def test_a_training_does_not_go_on_with_other_clips(small_dataset: Dataset) -> N
         Training(Dataset(manifest, small_dataset.samples), CONFIG, CPU).restore(training.state())
 
 
+def test_as_many_other_clips_another_order_and_another_device_are_a_difference(small_dataset: Dataset) -> None:
+    train, held_out = (
+        [clip.clip_id for clip in small_dataset.split("train")],
+        [clip.clip_id for clip in small_dataset.split("val")],
+    )
+    own = TrainingIdentity.of(CONFIG, small_dataset, train, held_out, "cpu")
+    assert own.differences(own) == []
+    for others, named in (
+        ((train[::-1], held_out, "cpu"), "other training clips (18 instead of 18)"),
+        ((["other", *train[1:]], held_out, "cpu"), "other training clips (18 instead of 18)"),
+        ((train, ["other", *held_out[1:]], "cpu"), "other held-out clips (6 instead of 6)"),
+        ((train, held_out, "cuda"), "device cuda instead of cpu"),
+    ):
+        assert own.differences(TrainingIdentity.of(CONFIG, small_dataset, *others)) == [named]
+
+
 def test_what_does_not_change_a_training_may_be_told_otherwise(small_dataset: Dataset) -> None:
     state = begun(small_dataset, 1).state()
     changes = {"model_name": "other", "max_gpu_temperature": 0.0, "target_accuracy": 0.5, "patience": 3}
