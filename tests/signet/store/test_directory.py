@@ -68,6 +68,25 @@ def test_a_replacement_waits_for_one_that_has_compared_the_etag_but_not_yet_writ
     assert first.get("k") == b"first"
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a loss of power could leave an object with its name and without its content."""
+    contents: list[tuple[bytes, bool]] = []
+    real_fsync = os.fsync
+
+    def note_content(handle: int) -> None:
+        written = os.pread(handle, 100, 0)
+        contents.append((written, any(directory_store.get(info.key) == written for info in directory_store.list(""))))
+        real_fsync(handle)
+
+    monkeypatch.setattr("signet.store.directory.os.fsync", note_content)
+    directory_store.create("created", b"created")
+    directory_store.put("k", b"put")
+    directory_store.replace("k", b"replaced", directory_store.get_versioned("k")[1])
+    assert contents == [(b"created", False), (b"put", False), (b"replaced", False)]
+
+
 def test_a_file_has_the_exact_time_of_its_write_which_its_etag_needs(
     directory_store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
