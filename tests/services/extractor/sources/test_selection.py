@@ -1,5 +1,6 @@
 """The selection chooses glosses and clips."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_glosses_can_be_named_and_missing_clips_are_counted() -> None:
     selection = select(corpus(a="gm", b="ggg", c="mm"), SelectionCriteria(max_glosses=1, glosses=("a", "c")), Judge())
     assert chosen(selection) == {"a": 1}
     assert [clip.video_id for clip in selection.missing] == ["a1", "c0", "c1"]
+
+
+def test_all_named_glosses_are_taken_whatever_the_limit() -> None:
+    selection = select(corpus(a="g", b="ggg", c="gg"), SelectionCriteria(max_glosses=1, glosses=("a", "c")), Judge())
+    assert chosen(selection) == {"a": 1, "c": 2}
+
+
+def test_only_clips_of_the_chosen_glosses_are_missing() -> None:
+    selection = select(corpus(a="ggm", b="gm", c="m"), SelectionCriteria(max_glosses=1), Judge())
+    assert [clip.video_id for clip in selection.missing] == ["a2"]
+    selection = select(corpus(a="ggm", b="gm", c="m"), SelectionCriteria(), Judge())
+    assert [clip.video_id for clip in selection.missing] == ["a2", "b1", "c0"]
+
+
+def test_samples_are_chosen_by_the_hash_of_their_ids_and_listed_by_id() -> None:
+    selection = select(corpus(a="gggggggg"), SelectionCriteria(samples_per_gloss=3), Judge())
+    by_hash = sorted((f"a{index}" for index in range(8)), key=lambda name: hashlib.sha256(name.encode()).digest())
+    assert [clip.video_id for clip, _ in selection.clips] == sorted(by_hash[:3]) != ["a0", "a1", "a2"]
 
 
 def test_samples_are_reproducible_and_usable() -> None:
