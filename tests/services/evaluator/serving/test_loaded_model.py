@@ -8,7 +8,7 @@ import pytest
 
 from services.evaluator.serving.loaded_model import LoadedModel, batch_indices
 from signet.datasets.snapshot import Dataset
-from signet.decoding import best_path, blank_ratio, penalise_blank, single_sign_posterior
+from signet.decoding import best_path, blank_ratio, log_softmax, penalise_blank, single_sign_posterior
 from signet.errors import DataLoss, NotFound, SignetError
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
@@ -48,6 +48,16 @@ def test_the_output_is_decoded_with_the_penalty_of_the_card(
         assert reading.blank_ratio == blank_ratio(penalised)
         assert reading.posterior.sum() == pytest.approx(1)
         assert reading.ranking()[0] == reading.posterior.argmax()
+
+
+def test_a_frame_in_which_only_the_penalty_lets_a_sign_win_is_no_blank(model: LoadedModel, card: ModelCard) -> None:
+    assert card.blank_penalty > 0
+    logits = np.full((3, len(card.vocabulary) + 1), -20.0)
+    logits[:, 0] = 0.0
+    logits[1, 2] = -card.blank_penalty / 2
+    decoded = model.decode(log_softmax(logits).astype(np.float32))
+    assert decoded.greedy == (card.vocabulary[1],)
+    assert decoded.blank_ratio == pytest.approx(2 / 3)
 
 
 def test_clips_are_decoded_in_a_batch_as_alone(model: LoadedModel, snapshot: Dataset) -> None:
