@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.evaluator.cli import app
+from services.evaluator.reports.clips import load_split
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.report import Report
 from services.evaluator.reports.report_store import read_report
@@ -101,6 +102,21 @@ def test_duplicates_of_training_clips_are_not_counted_and_are_listed(
         InvalidInput, match="all 2 clips of corpus 'made' show recordings that the model was trained on"
     ):
         evaluate(world.store, "signet", split="test")
+
+
+def test_a_duplicate_of_a_known_duplicate_of_a_training_clip_is_left_out(
+    world: "World", snapshot: Dataset, card: ModelCard, sign: Any
+) -> None:
+    trained, val = snapshot.split("train")[0], snapshot.split("val")[0]
+    audit = snapshot.manifest.audit
+    audit = audit.model_copy(update={"near_identical": (*audit.near_identical, (trained.clip_id, val.clip_id))})
+    audited = Dataset(snapshot.manifest.model_copy(update={"audit": audit}), snapshot.samples)
+    same_as_val = sign("t1", "book", BOOK, split="test", source=val.clip_id)
+    extract(world.store, same_as_val, sign("t2", "chair", CHAIR, split="test"))
+    clips = load_split(world.store, audited, "test")
+    assert [clip.clip_id for clip in clips.clips] == ["t2"]
+    (left_out,) = clips.left_out
+    assert (left_out.clip_id, trained.clip_id in left_out.training_clips) == ("t1", True)
 
 
 def test_only_duplicates_of_training_clips_are_left_out(

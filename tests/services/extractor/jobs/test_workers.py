@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -169,3 +170,28 @@ def test_routine_lines_of_mediapipe_are_dropped_and_all_other_output_is_passed_o
         list(workers.each(worker.extract_bytes, [(0, (data, worker.Labels("c")))]))
         list(workers.each(os.write, [(0, (2, b"a real complaint\n"))]))
     assert capfd.readouterr().err == "a real complaint\n"
+
+
+def test_closing_waits_for_a_pool_that_is_being_made_and_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    making, may_go_on = threading.Event(), threading.Event()
+
+    def make_pool_slowly(**settings: object) -> object:
+        making.set()
+        may_go_on.wait(20)
+        return real(**settings)
+
+    real = pools.ProcessPool  # type: ignore[attr-defined]
+    monkeypatch.setattr(pools, "ProcessPool", make_pool_slowly)
+    workers = WorkerPool(1)
+    with ThreadPoolExecutor(2) as threads:
+        job = threads.submit(lambda: list(workers.each(time.sleep, [("long", (60,))])))
+        assert making.wait(20)
+        closed = threads.submit(workers.close)
+        wait([closed], timeout=0.5)  # without a lock, the pool is closed here and made afterwards
+        may_go_on.set()
+        closed.result(20)
+        pool = workers._pool
+        if pool is not None:
+            pool.stop()
+        assert isinstance(job.exception(20), WorkersStopped)
+    assert pool is None
