@@ -1,1 +1,1 @@
-"""Training data: snapshots, the check for enough clips, batches and augmentation."""
+"""Training data: snapshots, the members of a run, the check for enough clips, batches and augmentation."""

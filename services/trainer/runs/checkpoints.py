@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from services.trainer.data.members import Member, MemberKey
 from services.trainer.runs.history import dump_history, load_history
-from services.trainer.runs.members import Member, MemberKey
 from services.trainer.runs.progress import PROGRESS, MemberProgress, RunOwner, RunProgress, load_progress, resume_hint
 from services.trainer.runs.store_retry import StoreRetry, Written
 from services.trainer.training.epoch import EpochResult

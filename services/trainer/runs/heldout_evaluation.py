@@ -9,9 +9,9 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
+from services.trainer.data.members import Member
 from services.trainer.model.build import build_ensemble
 from services.trainer.model.sign_model import SignModel
-from services.trainer.runs.members import Member
 from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldOutCounts, MemberResult, counts_by_seed
 from services.trainer.training.validate import Score, evaluate
 from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences

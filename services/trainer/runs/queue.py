@@ -14,7 +14,7 @@ from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
 from services.trainer.runs.listing import RunState, RunSummary, config_to_resume, list_runs
-from services.trainer.runs.members import RunAborted
+from services.trainer.runs.member_training import RunAborted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.progress import load_progress, resume_hint
 from services.trainer.runs.result import Result

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from services.trainer.config.train_config import FIRST_GOAL, TrainConfig
+from services.trainer.data.members import Member, MemberKey, plan_members
 from services.trainer.data.snapshot import load_or_create_snapshot
 from services.trainer.drawing.curves import RunCurves, draw_run_curves
 from services.trainer.model.build import WeightInitialiser, new_model, restore_model
@@ -37,15 +38,12 @@ from services.trainer.runs.heldout_evaluation import (
     select_published_model,
 )
 from services.trainer.runs.listing import config_to_resume
-from services.trainer.runs.members import (
+from services.trainer.runs.member_training import (
     EpochDone,
-    Member,
     MemberDone,
     MemberEvent,
-    MemberKey,
     RunAborted,
     StateReady,
-    plan_members,
     train_member,
 )
 from services.trainer.runs.progress import RunProgress, load_progress

@@ -27,10 +27,11 @@ import numpy as np
 import torch
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.members import Member, MemberKey
 from services.trainer.model.build import WeightInitialiser
 from services.trainer.runs.checkpoints import STATE_TIME_SHARE
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import Member, MemberEvent, MemberKey, RunAborted, StateReady, train_member
+from services.trainer.runs.member_training import MemberEvent, RunAborted, StateReady, train_member
 from services.trainer.training.callbacks import TrainingCallbacks
 from signet.datasets.snapshot import Dataset, Manifest
 from signet.errors import SignetError
@@ -132,7 +133,7 @@ def train_in_worker_pool(
         load_state: gives the state that a member continues from; None if it starts anew.
         callbacks: its `should_stop` and `should_abort` are polled, and `training` gets the events within epochs.
         state_seconds: the least time between two states of a member.
-        initialise: as in `services.trainer.runs.members.train`; it is pickled for the workers.
+        initialise: as in `services.trainer.runs.member_training.train_member`; it is pickled for the workers.
 
     Raises:
         RunAborted: `should_abort` was True.

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.members import MemberKey
 from services.trainer.model.build import restore_model
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs import history
 from services.trainer.runs.checkpoints import member_file_name
 from services.trainer.runs.listing import RunState
-from services.trainer.runs.members import MemberKey
 from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress, resume_hint
 from services.trainer.runs.result import Result
 from services.trainer.training.epoch import EpochResult

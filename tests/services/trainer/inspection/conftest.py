@@ -8,7 +8,7 @@ import pytest
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import RunAborted
+from services.trainer.runs.member_training import RunAborted
 from services.trainer.runs.run import run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import heldout

@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
+from services.trainer.data.members import Member
 from services.trainer.runs import store_retry
 from services.trainer.runs.checkpoints import Checkpoints, TakenOver, create_checkpoints, take_over_checkpoints
-from services.trainer.runs.members import Member
 from services.trainer.runs.progress import load_progress
 from services.trainer.training.epoch import EpochResult
 from services.trainer.training.validate import NO_SCORE

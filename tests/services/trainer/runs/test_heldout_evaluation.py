@@ -6,6 +6,7 @@ import torch
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
+from services.trainer.data.members import plan_members
 from services.trainer.model.build import build_ensemble, new_model
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.heldout_evaluation import (
@@ -14,7 +15,6 @@ from services.trainer.runs.heldout_evaluation import (
     evaluate_members,
     select_published_model,
 )
-from services.trainer.runs.members import plan_members
 from services.trainer.runs.result import HeldOutCounts
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset

@@ -13,7 +13,7 @@ from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs import messages
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.events import MemberEpoch, RunCallbacks, RunStarted
-from services.trainer.runs.members import RunAborted
+from services.trainer.runs.member_training import RunAborted
 from services.trainer.runs.result import Result
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.training.epoch import EpochResult

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.model.build import new_model, serialise_weights
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import RunAborted
+from services.trainer.runs.member_training import RunAborted
 from services.trainer.runs.progress import load_progress
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import SourceWeights, load_source_weights

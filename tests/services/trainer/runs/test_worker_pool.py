@@ -10,16 +10,14 @@ import pytest
 import torch
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.members import Member, MemberKey, plan_members
 from services.trainer.runs.events import RunCallbacks
-from services.trainer.runs.members import (
+from services.trainer.runs.member_training import (
     EpochDone,
-    Member,
     MemberDone,
     MemberEvent,
-    MemberKey,
     RunAborted,
     StateReady,
-    plan_members,
     train_member,
 )
 from services.trainer.runs.worker_pool import (

@@ -14,7 +14,7 @@ from services.trainer.model.build import load_first_member
 from services.trainer.runs import messages
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.listing import list_runs
-from services.trainer.runs.members import RunAborted
+from services.trainer.runs.member_training import RunAborted
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.run import new_run_id, resume, run
 from services.trainer.runs.warm_start import load_source_weights

@@ -1,7 +1,4 @@
-"""The members of a run, and the training of one member.
-
-A member is one trained model. A run has one member for each seed; with cross-validation, one for each seed and fold.
-"""
+"""The training of one member of a run, as a sequence of events: epochs, states to resume from, and the weights."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.data.members import Member, MemberKey
 from services.trainer.model.build import WeightInitialiser, serialise_weights
 from services.trainer.runs.events import RunCallbacks
 from services.trainer.runtime.gpu_throttle import make_gpu_throttle
@@ -17,37 +15,18 @@ from services.trainer.training.base_training import BaseTraining
 from services.trainer.training.epoch import EpochResult
 from services.trainer.training.loop import Training
 from services.trainer.training.pretraining_loop import Pretraining
-from signet.datasets.snapshot import TRAIN, VAL, Dataset, DatasetClip, Manifest
-from signet.datasets.splits import signer_folds
+from signet.datasets.snapshot import VAL, Dataset
 from signet.errors import SignetError
 
 # The training clips are evaluated after every so many epochs, which shows overfitting. One evaluation costs two fifths
 # of an epoch with default settings, 4 % in all.
 _TRAIN_EVALUATION_EVERY = 10
 
-# Fold and seed.
-MemberKey = tuple[int, int]
-
 
 class RunAborted(SignetError):
     """The run was aborted between two batches: nothing is published."""
 
     code = "ABORTED"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of a run."""
-
-    fold: int  # the fold that is held out, from 0; also 0 without cross-validation
-    seed: int  # of the weights, the order of clips and the augmentation
-    train: tuple[DatasetClip, ...]  # the clips that it is trained on
-    held_out: tuple[DatasetClip, ...]  # the clips that it is evaluated on
-
-    @property
-    def key(self) -> MemberKey:
-        """Identifies the member within its run."""
-        return (self.fold, self.seed)
 
 
 @dataclass(frozen=True)
@@ -79,30 +58,6 @@ class MemberDone:
 
 
 MemberEvent = EpochDone | StateReady | MemberDone
-
-
-def plan_members(manifest: Manifest, config: TrainConfig) -> tuple[Member, ...]:
-    """The members of a run, in training order: all folds of the first seed first.
-
-    Raises:
-        InvalidInput: the clips have fewer signers than there are folds.
-    """
-    train, val = (tuple(clip for clip in manifest.clips if clip.split == split) for split in (TRAIN, VAL))
-    divisions = [(train, val)]
-    if config.folds:
-        clips = (*train, *val)
-        divisions = [
-            (
-                tuple(clip for clip in clips if clip.clip_id not in held_out),
-                tuple(clip for clip in clips if clip.clip_id in held_out),
-            )
-            for held_out in signer_folds(clips, config.folds, manifest.audit.duplicates)
-        ]
-    return tuple(
-        Member(fold, config.seed + number, *division)
-        for number in range(config.seeds)
-        for fold, division in enumerate(divisions)
-    )
 
 
 def train_member(
