@@ -99,6 +99,27 @@ def test_a_copy_is_fetched_once(tmp_path: Path) -> None:
     assert source.asked == 1
 
 
+def test_an_object_that_is_larger_than_the_cache_is_copied_too(tmp_path: Path) -> None:
+    fetched: list[bytes] = []
+
+    def fetch() -> bytes:
+        fetched.append(b"large")
+        return b"large"
+
+    for _ in range(2):
+        copied = Cache(tmp_path, max_bytes=1).copy(hashlib.sha256(b"large").hexdigest(), fetch, "name")
+        assert bytes(copied) == b"large"
+    assert len(fetched) == 1
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_fetched_object_with_another_sha256_is_data_loss(tmp_path: Path, cached: bool) -> None:
+    cache = Cache(tmp_path if cached else None)
+    with pytest.raises(DataLoss, match="name: is damaged"):
+        cache.copy(hashlib.sha256(b"right").hexdigest(), lambda: b"wrong", "name")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_without_a_cache_directory_objects_are_fetched_each_time(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for cache in (Cache(None), Cache(tmp_path / "file")):

@@ -76,6 +76,20 @@ def test_a_file_over_the_size_limit_is_not_read(tmp_path: Path) -> None:
     assert refusal(path).reason == "too_large"
 
 
+def test_ffmpeg_may_open_nothing_but_the_given_bytes(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video()
+    options: list[dict[str, object]] = []
+    real_open = av.open
+
+    def note_options(file: object, **given: object) -> object:
+        options.append(given)
+        return real_open(file, **given)
+
+    monkeypatch.setattr(av, "open", note_options)
+    assert len(decode(path)) == 12
+    assert options == [{"format": "mp4", "container_options": {"protocol_whitelist": ""}}]
+
+
 def test_a_file_without_a_video_stream_is_refused(make_video: MakeVideo) -> None:
     assert refusal(make_video(frames=0, sound=True)).reason == "no_video"
 
