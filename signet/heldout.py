@@ -168,14 +168,10 @@ def dump_predictions(predictions: HeldOutPredictions) -> bytes:
 
 
 def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOutPredictions:
-    """Decode and check the predictions of a run.
-
-    Args:
-        data: the bytes that `dump_predictions` made.
-        name: the name of the input in an error.
+    """Decode and check the predictions of a run; `name` is the name of the input in an error.
 
     Raises:
-        DataLoss: the bytes are something else.
+        DataLoss: `dump_predictions` did not make these bytes.
     """
     try:
         length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")

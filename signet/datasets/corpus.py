@@ -64,12 +64,7 @@ def finish_extraction(
 ) -> CorpusManifest | None:
     """Note that a shard of an extraction has finished, and write the manifest if it was the last.
 
-    Args:
-        store: where the corpus is.
-        corpus: its name.
-        extractor: how its clips were extracted.
-        shard: the part that has finished.
-        selection: a name for the selected clips; the same in all shards of one extraction.
+    `selection` is a name for the selected clips; it is the same in all shards of one extraction.
 
     Returns:
         The manifest, or None while other shards are running.

@@ -194,30 +194,24 @@ def assemble_snapshot(
 ) -> Dataset:
     """Make a snapshot of at least one clip, with the clips in the order of their ids.
 
-    Args:
-        name: the name of the snapshot.
-        sampled: the clips.
-        known_duplicates: groups of ids of clips that are known to show the same recording, in addition to those
-            that are found here; they may name clips that are not in the snapshot.
+    `known_duplicates` are groups of ids of clips that are known to show the same recording, in addition to those that
+    are found here. They may name clips that are not in the snapshot.
     """
     ordered = sorted(sampled, key=lambda source: source.record.clip_id)
-    clips, start = [], 0
-    for source in ordered:
-        record = source.record
-        frames = len(source.samples)
-        clips.append(
-            DatasetClip(
-                clip_id=record.clip_id,
-                gloss=record.gloss,
-                split=record.split,
-                signer=record.signer,
-                sha256=source.sha256,
-                source_sha256=record.source_sha256,
-                start=start,
-                frames=frames,
-            )
+    ends = np.cumsum([len(source.samples) for source in ordered]).tolist()
+    clips = [
+        DatasetClip(
+            clip_id=source.record.clip_id,
+            gloss=source.record.gloss,
+            split=source.record.split,
+            signer=source.record.signer,
+            sha256=source.sha256,
+            source_sha256=source.record.source_sha256,
+            start=end - len(source.samples),
+            frames=len(source.samples),
         )
-        start += frames
+        for source, end in zip(ordered, ends, strict=True)
+    ]
     shard = np.concatenate([source.samples for source in ordered])
     vocabulary = tuple(sorted({clip.gloss for clip in clips}))
     content = {
@@ -248,12 +242,9 @@ def assemble_snapshot(
 
 
 def publish_snapshot(store: ObjectStore, dataset: Dataset, *, repair: bool = False) -> None:
-    """Store a snapshot: its frames first, its manifest last. A stored snapshot of this version is left as it is.
+    """Store a snapshot: its frames first, its manifest last.
 
-    Args:
-        store: where to store it.
-        dataset: the snapshot.
-        repair: overwrite the stored snapshot, because it is damaged.
+    A stored snapshot of this version is left as it is. With `repair` it is overwritten, because it is damaged.
     """
     name, version = dataset.manifest.name, dataset.manifest.version
     key = keys.dataset_manifest(name, version)

@@ -103,11 +103,7 @@ def dump(clip: Landmarks) -> bytes:
 
 
 def load(data: bytes, name: str = "landmarks") -> Landmarks:
-    """Decode and check a clip.
-
-    Args:
-        data: safetensors bytes.
-        name: the name of the input in an error.
+    """Decode and check a clip; `name` is the name of the input in an error.
 
     Raises:
         InvalidLandmarks: the bytes are not a landmark tensor v1.

@@ -42,17 +42,8 @@ _GONE = (
 class GpuReading:
     """The figures of one GPU at one time. A figure that the GPU does not provide is None, or empty.
 
-    Attributes:
-        index: the number of the GPU in this machine.
-        uuid: its UUID; for a lost GPU the last known one, "" if it never answered.
-        up: 1 if the GPU answers, else 0; then there are no other figures.
-        temperature_celsius: core temperature.
-        memory_used_bytes: memory in use by all processes.
-        memory_total_bytes: total memory.
-        utilisation_ratio: share of the last sample period in which a kernel ran.
-        power_watts: present power draw.
-        clock_hertz: by clock: "sm" and "memory".
-        throttle: by reason: 1 while it holds, else 0.
+    `GpuCollector.collect` describes the figures. A lost GPU has `up` 0, no other figure, and its last known UUID; ""
+    if it never answered.
     """
 
     index: int
@@ -92,9 +83,12 @@ class Nvml:
             readings, failures = [], {}
             for index in range(self._count()):
                 try:
-                    readings.append(self._read_one(index))
+                    reading, silent = _read(index)
                 except pynvml.NVMLError as error:
                     failures[index] = str(error)
+                else:
+                    readings.append(reading)
+                    self._log_silent(_name(reading), silent)
             answering = {reading.uuid: reading.index for reading in readings}
             self._known |= answering
             lost = {uuid: index for uuid, index in self._known.items() if uuid not in answering}
@@ -106,10 +100,7 @@ class Nvml:
             return readings
 
     def temperature(self, uuid: str) -> float:
-        """The core temperature of a GPU, in degrees Celsius.
-
-        Args:
-            uuid: the UUID of the GPU in NVML's form: "GPU-" and the UUID from CUDA.
+        """The core temperature, in degrees Celsius, of the GPU with this UUID: "GPU-" and the UUID from CUDA.
 
         Raises:
             Unavailable: there is no driver, no such GPU or no such sensor, or the GPU is lost.
@@ -146,13 +137,6 @@ class Nvml:
         self._answered = True
         return count
 
-    def _read_one(self, index: int) -> GpuReading:
-        device = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = str(pynvml.nvmlDeviceGetUUID(device))
-        reading, silent = _read(index, uuid, device)
-        self._log_silent(_name(reading), silent)
-        return reading
-
     def _log_lost(self, lost: list[GpuReading], failures: Mapping[int, str]) -> None:
         """Log which GPUs were lost and which came back since the last reading."""
         before, self._lost = self._lost, frozenset(map(_name, lost))
@@ -178,12 +162,14 @@ def _name(gpu: GpuReading) -> str:
     return f"GPU {gpu.index} ({gpu.uuid or 'UUID not known'})"
 
 
-def _read(index: int, uuid: str, device: object) -> tuple[GpuReading, dict[str, str]]:
+def _read(index: int) -> tuple[GpuReading, dict[str, str]]:
     """The figures of a GPU, and the error of each sensor that did not answer.
 
     Raises:
         NVMLError: the GPU does not answer.
     """
+    device = pynvml.nvmlDeviceGetHandleByIndex(index)
+    uuid = str(pynvml.nvmlDeviceGetUUID(device))
     silent: dict[str, str] = {}
     failures = []
 

@@ -11,11 +11,7 @@ LONGEST_PAUSE_SECONDS = 600.0
 
 
 class StatusLog:
-    """Logs a status message, unless it is the same as the one before.
-
-    Args:
-        log: where to write.
-    """
+    """Logs a status message, unless it is the same as the one before."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -35,14 +31,10 @@ class StatusLog:
 async def poll_forever(
     check: Callable[[], Awaitable[bool]], seconds: float, status: StatusLog, log: logging.Logger
 ) -> None:
-    """Repeat a check until this task is cancelled.
+    """Repeat a check until this task is cancelled, with a pause of so many seconds between two checks.
 
-    Args:
-        check: returns False if it failed, which makes the pauses longer. A SignetError that it raises is reported to
-            `status`; the pauses stay as they are. Any other exception is logged each time and makes the pauses longer.
-        seconds: the pause between two checks.
-        status: where a SignetError is reported.
-        log: where other exceptions are logged.
+    The pauses become longer while the check fails: it returns False, or it raises an exception, which is logged each
+    time. A SignetError is reported to `status` instead, and the pauses stay as they are.
     """
     pause = seconds
     while True:

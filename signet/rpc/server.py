@@ -31,11 +31,7 @@ _SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
-    """A metrics registry with the metrics of the process and of the GPUs, if there are any.
-
-    Args:
-        nvml: the process's connection to NVML, if it has one already.
-    """
+    """A registry with the metrics of the process and of the GPUs; `nvml` is a connection that exists already."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -52,9 +48,7 @@ def set_up_logging(level: str) -> None:
 class ServiceServer:
     """A gRPC server with health checks, reflection, metrics and error handling around its servicers.
 
-    Args:
-        settings: where to listen, and how long to drain.
-        registry: the metrics, which are served on /metrics.
+    The metrics of `registry` are served on /metrics.
     """
 
     def __init__(self, settings: ServiceSettings, registry: CollectorRegistry) -> None:
@@ -109,11 +103,9 @@ class ServiceServer:
 
 
 async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Start the server, and serve until SIGTERM or SIGINT.
 
-    Args:
-        server: configured, but not started.
-        drain: ends the service's background work (an extraction or a training) so that it can be resumed.
+    Then `drain` ends the service's background work (an extraction or a training) so that it can be resumed.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -66,12 +66,9 @@ def log_posteriors(scores: Scores, temperature: float | npt.NDArray[np.float64] 
 def reliability(
     confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_], bins: int = BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The reliability diagram: clips by the probability of their first guess.
+    """The reliability diagram: clips by the probability of their first guess, in bins of equal width.
 
-    Args:
-        confidence: [n]; the probability of the first guess, 0 to 1.
-        correct: [n]; whether the guess is right.
-        bins: the number of bins, of equal width.
+    `confidence`, [n], is the probability of each first guess, 0 to 1; `correct`, [n], is whether the guess is right.
     """
     # (low, high]: a probability of exactly 1 belongs to the last bin, and one of exactly 0 to the first.
     bin_of_clip = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)

@@ -30,12 +30,7 @@ _ABANDONED_SECONDS = 3600.0
 
 
 class Cache:
-    """Copies and notes in a directory of this machine.
-
-    Args:
-        root: the directory, made when it is needed; with None, nothing is kept.
-        max_bytes: the largest size of all copies together.
-    """
+    """Copies, together at most `max_bytes`, and notes in a directory of this machine; without one, nothing is kept."""
 
     def __init__(self, root: Path | None, max_bytes: int = MAX_BYTES) -> None:
         self._root = root

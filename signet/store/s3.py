@@ -20,6 +20,9 @@ _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
 
+# With a fixed region, the client does not have to ask for it.
+_REGION = "us-east-1"
+
 _GONE = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 
 
@@ -32,7 +35,6 @@ class S3Store:
         access_key: the user.
         secret_key: the user's secret.
         secure: whether to use TLS.
-        region: fixed, so that the client does not have to ask for it.
         cache: the directory for copies of large, immutable objects on this machine; with None, there are no copies.
     """
 
@@ -44,7 +46,6 @@ class S3Store:
         secret_key: str,
         *,
         secure: bool,
-        region: str = "us-east-1",
         cache: Path | None = None,
     ) -> None:
         self.url = f"{'https' if secure else 'http'}://{endpoint}/{bucket}"
@@ -57,7 +58,7 @@ class S3Store:
             access_key=access_key,
             secret_key=secret_key,
             secure=secure,
-            region=region,
+            region=_REGION,
             http_client=self._http,
         )
         with self._reached(""):

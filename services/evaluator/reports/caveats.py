@@ -1,5 +1,7 @@
 """The caveats of a report: what a reader must know to interpret its figures."""
 
+from collections.abc import Iterator
+
 from services.evaluator.reports.clips import UNFINISHED, EvaluationClips
 from services.evaluator.reports.report import PUBLISHED, Caveat, Report
 from signet.datasets.snapshot import TRAINING_SPLITS
@@ -70,31 +72,25 @@ def _selection_caveat(report: Report) -> Caveat:
     )
 
 
-def _seed_caveats(report: Report) -> list[Caveat]:
+def _seed_caveats(report: Report) -> Iterator[Caveat]:
     across = report.across_seeds
     if across is None:
-        return []
-    caveats = []
+        return
     if len(across.seeds) < MIN_SEEDS:
         count = "One seed" if len(across.seeds) == 1 else f"{len(across.seeds)} seeds"
-        caveats.append(
-            Caveat(
-                title=f"{count}: not enough to judge a training",
-                caution=True,
-                text="With another seed, the same training can reach an accuracy that differs by several points. Train "
-                f"{MIN_SEEDS} seeds or more (`--seeds {MIN_SEEDS}`), and quote their mean and deviation.",
-            )
+        yield Caveat(
+            title=f"{count}: not enough to judge a training",
+            caution=True,
+            text="With another seed, the same training can reach an accuracy that differs by several points. Train "
+            f"{MIN_SEEDS} seeds or more (`--seeds {MIN_SEEDS}`), and quote their mean and deviation.",
         )
     if across.incomplete:
-        caveats.append(
-            Caveat(
-                title="Incomplete seeds are left out",
-                caution=True,
-                text=f"These seeds lack a fold: {', '.join(map(str, across.incomplete))}. Leaving out seeds because of "
-                "their accuracy biases the mean. Finish the run.",
-            )
+        yield Caveat(
+            title="Incomplete seeds are left out",
+            caution=True,
+            text=f"These seeds lack a fold: {', '.join(map(str, across.incomplete))}. Leaving out seeds because of "
+            "their accuracy biases the mean. Finish the run.",
         )
-    return caveats
 
 
 def _size_caveat(report: Report) -> Caveat:
@@ -109,10 +105,10 @@ def _size_caveat(report: Report) -> Caveat:
     return Caveat(title="Few clips: use the interval, not the share alone" if few else "Confidence interval", text=text)
 
 
-def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Caveat]:
+def _corpus_caveats(report: Report, clips: EvaluationClips) -> Iterator[Caveat]:
     """The origin of clips that are not in the snapshot, and the clips that were left out."""
     if not clips.corpus_version:
-        return []
+        return
     about = report.provenance
     unfinished = clips.corpus_version == UNFINISHED
     state = (
@@ -125,90 +121,74 @@ def _corpus_caveats(report: Report, clips: EvaluationClips) -> list[Caveat]:
     )
     if report.outside_vocabulary:
         text += f" {report.outside_vocabulary} clips of other glosses are left out."
-    caveats = [Caveat(title="Clips from the corpus", caution=unfinished, text=text)]
+    yield Caveat(title="Clips from the corpus", caution=unfinished, text=text)
     if report.left_out:
         listed = [f"{clip.clip_id} ({clip.gloss}) = {', '.join(clip.training_clips)}" for clip in report.left_out]
-        caveats.append(
-            Caveat(
-                title="Duplicates of training clips are left out",
-                text=f"{len(report.left_out)} clips of the split show recordings that the model was trained on, and "
-                f"are not counted: {_list(listed, 'clips')}.",
-            )
+        yield Caveat(
+            title="Duplicates of training clips are left out",
+            text=f"{len(report.left_out)} clips of the split show recordings that the model was trained on, and are "
+            f"not counted: {_list(listed, 'clips')}.",
         )
-    return caveats
 
 
-def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> list[Caveat]:
+def _duplicate_caveats(report: Report, evaluated: EvaluationClips) -> Iterator[Caveat]:
     if report.provenance.protocol == CROSS_VALIDATION:
-        return []  # all duplicates of a clip are in its fold
+        return  # all duplicates of a clip are in its fold
     clips = {clip.clip_id: clip for clip in (*evaluated.manifest.clips, *evaluated.clips)}
     evaluated_ids = {clip.clip_id for clip in evaluated.clips}
-    groups = [[clip_id for clip_id in group if clip_id in clips] for group in evaluated.duplicates]
+    groups = [[clips[clip_id] for clip_id in group if clip_id in clips] for group in evaluated.duplicates]
     leaking = [
-        group for group in groups if evaluated_ids & set(group) and len({clips[clip_id].split for clip_id in group}) > 1
+        group
+        for group in groups
+        if any(clip.clip_id in evaluated_ids for clip in group) and len({clip.split for clip in group}) > 1
     ]
-    if not leaking:
-        return []
-    count = sum(clip_id in evaluated_ids for group in leaking for clip_id in group)
-    listed = [
-        " = ".join(f"{clip_id} ({clips[clip_id].gloss}, {clips[clip_id].split})" for clip_id in group)
-        for group in leaking
-    ]
-    show = "shows the same recording as a clip" if count == 1 else "show the same recordings as clips"
-    return [
-        Caveat(
+    if leaking:
+        count = sum(clip.clip_id in evaluated_ids for group in leaking for clip in group)
+        listed = [" = ".join(f"{clip.clip_id} ({clip.gloss}, {clip.split})" for clip in group) for group in leaking]
+        show = "shows the same recording as a clip" if count == 1 else "show the same recordings as clips"
+        yield Caveat(
             title="The same recording in two splits",
             caution=True,
             text=f"{count} of the {report.top1.n} clips {show} of another split: {_list(listed, 'groups')}. Under the "
             "same gloss, such a clip is easier than a new one; under another gloss, it can be right only by chance.",
         )
-    ]
 
 
-def _signer_caveats(report: Report, clips: EvaluationClips) -> list[Caveat]:
+def _signer_caveats(report: Report, clips: EvaluationClips) -> Iterator[Caveat]:
     if report.provenance.split in TRAINING_SPLITS or report.provenance.protocol == CROSS_VALIDATION:
-        return []
+        return
     trained = {clip.signer for clip in clips.manifest.training_clips} - {""}
     known = sum(clip.signer in trained for clip in clips.clips)
-    if not known:
-        return []
-    return [
-        Caveat(
+    if known:
+        yield Caveat(
             title="Known signers",
             text=f"{known} of the {report.top1.n} clips {'is' if known == 1 else 'are'} by signers who are also in the "
             "training clips. The figures do not show how well the model recognises new signers; a cross-validation by "
             "signer does.",
         )
-    ]
 
 
-def _card_caveats(report: Report, card: ModelCard) -> list[Caveat]:
+def _card_caveats(report: Report, card: ModelCard) -> Iterator[Caveat]:
     on_card, counted = card.metrics, report.top1
     about = report.provenance
     if about.protocol != PUBLISHED or about.split != "val" or about.corpus_version:
-        return []
-    if (on_card.val_correct, on_card.val_clips) == (counted.correct, counted.n):
-        return []
-    return [
-        Caveat(
+        return
+    if (on_card.val_correct, on_card.val_clips) != (counted.correct, counted.n):
+        yield Caveat(
             title="The model's card has another accuracy",
             caution=True,
             text=f"When the model was published, its trainer counted {on_card.val_correct} of {on_card.val_clips} on "
             f"val; this evaluation counts {counted.correct} of {counted.n}. So the clips, the export or the decoding "
             "differ.",
         )
-    ]
 
 
-def _commit_caveats(report: Report) -> list[Caveat]:
-    if report.provenance.commit != "unknown":
-        return []
-    return [
-        Caveat(
+def _commit_caveats(report: Report) -> Iterator[Caveat]:
+    if report.provenance.commit == "unknown":
+        yield Caveat(
             title="The commit of the code is not known",
             text="Set SIGNET_COMMIT, and the report names the git commit of the evaluator.",
         )
-    ]
 
 
 def _list(items: list[str], kind: str) -> str:

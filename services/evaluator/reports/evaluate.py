@@ -50,7 +50,6 @@ CROSS_VALIDATED = "train+val"
 # Replaces a probability that is too small for a float64, so that its logarithm is finite.
 _SMALLEST_PROBABILITY = np.finfo(np.float64).tiny
 
-
 # Called with the number of clips that were processed, and of all clips.
 OnProgress = Callable[[int, int], None]
 
@@ -70,15 +69,8 @@ def evaluate(
 
     If the snapshot has no such split, the clips are taken from its corpus; see `load_split`.
 
-    Args:
-        store: holds the model, the snapshot and the corpus; receives the report.
-        model_name: name of the model.
-        model_version: a version or an alias.
-        split: such as "train", "val" or "test".
-        commit: git commit of this code.
-        threads: see `LoadedModel`.
-        on_progress: called before each batch; it may raise to stop, and then nothing is stored.
-        metrics: counts the batches and shows the accuracy.
+    `model_version` is a version or an alias; `commit` is the git commit of this code. `on_progress` is called before
+    each batch. It may raise to stop the evaluation, and then nothing is stored.
 
     Returns:
         The report and its page.
@@ -166,6 +158,7 @@ def build_report(
     top1 = Proportion(correct=counts.correct, n=counts.clips)
     continuous = Proportion(correct=counts.continuous_correct, n=counts.clips)
     greedy = Proportion(correct=counts.greedy_correct, n=counts.clips)
+    blank_frames = sum(result.blank_ratio * result.frames for result in results)
     now = datetime.now(UTC)
     report = Report(
         report_id=new_report_id(f"{provenance.model_name}/{provenance.model_version} {provenance.split}", now),
@@ -181,7 +174,12 @@ def build_report(
         exact_greedy_gap=top1.value - greedy.value,
         mean_truth_probability=sum(result.truth_probability for result in results) / len(results),
         glosses_predicted=len({result.guesses[0].gloss for result in results}),
-        blank=_blank_statistics(results, counts.empty, provenance.blank_penalty),
+        blank=BlankStatistics(
+            frame_ratio=blank_frames / sum(result.frames for result in results),
+            empty=Proportion(correct=counts.empty, n=counts.clips),
+            collapsed=counts.empty == counts.clips,
+            penalty=provenance.blank_penalty,
+        ),
         per_gloss=measure_glosses(results, vocabulary),
         confusions=list_confusions(results, vocabulary),
         clips=tuple(results),
@@ -234,16 +232,6 @@ def _predict(
     return predictions
 
 
-def _blank_statistics(results: Sequence[ClipResult], empty: int, penalty: float) -> BlankStatistics:
-    blank_frames = sum(result.blank_ratio * result.frames for result in results)
-    return BlankStatistics(
-        frame_ratio=blank_frames / sum(result.frames for result in results),
-        empty=Proportion(correct=empty, n=len(results)),
-        collapsed=empty == len(results),
-        penalty=penalty,
-    )
-
-
 def _model_provenance(card: registry.ModelCard, clips: EvaluationClips, split: str, commit: str) -> Provenance:
     return Provenance(
         model_name=card.name,
@@ -291,11 +279,8 @@ def _store(store: ObjectStore, report: Report) -> str:
     """Make the page, and store it with the report."""
     page = render(report)
     store_report(store, report, page)
-    top1 = report.top1
-    _log.info(
-        "report %s: %s on %s: %d of %d",
-        report.report_id, report.title, report.provenance.split, top1.correct, top1.n,
-    )  # fmt: skip
+    result = f"{report.title} on {report.provenance.split}: {report.top1.correct} of {report.top1.n}"
+    _log.info("report %s: %s", report.report_id, result)
     return page
 
 

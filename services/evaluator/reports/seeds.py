@@ -54,11 +54,7 @@ class SeedPredictions:
 
 
 class HeldOutRun:
-    """The held-out predictions of a run, by seed.
-
-    Args:
-        run: the predictions that the run stored.
-        manifest: the manifest of its snapshot, which has the clips.
+    """The held-out predictions of a run, by seed, and the manifest of its snapshot, which has the clips.
 
     Raises:
         DataLoss: the run does not fit its snapshot, or no seed is complete.

@@ -112,9 +112,7 @@ def synonym_aware_accuracy(results: Sequence[ClipResult], synonyms: Mapping[str,
 def find_synonyms(duplicates: Sequence[Sequence[str]], gloss_of: Mapping[str, str]) -> dict[str, frozenset[str]]:
     """Glosses that label the same recording: each such gloss, with itself and its synonyms.
 
-    Args:
-        duplicates: groups of clips, by id, that show the same recording.
-        gloss_of: the gloss of each clip.
+    `duplicates` are groups of clips, by id, that show the same recording; `gloss_of` is the gloss of each clip.
     """
     synonyms: dict[str, set[str]] = {}
     for group in duplicates:

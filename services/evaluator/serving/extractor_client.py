@@ -30,11 +30,7 @@ class ExtractorClient:
             await self._channel.close()
 
     async def landmarks(self, video: bytes, deadline_seconds: float | None) -> bytes:
-        """Extract a landmark tensor v1 from a video.
-
-        Args:
-            video: an encoded video file.
-            deadline_seconds: the time that the caller has left; None for no limit.
+        """Extract a landmark tensor v1 from an encoded video file, within the deadline; None for no deadline.
 
         Raises:
             InvalidInput: the extractor refused the video; the message is the extractor's.

@@ -78,12 +78,9 @@ class LoadedModel:
     """One version of a model, ready to run. Safe to use from several threads."""
 
     def __init__(self, card: registry.ModelCard, graph: bytes, threads: int = 0) -> None:
-        """Build the session, and check that the graph is the one that its card describes.
+        """Build the session of an ONNX file, and check that the graph is the one that its card describes.
 
-        Args:
-            card: the version's card.
-            graph: the ONNX file.
-            threads: threads inside one operator; 0 means one per core.
+        `threads` is the number of threads inside one operator; 0 means one per core.
 
         Raises:
             DataLoss: this evaluator cannot serve the card or the graph.

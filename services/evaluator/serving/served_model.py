@@ -25,13 +25,7 @@ class ServedModel:
     A new version is loaded while the old one serves, and then replaces it in one assignment: a running call keeps the
     version that it began with. If the new version is damaged or the store cannot be reached, the old version serves on.
 
-    Args:
-        store: where models are published.
-        name: the model.
-        alias: the alias; or a version, which never changes.
-        metrics: shows the served version, and counts the versions that could not be loaded.
-        threads: see `LoadedModel`.
-        clock: monotonic seconds.
+    `alias` may also be a version, which never changes. `clock` gives monotonic seconds.
     """
 
     def __init__(
