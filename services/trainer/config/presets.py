@@ -12,15 +12,10 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True)
 class Preset:
-    """One recipe.
+    """One recipe."""
 
-    Attributes:
-        about: its purpose, in a few words.
-        values: the fields of `TrainConfig` that it sets.
-    """
-
-    about: str
-    values: Mapping[str, Value] = field(default_factory=dict)
+    about: str  # its purpose, in a few words
+    values: Mapping[str, Value] = field(default_factory=dict)  # the fields of `TrainConfig` that it sets
 
 
 _THOUSANDS: Mapping[str, Value] = {"branches": 3, "hidden_dim": 96, "hand_dim": 32, "sign_dim": 128, "batch_size": 128}

@@ -10,31 +10,18 @@ from services.trainer.features.phonology import LEFT_HAND, POSE, RIGHT_HAND
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The bounds of the random changes. Each change is drawn uniformly between minus and plus its bound.
+    """The bounds of the random changes. Each change is drawn uniformly between minus and plus its bound."""
 
-    Attributes:
-        rotation: of the picture, radians.
-        shear: of the picture, as a camera sees it that does not face the signer.
-        stretch: of the picture's height, relative; bodies of other proportions.
-        hand_rotation: of each hand about its wrist, radians.
-        hand_scale: of each hand about its wrist, relative.
-        jitter: standard deviation of normal noise on each coordinate, frame heights.
-        speed: of the clip, relative.
-        warp: of time within the clip, as a share of its length.
-        crop: from 0, share of the clip that is cut from each end.
-        hand_loss: the probability that a hand of a clip is lost for a while.
-    """
-
-    rotation: float = 0.2
-    shear: float = 0.15
-    stretch: float = 0.15
-    hand_rotation: float = 0.2
-    hand_scale: float = 0.15
-    jitter: float = 0.003
-    speed: float = 0.3
-    warp: float = 0.1
-    crop: float = 0.1
-    hand_loss: float = 0.3
+    rotation: float = 0.2  # of the picture, radians
+    shear: float = 0.15  # of the picture, as a camera sees it that does not face the signer
+    stretch: float = 0.15  # of the picture's height, relative; bodies of other proportions
+    hand_rotation: float = 0.2  # of each hand about its wrist, radians
+    hand_scale: float = 0.15  # of each hand about its wrist, relative
+    jitter: float = 0.003  # standard deviation of normal noise on each coordinate, frame heights
+    speed: float = 0.3  # of the clip, relative
+    warp: float = 0.1  # of time within the clip, as a share of its length
+    crop: float = 0.1  # from 0, share of the clip that is cut from each end
+    hand_loss: float = 0.3  # the probability that a hand of a clip is lost for a while
 
 
 def draw_lengths(lengths: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

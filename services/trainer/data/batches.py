@@ -28,23 +28,14 @@ _MIN_SAVED_FRAMES = 512
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of a snapshot, on the device. N frames in all, S samples a frame, M clips.
+    """Clips of a snapshot, on the device. N frames in all, S samples a frame, M clips."""
 
-    Attributes:
-        joints: float32 [N · S, 3 · J], x of all `USED_JOINTS`, then y, then z; 0 where a part is absent.
-        present: bool [N · S, 3], of pose, left hand and right hand.
-        samples_per_frame: S. A model sees the first sample of a frame; augmentation also uses those between frames.
-        starts: int64 [M], the first frame of each clip.
-        lengths: int64 [M], frames.
-        labels: int64 [M], classes 1..C.
-    """
-
-    joints: Tensor
-    present: Tensor
-    samples_per_frame: int
-    starts: Tensor
-    lengths: Tensor
-    labels: Tensor
+    joints: Tensor  # float32 [N · S, 3 · J], x of all `USED_JOINTS`, then y, then z; 0 where a part is absent
+    present: Tensor  # bool [N · S, 3], of pose, left hand and right hand
+    samples_per_frame: int  # S. A model sees the first sample of a frame; augmentation also uses those between frames.
+    starts: Tensor  # int64 [M], the first frame of each clip
+    lengths: Tensor  # int64 [M], frames
+    labels: Tensor  # int64 [M], classes 1..C
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
@@ -88,23 +79,14 @@ class Clips:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences of signs.
+    """Sequences of signs."""
 
-    Attributes:
-        features: float32 [B, T, D].
-        lengths: int64 [B], frames.
-        targets: int64 [B, S], classes, padded with 0.
-        target_lengths: int64 [B], signs.
-        frame_labels: int64 [B, T], the class of each frame in the flat start; 0 is blank.
-        inside: bool [B, T], which frames belong to the sequence.
-    """
-
-    features: Tensor
-    lengths: Tensor
-    targets: Tensor
-    target_lengths: Tensor
-    frame_labels: Tensor
-    inside: Tensor
+    features: Tensor  # float32 [B, T, D]
+    lengths: Tensor  # int64 [B], frames
+    targets: Tensor  # int64 [B, S], classes, padded with 0
+    target_lengths: Tensor  # int64 [B], signs
+    frame_labels: Tensor  # int64 [B, T], the class of each frame in the flat start; 0 is blank
+    inside: Tensor  # bool [B, T], which frames belong to the sequence
 
     def __len__(self) -> int:
         return len(self.lengths)

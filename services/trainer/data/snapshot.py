@@ -44,15 +44,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class SelectionLimits:
-    """How many clips of a corpus are selected.
+    """How many clips of a corpus are selected."""
 
-    Attributes:
-        glosses: the number of glosses; 0 takes all.
-        samples_per_gloss: training clips of each gloss at most; 0 takes all.
-    """
-
-    glosses: int
-    samples_per_gloss: int
+    glosses: int  # the number of glosses; 0 takes all
+    samples_per_gloss: int  # training clips of each gloss at most; 0 takes all
 
 
 def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, samples_per_gloss: int) -> Dataset:

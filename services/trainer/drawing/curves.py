@@ -48,21 +48,13 @@ Value = Callable[[EpochResult], float]
 
 @dataclass(frozen=True)
 class RunCurves:
-    """The data of a run's curves.
+    """The data of a run's curves."""
 
-    Attributes:
-        histories: the epochs of each member.
-        planned: planned epochs of each member.
-        flat_start: share of the planned epochs before the CTC loss is used.
-        goal: target accuracy.
-        chance: accuracy of guessing; 0 if it is not known.
-    """
-
-    histories: Sequence[Sequence[EpochResult]]
-    planned: int
-    flat_start: float
-    goal: float
-    chance: float
+    histories: Sequence[Sequence[EpochResult]]  # the epochs of each member
+    planned: int  # planned epochs of each member
+    flat_start: float  # share of the planned epochs before the CTC loss is used
+    goal: float  # target accuracy
+    chance: float  # accuracy of guessing; 0 if it is not known
 
     @property
     def action_epochs(self) -> list[int]:

@@ -20,19 +20,12 @@ _TICK_STEPS, _MAX_INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 3600.0), 12
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing for a page or a file.
+    """A drawing for a page or a file."""
 
-    Attributes:
-        width: pixels.
-        height: pixels.
-        body: the elements.
-        label: what it shows, for screen readers.
-    """
-
-    width: float
-    height: float
-    body: str
-    label: str
+    width: float  # pixels
+    height: float  # pixels
+    body: str  # the elements
+    label: str  # what it shows, for screen readers
 
     def inline(self, classes: str = "") -> str:
         """The drawing as an element of a page."""

@@ -47,17 +47,11 @@ class ExportMismatch(SignetError):
 
 @dataclass(frozen=True)
 class ExportAgreement:
-    """How far the probabilities of ONNX and torch agree on real clips.
+    """How far the probabilities of ONNX and torch agree on real clips."""
 
-    Attributes:
-        clips: how many were compared.
-        largest: largest difference of any frame's probabilities.
-        median: median over the clips of each one's largest difference.
-    """
-
-    clips: int
-    largest: float
-    median: float
+    clips: int  # how many were compared
+    largest: float  # largest difference of any frame's probabilities
+    median: float  # median over the clips of each one's largest difference
 
     def __str__(self) -> str:
         return f"{self.largest:.1e} at most, {self.median:.1e} on the median of {self.clips} clips"

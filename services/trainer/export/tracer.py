@@ -59,19 +59,12 @@ def _broadcast(*shapes: Shape) -> Shape:
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A tensor of the graph. It has those methods of torch.Tensor that the model calls, with their meaning there.
+    """A tensor of the graph. It has those methods of torch.Tensor that the model calls, with their meaning there."""
 
-    Attributes:
-        graph: where its operators are added.
-        name: of the ONNX value.
-        dtype: float32, int64 or bool.
-        shape: sizes; `Dim` where they differ from call to call.
-    """
-
-    graph: Graph
-    name: str
-    dtype: torch.dtype
-    shape: Shape
+    graph: Graph  # where its operators are added
+    name: str  # of the ONNX value
+    dtype: torch.dtype  # float32, int64 or bool
+    shape: Shape  # sizes; `Dim` where they differ from call to call
     device = torch.device("cpu")
 
     @classmethod

@@ -72,25 +72,16 @@ _FAST, _SLOW = 1, 3
 
 
 class _Signer(NamedTuple):
-    """Clips relative to the signer's body. H = 2 hands: non-dominant, dominant.
+    """Clips relative to the signer's body. H = 2 hands: non-dominant, dominant."""
 
-    Attributes:
-        pose: [2, 9, B, T], shoulder widths from the origin.
-        pose_present: bool [B, T], where a pose is present.
-        hands: [3, H, 21, B, T], joints from the wrist in palm lengths; x of the non-dominant hand is mirrored.
-        hands_present: bool [H, B, T], where each hand is present.
-        wrists: [2, H, B, T], shoulder widths from the origin; the pose's wrist where the hand is absent.
-        mirror: [2, H, 1, 1], factors that mirror x of the non-dominant hand: both hands then measure as right hands.
-        lengths: int64 [B], frames.
-    """
-
-    pose: Tensor
-    pose_present: Tensor
-    hands: Tensor
-    hands_present: Tensor
-    wrists: Tensor
+    pose: Tensor  # [2, 9, B, T], shoulder widths from the origin
+    pose_present: Tensor  # bool [B, T], where a pose is present
+    hands: Tensor  # [3, H, 21, B, T], joints from the wrist in palm lengths; x of the non-dominant hand is mirrored
+    hands_present: Tensor  # bool [H, B, T], where each hand is present
+    wrists: Tensor  # [2, H, B, T], shoulder widths from the origin; the pose's wrist where the hand is absent
+    # [2, H, 1, 1], factors that mirror x of the non-dominant hand: both hands then measure as right hands.
     mirror: Tensor
-    lengths: Tensor
+    lengths: Tensor  # int64 [B], frames
 
     def location(self) -> Tensor:
         """Wrists as those of right hands: [2, H, B, T]."""

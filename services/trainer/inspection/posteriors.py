@@ -24,23 +24,15 @@ Frames = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class FramePosteriors:
-    """The output of a model for one clip.
-
-    Attributes:
-        clip_id: id of the clip.
-        vocabulary: class c is vocabulary[c - 1].
-        truth: class of the clip's gloss, 1..C; None if it has no gloss, or one that the model does not know.
-        log_probs: float64 [T, C + 1]; the blank penalty is subtracted.
-        present: bool [T, 3]; pose, left hand, right hand in the model input, in which short gaps are filled.
-        continuous: classes that the model's continuous decoder finds.
-    """
+    """The output of a model for one clip."""
 
     clip_id: str
-    vocabulary: tuple[str, ...]
-    truth: int | None
-    log_probs: npt.NDArray[np.float64]
+    vocabulary: tuple[str, ...]  # class c is vocabulary[c - 1]
+    truth: int | None  # class of the clip's gloss, 1..C; None if it has no gloss, or one that the model does not know
+    log_probs: npt.NDArray[np.float64]  # float64 [T, C + 1]; the blank penalty is subtracted
+    # bool [T, 3]; pose, left hand, right hand in the model input, in which short gaps are filled.
     present: npt.NDArray[np.bool_]
-    continuous: tuple[int, ...]
+    continuous: tuple[int, ...]  # classes that the model's continuous decoder finds
 
     @property
     def frames(self) -> int:

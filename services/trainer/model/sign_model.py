@@ -30,42 +30,25 @@ _LARGEST_DEVIATION = 6.0
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an encoder is made of.
+    """What an encoder is made of."""
 
-    Attributes:
-        classes: C + 1, glosses and the blank.
-        branches: K.
-        hidden_dim: H, LSTM units of a branch in each direction.
-        num_layers: stacked bidirectional layers.
-        hand_dim: numbers to which a branch projects the features of each hand; both hands share the weights.
-        dropout: share of the LSTM's inputs and outputs that is set to zero in training.
-        groups: the feature groups, of `GROUPS`.
-        head: as in `TrainConfig`.
-        sign_dim: numbers to which a frame is projected before it is compared with the signs; 0 does not project.
-    """
-
-    classes: int
-    branches: int = 1
-    hidden_dim: int = 64
-    num_layers: int = 1
-    hand_dim: int = 16
-    dropout: float = 0.3
-    groups: tuple[str, ...] = GROUPS
-    head: str = "competition"
-    sign_dim: int = 0
+    classes: int  # C + 1, glosses and the blank
+    branches: int = 1  # K
+    hidden_dim: int = 64  # H, LSTM units of a branch in each direction
+    num_layers: int = 1  # stacked bidirectional layers
+    hand_dim: int = 16  # numbers to which a branch projects the features of each hand; both hands share the weights
+    dropout: float = 0.3  # share of the LSTM's inputs and outputs that is set to zero in training
+    groups: tuple[str, ...] = GROUPS  # the feature groups, of `GROUPS`
+    head: str = "competition"  # as in `TrainConfig`
+    sign_dim: int = 0  # numbers to which a frame is projected before it is compared with the signs; 0 does not project
 
 
 @dataclass(frozen=True, eq=False)
 class SignLogProbs:
-    """Each branch's log-probabilities of the signs that a sequence is known to contain.
+    """Each branch's log-probabilities of the signs that a sequence is known to contain."""
 
-    Attributes:
-        log_probs: [K, B, T, 1 + S], of the blank and of each sign of the sequence.
-        given_emission: [K, B, T, S], of each sign given that the frame emits a sign.
-    """
-
-    log_probs: Tensor
-    given_emission: Tensor
+    log_probs: Tensor  # [K, B, T, 1 + S], of the blank and of each sign of the sequence
+    given_emission: Tensor  # [K, B, T, S], of each sign given that the frame emits a sign
 
 
 class Encoder(nn.Module):

@@ -43,36 +43,23 @@ class _Torchrun(BaseSettings):
 
 
 class FollowerTask(BaseModel):
-    """A training that the followers take part in.
-
-    Attributes:
-        config: its configuration, as JSON.
-        dataset_name: its snapshot, which is in the store.
-        dataset_version: the snapshot's version.
-        train: the ids of the training clips, in their order.
-        held_out: the ids of the clips to evaluate on.
-    """
+    """A training that the followers take part in."""
 
     model_config = ConfigDict(frozen=True)
 
-    config: str
-    dataset_name: str
-    dataset_version: str
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
+    config: str  # its configuration, as JSON
+    dataset_name: str  # its snapshot, which is in the store
+    dataset_version: str  # the snapshot's version
+    train: tuple[str, ...]  # the ids of the training clips, in their order
+    held_out: tuple[str, ...]  # the ids of the clips to evaluate on
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a training, as one of them sees them. A single process is its own leader.
+    """The processes of a training, as one of them sees them. A single process is its own leader."""
 
-    Attributes:
-        rank: of this process; 0 leads.
-        size: the number of processes.
-    """
-
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # of this process; 0 leads
+    size: int = 1  # the number of processes
 
     @property
     def leads(self) -> bool:

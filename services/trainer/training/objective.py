@@ -36,17 +36,11 @@ FIRST_SIGN_WEIGHT, LAST_SIGN_WEIGHT = 1.0, 0.2
 
 @dataclass(frozen=True)
 class LossTotals:
-    """The denominators of a batch's mean losses. The losses of its parts use those of the whole batch.
+    """The denominators of a batch's mean losses. The losses of its parts use those of the whole batch."""
 
-    Attributes:
-        signs: the number of signs in its targets.
-        weight: the sum of `frame_weights`.
-        sign_frames: the number of frames that are labelled with a sign.
-    """
-
-    signs: Tensor
-    weight: Tensor
-    sign_frames: Tensor
+    signs: Tensor  # the number of signs in its targets
+    weight: Tensor  # the sum of `frame_weights`
+    sign_frames: Tensor  # the number of frames that are labelled with a sign
 
     @classmethod
     def of(cls, batch: Batch, batches: int = 1) -> "LossTotals":

@@ -90,25 +90,15 @@ class TrainingIdentity(_StateModel):
 
 
 class LoopProgress(_StateModel):
-    """How far a training is, as far as its tensors do not say it.
+    """How far a training is, as far as its tensors do not say it."""
 
-    Attributes:
-        epoch: the number of epochs trained.
-        steps: the number of optimiser steps that the schedule has counted.
-        most_correct: the largest number of val clips that an epoch recognised; -1 before the first.
-        best_epoch: the first epoch that recognised so many; 0 before the first.
-        ended: whether patience ended the training before its last planned epoch.
-        rate_factor: the factor of the learning rate; less than 1 after a loss that was not finite.
-        recoveries: how often a loss was not finite.
-    """
-
-    epoch: int = 0
-    steps: int = 0
-    most_correct: int = -1
-    best_epoch: int = 0
-    ended: bool = False
-    rate_factor: float = 1.0
-    recoveries: int = 0
+    epoch: int = 0  # the number of epochs trained
+    steps: int = 0  # the number of optimiser steps that the schedule has counted
+    most_correct: int = -1  # the largest number of val clips that an epoch recognised; -1 before the first
+    best_epoch: int = 0  # the first epoch that recognised so many; 0 before the first
+    ended: bool = False  # whether patience ended the training before its last planned epoch
+    rate_factor: float = 1.0  # the factor of the learning rate; less than 1 after a loss that was not finite
+    recoveries: int = 0  # how often a loss was not finite
 
     @model_validator(mode="before")
     @classmethod

@@ -32,51 +32,32 @@ PADDED_FRAMES = 4096
 
 @dataclass(frozen=True, eq=False)
 class ClipPredictions:
-    """A model's predictions clip by clip, in the order of the clips.
+    """A model's predictions clip by clip, in the order of the clips."""
 
-    Attributes:
-        labels: int64 [M], the true classes 1..C.
-        recognised: bool [M], whether the true class is ranked first.
-        log_posterior: float32 [M, C], log p(c | clip, exactly one sign).
-        greedy: the classes on the best path of each clip.
-        blank_ratio: float32 [M], the share of each clip's frames whose best class is the blank.
-        continuous: the classes that the continuous decoder found in each clip; None if it did not run.
-    """
-
-    labels: npt.NDArray[np.int64]
-    recognised: npt.NDArray[np.bool_]
-    log_posterior: npt.NDArray[np.float32]
-    greedy: tuple[tuple[int, ...], ...]
-    blank_ratio: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]  # int64 [M], the true classes 1..C
+    recognised: npt.NDArray[np.bool_]  # bool [M], whether the true class is ranked first
+    log_posterior: npt.NDArray[np.float32]  # float32 [M, C], log p(c | clip, exactly one sign)
+    greedy: tuple[tuple[int, ...], ...]  # the classes on the best path of each clip
+    blank_ratio: npt.NDArray[np.float32]  # float32 [M], the share of each clip's frames whose best class is the blank
+    # the classes that the continuous decoder found in each clip; None if it did not run.
     continuous: tuple[tuple[int, ...], ...] | None
 
 
 @dataclass(frozen=True)
 class Score:
-    """A model's result on isolated clips. History and result store these counts under the same names.
+    """A model's result on isolated clips. History and result store these counts under the same names."""
 
-    Attributes:
-        loss: the mean CTC loss per clip, nats.
-        clips: the number of clips.
-        correct: clips whose sign is ranked first by exact decoding.
-        top5: clips whose sign is among the first five.
-        greedy_correct: clips whose best path is exactly their one sign.
-        empty: clips whose best path holds no sign.
-        blank_ratio: the share of frames whose best class is the blank.
-        continuous_correct: clips in which the continuous decoder finds exactly their one sign; None if it did not run.
-        continuous_empty: clips in which it finds no sign; None if it did not run.
-        predictions: clip by clip, if they were requested.
-    """
-
-    loss: float
-    clips: int
-    correct: int
-    top5: int
-    greedy_correct: int
-    empty: int
-    blank_ratio: float
+    loss: float  # the mean CTC loss per clip, nats
+    clips: int  # the number of clips
+    correct: int  # clips whose sign is ranked first by exact decoding
+    top5: int  # clips whose sign is among the first five
+    greedy_correct: int  # clips whose best path is exactly their one sign
+    empty: int  # clips whose best path holds no sign
+    blank_ratio: float  # the share of frames whose best class is the blank
+    # clips in which the continuous decoder finds exactly their one sign; None if it did not run.
     continuous_correct: int | None = None
-    continuous_empty: int | None = None
+    continuous_empty: int | None = None  # clips in which it finds no sign; None if it did not run
+    # clip by clip, if they were requested.
     predictions: ClipPredictions | None = field(default=None, compare=False, repr=False)
 
 

@@ -35,43 +35,27 @@ class FeatureStatistics:
 
 @dataclass(frozen=True, eq=False)
 class FeatureRow:
-    """One feature over time.
+    """One feature over time."""
 
-    Attributes:
-        group: its feature group.
-        name: its name.
-        values: float32 [T]; NaN where the part that it measures is absent.
-    """
-
-    group: str
+    group: str  # its feature group
     name: str
-    values: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32]  # float32 [T]; NaN where the part that it measures is absent
 
 
 @dataclass(frozen=True, eq=False)
 class BodyView:
-    """A clip as the model sees it. If the left hand is dominant, the clip is mirrored.
+    """A clip as the model sees it. If the left hand is dominant, the clip is mirrored."""
 
-    Attributes:
-        joints: float32 [T, J, 2]; the joints `USED_JOINTS`, y down. The origin is between the shoulders and the unit is
-            the width of the shoulders. NaN where a part is absent.
-        present: bool [T, 3]; body, non-dominant hand, dominant hand.
-        mirrored: whether the left hand is dominant.
-        scale: width of the shoulders in frame heights.
-        by_body: whether origin and unit are measured on the body; otherwise they are estimated from the hands.
-        dominant: the features of the dominant hand.
-        non_dominant: the features of the non-dominant hand.
-        both: the features of both hands together.
-    """
-
+    # float32 [T, J, 2]; the joints `USED_JOINTS`, y down. The origin is between the shoulders and the unit is the width
+    # of the shoulders. NaN where a part is absent.
     joints: npt.NDArray[np.float32]
-    present: Mask
-    mirrored: bool
-    scale: float
-    by_body: bool
-    dominant: tuple[FeatureRow, ...]
-    non_dominant: tuple[FeatureRow, ...]
-    both: tuple[FeatureRow, ...]
+    present: Mask  # bool [T, 3]; body, non-dominant hand, dominant hand
+    mirrored: bool  # whether the left hand is dominant
+    scale: float  # width of the shoulders in frame heights
+    by_body: bool  # whether origin and unit are measured on the body; otherwise they are estimated from the hands
+    dominant: tuple[FeatureRow, ...]  # the features of the dominant hand
+    non_dominant: tuple[FeatureRow, ...]  # the features of the non-dominant hand
+    both: tuple[FeatureRow, ...]  # the features of both hands together
 
     @property
     def frames(self) -> int:

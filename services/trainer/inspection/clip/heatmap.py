@@ -23,18 +23,11 @@ STANDARD_LIMIT = 3.0
 
 @dataclass(frozen=True)
 class GroupHeatmap:
-    """The heatmap of a feature group.
+    """The heatmap of a feature group."""
 
-    Attributes:
-        name: the group.
-        unit: the unit of its features.
-        limit: the value with the strongest colour.
-        drawing: the heatmap.
-    """
-
-    name: str
-    unit: str
-    limit: float
+    name: str  # the group
+    unit: str  # the unit of its features
+    limit: float  # the value with the strongest colour
     drawing: Drawing
 
 

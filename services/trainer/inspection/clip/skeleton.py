@@ -43,19 +43,12 @@ _PICTURE, _GAP, _CAPTION = 150.0, 10.0, 16.0
 
 @dataclass(frozen=True)
 class Film:
-    """Pictures on top of each other. The style of the page shows one at a time.
+    """Pictures on top of each other. The style of the page shows one at a time."""
 
-    Attributes:
-        name: name of the film, and the CSS class of its pictures.
-        drawing: the pictures.
-        pictures: number of pictures.
-        duration: seconds.
-    """
-
-    name: str
+    name: str  # name of the film, and the CSS class of its pictures
     drawing: Drawing
     pictures: int
-    duration: float
+    duration: float  # seconds
 
 
 def draw_pictures(view: BodyView) -> Drawing:

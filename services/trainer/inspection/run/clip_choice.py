@@ -15,32 +15,20 @@ _ROUNDING = 0.01
 
 @dataclass(frozen=True, eq=False)
 class ChosenClip:
-    """A clip on the page.
+    """A clip on the page."""
 
-    Attributes:
-        kind: why it was chosen, in a few words.
-        prediction: the stored predictions of all seeds.
-        posteriors: the output of the model of one seed, computed now.
-    """
-
-    kind: str
-    prediction: ClipPrediction
-    posteriors: FramePosteriors
+    kind: str  # why it was chosen, in a few words
+    prediction: ClipPrediction  # the stored predictions of all seeds
+    posteriors: FramePosteriors  # the output of the model of one seed, computed now
 
 
 @dataclass(frozen=True, eq=False)
 class ClipChoice:
-    """The clips on the page.
+    """The clips on the page."""
 
-    Attributes:
-        seed: the seed whose models are shown; None if there are no clips.
-        clips: the clips.
-        missing: why there are no clips, or a warning about them; "" for neither.
-    """
-
-    seed: int | None
+    seed: int | None  # the seed whose models are shown; None if there are no clips
     clips: tuple[ChosenClip, ...]
-    missing: str = ""
+    missing: str = ""  # why there are no clips, or a warning about them; "" for neither
 
 
 def choose_clips(

@@ -17,40 +17,24 @@ from services.trainer.inspection.run.predictions import ClipPrediction
 
 @dataclass(frozen=True)
 class SettingDifference:
-    """A field of the configuration in which the runs differ.
-
-    Attributes:
-        name: name of the field.
-        values: the value of each run; None also if the version of the run did not have the field.
-        affects_learning: whether the field changes what is learnt.
-    """
+    """A field of the configuration in which the runs differ."""
 
     name: str
-    values: tuple[Any, ...]
-    affects_learning: bool
+    values: tuple[Any, ...]  # the value of each run; None also if the version of the run did not have the field
+    affects_learning: bool  # whether the field changes what is learnt
 
 
 @dataclass(frozen=True, eq=False)
 class PairedComparison:
-    """Two runs on the clips that both held out.
-
-    Attributes:
-        first: index of the first run.
-        second: index of the second run.
-        both: number of clips that both get right.
-        only_first: the second run's predictions for the clips that only the first gets right.
-        only_second: the first run's predictions for the clips that only the second gets right.
-        neither: number of clips that both get wrong.
-        not_shared: number of clips that only one run held out, or that have another gloss in the other run.
-    """
+    """Two runs on the clips that both held out."""
 
     first: int
     second: int
-    both: int
-    only_first: tuple[ClipPrediction, ...]
-    only_second: tuple[ClipPrediction, ...]
-    neither: int
-    not_shared: int
+    both: int  # number of clips that both get right
+    only_first: tuple[ClipPrediction, ...]  # the second run's predictions for the clips that only the first gets right
+    only_second: tuple[ClipPrediction, ...]  # the first run's predictions for the clips that only the second gets right
+    neither: int  # number of clips that both get wrong
+    not_shared: int  # number of clips that only one run held out, or that have another gloss in the other run
 
     @property
     def clips(self) -> int:

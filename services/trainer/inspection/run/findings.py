@@ -50,21 +50,13 @@ _ORDER: tuple[Severity, ...] = ("fault", "caution", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something notable.
-
-    Attributes:
-        name: a short name.
-        severity: with a fault the model is useless; a caution limits what a figure means.
-        title: the title, which docs/analysis.md explains.
-        text: what was measured, and what it means.
-        advice: what to do; "" for nothing.
-    """
+    """Something notable."""
 
     name: str
-    severity: Severity
-    title: str
-    text: str
-    advice: str = ""
+    severity: Severity  # with a fault the model is useless; a caution limits what a figure means
+    title: str  # the title, which docs/analysis.md explains
+    text: str  # what was measured, and what it means
+    advice: str = ""  # what to do; "" for nothing
 
 
 def collect_findings(record: RunRecord, predictions: Sequence[ClipPrediction]) -> tuple[Finding, ...]:

@@ -19,17 +19,11 @@ _RUN_OFFSET = 3.0
 
 @dataclass(frozen=True)
 class GlossComparison:
-    """One gloss in several runs.
-
-    Attributes:
-        gloss: the gloss.
-        clips: its clips that all runs with predictions held out.
-        shares: the recognised share in each run; None for a run without predictions.
-    """
+    """One gloss in several runs."""
 
     gloss: str
-    clips: int
-    shares: tuple[float | None, ...]
+    clips: int  # its clips that all runs with predictions held out
+    shares: tuple[float | None, ...]  # the recognised share in each run; None for a run without predictions
 
     @property
     def known_shares(self) -> list[float]:

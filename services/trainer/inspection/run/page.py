@@ -57,21 +57,13 @@ _FIGURES = (
 
 @dataclass(frozen=True)
 class HeldOutFigure:
-    """A share of the held-out clips.
-
-    Attributes:
-        name: name of the figure.
-        mean: mean over the seeds.
-        deviation: standard deviation over the seeds (n - 1); None for one seed.
-        clips: number of clips.
-        meaning: what is counted, in a few words.
-    """
+    """A share of the held-out clips."""
 
     name: str
-    mean: float
-    deviation: float | None
+    mean: float  # mean over the seeds
+    deviation: float | None  # standard deviation over the seeds (n - 1); None for one seed
     clips: int
-    meaning: str
+    meaning: str  # what is counted, in a few words
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -81,17 +73,11 @@ class HeldOutFigure:
 
 @dataclass(frozen=True, eq=False)
 class RunAnalysis:
-    """The analysis of one run.
+    """The analysis of one run."""
 
-    Attributes:
-        record: what the store holds about the run.
-        predictions: the predictions for each held-out clip.
-        choice: the clips that are shown frame by frame.
-    """
-
-    record: RunRecord
-    predictions: tuple[ClipPrediction, ...]
-    choice: ClipChoice
+    record: RunRecord  # what the store holds about the run
+    predictions: tuple[ClipPrediction, ...]  # the predictions for each held-out clip
+    choice: ClipChoice  # the clips that are shown frame by frame
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:

@@ -30,25 +30,15 @@ from signet.statistics.counts import (
 
 @dataclass(frozen=True, eq=False)
 class ClipPrediction:
-    """The predictions of all seeds for one clip. Tuples have one entry for each seed, in the order of `seeds`.
-
-    Attributes:
-        clip_id: id of the clip.
-        vocabulary: class c is vocabulary[c - 1].
-        label: the true class, 1..C.
-        seeds: the seeds.
-        posterior: float64 [C]; the mean over the seeds of p(c | clip, exactly one sign).
-        first_guesses: the most probable class of each seed.
-        greedy: the best path of each seed.
-    """
+    """The predictions of all seeds for one clip. Tuples have one entry for each seed, in the order of `seeds`."""
 
     clip_id: str
-    vocabulary: tuple[str, ...]
-    label: int
+    vocabulary: tuple[str, ...]  # class c is vocabulary[c - 1]
+    label: int  # the true class, 1..C
     seeds: tuple[int, ...]
-    posterior: npt.NDArray[np.float64]
-    first_guesses: tuple[int, ...]
-    greedy: tuple[tuple[str, ...], ...]
+    posterior: npt.NDArray[np.float64]  # float64 [C]; the mean over the seeds of p(c | clip, exactly one sign)
+    first_guesses: tuple[int, ...]  # the most probable class of each seed
+    greedy: tuple[tuple[str, ...], ...]  # the best path of each seed
 
     @property
     def truth(self) -> str:
@@ -89,23 +79,14 @@ class ClipPrediction:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Two glosses that are confused. Counts are means over the seeds.
+    """Two glosses that are confused. Counts are means over the seeds."""
 
-    Attributes:
-        gloss: the gloss that is more often recognised as the other one.
-        other: the other gloss.
-        clips: clips of `gloss` that are recognised as `other`.
-        reverse: clips of `other` that are recognised as `gloss`.
-        gloss_clips: all clips of `gloss`.
-        other_clips: all clips of `other`.
-    """
-
-    gloss: str
+    gloss: str  # the gloss that is more often recognised as the other one
     other: str
-    clips: float
-    reverse: float
-    gloss_clips: int
-    other_clips: int
+    clips: float  # clips of `gloss` that are recognised as `other`
+    reverse: float  # clips of `other` that are recognised as `gloss`
+    gloss_clips: int  # all clips of `gloss`
+    other_clips: int  # all clips of `other`
 
 
 def collect_clip_predictions(held_out: HeldOutPredictions) -> tuple[ClipPrediction, ...]:

@@ -29,48 +29,28 @@ _MISSING_IN_OLD_HISTORY = {"val_top5": 0, "val_continuous_correct": None, "learn
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """One member of a run.
-
-    Attributes:
-        key: its fold and its seed.
-        epochs: the epochs in its history.
-        done: whether its training is complete.
-        weights: the file of its weights; "" if there is none.
-        sha256: hash of this file.
-    """
+    """One member of a run."""
 
     key: MemberKey
-    epochs: tuple[EpochResult, ...]
-    done: bool = False
-    weights: str = ""
-    sha256: str = ""
+    epochs: tuple[EpochResult, ...]  # the epochs in its history
+    done: bool = False  # whether its training is complete
+    weights: str = ""  # the file of its weights; "" if there is none
+    sha256: str = ""  # hash of this file
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """A run.
-
-    Attributes:
-        run_id: id of the run.
-        state: its state.
-        settings: its configuration as it is stored.
-        config: the same for this version of Signet; None if this version cannot read it.
-        members: the members that have epochs.
-        result: its result; None if it has none.
-        held_out: its predictions for held-out clips, if there are any.
-        dataset: its snapshot, if that is still in the store.
-        missing: a sentence about each thing that is not there.
-    """
+    """A run."""
 
     run_id: str
     state: RunState
-    settings: dict[str, Any]
-    config: TrainConfig | None
-    members: tuple[MemberRecord, ...]
-    result: Result | None
-    held_out: HeldOutPredictions | None
-    dataset: Dataset | None
-    missing: tuple[str, ...] = ()
+    settings: dict[str, Any]  # its configuration as it is stored
+    config: TrainConfig | None  # the same for this version of Signet; None if this version cannot read it
+    members: tuple[MemberRecord, ...]  # the members that have epochs
+    result: Result | None  # its result; None if it has none
+    held_out: HeldOutPredictions | None  # its predictions for held-out clips, if there are any
+    dataset: Dataset | None  # its snapshot, if that is still in the store
+    missing: tuple[str, ...] = ()  # a sentence about each thing that is not there
 
     @property
     def folds(self) -> int:
