@@ -39,7 +39,7 @@ class ClipPredictions:
     log_posterior: npt.NDArray[np.float32]  # float32 [M, C], log p(c | clip, exactly one sign)
     greedy: tuple[tuple[int, ...], ...]  # the classes on the best path of each clip
     blank_ratio: npt.NDArray[np.float32]  # float32 [M], the share of each clip's frames whose best class is the blank
-    # the classes that the continuous decoder found in each clip; None if it did not run.
+    # The classes that the continuous decoder found in each clip; None if it did not run.
     continuous: tuple[tuple[int, ...], ...] | None
 
 
@@ -54,10 +54,10 @@ class Score:
     greedy_correct: int  # clips whose best path is exactly their one sign
     empty: int  # clips whose best path holds no sign
     blank_ratio: float  # the share of frames whose best class is the blank
-    # clips in which the continuous decoder finds exactly their one sign; None if it did not run.
+    # Clips in which the continuous decoder finds exactly their one sign; None if it did not run.
     continuous_correct: int | None = None
     continuous_empty: int | None = None  # clips in which it finds no sign; None if it did not run
-    # clip by clip, if they were requested.
+    # Clip by clip, if they were requested.
     predictions: ClipPredictions | None = field(default=None, compare=False, repr=False)
 
 

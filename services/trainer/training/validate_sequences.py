@@ -18,15 +18,11 @@ SEQUENCE_CLIPS = 3
 
 @dataclass(frozen=True)
 class ConcatenationErrors:
-    """Gloss errors on sequences of isolated clips, which were joined in two ways.
+    """Gloss errors on sequences of isolated clips, which were joined in two ways."""
 
-    Attributes:
-        joined_features: features are computed for each clip, and then joined, as in training.
-        landmarks: landmarks are joined, and then features are computed, as from one video: the model finds one body and
-            one leading hand for all signers of a sequence. This is harder, and closer to real video.
-    """
-
-    joined_features: GlossErrors
+    joined_features: GlossErrors  # features are computed for each clip, and then joined, as in training
+    # Landmarks are joined, and then features are computed, as from one video: the model finds one body and one dominant
+    # hand for all signers of a sequence. This is harder, and closer to real video. Results store it as "stream".
     joined_landmarks: GlossErrors
 
 
