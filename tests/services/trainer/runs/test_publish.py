@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.export import onnx as export
+from services.trainer.runs.checkpoints import TakenOver
 from services.trainer.runs.events import MemberEpoch, RunCallbacks
 from services.trainer.runs.listing import find_latest_unfinished_run
 from services.trainer.runs.progress import load_progress
@@ -133,3 +134,22 @@ def test_the_card_tells_how_far_onnx_and_torch_differ(directory_store: Directory
     assert 0 < card.onnx_median_difference <= card.onnx_difference < 1e-5
     older = card.model_dump_json(by_alias=True, exclude={"onnx_clips", "onnx_median_difference"})
     assert registry.ModelCard.model_validate_json(older).onnx_median_difference is None
+
+
+def test_a_run_that_another_process_resumed_during_the_export_publishes_nothing(
+    directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_onnx = export.to_onnx
+
+    def export_while_another_process_resumes(model: Any) -> bytes:
+        progress = load_progress(directory_store, RUN)
+        assert progress is not None
+        owner = progress.owner.model_copy(update={"token": "another"})
+        taken = progress.model_copy(update={"owner": owner}).model_dump_json(by_alias=True)
+        directory_store.put(keys.run(RUN, "progress.json"), taken.encode())
+        return to_onnx(model)
+
+    monkeypatch.setattr(export, "to_onnx", export_while_another_process_resumes)
+    with pytest.raises(TakenOver, match="was resumed by process"):
+        run(fill(directory_store), CONFIG, RUN, callbacks([]))
+    assert registry.versions(directory_store, "signet") == []
