@@ -50,65 +50,40 @@ class GlossErrorCount(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MemberPredictions:
-    """The predictions of one trained model for its n held-out clips. All arrays are in the order of `clip_ids`.
+    """The predictions of one trained model for its n held-out clips. All arrays are in the order of `clip_ids`."""
 
-    Attributes:
-        fold: the fold that was held out, 0..folds-1; 0 in the official protocol.
-        seed: the seed that it was trained with.
-        clip_ids: the clips.
-        labels: int32 [n]; classes 1..C, as `signet.datasets.snapshot.Dataset.label` gives them.
-        scores: float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip holds this gloss
-            only, after the blank penalty. Each row is exact up to a constant: readers must normalise it over c.
-        continuous: the glosses that the run's one fixed continuous decoder finds in each clip.
-        greedy: the glosses that best-path decoding finds.
-        blank_ratio: float32 [n]; share of a clip's frames whose best class is the blank.
-        frames: int32 [n]; frames that the model saw.
-        gloss_errors: on concatenations of held-out clips; None if this was not measured.
-    """
-
-    fold: int
-    seed: int
+    fold: int  # the fold that was held out, 0..folds-1; 0 in the official protocol
+    seed: int  # the seed that it was trained with
     clip_ids: tuple[str, ...]
-    labels: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]  # int32 [n]; classes 1..C, as `signet.datasets.snapshot.Dataset.label` gives them
+    # float32 [n, C]; log p([c] | x), the exact CTC score of the hypothesis that the clip holds this gloss only, after
+    # the blank penalty. Each row is exact up to a constant: readers must normalise it over c.
     scores: npt.NDArray[np.float32]
-    continuous: Hypotheses
-    greedy: Hypotheses
-    blank_ratio: npt.NDArray[np.float32]
-    frames: npt.NDArray[np.int32]
-    gloss_errors: GlossErrorCount | None = None
+    continuous: Hypotheses  # the glosses that the run's one fixed continuous decoder finds in each clip
+    greedy: Hypotheses  # the glosses that best-path decoding finds
+    blank_ratio: npt.NDArray[np.float32]  # float32 [n]; share of a clip's frames whose best class is the blank
+    frames: npt.NDArray[np.int32]  # int32 [n]; frames that the model saw
+    gloss_errors: GlossErrorCount | None = None  # on concatenations of held-out clips; None if this was not measured
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutPredictions:
-    """The predictions of all models of a run for their held-out clips.
-
-    Attributes:
-        run_id: the run.
-        model_name: the model that it trains.
-        dataset_name: its snapshot, which knows the clips' signers and duplicates.
-        dataset_version: the version of the snapshot.
-        protocol: "official" (trained on train, held out is val) or "cross-validation" (over train and val).
-        folds: of cross-validation; 0 in the official protocol.
-        vocabulary: class c is vocabulary[c - 1].
-        parameters: of one member.
-        config: how the members were trained.
-        selected_on: what these clips were used to choose, such as "val" if a checkpoint was chosen by them; empty if
-            nothing was. The report says it.
-        decoder: the settings of the continuous decoder, and how they were fixed.
-        members: the models. Members of one seed hold each clip at most once.
-    """
+    """The predictions of all models of a run for their held-out clips."""
 
     run_id: str
-    model_name: str
-    dataset_name: str
-    dataset_version: str
-    protocol: Protocol
-    folds: int
-    vocabulary: tuple[str, ...]
-    parameters: int
-    members: tuple[MemberPredictions, ...]
-    config: dict[str, Scalar] = field(default_factory=dict)
+    model_name: str  # the model that it trains
+    dataset_name: str  # its snapshot, which knows the clips' signers and duplicates
+    dataset_version: str  # the version of the snapshot
+    protocol: Protocol  # "official" (trained on train, held out is val) or "cross-validation" (over train and val)
+    folds: int  # of cross-validation; 0 in the official protocol
+    vocabulary: tuple[str, ...]  # class c is vocabulary[c - 1]
+    parameters: int  # of one member
+    members: tuple[MemberPredictions, ...]  # the models. Members of one seed hold each clip at most once.
+    config: dict[str, Scalar] = field(default_factory=dict)  # how the members were trained
+    # What these clips were used to choose, such as "val" if a checkpoint was chosen by them; empty if nothing was. The
+    # report says it.
     selected_on: str = ""
+    # The settings of the continuous decoder, and how they were fixed.
     decoder: dict[str, Scalar] = field(default_factory=dict)
 
     @property

@@ -82,34 +82,21 @@ _MIN_FRAMES_OF_PART = 3
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two clips that show the same recording.
+    """Two clips that show the same recording."""
 
-    Attributes:
-        first: index of one clip.
-        second: index of the other clip; larger than `first`.
-        distance: see `overlay_clips`.
-        shift: frame t of `first` shows the same moment as frame t + shift of `second`.
-    """
-
-    first: int
-    second: int
-    distance: float
-    shift: float
+    first: int  # index of one clip
+    second: int  # index of the other clip; larger than `first`
+    distance: float  # see `overlay_clips`
+    shift: float  # frame t of `first` shows the same moment as frame t + shift of `second`
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """Two clips, overlaid as well as possible.
+    """Two clips, overlaid as well as possible."""
 
-    Attributes:
-        distance: the distance of corresponding joints, in shoulder widths; see `overlay_clips`.
-        shift: in frames.
-        reliable: whether the clips show a body and hands that move. Without them, a small distance means less.
-    """
-
-    distance: float
-    shift: float
-    reliable: bool
+    distance: float  # the distance of corresponding joints, in shoulder widths; see `overlay_clips`
+    shift: float  # in frames
+    reliable: bool  # whether the clips show a body and hands that move. Without them, a small distance means less.
 
     @property
     def same_recording(self) -> bool:

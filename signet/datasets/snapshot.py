@@ -127,17 +127,13 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A snapshot in memory, or mapped into memory from a file of this machine.
+    """A snapshot in memory, or mapped into memory from a file of this machine."""
 
-    Attributes:
-        manifest: its clips, labels and audit.
-        samples: float32 [N, S, 75, 3]; the frames of all clips, one clip after the other. Each frame has S samples,
-            evenly spaced from this frame to the next (`signet.landmarks.to_subframe_samples`); a model sees the first.
-            NaN where a part is absent. Old snapshots have S = 1. In a snapshot that was loaded, samples take memory
-            only when they are read, and the system can take this memory back.
-    """
-
-    manifest: Manifest
+    manifest: Manifest  # its clips, labels and audit
+    # float32 [N, S, 75, 3]; the frames of all clips, one clip after the other. Each frame has S samples, evenly spaced
+    # from this frame to the next (`signet.landmarks.to_subframe_samples`); a model sees the first. NaN where a part is
+    # absent. Old snapshots have S = 1. In a snapshot that was loaded, samples take memory only when they are read, and
+    # the system can take this memory back.
     samples: npt.NDArray[np.float32]
 
     @property

@@ -33,15 +33,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The most probable alignment of known signs.
+    """The most probable alignment of known signs."""
 
-    Attributes:
-        spans: one span for each sign, in order.
-        score: log-probability of this path.
-    """
-
-    spans: tuple[Span, ...]
-    score: float
+    spans: tuple[Span, ...]  # one span for each sign, in order
+    score: float  # log-probability of this path
 
 
 def align(log_probs: LogProbs, signs: Sequence[int]) -> Alignment:

@@ -31,15 +31,11 @@ Names = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One sequence of signs.
+    """One sequence of signs."""
 
-    Attributes:
-        signs: classes 1..C, in order.
-        score: log p(signs | x) over the alignments that the beam kept, minus the penalties of the signs; in nats. With
-            `undoubted`, it is not a probability.
-    """
-
-    signs: tuple[int, ...]
+    signs: tuple[int, ...]  # classes 1..C, in order
+    # Log p(signs | x) over the alignments that the beam kept, minus the penalties of the signs; in nats. With
+    # `undoubted`, it is not a probability.
     score: float
 
 
@@ -58,23 +54,19 @@ class ContinuousDecoder:
     one of these classes, and a repetition has a smaller probability: only alignments that end in a blank can be
     extended by it. With a width of at least the number of prefixes, the result is the exact maximum.
 
-    Attributes:
-        beam_width: prefixes that are kept from frame to frame.
-        blank_penalty: nats that are taken from the blank in each frame, before anything else (`penalise_blank`).
-        insertion_penalty: nats that each sign of a sequence costs.
-        repetition_penalty: additional nats for a sign that follows itself. Many signs repeat their movement, but hardly
-            any signer makes the same sign twice in a row.
-        undoubted: each frame's best sign gets the probability of all signs (`concentrate_signs`), so that the model's
-            doubt between signs does not make the blank win. The name is that of the field on model cards.
-
     Raises:
         InvalidSetting: a width below 1, or a penalty that is not a finite number.
     """
 
-    beam_width: int = DEFAULT_BEAM_WIDTH
+    beam_width: int = DEFAULT_BEAM_WIDTH  # prefixes that are kept from frame to frame
+    # Nats that are taken from the blank in each frame, before anything else (`penalise_blank`).
     blank_penalty: float = 0.0
-    insertion_penalty: float = 0.0
+    insertion_penalty: float = 0.0  # nats that each sign of a sequence costs
+    # Additional nats for a sign that follows itself. Many signs repeat their movement, but hardly any signer makes the
+    # same sign twice in a row.
     repetition_penalty: float = 0.0
+    # Each frame's best sign gets the probability of all signs (`concentrate_signs`), so that the model's doubt between
+    # signs does not make the blank win. The name is that of the field on model cards.
     undoubted: bool = False
 
     def __post_init__(self) -> None:
@@ -173,21 +165,14 @@ class ContinuousDecoder:
 
 @dataclass(frozen=True)
 class _Beam:
-    """The W prefixes of each of B clips, [B, W]; a prefix that does not exist has log-probability -inf.
+    """The W prefixes of each of B clips, [B, W]; a prefix that does not exist has log-probability -inf."""
 
-    Attributes:
-        blank: log-probability of the alignments that end in a blank.
-        sign: of those that end in the prefix's last sign.
-        last: that sign; the blank for the empty prefix.
-        name: a hash of the whole prefix. It finds equal prefixes of a clip, even if their parents have left the beam.
-        parent: the hash of the prefix without its last sign.
-    """
-
-    blank: Array
-    sign: Array
-    last: Integers
+    blank: Array  # log-probability of the alignments that end in a blank
+    sign: Array  # of those that end in the prefix's last sign
+    last: Integers  # that sign; the blank for the empty prefix
+    # A hash of the whole prefix. It finds equal prefixes of a clip, even if their parents have left the beam.
     name: Names
-    parent: Names
+    parent: Names  # the hash of the prefix without its last sign
 
     @classmethod
     def start(cls, clips: int, width: int) -> "_Beam":

@@ -61,22 +61,16 @@ class ClipRecord(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """The landmarks of a clip.
+    """The landmarks of a clip."""
 
-    Attributes:
-        landmarks: float16 [T, 75, 3]; 33 pose, 21 left hand, 21 right hand; x, y, z in units of frame height, origin
-            top left, z relative to the hips (pose) or the wrist (hands). Joints of an absent part are NaN.
-        presence: uint8 [T, 3]; 1 where the pose, the left hand or the right hand was found.
-        visibility: float16 [T, 33]; MediaPipe's visibility of each pose joint, 0 to 1, NaN where the pose is absent.
-        timestamps: float32 [T]; seconds since the clip's first frame, strictly increasing.
-        record: the facts about the clip.
-    """
-
+    # float16 [T, 75, 3]; 33 pose, 21 left hand, 21 right hand; x, y, z in units of frame height, origin top left, z
+    # relative to the hips (pose) or the wrist (hands). Joints of an absent part are NaN.
     landmarks: npt.NDArray[np.float16]
-    presence: npt.NDArray[np.uint8]
+    presence: npt.NDArray[np.uint8]  # uint8 [T, 3]; 1 where the pose, the left hand or the right hand was found
+    # float16 [T, 33]; MediaPipe's visibility of each pose joint, 0 to 1, NaN where the pose is absent.
     visibility: npt.NDArray[np.float16]
-    timestamps: npt.NDArray[np.float32]
-    record: ClipRecord
+    timestamps: npt.NDArray[np.float32]  # float32 [T]; seconds since the clip's first frame, strictly increasing
+    record: ClipRecord  # the facts about the clip
 
     @property
     def frames(self) -> int:

@@ -28,21 +28,13 @@ Classes = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The clips whose first guess has a probability in (low, high].
+    """The clips whose first guess has a probability in (low, high]."""
 
-    Attributes:
-        low: lower end, exclusive.
-        high: upper end, inclusive.
-        n: the number of clips.
-        confidence: mean probability of their first guesses; 0 for no clips.
-        correct: the number of right guesses.
-    """
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    correct: int
+    low: float  # lower end, exclusive
+    high: float  # upper end, inclusive
+    n: int  # clips
+    confidence: float  # mean probability of their first guesses; 0 for no clips
+    correct: int  # the number of right guesses
 
     @property
     def accuracy(self) -> float:

@@ -44,24 +44,15 @@ class ClipCounts:
     """How many of the clips were recognised.
 
     A run's result and an epoch's validation store the same counts under the same names.
-
-    Attributes:
-        clips: all clips, n.
-        correct: the true gloss has rank 1 by exact decoding (top-1).
-        top5: the true gloss has rank 5 or better.
-        continuous_correct: the continuous decoder found the true gloss and nothing else.
-        continuous_empty: the continuous decoder found no gloss.
-        greedy_correct: the best path is the true gloss and nothing else.
-        empty: the best path holds no gloss.
     """
 
-    clips: int
-    correct: int
-    top5: int
-    continuous_correct: int
-    continuous_empty: int
-    greedy_correct: int
-    empty: int
+    clips: int  # all clips, n
+    correct: int  # the true gloss has rank 1 by exact decoding (top-1)
+    top5: int  # the true gloss has rank 5 or better
+    continuous_correct: int  # the continuous decoder found the true gloss and nothing else
+    continuous_empty: int  # the continuous decoder found no gloss
+    greedy_correct: int  # the best path is the true gloss and nothing else
+    empty: int  # the best path holds no gloss
 
 
 def count_clips(
@@ -89,19 +80,12 @@ def count_clips(
 
 @dataclass(frozen=True)
 class GlossCounts:
-    """How often one gloss was recognised.
-
-    Attributes:
-        gloss: the gloss.
-        clips: clips of this gloss, n.
-        correct: how many of these were recognised; a mean over seeds need not be whole.
-        predicted: clips of any gloss whose first guess is this gloss.
-    """
+    """How often one gloss was recognised."""
 
     gloss: str
-    clips: int
-    correct: float
-    predicted: int
+    clips: int  # clips of this gloss, n
+    correct: float  # how many of these were recognised; a mean over seeds need not be whole
+    predicted: int  # clips of any gloss whose first guess is this gloss
 
     @property
     def share(self) -> float:
@@ -168,19 +152,12 @@ def count_confusions(
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several seeds.
-
-    Attributes:
-        mean: the mean.
-        deviation: the standard deviation of the sample (n - 1); None for one seed.
-        lowest: the least value.
-        highest: the greatest value.
-    """
+    """A figure over several seeds."""
 
     mean: float
-    deviation: float | None
-    lowest: float
-    highest: float
+    deviation: float | None  # the standard deviation of the sample (n - 1); None for one seed
+    lowest: float  # the least value
+    highest: float  # the greatest value
 
 
 def compute_spread(values: Sequence[float]) -> Spread:

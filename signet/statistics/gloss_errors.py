@@ -12,19 +12,12 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class GlossErrors:
-    """The edits from the signed to the recognised glosses. Counts of several sequences are added with +.
+    """The edits from the signed to the recognised glosses. Counts of several sequences are added with +."""
 
-    Attributes:
-        substitutions: glosses that were recognised as others.
-        deletions: glosses that were missed.
-        insertions: recognised glosses that were not signed.
-        signed: the number of signed glosses.
-    """
-
-    substitutions: int = 0
-    deletions: int = 0
-    insertions: int = 0
-    signed: int = 0
+    substitutions: int = 0  # glosses that were recognised as others
+    deletions: int = 0  # glosses that were missed
+    insertions: int = 0  # recognised glosses that were not signed
+    signed: int = 0  # the number of signed glosses
 
     def __add__(self, other: "GlossErrors") -> "GlossErrors":
         return GlossErrors(*map(sum, zip(astuple(self), astuple(other), strict=True)))

@@ -9,17 +9,11 @@ from signet.store.cache import Cache
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """A stored object without its bytes.
-
-    Attributes:
-        key: its key.
-        size: in bytes.
-        etag: changes whenever the bytes change.
-    """
+    """A stored object without its bytes."""
 
     key: str
-    size: int
-    etag: str
+    size: int  # in bytes
+    etag: str  # changes whenever the bytes change
 
 
 class ObjectStore(Protocol):

@@ -31,29 +31,19 @@ _READERS = 8
 
 @dataclass(frozen=True, eq=False)
 class EvaluationClips:
-    """The clips of one evaluation.
+    """The clips of one evaluation."""
 
-    Attributes:
-        clips: the clips of the split, one or more.
-        inputs: their model inputs, each float32 [T, 75, 3]; empty if the model does not run.
-        manifest: the manifest of the snapshot that the model was trained on.
-        duplicates: groups of clips, by id, that show the same recording, among these clips and the snapshot's.
-        synonyms: see `services.evaluator.reports.statistics.find_synonyms`.
-        corpus_version: version of the corpus that the clips were taken from; empty if the snapshot has the clips.
-        clips_version: a hash of clips that were taken from the corpus; empty if the snapshot has the clips.
-        left_out: clips of the split that show a recording that the model was trained on.
-        outside_vocabulary: number of clips of the split whose gloss is not in the vocabulary.
-    """
-
-    clips: tuple[DatasetClip, ...]
-    inputs: tuple[Frames, ...]
-    manifest: Manifest
+    clips: tuple[DatasetClip, ...]  # the clips of the split, one or more
+    inputs: tuple[Frames, ...]  # their model inputs, each float32 [T, 75, 3]; empty if the model does not run
+    manifest: Manifest  # the manifest of the snapshot that the model was trained on
+    # Groups of clips, by id, that show the same recording, among these clips and the snapshot's.
     duplicates: tuple[tuple[str, ...], ...]
-    synonyms: Mapping[str, frozenset[str]]
+    synonyms: Mapping[str, frozenset[str]]  # see `services.evaluator.reports.statistics.find_synonyms`
+    # Version of the corpus that the clips were taken from; empty if the snapshot has the clips.
     corpus_version: str = ""
-    clips_version: str = ""
-    left_out: tuple[LeftOut, ...] = ()
-    outside_vocabulary: int = 0
+    clips_version: str = ""  # a hash of clips that were taken from the corpus; empty if the snapshot has the clips
+    left_out: tuple[LeftOut, ...] = ()  # clips of the split that show a recording that the model was trained on
+    outside_vocabulary: int = 0  # number of clips of the split whose gloss is not in the vocabulary
 
 
 def load_split(store: ObjectStore, snapshot: Dataset, split: str) -> EvaluationClips:

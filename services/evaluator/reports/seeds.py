@@ -32,25 +32,15 @@ from signet.statistics.intervals import wilson
 
 @dataclass(frozen=True, eq=False)
 class SeedPredictions:
-    """The models of one seed, one for each fold, on the clips that they were not trained on.
-
-    Attributes:
-        seed: the seed.
-        members: number of models.
-        clips: all held-out clips in order of their ids, which is the same for every seed.
-        folds: the fold in which each clip was held out.
-        predictions: the predictions for the clips.
-        results: the same, as a report stores them.
-        gloss_errors: on concatenated clips, over all folds; None if that was not measured.
-    """
+    """The models of one seed, one for each fold, on the clips that they were not trained on."""
 
     seed: int
-    members: int
-    clips: tuple[DatasetClip, ...]
-    folds: tuple[int, ...]
+    members: int  # number of models
+    clips: tuple[DatasetClip, ...]  # all held-out clips in order of their ids, which is the same for every seed
+    folds: tuple[int, ...]  # the fold in which each clip was held out
     predictions: LabelledPredictions
-    results: tuple[ClipResult, ...]
-    gloss_errors: GlossErrorRate | None
+    results: tuple[ClipResult, ...]  # the same, as a report stores them
+    gloss_errors: GlossErrorRate | None  # on concatenated clips, over all folds; None if that was not measured
 
 
 class HeldOutRun:

@@ -42,23 +42,15 @@ _CALIBRATION_GROUPS = 5
 
 @dataclass(frozen=True, eq=False)
 class LabelledPredictions:
-    """The predictions for n clips, of one model or, in cross-validation, of the models of one seed.
+    """The predictions for n clips, of one model or, in cross-validation, of the models of one seed."""
 
-    Attributes:
-        scores: float32 or float64 [n, C]; log p([c] | x), up to a constant in each row.
-        labels: [n]; indices into the vocabulary, 0..C-1.
-        continuous: [n]; glosses that the continuous decoder finds.
-        greedy: [n]; glosses of the best path.
-        blank_ratio: [n]; share of frames whose best class is the blank.
-        frames: [n]; number of frames.
-    """
-
+    # float32 or float64 [n, C]; log p([c] | x), up to a constant in each row.
     scores: npt.NDArray[np.float32] | npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    continuous: Sequence[tuple[str, ...]]
-    greedy: Sequence[tuple[str, ...]]
-    blank_ratio: Sequence[float]
-    frames: Sequence[int]
+    labels: npt.NDArray[np.int64]  # [n]; indices into the vocabulary, 0..C-1
+    continuous: Sequence[tuple[str, ...]]  # [n]; glosses that the continuous decoder finds
+    greedy: Sequence[tuple[str, ...]]  # [n]; glosses of the best path
+    blank_ratio: Sequence[float]  # [n]; share of frames whose best class is the blank
+    frames: Sequence[int]  # [n]
 
     @cached_property
     def ranks(self) -> npt.NDArray[np.int64]:

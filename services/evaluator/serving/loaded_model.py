@@ -51,23 +51,14 @@ class TimeSpan:
 
 @dataclass(frozen=True, eq=False)
 class DecodedClip:
-    """The decoded output of a model for one clip.
+    """The decoded output of a model for one clip."""
 
-    Attributes:
-        posterior: float64 [C]; p(gloss c alone | clip), normalised over the vocabulary.
-        time_span: when the most probable gloss is signed, by forced alignment of that gloss alone.
-        continuous: glosses that the model's continuous decoder finds.
-        greedy: glosses of the best path.
-        blank_ratio: share of frames whose best class is the blank.
-        frames: number of frames that the model saw.
-    """
-
-    posterior: npt.NDArray[np.float64]
-    time_span: TimeSpan
-    continuous: tuple[str, ...]
-    greedy: tuple[str, ...]
-    blank_ratio: float
-    frames: int
+    posterior: npt.NDArray[np.float64]  # float64 [C]; p(gloss c alone | clip), normalised over the vocabulary
+    time_span: TimeSpan  # when the most probable gloss is signed, by forced alignment of that gloss alone
+    continuous: tuple[str, ...]  # glosses that the model's continuous decoder finds
+    greedy: tuple[str, ...]  # glosses of the best path
+    blank_ratio: float  # share of frames whose best class is the blank
+    frames: int  # number of frames that the model saw
 
     def ranking(self) -> npt.NDArray[np.intp]:
         """Indices into the vocabulary, the most probable gloss first; ties keep the vocabulary's order."""

@@ -28,19 +28,12 @@ class RankedGloss:
 
 @dataclass(frozen=True, eq=False)
 class RecognitionResult:
-    """The answer to one call.
+    """The answer to one call."""
 
-    Attributes:
-        ranked: glosses, the most probable first.
-        decoded: all that was decoded.
-        card: card of the model that answered.
-        seconds: duration of each stage that ran, and "total".
-    """
-
-    ranked: tuple[RankedGloss, ...]
-    decoded: DecodedClip
-    card: ModelCard
-    seconds: dict[str, float]
+    ranked: tuple[RankedGloss, ...]  # glosses, the most probable first
+    decoded: DecodedClip  # all that was decoded
+    card: ModelCard  # card of the model that answered
+    seconds: dict[str, float]  # duration of each stage that ran, and "total"
 
 
 class Recognizer:

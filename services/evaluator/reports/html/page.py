@@ -24,21 +24,13 @@ _LISTED_CONFUSIONS = 12
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """The layout of the drawn confusion matrix, in pixels. Rows are the true glosses, columns the first guesses.
+    """The layout of the drawn confusion matrix, in pixels. Rows are the true glosses, columns the first guesses."""
 
-    Attributes:
-        side: side of a cell.
-        font: size of the font of the labels.
-        margin: width of the labels.
-        corners: where the row, and the column, of each gloss begins.
-        clips: number of clips of each gloss.
-    """
-
-    side: float
-    font: float
-    margin: float
-    corners: dict[str, float]
-    clips: dict[str, int]
+    side: float  # side of a cell
+    font: float  # size of the font of the labels
+    margin: float  # width of the labels
+    corners: dict[str, float]  # where the row, and the column, of each gloss begins
+    clips: dict[str, int]  # number of clips of each gloss
 
     @property
     def extent(self) -> float:
