@@ -42,8 +42,7 @@ class ModelCard(BaseModel):
     run_id: str
     dataset_name: str
     dataset_version: str
-    # Class c is vocabulary[c - 1]; class 0 is the blank.
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # class c is vocabulary[c - 1]; class 0 is the blank
     frame_rate: float
     # `signet.landmarks.SMOOTHING_SECONDS` of its clips. Older cards lack it: their clips were not smoothed.
     smoothing_seconds: float = 0.0
@@ -60,8 +59,7 @@ class ModelCard(BaseModel):
     # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if there was
     # no choice.
     selected_on: str = ""
-    # Largest difference between the probabilities of ONNX and torch on real clips at export.
-    onnx_difference: float
+    onnx_difference: float  # largest difference between the probabilities of ONNX and torch on real clips at export
     # Median over these clips of each one's largest difference, and how many clips there were. Older cards lack both.
     onnx_median_difference: float | None = None
     onnx_clips: int = 0

@@ -23,10 +23,8 @@ class TableColumn:
     name: str
     align: Literal["left", "right"] = "left"
     style: str = ""
-    # Never broken into two lines, so that a person can copy it.
-    whole: bool = False
-    # Left out if the terminal is too narrow; the last optional column first.
-    optional: bool = False
+    whole: bool = False  # never broken into two lines, so that a person can copy it
+    optional: bool = False  # left out if the terminal is too narrow; the last optional column first
 
 
 def print_table(console: Console, columns: Sequence[TableColumn], rows: Sequence[Sequence[str]]) -> None:

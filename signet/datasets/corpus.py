@@ -24,8 +24,7 @@ class CorpusManifest(BaseModel):
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     corpus: str
-    # The same clips from the same extractor give the same version.
-    version: str
+    version: str  # the same clips from the same extractor give the same version
     extractor: str
     clips: tuple[str, ...]
 

@@ -68,15 +68,12 @@ class Audit(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    # Groups of clips made from bit-identical videos, by clip id.
-    identical: tuple[tuple[str, ...], ...] = ()
+    identical: tuple[tuple[str, ...], ...] = ()  # groups of clips made from bit-identical videos, by clip id
     # Groups of clips whose landmarks show the same recording (`signet.datasets.duplicates`), not all of them
     # bit-identical. This field and the next are empty in snapshots from before this search existed.
     near_identical: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind whose clips have more than one gloss.
-    multi_label: tuple[tuple[str, ...], ...] = ()
-    # Groups of either kind with clips on both sides of a split.
-    leaking: tuple[tuple[str, ...], ...] = ()
+    multi_label: tuple[tuple[str, ...], ...] = ()  # groups of either kind whose clips have more than one gloss
+    leaking: tuple[tuple[str, ...], ...] = ()  # groups of either kind with clips on both sides of a split
     # Whole groups of either kind that have clips outside the snapshot, such as training clips that were left out as
     # duplicates of held-out clips. Empty in snapshots that are older than this field.
     outside: tuple[tuple[str, ...], ...] = ()
@@ -103,13 +100,11 @@ class Manifest(BaseModel):
     name: str
     version: str
     corpus: str
-    # How the clips were extracted. All clips of a snapshot have the same extractor.
-    extractor: str
+    extractor: str  # how the clips were extracted. All clips of a snapshot have the same extractor.
     frame_rate: float
     # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Older manifests lack it: their frames were not smoothed.
     smoothing_seconds: float = 0.0
-    # Class c of a model is vocabulary[c - 1]; class 0 is the blank.
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # class c of a model is vocabulary[c - 1]; class 0 is the blank
     clips: tuple[DatasetClip, ...]
     shard_sha256: str
     audit: Audit

@@ -60,17 +60,13 @@ class Provenance(_ReportPart):
     dataset_version: str
     extractor: str
     split: str
-    # Size of the vocabulary, C.
-    glosses: int
-    # Git commit of the evaluator, from its settings.
-    commit: str
+    glosses: int  # size of the vocabulary, C
+    commit: str  # Git commit of the evaluator, from its settings
     signet_version: str
     # The splits on which the weights were selected, separated by commas; empty if no selection used held-out clips.
     selected_on: str = ""
-    # PUBLISHED; or the protocol of the training run, which says how the clips were held out.
-    protocol: str = PUBLISHED
-    # Folds of a cross-validation; 0 otherwise.
-    folds: int = 0
+    protocol: str = PUBLISHED  # PUBLISHED; or the protocol of the training run, which says how the clips were held out
+    folds: int = 0  # folds of a cross-validation; 0 otherwise
     # For clips that were taken from the corpus instead of the snapshot: the version of the corpus, "unfinished" if no
     # extraction of it has ended, and a hash of these clips. Empty otherwise.
     corpus_version: str = ""
@@ -89,14 +85,10 @@ class Provenance(_ReportPart):
 class BlankStatistics(_ReportPart):
     """How often the blank wins in best-path decoding."""
 
-    # Share of all frames whose best class is the blank.
-    frame_ratio: float
-    # Clips whose best path holds no gloss.
-    empty: Proportion
-    # Blank collapse: every best path is empty.
-    collapsed: bool
-    # The blank penalty of the model's card, in nats.
-    penalty: float
+    frame_ratio: float  # share of all frames whose best class is the blank
+    empty: Proportion  # clips whose best path holds no gloss
+    collapsed: bool  # blank collapse: every best path is empty
+    penalty: float  # the blank penalty of the model's card, in nats
 
     @property
     def verdict(self) -> str:
@@ -113,8 +105,7 @@ class GlossAccuracy(_ReportPart):
 
     gloss: str
     recognised: Proportion
-    # Clips of any gloss whose first guess is this gloss.
-    predicted: int
+    predicted: int  # clips of any gloss whose first guess is this gloss
 
 
 class ConfusionCell(_ReportPart):
@@ -138,10 +129,8 @@ class ClipResult(_ReportPart):
     clip_id: str
     signer: str
     truth: str
-    # The first five, best first.
-    guesses: tuple[GlossProbability, ...]
-    # Rank of the true gloss among all glosses; 1 is right.
-    rank: int
+    guesses: tuple[GlossProbability, ...]  # the first five, best first
+    rank: int  # rank of the true gloss among all glosses; 1 is right
     truth_probability: float
     greedy: tuple[str, ...]
     # Glosses that the continuous decoder finds; None in reports that are older than this decoder.
@@ -160,8 +149,7 @@ class CalibrationBin(_ReportPart):
 
     low: float
     high: float
-    # Mean probability of the first guess; 0 for no clips.
-    confidence: float
+    confidence: float  # mean probability of the first guess; 0 for no clips
     accuracy: Proportion = Field(alias="right")
 
 
@@ -169,8 +157,7 @@ class CalibrationFigures(_ReportPart):
     """Measures of calibration; `signet.statistics.calibration` has the formulas."""
 
     expected_error: float
-    # Nats per clip.
-    negative_log_likelihood: float
+    negative_log_likelihood: float  # nats per clip
     brier: float
     bins: tuple[CalibrationBin, ...]
 
@@ -181,10 +168,8 @@ class Calibration(_ReportPart):
     before: CalibrationFigures
     # None if all clips are in one group: a temperature would be fitted on the clips that it is evaluated on.
     after: CalibrationFigures | None
-    # One for each group.
-    temperatures: tuple[float, ...]
-    # A description of the groups.
-    groups: str
+    temperatures: tuple[float, ...]  # one for each group
+    groups: str  # a description of the groups
 
 
 class SignerResult(_ReportPart):
@@ -251,10 +236,8 @@ class AcrossSeeds(_ReportPart):
     """The results of a training over several seeds."""
 
     seeds: tuple[SeedResult, ...]
-    # All models of these seeds, by fold and seed.
-    members: tuple[MemberAccuracy, ...]
-    # The seed that the rest of the report shows: the median by top-1; of two medians, the lower one.
-    shown: int
+    members: tuple[MemberAccuracy, ...]  # all models of these seeds, by fold and seed
+    shown: int  # the seed that the rest of the report shows: the median by top-1; of two medians, the lower one
     top1: Spread
     # Wilson interval of the mean top-1 on these clips, that is, of one model.
     low: float
@@ -264,15 +247,13 @@ class AcrossSeeds(_ReportPart):
     continuous: Spread
     greedy: Spread
     empty_continuous: Spread
-    # Top-1 minus continuous accuracy.
-    exact_continuous_gap: Spread
+    exact_continuous_gap: Spread  # top-1 minus continuous accuracy
     calibration_error: Spread
     gloss_error_rate: Spread | None
     # The ensemble of all seeds, by the geometric mean of their posteriors; None for one seed.
     ensemble_top1: Proportion | None
     ensemble_top5: Proportion | None
-    # Seeds that are left out because a fold is missing.
-    incomplete: tuple[int, ...]
+    incomplete: tuple[int, ...]  # seeds that are left out because a fold is missing
 
 
 class LeftOut(_ReportPart):
@@ -280,8 +261,7 @@ class LeftOut(_ReportPart):
 
     clip_id: str
     gloss: str
-    # Ids of these training clips.
-    training_clips: tuple[str, ...] = Field(alias="twins")
+    training_clips: tuple[str, ...] = Field(alias="twins")  # ids of the training clips
 
 
 class Caveat(_ReportPart):
@@ -289,8 +269,7 @@ class Caveat(_ReportPart):
 
     title: str
     text: str
-    # Whether the figures may be misleading because of it.
-    caution: bool = False
+    caution: bool = False  # whether the figures may be misleading because of it
 
 
 class Report(_ReportPart):
@@ -300,15 +279,12 @@ class Report(_ReportPart):
     report_id: str
     created: str
     provenance: Provenance
-    # By the exact CTC posterior over single-sign hypotheses.
-    top1: Proportion
+    top1: Proportion  # by the exact CTC posterior over single-sign hypotheses
     top5: Proportion
     # Top-1 if glosses that label the same recording count as one. None if the snapshot has no such glosses.
     synonym_aware: Proportion | None
-    # The best path is the true gloss and nothing else.
-    greedy: Proportion
-    # top1 - greedy, as a share: a measure of blank collapse.
-    exact_greedy_gap: float
+    greedy: Proportion  # the best path is the true gloss and nothing else
+    exact_greedy_gap: float  # top1 - greedy, as a share: a measure of blank collapse
     mean_truth_probability: float
     glosses_predicted: int
     blank: BlankStatistics
@@ -316,22 +292,17 @@ class Report(_ReportPart):
     confusions: tuple[ConfusionCell, ...]
     clips: tuple[ClipResult, ...]
     notes: tuple[Caveat, ...]
-    # Of the stages load, model and decode, and in total.
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # of the stages load, model and decode, and in total
     # The continuous decoder finds the true gloss and nothing else; None in reports that are older than this decoder.
     continuous: Proportion | None = None
-    # Clips in which it finds nothing.
-    empty_continuous: Proportion | None = None
-    # top1 - continuous, as a share.
-    exact_continuous_gap: float | None = None
+    empty_continuous: Proportion | None = None  # clips in which it finds nothing
+    exact_continuous_gap: float | None = None  # top1 - continuous, as a share
     gloss_errors: GlossErrorRate | None = None
     calibration: Calibration | None = None
     signers: SignerSpread | None = None
-    # None for a published model.
-    across_seeds: AcrossSeeds | None = None
+    across_seeds: AcrossSeeds | None = None  # None for a published model
     left_out: tuple[LeftOut, ...] = ()
-    # Clips of the split whose gloss is not in the model's vocabulary.
-    outside_vocabulary: int = 0
+    outside_vocabulary: int = 0  # clips of the split whose gloss is not in the model's vocabulary
 
     @property
     def title(self) -> str:

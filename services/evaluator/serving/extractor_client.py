@@ -13,11 +13,7 @@ _RECONNECT_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_rec
 
 
 class ExtractorClient:
-    """Calls ExtractClip. It must be made inside the event loop that serves, and closed at the end.
-
-    Args:
-        address: host:port; "" for no extractor.
-    """
+    """Calls ExtractClip at host:port; "" for no extractor. Make it inside the event loop that serves, and close it."""
 
     def __init__(self, address: str) -> None:
         self._address = address
