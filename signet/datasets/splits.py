@@ -84,9 +84,7 @@ def _bundles(clips: Sequence[DatasetClip], together: Iterable[Sequence[str]]) ->
 class _Assignment:
     """Bundles on folds, and the cost of this assignment.
 
-    Args:
-        counts: [bundles, glosses], clips of each gloss in each bundle, the largest bundle first.
-        folds: how many folds.
+    `counts`, [bundles, glosses], are the clips of each gloss in each bundle, the largest bundle first.
     """
 
     def __init__(self, counts: npt.NDArray[np.float64], folds: int) -> None:

@@ -12,13 +12,7 @@ from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
 
 
 class Client:
-    """The stubs of the services, each at its own address. Use it as a context manager.
-
-    Args:
-        extractor: host:port, or "" if it is not needed; the same holds for the others.
-        trainer: host:port.
-        evaluator: host:port.
-    """
+    """The stubs of the services, each at its own host:port; "" if it is not needed. Use it as a context manager."""
 
     def __init__(self, *, extractor: str = "", trainer: str = "", evaluator: str = "") -> None:
         self._channels: list[Any] = []

@@ -60,11 +60,7 @@ def count_clips(
 ) -> ClipCounts:
     """Count the clips that were recognised, each way of decoding by itself.
 
-    Args:
-        ranks: [n]; see `rank_truths`.
-        truths: [n]; the true glosses.
-        continuous: [n]; the glosses that the continuous decoder found.
-        greedy: [n]; the glosses on the best paths.
+    `ranks` are those of `rank_truths`; `continuous` and `greedy` are the glosses that each decoder found in each clip.
     """
     ranks = np.asarray(ranks)
     return ClipCounts(

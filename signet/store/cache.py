@@ -39,10 +39,7 @@ class Cache:
     def copy(self, sha256: str, fetch: Callable[[], bytes], name: str) -> memoryview:
         """An immutable object as a memory map of its copy. The object is fetched if there is no copy.
 
-        Args:
-            sha256: of the object's bytes.
-            fetch: reads the object from the store.
-            name: the object's name in an error.
+        `sha256` is that of its bytes, and `name` is its name in an error.
 
         Raises:
             DataLoss: the object in the store has another sha256.

@@ -29,13 +29,8 @@ _GONE = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
 class S3Store:
     """Objects in a bucket, which is made if it is missing.
 
-    Args:
-        endpoint: host:port.
-        bucket: the name of the bucket.
-        access_key: the user.
-        secret_key: the user's secret.
-        secure: whether to use TLS.
-        cache: the directory for copies of large, immutable objects on this machine; with None, there are no copies.
+    `endpoint` is host:port; with `secure`, it is called through TLS. `cache` is the directory for copies of large,
+    immutable objects on this machine; without it, there are no copies.
     """
 
     def __init__(
