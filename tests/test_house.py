@@ -135,7 +135,7 @@ SCENARIOS = {
     "services/evaluator/test_process.py",
     "services/extractor/jobs/test_interruption.py",
     "services/trainer/features/test_phonology_values.py",
-    "services/trainer/model/test_recogniser_branches.py",
+    "services/trainer/model/test_sign_model_branches.py",
     "services/trainer/runs/test_interruption.py",
     "services/trainer/training/test_accuracy.py",
     "signet/landmarks/test_golden.py",
