@@ -9,7 +9,7 @@ import numpy.typing as npt
 from signet.landmarks.tensor import JOINTS, PARTS, Landmarks
 
 # Frames per second that each model sees. The movements of a sign last 0.2 s and more. At 15 Hz, training and serving
-# take half as long again, and no more clips are recognised (docs/experiments.md).
+# take 1.5 times as long, and no more clips are recognised (docs/experiments.md).
 FRAME_RATE = 10.0
 
 # A snapshot keeps this many samples for each frame of a model: the frame itself, and evenly spaced times up to the next

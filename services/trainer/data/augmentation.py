@@ -10,7 +10,10 @@ from services.trainer.features.phonology import LEFT_HAND, POSE, RIGHT_HAND
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The bounds of the random changes. Each change is drawn uniformly between minus and plus its bound."""
+    """The bounds of the random changes.
+
+    Each change is drawn uniformly between minus and plus its bound, unless its comment says otherwise.
+    """
 
     rotation: float = 0.2  # of the picture, radians
     shear: float = 0.15  # of the picture, as a camera sees it that does not face the signer
