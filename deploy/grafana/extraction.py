@@ -67,7 +67,7 @@ def _clips_row() -> list[Any]:
         bars(
             "Clips by outcome",
             "Since the extractor started. present: done before, and not done again; missing: not in the clip folder, "
-            "as about half of WLASL; broken: the panel beside says why.",
+            "as about half of WLASL; broken: the next panel says why.",
             Ask("sum by (outcome) (signet_extractor_clips_total)", "{{outcome}}"),
             unit="short",
             width=8,

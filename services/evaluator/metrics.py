@@ -36,7 +36,9 @@ class EvaluatorMetrics:
             "signet_evaluator_model_load_failures", "Published versions that could not be served", registry=registry
         )
         self.store_up = Gauge(
-            "signet_evaluator_store_up", "1 if the store answered at the last look for a newer model", registry=registry
+            "signet_evaluator_store_up",
+            "1 if the store answered at the last check for a newer model",
+            registry=registry,
         )
         self.batch_clips = Histogram(
             "signet_evaluator_batch_clips", "Clips per model run", buckets=_BATCH_BUCKETS, registry=registry

@@ -31,7 +31,7 @@ _ADDRESS_SPACE_BYTES = 6 * 1024**3 + (os.cpu_count() or 1) * 256 * 1024**2
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a clip that its record stores beside the measured data."""
+    """The labels of a clip that its record stores in addition to the measured data."""
 
     clip_id: str
     corpus: str = ""

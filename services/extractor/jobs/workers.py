@@ -130,7 +130,7 @@ class WorkerPool:
                 future.cancel()
 
     async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
-        """Run one job beside all others.
+        """Run one job in addition to all others.
 
         The timeout, in seconds, includes the wait for a free worker; None waits for ever.
 

@@ -33,7 +33,8 @@ _STYLE = {
     "axes.axisbelow": True,
 }  # fmt: skip
 
-# The right ends of the panels, as shares of the width. The names of lines, or the letters of runs, stand beside them.
+# The right ends of the panels, as shares of the width. The names of lines, or the letters of runs, are to the right of
+# them.
 _RIGHT_OF_ONE_RUN, _RIGHT_OF_SEVERAL = 0.76, 0.93
 
 _TITLE = "title"
