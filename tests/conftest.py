@@ -26,6 +26,15 @@ def wlasl() -> Path:
     pytest.skip("no WLASL clips here: set WLASL=<directory with WLASL_v0.3.json and clips/>")
 
 
+@pytest.fixture(scope="session")
+def faults(wlasl: Path) -> Path:
+    """The folder of faulty inputs, beside the folder of the clips."""
+    folder = wlasl.parent / "faults"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: this folder of faulty inputs does not exist here")
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever the tests start keeps its copies here, and not among the user's."""
