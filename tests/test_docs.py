@@ -22,7 +22,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 HISTORY = {"experiments.md", "CHANGELOG.md"}
 # Options of other programs that the pages quote.
 FOREIGN = {
-    "--build-arg", "--detach", "--entrypoint", "--follow", "--for", "--from-literal", "--ignore-not-found",
+    "--build-arg", "--cached", "--detach", "--entrypoint", "--follow", "--for", "--from-literal", "--hard",
+    "--ignore-not-found",
     "--network", "--no-cache", "--no-deps", "--no-start", "--prefix", "--rm", "--secret", "--tail", "--timeout",
     "--user", "--volumes", "--watch",
 }  # fmt: skip
