@@ -5,13 +5,14 @@ import io
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from services.extractor.video.container import AVI, MATROSKA, MP4, identify
+from services.extractor.video.display import Orientation, find_orientation, to_rgb
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -137,9 +138,13 @@ class Video:
         """
         times: list[float] = []
         offset = 0.0
+        orientation = Orientation()
+        shape: tuple[int, ...] = ()
         for index, picture in enumerate(self._pictures(), start=1):
             if segment is not None and index > segment.end:
                 break
+            # Some streams name the orientation at key frames only. It holds until the next one.
+            orientation = find_orientation(picture) or orientation
             if segment is not None and index < segment.start:
                 continue
             moment = None if picture.pts is None else float(picture.pts * picture.time_base)
@@ -152,7 +157,11 @@ class Video:
             if seconds > MAX_SECONDS:
                 _refuse_size(self.name, f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
             times.append(seconds)
-            yield Frame(_to_rgb(picture, self._pixel_aspect), seconds)
+            rgb = to_rgb(picture, self._pixel_aspect, orientation)
+            shape = shape or rgb.shape
+            if rgb.shape != shape:
+                self._refuse_new_size()
+            yield Frame(rgb, seconds)
         if segment is not None and len(times) != segment.frames:
             requested, last = f"frames {segment.start} to {segment.end}", segment.start + len(times) - 1
             raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")
@@ -193,7 +202,7 @@ class Video:
             self._check_pixels(picture.width, picture.height)
             size = size or (picture.width, picture.height)
             if size != (picture.width, picture.height):
-                raise ClipError("undecodable", f"{self.name}: its frame size changes midway. Convert it to one size.")
+                self._refuse_new_size()
             decoded += 1
             damaged += picture.is_corrupt
             if decoded > MAX_FRAMES:
@@ -211,6 +220,9 @@ class Video:
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
             _refuse_size(self.name, f"{width}x{height} pixels", f"{MAX_PIXELS} pixels in all; scale it down")
+
+    def _refuse_new_size(self) -> NoReturn:
+        raise ClipError("undecodable", f"{self.name}: its frame size changes midway. Convert it to one size.")
 
     def _check_count(self, frames: int) -> None:
         if frames < MIN_FRAMES:
@@ -239,14 +251,6 @@ def _pixel_aspect(stream: Any) -> float:
     if abs(ratio - 1) <= _SQUARE_TOLERANCE or not 0 < ratio * context.width * context.height <= MAX_PIXELS:
         return 1.0
     return ratio
-
-
-def _to_rgb(picture: Any, pixel_aspect: float) -> npt.NDArray[np.uint8]:
-    """Convert a decoded picture to an upright RGB image with square pixels: uint8 [height, width, 3]."""
-    width = max(1, round(picture.width * pixel_aspect))
-    rgb = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
-    # `rotation` is in degrees counterclockwise. Players support quarter turns only.
-    return np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
 
 
 def _refuse_size(name: str, size: str, limit: str) -> None:

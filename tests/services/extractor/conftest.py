@@ -61,6 +61,8 @@ def make_video(tmp_path: Path) -> MakeVideo:
         fps: int = 25,
         codec: str = "libx264",
         rotation: int = 0,
+        mirrored: bool = False,
+        matrix: Sequence[int] = (),
         pixel_aspect: Fraction | None = None,
         ticks: Sequence[int] = (),
         sound: bool = False,
@@ -73,8 +75,10 @@ def make_video(tmp_path: Path) -> MakeVideo:
                 stream.pix_fmt = "yuv420p"
                 if pixel_aspect:
                     stream.codec_context.sample_aspect_ratio = pixel_aspect
-                if rotation:
-                    stream.set_display_rotation(rotation)
+                if rotation or mirrored:
+                    stream.set_display_rotation(rotation, hflip=mirrored)
+                if matrix:
+                    stream.set_display_matrix(matrix)
             if sound:
                 voice = file.add_stream("aac", rate=44100)
             for index in range(frames):
