@@ -6,6 +6,7 @@ is in the store completely or not at all, and a stored clip is not extracted aga
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -19,8 +20,9 @@ from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.sources.wlasl import TO_THE_END, Instance, Wlasl
+from services.extractor.sources.wlasl import WLASL_FPS, Instance, Wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment, read_file
 from signet.datasets.corpus import Shard, finish_extraction
@@ -169,20 +171,27 @@ class Extraction:
     def _verify(self, instances: Sequence[Instance]) -> Verdicts:
         """Decide for each clip whether it is usable. Stored clips are; all others are decoded."""
         verdicts: dict[Instance, Usable | ClipError] = {}
+        unclear: dict[Instance, ClipRecord] = {}
         for instance in instances:
-            if not self._stop.is_set() and (stored := self._find_stored(instance)) is not None:
-                verdicts[instance] = stored
+            if self._stop.is_set() or (record := self._find_stored(instance)) is None:
+                continue
+            if _is_segment(record, instance):
+                verdicts[instance] = _usable(record)
+            else:
+                unclear[instance] = record
         jobs = (
             (instance, (self.corpus.path(instance), instance)) for instance in instances if instance not in verdicts
         )
         verdicts.update(self.workers.each(worker.verify, jobs, self._stop.is_set))
         if self._stop.is_set():  # the selection will be discarded, so any verdict serves
             return {instance: ClipError("unreadable", "cancelled") for instance in instances}
+        for instance, record in unclear.items():
+            verdicts[instance] = self._compare(record, verdicts[instance])
         self._change(verified=self._progress.verified + len(instances))
         return verdicts
 
-    def _find_stored(self, instance: Instance) -> Usable | None:
-        """The stored clip, if extracting it again would give the same result.
+    def _find_stored(self, instance: Instance) -> ClipRecord | None:
+        """The record of the stored clip, which was made from the same video. Its frames are not compared.
 
         Raises:
             AlreadyExists: the store has another clip under this key.
@@ -200,9 +209,23 @@ class Extraction:
             raise self._stored.conflict(
                 clip_id, f"made from another video (sha256 {record.source_sha256[:12]}…, not {sha256[:12]}…)"
             )
-        if not _is_segment(record, instance):
-            raise self._stored.conflict(clip_id, f"made of frames {record.frame_start} to {record.frame_end}")
-        return Usable(sha256, Segment(record.frame_start, record.frame_end), stored=True)
+        return record
+
+    def _compare(self, record: ClipRecord, verdict: Usable | ClipError) -> Usable | ClipError:
+        """The verdict on a stored clip, from the verdict on its video.
+
+        Raises:
+            AlreadyExists: the clip was made of other frames of its video.
+        """
+        made = f"made of frames {record.frame_start} to {record.frame_end}"
+        if isinstance(verdict, ClipError):
+            if verdict.reason == "outside":
+                raise self._stored.conflict(record.clip_id, f"{made}. {verdict}")
+            return verdict
+        if verdict.segment == _usable(record).segment:
+            return _usable(record)
+        wanted = f"frames {verdict.segment.start} to {verdict.segment.end}"
+        raise self._stored.conflict(record.clip_id, f"{made}, but the sign is in {wanted}")
 
     def _labels(self, instance: Instance) -> Labels:
         return Labels(instance.video_id, self.name, instance.gloss, instance.split, instance.signer)
@@ -215,9 +238,24 @@ class Extraction:
         self.on_change(self._progress)
 
 
+def _usable(record: ClipRecord) -> Usable:
+    return Usable(record.source_sha256, Segment(record.frame_start, record.frame_end), stored=True)
+
+
 def _is_segment(record: ClipRecord, instance: Instance) -> bool:
-    """Whether a stored clip has the frames that `segment_of` would choose from the same video."""
-    start, end = max(1, instance.frame_start), instance.frame_end
-    if record.frame_start == start and end in {TO_THE_END, record.frame_end}:
-        return True
-    return record.frame_start == 1 and record.frame_end < max(start, end)  # the video was trimmed already
+    """Whether a stored clip has the frames that `segment_of` chooses, if the frame rate of the video is constant.
+
+    The record does not tell the length of the video. Two lengths are tried: it ends with the stored frames, or just
+    after the segment.
+    """
+    if instance.is_whole:
+        return record.frame_start == 1
+    stored = Segment(record.frame_start, record.frame_end)
+    longest = math.ceil(instance.frame_end / (instance.fps or WLASL_FPS) * record.fps) + 1
+    for frames in (stored.end, longest):
+        try:
+            if frames > 0 and segment_of(instance, [frame / record.fps for frame in range(frames)])[0] == stored:
+                return True
+        except ClipError:
+            continue
+    return False

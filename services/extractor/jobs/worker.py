@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
-from services.extractor.sources.wlasl import Instance, segment_of
+from services.extractor.sources.wlasl import Instance
 from services.extractor.tracking.holistic import HolisticGraph, fingerprint
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError
@@ -92,7 +93,7 @@ def verify(path: Path, instance: Instance) -> Usable:
         ClipError: the clip is not usable.
     """
     video = Video(read_file(path), path.name)
-    segment, note = segment_of(instance, video.count())
+    segment, note = segment_of(instance, video.times())
     return Usable(video.sha256, segment, note)
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from services.extractor.video.decode import Segment
-from signet.errors import ClipError, InvalidInput, NotFound
+from signet.errors import InvalidInput, NotFound
 from signet.store import keys
 
 METADATA = "WLASL_v0.3.json"
@@ -22,9 +21,10 @@ _CLIP_DIRECTORIES = ("clips", "videos", ".")
 TO_THE_END = -1
 # The value of a missing bounding box.
 NO_BOX = (0, 0, 0, 0)
-# A clip that was trimmed to its segment may differ in length by this share of the segment plus these frames.
-_TRIM_TOLERANCE_SHARE = 0.1
-_TRIM_TOLERANCE_FRAMES = 3
+# The rate at which WLASL counts frames.
+WLASL_FPS = 25.0
+# Rates over this value are not those of a video.
+_MOST_FPS = 1000.0
 
 
 class _Instance(BaseModel):
@@ -35,6 +35,7 @@ class _Instance(BaseModel):
     signer_id: str = ""
     frame_start: int = 1
     frame_end: int = TO_THE_END
+    fps: object = None
     source: str = ""
     bbox: tuple[int, ...] = NO_BOX
 
@@ -50,8 +51,9 @@ class _Entry(BaseModel):
 class Instance:
     """One performance of one gloss.
 
-    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. `source` is the
-    publisher of the video, and `box` the signer's bounding box in it: left, top, right, bottom, in pixels.
+    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. They count frames at
+    `fps`, which is not the rate of the video; 0 if the metadata has no usable rate. `source` is the publisher of the
+    video, and `box` the signer's bounding box in it: left, top, right, bottom, in pixels.
     """
 
     video_id: str
@@ -62,6 +64,12 @@ class Instance:
     frame_end: int
     source: str = ""
     box: tuple[int, int, int, int] = NO_BOX
+    fps: float = WLASL_FPS
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sign is the whole video."""
+        return self.frame_start <= 1 and self.frame_end == TO_THE_END
 
 
 @dataclass(frozen=True)
@@ -145,38 +153,6 @@ def _find_metadata(path: Path) -> Path:
     return metadata
 
 
-def segment_of(instance: Instance, frames: int) -> tuple[Segment, str]:
-    """Find the frames of the sign in its video.
-
-    Public mirrors distribute trimmed clips, while the metadata counts frames in the original. A video that ends before
-    `frame_end`, and is as long as the segment or ends before `frame_start`, was trimmed: the sign is the whole clip.
-
-    Args:
-        instance: the metadata of the clip.
-        frames: the number of frames of the video.
-
-    Returns:
-        The frames to take, and a note for people if they are not those of the metadata ("" otherwise).
-
-    Raises:
-        ClipError: the video does not contain the segment.
-    """
-    start, end = max(1, instance.frame_start), instance.frame_end
-    if end == TO_THE_END and start <= frames:
-        return Segment(start, frames), ""
-    if end != TO_THE_END and start <= end <= frames:
-        return Segment(start, end), ""
-    length = end - start + 1
-    tolerance = _TRIM_TOLERANCE_FRAMES + _TRIM_TOLERANCE_SHARE * max(length, 0)
-    if frames < start or (start <= end and abs(frames - length) <= tolerance):
-        return Segment(1, frames), f"trimmed already: has {frames} frames, metadata says {start} to {end}; taken whole"
-    raise ClipError(
-        "outside",
-        f"{instance.video_id}: the metadata names frames {start} to {end}, but the video has {frames} frames. "
-        "Download it again, or correct the metadata.",
-    )
-
-
 def _file(instance: Instance) -> str:
     return f"{instance.video_id}.mp4"
 
@@ -203,6 +179,7 @@ def _read_metadata(path: Path) -> tuple[Instance, ...]:
             frame_end=listed.frame_end,
             source=listed.source,
             box=_box(listed.bbox),
+            fps=_rate(listed.fps),
         )
         for entry in entries
         for listed in entry.instances
@@ -220,3 +197,12 @@ def _box(numbers: tuple[int, ...]) -> tuple[int, int, int, int]:
         return NO_BOX
     left, top, right, bottom = numbers
     return left, top, right, bottom
+
+
+def _rate(value: object) -> float:
+    """The rate at which an instance counts frames; 0 if it is missing or no possible rate."""
+    try:
+        rate = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return rate if 0 < rate <= _MOST_FPS and not isinstance(value, bool) else 0.0

@@ -120,15 +120,16 @@ class Video:
         self.fps = _FALLBACK_FPS
         self._pixel_aspect = 1.0
 
-    def count(self) -> int:
-        """Decode the whole video and count its frames.
+    def times(self) -> tuple[float, ...]:
+        """Decode the whole video and give the display time of each frame, in seconds since the first frame.
 
         Raises:
             ClipError: the video cannot be decoded, or has fewer than `MIN_FRAMES` or more than `MAX_FRAMES` frames.
         """
-        frames = sum(1 for _ in self._pictures())
-        self._check_count(frames)
-        return frames
+        clock = _DisplayClock(self._format)
+        times = tuple(clock.seconds(picture, self.fps) for picture in self._pictures())
+        self._check_count(len(times))
+        return times
 
     def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
         """Decode the frames of `segment` one at a time; without a segment, all frames.
@@ -136,8 +137,8 @@ class Video:
         Raises:
             ClipError: at any frame. The caller must then discard the frames that were given before.
         """
-        times: list[float] = []
-        offset = 0.0
+        clock = _DisplayClock(self._format)
+        given = 0
         orientation = Orientation()
         shape: tuple[int, ...] = ()
         for index, picture in enumerate(self._pictures(), start=1):
@@ -147,25 +148,19 @@ class Video:
             orientation = find_orientation(picture) or orientation
             if segment is not None and index < segment.start:
                 continue
-            moment = None if picture.pts is None else float(picture.pts * picture.time_base)
-            if not times:
-                offset, seconds = moment or 0.0, 0.0
-            elif moment is not None and moment - offset >= times[-1] + _MIN_STEP_SECONDS:
-                seconds = moment - offset
-            else:  # A missing or backward timestamp: advance by one nominal step until the clock is ahead again.
-                seconds = times[-1] + 1 / self.fps
+            seconds = clock.seconds(picture, self.fps)
             if seconds > MAX_SECONDS:
                 _refuse_size(self.name, f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
-            times.append(seconds)
+            given += 1
             rgb = to_rgb(picture, self._pixel_aspect, orientation)
             shape = shape or rgb.shape
             if rgb.shape != shape:
                 self._refuse_new_size()
             yield Frame(rgb, seconds)
-        if segment is not None and len(times) != segment.frames:
-            requested, last = f"frames {segment.start} to {segment.end}", segment.start + len(times) - 1
+        if segment is not None and given != segment.frames:
+            requested, last = f"frames {segment.start} to {segment.end}", segment.start + given - 1
             raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")
-        self._check_count(len(times))
+        self._check_count(given)
 
     def _pictures(self) -> Iterator[Any]:
         """Decode pictures, and turn every failure into a `ClipError`."""
@@ -230,6 +225,28 @@ class Video:
                 "too_few_frames",
                 f"{self.name}: {frames} frame{'s' * (frames != 1)}; a sign needs at least {MIN_FRAMES}.",
             )
+
+
+class _DisplayClock:
+    """Gives each picture its display time in seconds since the first picture; strictly increasing."""
+
+    def __init__(self, container: str) -> None:
+        # AVI stores no display times. FFmpeg's guesses are wrong where pictures are decoded in another order.
+        self._attribute = "dts" if container == AVI else "pts"
+        self._offset = 0.0
+        self._before: float | None = None
+
+    def seconds(self, picture: Any, fps: float) -> float:
+        ticks = getattr(picture, self._attribute)
+        moment = None if ticks is None else float(ticks * picture.time_base)
+        if self._before is None:
+            self._offset, seconds = moment or 0.0, 0.0
+        elif moment is not None and moment - self._offset >= self._before + _MIN_STEP_SECONDS:
+            seconds = moment - self._offset
+        else:  # A missing or backward timestamp: advance by one nominal step until the clock is ahead again.
+            seconds = self._before + 1 / fps
+        self._before = seconds
+        return seconds
 
 
 def _index(stream: Any) -> Iterator[Any]:

@@ -177,28 +177,34 @@ def test_a_stored_clip_with_other_frames_than_the_metadata_is_refused(make_corpu
 
 
 @pytest.mark.parametrize(
-    ("stored", "wanted", "same"),
+    ("stored", "fps", "wanted", "same"),
     [
-        ((4, 12), (4, 12), True),
-        ((4, 11), (4, 12), False),
-        ((3, 12), (4, 12), False),
-        ((1, 20), (1, -1), True),
-        ((1, 20), (0, -1), True),
-        ((10, 30), (10, -1), True),
+        ((4, 12), 25, (4, 12), True),
+        ((4, 11), 25, (4, 12), False),
+        ((3, 12), 25, (4, 12), False),
+        ((1, 20), 25, (1, -1), True),
+        ((1, 20), 25, (0, -1), True),
+        ((10, 30), 25, (10, -1), True),
         # A clip that ends before the segment does was trimmed already, and was taken whole.
-        ((1, 9), (4, 12), True),
-        ((1, 11), (4, 12), True),
-        ((1, 12), (4, 12), False),
-        ((1, 9), (10, -1), True),
-        ((1, 10), (10, -1), False),
-        ((2, 9), (10, -1), False),
+        ((1, 9), 25, (4, 12), True),
+        ((1, 11), 25, (4, 12), True),
+        ((1, 12), 25, (4, 12), False),
+        ((1, 9), 25, (10, -1), True),
+        ((1, 10), 25, (10, -1), False),
+        ((2, 9), 25, (10, -1), False),
+        # The metadata counts at 25 frames per second.
+        ((448, 508), 30, (373, 423), True),
+        ((373, 423), 30, (373, 423), False),
+        ((1, 51), 30, (373, 423), True),
+        ((31, 60), 30, (26, -1), True),
+        ((26, 60), 30, (26, -1), False),
     ],
 )
 def test_stored_frames_match_an_instance_if_its_segment_would_choose_them(
-    stored: tuple[int, int], wanted: tuple[int, int], same: bool
+    stored: tuple[int, int], fps: float, wanted: tuple[int, int], same: bool
 ) -> None:
     record = ClipRecord(
-        clip_id="c", fps=25, width=64, height=48, source_sha256="0" * 64, frame_start=stored[0], frame_end=stored[1]
+        clip_id="c", fps=fps, width=64, height=48, source_sha256="0" * 64, frame_start=stored[0], frame_end=stored[1]
     )
     instance = Instance("c", "book", "train", "1", *wanted)
     assert _is_segment(record, instance) is same

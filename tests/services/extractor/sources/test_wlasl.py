@@ -1,17 +1,12 @@
-"""WLASL is read as it is published, and the frames of each sign are found."""
+"""WLASL is read as it is published."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from services.extractor.sources.wlasl import Instance, read_wlasl, segment_of
-from services.extractor.video.decode import Segment
-from signet.errors import ClipError, InvalidInput, NotFound
-
-
-def instance(start: int = 1, end: int = -1) -> Instance:
-    return Instance("00001", "book", "train", "1", start, end)
+from services.extractor.sources.wlasl import read_wlasl
+from signet.errors import InvalidInput, NotFound
 
 
 def write(folder: Path, content: object) -> Path:
@@ -22,10 +17,8 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-ENTRY = {
-    "gloss": "book",
-    "instances": [{"video_id": "00001", "split": "train", "signer_id": 7, "url": "x", "bbox": []}],
-}
+INSTANCE = {"video_id": "00001", "split": "train", "signer_id": 7, "url": "x", "bbox": []}
+ENTRY = {"gloss": "book", "instances": [INSTANCE]}
 
 
 @pytest.mark.clips
@@ -92,38 +85,13 @@ def test_missing_metadata_or_clips_give_an_error_that_says_how_to_get_them(tmp_p
         read_wlasl(tmp_path, tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "frames", "expected"),
-    [
-        (1, -1, 60, Segment(1, 60)),
-        (0, -1, 60, Segment(1, 60)),
-        (11, -1, 60, Segment(11, 60)),
-        (11, 40, 60, Segment(11, 40)),
-        (60, 60, 60, Segment(60, 60)),
-    ],
-)
-def test_a_segment_inside_the_video_is_taken_unchanged(start: int, end: int, frames: int, expected: Segment) -> None:
-    assert segment_of(instance(start, end), frames) == (expected, "")
+@pytest.mark.parametrize("fps", [None, 0, -25, "?", "", [], True, float("nan"), 1e9])
+def test_a_rate_that_is_none_is_unknown(tmp_path: Path, fps: object) -> None:
+    write(tmp_path, [{"gloss": "book", "instances": [INSTANCE | {"fps": fps}]}])
+    assert read_wlasl(tmp_path).instances[0].fps == 0
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "frames"),
-    [
-        (101, 160, 60),  # as long as the segment
-        (31, 90, 62),  # nearly so: trimming and re-encoding cost or give a few frames
-        (1, 62, 60),
-        (2000, 2100, 60),  # ends before the segment begins
-        (2000, -1, 60),
-    ],
-)
-def test_a_trimmed_clip_is_taken_whole_with_a_note(start: int, end: int, frames: int) -> None:
-    segment, note = segment_of(instance(start, end), frames)
-    assert segment == Segment(1, frames)
-    assert "trimmed already" in note
-
-
-@pytest.mark.parametrize(("start", "end", "frames"), [(50, 150, 60), (1, 100, 60), (40, 20, 60)])
-def test_a_segment_outside_the_video_is_refused(start: int, end: int, frames: int) -> None:
-    with pytest.raises(ClipError, match=f"frames {start} to {end}") as caught:
-        segment_of(instance(start, end), frames)
-    assert caught.value.reason == "outside"
+@pytest.mark.parametrize(("fps", "read"), [(25, 25.0), ("29.97", 29.97), (30.0, 30.0)])
+def test_the_rate_at_which_frames_are_counted_is_read(tmp_path: Path, fps: object, read: float) -> None:
+    write(tmp_path, [{"gloss": "book", "instances": [INSTANCE | {"fps": fps}]}])
+    assert read_wlasl(tmp_path).instances[0].fps == read
