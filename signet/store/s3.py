@@ -9,21 +9,39 @@ from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.helpers import check_bucket_name
 
 from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache
+from signet.store.s3_failures import explain_failure
+from signet.store.s3_http import RefusedRequest, S3Address, S3PoolManager
+from signet.store.s3_refusals import explain_refusal
 
 # A store nearby answers in milliseconds; a lost one must be noticed before the deadlines of callers.
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
-_RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
+# The last answer is kept, since it says why the store refuses. A proxy's page may ask for a pause of an hour.
+_RETRIES = urllib3.Retry(
+    total=3,
+    backoff_factor=0.2,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    raise_on_status=False,
+    respect_retry_after_header=False,
+)
+
+# No object has a key with this prefix.
+_NO_PREFIX = "probe/none/"
+
+# A presigned URL bears as large an error of the clock as any other request.
+_URL_EXPIRES = timedelta(minutes=15)
 
 # With a fixed region, the client does not have to ask for it.
 _REGION = "us-east-1"
 
-_GONE = {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}
+# Another process has made the bucket in the meantime.
+_MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
 class S3Store:
@@ -46,8 +64,10 @@ class S3Store:
         self.url = f"{'https' if secure else 'http'}://{endpoint}/{bucket}"
         self.cache = Cache(cache)
         self._bucket = bucket
+        check_bucket_name(bucket)
+        self._address = S3Address(self.url, endpoint, bucket, access_key, secure, _REGION)
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-        self._http = urllib3.PoolManager(timeout=timeout, retries=_RETRIES, maxsize=16)
+        self._http = S3PoolManager(bucket, timeout=timeout, retries=_RETRIES, maxsize=16)
         self._client = Minio(
             endpoint,
             access_key=access_key,
@@ -57,12 +77,23 @@ class S3Store:
             http_client=self._http,
         )
         with self._reached(""):
-            if not self._client.bucket_exists(bucket):
-                try:
-                    self._client.make_bucket(bucket)
-                except S3Error as error:
-                    if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-                        raise
+            self._connect()
+
+    def _connect(self) -> None:
+        """Prove that an S3 server answers, and make the bucket if it is missing.
+
+        Listing proves it: the answer to HEAD has no body, so it cannot say what is wrong, and any web server sends one.
+        """
+        try:
+            next(iter(self._client.list_objects(self._bucket, prefix=_NO_PREFIX, recursive=True)), None)
+        except RefusedRequest as refused:
+            if refused.code != "NoSuchBucket":
+                raise
+            try:
+                self._client.make_bucket(self._bucket)
+            except RefusedRequest as refused_bucket:
+                if refused_bucket.code not in _MADE:
+                    raise
 
     def get(self, key: str) -> bytes:
         return self._read(key)[0]
@@ -97,7 +128,7 @@ class S3Store:
         return ObjectInfo(key, status.size or 0, status.etag or "")
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with self._reached(prefix):
+        with self._reached(""):
             for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
                 if entry.object_name and not entry.is_dir:
                     yield ObjectInfo(entry.object_name, entry.size or 0, (entry.etag or "").strip('"'))
@@ -122,14 +153,17 @@ class S3Store:
         With a presigned URL, the header arrives.
         """
         with self._reached(key):
-            url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
-            # No retries: after a lost answer, a retry would find our own object and take it for another writer's.
-            response = self._http.request("PUT", url, body=data, headers=condition, retries=False)
-        # 409: two conditional writes at the same time, and this one lost.
-        if response.status in {409, 412} or (response.status == 404 and "If-Match" in condition):
-            return False
-        if response.status != 200:
-            raise Unavailable(f"{self.url}/{key}: the store refused a write ({_fault(response)}).")
+            url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_URL_EXPIRES)
+            try:
+                # No retries: after a lost answer, a retry would find our own object and take it for another writer's.
+                self._http.request("PUT", url, body=data, headers=condition, retries=False)
+            except RefusedRequest as refused:
+                # 409: two conditional writes at the same time, and this one lost.
+                lost = refused.status in {409, 412}
+                missing = refused.status == 404 and refused.code != "NoSuchBucket" and not refused.is_web_page
+                if lost or (missing and "If-Match" in condition):
+                    return False
+                raise
         return True
 
     @contextmanager
@@ -137,23 +171,10 @@ class S3Store:
         """Turn each failure of the client into an error of Signet."""
         try:
             yield
-        except S3Error as error:
-            if error.code in _GONE:
-                raise NotFound(f"{self.url}/{key}: no such object.") from error
-            raise Unavailable(
-                f"{self.url}: the store refused ({error.code}: {error.message}). Check SIGNET_S3_ACCESS_KEY and "
-                "SIGNET_S3_SECRET_KEY."
-            ) from error
-        except (urllib3.exceptions.HTTPError, ServerError, InvalidResponseError) as error:
-            raise Unavailable(
-                f"{self.url}: the store cannot be reached ({type(error).__name__}). Is it running, and is SIGNET_STORE "
-                "right?"
-            ) from error
-
-
-def _fault(response: urllib3.BaseHTTPResponse) -> str:
-    try:
-        code = ElementTree.fromstring(response.data).findtext("Code")  # noqa: S314  (the answer of our own store)
-    except ElementTree.ParseError:
-        code = None
-    return f"HTTP {response.status}{f', {code}' if code else ''}"
+        except RefusedRequest as refused:
+            if key and refused.is_missing_object:
+                raise NotFound(f"{self.url}/{key}: no such object.") from None
+            raise Unavailable(explain_refusal(self._address, refused)) from refused
+        # ValueError: the client cannot read a number or a time in an answer.
+        except (urllib3.exceptions.HTTPError, ElementTree.ParseError, ValueError) as error:
+            raise Unavailable(explain_failure(self._address, error)) from error

@@ -25,8 +25,8 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
-    def do_HEAD(self) -> None:
-        self._answer(200)
+    def do_GET(self) -> None:
+        self._answer(200, b"<ListBucketResult><Name>bucket</Name></ListBucketResult>")
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
