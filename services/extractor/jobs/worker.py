@@ -93,7 +93,7 @@ def verify(path: Path, instance: Instance) -> Usable:
         ClipError: the clip is not usable.
     """
     video = Video(read_file(path), path.name)
-    segment, note = segment_of(instance, video.times())
+    segment, note = segment_of(instance, video.times(limited=instance.is_whole))
     return Usable(video.sha256, segment, note)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import shlex
+from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from services.extractor.video.container import AVI, MATROSKA, MP4, identify
 from services.extractor.video.display import Orientation, find_orientation, to_rgb
+from services.extractor.video.tracks import Track, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -46,6 +49,11 @@ MAX_PIXELS = 4096 * 2304
 MAX_SECONDS = 600.0
 # Decoders conceal damaged frames. Sampling bridges a few of them, as it bridges a lost hand; a larger share is refused.
 MAX_DAMAGED_SHARE = 0.1
+
+# A video is refused before it is decoded if this number of packets is later than `MAX_SECONDS`, or if it has more
+# packets than `_MOST_PACKETS`. A few packets can have a wrong time; VP8 has packets without a frame.
+_LATE_PACKETS = 10
+_MOST_PACKETS = MAX_FRAMES * 5 // 4
 
 # The smallest step between two frames: a landmark tensor has at most 1000 frames a second.
 _MIN_STEP_SECONDS = 0.001
@@ -92,7 +100,7 @@ def read_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            _refuse_size(path.name, f"{size} bytes", f"{MAX_FILE_BYTES} bytes")
+            _refuse_size(path.name, f"{size} bytes", f"{MAX_FILE_BYTES} bytes", _how_to_cut(path.name))
         return path.read_bytes()
     except OSError as error:
         raise ClipError("unreadable", f"{path}: cannot be read ({error.strerror}).") from error
@@ -111,7 +119,7 @@ class Video:
 
     def __init__(self, data: bytes, name: str) -> None:
         if len(data) > MAX_FILE_BYTES:
-            _refuse_size(name, f"{len(data)} bytes", f"{MAX_FILE_BYTES} bytes")
+            _refuse_size(name, f"{len(data)} bytes", f"{MAX_FILE_BYTES} bytes", _how_to_cut(name))
         self.name = name
         self._data = data
         self._format = identify(data, name)
@@ -120,14 +128,19 @@ class Video:
         self.fps = _FALLBACK_FPS
         self._pixel_aspect = 1.0
 
-    def times(self) -> tuple[float, ...]:
+    def times(self, *, limited: bool = False) -> tuple[float, ...]:
         """Decode the whole video and give the display time of each frame, in seconds since the first frame.
 
+        Args:
+            limited: whether a video of more than `MAX_SECONDS` is refused. A segment of it can be short enough.
+
         Raises:
-            ClipError: the video cannot be decoded, or has fewer than `MIN_FRAMES` or more than `MAX_FRAMES` frames.
+            ClipError: the video cannot be decoded, has fewer than `MIN_FRAMES` or more than `MAX_FRAMES` frames, or is
+                too long.
         """
         clock = _DisplayClock(self._format)
-        times = tuple(clock.seconds(picture, self.fps) for picture in self._pictures())
+        pictures = self._pictures(Segment(1, MAX_FRAMES) if limited else None)
+        times = tuple(clock.seconds(picture, self.fps) for picture in pictures)
         self._check_count(len(times))
         return times
 
@@ -141,7 +154,7 @@ class Video:
         given = 0
         orientation = Orientation()
         shape: tuple[int, ...] = ()
-        for index, picture in enumerate(self._pictures(), start=1):
+        for index, picture in enumerate(self._pictures(segment or Segment(1, MAX_FRAMES)), start=1):
             if segment is not None and index > segment.end:
                 break
             # Some streams name the orientation at key frames only. It holds until the next one.
@@ -150,7 +163,7 @@ class Video:
                 continue
             seconds = clock.seconds(picture, self.fps)
             if seconds > MAX_SECONDS:
-                _refuse_size(self.name, f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
+                self._refuse_long(f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
             given += 1
             rgb = to_rgb(picture, self._pixel_aspect, orientation)
             shape = shape or rgb.shape
@@ -162,21 +175,20 @@ class Video:
             raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")
         self._check_count(given)
 
-    def _pictures(self) -> Iterator[Any]:
-        """Decode pictures, and turn every failure into a `ClipError`."""
+    def _pictures(self, limited: Segment | None) -> Iterator[Any]:
+        """Decode pictures, and turn every failure into a `ClipError`.
+
+        Args:
+            limited: the frames that are refused before decoding if they last more than `MAX_SECONDS`.
+        """
         try:
             # The file is in memory and no protocol is allowed, so that it cannot make FFmpeg open anything else.
             with av.open(
                 io.BytesIO(self._data), format=self._format, container_options={"protocol_whitelist": ""}
             ) as opened:
-                if not opened.streams.video:
-                    raise ClipError(
-                        "no_video", f"{self.name}: has sound or data, but no video stream. Download the video itself."
-                    )
-                stream = opened.streams.video[0]
-                if stream.codec_context is None:
-                    raise ClipError("undecodable", f"{self.name}: its video codec is unknown. Convert it to H.264.")
-                yield from self._decode(opened, stream)
+                track = read_track(opened, self._format, self.name, _MOST_PACKETS + 1)
+                self._check_length(track, limited)
+                yield from self._decode(track)
         except av.FFmpegError as error:
             raise ClipError(
                 "undecodable",
@@ -185,7 +197,21 @@ class Video:
         except MemoryError as error:
             raise ClipError("too_large", f"{self.name}: needs more memory than a worker may use.") from error
 
-    def _decode(self, opened: Any, stream: Any) -> Iterator[Any]:
+    def _check_length(self, track: Track, limited: Segment | None) -> None:
+        """Refuse a video that is too long before it is decoded.
+
+        The packets are counted, because a header can lie. Only lengths that are certain are refused here. The exact
+        limits are checked while the video is decoded.
+        """
+        if limited is not None:
+            times = track.times[limited.start - 1 : limited.end]
+            if times and len(times) - bisect_right(times, times[0] + MAX_SECONDS) >= _LATE_PACKETS:
+                self._refuse_long(f"{times[-1] - times[0]:.0f} s", f"{MAX_SECONDS:.0f} s")
+        if len(track.packets) > _MOST_PACKETS:
+            self._refuse_long(f"more than {MAX_FRAMES} frames", f"{MAX_FRAMES}")
+
+    def _decode(self, track: Track) -> Iterator[Any]:
+        stream = track.stream
         # One thread: clips are decoded in parallel, and the frames do not depend on the number of cores.
         stream.codec_context.thread_count = 1
         self._check_pixels(stream.codec_context.width, stream.codec_context.height)
@@ -193,7 +219,7 @@ class Video:
         self._pixel_aspect = _pixel_aspect(stream)
         decoded = damaged = 0
         size: tuple[int, int] | None = None
-        for picture in opened.decode(stream):
+        for picture in (picture for packet in track.packets for picture in packet.decode()):
             self._check_pixels(picture.width, picture.height)
             size = size or (picture.width, picture.height)
             if size != (picture.width, picture.height):
@@ -201,7 +227,7 @@ class Video:
             decoded += 1
             damaged += picture.is_corrupt
             if decoded > MAX_FRAMES:
-                _refuse_size(self.name, f"more than {MAX_FRAMES} frames", f"{MAX_FRAMES}")
+                self._refuse_long(f"more than {MAX_FRAMES} frames", f"{MAX_FRAMES}")
             yield picture
         expected = sum(not entry.is_discard for entry in _index(stream)) if self._format == MP4 else 0
         if decoded < expected:
@@ -214,7 +240,15 @@ class Video:
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
-            _refuse_size(self.name, f"{width}x{height} pixels", f"{MAX_PIXELS} pixels in all; scale it down")
+            _refuse_size(
+                self.name,
+                f"{width}x{height} pixels",
+                f"{MAX_PIXELS} pixels in all",
+                f"Make it smaller, for example: ffmpeg -i {shlex.quote(self.name)} -vf scale=1280:-2 smaller.mp4",
+            )
+
+    def _refuse_long(self, size: str, limit: str) -> NoReturn:
+        _refuse_size(self.name, size, limit, _how_to_cut(self.name))
 
     def _refuse_new_size(self) -> NoReturn:
         raise ClipError("undecodable", f"{self.name}: its frame size changes midway. Convert it to one size.")
@@ -270,5 +304,9 @@ def _pixel_aspect(stream: Any) -> float:
     return ratio
 
 
-def _refuse_size(name: str, size: str, limit: str) -> None:
-    raise ClipError("too_large", f"{name}: {size}; the limit is {limit}. Cut it to the sign.")
+def _how_to_cut(name: str) -> str:
+    return f"Cut it to the sign. This takes 10 s from second 5 on: ffmpeg -ss 5 -i {shlex.quote(name)} -t 10 sign.mp4"
+
+
+def _refuse_size(name: str, size: str, limit: str, remedy: str) -> NoReturn:
+    raise ClipError("too_large", f"{name}: {size}; the limit is {limit}. {remedy}")

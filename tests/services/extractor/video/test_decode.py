@@ -1,6 +1,8 @@
 """Videos are decoded into frames, and unusable files are refused with a reason."""
 
 import re
+import struct
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -229,6 +231,94 @@ def test_times_count_from_the_first_frame_of_the_segment(make_video: MakeVideo) 
 def test_a_film_is_refused(make_video: MakeVideo) -> None:
     path = make_video(frames=7, ticks=[0, 1, 2, 3, 4, 5, 7000], fps=10)
     assert refusal(path).reason == "too_large"
+
+
+def _overwrite_media(path: Path) -> None:
+    """Make all frames of an MP4 file undecodable, so that a refusal of another kind was made before decoding."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    size = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("fps", "frames", "message"), [(1, 620, "619 s; the limit is 600 s"), (240, 45_010, "more than 36000 frames")]
+)
+def test_a_video_that_is_too_long_is_refused_before_it_is_decoded(
+    make_video: MakeVideo, fps: int, frames: int, message: str
+) -> None:
+    path = make_video("my film.mp4", frames=frames, fps=fps, size=(16, 16), codec="mpeg4")
+    _overwrite_media(path)
+    error = refusal(path)
+    assert error.reason == "too_large"
+    assert message in str(error)
+    assert "ffmpeg -ss 5 -i 'my film.mp4' -t 10 sign.mp4" in str(error)
+
+
+def test_a_segment_of_a_long_video_is_decoded(make_video: MakeVideo) -> None:
+    path = make_video(frames=700, fps=1, size=(16, 16))
+    clip = Video(read_file(path), path.name)
+    assert len(list(clip.frames(Segment(600, 620)))) == 21
+    assert len(clip.times()) == 700
+    for long in (lambda: list(clip.frames(Segment(2, 690))), lambda: clip.times(limited=True)):
+        with pytest.raises(ClipError, match="the limit is 600 s"):
+            long()
+
+
+def _rewrite_mp4_durations(data: bytes, seconds: int) -> bytes:
+    """Replace the durations of the movie and of its tracks; the table of frames stays."""
+    changed = bytearray(data)
+    for box, scale_at, duration_at in ((b"mvhd", 16, 20), (b"tkhd", 0, 24), (b"mdhd", 16, 20)):
+        start = data.index(box)
+        scale = int.from_bytes(data[start + scale_at : start + scale_at + 4], "big") if scale_at else 1000
+        changed[start + duration_at : start + duration_at + 4] = (seconds * scale).to_bytes(4, "big")
+    return bytes(changed)
+
+
+def _rewrite_matroska_duration(data: bytes, seconds: int) -> bytes:
+    """Replace the element Duration (in milliseconds), or remove it by another id if `seconds` is 0."""
+    start = data.index(b"\x44\x89\x88")
+    if not seconds:
+        return data[:start] + b"\xec\x89" + bytes(9) + data[start + 11 :]  # an element Void of the same length
+    return data[: start + 3] + struct.pack(">d", seconds * 1000.0) + data[start + 11 :]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm"])
+def test_a_wrong_duration_in_the_header_neither_refuses_a_short_clip_nor_admits_a_long_one(
+    make_video: MakeVideo, name: str
+) -> None:
+    codec = "libvpx-vp9" if name == "clip.webm" else "libx264"
+    rewrite = _rewrite_mp4_durations if name in {"clip.mp4", "clip.mov"} else _rewrite_matroska_duration
+    short = make_video(name, codec=codec, frames=20)
+    data = short.read_bytes()
+    for seconds in (2, 1200, 0):
+        short.write_bytes(rewrite(data, seconds))
+        assert len(decode(short)) == 20
+    long = make_video(name, codec=codec, frames=620, fps=1, size=(16, 16))
+    data = long.read_bytes()
+    for seconds in (2, 1200, 0):
+        long.write_bytes(rewrite(data, seconds))
+        assert refusal(long).reason == "too_large"
+
+
+@pytest.mark.clips
+def test_a_twenty_minute_video_is_refused_at_once(faults: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    with av.open(str(faults / "07_two_minute_video_predict_deadline.mp4")) as source, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        length = packets[-1].dts + packets[-1].duration - packets[0].dts
+        for part in range(10):
+            for packet in packets:
+                packet.stream = stream
+                packet.pts, packet.dts = packet.pts + (part > 0) * length, packet.dts + (part > 0) * length
+                copy.mux(packet)
+    clip = Video(read_file(path), path.name)
+    start = time.monotonic()
+    with pytest.raises(ClipError, match=r"long\.mp4: 119\d s; the limit is 600 s"):
+        next(clip.frames())
+    assert time.monotonic() - start < 5
 
 
 def test_frames_are_decoded_one_at_a_time(make_video: MakeVideo) -> None:

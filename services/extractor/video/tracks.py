@@ -1,0 +1,112 @@
+"""Chooses the video track that a player would show, and reads its packets without decoding them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from av.stream import Disposition
+
+from services.extractor.video.container import MP4
+from signet.errors import ClipError
+
+# Tracks that are no video: cover pictures, chapter thumbnails, and layers that another track needs.
+_NO_VIDEO = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+)  # fmt: skip
+# A track with fewer frames or a lower rate (in frames per second) is a preview or a slide show.
+_MIN_FRAMES = 5
+_MIN_FPS = 5.0
+# In MP4 and MOV, programs often enable only the first track. An enabled track with fewer pixels than the largest track,
+# by this factor, is a preview of it.
+_PREVIEW_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Track:
+    """A video track and its encoded content.
+
+    Attributes:
+        stream: FFmpeg's stream.
+        packets: the packets of the stream in the order of decoding; the last ones flush the decoder.
+        times: the display time of each packet that is shown, in seconds, sorted.
+    """
+
+    stream: Any
+    packets: list[Any]
+    times: list[float]
+
+    @property
+    def pixels(self) -> int:
+        """Width times height; 0 if the header has no size."""
+        return int(self.stream.codec_context.width * self.stream.codec_context.height)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the container marks the track as the one to show. MP4 and MOV call this enabled."""
+        return bool(self.stream.disposition & Disposition.default)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the track has as many frames, and as many a second, as a video of a sign."""
+        if len(self.times) < _MIN_FRAMES:
+            return False
+        return len(self.times) - 1 >= _MIN_FPS * (self.times[-1] - self.times[0])
+
+
+def read_track(opened: Any, container: str, name: str, most_packets: int) -> Track:
+    """Choose a video track, and read its packets.
+
+    A player shows the track with the default flag. Among several, or without a flag, the largest is taken. Cover
+    pictures and thumbnails are never taken. Tracks with an unknown codec, previews and slide shows are only taken if
+    the file has nothing else.
+
+    Args:
+        opened: the container that FFmpeg opened.
+        container: its format.
+        name: the name of the file in error messages.
+        most_packets: how many packets of a track are read, at most.
+
+    Raises:
+        ClipError: the file has no video track, or none with a known codec.
+    """
+    streams = [stream for stream in opened.streams.video if not stream.disposition & _NO_VIDEO]
+    if not streams:
+        what = "only still pictures, such as a cover," if opened.streams.video else "sound or data, but no video stream"
+        raise ClipError("no_video", f"{name}: has {what}. Download the video itself.")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise ClipError("undecodable", f"{name}: its video codec is unknown. Convert it to H.264.")
+    return _choose(_read_packets(opened, known, most_packets), container)
+
+
+def _read_packets(opened: Any, streams: Sequence[Any], most_packets: int) -> list[Track]:
+    packets: dict[int, list[Any]] = {stream.index: [] for stream in streams}
+    for packet in opened.demux(streams):
+        # The packets that flush a decoder have the number of their stream in `stream` only.
+        if len(packets[packet.stream.index]) < most_packets:
+            packets[packet.stream.index].append(packet)
+        elif all(len(read) == most_packets for read in packets.values()):
+            break
+    return [Track(stream, packets[stream.index], _display_times(packets[stream.index])) for stream in streams]
+
+
+def _display_times(packets: Sequence[Any]) -> list[float]:
+    """The display times of the packets that are shown, in seconds, sorted. AVI has decoding times only."""
+    if not packets:
+        return []
+    tick_seconds = float(packets[0].time_base)
+    times = []
+    for packet in packets:
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if packet.size and ticks is not None and not packet.is_discard:
+            times.append(ticks * tick_seconds)
+    return sorted(times)
+
+
+def _choose(tracks: Sequence[Track], container: str) -> Track:
+    tracks = [track for track in tracks if track.moves] or tracks
+    largest = max(track.pixels for track in tracks)
+    marked = [track for track in tracks if track.is_default]
+    if container == MP4:
+        marked = [track for track in marked if track.pixels * _PREVIEW_FACTOR >= largest]
+    return max(marked or tracks, key=lambda track: track.pixels)
