@@ -18,16 +18,13 @@ from prometheus_client.process_collector import ProcessCollector
 
 from signet.errors import DeadlineExceeded, SignetError, Unavailable
 from signet.rpc.gpu import GpuCollector, Nvml
-from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.limits import SERVER_OPTIONS
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
 
 _log = logging.getLogger(__name__)
 
 # From a cached answer (1 ms) to the extraction of a long clip (30 s).
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-
-# Otherwise two servers could silently share a port, and gRPC would divide the calls between them.
-_SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
@@ -55,7 +52,7 @@ class ServiceServer:
         self._settings = settings
         self._registry = registry
         self._names: list[str] = []
-        self._server = grpc.aio.server(interceptors=[_ErrorsAndMetrics(registry)], options=_SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[_ErrorsAndMetrics(registry)], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0

@@ -1,0 +1,112 @@
+"""The limits and the checks of connections, between real servers and clients."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from signet.errors import Unavailable
+from signet.rpc.client import signet_errors
+from signet.rpc.limits import CHANNEL_OPTIONS, SERVER_OPTIONS
+from signet.v1 import extractor_pb2, extractor_pb2_grpc
+from tests.signet.rpc.conftest import Served
+
+Request = extractor_pb2.ExtractClipRequest
+
+# A client with this option pings every second. A server with gRPC's own limits ends its connection after three pings.
+PINGS = [("grpc.keepalive_time_ms", 1000), ("grpc.http2.max_pings_without_data", 0)]
+
+
+def test_a_client_with_keepalive_pings_gets_the_answer_of_a_long_call(served: Served) -> None:
+    with grpc.insecure_channel(served.address, options=PINGS) as channel:
+        stub = extractor_pb2_grpc.ExtractorStub(channel)
+        assert stub.ExtractClip(Request(clip_id="sleep 6", video=b"v"), timeout=20).landmarks == b"v"
+
+
+def test_a_client_that_pings_without_a_call_keeps_its_connection(served: Served) -> None:
+    states: list[str] = []
+    options = [*PINGS, ("grpc.keepalive_permit_without_calls", 1)]
+    with grpc.insecure_channel(served.address, options=options) as channel:
+        channel.subscribe(lambda state: states.append(state.name))
+        stub = extractor_pb2_grpc.ExtractorStub(channel)
+        stub.ExtractClip(Request(), timeout=20)
+        time.sleep(6)
+        stub.ExtractClip(Request(), timeout=20)
+        assert states == ["IDLE", "CONNECTING", "READY"]
+
+
+class Network:
+    """A TCP relay to a server that can stop to forward bytes, without an end of the connections."""
+
+    def __init__(self, port: int, stack: ExitStack) -> None:
+        self._target = port
+        self._stack = stack
+        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cut = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._target))
+            self._stack.callback(client.close)
+            self._stack.callback(server.close)
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if not self.cut.is_set():
+                    target.sendall(data)
+        except OSError:
+            return
+
+
+@contextmanager
+def network(port: int) -> Iterator[Network]:
+    with ExitStack() as stack:
+        yield Network(port, stack)
+
+
+# Dead connections are noticed in 3 s instead of 80 s.
+FAST = {"grpc.keepalive_time_ms": 1000, "grpc.http2.ping_timeout_ms": 2000}
+
+
+def test_a_dead_connection_is_noticed_by_both_sides_during_a_call(tmp_path: Path) -> None:
+    server = Served(
+        tmp_path,
+        "from signet.rpc import limits\n"
+        f"limits.SERVER_OPTIONS = [*{{**dict(limits.SERVER_OPTIONS), **{FAST}}}.items()]\n",
+    )
+    options = [*{**dict(CHANNEL_OPTIONS), **FAST}.items()]
+    try:
+        with network(server.port) as relay, grpc.insecure_channel(relay.address, options) as channel:
+            call = extractor_pb2_grpc.ExtractorStub(channel).ExtractClip.future(Request(clip_id="sleep 90"), timeout=80)
+            time.sleep(1)
+            assert not call.done()
+            relay.cut.set()
+            began = time.monotonic()
+            with pytest.raises(Unavailable), signet_errors():
+                call.result()
+            while 'code="CANCELLED"' not in server.metrics():
+                assert time.monotonic() - began < 20
+                time.sleep(0.2)
+        assert time.monotonic() - began < 20
+    finally:
+        server.child.stop(5)
+
+
+@pytest.mark.parametrize("options", [CHANNEL_OPTIONS, SERVER_OPTIONS])
+def test_a_silent_connection_carries_a_ping_before_a_proxy_forgets_it(options: list[tuple[str, int]]) -> None:
+    """The shortest times after which well-known proxies forget a connection: HAProxy 50 s, nginx and AWS ALB 60 s."""
+    assert dict(options)["grpc.keepalive_time_ms"] <= 30_000
