@@ -16,9 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.events import RunCallbacks, RunStarted
@@ -28,6 +25,8 @@ from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet.errors import NotFound, NotReady
 from signet.statistics.intervals import wilson
 from signet.store.options import open_store_option
+from signet.terminal.command import run_command
+from signet.terminal.output import Console, TableColumn, TextTable, open_console, print_line, print_table
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
@@ -116,20 +115,20 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the saved rows, and train nothing")
     arguments = parser.parse_args()
 
-    console = Console(width=220)
+    console = open_console(min_width=220)
     if not arguments.print:
         for name in arguments.rows or ROWS:
             _measure(arguments.store, name, ROWS[name], arguments.jobs, console)
-    console.print(table(load_results(RESULTS)))
+    print_table(console, *table(load_results(RESULTS)))
 
 
 def _measure(store: str, name: str, row: AccuracyRow, jobs: int, console: Console) -> None:
     config = _config(row.config, jobs)
-    console.print(f"{name}: {row.what}")
+    print_line(console, f"{name}: {row.what}")
     try:
         trained = run_in_own_process(_train, store, config)
     except (NotReady, NotFound) as error:
-        console.print(f"  left out: {error}")
+        print_line(console, f"  left out: {error}")
         return
     save_results(RESULTS, dict(sorted({**load_results(RESULTS), name: _record(row, config, trained)}.items())))
 
@@ -191,29 +190,32 @@ def _command(settings: Mapping[str, Any]) -> str:
     return " ".join(["signet train", *flags])
 
 
-def table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(figures: Mapping[str, Mapping[str, Any]]) -> TextTable:
     """All saved rows, in the order of `ROWS`."""
-    made = Table("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "size", "s", "GiB", "commit")
+    names = ("row", "what", "n", "seeds", *FIGURES, "ensemble", "95 % of one", "size", "s", "GiB", "commit")
+    rows = []
     for name in ROWS:
         if name not in figures:
             continue
         row = figures[name]
         top1 = row["spread"]["top-1"][0]
         low, high = wilson(round(top1 * row["clips"]), row["clips"])
-        made.add_row(
-            name,
-            row["what"],
-            str(row["clips"]),
-            str(len(row["seeds"])),
-            *(_cell(row["spread"][what], row["bars"].get(what)) for what in FIGURES),
-            _cell((row["ensemble"], None), row["bars"].get("ensemble")) if row["ensemble"] is not None else "",
-            f"{100 * low:.0f} to {100 * high:.0f}",
-            f"{row['parameters']:,}" if "parameters" in row else "",
-            f"{row['seconds']:.0f}",
-            f"{row['resident_gib']:.1f}" if "resident_gib" in row else "",
-            row["commit"],
+        rows.append(
+            [
+                name,
+                row["what"],
+                str(row["clips"]),
+                str(len(row["seeds"])),
+                *(_cell(row["spread"][what], row["bars"].get(what)) for what in FIGURES),
+                _cell((row["ensemble"], None), row["bars"].get("ensemble")) if row["ensemble"] is not None else "",
+                f"{100 * low:.0f} to {100 * high:.0f}",
+                f"{row['parameters']:,}" if "parameters" in row else "",
+                f"{row['seconds']:.0f}",
+                f"{row['resident_gib']:.1f}" if "resident_gib" in row else "",
+                row["commit"],
+            ]
         )
-    return made
+    return [TableColumn(name) for name in names], rows
 
 
 def _cell(figure: tuple[float, float | None], bar: float | None) -> str:
@@ -223,4 +225,4 @@ def _cell(figure: tuple[float, float | None], bar: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_command(main))

@@ -26,6 +26,8 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
+from signet.terminal.command import run_command
+from signet.terminal.output import open_console, print_line
 
 MAX_MEDIAN_DISTANCE = 0.02
 MIN_FOUND_SHARE = 0.95
@@ -122,7 +124,11 @@ def main() -> int:
     chosen = random.Random(arguments.seed).sample(available, min(arguments.clips, len(available)))  # noqa: S311
     results = [compare(clip, reference) for clip in extract(corpus, chosen, arguments.workers)]
 
-    print(f"{'hand':<6}{'clips':>6}{'ref. frames':>12}{'found':>8}{'extra':>7}{'median':>9}{'90 %':>9}{'99 %':>9}")
+    console = open_console()
+    print_line(
+        console,
+        f"{'hand':<6}{'clips':>6}{'ref. frames':>12}{'found':>8}{'extra':>7}{'median':>9}{'90 %':>9}{'99 %':>9}",
+    )
     passed = True
     for side in (*HANDS, "both"):
         hands = (side,) if side in HANDS else HANDS
@@ -132,13 +138,14 @@ def main() -> int:
         found_share = sum(part.found_frames for part in parts) / max(1, frames)
         extra = sum(part.extra_frames for part in parts)
         median, most, nearly_all = np.percentile(distances, [50, 90, 99])
-        print(
-            f"{side:<6}{len(results):>6}{frames:>12}{found_share:>8.1%}{extra:>7}{median:>9.5f}{most:>9.5f}{nearly_all:>9.5f}"
+        print_line(
+            console,
+            f"{side:<6}{len(results):>6}{frames:>12}{found_share:>8.1%}{extra:>7}{median:>9.5f}{most:>9.5f}{nearly_all:>9.5f}",
         )
         passed &= bool(median <= MAX_MEDIAN_DISTANCE and found_share >= MIN_FOUND_SHARE)
-    print(json.dumps({"clips": len(results), "seed": arguments.seed, "passed": passed}))
+    print_line(console, json.dumps({"clips": len(results), "seed": arguments.seed, "passed": passed}))
     return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

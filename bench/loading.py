@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from services.trainer.data.snapshot import load_or_create_snapshot
 from signet.datasets.snapshot import Dataset, SampledClip, assemble_snapshot, load_snapshot, publish_snapshot
 from signet.landmarks import JOINTS, SAMPLES_PER_FRAME, ClipRecord
 from signet.store import DirectoryStore
 from signet.store.options import open_store_option
+from signet.terminal.command import run_command
+from signet.terminal.output import TableColumn, open_console, print_table
 
 CLIPS = 10_000
 MAX_SECONDS = 1.0
@@ -96,13 +96,12 @@ def main() -> None:
             return load_or_create_snapshot(store, arguments.corpus, 0, 0)
 
         rows += [_row("snapshot of the corpus", load_or_create, 1), _row("the same again", load_or_create, _TIMES)]
-    table = Table("", "clips", "frames", "best s", "median s")
-    for row in rows:
-        table.add_row(row.what, f"{row.clips:,}", f"{row.frames:,}", f"{row.best:.2f}", f"{row.median:.2f}")
-    Console(width=120).print(table)
+    columns = [TableColumn(name) for name in ("", "clips", "frames", "best s", "median s")]
+    cells = [[row.what, f"{row.clips:,}", f"{row.frames:,}", f"{row.best:.2f}", f"{row.median:.2f}"] for row in rows]
+    print_table(open_console(min_width=120), columns, cells)
     if rows[0].best > MAX_SECONDS:
         raise SystemExit(f"loading {rows[0].clips:,} clips took {rows[0].best:.2f} s; the bar is {MAX_SECONDS:g} s")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_command(main))

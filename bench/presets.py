@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from bench import accuracy
 from bench.record import load_results, origin, peak_memory_gib, run_in_own_process, save_results
@@ -28,6 +26,8 @@ from services.trainer.runtime.threads import use_threads
 from services.trainer.training.loop import Training
 from signet.errors import NotFound, NotReady
 from signet.store.options import open_store_option
+from signet.terminal.command import run_command
+from signet.terminal.output import TableColumn, TextTable, open_console, print_line, print_table
 
 RESULTS = Path(__file__).parent / "results" / "presets.json"
 
@@ -68,17 +68,17 @@ def main() -> None:
     parser.add_argument("--store", default="", help="default: SIGNET_STORE, or file:data/store")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     arguments = parser.parse_args()
-    console = Console(width=140)
+    console = open_console(min_width=140)
     costs = load_results(RESULTS)
     for name in arguments.presets:
         if name not in ROWS:
             parser.error(f"there is no preset {name}. There are {', '.join(ROWS)}")
-        console.print(f"{name} ...")
+        print_line(console, f"{name} ...")
         config = _config(name)
         try:
             cost: Cost = run_in_own_process(_cost, arguments.store, config, arguments.threads)
         except (NotReady, NotFound) as error:
-            console.print(f"  left out: {error}")
+            print_line(console, f"  left out: {error}")
             continue
         costs[name] = {
             "clips": cost.clips,
@@ -90,30 +90,33 @@ def main() -> None:
             **origin(),
         }
         save_results(RESULTS, costs)
-    console.print(table(costs, load_results(accuracy.RESULTS)))
+    print_table(console, *table(costs, load_results(accuracy.RESULTS)))
 
 
-def table(costs: Mapping[str, Mapping[str, Any]], accuracies: Mapping[str, Mapping[str, Any]]) -> Table:
+def table(costs: Mapping[str, Mapping[str, Any]], accuracies: Mapping[str, Mapping[str, Any]]) -> TextTable:
     """All saved presets, with the accuracy of their rows: mean ± standard deviation over the seeds."""
-    made = Table("preset", "for", "row", "n", "top-1", "clips", "parameters", "s an epoch", "epochs", "minutes", "GiB")
+    names = ("preset", "for", "row", "n", "top-1", "clips", "parameters", "s an epoch", "epochs", "minutes", "GiB")
+    rows = []
     for name, row in ROWS.items():
         if name not in costs:
             continue
         cost, measured = costs[name], accuracies.get(row)
-        made.add_row(
-            name,
-            PRESETS[name].about,
-            row,
-            str(measured["clips"]) if measured else "",
-            "{:.1f} ± {:.1f}".format(*(100 * part for part in measured["spread"]["top-1"])) if measured else "",
-            f"{cost['clips']:,}",
-            f"{cost['parameters']:,}",
-            f"{cost['epoch_seconds']:.2f}",
-            str(_config(name).num_epochs),
-            f"{cost['minutes']:.1f}",
-            f"{cost['resident_gib']:.2f}",
+        rows.append(
+            [
+                name,
+                PRESETS[name].about,
+                row,
+                str(measured["clips"]) if measured else "",
+                "{:.1f} ± {:.1f}".format(*(100 * part for part in measured["spread"]["top-1"])) if measured else "",
+                f"{cost['clips']:,}",
+                f"{cost['parameters']:,}",
+                f"{cost['epoch_seconds']:.2f}",
+                str(_config(name).num_epochs),
+                f"{cost['minutes']:.1f}",
+                f"{cost['resident_gib']:.2f}",
+            ]
         )
-    return made
+    return [TableColumn(name) for name in names], rows
 
 
 def _config(preset: str) -> TrainConfig:
@@ -145,4 +148,4 @@ def _cost(store: str, config: TrainConfig, threads: int) -> Cost:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_command(main))

@@ -16,8 +16,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from bench.loading import loading
@@ -34,6 +32,8 @@ from services.trainer.training.loop import Training
 from signet.datasets.snapshot import Dataset
 from signet.errors import SignetError
 from signet.store.options import open_store_option
+from signet.terminal.command import run_command
+from signet.terminal.output import TableColumn, open_console, print_line, print_table
 
 RESULTS = Path(__file__).parent / "results" / "train.json"
 
@@ -68,17 +68,17 @@ def main() -> None:
         "load of 10,000 clips, s": (lambda: loading().best, "<=", 1),
         "clips a second, times the plain loop's": (lambda: _ratio(snapshot(corpus="wlasl", max_glosses=20)), ">=", 5),
     }  # fmt: skip
-    console = Console(width=120)
-    table = Table("what", "measured", "bar")
+    console = open_console(min_width=120)
+    table: list[list[str]] = []
     figures = load_results(RESULTS)
     for what, (measure, than, bar) in rows.items():
-        console.print(f"{what} ...")
+        print_line(console, f"{what} ...")
         try:
             value = measure()
         except SignetError as error:
-            console.print(f"  left out: {error}")
+            print_line(console, f"  left out: {error}")
             continue
-        table.add_row(what, f"{value:.2f}", f"{than} {bar:g}")
+        table.append([what, f"{value:.2f}", f"{than} {bar:g}"])
         figures[what] = {
             "value": round(value, 3),
             "bar": f"{than} {bar:g}",
@@ -86,7 +86,7 @@ def main() -> None:
             **origin(),
         }
         save_results(RESULTS, figures)
-    console.print(table)
+    print_table(console, [TableColumn("what"), TableColumn("measured"), TableColumn("bar")], table)
 
 
 def _to_the_end(dataset: Dataset) -> float:
@@ -171,4 +171,4 @@ def _padded(clips: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_command(main))

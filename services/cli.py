@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 
 from signet import __version__
 from signet.errors import SignetError
+from signet.terminal.command import run_command
+from signet.terminal.output import open_console, print_line
 
 app = typer.Typer(
     name="signet",
@@ -70,7 +73,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        typer.echo(f"signet {__version__}")
+        print_line(open_console(), f"signet {__version__}")
         raise typer.Exit
 
 
@@ -93,29 +96,26 @@ def up(
     with _explain_missing_packages("up", "local"):
         module = importlib.import_module("services.local.stack")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    typer.echo("starting ...")
+    console = open_console()
+    print_line(console, "starting ...")
     with module.LocalStack(data, clips) as stack:
-        typer.echo(f"{'store':<10} {stack.store.url}")
+        print_line(console, f"{'store':<10} {stack.store.url}")
         for name, service in stack.services.items():
-            typer.echo(f"{name:<10} {service.address}   {service.metrics_url}")
-        typer.echo(f"logs in {stack.logs}; to use this from another terminal:")
+            print_line(console, f"{name:<10} {service.address}   {service.metrics_url}")
+        print_line(console, f"logs in {stack.logs}; to use this from another terminal:")
         secret = f"$(cat '{stack.store.secret_path}')"
         for name, value in (stack.environment | {"SIGNET_S3_SECRET_KEY": secret}).items():
-            typer.echo(f"  export {name}={value}")
-        typer.echo("Ctrl-C stops everything")
+            print_line(console, f"  export {name}={value}")
+        print_line(console, "Ctrl-C stops everything")
         try:
             stack.watch()
         except KeyboardInterrupt:
-            typer.echo("stopping ...")
+            print_line(console, "stopping ...")
 
 
 def main() -> None:
-    """Run the command line. A SignetError becomes one line and exit status 1."""
-    try:
-        app()
-    except SignetError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the command line."""
+    sys.exit(run_command(partial(app, standalone_mode=False)))
 
 
 if __name__ == "__main__":

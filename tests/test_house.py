@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,36 @@ def test_the_training_loop_is_short_and_imports_little() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("signet", "services"))
     ]
     assert len(own) <= MAX_LOOP_IMPORTS
+
+
+# The one package that writes to the terminal.
+PRINTS = ROOT / "signet/terminal"
+
+
+def _direct_output(tree: ast.AST) -> Iterator[str]:
+    """What a module prints without `signet.terminal`: it could parse data as markup, or fail on a character."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (name for name in names if name.partition(".")[0] in {"rich", "click"})
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if (
+                called == "print"
+                or called.startswith(("typer.echo", "typer.secho", "typer.style", "sys.stdout.", "sys.stderr."))
+                or called.endswith((".print", "StreamHandler"))
+                or any(word.arg == "stream" for word in node.keywords)
+            ):
+                yield f"{called} in line {node.lineno}"
+
+
+def test_only_one_package_prints() -> None:
+    found = {
+        str(path.relative_to(ROOT)): direct
+        for path in SOURCES
+        if PRINTS not in path.parents and (direct := list(_direct_output(ast.parse(path.read_text()))))
+    }
+    assert found == {}, "use signet.terminal.output: names are never markup there, and control characters are escaped"
 
 
 # Tests of a scenario that involves several modules; all others have the name of the module that they test.

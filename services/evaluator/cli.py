@@ -6,15 +6,12 @@ from typing import Annotated
 import grpc
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.evaluator.console import show_models, show_prediction, show_report, show_reports
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report_store
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import EvaluatorSettings
-from services.evaluator.tables import say
 from signet import registry
 from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unavailable
 from signet.registry import ModelCard
@@ -22,6 +19,15 @@ from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
+from signet.terminal.output import (
+    BarColumn,
+    Console,
+    MofNCompleteColumn,
+    TimeElapsedColumn,
+    open_console,
+    print_line,
+    progress_bar,
+)
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -60,7 +66,7 @@ def evaluate(
     """Evaluate a published model on a split, or all models of a training run, and store the report."""
     settings = _settings()
     opened = open_store_option(store)
-    console = Console()
+    console = open_console()
     if run:
         if model_name or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
             raise InvalidInput(
@@ -69,11 +75,10 @@ def evaluate(
             )
         report, page = evaluation.evaluate_run(opened, run, commit=settings.commit)
     else:
-        errors = Console(stderr=True)
-        with Progress(
-            TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=errors, disable=not errors.is_terminal, transient=True,
-        ) as progress:  # fmt: skip
+        errors = open_console(stderr=True)
+        with progress_bar(
+            errors, "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        ) as progress:
             task = progress.add_task("evaluating", total=None)
             report, page = evaluation.evaluate(
                 opened,
@@ -85,7 +90,7 @@ def evaluate(
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     show_report(console, report)
-    say(console, f"report {report.report_id} in {opened.url}")
+    print_line(console, f"report {report.report_id} in {opened.url}")
     _save(console, html, page.encode())
     _save(console, json, report.to_json())
 
@@ -119,7 +124,7 @@ def predict(
             ) from error
         with signet_errors():
             response = evaluator_pb2_grpc.RecognizerStub(channel).Recognize(request, timeout=timeout)
-    show_prediction(Console(), response)
+    show_prediction(open_console(), response)
 
 
 @app.command()
@@ -134,7 +139,7 @@ def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None
     for alias, version in registry.aliases(opened, name).items():
         aliases.setdefault(version, []).append(alias)
     show_models(
-        Console(),
+        open_console(),
         [(version, aliases.get(version, []), _read_card(opened, name, version)) for version in reversed(versions)],
     )
 
@@ -149,7 +154,7 @@ def reports(
 ) -> None:
     """List all reports, newest first, or show one report."""
     opened = open_store_option(store)
-    console = Console()
+    console = open_console()
     if report_id:
         show_report(console, report_store.read_report(opened, report_id))
         if html is not None:
@@ -189,4 +194,4 @@ def _save(console: Console, path: Path | None, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror}).") from error
-    say(console, f"saved {path}")
+    print_line(console, f"saved {path}")

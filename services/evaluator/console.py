@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.console import Console
-
 from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
-from services.evaluator.tables import TableColumn, bar, print_table, say
 from signet.registry import ModelCard
+from signet.terminal.output import Console, TableColumn, bar, print_table, say
 from signet.v1 import evaluator_pb2
 
 # How many of the best and of the worst glosses are shown.

@@ -14,9 +14,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from prometheus_client import CollectorRegistry
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from services.extractor.jobs.extraction import Extraction
 from services.extractor.jobs.importing import run_import
@@ -30,9 +27,22 @@ from services.extractor.sources.wlasl import SPLITS, read_metadata, read_wlasl
 from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, Landmarks, load
-from signet.rpc.server import set_up_logging
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+from signet.terminal.logs import set_up_logging
+from signet.terminal.output import (
+    BarColumn,
+    Console,
+    MofNCompleteColumn,
+    TableColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    open_console,
+    print_line,
+    print_table,
+    progress_bar,
+    say,
+)
 
 app = typer.Typer(help="Video to landmark tensors.")
 
@@ -99,7 +109,7 @@ def extract(
     and do not stop the others.
     """
     set_up_logging("WARNING")
-    console = Console()
+    console = open_console()
     choice = SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
     target = open_store_option(store)
     source = read_wlasl(wlasl, clips)
@@ -119,7 +129,7 @@ def extract(
     if result.state is ExtractionState.FAILED:
         raise SignetError(result.error)
     if stats:
-        console.print(_statistics(target, corpus, result))
+        _print_statistics(console, target, corpus, result)
     _print_summary(console, result, "Extraction", "extracted")
     _exit_with_status(console, result, interrupt.number)
 
@@ -154,7 +164,7 @@ def import_(
     interrupted import. Unusable clips are named and do not stop the others.
     """
     set_up_logging("WARNING")
-    console = Console()
+    console = open_console()
     target = open_store_option(store)
     instances = read_metadata(wlasl)
     source = read_archive(archive)
@@ -171,7 +181,7 @@ def import_(
 def _exit_with_status(console: Console, result: ExtractionProgress, signal_number: int) -> None:
     """Exit with the status that tells the outcome."""
     if result.state is ExtractionState.CANCELLED:
-        console.print("Interrupted. Finished clips are kept; the same command resumes.")
+        print_line(console, "Interrupted. Finished clips are kept; the same command resumes.")
         raise typer.Exit(_EXIT_SIGNAL + signal_number)
     if result.broken:
         raise typer.Exit(EXIT_BROKEN)
@@ -190,9 +200,9 @@ class _Display:
         self._doing = doing
         self._console = console
         self._printed = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        self._bar = progress_bar(
+            console, "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}",
+            TimeElapsedColumn(), TimeRemainingColumn(), transient=False,
         )  # fmt: skip
         self._task = self._bar.add_task("selecting", total=None, rate="")
         self._began = 0.0
@@ -221,7 +231,7 @@ class _Display:
         done = (
             f"selecting: {state.verified} clips verified" if selecting else f"{state.done}/{state.total} clips {rate}"
         )
-        self._console.print(done, highlight=False)
+        print_line(self._console, done)
 
 
 class _Interrupt:
@@ -243,49 +253,42 @@ class _Interrupt:
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         self._cancel()
-        self._console.print("Finishing the current clips. Press Ctrl-C again to stop at once.")
+        print_line(self._console, "Finishing the current clips. Press Ctrl-C again to stop at once.")
         for handled in self._before:
             signal.signal(handled, lambda number, _: sys.exit(_EXIT_SIGNAL + number))
 
 
 def _print_summary(console: Console, result: ExtractionProgress, title: str, done: str) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("outcome")
-    table.add_column("clips", justify="right")
     reasons = Counter(failure.reason for failure in result.failures)
     rows = {done: result.extracted, "present already": result.present, "broken": result.broken}
     rows |= {f"  {reason}": count for reason, count in reasons.most_common()}
     rows |= {"not done": result.total - result.done, "without a file": result.missing}
-    for name, count in rows.items():
-        if count or name == done:
-            table.add_row(name, str(count))
-    console.print(table)
+    shown = [[name, str(count)] for name, count in rows.items() if count or name == done]
+    say(console, title, "italic")
+    print_table(console, [TableColumn("outcome"), TableColumn("clips", "right")], shown)
     for failure in result.failures:
-        _print_line(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
+        print_line(console, f"broken {failure.clip_id} ({failure.reason}): {failure.message}")
     for note in result.notes:
-        _print_line(console, f"note {note}")
-    _print_line(console, f"{len(result.glosses)} glosses: {_named(result.glosses)}")
+        print_line(console, f"note {note}")
+    print_line(console, f"{len(result.glosses)} glosses: {_named(result.glosses)}")
     rate = f", {result.frames / result.elapsed_seconds:.1f} frames/s" if result.frames else ""
-    _print_line(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
+    print_line(console, f"{result.frames} frames in {result.elapsed_seconds:.1f} s{rate}")
 
 
-def _print_line(console: Console, line: str) -> None:
-    """Print one line unchanged: names and paths are not markup, and long lines are not wrapped."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _statistics(store: ObjectStore, corpus: str, result: ExtractionProgress) -> Table:
-    table = Table(title="Landmarks (x and y in frame heights)", title_justify="left")
-    for column in ("clip", "gloss", "shape", "seconds", "mean", "std", *PARTS):
-        table.add_column(column, justify="left" if column in {"clip", "gloss"} else "right")
+def _print_statistics(console: Console, store: ObjectStore, corpus: str, result: ExtractionProgress) -> None:
+    """Print a table with a row for each clip."""
+    rows = []
     broken = {failure.clip_id for failure in result.failures}
     for clip_id in result.clips:
         key = keys.clip(corpus, clip_id)
         if clip_id in broken or (result.state is ExtractionState.CANCELLED and store.stat(key) is None):
             continue
         clip = load(store.get(key), key)
-        table.add_row(clip_id, clip.record.gloss, *_clip_statistics(clip))
-    return table
+        rows.append([clip_id, clip.record.gloss, *_clip_statistics(clip)])
+    columns = [TableColumn("clip"), TableColumn("gloss")]
+    columns += [TableColumn(name, "right") for name in ("shape", "seconds", "mean", "std", *PARTS)]
+    say(console, "Landmarks (x and y in frame heights)", "italic")
+    print_table(console, columns, rows)
 
 
 def _clip_statistics(clip: Landmarks) -> list[str]:

@@ -5,18 +5,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from services.local.messages import Narrator
 from services.local.stack import LocalStack
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
 from signet.rpc.client import Client, signet_errors
+from signet.terminal.command import run_command
+from signet.terminal.output import Console, open_console, print_line, say_error
 from signet.v1 import evaluator_pb2 as evaluator
 from signet.v1 import extractor_pb2 as extractor
 from signet.v1 import trainer_pb2 as trainer
@@ -284,26 +283,27 @@ def main() -> int:
     given = os.environ.get("WLASL", "")
     clips = find_clips(given)
     if clips is None:
-        print(
+        say_error(
             f"No clips: {given or ' or '.join(map(str, _CLIP_DIRECTORIES))} must hold WLASL_v0.3.json and "
-            "clips/<video_id>.mp4.\n"
+            "clips/<video_id>.mp4."
+        )
+        say_error(
             "Get both from https://github.com/dxli94/WLASL (academic use), put them into data/wlasl, or name their "
-            "directory: make demo WLASL=<dir>",
-            file=sys.stderr,
+            "directory: make demo WLASL=<dir>"
         )
         return NO_CLIPS
-    console = Console()
+    console = open_console()
     try:
         outcome = run_demo(clips, DATA, console)
     except SignetError as error:
-        print(f"demo failed: {error}", file=sys.stderr)
+        say_error(f"demo failed: {error}")
         return 1
     except KeyboardInterrupt:
-        print("demo interrupted; extracted clips are kept.", file=sys.stderr)
+        say_error("demo interrupted; extracted clips are kept.")
         return 130
-    console.print(str(outcome), highlight=False, soft_wrap=True, markup=False)
+    print_line(console, str(outcome))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -6,8 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from signet.terminal.output import (
+    BarColumn,
+    Console,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TimeElapsedColumn,
+    print_line,
+    progress_bar,
+)
 
 # Without a terminal: seconds between two lines of a changing state at least, and of an unchanged state at most.
 _LINE_SECONDS = 5.0
@@ -32,14 +40,15 @@ class Narrator:
     def step(self, name: str) -> Iterator[Step]:
         """A step that runs while the context is open."""
         if self.console.is_terminal:
-            with Progress(
+            with progress_bar(
+                self.console,
                 SpinnerColumn(),
-                TextColumn("[bold]{task.fields[name]:<9}"),
+                "{task.fields[name]:<9}",
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.description}"),
-                console=self.console,
+                "{task.description}",
+                transient=False,
             ) as progress:
                 yield _Bar(name, progress)
         else:
@@ -52,9 +61,9 @@ class Narrator:
     def say(self, name: str, text: str) -> None:
         """Print one line."""
         if self.console.is_terminal:
-            self.console.print(f"  [bold]{name:<9}[/bold] {text}", highlight=False)
+            print_line(self.console, f"  {name:<9} {text}")
         else:
-            self.console.print(f"{time.strftime('%H:%M:%S')} {name}: {text}", highlight=False, soft_wrap=True)
+            print_line(self.console, f"{time.strftime('%H:%M:%S')} {name}: {text}")
 
 
 class _Bar(Step):

@@ -3,17 +3,12 @@
 torch takes two seconds to load, so a command imports the modules that compute only when it runs.
 """
 
-import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from services.trainer.config.flags import config_from_flags, given_flags, panel, with_config_flags
 from services.trainer.config.train_config import TrainConfig
@@ -24,6 +19,19 @@ from services.trainer.runtime.threads import DEFAULT_THREADS, THREADS_HELP, use_
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+from signet.terminal.logs import set_up_logging
+from signet.terminal.output import (
+    BarColumn,
+    Console,
+    MofNCompleteColumn,
+    Progress,
+    TableColumn,
+    TimeRemainingColumn,
+    open_console,
+    print_line,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from services.trainer.runs.events import MemberEpoch, RunStarted
@@ -72,7 +80,7 @@ def train(
     from services.trainer.training import distributed
     from services.trainer.training.follower import follow
 
-    logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stderr)
+    set_up_logging("WARNING", "%(message)s")
     use_threads(threads)
     flags = given_flags(context)
     config = None if resume_run else config_from_flags(flags)
@@ -95,9 +103,9 @@ def _train_on_terminal(
     from services.trainer.runs.events import RunCallbacks
     from services.trainer.runs.run import new_run_id, resume, run
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     run_id = new_run_id() if isinstance(config_or_run, TrainConfig) else config_or_run
-    console.print(f"run         {run_id}")
+    print_line(console, f"run         {run_id}")
 
     stop = threading.Event()
     with _progress_bar(console) as bar:
@@ -110,16 +118,17 @@ def _train_on_terminal(
             else:
                 result = resume(store, run_id, callbacks, changes)
         except KeyboardInterrupt:
-            console.print(f"interrupted: nothing was published. {resume_hint(run_id, load_progress(store, run_id))}")
+            hint = resume_hint(run_id, load_progress(store, run_id))
+            print_line(console, f"interrupted: nothing was published. {hint}")
             raise typer.Exit(_INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGINT, previous)
     for line in messages.end_messages(result, run_id):
-        console.print(line)
+        print_line(console, line)
     if result.pretrained:
         return
     curves = keys.run(run_id, "curves.svg")
-    console.print(f"curves      {curves}")
+    print_line(console, f"curves      {curves}")
     if plot is not None:
         plot.write_bytes(store.get(curves))
 
@@ -136,7 +145,7 @@ class _RunDisplay:
         from services.trainer.runs import messages
 
         for line in messages.start_messages(event):
-            self._console.print(line)
+            print_line(self._console, line)
         self._started = event
         total = event.num_epochs * event.members
         self._task = self._bar.add_task("training", total=total, completed=event.epochs_before)
@@ -145,26 +154,33 @@ class _RunDisplay:
         """Print the figures of an epoch."""
         from services.trainer.runs import messages
 
-        self._console.print(messages.epoch_message(event, self._started))
+        print_line(self._console, messages.epoch_message(event, self._started))
         self._bar.advance(self._task)
 
 
 @app.command()
 def runs(store: StoreOption = "") -> None:
     """List the training runs in the store, newest first."""
-    table = Table("run", "state", "members", "epochs", "val accuracy", "model version", box=None)
+    columns = [
+        TableColumn("run", whole=True),
+        TableColumn("state"),
+        TableColumn("members"),
+        TableColumn("epochs", "right"),
+        TableColumn("val accuracy", "right"),
+        TableColumn("model version", whole=True),
+    ]
+    rows = []
     interrupted = False
     for run in list_runs(open_store_option(store), {}):
         ended = run.state in {"succeeded", "stopped"}
         interrupted |= run.state == "interrupted"
         accuracy = f"{100 * run.val_accuracy:.1f} %" if ended and run.val_clips else ""
         members = "" if run.members == 1 else f"{run.members_done}/{run.members}"
-        table.add_row(run.run_id, run.state, members, str(run.epochs or ""), accuracy, run.model_version)
-    console = Console()
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(table)
+        rows.append([run.run_id, run.state, members, str(run.epochs or ""), accuracy, run.model_version])
+    console = open_console(min_width=_TABLE_WIDTH)
+    print_table(console, columns, rows)
     if interrupted:
-        console.print("`signet train --resume RUN` continues an interrupted run.")
+        print_line(console, "`signet train --resume RUN` continues an interrupted run.")
 
 
 def _stop_once(stop: threading.Event) -> None:
@@ -176,5 +192,4 @@ def _stop_once(stop: threading.Event) -> None:
 
 def _progress_bar(console: Console) -> Progress:
     """A progress bar on a terminal; elsewhere the line of each epoch shows the progress."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return progress_bar(console, "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from signet.errors import DeadlineExceeded, SignetError, Unavailable
 from signet.rpc.gpu import GpuCollector, Nvml
 from signet.rpc.limits import SERVER_OPTIONS
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
+from signet.terminal.logs import set_up_logging
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +35,6 @@ def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
     GCCollector(registry=registry)
     registry.register(GpuCollector(nvml or Nvml()))
     return registry
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error: one line for each event, which begins with the time."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 class ServiceServer:

@@ -2,12 +2,12 @@
 
 import logging
 import secrets
-import sys
 import time
 from datetime import UTC, datetime
 
 from signet.errors import AlreadyExists, Conflict, SignetError, Unavailable
 from signet.store import ObjectStore, StoreSettings, open_store
+from signet.terminal.logs import set_up_logging
 
 _log = logging.getLogger("signet.store")
 
@@ -68,7 +68,7 @@ def _prove(store: ObjectStore) -> None:
 
 def main() -> None:
     """Wait for the store and log one line; exit status 1 if it cannot be used."""
-    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    set_up_logging("INFO", "%(message)s")
     try:
         store = wait_for_store(StoreSettings(), _WAIT_SECONDS)
     except SignetError as error:

@@ -1,5 +1,6 @@
 """The command line answers fast, and prints each error as one line."""
 
+import os
 import subprocess
 import sys
 import time
@@ -78,6 +79,28 @@ def test_a_missing_package_gives_one_line_that_says_how_to_install_it(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"pip install 'signet[{extra}]'" in done.stderr
+
+
+ALL_HELP = f"""
+import sys
+from services.cli import app
+from signet.terminal.command import run_command
+for command in {[[], *([name] for name in (*COMMANDS, "up", "demo"))]}:
+    status = run_command(lambda: app([*command, "--help"], standalone_mode=False))
+    assert status == 0, command
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "cp1252"])
+def test_the_help_of_every_command_is_written_in_an_encoding_without_box_characters(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_HELP], cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "300"},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\u" not in done.stdout
+    # Help is not parsed as markup: square brackets in it are shown.
+    assert b"NAME[/VERSION]" in done.stdout
 
 
 def test_a_signet_error_gives_one_line_and_exit_status_one(tmp_path: Path) -> None:

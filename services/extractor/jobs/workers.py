@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -20,6 +19,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
 from signet.errors import ClipError, DeadlineExceeded, SignetError
+from signet.terminal.output import say_error
 
 _log = logging.getLogger(__name__)
 
@@ -246,8 +246,7 @@ class _StderrFilter:
         with open(self._reader.fileno(), "rb", closefd=False) as lines:
             for line in lines:
                 if not _ROUTINE_LINES.match(line):
-                    sys.stderr.write(line.decode(errors="replace"))
-                    sys.stderr.flush()
+                    say_error(line.decode(errors="replace").rstrip("\r\n"))
         self._reader.close()
 
     def close(self) -> None:

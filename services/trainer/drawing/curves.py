@@ -31,6 +31,7 @@ _STYLE = {
     "grid.color": _RULE, "grid.linewidth": 0.5, "xtick.major.size": 0, "ytick.major.size": 0, "ytick.minor.size": 0,
     "legend.frameon": False, "legend.fontsize": 8, "axes.titlesize": 9, "axes.titlelocation": "left",
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a `$` in a name is no formula
 }  # fmt: skip
 
 # The right ends of the panels, as shares of the width. The names of lines, or the letters of runs, are to the right of

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from services.trainer.runs.listing import LATEST, find_latest_run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
@@ -14,6 +13,7 @@ from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+from signet.terminal.output import Console, open_console, print_line
 
 if TYPE_CHECKING:
     from services.trainer.inspection.run.page import RunAnalysis
@@ -68,15 +68,15 @@ def analyze(
     others = {1: "", 2: f"with-{run_ids[-1]}"}.get(len(run_ids), f"with-{len(run_ids) - 1}-others")
     folder = out if out is not None else Path("-".join(filter(None, ["analysis", run_ids[0], others])))
     _write_files(folder, files)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for analysis in analyses:
         _print_summary(console, analysis)
-    console.print(f"page        {folder / PAGE}")
+    print_line(console, f"page        {folder / PAGE}")
     if keep:
         prefix = f"analysis/{others}/" if others else "analysis/"
         for name, data in files.items():
             opened.put(keys.run(run_ids[0], f"{prefix}{_file_name(name)}"), data)
-        console.print(f"kept        {keys.run(run_ids[0], prefix)} in {opened.url}")
+        print_line(console, f"kept        {keys.run(run_ids[0], prefix)} in {opened.url}")
 
 
 def features(
@@ -117,23 +117,23 @@ def features(
         card_and_model = load_published_model(open_store_option(store), name, version or registry.LATEST)
     page = out if out is not None else Path(f"features-{_file_name(loaded.record.clip_id)}.html")
     _write_files(page.parent, {page.name: render_clip_page(loaded, card_and_model).encode()})
-    Console(highlight=False, soft_wrap=True).print(f"page        {page}")
+    print_line(open_console(), f"page        {page}")
 
 
 def _print_summary(console: Console, analysis: "RunAnalysis") -> None:
     """Print the figures of a run, what is missing, and the findings."""
     record = analysis.record
-    console.print(f"run         {record.run_id}, {record.state}")
+    print_line(console, f"run         {record.run_id}, {record.state}")
     if analysis.figures:
         figures = []
         for figure in analysis.figures:
             deviation = "" if figure.deviation is None else f" ± {100 * figure.deviation:.1f}"
             figures.append(f"{figure.name} {100 * figure.mean:.1f}{deviation} %")
-        console.print(f"held out    {', '.join(figures)} (n = {analysis.figures[0].clips})")
+        print_line(console, f"held out    {', '.join(figures)} (n = {analysis.figures[0].clips})")
     for sentence in filter(None, (*record.missing, analysis.choice.missing)):
-        console.print(f"missing     {sentence}")
+        print_line(console, f"missing     {sentence}")
     for finding in analysis.findings:
-        console.print(f"{finding.severity:<11} {finding.title}: {finding.text} {finding.advice}".rstrip())
+        print_line(console, f"{finding.severity:<11} {finding.title}: {finding.text} {finding.advice}".rstrip())
 
 
 def _load_file(file: Path) -> Landmarks:

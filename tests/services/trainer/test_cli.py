@@ -1,12 +1,15 @@
-"""The command `signet runs`."""
+"""The commands `signet train` and `signet runs` print names as they are."""
 
 import json
+from dataclasses import replace
 
 from typer.testing import CliRunner
 
 from services.trainer.cli import app
 from services.trainer.config.train_config import TrainConfig
+from signet.landmarks import dump
 from signet.store import DirectoryStore, keys
+from tests.services.trainer.conftest import moving_clip
 
 
 def test_the_table_of_runs_cuts_no_id(directory_store: DirectoryStore) -> None:
@@ -20,3 +23,21 @@ def test_the_table_of_runs_cuts_no_id(directory_store: DirectoryStore) -> None:
     done = CliRunner().invoke(app, ["runs", "--store", directory_store.url])
     assert done.exit_code == 0
     assert done.output.splitlines()[1].split() == [run_id, "succeeded", "3", "87.5", "%", version]
+
+
+def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(directory_store: DirectoryStore) -> None:
+    glosses = {"book": "[wh]book", "drink": "drink[/]", "who": ":smile: \x1b[31mred\nrun forged"}
+    for number, (movement, gloss) in enumerate(glosses.items()):
+        for index in range(8):
+            split = "train" if index < 6 else "val"
+            clip = moving_clip(f"{movement}-{index}", movement, split, 10 * number + index)
+            clip = replace(clip, record=clip.record.model_copy(update={"gloss": gloss}))
+            directory_store.create(keys.clip("wlasl", clip.record.clip_id), dump(clip))
+    flags = ["--store", directory_store.url, "--num-epochs", "1", "--hidden-dim", "8"]
+    done = CliRunner().invoke(app, ["train", *flags])
+    assert done.exit_code == 0, done.exception
+    (best,) = [line for line in done.output.splitlines() if line.startswith("best ")]
+    for shown in ("[wh]book ", "drink[/] ", ":smile: \\x1b[31mred\\nrun forged "):
+        assert shown in best
+    assert "\x1b" not in done.output
+    assert "published" in done.output
