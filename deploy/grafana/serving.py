@@ -161,8 +161,9 @@ def _answers_row() -> list[Any]:
         bars(
             "Predictions by gloss",
             "The 20 glosses that were answered most since the evaluator started. One gloss far above the rest, on "
-            "varied clips, points at a model that has settled on it.",
+            "varied clips, points at a model that has settled on it. Calls without a sign are shown with their reason.",
             Ask("topk(20, sum by (gloss) (signet_evaluator_predictions_total))", "{{gloss}}"),
+            Ask("sum by (reason) (signet_evaluator_nothing_signed_total)", "({{reason}})"),
             unit="short",
             width=12,
             empty="no predictions yet",

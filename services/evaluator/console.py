@@ -8,6 +8,13 @@ from signet.registry import ModelCard
 from signet.terminal.output import Console, TableColumn, bar, print_table, say
 from signet.v1 import evaluator_pb2
 
+_NOTHING_SIGNED = {
+    evaluator_pb2.NOTHING_SIGNED_TOO_SHORT: "the clip is too short for a sign. Film the whole sign.",
+    evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND: "no hand was found. Film the signer from the waist up, in good light, "
+    "with both hands in the picture.",
+    evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES: "no hand moves. All hands are held still, or rest.",
+}
+
 # How many of the best and of the worst glosses are shown.
 _SHOWN_GLOSSES = 5
 
@@ -56,6 +63,22 @@ def show_report(console: Console, report: Report) -> None:
 
 def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
     """Print the answer of a running evaluator."""
+    if response.nothing_signed:
+        reason = _NOTHING_SIGNED.get(response.nothing_signed, "this version of signet does not know the reason")
+        say(console, f"nothing signed: {reason}", "bold")
+    else:
+        _show_ranking(console, response)
+    timing = response.timing
+    extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
+    decoded = f"{response.frames} frames"
+    if not response.nothing_signed:
+        best_path = " ".join(response.greedy_glosses) or "(empty)"
+        decoded = f"best path: {best_path}; blank in {_percent(response.blank_ratio)} of {decoded}"
+    model = f"{response.model_name} {response.model_version}"
+    say(console, f"{model}; {decoded}; {timing.total_seconds:.2f} s{extract}", "dim")
+
+
+def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
     columns = [
         TableColumn("", "right", "dim"),
         TableColumn("sign", style="bold"),
@@ -74,14 +97,6 @@ def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse)
             f"{response.moment.end_seconds:.1f} s into the clip; read as continuous signing: "
             f"{' '.join(response.continuous_glosses) or '(nothing)'}",
         )
-    timing = response.timing
-    extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
-    say(
-        console,
-        f"{response.model_name} {response.model_version}; best path: {' '.join(response.greedy_glosses) or '(empty)'}; "
-        f"blank in {_percent(response.blank_ratio)} of {response.frames} frames; {timing.total_seconds:.2f} s{extract}",
-        "dim",
-    )
 
 
 def show_models(console: Console, models: Sequence[tuple[str, Sequence[str], ModelCard | None]]) -> None:

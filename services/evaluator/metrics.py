@@ -4,6 +4,7 @@ from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from signet.landmarks import NothingSigned
 from signet.registry import ModelCard
 
 # The model takes about 1 ms for a short clip; the extractor takes up to 30 s for a long video.
@@ -23,6 +24,14 @@ class EvaluatorMetrics:
         self._predictions = Counter(
             "signet_evaluator_predictions", "Best glosses returned by Recognize", ("gloss",), registry=registry
         )
+        self._nothing_signed = Counter(
+            "signet_evaluator_nothing_signed",
+            "Calls of Recognize that were answered with: nothing is signed",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in NothingSigned:
+            self._nothing_signed.labels(reason)
         self._model = Gauge(
             "signet_evaluator_model_info", "1 for the version that is served", ("name", "version"), registry=registry
         )
@@ -70,6 +79,10 @@ class EvaluatorMetrics:
         """Count the first guess of one call, unless the served version no longer has the gloss."""
         if self._served is not None and gloss in self._served.vocabulary:
             self._predictions.labels(gloss).inc()
+
+    def count_nothing_signed(self, reason: NothingSigned) -> None:
+        """Count one call whose clip shows no sign."""
+        self._nothing_signed.labels(reason).inc()
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Observe the duration of one stage of one call."""

@@ -10,9 +10,17 @@ from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.settings import EvaluatorSettings
 from signet.errors import InvalidInput
+from signet.landmarks import NothingSigned
 from signet.registry import LATEST
 from signet.store import ObjectStore
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
+
+_NOTHING_SIGNED = {
+    None: evaluator_pb2.NOTHING_SIGNED_UNSPECIFIED,
+    NothingSigned.TOO_SHORT: evaluator_pb2.NOTHING_SIGNED_TOO_SHORT,
+    NothingSigned.NO_HAND_FOUND: evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND,
+    NothingSigned.NO_HAND_MOVES: evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES,
+}
 
 
 class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
@@ -72,25 +80,28 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
 
 def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeResponse:
     decoded, seconds = result.decoded, result.seconds
-    return evaluator_pb2.RecognizeResponse(
-        predictions=[
-            evaluator_pb2.Prediction(gloss=ranked.gloss, probability=ranked.probability) for ranked in result.ranked
-        ],
+    response = evaluator_pb2.RecognizeResponse(
         model_name=result.card.name,
         model_version=result.card.version,
-        greedy_glosses=decoded.greedy,
-        continuous_glosses=decoded.continuous,
-        moment=evaluator_pb2.Moment(start_seconds=decoded.time_span.start, end_seconds=decoded.time_span.end),
-        blank_ratio=decoded.blank_ratio,
-        frames=decoded.frames,
+        frames=result.frames,
+        nothing_signed=_NOTHING_SIGNED[result.nothing_signed],
         timing=evaluator_pb2.Timing(
             extract_seconds=seconds.get("extract", 0.0),
             prepare_seconds=seconds["prepare"],
-            model_seconds=seconds["model"],
-            decode_seconds=seconds["decode"],
+            model_seconds=seconds.get("model", 0.0),
+            decode_seconds=seconds.get("decode", 0.0),
             total_seconds=seconds["total"],
         ),
     )
+    if decoded is not None:
+        response.predictions.extend(
+            evaluator_pb2.Prediction(gloss=ranked.gloss, probability=ranked.probability) for ranked in result.ranked
+        )
+        response.greedy_glosses.extend(decoded.greedy)
+        response.continuous_glosses.extend(decoded.continuous)
+        response.moment.start_seconds, response.moment.end_seconds = decoded.time_span.start, decoded.time_span.end
+        response.blank_ratio = decoded.blank_ratio
+    return response
 
 
 def _summary(report: Report) -> evaluator_pb2.ReportSummary:

@@ -1,5 +1,6 @@
 """Landmark tensors: the stored format, and the conversion of a stored clip to a model's input."""
 
+from signet.landmarks.movement import NothingSigned, why_nothing_is_signed
 from signet.landmarks.sampling import (
     FRAME_RATE,
     MAX_GAP_SECONDS,
@@ -40,10 +41,12 @@ __all__ = [
     "SMOOTHING_SECONDS",
     "ClipRecord",
     "Landmarks",
+    "NothingSigned",
     "describe_sampling_difference",
     "dump",
     "load",
     "read_record",
     "to_model_input",
     "to_subframe_samples",
+    "why_nothing_is_signed",
 ]

@@ -1,9 +1,21 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class NothingSigned(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOTHING_SIGNED_UNSPECIFIED: _ClassVar[NothingSigned]
+    NOTHING_SIGNED_TOO_SHORT: _ClassVar[NothingSigned]
+    NOTHING_SIGNED_NO_HAND_FOUND: _ClassVar[NothingSigned]
+    NOTHING_SIGNED_NO_HAND_MOVES: _ClassVar[NothingSigned]
+NOTHING_SIGNED_UNSPECIFIED: NothingSigned
+NOTHING_SIGNED_TOO_SHORT: NothingSigned
+NOTHING_SIGNED_NO_HAND_FOUND: NothingSigned
+NOTHING_SIGNED_NO_HAND_MOVES: NothingSigned
 
 class RecognizeRequest(_message.Message):
     __slots__ = ("landmarks", "video", "top_k")
@@ -16,7 +28,7 @@ class RecognizeRequest(_message.Message):
     def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class RecognizeResponse(_message.Message):
-    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment")
+    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment", "nothing_signed")
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +38,7 @@ class RecognizeResponse(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     CONTINUOUS_GLOSSES_FIELD_NUMBER: _ClassVar[int]
     MOMENT_FIELD_NUMBER: _ClassVar[int]
+    NOTHING_SIGNED_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     model_name: str
     model_version: str
@@ -35,7 +48,8 @@ class RecognizeResponse(_message.Message):
     timing: Timing
     continuous_glosses: _containers.RepeatedScalarFieldContainer[str]
     moment: Moment
-    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., continuous_glosses: _Optional[_Iterable[str]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ...) -> None: ...
+    nothing_signed: NothingSigned
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., continuous_glosses: _Optional[_Iterable[str]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., nothing_signed: _Optional[_Union[NothingSigned, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("gloss", "probability")

@@ -27,7 +27,8 @@ class RecognizerServicer(object):
     """
 
     def Recognize(self, request, context):
-        """Ranks the vocabulary for one isolated clip by the exact CTC posterior over single signs.
+        """Ranks the vocabulary for one isolated clip by the exact CTC posterior over single signs. If nothing is signed in the
+        clip, there are no predictions, and nothing_signed says why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

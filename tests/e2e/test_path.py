@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from services.evaluator.cli import app
 from services.local.demo import run_demo, unseen_clip
 from services.local.stack import LocalStack
 from signet.errors import InvalidInput, NotFound, NotReady
@@ -176,6 +181,51 @@ def test_a_video_that_was_never_trained_on_is_recognised(path: Walk, wlasl: Path
     again = _recognise(path, evaluator_pb2.RecognizeRequest(landmarks=landmarks)).predictions
     assert [prediction.gloss for prediction in again] == [prediction.gloss for prediction in answer.predictions]
     assert again[0].probability == pytest.approx(probabilities[0], abs=1e-6)
+
+
+def _encoded(pictures: list[npt.NDArray[np.uint8]]) -> bytes:
+    """Pictures uint8 [H, W, 3] as an MP4 of 30 frames a second."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=30)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode())
+    return data.getvalue()
+
+
+def _pictures(video: Path) -> list[npt.NDArray[np.uint8]]:
+    with av.open(str(video)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def test_a_signer_who_holds_still_signs_nothing(path: Walk, wlasl: Path) -> None:
+    pictures = _pictures(unseen_clip(wlasl, list(path.extraction.glosses), []).path)
+    answer = _recognise(path, evaluator_pb2.RecognizeRequest(video=_encoded([pictures[len(pictures) // 2]] * 60)))
+    assert answer.nothing_signed == evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES
+    assert not answer.predictions
+
+
+def test_an_empty_room_signs_nothing(path: Walk) -> None:
+    room = np.full((240, 320, 3), 128, np.uint8)
+    room[160:] = 90
+    answer = _recognise(path, evaluator_pb2.RecognizeRequest(video=_encoded([room] * 30)))
+    assert answer.nothing_signed == evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND
+    assert not answer.predictions
+
+
+def test_a_person_without_a_hand_in_any_frame_signs_nothing(path: Walk, faults: Path) -> None:
+    video = faults / "13_person_no_hands_still_predicted.mp4"
+    answer = _recognise(path, evaluator_pb2.RecognizeRequest(video=video.read_bytes()))
+    assert answer.nothing_signed == evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND
+    assert not answer.predictions
+    # The command says it plainly; it is an answer, and no error.
+    address = path.stack.services["evaluator"].address
+    printed = CliRunner().invoke(app, ["predict", str(video), "--server", address])
+    assert printed.exit_code == 0
+    assert "nothing signed: no hand was found" in printed.stdout
 
 
 def test_what_is_no_video_is_refused_with_its_reason(path: Walk) -> None:

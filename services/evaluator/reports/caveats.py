@@ -27,6 +27,7 @@ def collect_caveats(report: Report, clips: EvaluationClips, card: ModelCard | No
         *_corpus_caveats(report, clips),
         *_duplicate_caveats(report, clips),
         *_signer_caveats(report, clips),
+        *_unsigned_caveats(report),
         *(_card_caveats(report, card) if card else ()),
         *_commit_caveats(report),
     )
@@ -166,6 +167,20 @@ def _signer_caveats(report: Report, clips: EvaluationClips) -> Iterator[Caveat]:
             "training clips. The figures do not show how well the model recognises new signers; a cross-validation by "
             "signer does.",
         )
+
+
+def _unsigned_caveats(report: Report) -> Iterator[Caveat]:
+    if not report.nothing_signed:
+        return
+    listed = [f"{clip.clip_id} ({clip.gloss}): {clip.reason}" for clip in report.nothing_signed]
+    right = {clip.clip_id for clip in report.clips if clip.correct}
+    correct = sum(clip.clip_id in right for clip in report.nothing_signed)
+    yield Caveat(
+        title="Clips in which nothing is signed",
+        text=f"To {len(listed)} of the {report.top1.n} clips the service answers that nothing is signed, and gives no "
+        f"ranking: {_list(listed, 'clips')}. The figures count the ranking that the model would give; "
+        f"{correct} of these {'is' if correct == 1 else 'are'} right.",
+    )
 
 
 def _card_caveats(report: Report, card: ModelCard) -> Iterator[Caveat]:

@@ -27,6 +27,7 @@ from services.evaluator.reports.statistics import (
     LabelledPredictions,
     build_clip_results,
     count_results,
+    find_unsigned_clips,
     group_by_signer,
     list_confusions,
     measure_calibration,
@@ -191,6 +192,7 @@ def build_report(
         gloss_errors=gloss_errors,
         left_out=clips.left_out,
         outside_vocabulary=clips.outside_vocabulary,
+        nothing_signed=find_unsigned_clips(clips.clips, clips.inputs) if clips.inputs else None,
     )
     return report.model_copy(update={"notes": collect_caveats(report, clips, card)})
 

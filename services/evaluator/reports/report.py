@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from signet.heldout import CROSS_VALIDATION
+from signet.landmarks import NothingSigned
 from signet.statistics.counts import GlossCounts, Spread, rank_glosses
 from signet.statistics.intervals import wilson
 
@@ -264,6 +265,14 @@ class LeftOut(_ReportPart):
     training_clips: tuple[str, ...] = Field(alias="twins")  # ids of the training clips
 
 
+class UnsignedClip(_ReportPart):
+    """A clip to which the service answers that nothing is signed."""
+
+    clip_id: str
+    gloss: str
+    reason: NothingSigned
+
+
 class Caveat(_ReportPart):
     """A caveat that a reader must know."""
 
@@ -303,6 +312,9 @@ class Report(_ReportPart):
     across_seeds: AcrossSeeds | None = None  # None for a published model
     left_out: tuple[LeftOut, ...] = ()
     outside_vocabulary: int = 0  # clips of the split whose gloss is not in the model's vocabulary
+    # Clips to which the service answers that nothing is signed. The figures count the ranking that it does not give.
+    # None for a run, whose report is made without the landmarks, and in older reports.
+    nothing_signed: tuple[UnsignedClip, ...] | None = None
 
     @property
     def title(self) -> str:
@@ -321,5 +333,6 @@ class Report(_ReportPart):
         return tuple(by_gloss[ranked.gloss] for ranked in rank_glosses(counts))
 
     def to_json(self) -> bytes:
-        """The bytes of report.json."""
-        return self.model_dump_json(by_alias=True, indent=1).encode()
+        """The bytes of report.json. What was not measured is left out, so that older reports keep their bytes."""
+        absent = {"nothing_signed"} if self.nothing_signed is None else set()
+        return self.model_dump_json(by_alias=True, indent=1, exclude=absent).encode()

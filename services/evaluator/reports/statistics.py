@@ -19,10 +19,12 @@ from services.evaluator.reports.report import (
     Proportion,
     SignerResult,
     SignerSpread,
+    UnsignedClip,
 )
 from signet.datasets.snapshot import DatasetClip
 from signet.datasets.splits import signer_folds
 from signet.errors import InvalidInput
+from signet.landmarks import why_nothing_is_signed
 from signet.statistics.calibration import (
     brier_score,
     calibration_error,
@@ -113,6 +115,18 @@ def find_synonyms(duplicates: Sequence[Sequence[str]], gloss_of: Mapping[str, st
             for gloss in glosses:
                 synonyms.setdefault(gloss, set()).update(glosses)
     return {gloss: frozenset(others) for gloss, others in synonyms.items()}
+
+
+def find_unsigned_clips(
+    clips: Sequence[DatasetClip], inputs: Sequence[npt.NDArray[np.float32]]
+) -> tuple[UnsignedClip, ...]:
+    """The clips to which the service answers that nothing is signed; `inputs` are their model inputs [T, 75, 3]."""
+    reasons = [why_nothing_is_signed(frames) for frames in inputs]
+    return tuple(
+        UnsignedClip(clip_id=clip.clip_id, gloss=clip.gloss, reason=reason)
+        for clip, reason in zip(clips, reasons, strict=True)
+        if reason is not None
+    )
 
 
 def measure_glosses(results: Sequence[ClipResult], vocabulary: Sequence[str]) -> tuple[GlossAccuracy, ...]:

@@ -12,7 +12,7 @@ from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import DecodedClip, Frames, LoadedModel
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
-from signet.landmarks import load, to_model_input
+from signet.landmarks import NothingSigned, load, to_model_input, why_nothing_is_signed
 from signet.registry import ModelCard
 
 DEFAULT_TOP_K = 5
@@ -30,8 +30,10 @@ class RankedGloss:
 class RecognitionResult:
     """The answer to one call."""
 
-    ranked: tuple[RankedGloss, ...]  # glosses, the most probable first
-    decoded: DecodedClip  # all that was decoded
+    ranked: tuple[RankedGloss, ...]  # glosses, the most probable first; empty if nothing is signed
+    decoded: DecodedClip | None  # all that was decoded; None if nothing is signed, because the model did not run
+    nothing_signed: NothingSigned | None  # why nothing is signed; None if something may be signed
+    frames: int  # number of frames after resampling
     card: ModelCard  # card of the model that answered
     seconds: dict[str, float]  # duration of each stage that ran, and "total"
 
@@ -63,7 +65,7 @@ class Recognizer:
         return await self._recognise(landmarks, top_k, "the video's landmarks", started, seconds)
 
     async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
-        """Rank the vocabulary for one isolated clip.
+        """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
 
         Args:
             landmarks: a landmark tensor v1.
@@ -82,6 +84,11 @@ class Recognizer:
         model = self._model_for(top_k)
         with self._stage("prepare", seconds):
             clip = await asyncio.to_thread(_prepare, landmarks, name)
+        reason = why_nothing_is_signed(clip)
+        if reason is not None:
+            self._metrics.count_nothing_signed(reason)
+            seconds["total"] = time.perf_counter() - started
+            return RecognitionResult((), None, reason, len(clip), model.card, seconds)
         with self._stage("model", seconds):
             log_probs = await self._batcher.log_probs(model, clip)
         with self._stage("decode", seconds):
@@ -91,7 +98,8 @@ class Recognizer:
             for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]
         )
         self._metrics.count_prediction(ranked[0].gloss)
-        return RecognitionResult(ranked, decoded, model.card, {**seconds, "total": time.perf_counter() - started})
+        seconds["total"] = time.perf_counter() - started
+        return RecognitionResult(ranked, decoded, None, len(clip), model.card, seconds)
 
     def _model_for(self, top_k: int) -> LoadedModel:
         """The served model, if its vocabulary has `top_k` glosses."""
@@ -112,10 +120,4 @@ class Recognizer:
 
 
 def _prepare(landmarks: bytes, name: str) -> Frames:
-    clip = load(landmarks, name)
-    if not clip.presence.any():
-        raise InvalidInput(
-            f"{name}: no body and no hand was found in any of {clip.frames} frames, so there is nothing to recognise. "
-            "Film the signer from the waist up."
-        )
-    return to_model_input(clip)
+    return to_model_input(load(landmarks, name))

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
@@ -95,6 +96,7 @@ def test_a_clip_is_answered_with_ranked_signs(world: "World", card: ModelCard, c
         assert probabilities == sorted(probabilities, reverse=True)
         assert 0.5 < probabilities[0] <= sum(probabilities) <= 1 + 1e-9
         assert answer.model_version == card.version
+        assert answer.nothing_signed == evaluator_pb2.NOTHING_SIGNED_UNSPECIFIED
         assert list(answer.greedy_glosses) == ["drink"]
         assert list(answer.continuous_glosses) == ["drink"]
         assert 0.3 < answer.moment.start_seconds < answer.moment.end_seconds < 1.1  # of 1.33 s
@@ -125,20 +127,50 @@ def test_probabilities_over_the_whole_vocabulary_are_those_of_the_library(
     run(world.settings(), scenario)
 
 
-def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes, sign: Any) -> None:
-    nobody = sign("empty room", "", None)
-    joints = np.full_like(nobody.landmarks, np.nan)
-    empty = landmarks.dump(
-        landmarks.Landmarks(joints, np.zeros_like(nobody.presence), nobody.visibility, nobody.timestamps, nobody.record)
+def test_a_clip_in_which_nothing_is_signed_has_no_predictions_and_a_reason(
+    world: "World", card: ModelCard, sign: Any
+) -> None:
+    without_hands = sign("without hands", "", None)
+    joints = np.full_like(without_hands.landmarks, np.nan)
+    empty_room = replace(without_hands, landmarks=joints, presence=np.zeros_like(without_hands.presence))
+    first = sign("still", "", 0.5, frames=36)
+    found = int(np.flatnonzero(first.presence[:, 1])[0])
+    still = replace(
+        first,
+        landmarks=np.repeat(first.landmarks[found : found + 1], 36, axis=0),
+        presence=np.repeat(first.presence[found : found + 1], 36, axis=0),
     )
+    photograph = sign("photograph", "", 0.5, frames=1)
 
+    async def scenario(calls: Calls) -> None:
+        for clip, reason in (
+            (without_hands, evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND),
+            (empty_room, evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND),
+            (still, evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES),
+            (photograph, evaluator_pb2.NOTHING_SIGNED_TOO_SHORT),
+        ):
+            answer = await calls.recognizer.Recognize(Request(landmarks=landmarks.dump(clip), top_k=3))
+            assert answer.nothing_signed == reason
+            assert not answer.predictions
+            assert not answer.greedy_glosses
+            assert not answer.continuous_glosses
+            assert not answer.HasField("moment")
+            assert answer.frames == len(to_model_input(clip))
+            assert answer.model_version == card.version
+        metrics = await calls.metrics()
+        assert 'signet_evaluator_nothing_signed_total{reason="no hand found"} 2.0' in metrics
+        assert 'signet_evaluator_nothing_signed_total{reason="no hand moves"} 1.0' in metrics
+
+    run(world.settings(), scenario)
+
+
+def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCard, clip: bytes) -> None:
     async def scenario(calls: Calls) -> None:
         for request, words in (
             (Request(), "neither landmarks nor a video"),
             (Request(landmarks=b""), "too few"),
             (Request(landmarks=b"<html>404</html>"), "docs/landmarks-v1.md"),
             (Request(landmarks=clip[:-10]), "not readable as safetensors"),
-            (Request(landmarks=empty), "no body and no hand"),
             (Request(landmarks=clip, top_k=7), "knows 6 glosses"),
             (Request(video=b""), "video is empty"),
         ):

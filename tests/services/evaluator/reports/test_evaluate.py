@@ -75,6 +75,12 @@ def test_the_figures_equal_those_of_a_plain_loop_over_the_clips(
     assert wrong.keys() == {"9001", "9002"}
     assert wrong["9001"]["guesses"][0]["gloss"] == "go"
     assert wrong["9002"]["greedy"] == []
+    # The one clip without a hand is named, and it counts with the ranking that the service does not give.
+    assert stored["nothing_signed"] == [{"clip_id": "9002", "gloss": "who", "reason": "no hand found"}]
+    (note,) = (note for note in report.notes if note.title == "Clips in which nothing is signed")
+    assert note.text.startswith("To 1 of the 14 clips the service answers that nothing is signed")
+    assert "9002 (who): no hand found" in note.text
+    assert "0 of these are right" in note.text
 
 
 def test_the_report_says_what_was_evaluated(world: "World", snapshot: Dataset, card: ModelCard) -> None:

@@ -14,6 +14,7 @@ from services.evaluator.serving.served_model import ServedModel
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
 from signet.errors import InvalidInput, NotReady
+from signet.landmarks import NothingSigned
 from signet.registry import LATEST, ModelCard
 from tests.services.evaluator.conftest import GLOSSES, place_of
 from tests.services.evaluator.serving.test_batching import HeldModel, models
@@ -71,6 +72,8 @@ def test_a_version_that_is_published_during_a_call_does_not_answer_it(
         return await first, await second
 
     first, second = asyncio.run(main())
+    assert first.decoded is not None
+    assert second.decoded is not None
     assert (first.card.version, first.ranked[0].gloss, first.decoded.greedy) == (old.card.version, "drink", ("drink",))
     assert (second.card.version, second.ranked[0].gloss, second.decoded.greedy) == (new.card.version, "go", ("go",))
     counter = "signet_evaluator_predictions_total"
@@ -106,9 +109,22 @@ def test_the_best_path_and_the_continuous_decoder_are_not_mixed_up(
     card = world.publish(snapshot, insertion_penalty=1000.0)
     asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
     found = recognise(asked, clip)
+    assert found.decoded is not None
     assert (found.decoded.continuous, found.decoded.greedy) == ((), ("drink",))
     assert found.seconds.keys() == {"prepare", "model", "decode", "total"}
     assert found.seconds["total"] >= sum(found.seconds[stage] for stage in ("prepare", "model", "decode"))
+
+
+def test_a_clip_without_a_sign_is_not_given_to_the_model(world: "World", card: ModelCard, sign: Any) -> None:
+    asked, _, collected = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    found = recognise(asked, landmarks.dump(sign("new", "", None, frames=40)))
+    assert (found.nothing_signed, found.ranked, found.decoded) == (NothingSigned.NO_HAND_FOUND, (), None)
+    assert found.frames == 13
+    assert found.seconds.keys() == {"prepare", "total"}
+    counter = "signet_evaluator_nothing_signed_total"
+    count = {reason: collected.get_sample_value(counter, {"reason": reason}) for reason in NothingSigned}
+    assert count == {"too short": 0, "no hand found": 1, "no hand moves": 0}
+    assert collected.get_sample_value("signet_evaluator_batch_clips_count") == 0
 
 
 def test_without_a_model_nothing_is_recognised(world: "World", clip: bytes) -> None:

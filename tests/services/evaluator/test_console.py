@@ -1,0 +1,58 @@
+"""What `signet predict` prints about an answer."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from services.evaluator.console import show_prediction
+from signet.v1 import evaluator_pb2
+
+
+def printed(response: evaluator_pb2.RecognizeResponse) -> str:
+    text = io.StringIO()
+    show_prediction(Console(file=text, width=200), response)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (evaluator_pb2.NOTHING_SIGNED_TOO_SHORT, "nothing signed: the clip is too short for a sign"),
+        (evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND, "nothing signed: no hand was found"),
+        (evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES, "nothing signed: no hand moves"),
+        # A reason of a later version.
+        (99, "nothing signed: this version of signet does not know the reason"),
+    ],
+)
+def test_a_clip_without_a_sign_is_printed_as_such_and_without_a_ranking(reason: int, words: str) -> None:
+    text = printed(
+        evaluator_pb2.RecognizeResponse(
+            model_name="signet",
+            model_version="v1",
+            frames=20,
+            nothing_signed=reason,  # type: ignore[arg-type]
+        )
+    )
+    assert text.startswith(words)
+    assert "best path" not in text
+    assert "signet v1; 20 frames" in text
+
+
+def test_a_ranking_is_printed_with_its_moment() -> None:
+    text = printed(
+        evaluator_pb2.RecognizeResponse(
+            predictions=[evaluator_pb2.Prediction(gloss="book", probability=0.75)],
+            moment=evaluator_pb2.Moment(start_seconds=0.5, end_seconds=1.25),
+            continuous_glosses=["book"],
+            greedy_glosses=["book"],
+            blank_ratio=0.5,
+            frames=20,
+            model_name="signet",
+            model_version="v1",
+        )
+    )
+    assert "book  0.750" in text
+    assert "0.5 to 1.2 s into the clip" in text
+    assert "best path: book; blank in 50 % of 20 frames" in text
+    assert "nothing signed" not in text
