@@ -1,8 +1,10 @@
 """Identifies a file by its bytes: a supported video container, or something else that a download left behind."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
+from services.extractor.video.animation import Animation, is_animated_webp, read_gif, read_png
 from signet.errors import ClipError
 
 # The demuxers that FFmpeg may use. The format is always forced: a guessing FFmpeg would also accept playlists and
@@ -10,10 +12,12 @@ from signet.errors import ClipError
 MP4 = "mp4"
 MATROSKA = "matroska"
 AVI = "avi"
+GIF = "gif"
+APNG = "apng"
 
 _MP4_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"}
 _STILL_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"msf1"}
-_IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+_IMAGES = {b"\xff\xd8\xff": "JPEG", b"BM": "BMP"}
 _OTHERS = {
     b"FLV": "Flash video", b"OggS": "Ogg", b"0&\xb2u": "Windows Media", b"\x00\x00\x01\xba": "MPEG program stream",
     b"CWS": "Flash", b"FWS": "Flash", b"PK\x03\x04": "ZIP archive", b"%PDF": "PDF", b"\x1f\x8b": "gzip",
@@ -42,7 +46,9 @@ def identify(data: bytes, name: str) -> str:
     if not data:
         raise ClipError("empty", f"{name}: the file is empty. Download it again.")
     _refuse_text(data, name)
-    demuxer = _demuxer(data, name)
+    demuxer = _animation(data, name) or _demuxer(data, name)
+    if demuxer in {GIF, APNG}:
+        return demuxer
     if demuxer == MP4:
         _check_boxes(data, name)
     elif demuxer == MATROSKA:
@@ -52,13 +58,39 @@ def identify(data: bytes, name: str) -> str:
     return demuxer
 
 
+def _animation(data: bytes, name: str) -> str:
+    """The demuxer of an animated picture; "" for a file that is no GIF, PNG or WebP."""
+    if data.startswith(b"GIF8"):
+        _check_animation(read_gif(data), "GIF", name)
+        return GIF
+    if data.startswith(b"\x89PNG"):
+        _check_animation(read_png(data), "PNG", name)
+        return APNG
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        if not is_animated_webp(data):
+            _refuse_image("WebP", name)
+        # Converters write MP4 and GIF at another speed than the WebP. An animated PNG keeps its times.
+        convert = "import sys; from PIL import Image; Image.open(sys.argv[1]).save('sign.png', save_all=True)"
+        raise ClipError(
+            "unsupported",
+            f"{name}: an animated WebP, which FFmpeg cannot read. Convert it to MP4 or an animated PNG, for example: "
+            f'python -c "{convert}" {shlex.quote(name)}',
+        )
+    return ""
+
+
+def _check_animation(animation: Animation, kind: str, name: str) -> None:
+    if not animation.complete:
+        raise ClipError("truncated", f"{name}: a {kind} that is cut off. Download it again.")
+    if animation.pictures <= 1:
+        _refuse_image(kind, name)
+
+
 def _demuxer(data: bytes, name: str) -> str:
     for magic, kind in _IMAGES.items():
         if data.startswith(magic):
             _refuse_image(kind, name)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        _refuse_image("WebP", name)
-    if data[4:8] == b"ftyp" and data[8:12] in _STILL_BRANDS:
+    if data[4:8] == b"ftyp" and data[8:12] in _STILL_BRANDS and not any(kind == b"moov" for kind, _ in _boxes(data)):
         _refuse_image("HEIF", name)
     if data[4:8] in _MP4_FIRST_BOXES:
         return MP4
@@ -70,8 +102,8 @@ def _demuxer(data: bytes, name: str) -> str:
     what = f"it is a {kind} file" if kind else f"it begins with {data[:8].hex(' ')}"
     raise ClipError(
         "unsupported",
-        f"{name}: not MP4, MOV, WebM, MKV or AVI ({what}). Convert it to MP4, for example with ffmpeg, or download it "
-        "again.",
+        f"{name}: not MP4, MOV, WebM, MKV, AVI, or an animated GIF or PNG ({what}). Convert it to MP4, for example "
+        "with ffmpeg, or download it again.",
     )
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.video.container import AVI, MATROSKA, MP4, identify
+from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
 from services.extractor.video.display import Orientation, find_orientation, to_rgb
 from services.extractor.video.tracks import Track, read_track
 from signet.errors import ClipError
@@ -62,7 +62,7 @@ _FALLBACK_FPS = 25.0
 # Encoders write ratios such as 1280:1281 when they round. Only really anamorphic clips are stretched.
 _SQUARE_TOLERANCE = 0.01
 
-_FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI"}
+_FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI", GIF: "GIF", APNG: "APNG"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -315,10 +315,10 @@ def test_a_twenty_minute_video_is_refused_at_once(faults: Path, tmp_path: Path) 
                 packet.pts, packet.dts = packet.pts + (part > 0) * length, packet.dts + (part > 0) * length
                 copy.mux(packet)
     clip = Video(read_file(path), path.name)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ClipError, match=r"long\.mp4: 119\d s; the limit is 600 s"):
         next(clip.frames())
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_frames_are_decoded_one_at_a_time(make_video: MakeVideo) -> None:
