@@ -23,7 +23,8 @@ import numpy.typing as npt
 from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Labels
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
+from services.extractor.sources.metadata import Instance
+from services.extractor.sources.wlasl import Wlasl, read_wlasl
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
 from signet.terminal.command import run_command

@@ -22,8 +22,9 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
 from services.extractor.sources.archive import read_archive
+from services.extractor.sources.metadata import SPLITS
 from services.extractor.sources.selection import SelectionCriteria
-from services.extractor.sources.wlasl import SPLITS, read_metadata, read_wlasl
+from services.extractor.sources.wlasl import read_metadata, read_wlasl
 from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, Landmarks, load
@@ -166,13 +167,13 @@ def import_(
     set_up_logging("WARNING")
     console = open_console()
     target = open_store_option(store)
-    instances = read_metadata(wlasl)
+    metadata = read_metadata(wlasl)
     source = read_archive(archive)
     stop = threading.Event()
     with _Display(console, "importing") as display, _Interrupt(stop.set, console) as interrupt:
         name = corpus or f"wlasl-{source.kind}"
         result = run_import(
-            source, instances, target, name, first_glosses=first_glosses, on_change=display.show, stopped=stop.is_set
+            source, metadata, target, name, first_glosses=first_glosses, on_change=display.show, stopped=stop.is_set
         )
     _print_summary(console, result, "Import", "imported")
     _exit_with_status(console, result, interrupt.number)

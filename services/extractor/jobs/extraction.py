@@ -20,9 +20,10 @@ from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.metadata import WLASL_FPS, Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.sources.wlasl import WLASL_FPS, Instance, Wlasl
+from services.extractor.sources.wlasl import Wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment, read_file
 from signet.datasets.corpus import Shard, finish_extraction
@@ -146,7 +147,10 @@ class Extraction:
             missing=len(selection.missing),
             glosses=selection.glosses,
             clips=tuple(instance.video_id for instance, _ in selection.clips),
-            notes=tuple(f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note),
+            notes=(
+                *self.corpus.notes,
+                *(f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note),
+            ),
         )
         for instance, error in selection.broken:
             self._count_broken(instance, error)

@@ -5,7 +5,7 @@ does not stop the others.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -16,13 +16,14 @@ from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.sources.archive import Archive, ArchiveRow
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.metadata import Instance, Metadata
 from services.extractor.sources.video_formats import frame_rate, video_format
-from services.extractor.sources.wlasl import Instance
 from services.extractor.tracking.holistic import mask_absent_parts
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError
 from signet.landmarks import ClipRecord, Landmarks, dump
 from signet.store import ObjectStore
+from signet.text_files import KnownIds
 
 # Version of the conversion from archive to tensor. Raise it when the conversion changes.
 _CONVERSION = "signet-import-1"
@@ -40,7 +41,7 @@ def fingerprint(archive: Archive) -> str:
 
 def run_import(
     archive: Archive,
-    instances: Sequence[Instance],
+    metadata: Metadata,
     store: ObjectStore,
     corpus: str,
     *,
@@ -62,14 +63,13 @@ def run_import(
         SignetError: the store cannot be used.
     """
     started = time.monotonic()
-    known = {instance.video_id: instance for instance in instances}
     importer = _Importer(archive, store, corpus)
-    rows, progress = _plan(archive, known, first_glosses)
+    rows, progress = _plan(archive, metadata, first_glosses)
     on_change(progress)
     pending = iter(rows)
     with ThreadPoolExecutor(_WRITERS) as writers:
         while not stopped() and (batch := list(islice(pending, _BATCH))):
-            outcomes = list(writers.map(lambda row: importer.import_clip(row, known[row.clip_id]), batch))
+            outcomes = list(writers.map(lambda pair: importer.import_clip(*pair), batch))
             progress = replace(_advance(progress, outcomes), elapsed_seconds=time.monotonic() - started)
             on_change(progress)
     if progress.done < progress.total:
@@ -83,26 +83,60 @@ def run_import(
 
 
 def _plan(
-    archive: Archive, known: Mapping[str, Instance], first_glosses: int
-) -> tuple[list[ArchiveRow], ExtractionProgress]:
-    """The rows to import, and the progress before the first of them."""
-    glosses = dict.fromkeys(instance.gloss for instance in known.values())
+    archive: Archive, metadata: Metadata, first_glosses: int
+) -> tuple[list[tuple[ArchiveRow, Instance]], ExtractionProgress]:
+    """The rows to import with their instances, and the progress before the first of them."""
+    glosses = dict.fromkeys(instance.gloss for instance in metadata.instances)
     chosen = set(islice(glosses, first_glosses or None))
-    rows = [row for row in archive.rows if row.clip_id in known and known[row.clip_id].gloss in chosen]
-    unknown = tuple(
-        ClipFailure(row.clip_id, "unknown", f"{row.clip_id}: is not in the metadata, so its gloss is unknown.")
-        for row in archive.rows
-        if row.clip_id not in known
-    )
-    failures = archive.faults + unknown
-    return rows, ExtractionProgress(
+    pairs, unknown, notes = _find_instances(archive.rows, metadata.instances)
+    pairs = [(row, instance) for row, instance in pairs if instance.gloss in chosen]
+    failures = archive.faults + tuple(unknown)
+    return pairs, ExtractionProgress(
         state=ExtractionState.RUNNING,
-        total=len(rows) + len(failures),
+        total=len(pairs) + len(failures),
         broken=len(failures),
         failures=failures,
-        glosses=tuple(sorted({known[row.clip_id].gloss for row in rows})),
-        clips=tuple(row.clip_id for row in rows),
+        glosses=tuple(sorted({instance.gloss for _, instance in pairs})),
+        clips=tuple(row.clip_id for row, _ in pairs),
+        notes=(*metadata.notes, *notes),
     )
+
+
+def _find_instances(
+    rows: Sequence[ArchiveRow], instances: Sequence[Instance]
+) -> tuple[list[tuple[ArchiveRow, Instance]], list[ClipFailure], list[str]]:
+    """The rows with their instances, the failures of rows without an instance, and notes for people.
+
+    A spreadsheet may have removed the leading zeros of an id, in the index or in the metadata. The clip is stored under
+    the id that has them.
+    """
+    known = {instance.video_id: instance for instance in instances}
+    ids = KnownIds(known)
+    exact = {row.clip_id for row in rows}
+    found: dict[str, tuple[ArchiveRow, Instance]] = {}
+    failures, restored = [], []
+    for row in rows:
+        known_id = ids.find(row.clip_id)
+        if known_id is None or (known_id != row.clip_id and known_id in exact):
+            failures.append(
+                ClipFailure(row.clip_id, "unknown", f"{row.clip_id}: is not in the metadata, so its gloss is unknown.")
+            )
+            continue
+        clip_id = max(row.clip_id, known_id, key=len) if row.clip_id.isdigit() else known_id
+        if clip_id in found:
+            failures.append(
+                ClipFailure(row.clip_id, "index", f"{row.clip_id}: the index also lists this clip as {clip_id}.")
+            )
+            continue
+        if known_id != row.clip_id:
+            restored.append(f"{min(row.clip_id, known_id, key=len)} is {clip_id}")
+        found[clip_id] = replace(row, clip_id=clip_id), known[known_id]
+    notes = (
+        [f"leading zeros of {len(restored)} ids were lost and are restored, for example {restored[0]}"]
+        if restored
+        else []
+    )
+    return list(found.values()), failures, notes
 
 
 def _advance(progress: ExtractionProgress, outcomes: Sequence[int | ClipFailure]) -> ExtractionProgress:

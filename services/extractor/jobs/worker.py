@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from services.extractor.sources.metadata import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
-from services.extractor.sources.wlasl import Instance
 from services.extractor.tracking.holistic import HolisticGraph, fingerprint
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError

@@ -10,7 +10,6 @@ fourth channel is its visibility. The index has a row `video_id,start,frames` fo
 and `height` of its video.
 """
 
-import csv
 import hashlib
 import zipfile
 import zlib
@@ -28,6 +27,7 @@ from signet.errors import ClipError, InvalidInput, NotFound
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import HAND_JOINTS, MAX_FRAMES
 from signet.store import keys
+from signet.text_files import parse_integer, parse_number, parse_table
 
 FRAMES, INDEX = "frames.npz", "index.csv"
 
@@ -181,45 +181,37 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
 
 def _read_index(path: Path, total: int) -> tuple[tuple[ArchiveRow, ...], tuple[ClipFailure, ...]]:
     """The rows of the index that lie within `total` frames, and the failures of the others."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        missing = {"video_id", "start", "frames"} - set(reader.fieldnames or ())
-        if missing:
-            raise InvalidInput(
-                f"{path}: has no column {', '.join(sorted(missing))}. Its first line must be video_id,start,frames and "
-                "may go on with fps,width,height."
-            )
-        try:
-            lines = list(reader)
-        except csv.Error as error:
-            raise InvalidInput(f"{path}: not a CSV file (line {reader.line_num}: {error}).") from error
+    lines = parse_table(path.read_bytes(), str(path), ("video_id", "start", "frames"), ("fps", "width", "height"))
     rows: dict[str, ArchiveRow] = {}
     faults = []
-    for number, line in enumerate(lines, start=2):
-        name = line["video_id"] or f"line {number}"
+    for line in lines:
+        place = f"{path.name} line {line.line}"
+        name = line.cells["video_id"] or f"line {line.line}"
+        text = ",".join(line.cells.values())
         try:
-            row = _row(line, total)
+            if line.surplus:
+                raise ClipError(
+                    "index", f"{place}: {text!r} has {line.surplus} more values than the first line has columns."
+                )
+            row = _row(line.cells, total)
             if row.clip_id in rows:
-                raise ClipError("index", f"{path.name} line {number}: {row.clip_id} is listed twice.")
+                raise ClipError("index", f"{place}: {row.clip_id} is listed twice.")
             rows[row.clip_id] = row
         except InvalidInput as error:
             faults.append(ClipFailure(name, "index", str(error)))
-        except (ValueError, TypeError):
-            text = ",".join(str(line[column]) for column in ("video_id", "start", "frames"))
-            faults.append(
-                ClipFailure(name, "index", f"{path.name} line {number}: {text!r} is not video_id,start,frames.")
-            )
+        except ValueError as error:
+            faults.append(ClipFailure(name, "index", f"{place}: {text!r} is not video_id,start,frames ({error})."))
     return tuple(rows.values()), tuple(faults)
 
 
-def _row(line: Mapping[str, str], total: int) -> ArchiveRow:
+def _row(cells: Mapping[str, str], total: int) -> ArchiveRow:
     row = ArchiveRow(
-        clip_id=keys.check_name("clip", line["video_id"]),
-        start=int(line["start"]),
-        frames=int(line["frames"]),
-        fps=float(line.get("fps") or 0),
-        width=int(line.get("width") or 0),
-        height=int(line.get("height") or 0),
+        clip_id=keys.check_name("clip", cells["video_id"]),
+        start=parse_integer(cells["start"]),
+        frames=parse_integer(cells["frames"]),
+        fps=parse_number(cells.get("fps") or "0"),
+        width=parse_integer(cells.get("width") or "0"),
+        height=parse_integer(cells.get("height") or "0"),
     )
     if row.start < 0 or row.frames < 1 or row.start + row.frames > total:
         end = row.start + row.frames

@@ -8,7 +8,7 @@ frames that the video shows in that time are taken, at any rate of the video, al
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from services.extractor.sources.wlasl import TO_THE_END, WLASL_FPS, Instance
+from services.extractor.sources.metadata import TO_THE_END, WLASL_FPS, Instance
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError
 

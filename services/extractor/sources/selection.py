@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.extractor.sources.wlasl import SPLITS, Instance, Wlasl
+from services.extractor.sources.metadata import SPLITS, Instance
+from services.extractor.sources.wlasl import Wlasl
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound
 

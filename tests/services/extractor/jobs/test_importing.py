@@ -148,6 +148,40 @@ def test_an_import_names_a_damaged_clip_in_the_store(
         _import(archive, metadata, directory_store)
 
 
+def test_ids_without_their_leading_zeros_are_found_and_stored_with_them(
+    tmp_path: Path, directory_store: DirectoryStore
+) -> None:
+    archive = read_archive(hands_archive(tmp_path / "a", {"335": 6, "00336": 6, "337.0": 6, "338": 6, "999": 6}))
+    glosses = {"00335": "book", "336": "go", "00337": "fish", "00338": "fish", "0338": "fish"}
+    result = run_import(archive, read_metadata(write_metadata(tmp_path / "w", glosses)), directory_store, "hands")
+    assert result.clips == ("00335", "00336", "00337")
+    assert result.extracted == 3
+    assert [failure.clip_id for failure in result.failures] == ["338", "999"]  # 338 may be 00338 or 0338
+    assert result.notes == ("leading zeros of 3 ids were lost and are restored, for example 335 is 00335",)
+    stored = load(directory_store.get(keys.clip("hands", "00336")), "00336")
+    assert (stored.record.clip_id, stored.record.gloss) == ("00336", "go")
+
+
+def test_a_clip_that_the_index_lists_with_and_without_zeros_is_imported_once(
+    tmp_path: Path, directory_store: DirectoryStore
+) -> None:
+    archive = read_archive(hands_archive(tmp_path / "a", {"335": 6, "00335": 7, "0335": 8}))
+    metadata = read_metadata(write_metadata(tmp_path / "w", {"00335": "book"}))
+    result = run_import(archive, metadata, directory_store, "hands")
+    assert (result.clips, result.frames) == (("00335",), 7)
+    assert [failure.clip_id for failure in result.failures] == ["335", "0335"]
+
+
+def test_what_the_metadata_lacks_is_said_with_the_result(tmp_path: Path, directory_store: DirectoryStore) -> None:
+    archive = read_archive(hands_archive(tmp_path / "a", {"00335": 6}))
+    folder = write_metadata(tmp_path / "w", {"00335": "book"})
+    path = folder / "WLASL_v0.3.json"
+    path.write_text(path.read_text().replace('"signer_id": 7', '"signer_id": null'))
+    result = run_import(archive, read_metadata(folder), directory_store, "hands")
+    assert result.extracted == 1
+    assert result.notes == (f"{path}: signer_id is unknown in 1 instance, for example 00335 (null)",)
+
+
 def test_a_stopped_import_writes_no_manifest_and_can_be_resumed(
     tmp_path: Path, directory_store: DirectoryStore
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.extractor.sources.archive import read_archive
+from services.extractor.sources.archive import ArchiveRow, read_archive
 from signet.errors import ClipError, InvalidInput, NotFound
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
 from tests.services.extractor.archives import HEADER, hands_archive, left_hand, right_hand, write_archive
@@ -52,7 +52,7 @@ def test_a_holistic_archive_keeps_pose_and_sides(tmp_path: Path) -> None:
         (("x", -1, 3), "and not frames -1 to 2"),
         (("x", 0, 0), "and not frames 0 to 0"),
         (("x", "zero", 3), "index.csv line 3: 'x,zero,3' is not video_id,start,frames"),
-        (("x",), "index.csv line 3: 'x,None,None' is not video_id,start,frames"),
+        (("x",), "index.csv line 3: 'x,,' is not video_id,start,frames"),
         (("../x", 0, 3), "'../x' cannot name a clip"),
         (("a", 0, 3), "index.csv line 3: a is listed twice"),
     ],
@@ -64,6 +64,53 @@ def test_an_unusable_row_is_named_and_the_others_are_read(tmp_path: Path, row: t
     (fault,) = archive.faults
     assert (fault.clip_id, fault.reason) == (str(row[0]), "index")
     assert says in fault.message
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_an_index_that_a_spreadsheet_saved_is_read(
+    tmp_path: Path, separator: str, encoding: str, line_end: str
+) -> None:
+    folder = write_archive(tmp_path, {"frames": np.zeros((10, 2, 21, 3), np.float16)}, [])
+    comma = "29,97" if separator != "," else '"29,97"'
+    lines = [
+        ("video_id", "Start", " frames", "fps", "width", "height"),
+        ("00335", "0", "5", comma, "320", "240.0"),
+        ('"00336"', '"5"', "5 ", "25", "", ""),
+        ("", "", "", "", "", ""),
+    ]
+    text = line_end.join(separator.join(cells) for cells in lines) + line_end
+    (folder / "index.csv").write_bytes(text.encode(encoding))
+    archive = read_archive(folder)
+    assert archive.faults == ()
+    assert archive.rows == (ArchiveRow("00335", 0, 5, 29.97, 320, 240), ArchiveRow("00336", 5, 5, 25.0, 0, 0))
+
+
+def test_an_index_with_the_line_that_tells_excel_the_separator_is_read(tmp_path: Path) -> None:
+    folder = write_archive(tmp_path, {"frames": np.zeros((10, 2, 21, 3), np.float16)}, [])
+    (folder / "index.csv").write_text('sep=;\nvideo_id;start;frames\n="00335";0;5\n')
+    assert read_archive(folder).rows == (ArchiveRow("00335", 0, 5),)
+
+
+@pytest.mark.parametrize(
+    "line", ["x,0,5,29,97,320,240", "x,0,5,25,320,240,7", "x,1.000,5", 'x,"1,000",5', "x,1E+02,5", "x,1_0,5"]
+)
+def test_a_number_that_may_mean_another_one_is_refused(tmp_path: Path, line: str) -> None:
+    folder = write_archive(tmp_path, {"frames": np.zeros((2000, 2, 21, 3), np.float16)}, [])
+    (folder / "index.csv").write_text(f"video_id,start,frames,fps,width,height\n{line}\n")
+    archive = read_archive(folder)
+    assert archive.rows == ()
+    assert "index.csv line 2" in archive.faults[0].message
+
+
+@pytest.mark.clips
+def test_the_index_that_excel_saved_is_read(tmp_path: Path, faults: Path) -> None:
+    folder = write_archive(tmp_path, {"frames": np.zeros((2000, 2, 21, 3), np.float16)}, [])
+    (folder / "index.csv").write_bytes((faults / "05_bom/index_saved_by_excel_utf8.csv").read_bytes())
+    archive = read_archive(folder)
+    assert archive.faults == ()
+    assert archive.rows[0] == ArchiveRow("07068", 0, 68, 29.97, 736, 414)
 
 
 @pytest.mark.parametrize("known", [("nan", 320, 240), (2000, 320, 240), (25, -1, 240), (25, 320, 99999)])

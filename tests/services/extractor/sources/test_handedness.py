@@ -92,7 +92,7 @@ def test_real_hands_get_the_sides_of_their_arms(wlasl: Path, reference: dict[str
     archive = read_archive(wlasl / "hands")
     rows = {row.clip_id: row for row in archive.rows}
     right = wrong = 0
-    for instance in read_metadata(wlasl):
+    for instance in read_metadata(wlasl).instances:
         if instance.video_id not in reference:
             continue
         seen = video_format(instance.source, instance.box)

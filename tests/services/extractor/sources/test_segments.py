@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from services.extractor.sources.metadata import Instance
 from services.extractor.sources.segments import segment_of
-from services.extractor.sources.wlasl import Instance, read_wlasl
+from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError
 from tests.services.extractor.conftest import MakeVideo

@@ -8,8 +8,9 @@ import pytest
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.workers import WorkerPool
+from services.extractor.sources.metadata import Instance
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.sources.wlasl import Instance, Wlasl, read_wlasl
+from services.extractor.sources.wlasl import Wlasl, read_wlasl
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound
 
