@@ -17,8 +17,7 @@ from signet.landmarks import load
 
 # A variable rate: the times of the frames in ticks of 1/50 s.
 TICKS = (0, 2, 4, 14, 16, 18, 28, 30)
-# The GIF of this test has eight levels of red.
-LEVELS = [min(37 * index, 255) for index in range(len(TICKS))]
+LEVELS = [30 * index for index in range(len(TICKS))]
 FORMATS = {"gif": ("gif", "rgb8"), "png": ("apng", "rgb24"), "webp": ("libwebp_anim", "yuv420p")}
 
 
@@ -56,7 +55,7 @@ def test_an_animated_picture_is_a_video_with_the_times_of_its_frames(tmp_path: P
     for index, frame in enumerate(frames):
         assert frame.rgb.shape == (48, 64, 3)
         assert frame.rgb[5, 5].min() > 240
-        assert abs(int(frame.rgb[-5, -5, 0]) - LEVELS[index]) < 8
+        assert frame.rgb[24:, 32:].mean() == pytest.approx(LEVELS[index], abs=12)  # a GIF has few colours
 
 
 def test_an_animated_webp_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
