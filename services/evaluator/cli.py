@@ -17,6 +17,7 @@ from signet.errors import DataLoss, InvalidInput, InvalidSetting, NotFound, Unav
 from signet.registry import ModelCard
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
+from signet.rpc.probe import check_address, describe_listener
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import (
@@ -112,17 +113,20 @@ def predict(
         raise InvalidInput(f"{clip}: cannot be read ({error.strerror}).") from error
     if len(data) > MAX_MESSAGE_BYTES:
         raise InvalidInput(f"{clip}: {len(data)} bytes; a call carries at most {MAX_MESSAGE_BYTES}. Cut the clip.")
+    check_address(server, "--server")
     kind = "landmarks" if clip.suffix == ".safetensors" else "video"
     request = evaluator_pb2.RecognizeRequest(**{kind: data}, top_k=top_k)
     with grpc.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
+        seconds = min(_CONNECT_SECONDS, timeout)
         try:
-            grpc.channel_ready_future(channel).result(timeout=min(_CONNECT_SECONDS, timeout))
+            grpc.channel_ready_future(channel).result(timeout=seconds)
         except grpc.FutureTimeoutError as error:
+            reason = describe_listener(server, seconds)
             raise Unavailable(
-                f"{server}: no evaluator answers at this address. Start one (`signet up`), or name another with "
-                "--server."
+                f"{server}: no evaluator answers at this address{reason and f' ({reason})'}. Start one (`signet up`), "
+                "or name another with --server."
             ) from error
-        with signet_errors():
+        with signet_errors(server):
             response = evaluator_pb2_grpc.RecognizerStub(channel).Recognize(request, timeout=timeout)
     show_prediction(open_console(), response)
 

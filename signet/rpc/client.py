@@ -1,14 +1,23 @@
 """A client of the three services, and the translation of their errors to Signet's."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
-from signet.errors import from_code
-from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.errors import DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
+from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
+
+# The details of a deadline that gRPC itself noticed, in the client or in the server.
+_OWN_DEADLINE = re.compile(r"(Stream removed \()?Deadline Exceeded\)?")
+
+# The details of connections that end during a call.
+_LOST_CONNECTION = re.compile(
+    r"^(Stream removed|Socket closed|ping timeout|Connection reset|recvmsg:|GOAWAY)", re.IGNORECASE
+)
 
 
 class Client:
@@ -35,9 +44,31 @@ class Client:
 
 
 @contextmanager
-def signet_errors() -> Iterator[None]:
-    """Turn the error status of an answer into the `SignetError` that the server raised."""
+def signet_errors(server: str = "") -> Iterator[None]:
+    """Turn the error status of an answer into the `SignetError` that the server raised.
+
+    The messages of errors that come from gRPC itself name the `server`.
+    """
     try:
         yield
     except grpc.RpcError as error:
-        raise from_code(error.code().name, error.details()) from error
+        raise to_signet_error(error.code(), error.details() or "no details", server) from error
+
+
+def to_signet_error(code: grpc.StatusCode, details: str, server: str = "") -> SignetError:
+    """The `SignetError` for a status. The statuses of gRPC itself get messages that say what to do."""
+    at = f"{server}: " if server else ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and _OWN_DEADLINE.fullmatch(details):
+        return DeadlineExceeded(f"{at}no answer came within the deadline of the call. Allow more time.")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return InvalidInput(
+            f"a message is too large ({details}). The limit is {MAX_MESSAGE_BYTES} bytes. Cut the clip to the sign, or "
+            "scale it down."
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Unavailable(f"{at}the server is not the service that this call is for ({details}). Check its address.")
+    if "http2 header with status" in details:
+        return Unavailable(f"{at}a web server or a proxy answers, not a gRPC server ({details}). Check its address.")
+    if code is grpc.StatusCode.UNAVAILABLE and _LOST_CONNECTION.search(details):
+        return Unavailable(f"{at}the connection was lost ({details}). Check that the server runs, and try again.")
+    return from_code(code.name, details)

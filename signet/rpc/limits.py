@@ -1,11 +1,14 @@
 """The limits of messages and the checks of connections, as gRPC options for servers and clients."""
 
-# More than an encoded clip or a landmark tensor of ten minutes. gRPC's default, 4 MiB, is less than one phone video.
+# The largest clip in a message: more than an encoded clip or a landmark tensor of ten minutes. gRPC's default is 4 MiB,
+# less than one phone video.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# The other fields of the message with the largest clip.
+_OTHER_FIELDS_BYTES = 64 * 1024
 
 _SIZE_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + _OTHER_FIELDS_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + _OTHER_FIELDS_BYTES),
 ]
 
 # A call can take minutes without a byte in either direction. A ping every 20 s keeps it alive in proxies and NAT

@@ -3,28 +3,25 @@
 import asyncio
 import logging
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from signet.errors import DeadlineExceeded, SignetError, Unavailable
+from signet.errors import SignetError, Unavailable
 from signet.rpc.gpu import GpuCollector, Nvml
+from signet.rpc.interceptor import CallInterceptor
 from signet.rpc.limits import SERVER_OPTIONS
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
 from signet.terminal.logs import set_up_logging
 
 _log = logging.getLogger(__name__)
-
-# From a cached answer (1 ms) to the extraction of a long clip (30 s).
-_LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
@@ -47,7 +44,7 @@ class ServiceServer:
         self._settings = settings
         self._registry = registry
         self._names: list[str] = []
-        self._server = grpc.aio.server(interceptors=[_ErrorsAndMetrics(registry)], options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[CallInterceptor(registry, self._names)], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
@@ -122,85 +119,6 @@ def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any,
     except SignetError as error:
         _log.error("%s", error)
         raise SystemExit(1) from error
-
-
-class _ErrorsAndMetrics(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Turns errors into status codes, and counts all calls."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        labels = ("method", "code")
-        self._calls = Counter("signet_rpc_requests", "gRPC calls by method and status code", labels, registry=registry)
-        self._seconds = Histogram(
-            "signet_rpc_seconds", "gRPC call latency", ("method",), buckets=_LATENCY_BUCKETS, registry=registry
-        )
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        handler = await continuation(details)
-        if handler is None or handler.request_streaming or not details.method.startswith("/signet."):
-            return handler
-        method = details.method.removeprefix("/")
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
-
-    def _unary(self, method: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> Any:
-            with _Call(self, method) as measured:
-                try:
-                    return await behaviour(request, context)
-                except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
-                    await measured.abort(error, context)
-
-        return call
-
-    def _streaming(self, method: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            with _Call(self, method) as measured:
-                try:
-                    async for response in behaviour(request, context):
-                        yield response
-                except Exception as error:  # noqa: BLE001
-                    await measured.abort(error, context)
-
-        return call
-
-    def count(self, method: str, code: str, seconds: float) -> None:
-        self._calls.labels(method, code).inc()
-        self._seconds.labels(method).observe(seconds)
-
-
-class _Call:
-    """Measures the status and the duration of a call."""
-
-    def __init__(self, metrics: _ErrorsAndMetrics, method: str) -> None:
-        self._metrics = metrics
-        self._method = method
-        self._code = "OK"
-
-    def __enter__(self) -> "_Call":
-        self._started = time.perf_counter()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self._code = "CANCELLED"
-        self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
-
-    async def abort(self, error: Exception, context: Any) -> None:
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
-        if isinstance(error, SignetError):
-            self._code, message = error.code, str(error)
-        elif isinstance(error, TimeoutError):
-            self._code, message = DeadlineExceeded.code, f"{self._method}: the deadline passed. Allow more time."
-        else:
-            _log.exception("%s failed", self._method)
-            self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."
-        await context.abort(grpc.StatusCode[self._code], message)
 
 
 def service_names(module: Any) -> Sequence[str]:

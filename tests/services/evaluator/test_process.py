@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+import grpc
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -170,6 +172,33 @@ def test_predict_without_a_server_fails_within_its_timeout(tmp_path: Path) -> No
     assert isinstance(error, Unavailable)
     assert f"{address}: no evaluator answers at this address" in str(error)
     assert time.monotonic() - started < 5
+
+
+def test_predict_at_a_port_that_is_not_signets_says_what_listens_there(
+    process: Process, sign: Any, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.safetensors"
+    clip.write_bytes(landmarks.dump(sign("c", "", 0.5)))
+    error = failed("predict", str(clip), "--server", f"127.0.0.1:{process.metrics_port}", "--timeout", "2")
+    assert isinstance(error, Unavailable)
+    assert "no evaluator answers at this address (a web server listens there" in str(error)
+    error = failed("predict", str(clip), "--server", f"http://{process.address}")
+    assert isinstance(error, InvalidSetting)
+    assert "Give host:port" in str(error)
+
+
+def test_predict_at_another_grpc_server_says_so(sign: Any, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.safetensors"
+    clip.write_bytes(landmarks.dump(sign("c", "", 0.5)))
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        error = failed("predict", str(clip), "--server", f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
+    assert isinstance(error, Unavailable)
+    assert f"127.0.0.1:{port}: the server is not the service that this call is for" in str(error)
 
 
 def test_evaluate_prints_the_figures_with_n_and_interval_and_saves_the_report(

@@ -1,0 +1,192 @@
+"""What a server does around each call: it parses the request, turns errors into status codes, and counts."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message import DecodeError
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from signet.errors import DeadlineExceeded, InvalidInput, SignetError
+from signet.rpc.polling import StatusLog
+
+_log = logging.getLogger(__name__)
+
+# From a cached answer (1 ms) to the extraction of a long clip (30 s).
+_LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+# A status message is sent in a header. Clients refuse headers of more than 8 KB in all, and each byte that is not
+# ASCII takes three bytes there.
+_MAX_DETAILS_BYTES = 2000
+
+# The name under which calls of unknown methods are counted. A client chooses such names freely, so that they would
+# give any number of series.
+_UNKNOWN_METHOD = "unknown"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Parses requests, turns errors into status codes, and counts the calls of Signet's methods.
+
+    gRPC itself answers a request that does not parse with UNKNOWN, and writes a traceback to the log.
+
+    Args:
+        registry: takes the metrics of the calls.
+        services: the full names of the services that the server has; they can be added later.
+    """
+
+    def __init__(self, registry: CollectorRegistry, services: Sequence[str]) -> None:
+        labels = ("method", "code")
+        self._calls = Counter("signet_rpc_requests", "gRPC calls by method and status code", labels, registry=registry)
+        self._seconds = Histogram(
+            "signet_rpc_seconds", "gRPC call latency", ("method",), buckets=_LATENCY_BUCKETS, registry=registry
+        )
+        self._services = services
+        self._refused = StatusLog(_log)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Wrap the handler of a method."""
+        handler = await continuation(details)
+        if handler is None:
+            # A handler of streams suits a call of any kind.
+            return grpc.stream_stream_rpc_method_handler(self._refuse_unknown(details.method))
+        method = details.method.removeprefix("/")
+        parse = _Parser(method, handler.request_deserializer, self._refused)
+        if handler.request_streaming:
+            if not handler.response_streaming:
+                return handler
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, handler.stream_stream, parse.stream), None, handler.response_serializer
+            )
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler.unary_stream, parse.message), None, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary, parse.message), None, handler.response_serializer
+        )
+
+    def _unary(self, method: str, behaviour: Any, parse: Callable[[Any], Any]) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            with _Call(self, method) as measured:
+                try:
+                    return await behaviour(parse(request), context)
+                except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
+                    await measured.abort(error, context)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any, parse: Callable[[Any], Any]) -> Any:
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            with _Call(self, method) as measured:
+                try:
+                    responses = behaviour(parse(request), context)
+                    # gRPC also allows a coroutine that writes its responses itself, as the health service does.
+                    if asyncio.iscoroutine(responses):
+                        await responses
+                        return
+                    async for response in responses:
+                        yield response
+                except Exception as error:  # noqa: BLE001
+                    await measured.abort(error, context)
+
+        return call
+
+    def _refuse_unknown(self, method: str) -> Any:
+        async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
+            self.count(_UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                _shorten(f"{method}: this server has no such method. It has {', '.join(self._methods())}."),
+            )
+            yield
+
+        return call
+
+    def _methods(self) -> list[str]:
+        pool = descriptor_pool.Default()
+        services = [pool.FindServiceByName(name) for name in self._services]
+        return [f"/{service.full_name}/{method.name}" for service in services for method in service.methods]
+
+    def count(self, method: str, code: str, seconds: float) -> None:
+        """Count a call that has ended."""
+        if method.startswith(("signet.", _UNKNOWN_METHOD)):
+            self._calls.labels(method, code).inc()
+            self._seconds.labels(method).observe(seconds)
+
+
+class _Parser:
+    """Parses the requests of a method. `log` gets one line for requests that do not parse."""
+
+    def __init__(self, method: str, parse: Callable[[bytes], Any] | None, log: StatusLog) -> None:
+        self._method = method
+        self._parse = parse
+        self._log = log
+
+    def message(self, data: bytes) -> Any:
+        """Parse a request.
+
+        Raises:
+            InvalidInput: the bytes are no message of the method's type.
+        """
+        if self._parse is None:
+            return data
+        try:
+            return self._parse(data)
+        except DecodeError as error:
+            self._log.report(f"{self._method}: refused a request that does not parse")
+            raise InvalidInput(
+                f"{self._method}: the request ({len(data)} bytes) does not parse. Send the message that "
+                "the .proto file of this method names."
+            ) from error
+
+    async def stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """Parse each request of a stream."""
+        async for data in requests:
+            yield self.message(data)
+
+
+class _Call:
+    """Measures the status and the duration of a call."""
+
+    def __init__(self, metrics: CallInterceptor, method: str) -> None:
+        self._metrics = metrics
+        self._method = method
+        self._code = "OK"
+
+    def __enter__(self) -> "_Call":
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self._code = "CANCELLED"
+        self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
+
+    async def abort(self, error: Exception, context: Any) -> None:
+        """End the call with the status of an error."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if isinstance(error, SignetError):
+            self._code, message = error.code, str(error)
+        elif isinstance(error, TimeoutError):
+            self._code, message = DeadlineExceeded.code, f"{self._method}: the deadline passed. Allow more time."
+        else:
+            _log.exception("%s failed", self._method)
+            self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."
+        if context.done():
+            # The caller has gone, or its deadline has passed. gRPC would log an attempt to send a status.
+            raise asyncio.CancelledError
+        await context.abort(grpc.StatusCode[self._code], _shorten(message))
+
+
+def _shorten(message: str) -> str:
+    """A status message that fits into a header."""
+    data = message.encode()
+    if len(data) <= _MAX_DETAILS_BYTES:
+        return message
+    half = _MAX_DETAILS_BYTES // 2
+    return f"{data[:half].decode(errors='ignore')} ... {data[-half:].decode(errors='ignore')}"
