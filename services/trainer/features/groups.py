@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+# Changes whenever equal landmarks give other features. Weights fit only the version that they were trained with.
+#   1: the left hand was dominant if it was present in more frames by more than a tenth of the clip.
+#   2: the dominant hand is found by presence, movement and height; a mirrored clip gives equal features.
+FEATURE_VERSION: Final = 2
+
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 _FINGERS_BUT_THUMB = _FINGERS[1:]
 # The joints of a finger from its root to its tip. The root of the thumb lies in the palm.

@@ -40,9 +40,8 @@ PART_STARTS = [POSE.start, LEFT_HAND.start, RIGHT_HAND.start]
 MIRRORED = [NOSE, 2, 1, 4, 3, 6, 5, 8, 7]
 MIRRORED += [*range(RIGHT_HAND.start, RIGHT_HAND.stop), *range(LEFT_HAND.start, LEFT_HAND.stop)]
 
-# The left hand is dominant if it is present in more frames than the right hand, by more than this share of the clip's
-# frames. Most signers are right-handed, so nearly equal counts mean that the right hand is dominant.
-_LEFT_DOMINANT_MARGIN = 0.1
+# The weight of each difference between the hands in `left_dominance`, chosen by cross-validation (docs/experiments.md).
+_PRESENCE_WEIGHT, _MOVEMENT_WEIGHT, _HEIGHT_WEIGHT = 1.0, 0.5, 0.5
 
 # Joints of a MediaPipe hand: 0 is the wrist, then four joints a finger from its root to its tip. Each joint but the
 # wrist ends a bone; the bone starts at the joint before it on the finger, or at the wrist.
@@ -140,13 +139,35 @@ def mirror_left_dominant(joints: Tensor, present: Tensor, lengths: Tensor) -> tu
 
     Joints [3, J, B, T] and presence [3, B, T] are those of `Features.forward`.
     """
-    _, left, right = present.sum(dim=-1).unbind()
-    left_dominant = (left - right > _LEFT_DOMINANT_MARGIN * lengths)[:, None]
+    left_dominant = (left_dominance(joints, present, lengths) > 0)[:, None]
     flip = joints.new_tensor([-1.0, 1.0, 1.0])[:, None, None, None]
     mirrored = joints[:, MIRRORED] * flip
     # Not `where`: ONNX Runtime does not implement it for bool.
     swapped = (present[[0, 2, 1]] & left_dominant) | (present & ~left_dominant)
     return torch.where(left_dominant, mirrored, joints), swapped
+
+
+def left_dominance(joints: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
+    """How much the left hand dominates: float32 [B], positive if it does, negative if the right hand does.
+
+    The weighted sum of three differences between the hands: the share of the frames in which the hand is present, the
+    length of the wrist's path (as a share of both paths), and the wrist's mean height (in shoulder widths, at most 1).
+    Each difference only changes its sign when a clip is mirrored. The features of a mirrored clip are therefore equal.
+
+    Joints [3, J, B, T] and presence [3, B, T] are those of `Features.forward`.
+    """
+    hands_present = present[1:]
+    located = hands_present | present[0]
+    _, _, wrists, _ = _in_shoulder_widths(joints, present)
+    presence = hands_present.sum(dim=-1) / lengths.clamp(min=1)
+    path = (_length(_velocity(wrists, lengths, _FAST)) * located).sum(dim=-1)
+    both = located.all(dim=0)
+    depth = (wrists[1] * both).sum(dim=-1) / both.sum(dim=-1).clamp(min=1)
+    return (
+        _PRESENCE_WEIGHT * (presence[0] - presence[1])
+        + _MOVEMENT_WEIGHT * (path[0] - path[1]) / (path[0] + path[1]).clamp(min=_SMALLEST_LENGTH)
+        + _HEIGHT_WEIGHT * (depth[1] - depth[0]).clamp(-1, 1)
+    )
 
 
 def body_origin_and_scale(
@@ -174,21 +195,31 @@ def body_origin_and_scale(
     )
 
 
-def _relative_to_body(joints: Tensor, present: Tensor, lengths: Tensor) -> _Signer:
-    """Joints [3, J, B, T] of clips in which the right hand is dominant, as `_Signer`."""
+def _in_shoulder_widths(joints: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pose [2, 9, B, T] and wrists [2, H, B, T] as in `_Signer`, raw hands [3, H, 21, B, T] and the scale [B, 1].
+
+    The order is pose, hands, wrists, scale. Joints [3, J, B, T] and presence [3, B, T] are those of `Features.forward`.
+    """
     pose_present, hands_present = present[0], present[1:]
     pose = joints[:2, POSE]
     hands = torch.unflatten(joints[:, HANDS], 1, (2, LEFT_HAND.stop - LEFT_HAND.start))
     origin, scale = body_origin_and_scale(pose, pose_present, hands, hands_present)
     pose = (pose - origin[:, None]) / scale
     wrists = torch.where(hands_present, (hands[:2, :, 0] - origin[:, None]) / scale, pose[:, WRISTS])
+    return pose, hands, wrists * (hands_present | pose_present), scale
+
+
+def _relative_to_body(joints: Tensor, present: Tensor, lengths: Tensor) -> _Signer:
+    """Joints [3, J, B, T] of clips in which the right hand is dominant, as `_Signer`."""
+    pose_present, hands_present = present[0], present[1:]
+    pose, hands, wrists, scale = _in_shoulder_widths(joints, present)
     mirror = joints.new_tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])[:, :, None, None]
     return _Signer(
         pose=pose,
         pose_present=pose_present,
         hands=(hands - hands[:, :, :1]) * mirror[:, :, None] / (scale / _SHOULDERS_PER_PALM),
         hands_present=hands_present,
-        wrists=wrists * (hands_present | pose_present),
+        wrists=wrists,
         mirror=mirror[:2],
         lengths=lengths,
     )

@@ -1,5 +1,6 @@
 """Build a network from its configuration, store and restore its weights, and join several networks into one."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -9,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.features.groups import FEATURE_VERSION
 from services.trainer.model.masked import MaskedModel
 from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from signet.errors import DataLoss, NotReady
@@ -18,6 +20,10 @@ WEIGHTS: Final = "model.safetensors"
 
 # Replaces the random weights of a new model, given its vocabulary.
 WeightInitialiser = Callable[[SignModel, Sequence[str]], None]
+
+# In the metadata of the weights' file; files without it are of version 1.
+_FEATURE_VERSION_KEY = "feature_version"
+_HEADER_LENGTH_BYTES = 8
 
 _ENCODER_TENSOR = re.compile(r"encoders\.(\d+)\.")
 
@@ -52,7 +58,8 @@ def build_ensemble(members: Sequence[SignModel]) -> SignModel:
 
 def serialise_weights(model: SignModel) -> bytes:
     """A model's parameters and standardisation, of all its members, as one safetensors file."""
-    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return save(tensors, {_FEATURE_VERSION_KEY: str(FEATURE_VERSION)})
 
 
 def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) -> SignModel:
@@ -66,23 +73,36 @@ def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) ->
 
     Raises:
         DataLoss: the data is not a safetensors file.
-        NotReady: the tensors are those of another version of Signet, which builds models differently.
+        NotReady: they are weights of another version of Signet, which builds models or computes features differently.
     """
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataLoss(f"{owner}: its weights cannot be read ({error}).") from error
+    if (version := _feature_version(data)) != str(FEATURE_VERSION):
+        raise _other_version(owner, f"computes features differently (version {version} instead of {FEATURE_VERSION})")
     # Count the members instead of trusting the highest number: a file must not decide how much memory is allocated.
     members = len({_member_index(name) for name in tensors} | {0})
     model = build_ensemble([new_model(config, glosses) for _ in range(members)])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise NotReady(
-            f"{owner} was trained by another version of Signet, which builds models differently. Train the model again "
-            "with this version, or use the version that trained it."
-        ) from error
+        raise _other_version(owner, "builds models differently") from error
     return model.eval()
+
+
+def _feature_version(data: bytes) -> str:
+    """The version of the features in the header of a valid safetensors file."""
+    length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+    header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
+    return str(header.get("__metadata__", {}).get(_FEATURE_VERSION_KEY, "1"))
+
+
+def _other_version(owner: str, difference: str) -> NotReady:
+    return NotReady(
+        f"{owner} was trained by another version of Signet, which {difference}. Train the model again with this "
+        "version, or use the version that trained it."
+    )
 
 
 def load_first_member(data: bytes) -> dict[str, Tensor]:

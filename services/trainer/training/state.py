@@ -22,6 +22,7 @@ from torch import Tensor
 
 from services.trainer.config.setting_effects import WITHOUT_EFFECT_ON_EPOCHS
 from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig
+from services.trainer.features.groups import FEATURE_VERSION
 from signet.datasets.snapshot import Dataset
 from signet.errors import DataLoss, InvalidInput
 
@@ -50,6 +51,7 @@ class TrainingIdentity(_StateModel):
     held_out_clips: int
     held_out_sha256: str
     device: str
+    feature_version: int = 1
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class TrainingIdentity(_StateModel):
             held_out_clips=len(held_out),
             held_out_sha256=_hash_ids(held_out),
             device=device_type,
+            feature_version=FEATURE_VERSION,
         )
 
     def differences(self, other: "TrainingIdentity") -> list[str]:
@@ -86,6 +89,8 @@ class TrainingIdentity(_StateModel):
             differences.append(f"other held-out clips ({other.held_out_clips} instead of {self.held_out_clips})")
         if self.device != other.device:
             differences.append(f"device {other.device} instead of {self.device}")
+        if self.feature_version != other.feature_version:
+            differences.append(f"features of version {other.feature_version} instead of {self.feature_version}")
         return differences
 
 

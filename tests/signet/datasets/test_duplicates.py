@@ -1,6 +1,5 @@
 """Duplicates are found however they were cut and encoded; another take of the same sign is no duplicate."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from signet.datasets.duplicates import MAX_DISTANCE, MAX_STILL_DISTANCE, find_near_duplicates, overlay_clips
-from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, ClipRecord, Landmarks, to_model_input
+from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND, to_model_input
+from tests.reference_landmarks import load_reference_landmarks
 
 Frames = npt.NDArray[np.float32]
 
@@ -213,34 +213,10 @@ def test_a_part_that_the_tracker_lost_for_some_frames_does_not_hide_a_duplicate(
 
 def test_exactly_the_known_duplicates_of_real_clips_are_found(wlasl: Path) -> None:
     """707 clips of WLASL, of which nine pairs are bit-identical videos; their landmarks are a reference of others."""
-    folder = wlasl / "holistic"
-    if not (folder / "index.csv").is_file():
-        pytest.skip(f"{folder}: no reference landmarks here")
-    with np.load(folder / "frames.npz") as stored:
-        pose, left, right = stored["pose"][..., :3], stored["left_hand"], stored["right_hand"]
-    with (folder / "index.csv").open() as lines:
-        rows = list(csv.DictReader(lines))
-    inputs = []
-    for row in rows:
-        where = slice(int(row["start"]), int(row["start"]) + int(row["frames"]))
-        joints = np.concatenate([pose[where], left[where], right[where]], axis=1).astype(np.float32)
-        width, height = int(row["width"]), int(row["height"])
-        joints[..., [0, 2]] *= width / height
-        inputs.append(to_model_input(_landmarks(row["video_id"], joints, float(row["fps"]), width, height)))
+    clips = load_reference_landmarks(wlasl)
+    inputs = [to_model_input(clip) for clip in clips]
     pairs = find_near_duplicates(np.concatenate(inputs), [len(frames) for frames in inputs])
-    assert {(rows[pair.first]["video_id"], rows[pair.second]["video_id"]) for pair in pairs} == {
+    assert {(clips[pair.first].record.clip_id, clips[pair.second].record.clip_id) for pair in pairs} == {
         ("00633", "64090"), ("05742", "32255"), ("05743", "32257"), ("17721", "17722"), ("24954", "24955"),
         ("26980", "57283"), ("33273", "49181"), ("40118", "40119"), ("57948", "57949"),
     }  # fmt: skip
-
-
-def _landmarks(clip_id: str, joints: npt.NDArray[np.float32], fps: float, width: int, height: int) -> Landmarks:
-    frames = len(joints)
-    found = [np.isfinite(joints[:, where]).all(axis=(1, 2)) for where in (POSE, LEFT_HAND, RIGHT_HAND)]
-    return Landmarks(
-        landmarks=joints.astype(np.float16),
-        presence=np.stack(found, axis=1).astype(np.uint8),
-        visibility=np.ones((frames, 33), np.float16),
-        timestamps=(np.arange(frames) / fps).astype(np.float32),
-        record=ClipRecord(clip_id=clip_id, fps=fps, width=width, height=height, frame_end=frames),
-    )

@@ -5,6 +5,7 @@ at a time, and shares no code with `services.trainer.features.phonology`. Golden
 """
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 Frames = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 Number = float | np.floating[Any] | Vector
 
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (5, 6, 7, 8), "middle": (9, 10, 11, 12), "ring": (13, 14, 15, 16),
@@ -38,9 +40,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
     present = [~np.isnan(clip[:, joint, 0]) for joint in (0, *HAND_STARTS)]
     frames = len(clip)
     clip = np.nan_to_num(clip)
-    swap = present[1].sum() - present[2].sum() > 0.1 * frames
-    if swap:
-        clip = clip * np.array([-1.0, 1.0, 1.0])
+    swap = False  # whether the clip is mirrored
 
     def pose_joint(t: int, left_and_right: tuple[int, int], side: int) -> Vector:
         place: Vector = clip[t, left_and_right[1 - side if swap else side], :2]
@@ -51,7 +51,7 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         return place
 
     pose_present = present[0]
-    hands_present = (present[2], present[1]) if swap else (present[1], present[2])
+    hands_present = (present[1], present[2])
 
     if pose_present.any():
         seen = np.flatnonzero(pose_present)
@@ -101,6 +101,9 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         moved: Vector = places[min(t + reach, frames - 1)] - places[max(t - reach, 0)]
         return moved / (2 * reach)
 
+    if left_dominance(frames, hands_present, pose_present, wrist) > 0:
+        swap, hands_present = True, (present[2], present[1])
+        clip, origin = clip * np.array([-1.0, 1.0, 1.0]), origin * np.array([-1.0, 1.0])
     wrists = [[outwards(wrist(t, side), side) for t in range(frames)] for side in (0, 1)]
 
     def measure_hand(t: int, side: int) -> dict[str, float]:
@@ -194,6 +197,23 @@ def reference_features(clip: Frames) -> list[dict[str, float]]:
         | measure_both(t)
         for t in range(frames)
     ]
+
+
+def left_dominance(
+    frames: int, hands_present: Sequence[Mask], pose_present: Mask, wrist: Callable[[int, int], Vector]
+) -> float:
+    """Positive if the left hand is dominant; `wrist` gives the place of a wrist from a frame and a side."""
+    paths, heights, shares = [0.0, 0.0], [[0.0], [0.0]], [float(found.mean()) for found in hands_present]
+    for t in range(frames):
+        located = [bool(found[t] or pose_present[t]) for found in hands_present]
+        for side in (0, 1):
+            step = wrist(min(t + 1, frames - 1), side) - wrist(max(t - 1, 0), side)
+            paths[side] += float(np.linalg.norm(step)) / 2 * located[side]
+            if all(located):
+                heights[side].append(-float(wrist(t, side)[1]))
+    mean_left, mean_right = (sum(values) / max(len(values) - 1, 1) for values in heights)
+    path = (paths[0] - paths[1]) / max(sum(paths), 1e-4)
+    return shares[0] - shares[1] + 0.5 * path + 0.5 * min(max(mean_left - mean_right, -1.0), 1.0)
 
 
 def oblique_clip(seed: int, frames: int = 14) -> Frames:

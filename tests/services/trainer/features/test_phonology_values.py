@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from services.trainer.features.groups import GROUPS, hand_feature_names, two_hand_feature_names
-from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
+from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features, left_dominance
 from tests.services.trainer.features.reference import HAND_STARTS, Frames, oblique_clip, reference_features
 
 POSE = slice(0, 33)
@@ -91,14 +91,43 @@ def test_clips_of_a_batch_are_measured_as_each_alone() -> None:
         assert_as_defined(clip, values)
 
 
-@pytest.mark.parametrize("more", [1, 9, 10, 11])
-def test_the_left_hand_is_dominant_where_it_is_found_in_more_than_a_tenth_more_of_the_frames(more: int) -> None:
-    clip = oblique_clip(5, frames=100)
-    clip[5 : 5 + more, RIGHT] = np.nan
-    values = measured([clip])[0]
-    assert_as_defined(clip, values)
-    dominant = values[:, NAMES.index("dominant: presence: hand found")]
-    assert bool(dominant.all()) is (more == 11), "the left hand is dominant, and is found throughout"
+def hands_alike(frames: int = 40) -> Frames:
+    """A body whose hands rest at the same height: no hand is dominant. The body is 0.4 wide."""
+    clip = np.zeros((frames, 75, 3))
+    clip[:, [11, 12], 0] = 0.7, 0.3
+    hand = np.array([[0.01 * joint, -0.02 * joint, 0.0] for joint in range(21)])
+    clip[:, LEFT] = hand * np.array([-1, 1, 1]) + np.array([0.7, 0.6, 0.0])
+    clip[:, RIGHT] = hand + np.array([0.3, 0.6, 0.0])
+    return clip
+
+
+def dominance(clip: Frames) -> float:
+    joints = torch.from_numpy(clip[None, :, USED_JOINTS]).float().permute(3, 2, 0, 1)
+    present = ~joints[0, PART_STARTS].isnan()
+    return float(left_dominance(joints.nan_to_num(), present, torch.tensor([len(clip)])))
+
+
+@pytest.mark.parametrize(("side", "sign"), [(LEFT, 1), (RIGHT, -1)])
+def test_the_dominant_hand_is_found_by_presence_movement_and_height(side: slice, sign: int) -> None:
+    other = RIGHT if side == LEFT else LEFT
+    assert dominance(hands_alike()) == 0
+
+    found_more = hands_alike()
+    found_more[:4, other] = np.nan  # the pose's wrist, at the same place, takes over
+    found_more[:, [15, 16]] = hands_alike()[:, [LEFT.start, RIGHT.start]]
+    assert dominance(found_more) == pytest.approx(sign * 0.1)
+
+    moved = hands_alike()
+    sway = 0.1 * np.sin(np.arange(len(moved)))[:, None]
+    moved[:, side, 0] += 3 * sway
+    moved[:, other, 0] += sway
+    assert dominance(moved) == pytest.approx(sign * 0.5 * 0.5, abs=1e-5)
+
+    raised = hands_alike()
+    raised[:, side, 1] -= 0.1  # a quarter of the shoulder width
+    assert dominance(raised) == pytest.approx(sign * 0.5 * 0.25, abs=1e-5)
+    raised[:, side, 1] -= 4.0
+    assert dominance(raised) == pytest.approx(sign * 0.5), "the height counts at most as one shoulder width"
 
 
 def test_a_body_of_hardly_any_width_is_measured_in_hundredths_of_the_frame() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.batches import Clips
@@ -14,6 +14,7 @@ from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from services.trainer.training.validate import evaluate
 from signet.datasets.snapshot import Dataset
 from signet.decoding import ContinuousDecoder
+from signet.errors import NotReady
 
 CONFIG = TrainConfig(branches=2, hidden_dim=6)
 
@@ -111,6 +112,13 @@ def test_a_member_is_the_same_again_from_its_file(members: list[SignModel], smal
     again = restore_model(CONFIG, 3, serialise_weights(members[0]), "x")
     landmarks, lengths = inputs(small_dataset)
     assert torch.equal(again(landmarks, lengths), members[0](landmarks, lengths))
+
+
+def test_weights_of_other_features_are_refused(members: list[SignModel]) -> None:
+    """The same weights on other features would give a wrong answer without a warning."""
+    tensors = load(serialise_weights(members[0]))
+    with pytest.raises(NotReady, match=r"x was trained by .* computes features differently \(version 1 instead of 2\)"):
+        restore_model(CONFIG, 3, save(tensors), "x")
 
 
 def test_members_of_other_sizes_may_be_one_model(small_dataset: Dataset) -> None:

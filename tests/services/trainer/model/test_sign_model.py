@@ -1,8 +1,14 @@
 """The model: its size, its indifference to padding, its standardisation and its dropout."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from services.extractor.sources.wlasl import read_metadata
 from services.trainer.config.train_config import PARAMETER_TARGET, TrainConfig
 from services.trainer.data.batches import Clips
 from services.trainer.model.build import new_model
@@ -14,8 +20,14 @@ from services.trainer.model.sign_model import (
     backward_order,
     reorder_frames,
 )
+from services.trainer.training.validate import single_sign_scores
 from signet.datasets.snapshot import Dataset
 from signet.decoding import BLANK
+from signet.landmarks import Landmarks, to_model_input
+from tests.reference_landmarks import load_reference_landmarks
+
+# The joint of the pose that takes the place of each joint in a mirrored picture.
+POSE_MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(joint + (1 if joint % 2 else -1) for joint in range(11, 33))]
 
 
 @pytest.fixture
@@ -35,6 +47,33 @@ def test_a_clip_is_recognised_alike_alone_and_among_longer_ones(model: SignModel
     together = model(padded, lengths)
     for clip, row in zip(clips, together, strict=True):
         torch.testing.assert_close(model(clip[None], torch.tensor([len(clip)]))[0], row[: len(clip)])
+
+
+def mirrored(clip: Landmarks) -> Landmarks:
+    """The clip as a camera sees it that shows its picture mirrored."""
+    joints = clip.landmarks * np.array([-1, 1, 1], np.float16)
+    pose, left, right = joints[:, POSE_MIRRORED], joints[:, 33:54], joints[:, 54:]
+    return replace(clip, landmarks=np.concatenate([pose, right, left], axis=1), presence=clip.presence[:, [0, 2, 1]])
+
+
+def posteriors(model: SignModel, clips: list[Landmarks]) -> Tensor:
+    """Probabilities of the signs: [B, C]."""
+    inputs = [torch.from_numpy(to_model_input(clip)) for clip in clips]
+    lengths = torch.tensor([len(frames) for frames in inputs])
+    padded = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True, padding_value=torch.nan)
+    with torch.no_grad():
+        model.standardise(model.compute_features(padded, lengths).flatten(0, 1))
+        return single_sign_scores(model(padded, lengths), lengths).softmax(dim=-1)
+
+
+def test_a_mirrored_clip_gets_the_same_posterior_on_all_val_clips(model: SignModel, wlasl: Path) -> None:
+    """A left-handed signer, and a camera that mirrors, get the answer of a right-handed signer."""
+    val = {instance.video_id for instance in read_metadata(wlasl).instances if instance.split == "val"}
+    clips = [clip for clip in load_reference_landmarks(wlasl) if clip.record.clip_id in val]
+    assert len(clips) == 130
+    given, changed = posteriors(model, clips), posteriors(model, [mirrored(clip) for clip in clips])
+    assert given.std(dim=0).mean() > 0.01, "the model tells the clips apart"
+    assert (given - changed).abs().max() < 1e-3
 
 
 def test_two_lstms_read_as_one_bidirectional_lstm() -> None:

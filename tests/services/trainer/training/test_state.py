@@ -176,6 +176,8 @@ def test_as_many_other_clips_another_order_and_another_device_are_a_difference(s
         ((train, held_out, "cuda"), "device cuda instead of cpu"),
     ):
         assert own.differences(TrainingIdentity.of(CONFIG, small_dataset, *others)) == [named]
+    older = TrainingIdentity.model_validate(own.model_dump(exclude={"feature_version"}))
+    assert own.differences(older) == ["features of version 1 instead of 2"]
 
 
 def test_what_does_not_change_a_training_may_be_told_otherwise(small_dataset: Dataset) -> None:
