@@ -79,7 +79,7 @@ def extract(
         Path, typer.Option(envvar="SIGNET_WLASL", help="Directory with WLASL_v0.3.json and the clips, or that file")
     ] = Path("data/wlasl"),
     clips: Annotated[
-        Path | None, typer.Option(envvar="SIGNET_WLASL_CLIPS", help="Directory of <video_id>.mp4, if it is elsewhere")
+        Path | None, typer.Option(envvar="SIGNET_WLASL_CLIPS", help="Directory of the clips, if it is elsewhere")
     ] = None,
     max_glosses: Annotated[
         int, typer.Option(min=0, help="Number of glosses, taken in order of their clips that decode; 0 takes all")

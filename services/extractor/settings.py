@@ -16,10 +16,11 @@ class ExtractorSettings(ServiceSettings):
 
     wlasl: Path = Field(
         default=Path("data/wlasl"),
-        description="Directory that holds WLASL_v0.3.json and the clips (clips/, videos/ or beside it), or that file",
+        description="Directory that holds WLASL_v0.3.json and the clips (in clips/, videos/, raw_videos_mp4/, raw_videos/ or next to it), or that file",
     )
     wlasl_clips: Path | None = Field(
-        default=None, description="Directory of <video_id>.mp4, if it is not found from --wlasl"
+        default=None,
+        description="Directory of the clips (<video_id>.mp4, .mov, .webm, ...), if they are not found from --wlasl",
     )
     workers: int = Field(default=0, ge=0, le=256, description="Worker processes; 0 takes one per core")
     clip_timeout_seconds: float = Field(

@@ -1,7 +1,6 @@
 """The demo: real clips go through extractor, trainer and evaluator, driven over gRPC by an ordinary client."""
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.extractor.sources.wlasl import has_clips, read_wlasl
 from services.local.messages import Narrator
 from services.local.stack import LocalStack
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
@@ -67,9 +67,9 @@ class UnseenClip:
 
 
 def find_clips(given: str) -> Path | None:
-    """Find the directory with WLASL_v0.3.json and clips/: the given one, or the first usual directory that has them."""
+    """Find the directory with WLASL_v0.3.json and clips: the given one, or the first usual directory that has them."""
     for folder in [Path(given)] if given else _CLIP_DIRECTORIES:
-        if (folder / "WLASL_v0.3.json").is_file() and any((folder / "clips").glob("*.mp4")):
+        if has_clips(folder):
             return folder
     return None
 
@@ -78,26 +78,23 @@ def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> 
     """Find the val clip with the lowest id whose file is not bit-identical to a training clip.
 
     Args:
-        folder: the directory with WLASL_v0.3.json and clips/.
+        folder: the directory with WLASL_v0.3.json and the clips.
         glosses: the vocabulary.
         broken: ids of unusable clips.
 
     Raises:
         NotFound: there is no such clip.
     """
+    corpus = read_wlasl(folder)
     trained, candidates = set(), []
-    for entry in json.loads((folder / "WLASL_v0.3.json").read_text()):
-        if entry["gloss"] not in glosses:
+    for instance in corpus.instances:
+        if instance.gloss not in glosses or instance.video_id in broken or not corpus.has(instance):
             continue
-        for instance in entry["instances"]:
-            path = folder / "clips" / f"{instance['video_id']}.mp4"
-            whole = instance["frame_start"] == 1 and instance["frame_end"] == -1
-            if not path.is_file() or instance["video_id"] in broken:
-                continue
-            if instance["split"] == "train":
-                trained.add(hashlib.sha256(path.read_bytes()).digest())
-            elif instance["split"] == "val" and whole:
-                candidates.append(UnseenClip(instance["video_id"], entry["gloss"], path))
+        path = corpus.path(instance)
+        if instance.split == "train":
+            trained.add(hashlib.sha256(path.read_bytes()).digest())
+        elif instance.split == "val" and instance.is_whole:
+            candidates.append(UnseenClip(instance.video_id, instance.gloss, path))
     for clip in sorted(candidates, key=lambda clip: clip.clip_id):
         if hashlib.sha256(clip.path.read_bytes()).digest() not in trained:
             return clip

@@ -130,7 +130,7 @@ class Extraction:
     def _finish(self) -> None:
         # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
         # extraction.
-        request = [fingerprint(), self.choice.canonical_text, *sorted(self.corpus.files)]
+        request = [fingerprint(), self.choice.canonical_text, *sorted(self.corpus.names)]
         digest = hashlib.sha256("\n".join(request).encode()).hexdigest()[:16]
         manifest = finish_extraction(self.store, self.name, fingerprint(), self.shard, digest)
         if manifest is not None:
@@ -138,6 +138,9 @@ class Extraction:
 
     def _begin(self, selection: Selection) -> None:
         stored = sum(usable.stored for _, usable in selection.clips)
+        remarks = [f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note]
+        for remark in remarks:
+            _log.info("%s", remark)
         self.metrics.count("present", amount=stored)
         self.metrics.count("missing", amount=len(selection.missing))
         self._change(
@@ -147,10 +150,7 @@ class Extraction:
             missing=len(selection.missing),
             glosses=selection.glosses,
             clips=tuple(instance.video_id for instance, _ in selection.clips),
-            notes=(
-                *self.corpus.notes,
-                *(f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note),
-            ),
+            notes=(*self.corpus.notes, *remarks),
         )
         for instance, error in selection.broken:
             self._count_broken(instance, error)

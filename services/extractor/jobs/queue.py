@@ -53,6 +53,8 @@ class ExtractionQueue:
             NotReady: an extraction of this corpus is running.
         """
         corpus = read_wlasl(self._wlasl, self._clips)
+        for note in corpus.notes:
+            _log.warning("%s", note)
         check_criteria(corpus, choice)
         extraction = Extraction(
             name=name,

@@ -93,7 +93,7 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     if not ranked:
         raise NotFound(
             f"{corpus.clips}: has none of the {len(wanted)} requested clips. Choose other "
-            "splits or glosses, or add the clips as <video_id>.mp4."
+            "splits or glosses, or add the clips as <video_id>.mp4." + "".join(f" ({note}.)" for note in corpus.notes)
         )
     limit = choice.max_glosses if choice.max_glosses and not choice.glosses else len(ranked)
 

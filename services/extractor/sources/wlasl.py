@@ -1,55 +1,59 @@
-"""Reads WLASL as it is published: one JSON file and a directory of <video_id>.mp4 files, many of which are missing."""
+"""Reads WLASL as it is published: one JSON file, and directories of <video_id>.mp4 files, many of which are missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from services.extractor.sources.clip_files import READ_SUFFIXES, find_clip_files
 from services.extractor.sources.metadata import METADATA, Instance, Metadata, parse_metadata
 from signet.errors import InvalidInput, NotFound
 
-# Directories that are searched for clips, relative to the metadata. The first that has a clip is used.
-_CLIP_DIRECTORIES = ("clips", "videos", ".")
+# Directories that are searched for clips, relative to the metadata, the preferred first. WLASL's scripts download to
+# raw_videos, convert to raw_videos_mp4, and cut to videos.
+_CLIP_DIRECTORIES = ("clips", "videos", "raw_videos_mp4", "raw_videos", ".")
 
 
 @dataclass(frozen=True)
 class Wlasl:
-    """The metadata joined with a directory of clips.
+    """The metadata joined with the files of its clips.
 
     Attributes:
         instances: all usable instances, in the order of the metadata.
         metadata: path of the metadata file.
-        clips: path of the directory of clips.
-        files: names of the clip files in that directory.
+        clips: path of the first directory that was searched for clips.
+        files: the file of each clip, by video_id.
+        names: names of all video files in the directories that have clips.
         notes: remarks for people about what was not used.
     """
 
     instances: tuple[Instance, ...]
     metadata: Path
     clips: Path
-    files: frozenset[str]
+    files: Mapping[str, Path]
+    names: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
     def path(self, instance: Instance) -> Path:
-        """Path of the instance's clip, whether or not the file exists."""
-        return self.clips / _file(instance)
+        """Path of the instance's clip; if it has no file, the path where it could be."""
+        return self.files.get(instance.video_id, self.clips / f"{instance.video_id}.mp4")
 
     def has(self, instance: Instance) -> bool:
         """Whether the instance's clip exists."""
-        return _file(instance) in self.files
+        return instance.video_id in self.files
 
 
 def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
-    """Read the metadata and list the clips.
+    """Read the metadata and find the clips.
 
     Args:
         path: the directory that holds `WLASL_v0.3.json`, or that file itself.
-        clips: the directory of clips. By default the first of `clips/`, `videos/` and the directory of the metadata
-            that has an mp4 file.
+        clips: the directory of clips. By default, `clips/`, `videos/`, `raw_videos_mp4/`, `raw_videos/` and the
+            directory of the metadata are searched.
 
     Raises:
-        NotFound: the metadata or the directory does not exist.
-        InvalidInput: the metadata is not that of WLASL, or the directory cannot be read.
+        NotFound: the metadata, the directory or any video does not exist.
+        InvalidInput: the metadata is not that of WLASL, or a directory cannot be read.
     """
     with _readable(path):
         metadata = _find_metadata(path)
@@ -57,14 +61,27 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
         if clips is not None and not clips.is_dir():
             raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
         directories = [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]
-        for directory in directories:
-            files = frozenset(file.name for file in directory.glob("*.mp4"))
-            if files:
-                return Wlasl(content.instances, metadata, directory, files, content.notes)
-    raise NotFound(
-        f"{', '.join(map(str, directories))}: no <video_id>.mp4 file. Put the clips there, or name their directory "
-        "with --clips (or SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
+        found = find_clip_files(directories, content.instances)
+    if not found.names:
+        raise NotFound(
+            f"{', '.join(map(str, directories))}: no <video_id>.mp4 file. Put the clips there, or name their directory "
+            "with --clips (or SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
+            + "".join(f" ({note}.)" for note in found.notes)
+        )
+    instances = (
+        replace(instance, video_id=found.restored_ids.get(instance.video_id, instance.video_id))
+        for instance in content.instances
     )
+    first = next(directory for directory in directories if directory.is_dir())
+    return Wlasl(tuple(instances), metadata, first, found.paths, found.names, (*content.notes, *found.notes))
+
+
+def has_clips(folder: Path) -> bool:
+    """Whether a directory has the metadata and at least one video where `read_wlasl` looks for clips."""
+    if not (folder / METADATA).is_file():
+        return False
+    places = (folder.glob("*") if name == "." else (folder / name).rglob("*") for name in _CLIP_DIRECTORIES)
+    return any(path.suffix.lower() in READ_SUFFIXES for paths in places for path in paths)
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -93,10 +110,6 @@ def _find_metadata(path: Path) -> Path:
             "SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL."
         )
     return metadata
-
-
-def _file(instance: Instance) -> str:
-    return f"{instance.video_id}.mp4"
 
 
 def _read_metadata(path: Path) -> Metadata:

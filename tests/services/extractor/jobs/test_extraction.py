@@ -1,6 +1,8 @@
 """An extraction counts and stores clips, can be resumed, and never mixes landmarks of different origin."""
 
 import hashlib
+import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -165,6 +167,33 @@ def test_segments_are_cut_and_trimmed_clips_are_taken_whole(make_corpus: MakeCor
     whole = load(run.store.get(keys.clip("wlasl", SHORT[1])))
     assert (whole.frames, whole.record.frame_start, whole.record.frame_end) == (20, 1, 20)
     assert run.prepare(folder).run().present == 2
+
+
+def test_what_is_unusual_about_metadata_and_files_is_said_and_the_clips_are_extracted(
+    make_corpus: MakeCorpus, run: Run
+) -> None:
+    folder = make_corpus(SHORT[:2])
+    (folder / "raw_videos").mkdir()
+    shutil.move(folder / f"clips/{SHORT[1]}.mp4", folder / f"raw_videos/{SHORT[1].lstrip('0')}.MP4")
+    path = folder / "WLASL_v0.3.json"
+    entries = json.loads(path.read_text())
+    entries[0]["instances"][0] |= {"signer_id": None, "bbox": [0.5, 1, 2, 3], "split": "dev"}
+    entries.append({"gloss": "go", "instances": [{"video_id": "?"}]})
+    path.write_bytes(json.dumps(entries).replace("\n", "\r\n").encode("utf-16"))
+
+    result = run.prepare(folder).run()
+    assert (result.state, result.extracted, result.broken) == (ExtractionState.SUCCEEDED, 2, 0)
+    said = "\n".join(result.notes)
+    for what in (
+        "signer_id is unknown in 1 ",
+        "bbox is unknown in 1 ",
+        "split 'dev' is read as 'val'",
+        "1 instance left out",
+    ):
+        assert said.count(what) == 1, said
+    records = [load(data).record for data in run.objects().values()]
+    assert {record.clip_id for record in records} == set(SHORT[:2])
+    assert [(record.signer, record.split) for record in records if not record.signer] == [("", "val")]
 
 
 def test_a_stored_clip_with_other_frames_than_the_metadata_is_refused(make_corpus: MakeCorpus, run: Run) -> None:

@@ -36,14 +36,14 @@ class Judge:
 
 def corpus(**glosses: str) -> Wlasl:
     """Clips by gloss, as words: `g` good, `b` broken, `m` missing, `v` good and in val."""
-    instances, files = [], set()
+    instances, files = [], {}
     for gloss, kinds in glosses.items():
         for index, kind in enumerate(kinds):
             clip_id = f"{gloss}{index}{'bad' if kind == 'b' else ''}"
             instances.append(Instance(clip_id, gloss, "val" if kind == "v" else "train", "1", 1, -1))
             if kind != "m":
-                files.add(f"{clip_id}.mp4")
-    return Wlasl(tuple(instances), Path("metadata"), Path("clips"), frozenset(files))
+                files[clip_id] = Path(f"clips/{clip_id}.mp4")
+    return Wlasl(tuple(instances), Path("metadata"), Path("clips"), files)
 
 
 def chosen(selection: Selection) -> dict[str, int]:
