@@ -16,8 +16,8 @@ class ExtractorSettings(ServiceSettings):
 
     wlasl: Path = Field(
         default=Path("data/wlasl"),
-        description="Directory that holds WLASL_v0.3.json and the clips (in clips/, videos/, raw_videos_mp4/, raw_videos/ "
-        "or next to it), or that file",
+        description="Directory that holds WLASL_v0.3.json and the clips (in clips/, videos/, raw_videos_mp4/, "
+        "raw_videos/ or next to it), or that file",
     )
     wlasl_clips: Path | None = Field(
         default=None,
