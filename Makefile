@@ -106,6 +106,7 @@ clean:
 # The environment is made once, and again when what it is made from changes.
 $(STAMP): pyproject.toml requirements.lock
 	@test -n '$(PYTHON)' || { echo 'Signet needs Python 3.11 and found none. Install it (Debian 12: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=<path>'; exit 1; }
+	@$(PYTHON) deploy/check_platform.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh deploy/debian-packages python3.11-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'

@@ -1,8 +1,10 @@
 """The documentation is checked against the code: every command, option, make target, path and link in it exists."""
 
+import ast
 import importlib
 import re
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ HISTORY = {"experiments.md", "CHANGELOG.md"}
 # Options of other programs that the pages quote.
 FOREIGN = {
     "--build-arg", "--cached", "--detach", "--entrypoint", "--follow", "--for", "--from-literal", "--hard",
-    "--ignore-not-found",
-    "--network", "--no-cache", "--no-deps", "--no-start", "--prefix", "--rm", "--secret", "--tail", "--timeout",
+    "--ignore-not-found", "--network", "--no-cache", "--no-deps", "--no-start", "--nproc-per-node", "--prefix",
+    "--rm", "--secret", "--tail", "--timeout",
     "--user", "--volumes", "--watch",
 }  # fmt: skip
 
@@ -50,6 +52,19 @@ def _options(name: str) -> set[str]:
     return {"--help"} | {
         option for parameter in _command(name).params for option in (*parameter.opts, *parameter.secondary_opts)
     }
+
+
+@cache
+def _known_options() -> frozenset[str]:
+    """The options of all commands, services and benchmarks, and of the other programs that we quote."""
+    known = FOREIGN | {"--help", "--version"}
+    for name in (*COMMANDS, "up", "demo"):
+        known |= _options(name)
+    for settings in (ExtractorSettings, TrainerSettings, EvaluatorSettings):
+        known |= {"--" + field.replace("_", "-") for field in settings.model_fields}
+    for program in ROOT.glob("bench/*.py"):
+        known |= set(re.findall(r'"(--[a-z-]+)"', program.read_text()))
+    return frozenset(known)
 
 
 def _commands(page: Path) -> list[str]:
@@ -95,15 +110,7 @@ def test_every_make_target_and_module_of_a_page_exists(page: Path) -> None:
 def test_every_option_that_a_page_names_exists(page: Path) -> None:
     if page.name in HISTORY:
         pytest.skip("quotes options of older versions")
-    known = FOREIGN | {"--help"}
-    for name in COMMANDS:
-        known |= _options(name)
-    known |= _options("up") | _options("demo")
-    for settings in (ExtractorSettings, TrainerSettings, EvaluatorSettings):
-        known |= {"--" + field.replace("_", "-") for field in settings.model_fields}
-    for bench in ROOT.glob("bench/*.py"):
-        known |= set(re.findall(r'"(--[a-z-]+)"', bench.read_text()))
-    unknown = set(_OPTION.findall(page.read_text())) - known
+    unknown = set(_OPTION.findall(page.read_text())) - _known_options()
     assert not unknown, f"{page.name}: {sorted(unknown)}"
 
 
@@ -133,3 +140,61 @@ def test_the_reference_pages_stay_short() -> None:
     words = {page.name: len(page.read_text().split()) for page in PAGES}
     assert words["recognition.md"] <= 3000
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def _sentences(source: Path) -> Iterator[str]:
+    """The text constants of a Python file, docstrings among them. In an f-string, `X` stands for each value."""
+    tree = ast.parse(source.read_text())
+    parts: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts |= {id(part) for part in ast.walk(node)}
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+def _recommending_texts() -> Iterator[tuple[str, str]]:
+    """The path and the text of everything outside the pages that can recommend a command."""
+    for folder in ("bench", "deploy", "docs", "services", "signet", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "_pb2" not in path.name and path != Path(__file__):
+                yield from ((str(path.relative_to(ROOT)), text) for text in _sentences(path))
+    for pattern in ("proto/**/*.proto", "services/**/*.html", "deploy/**/*.yaml", "deploy/**/*.yml", "*.yml", ".env.*"):
+        yield from ((str(path.relative_to(ROOT)), path.read_text()) for path in sorted(ROOT.glob(pattern)))
+
+
+# `signet` and a word, where a message or a docstring recommends a command. Paths and module names are not meant.
+_RECOMMENDED = re.compile(r"(?<![\w/.'-])signet ([a-z][\w-]*)((?: [^\s`'\"();,]+)*)")
+
+
+def test_every_command_that_a_message_recommends_exists_with_its_options() -> None:
+    found = set()
+    for place, text in _recommending_texts():
+        for name, rest in _RECOMMENDED.findall(text):
+            options = _options(name)  # fails if there is no such command
+            found.add(name)
+            unknown = {word.split("=")[0].rstrip(".:") for word in rest.split() if word.startswith("--")} - options
+            assert not unknown, f"{place}: `signet {name}{rest}` has unknown options {sorted(unknown)}"
+    assert {"extract", "train", "runs", "evaluate", "up"} <= found
+
+
+def test_every_option_and_make_target_that_a_message_recommends_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    for place, text in _recommending_texts():
+        if not place.startswith(("services/", "signet/", "bench/")) or " " not in text:
+            continue
+        if "{" in text or "://" in text:  # a style sheet
+            continue
+        unknown = set(_OPTION.findall(text)) - _known_options() - {"--at"}  # a variable of a style sheet
+        assert not unknown, f"{place}: {text!r} names unknown options {sorted(unknown)}"
+        named = set(re.findall(r"`make ([a-z-]+)", text))
+        assert named <= targets, f"{place}: {text!r}"
+
+
+def test_a_recommendation_of_a_missing_command_is_found() -> None:
+    (name, _) = _RECOMMENDED.findall("No clips. `signet fetch` downloads more.")[0]
+    with pytest.raises(AssertionError, match="`signet fetch` does not exist"):
+        _options(name)
+    assert _RECOMMENDED.findall("signet evaluate --run X") == [("evaluate", " --run X")]
