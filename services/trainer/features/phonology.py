@@ -160,7 +160,7 @@ def left_dominance(joints: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
     located = hands_present | present[0]
     _, _, wrists, _ = _in_shoulder_widths(joints, present)
     presence = hands_present.sum(dim=-1) / lengths.clamp(min=1)
-    path = (_length(_velocity(wrists, lengths, _FAST)) * located).sum(dim=-1)
+    path = (_length(_velocity(wrists, lengths, _FAST)) * _around(located, lengths)).sum(dim=-1)
     both = located.all(dim=0)
     depth = (wrists[1] * both).sum(dim=-1) / both.sum(dim=-1).clamp(min=1)
     return (
@@ -304,10 +304,7 @@ def _movement(signer: _Signer) -> Tensor:
     location, lengths = signer.location(), signer.lengths
     fast, slow = _velocity(location, lengths, _FAST), _velocity(location, lengths, _SLOW)
     tips = _velocity(signer.hands[:2, :, _TIPS], lengths, _FAST).transpose(0, 1).flatten(1, 2)
-    before, after = (
-        at.expand(signer.hands_present.shape) for at in _frames_around(lengths, signer.hands_present.shape[-1], _FAST)
-    )
-    steady = signer.hands_present & signer.hands_present.gather(-1, after) & signer.hands_present.gather(-1, before)
+    steady = _around(signer.hands_present, lengths)
     wrist = [fast.transpose(0, 1), slow.transpose(0, 1), _length(fast)[:, None]]
     return torch.cat([*wrist, tips * steady[:, None]], dim=1)
 
@@ -359,6 +356,12 @@ def _velocity(values: Tensor, lengths: Tensor, reach: int) -> Tensor:
     """(x(t + reach) - x(t - reach)) / (2 · reach), with both frames kept within the clip: like values [..., B, T]."""
     before, after = (at.expand(values.shape) for at in _frames_around(lengths, values.shape[-1], reach))
     return (values.gather(-1, after) - values.gather(-1, before)) / (2 * reach)
+
+
+def _around(present: Tensor, lengths: Tensor) -> Tensor:
+    """Which frames of bool [H, B, T] are True, as are the frames before and after them, kept within the clip."""
+    before, after = (at.expand(present.shape) for at in _frames_around(lengths, present.shape[-1], _FAST))
+    return present & present.gather(-1, after) & present.gather(-1, before)
 
 
 def _frames_around(lengths: Tensor, frames: int, reach: int) -> tuple[Tensor, Tensor]:

@@ -206,9 +206,10 @@ def left_dominance(
     paths, heights, shares = [0.0, 0.0], [[0.0], [0.0]], [float(found.mean()) for found in hands_present]
     for t in range(frames):
         located = [bool(found[t] or pose_present[t]) for found in hands_present]
+        before, after = max(t - 1, 0), min(t + 1, frames - 1)
         for side in (0, 1):
-            step = wrist(min(t + 1, frames - 1), side) - wrist(max(t - 1, 0), side)
-            paths[side] += float(np.linalg.norm(step)) / 2 * located[side]
+            if all(hands_present[side][k] or pose_present[k] for k in (before, t, after)):
+                paths[side] += float(np.linalg.norm(wrist(after, side) - wrist(before, side))) / 2
             if all(located):
                 heights[side].append(-float(wrist(t, side)[1]))
     mean_left, mean_right = (sum(values) / max(len(values) - 1, 1) for values in heights)
