@@ -12,6 +12,7 @@ from services.evaluator.settings import EvaluatorSettings
 from signet.errors import InvalidInput
 from signet.landmarks import NothingSigned
 from signet.registry import LATEST
+from signet.rpc.deadline import seconds_for_work
 from signet.store import ObjectStore
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
@@ -37,7 +38,9 @@ class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
             case "landmarks":
                 result = await self._recognizer.recognise(request.landmarks, request.top_k)
             case "video":
-                result = await self._recognizer.recognise_video(request.video, request.top_k, context.time_remaining())
+                result = await self._recognizer.recognise_video(
+                    request.video, request.top_k, seconds_for_work(context.time_remaining())
+                )
             case _:
                 raise InvalidInput("the request holds neither landmarks nor a video. Set one of the two.")
         return _recognize_response(result)

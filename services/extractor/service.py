@@ -13,6 +13,7 @@ from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CORPUS
 from services.extractor.sources.selection import SelectionCriteria
 from signet.errors import ClipError, InvalidInput
+from signet.rpc.deadline import seconds_for_work
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import extractor_pb2_grpc
 
@@ -80,7 +81,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
             raise InvalidInput(f"clip_id has {len(clip_id)} characters; at most {_MAX_CLIP_ID} are allowed.")
         try:
             extracted = await self._workers.one(
-                worker.extract_bytes, (request.video, Labels(clip_id)), context.time_remaining()
+                worker.extract_bytes, (request.video, Labels(clip_id)), seconds_for_work(context.time_remaining())
             )
         except ClipError as error:
             self._metrics.count("broken", error.reason)

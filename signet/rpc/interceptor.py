@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from signet.errors import DeadlineExceeded, InvalidInput, SignetError
+from signet.rpc.deadline import seconds_for_call
 from signet.rpc.polling import StatusLog
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def call(request: Any, context: Any) -> Any:
             with _Call(self, method) as measured:
                 try:
-                    return await behaviour(parse(request), context)
+                    async with asyncio.timeout(seconds_for_call(context.time_remaining())):
+                        return await behaviour(parse(request), context)
                 except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
                     await measured.abort(error, context)
 
@@ -173,7 +175,10 @@ class _Call:
         if isinstance(error, SignetError):
             self._code, message = error.code, str(error)
         elif isinstance(error, TimeoutError):
-            self._code, message = DeadlineExceeded.code, f"{self._method}: the deadline passed. Allow more time."
+            self._code, message = (
+                DeadlineExceeded.code,
+                f"{self._method}: not done within the deadline. Allow more time.",
+            )
         else:
             _log.exception("%s failed", self._method)
             self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."

@@ -4,7 +4,8 @@ from typing import Any
 
 import grpc
 
-from signet.errors import SignetError, Unavailable, from_code
+from signet.errors import SignetError, Unavailable
+from signet.rpc.client import to_signet_error
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
@@ -53,6 +54,4 @@ class ExtractorClient:
                 f"the extractor at {self._address} cannot be used ({details}). Check that it runs, and that "
                 "SIGNET_EXTRACTOR names it. Landmarks are served without it."
             )
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            details = f"the extractor at {self._address} did not finish within the caller's deadline. Allow more time."
-        return from_code(code.name, details)
+        return to_signet_error(code, details, f"the extractor at {self._address}")

@@ -7,18 +7,21 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from services.extractor.jobs.board import JobBoard
 from services.extractor.sources.metadata import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
 from services.extractor.tracking.holistic import HolisticGraph, fingerprint
-from services.extractor.video.decode import Segment, Video, read_file
+from services.extractor.video.decode import Frame, Segment, Video, read_file
 from signet.errors import ClipError
 from signet.landmarks import ClipRecord, Landmarks, dump
 
@@ -28,6 +31,11 @@ _log = logging.getLogger(__name__)
 # rest. A file that makes the decoder request more gets an error. MediaPipe starts threads for each core, and each
 # thread reserves a stack and an arena that it never fills.
 _ADDRESS_SPACE_BYTES = 6 * 1024**3 + (os.cpu_count() or 1) * 256 * 1024**2
+
+Result = TypeVar("Result")
+
+# The board, the place of the current job, and the graph. Tests call the functions below without a board.
+_state = threading.local()
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,12 @@ class Extracted:
         return {"decode": self.decode_seconds, "landmarks": self.landmark_seconds}
 
 
-def set_up(stderr: Connection) -> None:
-    """Prepare a new process as a worker. Its standard error goes to `stderr`, where the parent filters it."""
+def set_up(stderr: Connection, board: JobBoard) -> None:
+    """Prepare a new process as a worker.
+
+    Its standard error goes to `stderr`, where the parent filters it. On the `board` it counts the frames of its jobs.
+    """
+    _state.board = board
     os.dup2(stderr.fileno(), 2)
     # Ctrl-C reaches the whole process group. The parent decides what happens to the current clip.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -84,6 +96,20 @@ def _die_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def run_job(place: int, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    """Run a function as the job with this place on the board.
+
+    Raises:
+        JobStopped: the job was stopped.
+    """
+    _state.board.check(place)
+    _state.place = place
+    try:
+        return function(*arguments)
+    finally:
+        del _state.place
 
 
 def verify(path: Path, instance: Instance) -> Usable:
@@ -121,7 +147,7 @@ def extract_bytes(data: bytes, labels: Labels) -> Extracted:
 
 
 def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds: float) -> Extracted:
-    tracks = _graph().track(video.frames(segment))
+    tracks = _graph().track(_count_frames(video, segment))
     frames = len(tracks.timestamps)
     clip = Landmarks(
         landmarks=tracks.landmarks,
@@ -144,14 +170,20 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
     )
 
 
+def _count_frames(video: Video, segment: Segment | None) -> Iterator[Frame]:
+    """The frames of a clip; those that are done are counted on the board if this is a job of the pool."""
+    frames = video.frames(segment)
+    if not hasattr(_state, "place"):
+        return frames
+    board: JobBoard = _state.board
+    return board.count(_state.place, frames, lambda: segment.frames if segment else video.expected_frames)
+
+
 def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
     """The number of frames in which each part was found; `any_hand` counts frames with at least one hand."""
     pose, left, right = presence.astype(bool).T
     parts = {"pose": pose, "left_hand": left, "right_hand": right, "any_hand": left | right}
     return {part: int(present.sum()) for part, present in parts.items()}
-
-
-_state = threading.local()
 
 
 def _graph() -> HolisticGraph:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
+from services.extractor.jobs.board import JobBoard
 from signet.errors import ClipError, DeadlineExceeded, SignetError
 from signet.terminal.output import say_error
 
@@ -32,6 +33,9 @@ _ROUTINE_LINES = re.compile(
     rb"|[IW]\d{4} .*(inference_feedback_manager|landmark_projection_calculator|gl_context)"
     rb")"
 )
+
+# After this long a worker that does not notice that its job was stopped is replaced. Loading MediaPipe takes seconds.
+_STOP_SECONDS = 10.0
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -63,6 +67,7 @@ class WorkerPool:
         self._pool: Any = None
         self._closed = False
         self._scheduled: set[Future[Any]] = set()
+        self._board = JobBoard(self._processes)
         self._stderr = _StderrFilter(self._processes)
 
     def __enter__(self) -> "WorkerPool":
@@ -102,7 +107,8 @@ class WorkerPool:
                     attempt = again.pop() if again else next(waiting, None)
                     if attempt is None:
                         break
-                    running[self._schedule(function, attempt.arguments)] = attempt
+                    attempt.place = self._board.add()
+                    running[self._schedule(function, attempt.arguments, attempt.place)] = attempt
                 if not running:
                     return
                 # Short waits, so that signal handlers can run.
@@ -112,7 +118,9 @@ class WorkerPool:
                 for future in done:
                     attempt = running.pop(future)
                     try:
-                        outcome: Result | ClipError = self._result(future, attempt.arguments)
+                        outcome: Result | ClipError = self._result(
+                            future, attempt, "Cut it to the sign, or raise --clip-timeout-seconds."
+                        )
                     except ClipError as error:
                         outcome = error
                     except BrokenProcessPool:
@@ -130,37 +138,64 @@ class WorkerPool:
                 future.cancel()
 
     async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
-        """Run one job in addition to all others.
+        """Run one job in addition to all others. The job is stopped if this call is cancelled.
 
         The timeout, in seconds, includes the wait for a free worker; None waits for ever.
 
         Raises:
             ClipError: the clip is not usable.
-            DeadlineExceeded: the time is over. The job is cancelled.
+            DeadlineExceeded: the time is over. The job is stopped.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
-        future = await asyncio.to_thread(self._schedule, function, arguments)
-        settled = asyncio.wrap_future(future)
+        attempt = _Attempt(None, arguments, self._board.add())
+        future: Future[Result] | None = None
         try:
+            future = await asyncio.to_thread(self._schedule, function, arguments, attempt.place)
+            settled = asyncio.wrap_future(future)
+            settled.add_done_callback(_mark_as_retrieved)
             while not settled.done():
                 left = end - time.monotonic()
                 if left <= 0:
                     raise DeadlineExceeded(
-                        f"the clip was not done within {timeout:.1f} s. Allow more time, or send a shorter clip."
+                        f"the clip was not done within {timeout:.1f} s: {self._reached(future, attempt)}. Allow more "
+                        "time, or cut the clip to the sign."
                     )
                 await asyncio.wait([settled], timeout=min(left, 1.0))
                 await asyncio.to_thread(self._remove_failed_pool)
-            return self._result(future, arguments)
+            return self._result(future, attempt, "Cut it to the sign.")
         except BrokenProcessPool as error:
             raise ClipError(
                 "crashed", "the workers died while they worked on it. Convert the clip to H.264."
             ) from error
         finally:
-            future.cancel()  # no effect on a finished job
-            if settled.done() and not settled.cancelled():
-                settled.exception()  # marks it as retrieved; the wrapped future was read above
+            self._stop(future, attempt.place)
 
-    def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> "Future[Result]":
+    def _stop(self, future: "Future[Result] | None", place: int) -> None:
+        """Stop a job that has not ended.
+
+        Its worker ends it before the next frame, and is free at once. A worker that does not do so is replaced.
+        A job that still waits ends as soon as a worker takes it.
+        """
+        self._board.stop(place)
+        if future is None or future.done():
+            return
+
+        def replace_worker() -> None:
+            if future.running():
+                future.cancel()
+
+        timer = threading.Timer(_STOP_SECONDS, replace_worker)
+        timer.daemon = True
+        future.add_done_callback(lambda _: timer.cancel())
+        timer.start()
+
+    def _reached(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> str:
+        """How far a job is, in words."""
+        if not future.running():
+            return "it waited for a worker, because all of them worked on other clips"
+        return self._board.progress(attempt.place) or "its first frame was not done"
+
+    def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...], place: int) -> "Future[Result]":
         self._remove_failed_pool()
         with self._lock:
             if self._closed:
@@ -169,10 +204,12 @@ class WorkerPool:
                 self._pool = ProcessPool(
                     max_workers=self.count,
                     initializer=worker.set_up,
-                    initargs=(self._stderr.write_end,),
+                    initargs=(self._stderr.write_end, self._board),
                     context=self._processes,
                 )
-            future: Future[Result] = self._pool.schedule(function, args=arguments, timeout=self._clip_timeout)
+            future: Future[Result] = self._pool.schedule(
+                worker.run_job, args=(place, function, arguments), timeout=self._clip_timeout
+            )
             self._scheduled.add(future)
             future.add_done_callback(self._scheduled.discard)
             return future
@@ -195,18 +232,19 @@ class WorkerPool:
             if not future.done():
                 future.set_exception(error)
 
-    def _result(self, future: "Future[Result]", arguments: tuple[Any, ...]) -> Result:
+    def _result(self, future: "Future[Result]", attempt: "_Attempt[Any]", remedy_for_timeout: str) -> Result:
         """The result of a finished job. Every failure of its worker becomes a `ClipError`."""
-        name = _name(arguments)
+        name = _name(attempt.arguments)
         try:
             return future.result()
         except (SignetError, BrokenProcessPool, CancelledError):
             raise
         except TimeoutError:
+            reached = self._board.progress(attempt.place)
             raise ClipError(
                 "timeout",
-                f"{name}: not done within {self._clip_timeout:.0f} s; its worker was ended. Shorten the clip, or raise "
-                "--clip-timeout-seconds.",
+                f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip"
+                f"{reached and f': {reached}'}. {remedy_for_timeout}",
             ) from None
         except ProcessExpired as error:
             raise ClipError(
@@ -219,11 +257,18 @@ class WorkerPool:
 
 @dataclass
 class _Attempt(Generic[Job]):
-    """A job, and how often the whole pool failed while the job was in it."""
+    """A job, its place on the board, and how often the whole pool failed while the job was in it."""
 
     job: Job
     arguments: tuple[Any, ...]
+    place: int = 0
     failures: int = 0
+
+
+def _mark_as_retrieved(settled: "asyncio.Future[Any]") -> None:
+    """Prevent that asyncio logs the exception of a future that nobody awaits any more."""
+    if not settled.cancelled():
+        settled.exception()
 
 
 def _name(arguments: tuple[Any, ...]) -> str:

@@ -126,6 +126,7 @@ class Video:
         self.sha256 = hashlib.sha256(data).hexdigest()
         # Read from the container when decoding begins.
         self.fps = _FALLBACK_FPS
+        self.expected_frames = 0
         self._pixel_aspect = 1.0
 
     def times(self, *, limited: bool = False) -> tuple[float, ...]:
@@ -188,6 +189,7 @@ class Video:
             ) as opened:
                 track = read_track(opened, self._format, self.name, _MOST_PACKETS + 1)
                 self._check_length(track, limited)
+                self.expected_frames = len(track.times)
                 yield from self._decode(track)
         except av.FFmpegError as error:
             raise ClipError(

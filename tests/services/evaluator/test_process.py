@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,16 @@ from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
-from signet.errors import InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
+from signet.errors import DeadlineExceeded, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
 from signet.registry import ModelCard
+from signet.rpc.limits import SERVER_OPTIONS
+from signet.v1 import extractor_pb2, extractor_pb2_grpc
+from tests.services.evaluator.test_clip_length import make_video
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
 
+SIGNET = [sys.executable, "-m", "services.cli"]
 COMMAND = [sys.executable, "-m", "services.evaluator"]
 ROOT = Path(__file__).parents[3]
 
@@ -199,6 +204,62 @@ def test_predict_at_another_grpc_server_says_so(sign: Any, tmp_path: Path) -> No
         server.stop(None)
     assert isinstance(error, Unavailable)
     assert f"127.0.0.1:{port}: the server is not the service that this call is for" in str(error)
+
+
+class SlowExtractor(extractor_pb2_grpc.ExtractorServicer):
+    """An extractor that works until its caller has gone."""
+
+    def __init__(self) -> None:
+        self.remaining: list[float] = []
+        self.left = threading.Event()
+
+    def ExtractClip(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.remaining.append(context.time_remaining())
+        context.add_callback(self.left.set)
+        self.left.wait(300)
+        return extractor_pb2.ExtractClipResponse()
+
+
+@contextmanager
+def slow_extractor() -> Iterator[tuple[SlowExtractor, str]]:
+    servicer = SlowExtractor()
+    server = grpc.server(ThreadPoolExecutor(1), options=SERVER_OPTIONS)
+    extractor_pb2_grpc.add_ExtractorServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield servicer, f"127.0.0.1:{port}"
+    finally:
+        servicer.left.set()
+        server.stop(None).wait()
+
+
+def test_predict_on_a_long_video_names_timeout_and_ends_the_work_of_the_services(
+    world: "World", card: ModelCard, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(make_video("mp4"))  # 20 s
+    with slow_extractor() as (extractor, address), started(world, SIGNET_EXTRACTOR=address) as evaluator:
+        error = failed("predict", str(clip), "--server", evaluator.address, "--timeout", "2")
+        assert isinstance(error, DeadlineExceeded)
+        assert str(error).startswith(f"{clip}: the extractor at {address}: no answer came within the deadline")
+        assert str(error).endswith("The option --timeout sets this time; it was 2 s.")
+        assert extractor.left.wait(20)
+
+        # Without --timeout, it is chosen by the length of the video. Ctrl-C ends the work, too.
+        extractor.left.clear()
+        arguments = [*SIGNET, "predict", str(clip), "--server", evaluator.address]
+        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        wait_for(lambda: len(extractor.remaining) == 2)
+        assert 150 < extractor.remaining[1] < 60 + 6 * 20 + 2
+        child.send_signal(signal.SIGINT)
+        output, _ = child.communicate(timeout=30)
+        assert (child.returncode, "Traceback" in output) == (130, False), output
+        assert extractor.left.wait(20)
+        evaluator.stop()
+    log = "".join(evaluator.log)
+    assert "Traceback" not in log
+    assert "ERROR" not in log
 
 
 def test_evaluate_prints_the_figures_with_n_and_interval_and_saves_the_report(

@@ -1,6 +1,7 @@
 """The extractor over gRPC: extractions, single clips, and errors as status codes."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -163,6 +164,26 @@ def test_extract_clip_keeps_the_deadline_of_its_caller(extractor: Any, make_vide
     # The worker was freed: the next one is answered.
     short = make_video("short.mp4", frames=6).read_bytes()
     assert load(extractor.ExtractClip(pb.ExtractClipRequest(video=short), timeout=60).landmarks).frames == 6
+
+
+def test_a_long_video_beyond_its_deadline_says_how_far_it_came_and_logs_nothing(
+    extractor: Any, faults: Path, make_video: MakeVideo, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = pb.ExtractClipRequest(video=make_video(frames=6).read_bytes())
+    extractor.ExtractClip(short, timeout=120)  # MediaPipe is loaded
+    extractor.ExtractClip(short, timeout=120)
+    video = (faults / "07_two_minute_video_predict_deadline.mp4").read_bytes()
+    for timeout in (6, 0.5, 0.05, 0.001):
+        with pytest.raises(grpc.RpcError) as caught:
+            extractor.ExtractClip(pb.ExtractClipRequest(video=video), timeout=timeout)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if timeout == 6:
+            assert re.search(r"\d+ of 3591 frames were done\. Allow more time", caught.value.details())
+    call = extractor.ExtractClip.future(pb.ExtractClipRequest(video=video), timeout=60)
+    time.sleep(1)
+    call.cancel()
+    assert load(extractor.ExtractClip(short, timeout=60).landmarks).frames == 6
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
 
 
 def test_sigterm_ends_the_process_soon_and_the_extraction_can_be_resumed(

@@ -99,9 +99,9 @@ def test_a_timeout_in_a_servicer_is_deadline_exceeded(extract: Callable[..., Any
 
 def test_the_deadline_of_a_caller_is_respected(extract: Callable[..., Any]) -> None:
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded):
-        extract("sleep 30", timeout=0.3)
-    assert time.monotonic() - began < 3
+    with pytest.raises(DeadlineExceeded, match=r"ExtractClip: not done within the deadline\. Allow more time\."):
+        extract("sleep 30", timeout=2)
+    assert time.monotonic() - began < 5
 
 
 def test_a_message_with_a_whole_video_is_accepted(extract: Callable[..., Any]) -> None:
@@ -137,15 +137,17 @@ def test_each_call_is_timed_and_counted_by_method_and_code(extract: Callable[...
     assert "process_resident_memory_bytes" in after
 
 
-def test_a_call_that_its_caller_cancels_is_counted_as_cancelled(extract: Callable[..., Any], served: Served) -> None:
+def test_a_call_that_its_caller_cancels_is_counted_as_cancelled(served: Served) -> None:
     method = "signet.v1.Extractor/ExtractClip"
     before = _count(served.metrics(), method, "CANCELLED")
-    with pytest.raises(DeadlineExceeded):
-        extract("sleep 30", timeout=0.2)
-    deadline = time.monotonic() + 5
-    while _count(served.metrics(), method, "CANCELLED") == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with Client(extractor=served.address) as client:
+        call = client.extractor.ExtractClip.future(extractor_pb2.ExtractClipRequest(clip_id="sleep 30"), timeout=30)
+        time.sleep(0.5)
+        call.cancel()
+        deadline = time.monotonic() + 20
+        while _count(served.metrics(), method, "CANCELLED") == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_the_server_listens_only_on_this_machine(served: Served) -> None:

@@ -16,7 +16,7 @@ from services.extractor.jobs import worker
 from services.extractor.jobs import workers as pools
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from signet.errors import ClipError, DeadlineExceeded
-from tests.services.extractor.conftest import SHORT
+from tests.services.extractor.conftest import SHORT, MakeVideo
 
 
 def test_dying_and_hanging_jobs_become_clip_errors_and_the_others_succeed() -> None:
@@ -66,6 +66,64 @@ def test_a_job_ends_at_the_deadline_of_its_caller(workers: WorkerPool) -> None:
         asyncio.run(workers.one(time.sleep, (30,), 0.5))
     assert time.monotonic() - started < 5
     assert asyncio.run(workers.one(len, ("abc",), 30)) == 3
+
+
+def _wait_for_frames(workers: WorkerPool, place: int) -> None:
+    deadline = time.monotonic() + 120
+    while not workers._board.progress(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_worker_whose_caller_has_gone_stops_before_the_next_frame_and_takes_the_next_clip(
+    make_video: MakeVideo,
+) -> None:
+    long = make_video(frames=3000).read_bytes()  # minutes of MediaPipe
+
+    async def main(workers: WorkerPool) -> None:
+        first = await workers.one(os.getpid, (), None)
+        running = asyncio.create_task(workers.one(worker.extract_bytes, (long, worker.Labels("c")), None))
+        waiting = asyncio.create_task(workers.one(worker.extract_bytes, (long, worker.Labels("d")), None))
+        await asyncio.to_thread(_wait_for_frames, workers, 1)
+        left = time.monotonic()
+        for task in (waiting, running):
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert await workers.one(os.getpid, (), None) == first, "a new worker would have to load MediaPipe again"
+        assert time.monotonic() - left < 8
+
+    with WorkerPool(1) as workers:
+        asyncio.run(main(workers))
+
+
+def test_a_clip_that_is_not_done_in_time_says_how_far_it_came(make_video: MakeVideo) -> None:
+    long = make_video(frames=3000).read_bytes()
+    job = (worker.extract_bytes, (long, worker.Labels("c")))
+
+    async def main(workers: WorkerPool) -> None:
+        running = asyncio.create_task(workers.one(*job, None))
+        await asyncio.to_thread(_wait_for_frames, workers, 0)
+        with pytest.raises(DeadlineExceeded, match=r"it waited for a worker.*\. Allow more time, or cut the clip"):
+            await workers.one(*job, 0.2)
+        running.cancel()
+        late = asyncio.create_task(workers.one(*job, 8.0))
+        with pytest.raises(
+            DeadlineExceeded, match=r"not done within 8\.0 s: \d+ of 3000 frames were done\. Allow more"
+        ):
+            await late
+
+    with WorkerPool(1) as workers:
+        asyncio.run(main(workers))
+
+
+def test_the_limit_for_a_clip_is_not_to_be_raised_by_a_caller_who_cannot() -> None:
+    with WorkerPool(1, clip_timeout=0.5) as workers:
+        with pytest.raises(ClipError, match=r"the extractor's limit for one clip\. Cut it to the sign\.$") as caught:
+            asyncio.run(workers.one(time.sleep, (60,), None))
+        assert caught.value.reason == "timeout"
+        ((_, owner),) = workers.each(time.sleep, [("job", (60,))])
+        assert "or raise --clip-timeout-seconds" in str(owner)
 
 
 def test_a_closed_pool_starts_no_worker_again() -> None:
