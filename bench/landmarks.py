@@ -8,7 +8,6 @@ reference's hand frames are found.
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
 from signet.terminal.command import run_command
 from signet.terminal.output import open_console, print_line
+from signet.text_files import parse_integer, parse_table
 
 MAX_MEDIAN_DISTANCE = 0.02
 MIN_FOUND_SHARE = 0.95
@@ -71,8 +71,11 @@ def read_reference(directory: Path) -> Reference:
     with np.load(directory / "frames.npz") as arrays:
         names = {side: next(name for name in arrays.files if side in name) for side in HANDS}
         hands = {side: arrays[name] for side, name in names.items()}
-    with (directory / "index.csv").open(newline="") as index:
-        rows = {row["video_id"]: (int(row["start"]), int(row["frames"])) for row in csv.DictReader(index)}
+    index = directory / "index.csv"
+    table = parse_table(index.read_bytes(), str(index), ("video_id", "start", "frames"))
+    rows = {
+        row.cells["video_id"]: (parse_integer(row.cells["start"]), parse_integer(row.cells["frames"])) for row in table
+    }
     return Reference(hands, {clip_id: slice(start, start + count) for clip_id, (start, count) in rows.items()})
 
 

@@ -126,11 +126,11 @@ def predict(
     try:
         data = clip.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{clip}: cannot be read ({error.strerror}).") from error
+        raise InvalidInput(f"{clip}: cannot be read ({error.strerror}). Name the file of one clip.") from error
     if len(data) > MAX_MESSAGE_BYTES:
         raise InvalidInput(f"{clip}: {len(data)} bytes; a call carries at most {MAX_MESSAGE_BYTES}. Cut the clip.")
     check_address(server, "--server")
-    kind = "landmarks" if clip.suffix == ".safetensors" else "video"
+    kind = "landmarks" if clip.suffix.lower() == ".safetensors" else "video"
     seconds = timeout or _default_timeout(data, kind)
     request = evaluator_pb2.RecognizeRequest(**{kind: data}, top_k=top_k)
     with grpc.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from signet.errors import InvalidSetting
 from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
+from signet.text_files import REPLACEMENT, decode_text
 
 DEFAULT_STORE = "file:data/store"
 STORE_HELP = "The store: http(s)://host:port/bucket for S3, file:<directory> for a directory"
@@ -50,12 +51,18 @@ class StoreSettings(BaseSettings):
         if self.s3_secret_key_file is None:
             return self.s3_secret_key.get_secret_value()
         try:
-            return self.s3_secret_key_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidSetting(
-                f"SIGNET_S3_SECRET_KEY_FILE={self.s3_secret_key_file}: cannot be read ({error}). It must hold the "
-                "secret as text, and the user that runs Signet must be able to read it."
-            ) from error
+            secret = decode_text(self.s3_secret_key_file.read_bytes()).strip()
+        except OSError as error:
+            raise self._unreadable_secret(str(error)) from error
+        if REPLACEMENT in secret:
+            raise self._unreadable_secret("it is no text")
+        return secret
+
+    def _unreadable_secret(self, reason: str) -> InvalidSetting:
+        return InvalidSetting(
+            f"SIGNET_S3_SECRET_KEY_FILE={self.s3_secret_key_file}: cannot be read ({reason}). It must hold the secret "
+            "as text, and the user that runs Signet must be able to read it."
+        )
 
 
 def open_store(settings: StoreSettings) -> ObjectStore:

@@ -107,7 +107,7 @@ def features(
     from services.trainer.model.published import load_published_model
 
     use_threads(DEFAULT_THREADS)
-    if clip.endswith(_TENSOR_FILE):
+    if clip.lower().endswith(_TENSOR_FILE):
         loaded = _load_file(Path(clip))
     else:
         loaded = _load_clip(open_store_option(store), corpus, clip)

@@ -192,8 +192,13 @@ def test_the_secret_may_be_in_a_file(s3_server: LocalStore, tmp_path: Path) -> N
     )
     with pytest.raises(InvalidSetting, match=r"SIGNET_S3_SECRET_KEY_FILE=.*secret-key: cannot be read"):
         open_store(settings)
-    file.write_text(f"{given['SIGNET_S3_SECRET_KEY']}\n")
-    assert isinstance(open_store(settings), S3Store)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_bytes(f"{given['SIGNET_S3_SECRET_KEY']}\r\n".encode(encoding))
+        assert settings.secret() == given["SIGNET_S3_SECRET_KEY"]
+        assert isinstance(open_store(settings), S3Store)
+    file.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(InvalidSetting, match="it is no text"):
+        open_store(settings)
 
 
 def test_preparing_a_store_makes_its_bucket_and_leaves_no_object(s3_server: LocalStore) -> None:
