@@ -183,10 +183,15 @@ class _InstanceReader:
         split = _read_split(fields.get("split"))
         signer, box = _read_signer(fields.get("signer_id")), _read_box(fields.get("bbox"))
         rate = _read_rate(fields.get("fps"))
-        unknown = {"split": not split, "signer_id": not signer, "bbox": box is None, "fps": not rate}
-        for name in (name for name, is_unknown in unknown.items() if is_unknown):
-            consequence = ", so the clip is not trained on," if name == "split" else ""
-            self._note(f"{name} is unknown{consequence}", f"{video_id} ({_shown(fields.get(name))})")
+        is_cut = first > 1 or last > 0
+        for name, is_unknown, consequence in (
+            ("split", not split, ", so the clip is not trained on,"),
+            ("signer_id", not signer, ""),
+            ("bbox", box is None, ""),
+            ("fps", is_cut and not rate, f", so frames are counted at {WLASL_FPS:g} per second,"),
+        ):
+            if is_unknown:
+                self._note(f"{name} is unknown{consequence}", f"{video_id} ({_shown(fields.get(name))})")
         if split and split != fields["split"]:
             self._note(f"split {fields['split']!r} is read as {split!r}", video_id)
         return Instance(

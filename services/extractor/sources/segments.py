@@ -55,7 +55,6 @@ def segment_of(instance: Instance, times: Sequence[float]) -> tuple[Segment, str
     rounding = min(_ROUNDING_SECONDS, _ROUNDING_FRAMES * step)
     is_as_long = min(abs(frames - length), abs(seconds * rate - length)) <= tolerance
     overrun = last - seconds
-    note = "" if instance.fps else f"the metadata has no usable fps; frame numbers are counted at {rate:g} per second"
     named = f"frames {start} to {end if end != TO_THE_END else 'the end'} at {rate:g} per second"
     has = f"has {frames} frames, {seconds:.2f} s"
     if length >= 0 and (first >= seconds - rounding or (length and overrun > rounding and is_as_long)):
@@ -66,8 +65,7 @@ def segment_of(instance: Instance, times: Sequence[float]) -> tuple[Segment, str
             f"{instance.video_id}: the metadata names {named}, but the video {has}. Download it again, or correct the "
             "metadata.",
         )
-    if overrun > rounding:
-        note = f"ends early: {has}, metadata says {named}; taken to the end"
+    note = f"ends early: {has}, metadata says {named}; taken to the end" if overrun > rounding else ""
     chosen = Segment(bisect_left(times, first - rounding) + 1, bisect_left(times, last - rounding))
     if chosen.frames < 1:
         raise ClipError(

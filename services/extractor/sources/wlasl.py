@@ -13,6 +13,9 @@ from signet.errors import InvalidInput, NotFound
 # raw_videos, convert to raw_videos_mp4, and cut to videos.
 _CLIP_DIRECTORIES = ("clips", "videos", "raw_videos_mp4", "raw_videos", ".")
 
+# The number of files that an error names.
+_MOST_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Wlasl:
@@ -105,9 +108,11 @@ def _readable(path: Path) -> Iterator[None]:
 def _find_metadata(path: Path) -> Path:
     metadata = path / METADATA if path.is_dir() else path
     if not metadata.is_file():
+        others = sorted(file.name for file in metadata.parent.glob("*.json"))[:_MOST_NAMED]
+        there = f" The directory has {', '.join(others)}: to read another file, name the file itself." if others else ""
         raise NotFound(
             f"{metadata}: no such file. Name the directory that holds {METADATA} and the clips with --wlasl (or "
-            "SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL."
+            f"SIGNET_WLASL); the file is at https://github.com/dxli94/WLASL.{there}"
         )
     return metadata
 

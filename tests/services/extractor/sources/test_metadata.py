@@ -89,6 +89,12 @@ def test_numbers_and_texts_are_read_in_every_usual_form(
     assert metadata.notes == ()
 
 
+def test_a_rate_is_needed_only_where_frames_are_numbered() -> None:
+    whole = GOOD | {"fps": None, "frame_start": 1, "frame_end": -1}
+    assert read(whole).notes == ()
+    assert "frames are counted at 25 per second" in read(GOOD | {"fps": None}).notes[0]
+
+
 @pytest.mark.parametrize(
     ("written", "split"),
     [("dev", "val"), ("Dev ", "val"), ("validation", "val"), ("valid", "val"), ("TRAIN", "train"), ("testing", "test")],

@@ -75,8 +75,14 @@ def test_metadata_without_a_usable_instance_is_refused_with_the_reason(
 def test_missing_metadata_or_clips_give_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="--wlasl"):
         read_wlasl(tmp_path)
+    (tmp_path / "nslt_100.json").touch()
+    with pytest.raises(NotFound, match=r"The directory has nslt_100\.json"):
+        read_wlasl(tmp_path)
     write(tmp_path, [ENTRY])
-    (tmp_path / "clips/00001.mp4").unlink()
+    (tmp_path / "clips/00001.mp4").rename(tmp_path / "clips/00001.swf")
+    with pytest.raises(NotFound, match=r"1 file of clips not taken, because \.swf is not read: .*00001\.swf"):
+        read_wlasl(tmp_path)
+    (tmp_path / "clips/00001.swf").unlink()
     with pytest.raises(NotFound, match=r"no <video_id>\.mp4 file\. Put the clips there"):
         read_wlasl(tmp_path)
     with pytest.raises(NotFound, match="no such directory"):
