@@ -101,7 +101,10 @@ def extract(
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
     stats: Annotated[
-        bool, typer.Option("--stats", help="Print each clip's shape, mean, std and share of frames with each part")
+        bool,
+        typer.Option(
+            "--stats", help="Print each clip's shape, mean, std, share of frames with each part, and warnings"
+        ),
     ] = False,
 ) -> None:
     """Turn the clips of WLASL into landmark tensors in the store.
@@ -277,8 +280,9 @@ def _print_summary(console: Console, result: ExtractionProgress, title: str, don
 
 
 def _print_statistics(console: Console, store: ObjectStore, corpus: str, result: ExtractionProgress) -> None:
-    """Print a table with a row for each clip."""
+    """Print a table with a row for each clip, and the warnings of the clips."""
     rows = []
+    warnings: list[str] = []
     broken = {failure.clip_id for failure in result.failures}
     for clip_id in result.clips:
         key = keys.clip(corpus, clip_id)
@@ -286,10 +290,13 @@ def _print_statistics(console: Console, store: ObjectStore, corpus: str, result:
             continue
         clip = load(store.get(key), key)
         rows.append([clip_id, clip.record.gloss, *_clip_statistics(clip)])
+        warnings += [f"warning {clip_id}: {warning}" for warning in clip.record.warnings]
     columns = [TableColumn("clip"), TableColumn("gloss")]
     columns += [TableColumn(name, "right") for name in ("shape", "seconds", "mean", "std", *PARTS)]
     say(console, "Landmarks (x and y in frame heights)", "italic")
     print_table(console, columns, rows)
+    for warning in warnings:
+        print_line(console, warning)
 
 
 def _clip_statistics(clip: Landmarks) -> list[str]:

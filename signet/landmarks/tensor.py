@@ -57,6 +57,8 @@ class ClipRecord(BaseModel):
     frame_start: int = Field(default=1, ge=1)
     frame_end: int = Field(ge=1)
     extractor: str = ""
+    # What a person should know before using the clip, in words.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,9 @@ def dump(clip: Landmarks) -> bytes:
         "timestamps": clip.timestamps,
     }
     _check(tensors, clip.record.clip_id)
-    record = json.dumps(clip.record.model_dump(by_alias=True), sort_keys=True, separators=(",", ":"))
+    # Without warnings, the bytes are those that earlier versions wrote.
+    left_out = None if clip.record.warnings else {"warnings"}
+    record = json.dumps(clip.record.model_dump(by_alias=True, exclude=left_out), sort_keys=True, separators=(",", ":"))
     data = save_safetensors(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_METADATA_KEY: record}
     )

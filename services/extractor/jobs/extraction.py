@@ -156,6 +156,10 @@ class Extraction:
             self._count_broken(instance, error)
 
     def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
+        notes = [f"{instance.video_id}: {warning}" for warning in outcome.warnings]
+        for note in notes:
+            _log.info("clip %s", note)
+        self._change(notes=(*self._progress.notes, *notes))
         start = time.perf_counter()
         if not self._stored.create(instance.video_id, outcome.data):
             self.metrics.count("present")
@@ -243,7 +247,8 @@ class Extraction:
 
 
 def _usable(record: ClipRecord) -> Usable:
-    return Usable(record.source_sha256, Segment(record.frame_start, record.frame_end), stored=True)
+    segment = Segment(record.frame_start, record.frame_end)
+    return Usable(record.source_sha256, segment, note=" ".join(record.warnings), stored=True)
 
 
 def _is_segment(record: ClipRecord, instance: Instance) -> bool:

@@ -27,6 +27,8 @@ from signet.landmarks import ClipRecord, Landmarks, dump
 
 _log = logging.getLogger(__name__)
 
+_MANY_PEOPLE = "more than one person is in the picture; the landmarks can be those of any. Crop it to the signer."
+
 # Address space of a worker. A worker with its graph maps 0.9 GB; the largest accepted frame and its copies fit into the
 # rest. A file that makes the decoder request more gets an error. MediaPipe starts threads for each core, and each
 # thread reserves a stack and an arena that it never fills.
@@ -59,6 +61,7 @@ class Extracted:
         found: the number of frames in which each part was found.
         decode_seconds: time to read and decode the video.
         landmark_seconds: time in MediaPipe.
+        warnings: the warnings in the record of the clip.
     """
 
     data: bytes
@@ -66,6 +69,7 @@ class Extracted:
     found: dict[str, int]
     decode_seconds: float
     landmark_seconds: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def stage_seconds(self) -> dict[str, float]:
@@ -163,10 +167,16 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
             frame_start=segment.start if segment else 1,
             frame_end=segment.end if segment else frames,
             extractor=fingerprint(),
+            warnings=(_MANY_PEOPLE,) if tracks.many_people else (),
         ),
     )
     return Extracted(
-        dump(clip), frames, _count_parts(clip.presence), read_seconds + tracks.decode_seconds, tracks.landmark_seconds
+        data=dump(clip),
+        frames=frames,
+        found=_count_parts(clip.presence),
+        decode_seconds=read_seconds + tracks.decode_seconds,
+        landmark_seconds=tracks.landmark_seconds,
+        warnings=clip.record.warnings,
     )
 
 

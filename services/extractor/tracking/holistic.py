@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.extractor.tracking.graph import MediaPipeMissing, create_graph
+from services.extractor.tracking.people import PeopleCounter
 from services.extractor.video.decode import Frame
-from signet.errors import SignetError
 from signet.landmarks import LEFT_HAND, PARTS, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import JOINTS
 
@@ -58,12 +59,6 @@ _GRAPH = """
 """
 
 
-class MediaPipeMissing(SignetError):
-    """MediaPipe or a system library that it needs is not installed."""
-
-    code = "FAILED_PRECONDITION"
-
-
 @cache
 def fingerprint() -> str:
     """The extractor version that is stored in each clip's record. A corpus never mixes two fingerprints.
@@ -89,7 +84,10 @@ def fingerprint() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """The landmarks of one clip: the tensors of `signet.landmarks.Landmarks`, the frame size in pixels, and timings."""
+    """The landmarks of one clip: the tensors of `signet.landmarks.Landmarks`, the frame size in pixels, and timings.
+
+    `many_people` says whether more than one person is in the picture.
+    """
 
     landmarks: npt.NDArray[np.float16]
     presence: npt.NDArray[np.uint8]
@@ -99,6 +97,7 @@ class Tracks:
     height: int
     decode_seconds: float
     landmark_seconds: float
+    many_people: bool
 
 
 class HolisticGraph:
@@ -109,22 +108,12 @@ class HolisticGraph:
     """
 
     def __init__(self) -> None:
-        try:
-            # These imports take seconds; only workers need them. Importing holistic registers the calculators.
-            from google.protobuf import text_format  # noqa: PLC0415
-            from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig  # noqa: PLC0415
-            from mediapipe.python.solution_base import SolutionBase  # noqa: PLC0415
-            from mediapipe.python.solutions import holistic  # noqa: F401, PLC0415
-        except ImportError as error:
-            raise MediaPipeMissing(
-                f"MediaPipe cannot be loaded ({error}). It needs the system libraries libGL and libglib: on Debian and "
-                "Ubuntu, apt-get install libgl1 libglib2.0-0."
-            ) from error
-        self._graph: Any = SolutionBase(
-            graph_config=text_format.Parse(_GRAPH, CalculatorGraphConfig()),
-            side_inputs={"model_complexity": MODEL_COMPLEXITY, "smooth_landmarks": True, "use_prev_landmarks": True},
-            outputs=["pose_landmarks", "left_hand_landmarks", "right_hand_landmarks"],
+        self._graph = create_graph(
+            _GRAPH,
+            ["pose_landmarks", "left_hand_landmarks", "right_hand_landmarks"],
+            {"model_complexity": MODEL_COMPLEXITY, "smooth_landmarks": True, "use_prev_landmarks": True},
         )
+        self._people = PeopleCounter()
         self._fresh = True
 
     def track(self, frames: Iterable[Frame]) -> Tracks:
@@ -132,6 +121,7 @@ class HolisticGraph:
         if not self._fresh:
             self._graph.reset()
         self._fresh = False
+        self._people.start()
         joints, visibilities, seconds = [], [], []
         height = width = 0
         began = time.perf_counter()
@@ -140,6 +130,7 @@ class HolisticGraph:
             height, width = frame.rgb.shape[:2]
             start = time.perf_counter()
             results = self._graph.process({"image": frame.rgb})
+            self._people.see(frame)
             landmark_seconds += time.perf_counter() - start
             joints.append(_joints(results, width / height))
             visibilities.append(_visibility(results))
@@ -154,6 +145,7 @@ class HolisticGraph:
             height=height,
             decode_seconds=time.perf_counter() - began - landmark_seconds,
             landmark_seconds=landmark_seconds,
+            many_people=self._people.many,
         )
 
 

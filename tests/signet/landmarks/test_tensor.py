@@ -45,6 +45,7 @@ def _clips(draw: st.DrawFn) -> Landmarks:
         source_sha256=draw(st.sampled_from(["", "0" * 64])),
         frame_end=frames,
         extractor=draw(_text),
+        warnings=tuple(draw(st.lists(_text, max_size=2))),
     )
     return Landmarks(joints, presence, visibility, np.cumsum(steps).astype(np.float32), record)
 
@@ -228,3 +229,11 @@ _GOOD = dump(
         ClipRecord(clip_id="good", fps=25, width=320, height=240, frame_end=2),
     )
 )
+
+
+def test_a_record_without_warnings_has_the_bytes_of_earlier_versions(make_clip: MakeClip) -> None:
+    clip = make_clip()
+    assert b"warnings" not in dump(clip)
+    warned = replace(clip, record=clip.record.model_copy(update={"warnings": ("two people",)}))
+    assert read_record(dump(warned)[:HEADER_BYTES]).warnings == ("two people",)
+    assert load(dump(clip)).record.warnings == ()
