@@ -1,6 +1,7 @@
 """The evaluator's commands: evaluate, predict, models, reports."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +129,10 @@ def predict(
     except OSError as error:
         raise InvalidInput(f"{clip}: cannot be read ({error.strerror}). Name the file of one clip.") from error
     if len(data) > MAX_MESSAGE_BYTES:
-        raise InvalidInput(f"{clip}: {len(data)} bytes; a call carries at most {MAX_MESSAGE_BYTES}. Cut the clip.")
+        raise InvalidInput(
+            f"{clip}: {len(data)} bytes; a call carries at most {MAX_MESSAGE_BYTES}. Cut it to the sign. This takes "
+            f"10 s from second 5 on: ffmpeg -ss 5 -i {shlex.quote(str(clip))} -t 10 sign.mp4"
+        )
     check_address(server, "--server")
     kind = "landmarks" if clip.suffix.lower() == ".safetensors" else "video"
     seconds = timeout or _default_timeout(data, kind)
@@ -142,6 +146,8 @@ def predict(
             raise DeadlineExceeded(
                 f"{clip}: {error} The option --timeout sets this time; it was {seconds:g} s."
             ) from error
+        except InvalidInput as error:
+            raise InvalidInput(_name_clip(str(error), clip)) from error
     show_prediction(open_console(), response)
 
 
@@ -186,6 +192,12 @@ def reports(
     if not stored:
         raise NotFound(f"{opened.url}: there are no reports yet. `signet evaluate` writes one.")
     show_reports(console, stored)
+
+
+def _name_clip(message: str, clip: Path) -> str:
+    """A message of the server with the path of the clip. Servers call each video "video"."""
+    named = message.removeprefix("video: ").replace(" -i video ", f" -i {shlex.quote(str(clip))} ")
+    return f"{clip}: {named}"
 
 
 def _default_timeout(data: bytes, kind: str) -> float:

@@ -272,8 +272,13 @@ def _mark_as_retrieved(settled: "asyncio.Future[Any]") -> None:
 
 
 def _name(arguments: tuple[Any, ...]) -> str:
-    """The name of a job in messages. The first argument of every worker function is a path, or the bytes of a file."""
-    return arguments[0].name if arguments and isinstance(arguments[0], Path) else "the clip"
+    """The name of a job in messages. A worker function takes a path, or the bytes of a file and its labels."""
+    for argument in arguments:
+        if isinstance(argument, Path):
+            return argument.name
+        if isinstance(argument, worker.Labels):
+            return argument.clip_id
+    return "the clip"
 
 
 class _StderrFilter:
