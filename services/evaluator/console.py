@@ -64,7 +64,7 @@ def show_report(console: Console, report: Report) -> None:
 def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
     """Print the answer of a running evaluator."""
     if response.nothing_signed:
-        reason = _NOTHING_SIGNED.get(response.nothing_signed, "this version of signet does not know the reason")
+        reason = _NOTHING_SIGNED.get(response.nothing_signed, "this version of Signet does not know the reason")
         say(console, f"nothing signed: {reason}", "bold")
     else:
         _show_ranking(console, response)

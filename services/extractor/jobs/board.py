@@ -1,7 +1,9 @@
 """Memory that the pool shares with its workers: how far each job is, and which jobs must stop."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from signet.errors import SignetError
@@ -18,12 +20,38 @@ class JobStopped(SignetError):
     code = "UNAVAILABLE"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: the frames that are done in these seconds, and all frames; 0 if their number is not known."""
+
+    done: int
+    total: int
+    seconds: float
+
+    @property
+    def needed_seconds(self) -> float:
+        """The seconds that all frames need at this speed; 0 if that is not known."""
+        return self.seconds * self.total / self.done if self.done else 0.0
+
+    def __str__(self) -> str:
+        if not self.done:
+            return "its first frame was not done"
+        if not self.total:
+            return f"{self.done} frames were done"
+        return (
+            f"{self.done} of {self.total} frames were done in {self.seconds:.0f} s, so that all need about "
+            f"{self.needed_seconds:.0f} s"
+        )
+
+
 class JobBoard:
     """One place for each job. Only the pool adds and stops jobs, and only a job's worker counts its frames."""
 
     def __init__(self, processes: Any) -> None:
         self._done = processes.RawArray("q", _PLACES)
         self._total = processes.RawArray("q", _PLACES)
+        # When the first frame was begun, by the monotonic clock, which all processes of a machine share.
+        self._began = processes.RawArray("d", _PLACES)
         self._stopped = processes.RawArray("b", _PLACES)
         self._numbers: Iterator[int] | None = itertools.count()
 
@@ -36,18 +64,17 @@ class JobBoard:
         assert self._numbers is not None  # noqa: S101  (only the pool adds jobs)
         place = next(self._numbers) % _PLACES
         self._done[place] = self._total[place] = self._stopped[place] = 0
+        self._began[place] = 0.0
         return place
 
     def stop(self, place: int) -> None:
         """Let the worker end the job before its next frame."""
         self._stopped[place] = 1
 
-    def progress(self, place: int) -> str:
-        """How far a job is, in words; "" before its first frame is done."""
-        done, total = self._done[place], self._total[place]
-        if not done:
-            return ""
-        return f"{done} of {total} frames were done" if total else f"{done} frames were done"
+    def progress(self, place: int) -> Progress:
+        """How far a job is."""
+        seconds = time.monotonic() - self._began[place] if self._done[place] else 0.0
+        return Progress(self._done[place], self._total[place], seconds)
 
     def check(self, place: int) -> None:
         """Raise `JobStopped` if the job must stop."""
@@ -61,8 +88,8 @@ class JobBoard:
             JobStopped: the job must stop.
         """
         for frame in frames:
-            if not self._total[place]:
-                self._total[place] = total()
+            if not self._began[place]:
+                self._began[place], self._total[place] = time.monotonic(), total()
             self.check(place)
             yield frame
             self._done[place] += 1

@@ -37,6 +37,11 @@ _ROUTINE_LINES = re.compile(
 # After this long a worker that does not notice that its job was stopped is replaced. Loading MediaPipe takes seconds.
 _STOP_SECONDS = 10.0
 
+# A clip is refused early if it will need this many times the limit, after this share of the limit. A video of ten
+# minutes is accepted by its length, and needs 15 minutes of one core; its sender shall not wait for the whole limit.
+_HOPELESS_FACTOR = 1.5
+_HOPELESS_SHARE = 0.1
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -160,6 +165,7 @@ class WorkerPool:
                         f"the clip was not done within {timeout:.1f} s: {self._reached(future, attempt)}. Allow more "
                         "time, or cut the clip to the sign."
                     )
+                self._refuse_hopeless(attempt.place)
                 await asyncio.wait([settled], timeout=min(left, 1.0))
                 await asyncio.to_thread(self._remove_failed_pool)
             return self._result(future, attempt, "Cut it to the sign.")
@@ -189,11 +195,28 @@ class WorkerPool:
         future.add_done_callback(lambda _: timer.cancel())
         timer.start()
 
+    def _refuse_hopeless(self, place: int) -> None:
+        """Refuse a clip whose first frames show that it cannot be done within the limit for one clip.
+
+        Raises:
+            ClipError: the clip needs much longer.
+        """
+        progress = self._board.progress(place)
+        if (
+            progress.seconds > _HOPELESS_SHARE * self._clip_timeout
+            and progress.needed_seconds > _HOPELESS_FACTOR * self._clip_timeout
+        ):
+            raise ClipError(
+                "timeout",
+                f"the clip: too long for the extractor, whose limit for one clip is {self._clip_timeout:.0f} s: "
+                f"{progress}. Cut it to the sign.",
+            )
+
     def _reached(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> str:
         """How far a job is, in words."""
         if not future.running():
             return "it waited for a worker, because all of them worked on other clips"
-        return self._board.progress(attempt.place) or "its first frame was not done"
+        return str(self._board.progress(attempt.place))
 
     def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...], place: int) -> "Future[Result]":
         self._remove_failed_pool()
@@ -240,11 +263,10 @@ class WorkerPool:
         except (SignetError, BrokenProcessPool, CancelledError):
             raise
         except TimeoutError:
-            reached = self._board.progress(attempt.place)
             raise ClipError(
                 "timeout",
-                f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip"
-                f"{reached and f': {reached}'}. {remedy_for_timeout}",
+                f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip: "
+                f"{self._board.progress(attempt.place)}. {remedy_for_timeout}",
             ) from None
         except ProcessExpired as error:
             raise ClipError(

@@ -22,7 +22,7 @@ def printed(response: evaluator_pb2.RecognizeResponse) -> str:
         (evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND, "nothing signed: no hand was found"),
         (evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES, "nothing signed: no hand moves"),
         # A reason of a later version.
-        (99, "nothing signed: this version of signet does not know the reason"),
+        (99, "nothing signed: this version of Signet does not know the reason"),
     ],
 )
 def test_a_clip_without_a_sign_is_printed_as_such_and_without_a_ranking(reason: int, words: str) -> None:

@@ -178,7 +178,7 @@ def test_a_long_video_beyond_its_deadline_says_how_far_it_came_and_logs_nothing(
             extractor.ExtractClip(pb.ExtractClipRequest(video=video), timeout=timeout)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         if timeout == 6:
-            assert re.search(r"\d+ of 3591 frames were done\. Allow more time", caught.value.details())
+            assert re.search(r"\d+ of 3591 frames were done in .* Allow more time", caught.value.details())
     call = extractor.ExtractClip.future(pb.ExtractClipRequest(video=video), timeout=60)
     time.sleep(1)
     call.cancel()

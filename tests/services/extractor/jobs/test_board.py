@@ -1,11 +1,12 @@
 """The memory in which workers count frames, and the pool stops jobs."""
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from services.extractor.jobs.board import JobBoard, JobStopped
+from services.extractor.jobs.board import JobBoard, JobStopped, Progress
 
 
 @pytest.fixture
@@ -17,16 +18,27 @@ def test_the_frames_of_a_job_are_counted_when_they_are_done(board: JobBoard) -> 
     board.add()
     place = board.add()
     frames = board.count(place, "abc", lambda: 3)
-    assert board.progress(place) == ""
+    assert str(board.progress(place)) == "its first frame was not done"
     assert next(frames) == "a"
-    assert board.progress(place) == ""
+    assert board.progress(place) == Progress(0, 3, 0.0)
     assert next(frames) == "b"
-    assert board.progress(place) == "1 of 3 frames were done"
+    assert str(board.progress(place)) == "1 of 3 frames were done in 0 s, so that all need about 0 s"
     assert list(frames) == ["c"]
-    assert board.progress(place) == "3 of 3 frames were done"
+    assert board.progress(place).done == 3
     unknown = board.add()
     list(board.count(unknown, "ab", lambda: 0))
-    assert board.progress(unknown) == "2 frames were done"
+    assert str(board.progress(unknown)) == "2 frames were done"
+
+
+def test_the_time_for_all_frames_is_estimated_by_those_that_are_done(board: JobBoard) -> None:
+    place = board.add()
+    frames = board.count(place, range(40), lambda: 40)
+    next(frames)
+    time.sleep(0.2)
+    next(frames)
+    progress = board.progress(place)
+    assert 0.2 <= progress.seconds < 2
+    assert progress.needed_seconds == pytest.approx(40 * progress.seconds)
 
 
 def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoard) -> None:
@@ -52,4 +64,4 @@ def test_a_place_is_used_again_as_if_it_were_new(board: JobBoard, monkeypatch: p
     board.stop(place)
     assert board.add() == place
     board.check(place)
-    assert board.progress(place) == ""
+    assert board.progress(place) == Progress(0, 0, 0.0)

@@ -70,7 +70,7 @@ def test_a_job_ends_at_the_deadline_of_its_caller(workers: WorkerPool) -> None:
 
 def _wait_for_frames(workers: WorkerPool, place: int) -> None:
     deadline = time.monotonic() + 120
-    while not workers._board.progress(place):
+    while not workers._board.progress(place).done:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -108,18 +108,32 @@ def test_a_clip_that_is_not_done_in_time_says_how_far_it_came(make_video: MakeVi
             await workers.one(*job, 0.2)
         running.cancel()
         late = asyncio.create_task(workers.one(*job, 8.0))
-        with pytest.raises(
-            DeadlineExceeded, match=r"not done within 8\.0 s: \d+ of 3000 frames were done\. Allow more"
-        ):
+        with pytest.raises(DeadlineExceeded, match=r"not done within 8\.0 s: \d+ of 3000 frames were done in"):
             await late
 
     with WorkerPool(1) as workers:
         asyncio.run(main(workers))
 
 
+def test_a_clip_that_cannot_be_done_within_the_limit_is_refused_long_before_it(make_video: MakeVideo) -> None:
+    short, long = make_video("short.mp4", frames=6).read_bytes(), make_video(frames=3000).read_bytes()
+    with WorkerPool(1, clip_timeout=120) as workers:
+        asyncio.run(workers.one(worker.extract_bytes, (short, worker.Labels("c")), None))
+        workers._clip_timeout = 20
+        began = time.monotonic()
+        with pytest.raises(
+            ClipError, match=r"too long for the extractor.*of 3000 frames.*Cut it to the sign"
+        ) as caught:
+            asyncio.run(workers.one(worker.extract_bytes, (long, worker.Labels("c")), None))
+        assert time.monotonic() - began < 15
+    assert caught.value.reason == "timeout"
+
+
 def test_the_limit_for_a_clip_is_not_to_be_raised_by_a_caller_who_cannot() -> None:
     with WorkerPool(1, clip_timeout=0.5) as workers:
-        with pytest.raises(ClipError, match=r"the extractor's limit for one clip\. Cut it to the sign\.$") as caught:
+        with pytest.raises(
+            ClipError, match=r"the extractor's limit for one clip: .*\. Cut it to the sign\.$"
+        ) as caught:
             asyncio.run(workers.one(time.sleep, (60,), None))
         assert caught.value.reason == "timeout"
         ((_, owner),) = workers.each(time.sleep, [("job", (60,))])
