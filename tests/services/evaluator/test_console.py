@@ -29,14 +29,14 @@ def test_a_clip_without_a_sign_is_printed_as_such_and_without_a_ranking(reason: 
     text = printed(
         evaluator_pb2.RecognizeResponse(
             model_name="signet",
-            model_version="v1",
+            model_version="2026",
             frames=20,
             nothing_signed=reason,  # type: ignore[arg-type]
         )
     )
     assert text.startswith(words)
     assert "best path" not in text
-    assert "signet v1; 20 frames" in text
+    assert "signet 2026; 20 frames" in text
 
 
 def test_a_ranking_is_printed_with_its_moment() -> None:
@@ -49,7 +49,7 @@ def test_a_ranking_is_printed_with_its_moment() -> None:
             blank_ratio=0.5,
             frames=20,
             model_name="signet",
-            model_version="v1",
+            model_version="2026",
         )
     )
     assert "book  0.750" in text
