@@ -111,9 +111,11 @@ class _Search:
             stem, suffix = _split_name(entry.name)
             if suffix or not entry.is_dir():
                 self._add_file(path, stem, suffix, rank, depth)
+            elif path in self._directories:
+                continue
             elif depth < _MAX_DEPTH and _folder_name(entry.name) in self._folder_names:
                 self.scan(path, rank, depth + 1)
-            elif path not in self._directories:
+            else:
                 self._other_folders.setdefault(rank, []).append(path)
 
     def result(self) -> ClipFiles:
@@ -188,7 +190,7 @@ class _Search:
                     f"video_id of the metadata: {names}"
                 )
             for folder in self._other_folders.get(rank, []):
-                if videos := [path for path in folder.iterdir() if _split_name(path.name)[1] in READ_SUFFIXES]:
+                if videos := _list_videos(folder):
                     yield (
                         f"{folder}: {_count(videos, 'video')} not taken, because this folder is not named like a split "
                         f"or a gloss. Move them to {self._directories[rank]}"
@@ -204,6 +206,14 @@ def _split_name(name: str) -> tuple[str, str]:
     while path.suffix.lower() in READ_SUFFIXES or path.suffix.lower() == suffix:  # 00335.mp4.mp4
         path = Path(path.stem)
     return str(path).strip(), suffix
+
+
+def _list_videos(folder: Path) -> list[Path]:
+    """The videos in a folder that is not searched; none if it cannot be read, as lost+found on a volume."""
+    try:
+        return [path for path in folder.iterdir() if _split_name(path.name)[1] in READ_SUFFIXES]
+    except OSError:
+        return []
 
 
 def _folder_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The files of clips are found under the names that people and programs give them, and the others are named."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,26 @@ def test_clips_in_another_folder_are_named(tmp_path: Path) -> None:
     nothing = find_clip_files([tmp_path / "clips/more", tmp_path], [instance("1")])
     assert nothing.paths == {}
     assert f"{tmp_path}/clips: 1 video not taken" in nothing.notes[-1]
+
+
+def test_a_gloss_with_the_name_of_a_usual_directory_does_not_count_its_clips_twice(tmp_path: Path) -> None:
+    found = find(tmp_path, [instance("1", "videos"), instance("2", "clips")], "videos/1.mp4", "clips/clips/2.mp4")
+    assert set(found.paths) == {"1", "2"}
+    assert found.notes == ()
+
+
+def test_an_unreadable_folder_that_is_not_searched_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clips/lost+found").mkdir(parents=True)
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "lost+found":  # root can read every folder, so the refusal is made here
+            raise PermissionError
+        return iter(listed(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    found = find(tmp_path, [instance("1")], "clips/1.mp4")
+    assert (set(found.paths), found.notes) == ({"1"}, ())
 
 
 def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
