@@ -81,8 +81,9 @@ def run(
         RunAborted: `should_abort` was True. `resume` continues the run.
         SignetError: the run cannot start or continue. Nothing is published.
     """
-    # An invalid name is refused now, not when the model is published.
+    # An invalid name is refused now, before anything is stored.
     keys.check_name("model", config.model_name)
+    keys.check_name("corpus", config.corpus)
     config = config.model_copy(update={"start_from": resolve_start_from(store, config.start_from)})
     store.create(keys.run(run_id, "config.json"), config.model_dump_json(indent=1).encode())
     return _Run(store, config, run_id, callbacks, None, corpus_version).execute()

@@ -1,0 +1,248 @@
+"""Names that nobody expects go through every command: each answer is a result, or one line that names the input."""
+
+import asyncio
+import html
+import importlib
+import json
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.cli import COMMANDS
+from services.evaluator.__main__ import evaluator
+from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.jobs.workers import WorkerPool
+from services.extractor.metrics import ExtractorMetrics
+from services.extractor.service import ExtractorServicer
+from services.extractor.settings import ExtractorSettings
+from services.trainer.runs.metrics import TrainerMetrics
+from services.trainer.runs.queue import TrainingQueue
+from services.trainer.service import TrainerServicer
+from services.trainer.settings import TrainerSettings
+from signet import landmarks
+from signet.rpc.gpu import Nvml
+from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.server import ServiceServer
+from signet.store import DirectoryStore
+from signet.terminal.characters import escape_control_characters
+from signet.terminal.command import run_command
+from signet.v1 import evaluator_pb2, extractor_pb2, extractor_pb2_grpc, trainer_pb2, trainer_pb2_grpc
+from signet.v1 import evaluator_pb2_grpc as pb
+from tests.services.evaluator.conftest import World, everyday_clips, make_clip, place_of
+
+NAMES = (
+    "[wh]book", "drink[/]", "a\nrun forged\t", "", ".", "../../etc/passwd", "a//b", "-x", "--help", "~", "a" * 1000,
+    "本" * 1000, "%s%n%00%2e", "{0}{name}", "\u202egnp\ufeff", "e\u0301🤟🏽👩‍👧", "كتاب ספר", "\udcff\udc80",
+    "\x1b[31mred\x1b[2J\r\x85\u2028", "CON", "a:b\\c*?", "'\"`$(id)", "$x^2$", "<script>alert(1)</script>&amp;",
+    "latest",
+)  # fmt: skip
+
+# Where a command takes a name; `NAME` stands for it.
+PLACES = (
+    "extract --wlasl NAME", "extract --wlasl WLASL --clips NAME", "import NAME --wlasl WLASL", "import . --wlasl NAME",
+    "train --corpus NAME", "train --model-name NAME", "train --start-from NAME", "train --resume NAME",
+    "train --preset NAME", "train --without NAME", "train --device NAME", "runs --store NAME", "runs NAME",
+    "analyze NAME", "analyze a --clip NAME", "features NAME", "features a --corpus NAME", "features a --model NAME",
+    "features NAME.safetensors", "evaluate --model-name NAME", "evaluate --model-version NAME", "evaluate --split NAME",
+    "evaluate --run NAME", "models --model-name NAME", "models --store NAME", "reports NAME", "reports --html NAME a",
+    "predict NAME --server 127.0.0.1:9", "predict CLIP --timeout 0.1 --server NAME",
+)  # fmt: skip
+# These can be names, so that something else is wrong.
+VALID = {"latest", "CON"}
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ufeff\udc80-\udfff]")
+# The name is not the first thing that is wrong with these commands.
+OTHER_FAULT = re.compile("--(model-version|clip|clips|html|corpus|split|device|model|store) NAME|runs NAME")
+
+
+@pytest.fixture
+def signet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., object]:
+    """Runs a command in an empty directory, and returns its exit status, its output and its error output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIGNET_STORE", f"file:{tmp_path / 'store'}")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(arguments: list[str]) -> tuple[int, str, str]:
+        service, _ = COMMANDS[arguments[0]]
+        app = importlib.import_module(f"services.{service}.cli").app
+        status = run_command(lambda: app(arguments, prog_name="signet", standalone_mode=False))
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_command_answers_every_name_with_a_result_or_one_line(
+    place: str, signet: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "wlasl/clips").mkdir(parents=True)
+    instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
+    (tmp_path / "wlasl/WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": [instance]}]))
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    fixed = {"WLASL": str(tmp_path / "wlasl"), "CLIP": "clip.mp4"}
+    faults = []
+    for name in NAMES:
+        arguments = [fixed.get(word, word.replace("NAME", name)) for word in place.split()]
+        status, shown, errors = signet(arguments)
+        named = (escape_control_characters(name), repr(name)[1:-1], name.replace("//", "/"))
+        names_it = any(form in errors for form in named) or name in VALID or bool(OTHER_FAULT.search(place))
+        checks = {
+            "exit status": status in {0, 1, 2},
+            "one line": errors.count("\n") == (status != 0),
+            "no control character": not CONTROLS.search(shown + errors),
+            "names the input": status == 0 or names_it,
+        }
+        failed = [what for what, holds in checks.items() if not holds]
+        if failed:
+            faults.append(f"{failed}: {arguments!a}: {status}\n{shown[-300:]}{errors[-300:]}")
+    assert faults == [], "\n".join(faults)
+
+
+# Names that UTF-8 can write.
+TEXTS = tuple(name for name in NAMES if "\udcff" not in name)
+# Glosses are any text that the header of a landmark tensor has room for.
+GLOSSES = tuple(name[:300] for name in TEXTS if name.strip())
+# A call is answered, or refused with a status that says whose fault it is.
+ANSWERED = re.compile("OK|INVALID_ARGUMENT: |NOT_FOUND: |FAILED_PRECONDITION: |RESOURCE_EXHAUSTED: ")
+
+
+def _outcome(error: grpc.RpcError) -> str:
+    return f"{error.code().name}: {error.details()}"
+
+
+def _call(method: Callable[..., Any], request: Any) -> str:
+    """The status and message of a call; "OK" if it is answered."""
+    try:
+        answer = method(request, timeout=60)
+        for _ in answer if hasattr(answer, "__next__") else ():
+            pass
+    except grpc.RpcError as error:
+        return _outcome(error)
+    return "OK"
+
+
+@pytest.fixture
+def named_world(tmp_path: Path) -> World:
+    """A store with a published model whose vocabulary is `GLOSSES`, and three words that its clips need."""
+    world = World(tmp_path / "store")
+    world.publish(world.snapshot(everyday_clips((*GLOSSES, "chair", "go", "who"))))
+    return world
+
+
+@contextmanager
+def _serving(serve: Callable[[], AbstractAsyncContextManager[ServiceServer]]) -> Iterator[grpc.Channel]:
+    """A server on a thread of its own, and a channel to it."""
+    started: Queue[int] = Queue()
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        async with serve() as server:
+            await server.start()
+            started.put(server.port)
+            await stop.wait()
+            await server.stop()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
+    thread.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{started.get(timeout=60)}", options=CHANNEL_OPTIONS) as channel:
+            yield channel
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+def test_every_call_of_the_evaluator_answers_every_name(named_world: World, caplog: pytest.LogCaptureFixture) -> None:
+    settings = named_world.settings(auto_evaluate=False)
+    with _serving(lambda: evaluator(settings)) as channel:
+        recognizer, evaluation = pb.RecognizerStub(channel), pb.EvaluationStub(channel)
+        for name in TEXTS:
+            outcomes = [
+                _call(evaluation.RunEvaluation, evaluator_pb2.RunEvaluationRequest(model_name=name)),
+                _call(evaluation.RunEvaluation, evaluator_pb2.RunEvaluationRequest(model_version=name)),
+                _call(evaluation.RunEvaluation, evaluator_pb2.RunEvaluationRequest(split=name)),
+                _call(evaluation.GetReport, evaluator_pb2.GetReportRequest(report_id=name)),
+            ]
+            assert all(map(ANSWERED.match, outcomes)), f"{name!a}: {outcomes}"
+        # Nothing of a gloss is lost on the way from the corpus to an answer and to a report.
+        places = sorted((*GLOSSES, "chair", "go", "who"))
+        for gloss in GLOSSES:
+            clip = landmarks.dump(make_clip("new", "", place_of(places.index(gloss), len(places))))
+            answer = recognizer.Recognize(evaluator_pb2.RecognizeRequest(landmarks=clip, top_k=3), timeout=60)
+            assert gloss in [prediction.gloss for prediction in answer.predictions]
+        summary = evaluation.RunEvaluation(evaluator_pb2.RunEvaluationRequest(), timeout=60).summary
+        report = evaluation.GetReport(evaluator_pb2.GetReportRequest(report_id=summary.report_id), timeout=60)
+    assert {gloss["gloss"] for gloss in json.loads(report.json)["glosses"]} >= set(GLOSSES)
+    for gloss in GLOSSES:
+        assert "<script>alert" not in report.html
+        assert html.escape(gloss).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in report.html, ascii(gloss)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def trainer() -> AsyncIterator[ServiceServer]:
+        runs = TrainingQueue(DirectoryStore(tmp_path / "store"), TrainerMetrics(registry), Nvml())
+        server = ServiceServer(TrainerSettings(_cli_parse_args=False), registry)  # type: ignore[call-arg]
+        server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
+        yield server
+        await asyncio.to_thread(runs.close)
+
+    with _serving(trainer) as channel:
+        stub = trainer_pb2_grpc.TrainerStub(channel)
+        for name in TEXTS:
+            outcomes = [_call(stub.StartRun, trainer_pb2.StartRunRequest(resume_run_id=name))]
+            outcomes += [
+                _call(stub.StartRun, trainer_pb2.StartRunRequest(config=trainer_pb2.TrainConfig(**{field: name})))
+                for field in ("corpus", "model_name", "preset", "start_from", "device", "head", "without", "optimizer")
+            ]
+            outcomes += [_call(stub.WatchRun, trainer_pb2.WatchRunRequest(run_id=name))]
+            outcomes += [_call(stub.StopRun, trainer_pb2.StopRunRequest(run_id=name))]
+            assert all(map(ANSWERED.match, outcomes)), f"{name!a}: {outcomes}"
+        assert _call(stub.ListRuns, trainer_pb2.ListRunsRequest()) == "OK"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_every_call_of_the_extractor_answers_every_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registry = CollectorRegistry()
+    wlasl = tmp_path / "wlasl"
+    (wlasl / "clips").mkdir(parents=True)
+    instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
+    (wlasl / "WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": [instance]}]))
+
+    @asynccontextmanager
+    async def extractor() -> AsyncIterator[ServiceServer]:
+        metrics = ExtractorMetrics(registry)
+        with WorkerPool(1, 60.0) as workers:
+            extractions = ExtractionQueue(wlasl, None, DirectoryStore(tmp_path / "store"), workers, metrics)
+            server = ServiceServer(ExtractorSettings(_cli_parse_args=False), registry)  # type: ignore[call-arg]
+            servicer = ExtractorServicer(extractions, workers, metrics)
+            server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
+            yield server
+
+    with _serving(extractor) as channel:
+        stub = extractor_pb2_grpc.ExtractorStub(channel)
+        for name in TEXTS:
+            outcomes = [
+                _call(stub.StartExtraction, extractor_pb2.StartExtractionRequest(corpus=name)),
+                _call(stub.StartExtraction, extractor_pb2.StartExtractionRequest(splits=[name])),
+                _call(stub.StartExtraction, extractor_pb2.StartExtractionRequest(glosses=[name])),
+                _call(stub.WatchExtraction, extractor_pb2.WatchExtractionRequest(extraction_id=name)),
+                _call(stub.CancelExtraction, extractor_pb2.CancelExtractionRequest(extraction_id=name)),
+                _call(stub.ExtractClip, extractor_pb2.ExtractClipRequest(video=b"no video", clip_id=name)),
+            ]
+            assert all(map(ANSWERED.match, outcomes)), f"{name!a}: {outcomes}"
+    assert not [record for record in caplog.records if record.exc_info]
