@@ -19,6 +19,11 @@ from signet.errors import InvalidInput
 # What a decoder puts in the place of bytes that are no text.
 REPLACEMENT = "\ufffd"
 
+# An escape in a JSON string: a pair of surrogates, which is one character; half a pair, which is none; or another one.
+_JSON_ESCAPE = re.compile(
+    r"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
 # UTF-32 comes first: its mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -68,7 +73,7 @@ def _encoding_without_mark(head: bytes) -> str:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Parse JSON. Control characters in strings are allowed.
+    """Parse JSON. Control characters in strings are allowed. Half a pair of surrogates is read as `REPLACEMENT`.
 
     Args:
         data: the bytes of the file.
@@ -79,7 +84,7 @@ def parse_json(data: bytes, name: str) -> Any:
     """
     text = _decode(data, name)
     try:
-        return json.loads(text, strict=False)
+        return json.loads(_JSON_ESCAPE.sub(_replace_half_pair, text) if "\\u" in text else text, strict=False)
     except json.JSONDecodeError as error:
         raise InvalidInput(
             f"{name}: Invalid JSON: {error.msg} (line {error.lineno}, column {error.colno}). Correct the file, or "
@@ -87,6 +92,10 @@ def parse_json(data: bytes, name: str) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or thousands of brackets
         raise InvalidInput(f"{name}: Invalid JSON: {error}. Correct the file, or download it again.") from error
+
+
+def _replace_half_pair(escape: re.Match[str]) -> str:
+    return REPLACEMENT if escape["half"] else escape[0]
 
 
 @dataclass(frozen=True)

@@ -183,11 +183,17 @@ def test_every_call_of_the_evaluator_answers_every_name(named_world: World, capl
             assert gloss in [prediction.gloss for prediction in answer.predictions]
         summary = evaluation.RunEvaluation(evaluator_pb2.RunEvaluationRequest(), timeout=60).summary
         report = evaluation.GetReport(evaluator_pb2.GetReportRequest(report_id=summary.report_id), timeout=60)
-    assert {gloss["gloss"] for gloss in json.loads(report.json)["glosses"]} >= set(GLOSSES)
+    assert {gloss["gloss"] for gloss in json.loads(report.json)["per_gloss"]} >= set(GLOSSES)
     for gloss in GLOSSES:
         assert "<script>alert" not in report.html
         assert html.escape(gloss).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in report.html, ascii(gloss)
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def _train_config(field: str, value: str) -> trainer_pb2.TrainConfig:
+    config = trainer_pb2.TrainConfig()
+    setattr(config, field, value)
+    return config
 
 
 def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,7 +202,7 @@ def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: py
     @asynccontextmanager
     async def trainer() -> AsyncIterator[ServiceServer]:
         runs = TrainingQueue(DirectoryStore(tmp_path / "store"), TrainerMetrics(registry), Nvml())
-        server = ServiceServer(TrainerSettings(_cli_parse_args=False), registry)  # type: ignore[call-arg]
+        server = ServiceServer(TrainerSettings(_cli_parse_args=False), registry)
         server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
         yield server
         await asyncio.to_thread(runs.close)
@@ -206,7 +212,7 @@ def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: py
         for name in TEXTS:
             outcomes = [_call(stub.StartRun, trainer_pb2.StartRunRequest(resume_run_id=name))]
             outcomes += [
-                _call(stub.StartRun, trainer_pb2.StartRunRequest(config=trainer_pb2.TrainConfig(**{field: name})))
+                _call(stub.StartRun, trainer_pb2.StartRunRequest(config=_train_config(field, name)))
                 for field in ("corpus", "model_name", "preset", "start_from", "device", "head", "without", "optimizer")
             ]
             outcomes += [_call(stub.WatchRun, trainer_pb2.WatchRunRequest(run_id=name))]
@@ -228,7 +234,7 @@ def test_every_call_of_the_extractor_answers_every_name(tmp_path: Path, caplog: 
         metrics = ExtractorMetrics(registry)
         with WorkerPool(1, 60.0) as workers:
             extractions = ExtractionQueue(wlasl, None, DirectoryStore(tmp_path / "store"), workers, metrics)
-            server = ServiceServer(ExtractorSettings(_cli_parse_args=False), registry)  # type: ignore[call-arg]
+            server = ServiceServer(ExtractorSettings(_cli_parse_args=False), registry)
             servicer = ExtractorServicer(extractions, workers, metrics)
             server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
             yield server

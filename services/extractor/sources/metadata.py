@@ -4,6 +4,7 @@ Each instance is judged by itself. A field whose value cannot be used is unknown
 left out, and notes say which and why. Nothing else is lost.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _SPLIT_NAMES = {
 } | {split: split for split in SPLITS}  # fmt: skip
 # What people and programs write for a signer that they do not know.
 _NO_SIGNER = {"", "-1", "nan", "none", "null", "n/a", "na", "unknown", "?"}
+# The gloss is part of the header of a landmark tensor, which has 4,096 bytes. Other characters than ASCII take 7 bytes.
+_MOST_GLOSS_BYTES = 2500
 # The number of instances that a note names.
 _MOST_NAMED = 20
 _LAYOUT = (
@@ -148,6 +151,8 @@ class _InstanceReader:
                 self.leave_out("an entry has no list of instances", place)
             elif not label:
                 self.leave_out("the gloss is missing or no text", place, len(listed))
+            elif len(json.dumps(json.dumps(label))) > _MOST_GLOSS_BYTES:
+                self.leave_out(f"the gloss is too long ({len(label)} characters)", f"{place[:60]}…", len(listed))
             elif REPLACEMENT in label:
                 self.leave_out("the gloss has bytes that are not UTF-8 (save the file as UTF-8)", place, len(listed))
             else:

@@ -239,3 +239,21 @@ def test_metadata_that_a_windows_program_saved_is_read(faults: Path, wlasl: Path
     assert published.notes == ()
     for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
         assert parse_metadata(text.replace("\n", "\r\n").encode(encoding), "w.json") == published
+
+
+@pytest.mark.parametrize(
+    ("gloss", "said"), [("本" * 1000, "the gloss is too long (1000 characters)"), ("a\ud800", "not UTF-8")]
+)
+def test_a_gloss_that_no_landmark_tensor_can_hold_is_left_out_with_a_reason(gloss: str, said: str) -> None:
+    kept = "[wh]book 🤟🏽 \\ud800"  # a backslash, and no surrogate
+    content = [{"gloss": gloss, "instances": [GOOD]}, {"gloss": kept, "instances": [OTHER]}]
+    metadata = parse_metadata(json.dumps(content).encode(), "w.json")
+    assert [instance.gloss for instance in metadata.instances] == [kept]
+    (note,) = metadata.notes
+    assert said in note
+    note.encode()
+
+
+def test_half_a_pair_of_surrogates_in_a_signer_or_a_source_can_be_stored() -> None:
+    (instance,) = read(GOOD | {"signer_id": "\udfff", "source": "x\ud800", "url": "\udc80"}).instances
+    assert (instance.signer, instance.source, instance.url) == ("", "x\ufffd", "\ufffd")
