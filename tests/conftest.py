@@ -81,6 +81,7 @@ def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 @pytest.fixture
 def directory_store(tmp_path: Path) -> DirectoryStore:
     """An empty directory store, for tests that are not about stores."""
+    (tmp_path / "store").mkdir()
     return DirectoryStore(tmp_path / "store")
 
 

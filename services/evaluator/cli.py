@@ -75,7 +75,7 @@ def evaluate(
 ) -> None:
     """Evaluate a published model on a split, or all models of a training run, and store the report."""
     settings = _settings()
-    opened = open_store_option(store)
+    opened = open_store_option(store, must_exist=True, writable=True)
     console = open_console()
     if run:
         if model_name or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
@@ -155,7 +155,7 @@ def predict(
 def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None:
     """List the versions of a model, newest first, with their accuracy on val at publication."""
     name = model_name or _settings().model_name
-    opened = open_store_option(store)
+    opened = open_store_option(store, must_exist=True)
     versions = registry.versions(opened, name)
     if not versions:
         raise NotFound(f"{opened.url}: no model {name!r} is published. `signet train` publishes one.")
@@ -177,7 +177,7 @@ def reports(
     json: JsonOption = None,
 ) -> None:
     """List all reports, newest first, or show one report."""
-    opened = open_store_option(store)
+    opened = open_store_option(store, must_exist=True)
     console = open_console()
     if report_id:
         show_report(console, report_store.read_report(opened, report_id))

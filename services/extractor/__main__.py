@@ -17,7 +17,7 @@ from signet.v1 import extractor_pb2, extractor_pb2_grpc
 async def _main(settings: ExtractorSettings) -> None:
     registry = new_registry()
     metrics = ExtractorMetrics(registry)
-    store = open_store(settings)
+    store = open_store(settings, writable=True)
     with WorkerPool(settings.workers, settings.clip_timeout_seconds) as workers:
         extractions = ExtractionQueue(settings.wlasl, settings.wlasl_clips, store, workers, metrics)
         server = ServiceServer(settings, registry)

@@ -115,7 +115,7 @@ def extract(
     set_up_logging("WARNING")
     console = open_console()
     choice = SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
-    target = open_store_option(store)
+    target = open_store_option(store, writable=True)
     source = read_wlasl(wlasl, clips)
     with WorkerPool(workers, clip_timeout_seconds) as pool, _Display(console, "extracting") as display:
         job = Extraction(
@@ -169,7 +169,7 @@ def import_(
     """
     set_up_logging("WARNING")
     console = open_console()
-    target = open_store_option(store)
+    target = open_store_option(store, writable=True)
     metadata = read_metadata(wlasl)
     source = read_archive(archive)
     stop = threading.Event()

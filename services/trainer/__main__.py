@@ -18,7 +18,7 @@ async def _main(settings: TrainerSettings) -> None:
     use_threads(settings.threads)
     nvml = Nvml()
     registry = new_registry(nvml)
-    store = open_store(settings)
+    store = open_store(settings, writable=True)
     runs = TrainingQueue(store, TrainerMetrics(registry), nvml)
     server = ServiceServer(settings, registry)
     server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))

@@ -86,7 +86,7 @@ def train(
     config = None if resume_run else config_from_flags(flags)
     if plot is not None and config is not None and config.pretrain:
         raise InvalidSetting("--plot: --pretrain draws no curves. Its losses are in history.jsonl. Leave out --plot.")
-    opened = open_store_option(store)
+    opened = open_store_option(store, must_exist=True, writable=True)
     with distributed.process_group() as ranks:
         if not ranks.leads:
             follow(ranks, opened)
@@ -171,7 +171,7 @@ def runs(store: StoreOption = "") -> None:
     ]
     rows = []
     interrupted = False
-    for run in list_runs(open_store_option(store), {}):
+    for run in list_runs(open_store_option(store, must_exist=True), {}):
         ended = run.state in {"succeeded", "stopped"}
         interrupted |= run.state == "interrupted"
         accuracy = f"{100 * run.val_accuracy:.1f} %" if ended and run.val_clips else ""

@@ -2,6 +2,7 @@
 
 from signet.store.base import ObjectInfo, ObjectStore
 from signet.store.directory import DirectoryStore
-from signet.store.open import StoreSettings, open_store
+from signet.store.open import open_store
+from signet.store.settings import StoreSettings
 
 __all__ = ["DirectoryStore", "ObjectInfo", "ObjectStore", "StoreSettings", "open_store"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from signet.errors import AlreadyExists, Conflict, SignetError, Unavailable
 from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store.settings import read_store_settings
 from signet.terminal.logs import set_up_logging
 
 _log = logging.getLogger("signet.store")
@@ -70,7 +71,7 @@ def main() -> None:
     """Wait for the store and log one line; exit status 1 if it cannot be used."""
     set_up_logging("INFO", "%(message)s")
     try:
-        store = wait_for_store(StoreSettings(), _WAIT_SECONDS)
+        store = wait_for_store(read_store_settings(), _WAIT_SECONDS)
     except SignetError as error:
         _log.error("%s", error)
         raise SystemExit(1) from error

@@ -1,5 +1,6 @@
 """The store as a directory, for use on one machine."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -11,26 +12,64 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable
+from signet.store import keys
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache, map_file
 
 # Names with this prefix are no objects: files that are being written, the lock, the cache.
 _TEMPORARY = ".signet-"
 
+_RIGHTS = "Check the rights to this directory and the space on its disk."
+
 
 class DirectoryStore:
-    """Objects as files below a root. A write goes to a temporary file, which is synced, then linked or renamed."""
+    """Objects as files below a root, which the first write makes.
+
+    A write goes to a temporary file, which is synced, then linked or renamed.
+
+    Raises:
+        Unavailable: something else than a directory is in the way, or this user must not look into it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = self.root.as_uri()
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"{self.url}: cannot be used as a store ({error.strerror}).") from error
-        self._resolved = self.root.resolve()
+            self._parent = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+            if not self._parent.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{self._parent} is a file")
+            self._resolved = self.root.resolve()
+            if self.root.exists():
+                next(self.root.iterdir(), None)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise Unavailable(
+                f"{self.url}: cannot be used as a store ({reason}). A store is a directory that this user can read. "
+                "Check --store and SIGNET_STORE."
+            ) from error
         # Only for notes: the objects are files on this machine already.
         self.cache = Cache(self.root / f"{_TEMPORARY}cache")
+
+    def check_exists(self) -> None:
+        """Check that there is a store, even if it is empty. Raises `NotFound`."""
+        names = {path.name for path in self.root.iterdir()} if self.root.exists() else None
+        if names and not names & {*keys.FOLDERS, f"{_TEMPORARY}cache", f"{_TEMPORARY}lock"}:
+            names = None
+        if names is None:
+            raise NotFound(
+                f"{self.url}: there is no store here. Check --store and SIGNET_STORE for a typing error. `signet "
+                "extract` and `signet import` make a store."
+            )
+
+    def check_writable(self) -> None:
+        """Check that the root can be written to, or made. Raises `Unavailable`."""
+        if not os.access(self._parent, os.W_OK | os.X_OK):
+            read_only = os.statvfs(self._parent).f_flag & os.ST_RDONLY
+            reason = "the file system is read-only" if read_only else "this user has no right to it"
+            raise Unavailable(
+                f"{self.url}: cannot be written to: {reason} ({self._parent}). Change that, or name another store with "
+                "--store or SIGNET_STORE."
+            )
 
     def get(self, key: str) -> bytes:
         with self._not_found(key):
@@ -73,12 +112,14 @@ class DirectoryStore:
             temporary.replace(path)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        return _info(key, str(self._path(key)))
+        with self._readable(key):
+            return _info(key, str(self._path(key)))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         entries = []
         below = len(f"{self._resolved}{os.sep}")
-        for folder, folders, names in os.walk(self._path(prefix.rpartition("/")[0] or ".")):
+        top = self._path(prefix.rpartition("/")[0] or ".")
+        for folder, folders, names in os.walk(top, onerror=self._raise_unless_missing):
             folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each of ten thousand files takes seconds)
@@ -86,12 +127,17 @@ class DirectoryStore:
                 if key.startswith(prefix) and not name.startswith(_TEMPORARY):
                     entries.append((key, path))
         for key, path in sorted(entries):
-            info = _info(key, path)
+            with self._readable(key):
+                info = _info(key, path)
             if info is not None:
                 yield info
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{self.url}: cannot delete {key} ({error.strerror}). {_RIGHTS}") from error
 
     def _path(self, key: str) -> Path:
         path = (self.root / key).resolve()
@@ -101,11 +147,27 @@ class DirectoryStore:
 
     @contextmanager
     def _not_found(self, key: str) -> Iterator[None]:
-        """Turn the errors of a missing file into `NotFound`."""
+        """Turn the errors of a missing file into `NotFound`, and those of an unreadable one into `Unavailable`."""
         try:
-            yield
+            with self._readable(key):
+                yield
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound(f"{self.url}/{key}: no such object.") from None
+
+    @contextmanager
+    def _readable(self, key: str) -> Iterator[None]:
+        """Turn each error of reading into `Unavailable`, but those of a missing file."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+                raise
+            raise Unavailable(f"{self.url}: cannot read {key} ({error.strerror}). {_RIGHTS}") from error
+
+    def _raise_unless_missing(self, error: OSError) -> None:
+        """A folder that cannot be read must not look like an empty one."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise Unavailable(f"{self.url}: cannot read {error.filename} ({error.strerror}). {_RIGHTS}") from error
 
     @contextmanager
     def _written(self, path: Path, data: bytes) -> Iterator[Path]:
@@ -114,7 +176,7 @@ class DirectoryStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
         except OSError as error:
-            raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}).") from error
+            raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}). {_RIGHTS}") from error
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -124,7 +186,7 @@ class DirectoryStore:
                 os.fsync(file.fileno())
             yield Path(name)
         except OSError as error:
-            raise Unavailable(f"{self.url}: cannot write ({error.strerror}).") from error
+            raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}). {_RIGHTS}") from error
         finally:
             Path(name).unlink(missing_ok=True)
 

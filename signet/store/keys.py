@@ -7,6 +7,9 @@ from signet.errors import InvalidInput
 # Names that users choose become parts of keys. These characters are safe in S3, in file names and in URLs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+# The first parts of all keys. A directory that holds others only is no store.
+FOLDERS = ("landmarks", "corpora", "datasets", "runs", "models", "reports", "probe", "local")
+
 
 def check_name(kind: str, name: str) -> str:
     """Return the name, if it can be part of a key.

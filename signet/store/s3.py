@@ -1,22 +1,28 @@
 """The store on an S3 endpoint, through the minio client."""
 
 import io
+import logging
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
-from minio.helpers import check_bucket_name
+from minio.helpers import BaseURL, check_bucket_name
 
 from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache
 from signet.store.s3_failures import explain_failure
 from signet.store.s3_http import RefusedRequest, S3Address, S3PoolManager
-from signet.store.s3_refusals import explain_refusal
+from signet.store.s3_refusals import explain_missing_bucket, explain_refusal
+from signet.store.settings import DEFAULT_REGION
+
+_log = logging.getLogger(__name__)
 
 # A store nearby answers in milliseconds; a lost one must be noticed before the deadlines of callers.
 _CONNECT_SECONDS = 3.0
@@ -37,18 +43,35 @@ _NO_PREFIX = "probe/none/"
 # A presigned URL bears as large an error of the clock as any other request.
 _URL_EXPIRES = timedelta(minutes=15)
 
-# With a fixed region, the client does not have to ask for it.
-_REGION = "us-east-1"
-
 # Another process has made the bucket in the meantime.
 _MADE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
-class S3Store:
-    """Objects in a bucket, which is made if it is missing.
+def region_of_host(url: str) -> str:
+    """The region that an AWS host belongs to; "" for other hosts.
 
-    `endpoint` is host:port; with `secure`, it is called through TLS. `cache` is the directory for copies of large,
-    immutable objects on this machine; without it, there are no copies.
+    Raises:
+        ValueError: the URL names no host that can be used.
+    """
+    return BaseURL(url, None).region or ""
+
+
+class S3Store:
+    """Objects in a bucket.
+
+    Args:
+        endpoint: host:port.
+        bucket: its name.
+        access_key: the user.
+        secret_key: the user's secret.
+        secure: whether to use TLS.
+        session_token: of temporary keys; "" for other keys.
+        key_variables: the environment variables to name if the keys are refused.
+        region: it is part of each signature.
+        addressing: "path" for host/bucket, "virtual" for bucket.host, "auto" for what the host usually needs.
+        trust: the certificates to trust; None for those of the system.
+        make_bucket: whether to make the bucket if it is missing.
+        cache: directory for copies of large, immutable objects on this machine; without it, there are no copies.
     """
 
     def __init__(
@@ -59,28 +82,50 @@ class S3Store:
         secret_key: str,
         *,
         secure: bool,
+        session_token: str = "",
+        key_variables: str = "SIGNET_S3_ACCESS_KEY and SIGNET_S3_SECRET_KEY",
+        region: str = DEFAULT_REGION,
+        addressing: Literal["auto", "path", "virtual"] = "auto",
+        trust: ssl.SSLContext | None = None,
+        make_bucket: bool = True,
         cache: Path | None = None,
     ) -> None:
         self.url = f"{'https' if secure else 'http'}://{endpoint}/{bucket}"
         self.cache = Cache(cache)
         self._bucket = bucket
         check_bucket_name(bucket)
-        self._address = S3Address(self.url, endpoint, bucket, access_key, secure, _REGION)
+        self._address = S3Address(
+            self.url,
+            endpoint,
+            bucket,
+            access_key,
+            secure,
+            region,
+            has_token=bool(session_token),
+            virtual=addressing == "virtual",
+            key_variables=key_variables,
+        )
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-        self._http = S3PoolManager(bucket, timeout=timeout, retries=_RETRIES, maxsize=16)
+        self._http = S3PoolManager(bucket, timeout=timeout, retries=_RETRIES, maxsize=16, ssl_context=trust)
+        # With a region, the client does not have to ask for it.
         self._client = Minio(
             endpoint,
             access_key=access_key,
             secret_key=secret_key,
+            session_token=session_token or None,
             secure=secure,
-            region=_REGION,
+            region=region,
             http_client=self._http,
         )
+        if addressing == "virtual":
+            self._client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+        elif addressing == "path":
+            self._client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
         with self._reached(""):
-            self._connect()
+            self._connect(make_bucket)
 
-    def _connect(self) -> None:
-        """Prove that an S3 server answers, and make the bucket if it is missing.
+    def _connect(self, make_bucket: bool) -> None:
+        """Prove that an S3 server answers, and that there is a bucket.
 
         Listing proves it: the answer to HEAD has no body, so it cannot say what is wrong, and any web server sends one.
         """
@@ -89,8 +134,11 @@ class S3Store:
         except RefusedRequest as refused:
             if refused.code != "NoSuchBucket":
                 raise
+            if not make_bucket:
+                raise NotFound(explain_missing_bucket(self._address)) from None
             try:
                 self._client.make_bucket(self._bucket)
+                _log.info("%s: made the bucket", self.url)
             except RefusedRequest as refused_bucket:
                 if refused_bucket.code not in _MADE:
                     raise

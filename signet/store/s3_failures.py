@@ -58,7 +58,7 @@ def _no_connection(address: S3Address, error: exceptions.NewConnectionError) -> 
     if isinstance(error, exceptions.NameResolutionError):
         return (
             f"the name {address.host!r} cannot be resolved. Check SIGNET_STORE for a typing error, and the DNS of this "
-            "machine."
+            f"machine.{' SIGNET_S3_ADDRESSING=path does not need this name.' if address.virtual else ''}"
         )
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else OSError()
     if cause.errno == errno.ECONNREFUSED:
@@ -109,7 +109,7 @@ def _tls_fault(address: S3Address, error: exceptions.SSLError) -> str:
             )
         return (
             f"this machine does not trust the certificate of {address.endpoint} ({one_line(cause.verify_message)}). "
-            f"{_trust_advice(address)}"
+            "Set SIGNET_S3_CA_BUNDLE to a PEM file with the certificate of its authority."
         )
     reason = cause.reason if cause is not None and cause.reason else ""
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}:
@@ -118,7 +118,3 @@ def _tls_fault(address: S3Address, error: exceptions.SSLError) -> str:
         f"no TLS connection to {address.endpoint} ({one_line(reason or str(error))}). Check SIGNET_STORE: https:// "
         "needs a port that speaks TLS."
     )
-
-
-def _trust_advice(_: S3Address) -> str:
-    return "Set SSL_CERT_FILE to a PEM file that holds the certificate of its authority."

@@ -34,11 +34,15 @@ class S3Address:
     access_key: str
     secure: bool
     region: str
+    has_token: bool = False
+    virtual: bool = False  # whether the bucket is part of the host's name
+    key_variables: str = "SIGNET_S3_ACCESS_KEY and SIGNET_S3_SECRET_KEY"
 
     @property
     def host(self) -> str:
-        """The host's name."""
-        return urlsplit(f"//{self.endpoint}").hostname or self.endpoint
+        """The name of the host that requests go to."""
+        host = urlsplit(f"//{self.endpoint}").hostname or self.endpoint
+        return f"{self.bucket}.{host}" if self.virtual else host
 
 
 class RefusedRequest(Exception):

@@ -113,17 +113,33 @@ def _minutes_behind(refused: RefusedRequest) -> int:
 
 
 def _unknown_user(address: S3Address, refused: RefusedRequest) -> str:
+    temporary = address.access_key.startswith("ASIA") and not address.has_token
     return (
-        f"the store does not know the user {address.access_key!r} ({_detail(refused)}). Check SIGNET_S3_ACCESS_KEY and "
-        "SIGNET_S3_SECRET_KEY."
+        f"the store does not know the user {address.access_key!r} ({_detail(refused)}). Check {address.key_variables}."
+        f"{' This is a temporary key: set SIGNET_S3_SESSION_TOKEN too.' if temporary else ''}"
     )
 
 
 def _wrong_secret(address: S3Address, refused: RefusedRequest) -> str:
     return (
-        f"the secret is not that of the user {address.access_key!r} ({_detail(refused)}). Check SIGNET_S3_ACCESS_KEY "
-        "and SIGNET_S3_SECRET_KEY (or SIGNET_S3_SECRET_KEY_FILE). If both are right, a proxy changes the requests "
-        "on their way."
+        f"the secret is not that of the user {address.access_key!r} ({_detail(refused)}). Check "
+        f"{address.key_variables}. If both are right, a proxy changes the requests on their way."
+    )
+
+
+def _wrong_token(address: S3Address, refused: RefusedRequest) -> str:
+    advice = (
+        "Set SIGNET_S3_SESSION_TOKEN to the token that belongs to the keys. Keys that are not temporary have none"
+        if address.has_token
+        else "Temporary keys need SIGNET_S3_SESSION_TOKEN"
+    )
+    return f"the store does not accept the session token ({_detail(refused)}). {advice}."
+
+
+def _expired_token(address: S3Address, refused: RefusedRequest) -> str:
+    return (
+        f"the session token has expired ({_detail(refused)}). Get new temporary keys, set {address.key_variables} and "
+        "SIGNET_S3_SESSION_TOKEN, and start Signet again."
     )
 
 
@@ -131,7 +147,20 @@ def _no_right(address: S3Address, refused: RefusedRequest) -> str:
     return (
         f"the user {address.access_key!r} must not do this: the right {refused.right} on bucket {address.bucket!r} is "
         f"missing, or the bucket belongs to somebody else ({_detail(refused)}). Give the user this right, or check "
-        "SIGNET_S3_ACCESS_KEY and SIGNET_S3_SECRET_KEY."
+        f"{address.key_variables}."
+    )
+
+
+def _other_addressing(address: S3Address, refused: RefusedRequest) -> str:
+    other = "path" if address.virtual else "virtual"
+    return f"the store wants another form of addresses ({_detail(refused)}). Set SIGNET_S3_ADDRESSING={other}."
+
+
+def explain_missing_bucket(address: S3Address) -> str:
+    """The sentence of a command that needs a store with content."""
+    return (
+        f"{address.url}: there is no store here: {address.endpoint} has no bucket {address.bucket!r}. Check "
+        "--store and SIGNET_STORE. `signet extract` and `signet import` make a store."
     )
 
 
@@ -178,9 +207,9 @@ def _gateway(_: S3Address, refused: RefusedRequest) -> str:
     )
 
 
-def _blocked(_: S3Address, refused: RefusedRequest) -> str:
+def _blocked(address: S3Address, refused: RefusedRequest) -> str:
     if not refused.body and refused.right == "s3:GetObject":  # an answer to HEAD has no body
-        return f"the store refuses a request ({_detail(refused)}). Check the rights of SIGNET_S3_ACCESS_KEY."
+        return f"the store refuses a request ({_detail(refused)}). Check the rights of the user {address.access_key!r}."
     return (
         f"a proxy, a firewall or another web server refuses the request ({_detail(refused)}). Let this machine reach "
         f"the store directly. {CHECK_ADDRESS}"
@@ -232,6 +261,15 @@ _CODES: dict[str, _Explain] = {
     "InvalidAccessKeyId": _unknown_user,
     "InvalidAccessKey": _unknown_user,
     "SignatureDoesNotMatch": _wrong_secret,
+    "ExpiredToken": _expired_token,
+    "ExpiredTokenException": _expired_token,
+    "TokenRefreshRequired": _expired_token,
+    "InvalidToken": _wrong_token,
+    "InvalidTokenId": _wrong_token,
+    "InvalidClientTokenId": _wrong_token,
+    "MissingSecurityHeader": _wrong_token,
+    "SecondLevelDomainForbidden": _other_addressing,
+    "VirtualHostDomainRequired": _other_addressing,
     "AccessDenied": _no_right,
     "AllAccessDisabled": _no_right,
     "Forbidden": _no_right,

@@ -57,7 +57,7 @@ def analyze(
     from services.trainer.inspection.run.page import PAGE, analyze_run, render_analysis
 
     use_threads(DEFAULT_THREADS)
-    opened = open_store_option(store)
+    opened = open_store_option(store, must_exist=True, writable=keep)
     run_ids = [find_latest_run(opened) if run == LATEST else run for run in runs]
     repeated = [run for index, run in enumerate(run_ids) if run in run_ids[:index]]
     if repeated:
@@ -110,11 +110,12 @@ def features(
     if clip.lower().endswith(_TENSOR_FILE):
         loaded = _load_file(Path(clip))
     else:
-        loaded = _load_clip(open_store_option(store), corpus, clip)
+        loaded = _load_clip(open_store_option(store, must_exist=True), corpus, clip)
     card_and_model = None
     if model:
         name, _, version = model.partition("/")
-        card_and_model = load_published_model(open_store_option(store), name, version or registry.LATEST)
+        opened = open_store_option(store, must_exist=True)
+        card_and_model = load_published_model(opened, name, version or registry.LATEST)
     page = out if out is not None else Path(f"features-{_file_name(loaded.record.clip_id)}.html")
     _write_files(page.parent, {page.name: render_clip_page(loaded, card_and_model).encode()})
     print_line(open_console(), f"page        {page}")

@@ -145,13 +145,20 @@ def make_certificate(tmp_path: Path) -> MakeCertificate:
     if program is None:
         pytest.skip("the program openssl is not installed")
 
-    def make(names: str = "IP:127.0.0.1,DNS:localhost", *dates: str) -> Path:
+    def run(*arguments: str) -> None:
+        subprocess.run([program, *arguments], check=True, capture_output=True)
+
+    def make(names: str = "IP:127.0.0.1,DNS:localhost", *, expired: bool = False) -> Path:
         file = tmp_path / f"certificate-{len(list(tmp_path.glob('*.pem')))}.pem"
-        key = file.with_suffix(".key")
+        key, request = file.with_suffix(".key"), file.with_suffix(".csr")
         subject = ["-subj", "/CN=signet-test", "-addext", f"subjectAltName={names}"]
-        made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject, *dates]
-        command = [program, "req", "-x509", *made, "-keyout", str(key), "-out", str(file)]
-        subprocess.run(command, check=True, capture_output=True)
+        made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject, "-keyout", str(key)]
+        if expired:
+            run("req", "-new", *made, "-out", str(request))
+            signed = ["-signkey", str(key), "-days", "-1", "-copy_extensions", "copy"]
+            run("x509", "-req", "-in", str(request), *signed, "-out", str(file))
+        else:
+            run("req", "-x509", *made, "-out", str(file))
         with file.open("a") as pem:
             pem.write(key.read_text())
         return file
@@ -161,12 +168,12 @@ def make_certificate(tmp_path: Path) -> MakeCertificate:
 
 @pytest.fixture
 def tls_server(make_certificate: MakeCertificate) -> Iterator[Callable[..., ScriptedServer]]:
-    """Starts a `ScriptedServer` that speaks https with a new certificate, whose file is `server.certificate`."""
+    """Starts a `ScriptedServer` that speaks https with a new certificate, the only *.pem in `tmp_path`."""
     servers = []
 
-    def start(*arguments: str) -> ScriptedServer:
+    def start(*names: str, expired: bool = False) -> ScriptedServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate = make_certificate(*arguments)
+        certificate = make_certificate(*names, expired=expired)
         context.load_cert_chain(certificate)
         server = ScriptedServer()
         server.socket = context.wrap_socket(server.socket, server_side=True)
