@@ -57,8 +57,8 @@ class DirectoryStore:
             names = None
         if names is None:
             raise NotFound(
-                f"{self.url}: there is no store here. Check --store and SIGNET_STORE for a typing error. `signet "
-                "extract` and `signet import` make a store."
+                f"{self.url}: there is no store here. Check --store and SIGNET_STORE. `signet extract` and "
+                "`signet import` make a store."
             )
 
     def check_writable(self) -> None:

@@ -72,7 +72,7 @@ def _directory(url: str) -> Path:
         else:
             raise InvalidSetting(
                 f"SIGNET_STORE={url!r} names the host {host!r} and not a directory of it. Write file:{path[2:]} for a "
-                f"relative path, or file:/{path[1:]} for an absolute one."
+                f"relative path, or file://{path[1:]} for an absolute one."
             )
     if not path or "\0" in path:
         raise InvalidSetting(f"SIGNET_STORE={url!r} names no directory. {_FORMS}")

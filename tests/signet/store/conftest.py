@@ -188,6 +188,24 @@ def tls_server(make_certificate: MakeCertificate) -> Iterator[Callable[..., Scri
         running.__exit__(None, None, None)
 
 
+RunSignet = Callable[..., str]
+
+
+@pytest.fixture
+def run_signet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunSignet:
+    """Runs the command line in this process, and returns what a failed command writes to standard error."""
+    from services import cli  # noqa: PLC0415
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["signet", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    return run
+
+
 @pytest.fixture
 def silent_server() -> Iterator[str]:
     """The host:port of a server that accepts connections and never answers."""

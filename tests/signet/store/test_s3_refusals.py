@@ -12,7 +12,7 @@ import pytest
 from signet.errors import NotFound, SignetError, Unavailable
 from signet.store import ObjectStore, s3
 from tests.conftest import ROOT
-from tests.signet.store.conftest import Answer, ScriptedServer, page, s3_error
+from tests.signet.store.conftest import Answer, RunSignet, ScriptedServer, page, s3_error
 
 XHTML = b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title>Log in</title></head></html>'
 REGION = "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'"
@@ -210,40 +210,49 @@ def test_a_stored_page_is_an_object_like_any_other(object_store: ObjectStore) ->
         assert info.size == len(text)
 
 
+@pytest.fixture
+def console_as_store(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment names a store that is a web page."""
+    scripted_server.fault(page(200, "Console"))
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"STORE": scripted_server.url, "S3_ACCESS_KEY": "user", "S3_SECRET_KEY": "verysecret"}.items():
+        monkeypatch.setenv(f"SIGNET_{name}", value)
+
+
+@pytest.mark.usefixtures("console_as_store")
 @pytest.mark.parametrize(
     "command",
     [
-        ["-m", "services.cli", "runs"],
-        ["-m", "services.cli", "models"],
-        ["-m", "services.cli", "reports"],
-        ["-m", "services.cli", "analyze", "latest"],
-        ["-m", "services.cli", "features", "clip"],
-        ["-m", "services.cli", "evaluate"],
-        ["-m", "services.cli", "train"],
-        ["-m", "services.cli", "extract"],
-        ["-m", "services.cli", "import", "somewhere"],
-        ["-m", "services.extractor"],
-        ["-m", "services.trainer"],
-        ["-m", "services.evaluator"],
+        "runs",
+        "models",
+        "reports",
+        "analyze latest",
+        "features clip",
+        "evaluate",
+        "train",
+        "extract",
+        "import somewhere",
     ],
-    ids=lambda command: "-".join(command[1:3]),
 )
-def test_each_command_and_service_says_in_one_line_that_a_web_page_is_no_store(
-    scripted_server: ScriptedServer, command: list[str], tmp_path: Path
-) -> None:
-    scripted_server.fault(page(200, "Console"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "SIGNET_STORE": scripted_server.url,
-        "SIGNET_S3_ACCESS_KEY": "user",
-        "SIGNET_S3_SECRET_KEY": "secret",
-    }
+def test_each_command_says_in_one_line_that_a_web_page_is_no_store(run_signet: RunSignet, command: str) -> None:
+    (line,) = run_signet(*command.split()).splitlines()
+    assert line.startswith("error: http://127.0.0.1:")
+    assert "a web page answers (HTTP 200, title 'Console')" in line
+    assert "verysecret" not in line
+
+
+@pytest.mark.usefixtures("console_as_store")
+@pytest.mark.parametrize("service", ["extractor", "trainer", "evaluator"])
+def test_each_service_says_in_one_line_that_a_web_page_is_no_store(service: str) -> None:
     done = subprocess.run(
-        [sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"services.{service}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
     assert len(lines) == 1, done.stderr
     assert "a web page answers (HTTP 200, title 'Console')" in lines[0]
-    assert "secret" not in done.stderr
+    assert "verysecret" not in done.stderr
