@@ -561,6 +561,7 @@ def _find(documents: list[Document], name: str) -> Document:
         ("base components/s3", False, True),
         ("base components/cpu", False, False),
         ("base components/cpu components/s3", False, False),
+        ("base components/s3 components/ca-bundle", False, True),
     ],
 )
 def test_the_overlays_render(tmp_path: Path, folders: str, store: bool, gpu: bool) -> None:
@@ -576,6 +577,25 @@ def test_the_overlays_render(tmp_path: Path, folders: str, store: bool, gpu: boo
     assert ("nvidia.com/gpu" in str(_find(documents, "Deployment/trainer"))) is gpu
     (settings,) = [document["metadata"]["name"] for document in documents if document["kind"] == "ConfigMap"]
     assert f"'name': '{settings}'" in str(_find(documents, "Job/extract"))
+
+
+def test_each_service_and_the_job_trust_the_certificates_of_the_component(tmp_path: Path) -> None:
+    shutil.copytree(K8S, tmp_path / "k8s")
+    own = tmp_path / "k8s/overlays/own"
+    own.mkdir()
+    folders = {"resources": ["../../base"], "components": ["../../components/s3", "../../components/ca-bundle"]}
+    (own / KUSTOMIZATION).write_text(yaml.safe_dump({"kind": "Kustomization", **folders}))
+    documents = _render(own)
+    (settings,) = [document for document in documents if document["kind"] == "ConfigMap"]
+    mounted = Path(settings["data"]["SIGNET_S3_CA_BUNDLE"])
+    assert mounted.name == "ca-bundle.pem"
+    found = [pods for pods in map(_pods, documents) if pods is not None]
+    assert {pods.name for pods in found} == {"evaluator", "extract", "extractor", "reports", "trainer"}
+    for pods in found:
+        assert {"name": "ca-bundle", "configMap": {"name": "ca-bundle"}} in pods.spec["volumes"]
+        (container,) = pods.spec["containers"]
+        mount = {"name": "ca-bundle", "mountPath": str(mounted.parent), "readOnly": True}
+        assert mount in container["volumeMounts"]
 
 
 def test_the_data_overlay_renders() -> None:

@@ -129,6 +129,7 @@ class World:
     """A store in which things are published as the extractor and the trainer do."""
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.store: ObjectStore = DirectoryStore(root)
         self._published = 0
 
