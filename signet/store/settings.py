@@ -109,7 +109,7 @@ class StoreSettings(BaseSettings):
             InvalidSetting: there are none, or the file with the secret cannot be read.
         """
         aws = AwsSettings()
-        secret, token = self._secret(), self.s3_session_token.get_secret_value()
+        secret, token = self.secret(), self.s3_session_token.get_secret_value()
         aws_token = aws.session_token.get_secret_value()
         if self.s3_access_key and secret:
             # Another user's token would be refused.
@@ -133,8 +133,12 @@ class StoreSettings(BaseSettings):
         """The authorities that https trusts; None for those of the system."""
         return self.s3_ca_bundle or AwsSettings().ca_bundle
 
-    def _secret(self) -> str:
-        """The S3 user's secret, from the setting or the file; "" if neither is given."""
+    def secret(self) -> str:
+        """The S3 user's secret, from the setting or the file; "" if neither is given.
+
+        Raises:
+            InvalidSetting: the file cannot be read.
+        """
         if self.s3_secret_key_file is None:
             return self.s3_secret_key.get_secret_value()
         try:
