@@ -36,6 +36,8 @@ _NO_SIGNER = {"", "-1", "nan", "none", "null", "n/a", "na", "unknown", "?"}
 _MOST_GLOSS_BYTES = 2500
 # The number of instances that a note names.
 _MOST_NAMED = 20
+# The number of characters of a value in a message.
+_MOST_SHOWN = 40
 _LAYOUT = (
     f"Signet reads the layout of {METADATA}: a list of glosses, each "
     '{"gloss": "book", "instances": [{"video_id": "69241", "split": "train", "signer_id": 118, ...}]}'
@@ -146,7 +148,7 @@ class _InstanceReader:
         for number, entry in enumerate(root, start=1):
             gloss, listed = (entry.get("gloss"), entry.get("instances")) if isinstance(entry, dict) else (None, None)
             label = str(gloss).strip() if _is_label(gloss) else ""
-            place = f"entry {number}" + (f" ({label})" if label else "")
+            place = f"entry {number}" + (f" ({_shorten(label)})" if label else "")
             if not isinstance(listed, list):
                 self.leave_out("an entry has no list of instances", place)
             elif not label:
@@ -161,7 +163,7 @@ class _InstanceReader:
                         yield self._read(fields, label)
                     except _UnusableInstance as error:
                         video_id = fields.get("video_id") if isinstance(fields, dict) else None
-                        which = str(video_id) if _is_label(video_id) else f"{place}, instance {position}"
+                        which = _shorten(str(video_id)) if _is_label(video_id) else f"{place}, instance {position}"
                         self.leave_out(str(error), f"{which} ({_shown(error.value)})")
 
     def leave_out(self, reason: str, which: str, count: int = 1) -> None:
@@ -317,8 +319,14 @@ def _is_label(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """A value in a message."""
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
+    try:
+        return "null" if value is None else _shorten(repr(value))
+    except RecursionError:
+        return "a deeply nested value"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _count(names: list[str]) -> str:
