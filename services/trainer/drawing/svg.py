@@ -12,6 +12,8 @@ from importlib.resources import files
 
 import numpy as np
 
+from signet.terminal.characters import escape_control_characters
+
 Number = float | int
 
 # Distances between the ticks of a time axis, in seconds. An axis has at most 12 intervals.
@@ -40,7 +42,7 @@ class Drawing:
     def _svg(self, attributes: str, body: str) -> str:
         width, height = number(self.width), number(self.height)
         return (
-            f'<svg{attributes} role="img" aria-label="{escape(self.label)}" width="{width}" height="{height}" '
+            f'<svg{attributes} role="img" aria-label="{_escape_name(self.label)}" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}">{body}</svg>'
         )
 
@@ -57,14 +59,19 @@ def element(name: str, content: str = "", **attributes: str | Number) -> str:
     return f"<{name}{written}>{content}</{name}>"
 
 
+def _escape_name(name: str) -> str:
+    """The name as text of an element. XML does not allow control characters, also not escaped as `&#27;`."""
+    return escape(escape_control_characters(name))
+
+
 def text(x: Number, y: Number, content: str, **attributes: str | Number) -> str:
     """A line of text with its baseline at y. It starts at x, unless its class centres it or ends it there."""
-    return element("text", escape(content), x=x, y=y, **attributes)
+    return element("text", _escape_name(content), x=x, y=y, **attributes)
 
 
 def with_tooltip(content: str, tooltip: str) -> str:
     """Elements that show a text when the pointer is over them."""
-    return element("g", element("title", escape(tooltip)) + content)
+    return element("g", element("title", _escape_name(tooltip)) + content)
 
 
 def polyline(points: Iterable[Sequence[Number]]) -> str:

@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pytest
 from typer.testing import CliRunner
 
 from services.trainer.cli import app
@@ -25,8 +28,12 @@ def test_the_table_of_runs_cuts_no_id(directory_store: DirectoryStore) -> None:
     assert done.output.splitlines()[1].split() == [run_id, "succeeded", "3", "87.5", "%", version]
 
 
-def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(directory_store: DirectoryStore) -> None:
-    glosses = {"book": "[wh]book", "drink": "drink[/]", "who": ":smile: \x1b[31mred\nrun forged"}
+def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(
+    directory_store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = "<script>alert(1)</script> $x^2$"
+    glosses = {"book": "[wh]book", "drink": "drink[/]", "who": f":smile: \x1b[31mred\nrun forged {hostile}"}
     for number, (movement, gloss) in enumerate(glosses.items()):
         for index in range(8):
             split = "train" if index < 6 else "val"
@@ -37,7 +44,22 @@ def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(directory_
     done = CliRunner().invoke(app, ["train", *flags])
     assert done.exit_code == 0, done.exception
     (best,) = [line for line in done.output.splitlines() if line.startswith("best ")]
-    for shown in ("[wh]book ", "drink[/] ", ":smile: \\x1b[31mred\\nrun forged "):
+    for shown in ("[wh]book ", "drink[/] ", f":smile: \\x1b[31mred\\nrun forged {hostile} "):
         assert shown in best
     assert "\x1b" not in done.output
     assert "published" in done.output
+
+    # Pages and drawings escape the names, and their text is no formula.
+    for command in (
+        ["analyze", "latest", "--out", "page"],
+        ["features", "who-7", "--model", "signet", "--out", "who.html"],
+    ):
+        done = CliRunner().invoke(app, [*command, "--store", directory_store.url])
+        assert done.exit_code == 0, done.exception
+        assert "\x1b" not in done.output
+    for page in ("page/analysis.html", "who.html"):
+        text = (tmp_path / page).read_text()
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; $x^2$" in text
+    for drawing in (tmp_path / "page").glob("*.svg"):
+        ElementTree.parse(drawing)  # noqa: S314  (made by this test)
