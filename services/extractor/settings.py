@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from signet.rpc.settings import ServiceSettings
+from signet.store.settings import HomePath
 
 DEFAULT_CLIP_TIMEOUT_SECONDS = 300.0
 DEFAULT_CORPUS = "wlasl"
@@ -14,12 +15,12 @@ DEFAULT_MAX_GLOSSES = 20
 class ExtractorSettings(ServiceSettings):
     """Turns sign-language video into landmark tensors, over gRPC."""
 
-    wlasl: Path = Field(
+    wlasl: HomePath = Field(
         default=Path("data/wlasl"),
         description="Directory that holds WLASL_v0.3.json and the clips (in clips/, videos/, raw_videos_mp4/, "
         "raw_videos/ or next to it), or that file",
     )
-    wlasl_clips: Path | None = Field(
+    wlasl_clips: HomePath | None = Field(
         default=None,
         description="Directory of the clips (<video_id>.mp4, .mov, .webm, ...), if they are not found from --wlasl",
     )

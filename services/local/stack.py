@@ -9,9 +9,10 @@ from typing import Self
 
 from services.local.child_processes import Child, free_ports
 from services.local.seaweedfs import LocalStore
-from signet.errors import NotReady
+from signet.errors import InvalidInput, NotReady
 from signet.rpc.client import Client
 from signet.rpc.health import is_serving
+from signet.store.settings import expand_home
 
 SERVICES = ("extractor", "trainer", "evaluator")
 
@@ -94,6 +95,10 @@ class LocalStack:
     """
 
     def __init__(self, folder: Path, clips: Path, settings: Mapping[str, str] | None = None) -> None:
+        try:
+            folder, clips = expand_home(folder), expand_home(clips)
+        except ValueError as error:
+            raise InvalidInput(f"{error}: --data {folder}, --clips {clips}.") from error
         self.store = LocalStore(folder / "store")
         self.logs = folder.absolute() / "logs"
         self._clips = clips.absolute()

@@ -15,7 +15,7 @@ from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.selection import SelectionCriteria, check_criteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.errors import NotFound, NotReady
-from signet.store import ObjectStore
+from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ class ExtractionQueue:
             NotFound: there is no metadata or no clip.
             InvalidInput: WLASL has no such gloss or split, or the name is invalid.
             NotReady: an extraction of this corpus is running.
+            Unavailable: the store cannot be used. Automatic extraction says so once, and tries again.
         """
+        next(iter(self._store.list(keys.corpus_manifest(name))), None)
         corpus = read_wlasl(self._wlasl, self._clips)
         for note in corpus.notes:
             _log.warning("%s", note)

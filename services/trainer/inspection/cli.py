@@ -13,6 +13,7 @@ from signet.errors import InvalidInput, NotFound
 from signet.landmarks import Landmarks
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+from signet.store.settings import expand_home
 from signet.terminal.output import Console, open_console, print_line
 
 if TYPE_CHECKING:
@@ -157,11 +158,14 @@ def _load_clip(store: ObjectStore, corpus: str, clip_id: str) -> Landmarks:
 
 def _write_files(folder: Path, files: dict[str, bytes]) -> None:
     try:
+        folder = expand_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             (folder / _file_name(name)).write_bytes(data)
     except OSError as error:
         raise InvalidInput(f"{folder}: cannot be written ({error.strerror}). Name another place with --out.") from error
+    except ValueError as error:  # ~ of a user that does not exist
+        raise InvalidInput(f"--out {folder}: {error}.") from error
 
 
 def _file_name(name: str) -> str:

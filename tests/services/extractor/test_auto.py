@@ -1,5 +1,6 @@
 """Automatic extraction, in the process that a container starts."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -10,9 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from services.extractor.auto import AutoExtraction
+from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.jobs.workers import WorkerPool
+from services.extractor.metrics import ExtractorMetrics
+from services.extractor.sources.selection import SelectionCriteria
 from signet.datasets.corpus import CorpusManifest, read_manifest
-from signet.store import DirectoryStore
+from signet.errors import Unavailable
+from signet.store import DirectoryStore, ObjectInfo
 from tests.services.extractor.conftest import SHORT, MakeCorpus
 
 pytestmark = pytest.mark.clips
@@ -40,6 +48,36 @@ def wait_for(what: Callable[[], bool], log: Path) -> None:
     while not what():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
+
+
+class AbsentStore(DirectoryStore):
+    """A store that cannot be reached."""
+
+    looks = 0
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self.looks += 1
+        raise Unavailable(f"{self.url}: a web page answers, and no S3 store.")
+
+
+def test_a_store_that_cannot_be_used_is_logged_once_and_tried_again(
+    make_corpus: MakeCorpus, tmp_path: Path, workers: WorkerPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, store = make_corpus(SHORT[:1]), AbsentStore(tmp_path / "store")
+    extractions = ExtractionQueue(folder, None, store, workers, ExtractorMetrics(CollectorRegistry()))
+    auto = AutoExtraction(extractions, folder, None, "wlasl", SelectionCriteria(20, 0), seconds=0.001)
+
+    async def follow() -> None:
+        follower = asyncio.create_task(auto.follow())
+        while store.looks < 3:
+            assert not follower.done()
+            await asyncio.sleep(0.01)
+        follower.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), 60))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{store.url}: a web page answers, and no S3 store. Looking again every 0.001 s."
+    ]
 
 
 def test_new_and_changed_clips_are_extracted_without_a_request(

@@ -13,7 +13,7 @@ import pytest
 from services.local.child_processes import Child, free_ports
 from services.local.seaweedfs import LocalStore
 from services.local.stack import LocalService, LocalStack
-from signet.errors import NotReady, Unavailable
+from signet.errors import InvalidInput, NotReady, Unavailable
 from tests.conftest import alive
 
 STORE_PROGRAM = """
@@ -126,3 +126,15 @@ def test_the_stack_starts_and_stops_all_processes(tmp_path: Path) -> None:
             stack.watch()
     for pid in [*pids.values(), *(child.pid for child in everything)]:
         _wait_gone(pid)
+
+
+def test_a_tilde_is_the_home_directory_and_no_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell expands the ~ of --data=~/x."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stack = LocalStack(Path("~/data"), Path("~/clips"))
+    assert stack.logs == tmp_path / "data/logs"
+    assert stack.store.folder == tmp_path / "data/store"
+    with pytest.raises(InvalidInput, match="~no-such-user-here has no home directory"):
+        LocalStack(Path("~no-such-user-here/x"), tmp_path)
