@@ -70,6 +70,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(runs: Runs) -
         signet(runs, "analyze", SEEDS, "--out", "taken/below", "--clips", "0")
 
 
+def test_a_tilde_in_out_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands the ~ of --out=~/x, and a folder of that name would be made."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Path("clip.safetensors").write_bytes(dump(moving_clip("c1", "book", "train", 1)))
+    CliRunner().invoke(app, ["features", "clip.safetensors", "--out=~/pages/x.html"], catch_exceptions=False)
+    assert (tmp_path / "home/pages/x.html").is_file()
+    assert not Path("~").exists()
+    with pytest.raises(InvalidInput, match="~no-such-user-here has no home directory"):
+        CliRunner().invoke(
+            app, ["features", "clip.safetensors", "--out=~no-such-user-here/x.html"], catch_exceptions=False
+        )
+
+
 def test_a_clip_can_be_named_by_its_id_or_its_file(runs: Runs) -> None:
     assert "page        features-who-6.html" in signet(runs, "features", "who-6").output
     Path("tensor.safetensors").write_bytes(dump(moving_clip("who-6", "who", "val", 26)))
