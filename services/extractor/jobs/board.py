@@ -50,7 +50,8 @@ class JobBoard:
     def __init__(self, processes: Any) -> None:
         self._done = processes.RawArray("q", _PLACES)
         self._total = processes.RawArray("q", _PLACES)
-        # When the first frame was begun, by the monotonic clock, which all processes of a machine share.
+        # When the job and its first frame were begun, by the monotonic clock, which all processes of a machine share.
+        self._started = processes.RawArray("d", _PLACES)
         self._began = processes.RawArray("d", _PLACES)
         self._stopped = processes.RawArray("b", _PLACES)
         self._numbers: Iterator[int] | None = itertools.count()
@@ -64,7 +65,7 @@ class JobBoard:
         assert self._numbers is not None  # noqa: S101  (only the pool adds jobs)
         place = next(self._numbers) % _PLACES
         self._done[place] = self._total[place] = self._stopped[place] = 0
-        self._began[place] = 0.0
+        self._started[place] = self._began[place] = 0.0
         return place
 
     def stop(self, place: int) -> None:
@@ -75,6 +76,14 @@ class JobBoard:
         """How far a job is."""
         seconds = time.monotonic() - self._began[place] if self._done[place] else 0.0
         return Progress(self._done[place], self._total[place], seconds)
+
+    def running_seconds(self, place: int) -> float:
+        """The seconds since a worker began the job; 0 while it waits."""
+        return time.monotonic() - self._started[place] if self._started[place] else 0.0
+
+    def start(self, place: int) -> None:
+        """Note that a worker begins the job."""
+        self._started[place] = time.monotonic()
 
     def check(self, place: int) -> None:
         """Raise `JobStopped` if the job must stop."""

@@ -109,6 +109,7 @@ def run_job(place: int, function: Callable[..., Result], arguments: tuple[Any, .
         JobStopped: the job was stopped.
     """
     _state.board.check(place)
+    _state.board.start(place)
     _state.place = place
     try:
         return function(*arguments)

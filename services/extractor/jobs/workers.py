@@ -37,10 +37,9 @@ _ROUTINE_LINES = re.compile(
 # After this long a worker that does not notice that its job was stopped is replaced. Loading MediaPipe takes seconds.
 _STOP_SECONDS = 10.0
 
-# A clip is refused early if it will need this many times the limit, after this share of the limit. A video of ten
-# minutes is accepted by its length, and needs 15 minutes of one core; its sender shall not wait for the whole limit.
-_HOPELESS_FACTOR = 1.5
-_HOPELESS_SHARE = 0.1
+# A clip of a call has this much more time for each frame: four times the work of one core. The caller's deadline and
+# its departure end the work earlier.
+SECONDS_PER_FRAME = 0.2
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -113,7 +112,7 @@ class WorkerPool:
                     if attempt is None:
                         break
                     attempt.place = self._board.add()
-                    running[self._schedule(function, attempt.arguments, attempt.place)] = attempt
+                    running[self._schedule(function, attempt, self._clip_timeout)] = attempt
                 if not running:
                     return
                 # Short waits, so that signal handlers can run.
@@ -123,9 +122,7 @@ class WorkerPool:
                 for future in done:
                     attempt = running.pop(future)
                     try:
-                        outcome: Result | ClipError = self._result(
-                            future, attempt, "Cut it to the sign, or raise --clip-timeout-seconds."
-                        )
+                        outcome: Result | ClipError = self._result(future, attempt)
                     except ClipError as error:
                         outcome = error
                     except BrokenProcessPool:
@@ -155,7 +152,7 @@ class WorkerPool:
         attempt = _Attempt(None, arguments, self._board.add())
         future: Future[Result] | None = None
         try:
-            future = await asyncio.to_thread(self._schedule, function, arguments, attempt.place)
+            future = await asyncio.to_thread(self._schedule, function, attempt, None)
             settled = asyncio.wrap_future(future)
             settled.add_done_callback(_mark_as_retrieved)
             while not settled.done():
@@ -165,10 +162,10 @@ class WorkerPool:
                         f"the clip was not done within {timeout:.1f} s: {self._reached(future, attempt)}. Allow more "
                         "time, or cut the clip to the sign."
                     )
-                self._refuse_hopeless(attempt.place)
+                self._check_limit(attempt)
                 await asyncio.wait([settled], timeout=min(left, 1.0))
                 await asyncio.to_thread(self._remove_failed_pool)
-            return self._result(future, attempt, "Cut it to the sign.")
+            return self._result(future, attempt)
         except BrokenProcessPool as error:
             raise ClipError(
                 "crashed", "the workers died while they worked on it. Convert the clip to H.264."
@@ -195,21 +192,19 @@ class WorkerPool:
         future.add_done_callback(lambda _: timer.cancel())
         timer.start()
 
-    def _refuse_hopeless(self, place: int) -> None:
-        """Refuse a clip whose first frames show that it cannot be done within the limit for one clip.
+    def _check_limit(self, attempt: "_Attempt[Any]") -> None:
+        """Give a clip up that takes longer than a clip of its length may take.
 
         Raises:
-            ClipError: the clip needs much longer.
+            ClipError: the time is over.
         """
-        progress = self._board.progress(place)
-        if (
-            progress.seconds > _HOPELESS_SHARE * self._clip_timeout
-            and progress.needed_seconds > _HOPELESS_FACTOR * self._clip_timeout
-        ):
+        progress = self._board.progress(attempt.place)
+        limit = self._clip_timeout + SECONDS_PER_FRAME * progress.total
+        if self._board.running_seconds(attempt.place) > limit:
             raise ClipError(
                 "timeout",
-                f"the clip: too long for the extractor, whose limit for one clip is {self._clip_timeout:.0f} s: "
-                f"{progress}. Cut it to the sign.",
+                f"{_name(attempt.arguments)}: not done within {limit:.0f} s, the extractor's limit for a clip of its length: {progress}. "
+                "Cut it to the sign.",
             )
 
     def _reached(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> str:
@@ -218,7 +213,9 @@ class WorkerPool:
             return "it waited for a worker, because all of them worked on other clips"
         return str(self._board.progress(attempt.place))
 
-    def _schedule(self, function: Callable[..., Result], arguments: tuple[Any, ...], place: int) -> "Future[Result]":
+    def _schedule(
+        self, function: Callable[..., Result], attempt: "_Attempt[Any]", timeout: float | None
+    ) -> "Future[Result]":
         self._remove_failed_pool()
         with self._lock:
             if self._closed:
@@ -231,7 +228,7 @@ class WorkerPool:
                     context=self._processes,
                 )
             future: Future[Result] = self._pool.schedule(
-                worker.run_job, args=(place, function, arguments), timeout=self._clip_timeout
+                worker.run_job, args=(attempt.place, function, attempt.arguments), timeout=timeout
             )
             self._scheduled.add(future)
             future.add_done_callback(self._scheduled.discard)
@@ -255,7 +252,7 @@ class WorkerPool:
             if not future.done():
                 future.set_exception(error)
 
-    def _result(self, future: "Future[Result]", attempt: "_Attempt[Any]", remedy_for_timeout: str) -> Result:
+    def _result(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> Result:
         """The result of a finished job. Every failure of its worker becomes a `ClipError`."""
         name = _name(attempt.arguments)
         try:
@@ -266,7 +263,7 @@ class WorkerPool:
             raise ClipError(
                 "timeout",
                 f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip: "
-                f"{self._board.progress(attempt.place)}. {remedy_for_timeout}",
+                f"{self._board.progress(attempt.place)}. Cut it to the sign, or raise --clip-timeout-seconds.",
             ) from None
         except ProcessExpired as error:
             raise ClipError(

@@ -30,6 +30,14 @@ def test_the_frames_of_a_job_are_counted_when_they_are_done(board: JobBoard) -> 
     assert str(board.progress(unknown)) == "2 frames were done"
 
 
+def test_the_time_of_a_job_begins_when_a_worker_takes_it(board: JobBoard) -> None:
+    place = board.add()
+    assert board.running_seconds(place) == 0
+    board.start(place)
+    time.sleep(0.1)
+    assert 0.1 <= board.running_seconds(place) < 2
+
+
 def test_the_time_for_all_frames_is_estimated_by_those_that_are_done(board: JobBoard) -> None:
     place = board.add()
     frames = board.count(place, range(40), lambda: 40)

@@ -115,24 +115,19 @@ def test_a_clip_that_is_not_done_in_time_says_how_far_it_came(make_video: MakeVi
         asyncio.run(main(workers))
 
 
-def test_a_clip_that_cannot_be_done_within_the_limit_is_refused_long_before_it(make_video: MakeVideo) -> None:
-    short, long = make_video("short.mp4", frames=6).read_bytes(), make_video(frames=3000).read_bytes()
+def test_a_long_clip_of_a_call_may_take_longer_than_a_short_one(make_video: MakeVideo) -> None:
+    short, long = make_video("short.mp4", frames=6).read_bytes(), make_video(frames=300).read_bytes()
     with WorkerPool(1, clip_timeout=120) as workers:
         asyncio.run(workers.one(worker.extract_bytes, (short, worker.Labels("c")), None))
-        workers._clip_timeout = 20
-        began = time.monotonic()
-        with pytest.raises(
-            ClipError, match=r"too long for the extractor.*of 3000 frames.*Cut it to the sign"
-        ) as caught:
-            asyncio.run(workers.one(worker.extract_bytes, (long, worker.Labels("c")), None))
-        assert time.monotonic() - began < 15
-    assert caught.value.reason == "timeout"
+        workers._clip_timeout = 2
+        extracted = asyncio.run(workers.one(worker.extract_bytes, (long, worker.Labels("c")), None))
+        assert extracted.frames == 300
 
 
 def test_the_limit_for_a_clip_is_not_to_be_raised_by_a_caller_who_cannot() -> None:
     with WorkerPool(1, clip_timeout=0.5) as workers:
         with pytest.raises(
-            ClipError, match=r"the extractor's limit for one clip: .*\. Cut it to the sign\.$"
+            ClipError, match=r"the extractor's limit for a clip of its length: .*\. Cut it to the sign\.$"
         ) as caught:
             asyncio.run(workers.one(time.sleep, (60,), None))
         assert caught.value.reason == "timeout"
