@@ -39,7 +39,7 @@ _STOP_SECONDS = 10.0
 
 # A clip of a call has this much more time for each frame: four times the work of one core. The caller's deadline and
 # its departure end the work earlier.
-SECONDS_PER_FRAME = 0.2
+_SECONDS_PER_FRAME = 0.2
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -199,12 +199,12 @@ class WorkerPool:
             ClipError: the time is over.
         """
         progress = self._board.progress(attempt.place)
-        limit = self._clip_timeout + SECONDS_PER_FRAME * progress.total
+        limit = self._clip_timeout + _SECONDS_PER_FRAME * progress.total
         if self._board.running_seconds(attempt.place) > limit:
             raise ClipError(
                 "timeout",
-                f"{_name(attempt.arguments)}: not done within {limit:.0f} s, the extractor's limit for a clip of its length: {progress}. "
-                "Cut it to the sign.",
+                f"{_name(attempt.arguments)}: not done within {limit:.0f} s, the extractor's limit for a clip of its "
+                f"length: {progress}. Cut it to the sign.",
             )
 
     def _reached(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> str:
