@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
 from signet.landmarks import describe_sampling_difference
+from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import ObjectStore, keys
 
 SCHEMA = "signet.model/1"
@@ -53,6 +54,8 @@ class ModelCard(BaseModel):
     repetition_penalty: float = Field(0.0, allow_inf_nan=False)
     beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1)
     undoubted: bool = False
+    # How the model scores whether a clip shows any sign of its vocabulary. Older cards lack it.
+    vocabulary_score: VocabularyScore | None = None
     parameters: int
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics

@@ -15,6 +15,9 @@ _NOTHING_SIGNED = {
     evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES: "no hand moves. All hands are held still, or rest.",
 }
 
+# With a lower score, an unknown sign is more probable than one of the vocabulary, if both are equally frequent.
+_LIKELY = 0.5
+
 # How many of the best and of the worst glosses are shown.
 _SHOWN_GLOSSES = 5
 
@@ -44,6 +47,14 @@ def show_report(console: Console, report: Report) -> None:
         before, after = report.calibration.before, report.calibration.after
         with_temperature = f", with a temperature {_percent(after.expected_error)}" if after else ""
         say(console, f"calibration: expected error {_percent(before.expected_error)}{with_temperature}")
+    if report.unknown_signs:
+        unknown = report.unknown_signs
+        say(
+            console,
+            f"unknown signs: area under the ROC curve {unknown.auroc:.2f} ({unknown.low:.2f}–{unknown.high:.2f}), "
+            f"{unknown.known} clips of the vocabulary and {unknown.unknown} of other signs; with 95 % of the former, "
+            f"{_percent(unknown.false_positive_rate)} of the latter are accepted",
+        )
     if report.signers:
         signers = report.signers
         say(
@@ -78,6 +89,14 @@ def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse)
     say(console, f"{model}; {decoded}; {timing.total_seconds:.2f} s{extract}", "dim")
 
 
+def _show_in_vocabulary(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
+    if not response.HasField("in_vocabulary"):  # an older model, or an older server
+        return
+    score = response.in_vocabulary
+    unlikely = f" - probably none of the model's {response.vocabulary_size} signs" if score < _LIKELY else ""
+    say(console, f"in vocabulary: {score:.2f}{unlikely}", "yellow" if unlikely else "")
+
+
 def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
     columns = [
         TableColumn("", "right", "dim"),
@@ -90,6 +109,7 @@ def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -
         for rank, guess in enumerate(response.predictions, 1)
     ]
     print_table(console, columns, rows)
+    _show_in_vocabulary(console, response)
     if response.HasField("moment"):  # a server of version 0.1 sends none
         say(
             console,

@@ -87,6 +87,7 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         model_name=result.card.name,
         model_version=result.card.version,
         frames=result.frames,
+        vocabulary_size=len(result.card.vocabulary),
         nothing_signed=_NOTHING_SIGNED[result.nothing_signed],
         timing=evaluator_pb2.Timing(
             extract_seconds=seconds.get("extract", 0.0),
@@ -104,6 +105,8 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         response.continuous_glosses.extend(decoded.continuous)
         response.moment.start_seconds, response.moment.end_seconds = decoded.time_span.start, decoded.time_span.end
         response.blank_ratio = decoded.blank_ratio
+        if decoded.in_vocabulary is not None:
+            response.in_vocabulary = decoded.in_vocabulary
     return response
 
 

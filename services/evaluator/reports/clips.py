@@ -28,6 +28,9 @@ UNFINISHED = "unfinished"
 # Clips are read in parallel, because each read waits for the store.
 _READERS = 8
 
+# At most so many clips of a corpus are considered as unknown signs.
+_UNKNOWN_CLIPS = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationClips:
@@ -111,6 +114,32 @@ def _load_split_from_corpus(store: ObjectStore, snapshot: Dataset, split: str) -
         ),
         outside_vocabulary=len(in_split) - len(wanted),
     )
+
+
+def load_unknown_signs(store: ObjectStore, manifest: Manifest, split: str) -> tuple[Frames, ...]:
+    """Model inputs of clips of this split whose gloss is not in the vocabulary, from the snapshot's corpus.
+
+    Clips of another extractor are left out, and clips that show the same recording as a clip of the snapshot, because
+    the sign may have two glosses. Of a large corpus, `_UNKNOWN_CLIPS` clips are considered, chosen by their keys' hash.
+    """
+    if not manifest.corpus:
+        return ()
+    in_snapshot = {keys.clip(manifest.corpus, clip.clip_id) for clip in manifest.clips}
+    recordings = {clip.source_sha256 for clip in manifest.clips} - {""}
+    stored = [info.key for info in store.list(keys.clips(manifest.corpus)) if info.key not in in_snapshot]
+    stored = sorted(stored, key=lambda key: hashlib.sha256(key.encode()).digest())[:_UNKNOWN_CLIPS]
+    with ThreadPoolExecutor(_READERS) as readers:
+        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), stored)
+        records = [landmarks.read_record(head, key) for head, key in zip(heads, stored, strict=True)]
+        wanted = [
+            key
+            for key, record in zip(stored, records, strict=True)
+            if record.split == split
+            and record.gloss not in manifest.vocabulary
+            and record.extractor == manifest.extractor
+            and record.source_sha256 not in recordings
+        ]
+        return tuple(readers.map(lambda key: landmarks.to_model_input(landmarks.load(store.get(key), key)), wanted))
 
 
 def _check_extractor(store: ObjectStore, manifest: Manifest, split: str, records: Sequence[ClipRecord]) -> None:

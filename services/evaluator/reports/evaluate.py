@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.caveats import collect_caveats
-from services.evaluator.reports.clips import EvaluationClips, load_split
+from services.evaluator.reports.clips import EvaluationClips, load_split, load_unknown_signs
 from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import (
     AcrossSeeds,
@@ -20,6 +21,7 @@ from services.evaluator.reports.report import (
     Proportion,
     Provenance,
     Report,
+    UnknownSigns,
 )
 from services.evaluator.reports.report_store import new_report_id, store_report
 from services.evaluator.reports.seeds import HeldOutRun
@@ -33,6 +35,7 @@ from services.evaluator.reports.statistics import (
     measure_calibration,
     measure_glosses,
     measure_signers,
+    measure_unknown_signs,
     synonym_aware_accuracy,
 )
 from services.evaluator.serving.loaded_model import LoadedModel
@@ -90,12 +93,13 @@ def evaluate(
     clips = load_split(store, snapshot, split)
     seconds = {"load": time.perf_counter() - started}
     predictions = _predict(model, clips, seconds, on_progress, metrics)
+    unknown_signs = _measure_unknown_signs(store, model, clips.manifest, split, predictions)
     calibration = measure_calibration(predictions, *group_by_signer(clips.clips, clips.duplicates))
     results = build_clip_results(clips.clips, model.vocabulary, predictions)
     seconds["total"] = time.perf_counter() - started
     report = build_report(
         results, _model_provenance(model.card, clips, split, commit), clips, calibration, seconds, card=model.card
-    )
+    ).model_copy(update={"unknown_signs": unknown_signs})
     page = _store(store, report)
     if metrics is not None:
         metrics.show_accuracy(model.card.name, version, split, report.top1.value)
@@ -221,7 +225,7 @@ def _predict(
     decoded = model.decode_all(log_probs)
     label = {gloss: index for index, gloss in enumerate(model.vocabulary)}
     predictions = LabelledPredictions(
-        scores=np.log(np.maximum(np.stack([clip.posterior for clip in decoded]), _SMALLEST_PROBABILITY)),
+        scores=_log_posteriors([clip.posterior for clip in decoded]),
         labels=np.array([label[clip.gloss] for clip in clips.clips]),
         continuous=[clip.continuous for clip in decoded],
         greedy=[clip.greedy for clip in decoded],
@@ -232,6 +236,25 @@ def _predict(
         on_progress(total, total)
     seconds.update(model=modelled - started, decode=time.perf_counter() - modelled)
     return predictions
+
+
+def _measure_unknown_signs(
+    store: ObjectStore, model: LoadedModel, manifest: Manifest, split: str, predictions: LabelledPredictions
+) -> UnknownSigns | None:
+    if model.card.vocabulary_score is None:
+        return None
+    unknown = model.decode_all(model.log_probs(load_unknown_signs(store, manifest, split)))
+    if not unknown:
+        return None
+    return measure_unknown_signs(
+        model.card.vocabulary_score,
+        predictions.scores.astype(np.float64),
+        _log_posteriors([clip.posterior for clip in unknown]),
+    )
+
+
+def _log_posteriors(posteriors: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(np.stack(posteriors), _SMALLEST_PROBABILITY)))
 
 
 def _model_provenance(card: registry.ModelCard, clips: EvaluationClips, split: str, commit: str) -> Provenance:

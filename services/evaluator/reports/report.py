@@ -265,6 +265,19 @@ class LeftOut(_ReportPart):
     training_clips: tuple[str, ...] = Field(alias="twins")  # ids of the training clips
 
 
+class UnknownSigns(_ReportPart):
+    """How well the model's score separates clips of its vocabulary from clips of other signs of the same split."""
+
+    known: int  # clips of the vocabulary
+    unknown: int  # clips of other signs of the corpus
+    auroc: float  # the area under the ROC curve
+    low: float  # 95 % interval of the area, by bootstrap over the clips
+    high: float
+    false_positive_rate: float  # share of unknown signs that are accepted if 95 % of the known ones are
+    expected_error: float  # expected calibration error of the score; both kinds have half of the weight
+    curve: tuple[tuple[float, float], ...]  # the ROC curve: false positive rate, true positive rate
+
+
 class UnsignedClip(_ReportPart):
     """A clip to which the service answers that nothing is signed."""
 
@@ -315,6 +328,8 @@ class Report(_ReportPart):
     # Clips to which the service answers that nothing is signed. The figures count the ranking that it does not give.
     # None for a run, whose report is made without the landmarks, and in older reports.
     nothing_signed: tuple[UnsignedClip, ...] | None = None
+    # None for a run, for a model without a score, and if the corpus has no clips of other signs.
+    unknown_signs: UnknownSigns | None = None
 
     @property
     def title(self) -> str:
@@ -334,5 +349,5 @@ class Report(_ReportPart):
 
     def to_json(self) -> bytes:
         """The bytes of report.json. What was not measured is left out, so that older reports keep their bytes."""
-        absent = {"nothing_signed"} if self.nothing_signed is None else set()
+        absent = {name for name in ("nothing_signed", "unknown_signs") if getattr(self, name) is None}
         return self.model_dump_json(by_alias=True, indent=1, exclude=absent).encode()

@@ -19,6 +19,7 @@ from services.evaluator.reports.report import (
     Proportion,
     SignerResult,
     SignerSpread,
+    UnknownSigns,
     UnsignedClip,
 )
 from signet.datasets.snapshot import DatasetClip
@@ -34,6 +35,7 @@ from signet.statistics.calibration import (
     reliability,
 )
 from signet.statistics.counts import TOP_K, ClipCounts, count_clips, count_confusions, count_glosses, rank_truths
+from signet.statistics.vocabulary_score import VocabularyScore, measure_separation
 
 # The accuracy of a signer with fewer clips is not informative.
 MIN_CLIPS_OF_A_SIGNER = 3
@@ -115,6 +117,18 @@ def find_synonyms(duplicates: Sequence[Sequence[str]], gloss_of: Mapping[str, st
             for gloss in glosses:
                 synonyms.setdefault(gloss, set()).update(glosses)
     return {gloss: frozenset(others) for gloss, others in synonyms.items()}
+
+
+def measure_unknown_signs(
+    score: VocabularyScore | None, known: npt.NDArray[np.float64], unknown: npt.NDArray[np.float64]
+) -> UnknownSigns | None:
+    """How well a score separates log-posteriors [n, C] of known signs from those of unknown signs, [m, C].
+
+    None if the model has no score, or if there is no unknown sign.
+    """
+    if score is None or not len(unknown):
+        return None
+    return UnknownSigns.model_validate(vars(measure_separation(score(known), score(unknown))))
 
 
 def find_unsigned_clips(

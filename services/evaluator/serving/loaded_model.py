@@ -10,7 +10,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from signet import registry
-from signet.decoding import align, best_path, blank_ratio, penalise_blank, single_sign_posterior
+from signet.decoding import align, best_path, blank_ratio, log_softmax, penalise_blank, single_sign_scores
 from signet.errors import DataLoss, SignetError
 from signet.landmarks import JOINTS
 from signet.store import ObjectStore
@@ -59,6 +59,8 @@ class DecodedClip:
     greedy: tuple[str, ...]  # glosses of the best path
     blank_ratio: float  # share of frames whose best class is the blank
     frames: int  # number of frames that the model saw
+    # The probability that the clip shows a sign of the vocabulary; None if the model's card has no score.
+    in_vocabulary: float | None = None
 
     def ranking(self) -> npt.NDArray[np.intp]:
         """Indices into the vocabulary, the most probable gloss first; ties keep the vocabulary's order."""
@@ -149,7 +151,9 @@ class LoadedModel:
 
     def _decode(self, log_probs: Frames, continuous: Sequence[int]) -> DecodedClip:
         penalised = penalise_blank(log_probs, self.card.blank_penalty)
-        posterior = single_sign_posterior(penalised)
+        log_posterior = log_softmax(single_sign_scores(penalised))
+        posterior = np.exp(log_posterior)
+        score = self.card.vocabulary_score
         (span,) = align(penalised, [int(posterior.argmax()) + 1]).spans
         return DecodedClip(
             posterior=posterior,
@@ -158,6 +162,7 @@ class LoadedModel:
             greedy=self._glosses(best_path(penalised)),
             blank_ratio=blank_ratio(penalised),
             frames=len(log_probs),
+            in_vocabulary=None if score is None else float(score(log_posterior)),
         )
 
     def _glosses(self, signs: Sequence[int]) -> tuple[str, ...]:

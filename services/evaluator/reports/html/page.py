@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 
 from jinja2 import Environment
 
@@ -77,7 +78,7 @@ def render(report: Report) -> str:
 @cache
 def _environment() -> Environment:
     environment = page_environment("services.evaluator.reports.html")
-    environment.filters.update(points=_points, spread=_spread, dot_radius=dot_radius)
+    environment.filters.update(points=_points, spread=_spread, dot_radius=dot_radius, pairwise=pairwise)
     return environment
 
 
