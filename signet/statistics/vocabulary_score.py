@@ -54,8 +54,15 @@ class VocabularyScore(BaseModel):
 
 # The score of a model that is published now. It is fitted on train clips of WLASL, in a cross-validation of 20 glosses:
 # held-out clips against clips of other glosses, all by signers that the models were not trained on. `python -m
-# bench.unknown_signs` fits it. No val and no test clip takes part.
+# bench.unknown_signs` fits it. No val and no test clip takes part. The information grows with the vocabulary, so the
+# score is given only to vocabularies of about this size.
+PUBLISHED_SIZES = range(15, 31)
 PUBLISHED_SCORE = VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45)
+
+
+def published_score(glosses: int) -> VocabularyScore | None:
+    """The score of a model that is published now; None if its vocabulary is much smaller or larger than measured."""
+    return PUBLISHED_SCORE if glosses in PUBLISHED_SIZES else None
 
 
 def posterior_information(log_posterior: Floats, temperature: float) -> Floats:

@@ -14,7 +14,7 @@ from services.trainer.runs.heldout_evaluation import HeldOutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
 from signet.registry import Metrics, ModelCard
-from signet.statistics.vocabulary_score import PUBLISHED_SCORE
+from signet.statistics.vocabulary_score import published_score
 from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _card(
         repetition_penalty=decoder.repetition_penalty,
         beam_width=decoder.beam_width,
         undoubted=decoder.undoubted,
-        vocabulary_score=PUBLISHED_SCORE,
+        vocabulary_score=published_score(len(manifest.vocabulary)),
         parameters=model.parameter_count,
         config=config.model_dump(),
         metrics=Metrics(

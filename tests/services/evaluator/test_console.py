@@ -1,6 +1,7 @@
 """What `signet predict` prints about an answer."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -56,3 +57,22 @@ def test_a_ranking_is_printed_with_its_moment() -> None:
     assert "0.5 to 1.2 s into the clip" in text
     assert "best path: book; blank in 50 % of 20 frames" in text
     assert "nothing signed" not in text
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.12, "in vocabulary: 0.12 - probably none of the model's 20 signs"),
+        (0.9, "in vocabulary: 0.90\n"),
+        (None, ""),
+    ],
+)
+def test_the_score_of_an_unknown_sign_is_printed_plainly(score: float | None, words: str) -> None:
+    response = evaluator_pb2.RecognizeResponse(
+        predictions=[evaluator_pb2.Prediction(gloss="black", probability=0.96)], vocabulary_size=20
+    )
+    if score is not None:
+        response.in_vocabulary = score
+    text = re.sub(r" +\n", "\n", printed(response))
+    assert words in text
+    assert ("in vocabulary" in text) == (score is not None)

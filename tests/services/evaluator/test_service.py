@@ -21,6 +21,7 @@ from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
 from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import keys
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
@@ -97,6 +98,8 @@ def test_a_clip_is_answered_with_ranked_signs(world: "World", card: ModelCard, c
         assert 0.5 < probabilities[0] <= sum(probabilities) <= 1 + 1e-9
         assert answer.model_version == card.version
         assert answer.nothing_signed == evaluator_pb2.NOTHING_SIGNED_UNSPECIFIED
+        assert answer.vocabulary_size == 6
+        assert not answer.HasField("in_vocabulary")  # a card without a score, such as an older one
         assert list(answer.greedy_glosses) == ["drink"]
         assert list(answer.continuous_glosses) == ["drink"]
         assert 0.3 < answer.moment.start_seconds < answer.moment.end_seconds < 1.1  # of 1.33 s
@@ -160,6 +163,22 @@ def test_a_clip_in_which_nothing_is_signed_has_no_predictions_and_a_reason(
         metrics = await calls.metrics()
         assert 'signet_evaluator_nothing_signed_total{reason="no hand found"} 2.0' in metrics
         assert 'signet_evaluator_nothing_signed_total{reason="no hand moves"} 1.0' in metrics
+
+    run(world.settings(), scenario)
+
+
+def test_a_sign_that_is_not_in_the_vocabulary_gets_a_low_score(world: "World", snapshot: Dataset, sign: Any) -> None:
+    world.publish(snapshot, vocabulary_score=VocabularyScore(temperature=2.0, weight=4.0, bias=-3.0))
+    # Halfway between two places, the model cannot decide between their signs.
+    known, unknown = sign("known", "", place_of(2, 6), frames=40), sign("unknown", "", place_of(5, 12), frames=40)
+
+    async def scenario(calls: Calls) -> None:
+        scores = []
+        for clip in (known, unknown):
+            answer = await calls.recognizer.Recognize(Request(landmarks=landmarks.dump(clip)))
+            assert answer.HasField("in_vocabulary")
+            scores.append(answer.in_vocabulary)
+        assert 1 > scores[0] > scores[1] > 0
 
     run(world.settings(), scenario)
 

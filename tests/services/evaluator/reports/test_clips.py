@@ -1,6 +1,7 @@
 """Evaluation of clips that were extracted after the training, such as the official test clips."""
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from signet.datasets.snapshot import Dataset
 from signet.errors import Conflict, InvalidInput
 from signet.landmarks import Landmarks
 from signet.registry import ModelCard
+from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import ObjectStore, keys
 from tests.services.evaluator.conftest import GLOSSES, place_of
 from tests.services.evaluator.reports.test_report import Page
@@ -224,3 +226,47 @@ def test_clips_of_training_splits_of_earlier_versions_do_not_count_as_unseen(
     assert note(report, "Known signers").startswith("1 of the 1 clips is by signers")
     itself, _ = evaluate(world.store, "signet", split=former)
     assert note(itself, "Trained on this split")
+
+
+def test_clips_of_other_signs_of_the_split_are_the_unknown_signs_of_a_report(
+    world: "World", snapshot: Dataset, sign: Any
+) -> None:
+    world.publish(snapshot, vocabulary_score=VocabularyScore(temperature=2.0, weight=4.0, bias=-3.0))
+    between = place_of(5, 2 * len(GLOSSES))
+    extract(
+        world.store,
+        sign("u1", "tree", between),
+        sign("u2", "river", between),
+        sign("u3", "river", between),
+        # Not counted: another split, a known sign, a recording of the snapshot, another extractor.
+        sign("train", "tree", between, split="train"),
+        sign("known", "book", BOOK),
+        sign("twin", "tree", BOOK, source="9001"),
+    )
+    other = sign("other", "tree", between)
+    extract(world.store, replace(other, record=other.record.model_copy(update={"extractor": "made/2"})), finish=False)
+    report, page = evaluate(world.store, "signet")
+    unknown = report.unknown_signs
+    assert unknown is not None
+    assert (unknown.known, unknown.unknown) == (14, 3)
+    # The model is surer of each place than between two places.
+    assert (unknown.auroc, unknown.low, unknown.high, unknown.false_positive_rate) == (1, 1, 1, 0)
+    assert read_report(world.store, report.report_id) == report
+    words = " ".join(Page(page).text.split())
+    assert "each limit of the score, the share of 14 clips of the vocabulary" in words
+    assert "1.000 to 1.000" in words
+    shown = CliRunner().invoke(app, ["reports", report.report_id, "--store", world.store.url])
+    assert "unknown signs: area under the ROC curve 1.00 (1.00–1.00)" in shown.output
+
+
+def test_without_a_score_or_without_unknown_signs_a_report_has_no_figure_of_them(
+    world: "World", snapshot: Dataset, sign: Any
+) -> None:
+    world.publish(snapshot, vocabulary_score=VocabularyScore(temperature=2.0, weight=4.0, bias=-3.0))
+    report, page = evaluate(world.store, "signet")
+    assert report.unknown_signs is None
+    assert "Unknown signs" not in page
+    assert b"unknown_signs" not in report.to_json()
+    world.publish(snapshot)
+    extract(world.store, sign("u1", "tree", BOOK))
+    assert evaluate(world.store, "signet")[0].unknown_signs is None
