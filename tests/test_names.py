@@ -84,6 +84,7 @@ def signet(
 def test_every_command_answers_every_name_with_a_result_or_one_line(
     place: str, signet: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
 ) -> None:
+    World(tmp_path / "store").store.put("landmarks/v1/other/1.safetensors", b"no clip of corpus wlasl")
     (tmp_path / "wlasl/clips").mkdir(parents=True)
     instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
     (tmp_path / "wlasl/WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": [instance]}]))
