@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
-from services.extractor.video.display import Orientation, find_orientation, to_rgb
+from services.extractor.video.display import OrientationReader, to_rgb
 from services.extractor.video.tracks import Track, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
@@ -153,24 +153,23 @@ class Video:
         """
         clock = _DisplayClock(self._format)
         given = 0
-        orientation = Orientation()
-        shape: tuple[int, ...] = ()
+        orientations = OrientationReader()
+        transposed: bool | None = None
         for index, picture in enumerate(self._pictures(segment or Segment(1, MAX_FRAMES)), start=1):
             if segment is not None and index > segment.end:
                 break
-            # Some streams name the orientation at key frames only. It holds until the next one.
-            orientation = find_orientation(picture) or orientation
+            orientation = orientations.read(picture)
             if segment is not None and index < segment.start:
                 continue
             seconds = clock.seconds(picture, self.fps)
             if seconds > MAX_SECONDS:
                 self._refuse_long(f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
             given += 1
-            rgb = to_rgb(picture, self._pixel_aspect, orientation)
-            shape = shape or rgb.shape
-            if rgb.shape != shape:
+            transposed = orientation.transposed if transposed is None else transposed
+            if orientation.transposed != transposed:
                 self._refuse_new_size()
-            yield Frame(rgb, seconds)
+            # No variable holds the image: its memory is free again before the next image needs memory.
+            yield Frame(to_rgb(picture, self._pixel_aspect, orientation), seconds)
         if segment is not None and given != segment.frames:
             requested, last = f"frames {segment.start} to {segment.end}", segment.start + given - 1
             raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")

@@ -27,11 +27,34 @@ class Orientation:
     flipped: bool = False
 
 
-def find_orientation(picture: Any) -> Orientation | None:
-    """The orientation that the display matrix of a decoded picture requests; None if it has no matrix.
+class OrientationReader:
+    """Reads the orientation of each picture of a video from the display matrices of its pictures.
 
-    Containers and video streams can both carry a matrix; FFmpeg attaches it to the picture. It combines a rotation, a
-    reflection and a scale. Players show the nearest quarter turn. They ignore a matrix that maps the picture to a line.
+    Containers and video streams can both carry a matrix; FFmpeg attaches it to the pictures. Some streams have it at
+    key frames only: it holds until the next one.
+    """
+
+    def __init__(self) -> None:
+        self._orientation = Orientation()
+        self._rotation: int | None = None
+        self._is_key = False
+
+    def read(self, picture: Any) -> Orientation:
+        """The orientation of the next picture, in display order."""
+        rotation, is_key = picture.rotation, bool(picture.key_frame)
+        # A picture whose side data were read is freed by the garbage collector only, so few pictures are read. The
+        # rotation, which is read without them, is not the whole orientation, but it tells most changes.
+        if rotation != self._rotation or (is_key and not self._is_key):
+            self._orientation = _find_orientation(picture) or self._orientation
+        self._rotation, self._is_key = rotation, is_key
+        return self._orientation
+
+
+def _find_orientation(picture: Any) -> Orientation | None:
+    """The orientation that the display matrix of a picture requests; None if it has no matrix.
+
+    The matrix combines a rotation, a reflection and a scale. Players show the nearest quarter turn. They ignore a
+    matrix that maps the picture to a line.
     """
     data = picture.side_data.get(Type.DISPLAYMATRIX)
     if data is None:

@@ -1,5 +1,6 @@
 """A picture is shown as a player shows it, in every orientation that a display matrix can request."""
 
+import gc
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -132,6 +133,18 @@ def test_an_odd_display_matrix_is_shown_as_the_nearest_orientation(
 ) -> None:
     stored, shown = decode(make_video("stored.mp4")), decode(make_video("shown.mp4", matrix=matrix))
     assert_same_picture(shown[0], ORIENTATIONS[orientation](stored[0]))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "utvideo"])  # utvideo has key frames only
+def test_pictures_are_freed_at_once_without_the_garbage_collector(make_video: MakeVideo, codec: str) -> None:
+    path = make_video("long.mkv", frames=60, codec=codec, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(decode(path)) == 60
+        assert sum(isinstance(found, av.VideoFrame) for found in gc.get_objects()) < 10
+    finally:
+        gc.enable()
 
 
 def test_a_video_that_turns_midway_is_refused(make_video: MakeVideo, tmp_path: Path) -> None:
