@@ -158,6 +158,7 @@ class _Call:
         self._metrics = metrics
         self._method = method
         self._code = "OK"
+        self._counted = False
 
     def __enter__(self) -> "_Call":
         self._started = time.perf_counter()
@@ -166,7 +167,13 @@ class _Call:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._code = "CANCELLED"
-        self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
+        self._count()
+
+    def _count(self) -> None:
+        """Count the call, once."""
+        if not self._counted:
+            self._counted = True
+            self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
 
     async def abort(self, error: Exception, context: Any) -> None:
         """End the call with the status of an error."""
@@ -185,6 +192,7 @@ class _Call:
         if context.done():
             # The caller has gone, or its deadline has passed. gRPC would log an attempt to send a status.
             raise asyncio.CancelledError
+        self._count()  # before the caller can know that the call has ended
         await context.abort(grpc.StatusCode[self._code], _shorten(message))
 
 

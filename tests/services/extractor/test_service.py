@@ -170,15 +170,17 @@ def test_a_long_video_beyond_its_deadline_says_how_far_it_came_and_logs_nothing(
     extractor: Any, faults: Path, make_video: MakeVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
     short = pb.ExtractClipRequest(video=make_video(frames=6).read_bytes())
-    extractor.ExtractClip(short, timeout=120)  # MediaPipe is loaded
-    extractor.ExtractClip(short, timeout=120)
     video = (faults / "07_two_minute_video_predict_deadline.mp4").read_bytes()
-    for timeout in (6, 0.5, 0.05, 0.001):
+    messages = []
+    for timeout in (0.001, 0.05, 0.5, *[6] * 20):
         with pytest.raises(grpc.RpcError) as caught:
             extractor.ExtractClip(pb.ExtractClipRequest(video=video), timeout=timeout)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        if timeout == 6:
-            assert re.search(r"\d+ of 3591 frames were done in .* Allow more time", caught.value.details())
+        messages.append(caught.value.details())
+        if re.search(r"\d+ of 3591 frames were done in .* Allow more time", messages[-1]):
+            break  # at first a worker still loads MediaPipe
+    else:
+        pytest.fail(str(messages))
     call = extractor.ExtractClip.future(pb.ExtractClipRequest(video=video), timeout=60)
     time.sleep(1)
     call.cancel()
