@@ -101,10 +101,7 @@ def extract(
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
     stats: Annotated[
-        bool,
-        typer.Option(
-            "--stats", help="Print each clip's shape, mean, std, share of frames with each part, and warnings"
-        ),
+        bool, typer.Option("--stats", help="Print each clip's shape, mean, std, share of frames per part, and warnings")
     ] = False,
 ) -> None:
     """Turn the clips of WLASL into landmark tensors in the store.
