@@ -23,6 +23,8 @@ from signet.decoding import log_softmax, penalise_blank, single_sign_scores
 from signet.statistics.vocabulary_score import fit_vocabulary_score, measure_separation, posterior_information
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
+from signet.terminal.command import run_command
+from signet.terminal.output import open_console, print_line
 
 # The temperature of the published scores, and others for comparison.
 TEMPERATURE = 2.0
@@ -38,6 +40,7 @@ def main(
 ) -> None:
     """Print the separation for each temperature, and the score that fits all training clips of the corpus."""
     opened = open_store_option(store)
+    console = open_console()
     known, unknown, training = _scores(opened, run_id)
     for temperature in _TEMPERATURES:
         inside = [posterior_information(fold, temperature) for fold in known]
@@ -51,14 +54,15 @@ def main(
             for kind in (inside, outside)
         ]
         figures = measure_separation(*crossed)
-        print(
+        print_line(
+            console,
             f"T = {temperature:g}: AUROC {figures.auroc:.3f} ({figures.low:.3f} to {figures.high:.3f}), "
             f"{figures.false_positive_rate:.2f} of unknown signs accepted with 95 % of known ones, calibration error "
-            f"{figures.expected_error:.3f}; {figures.known} known, {figures.unknown} unknown"
+            f"{figures.expected_error:.3f}; {figures.known} known, {figures.unknown} unknown",
         )
     of_train = [posterior_information(kind, TEMPERATURE) for kind in training]
     fitted = fit_vocabulary_score(of_train[0], of_train[1], TEMPERATURE)
-    print(f"fitted on {len(of_train[0])} known and {len(of_train[1])} unknown clips of train: {fitted!r}")
+    print_line(console, f"fitted on {len(of_train[0])} known and {len(of_train[1])} unknown clips of train: {fitted!r}")
 
 
 def _others(folds: list[Floats], left_out: int) -> Floats:
@@ -115,4 +119,6 @@ def _log_posteriors(model: SignModel, clips: list[SampledClip], blank_penalty: f
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    raise SystemExit(run_command(lambda: app(standalone_mode=False)))
