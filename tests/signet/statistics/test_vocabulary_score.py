@@ -47,7 +47,7 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
 
 
 def test_only_vocabularies_of_the_measured_size_get_the_published_score() -> None:
-    assert [published_score(size) is not None for size in (3, 14, 15, 20, 30, 31, 100)] == [
+    assert [published_score(size) is not None for size in (3, 14, 15, 20, 60, 61, 100)] == [
         False, False, True, True, True, False, False,
     ]  # fmt: skip
     score = published_score(20)
