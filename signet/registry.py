@@ -10,10 +10,14 @@ from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
 from signet.landmarks import describe_sampling_difference
 from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import ObjectStore, keys
+from signet.store.strays import log_skipped_object, read_limited
 
 SCHEMA = "signet.model/1"
 CARD = "model.json"
 LATEST = "latest"
+
+# The largest file of a model: the graph of the largest settings of a training is smaller.
+MAX_FILE_BYTES = 256 << 20
 
 # So many lost races in a row are a fault of the store: there are never so many writers.
 _ALIAS_ATTEMPTS = 10
@@ -135,7 +139,7 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
             data, etag = store.get_versioned(key)
         except NotFound:
             data, etag = b"", None
-        history = () if etag is None else _parse_alias(data, key).history
+        history = () if etag is None else _history(store, key, data)
         moved = Alias(version=version, history=(*history, move)).model_dump_json(indent=1).encode()
         try:
             return store.create(key, moved) if etag is None else store.replace(key, moved, etag)
@@ -152,7 +156,7 @@ def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
     """
     try:
         key = keys.alias(name, version_or_alias)
-        return _parse_alias(store.get(key), key).version
+        return _parse_alias(read_limited(store, key), key).version
     except NotFound:
         pass
     if store.stat(keys.model(name, version_or_alias, CARD)):
@@ -172,11 +176,17 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
     """
     key = keys.model(name, version, CARD)
     try:
-        return ModelCard.model_validate_json(store.get(key))
+        card = ModelCard.model_validate_json(read_limited(store, key))
     except NotFound:
         raise NotFound(f"{store.url}: model {name!r} has no version {version!r}. `signet models` lists them.") from None
     except ValidationError as error:
         raise DataLoss(f"{store.url}/{key}: not a model card ({error.error_count()} faults).") from error
+    if (card.name, card.version) != (name, version):
+        raise DataLoss(
+            f"{store.url}/{key}: this is the card of another model or version. Delete this version, and publish the "
+            "model again."
+        )
+    return card
 
 
 def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
@@ -190,7 +200,7 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
         raise NotFound(f"model {card.name}/{card.version} has no file {file!r}; it has {', '.join(card.files)}.")
     key = keys.model(card.name, card.version, file)
     try:
-        data = store.get(key)
+        data = read_limited(store, key, MAX_FILE_BYTES)
     except NotFound:
         raise DataLoss(f"{store.url}/{key} is gone. Publish the model again.") from None
     if hashlib.sha256(data).hexdigest() != card.files[file]:
@@ -199,21 +209,49 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
 
 
 def versions(store: ObjectStore, name: str) -> list[str]:
-    """All complete versions of a model, the oldest first."""
-    prefix = keys.models(name)
-    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    return [name.removesuffix(f"/{CARD}") for name in names if name.endswith(f"/{CARD}")]
+    """All complete versions of a model, the oldest first. Objects that belong to no version are skipped."""
+    found = []
+    for info in store.list(keys.models(name)):
+        if info.key.startswith(keys.aliases(name)):
+            continue
+        if not keys.model_file(name, info.key)[0]:
+            log_skipped_object(store, info.key, "it is not a file of a model. Delete it.")
+        elif (version := keys.name_between(info.key, keys.models(name), f"/{CARD}")) != "":
+            found.append(version)
+    return found
 
 
 def aliases(store: ObjectStore, name: str) -> dict[str, str]:
-    """The version that each alias of a model names."""
-    prefix = keys.aliases(name)
-    stored = [info.key for info in store.list(prefix)]
-    return {key.removeprefix(prefix).removesuffix(".json"): _parse_alias(store.get(key), key).version for key in stored}
+    """The version that each alias of a model names. Objects that are not aliases are skipped."""
+    found = {}
+    for info in store.list(keys.aliases(name)):
+        alias_name = keys.name_between(info.key, keys.aliases(name), ".json")
+        if not alias_name:
+            log_skipped_object(store, info.key, "it is not an alias. Delete it.")
+            continue
+        try:
+            found[alias_name] = _parse_alias(read_limited(store, info.key), info.key).version
+        except NotFound:
+            continue  # deleted since it was listed
+        except DataLoss as error:
+            log_skipped_object(store, info.key, str(error))
+    return found
+
+
+def _history(store: ObjectStore, key: str, data: bytes) -> tuple[AliasMove, ...]:
+    """The history of a stored alias. A damaged alias has none: it is replaced by the next move."""
+    try:
+        return _parse_alias(data, key).history
+    except DataLoss as error:
+        log_skipped_object(store, key, f"{error} It is replaced now, and its history is lost.")
+        return ()
 
 
 def _parse_alias(data: bytes, key: str) -> Alias:
     try:
-        return Alias.model_validate_json(data)
+        parsed = Alias.model_validate_json(data)
     except ValidationError as error:
         raise DataLoss(f"{key}: not an alias ({error.error_count()} faults). Delete it and publish again.") from error
+    if not keys.is_name(parsed.version):
+        raise DataLoss(f"{key}: not an alias: no version has such a name. Delete it and publish again.")
+    return parsed

@@ -11,18 +11,35 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 FOLDERS = ("landmarks", "corpora", "datasets", "runs", "models", "reports", "probe", "local")
 
 
+def is_name(name: str) -> bool:
+    """Whether a name can be part of a key."""
+    return _NAME.fullmatch(name) is not None and ".." not in name
+
+
 def check_name(kind: str, name: str) -> str:
     """Return the name, if it can be part of a key.
 
     Raises:
         InvalidInput: it cannot be part of a key.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         raise InvalidInput(
             f"{name!r} cannot name a {kind}: use 1 to 128 letters, digits, dots, dashes and underscores, and begin "
             "with a letter or digit."
         )
     return name
+
+
+def name_between(key: str, prefix: str, suffix: str) -> str:
+    """The name between a prefix and a suffix of a key; "" if the key has another form or the name is not valid."""
+    name = key.removeprefix(prefix).removesuffix(suffix)
+    return name if key == f"{prefix}{name}{suffix}" and is_name(name) else ""
+
+
+def _folder_and_file(key: str, prefix: str) -> tuple[str, str]:
+    """The folder and the file after a prefix of a key; "" twice if the key has another form."""
+    name, _, file = key.removeprefix(prefix).partition("/")
+    return (name, file) if key.startswith(prefix) and is_name(name) and file else ("", "")
 
 
 def clips(corpus: str) -> str:
@@ -33,6 +50,11 @@ def clips(corpus: str) -> str:
 def clip(corpus: str, clip_id: str) -> str:
     """The landmark tensor of a clip."""
     return f"{clips(corpus)}{check_name('clip', clip_id)}.safetensors"
+
+
+def clip_id(corpus: str, key: str) -> str:
+    """The id of the clip with this key; "" if the key is not that of a clip of this corpus."""
+    return name_between(key, clips(corpus), ".safetensors")
 
 
 def corpus_manifest(corpus: str) -> str:
@@ -60,9 +82,19 @@ def dataset_shard(name: str, version: str) -> str:
     return f"datasets/{check_name('dataset', name)}/{check_name('dataset version', version)}/shard-00000.safetensors"
 
 
+def runs() -> str:
+    """The prefix of all training runs."""
+    return "runs/"
+
+
 def run(run_id: str, file: str) -> str:
     """A file of a training run."""
-    return f"runs/{check_name('run', run_id)}/{file}"
+    return f"{runs()}{check_name('run', run_id)}/{file}"
+
+
+def run_file(key: str) -> tuple[str, str]:
+    """The run and the file of a key; "" twice if the key is not that of a file of a run."""
+    return _folder_and_file(key, runs())
 
 
 def held_out(run_id: str) -> str:
@@ -78,6 +110,11 @@ def models(name: str) -> str:
 def model(name: str, version: str, file: str) -> str:
     """A file of a published model."""
     return f"{models(name)}{check_name('model version', version)}/{file}"
+
+
+def model_file(name: str, key: str) -> tuple[str, str]:
+    """The version and the file of a key; "" twice if the key is not that of a file of this model."""
+    return _folder_and_file(key, models(name))
 
 
 def aliases(name: str) -> str:
@@ -98,3 +135,8 @@ def reports() -> str:
 def report(report_id: str, file: str) -> str:
     """A file of a report."""
     return f"{reports()}{check_name('report', report_id)}/{file}"
+
+
+def report_file(key: str) -> tuple[str, str]:
+    """The report and the file of a key; "" twice if the key is not that of a file of a report."""
+    return _folder_and_file(key, reports())

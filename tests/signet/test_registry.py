@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,3 +200,37 @@ def test_a_model_of_an_older_version_is_read(
     assert {name: registry.read_file(store, card, name) for name in card.files} == {
         "model.onnx": b"onnx", "model.safetensors": b"weights",
     }  # fmt: skip
+
+
+def test_stray_objects_below_a_model_are_skipped_and_logged_once(
+    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.publish(directory_store, _card(), FILES)
+    for name in ("README", "a/b/model.json", "a b/model.json", ".git/model.json", "aliases/model.json"):
+        directory_store.put(keys.models("signet") + name, b"{}")
+    for name in ("README", "damaged.json", "a b.json", "a/b.json", ".x.json"):
+        directory_store.put(keys.aliases("signet") + name, b"{}")
+    directory_store.put(keys.alias("signet", "away"), b'{"version": "../../other/v1"}')
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert registry.versions(directory_store, "signet") == ["v1"]
+            assert registry.aliases(directory_store, "signet") == {"latest": "v1"}
+    # "a/b/model.json" is a file of version "a", which has no card; "aliases/model.json" is a damaged alias.
+    assert len(caplog.records) == 3 + 7
+    with pytest.raises(DataLoss, match="no version has such a name"):
+        registry.resolve(directory_store, "signet", "away")
+
+
+def test_a_damaged_alias_does_not_stop_a_publication(directory_store: DirectoryStore) -> None:
+    directory_store.put(keys.alias("signet", "latest"), b"{")
+    registry.publish(directory_store, _card(), FILES)
+    assert registry.resolve(directory_store, "signet", "latest") == "v1"
+    assert [move.version for move in _alias(directory_store).history] == ["v1"]
+
+
+def test_the_card_of_another_version_is_refused(directory_store: DirectoryStore) -> None:
+    """A folder of the store was copied."""
+    registry.publish(directory_store, _card(), FILES)
+    directory_store.put(keys.model("signet", "copy", "model.json"), directory_store.get("models/signet/v1/model.json"))
+    with pytest.raises(DataLoss, match="the card of another model or version"):
+        registry.read_card(directory_store, "signet", "copy")

@@ -1,7 +1,10 @@
 """The evaluation report: all models of report.json. `services.evaluator.reports.report_store` keeps it."""
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from typing import Self
 
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+
+from signet.field_types import Count, IsoTime, ShortText
 from signet.heldout import CROSS_VALIDATION
 from signet.landmarks import NothingSigned
 from signet.statistics.counts import GlossCounts, Spread, rank_glosses
@@ -22,8 +25,14 @@ class _ReportPart(BaseModel):
 class Proportion(_ReportPart):
     """A share of n clips, with its 95 % Wilson interval."""
 
-    correct: int
-    n: int
+    correct: Count
+    n: Count
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.correct > self.n:
+            raise ValueError(f"{self.correct} of {self.n} clips")
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -52,15 +61,15 @@ class Proportion(_ReportPart):
 class Provenance(_ReportPart):
     """The model, the clips and the code of an evaluation."""
 
-    model_name: str
-    model_version: str
+    model_name: ShortText
+    model_version: ShortText
     run_id: str
     parameters: int
     blank_penalty: float
     dataset_name: str
     dataset_version: str
     extractor: str
-    split: str
+    split: ShortText
     glosses: int  # size of the vocabulary, C
     commit: str  # Git commit of the evaluator, from its settings
     signet_version: str
@@ -299,7 +308,7 @@ class Report(_ReportPart):
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
     report_id: str
-    created: str
+    created: IsoTime
     provenance: Provenance
     top1: Proportion  # by the exact CTC posterior over single-sign hypotheses
     top5: Proportion
@@ -308,7 +317,7 @@ class Report(_ReportPart):
     greedy: Proportion  # the best path is the true gloss and nothing else
     exact_greedy_gap: float  # top1 - greedy, as a share: a measure of blank collapse
     mean_truth_probability: float
-    glosses_predicted: int
+    glosses_predicted: Count
     blank: BlankStatistics
     per_gloss: tuple[GlossAccuracy, ...]
     confusions: tuple[ConfusionCell, ...]

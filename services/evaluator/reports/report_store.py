@@ -1,7 +1,6 @@
 """Reports in the store: `reports/<report_id>/` holds report.json and report.html."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,8 +10,7 @@ from pydantic import ValidationError
 from services.evaluator.reports.report import Report
 from signet.errors import DataLoss, NotFound
 from signet.store import ObjectStore, keys
-
-_log = logging.getLogger(__name__)
+from signet.store.strays import log_skipped_object, read_limited
 
 JSON_FILE = "report.json"
 HTML_FILE = "report.html"
@@ -35,9 +33,9 @@ def store_report(store: ObjectStore, report: Report, html: str) -> None:
 
 
 def read_report_json(store: ObjectStore, report_id: str) -> bytes:
-    """report.json as stored. Raises `NotFound`."""
+    """report.json as stored. Raises `NotFound`, and `DataLoss` if it is too large."""
     try:
-        return store.get(keys.report(report_id, JSON_FILE))
+        return read_limited(store, keys.report(report_id, JSON_FILE))
     except NotFound:
         raise NotFound(
             f"{store.url}: no report {report_id!r}. `signet reports` lists them; `signet evaluate` writes one."
@@ -45,9 +43,11 @@ def read_report_json(store: ObjectStore, report_id: str) -> bytes:
 
 
 def read_report_html(store: ObjectStore, report_id: str) -> str:
-    """report.html as stored. Raises `NotFound`."""
+    """report.html as stored. Raises `NotFound`, and `DataLoss` if it is damaged."""
     try:
-        return store.get(keys.report(report_id, HTML_FILE)).decode()
+        return read_limited(store, keys.report(report_id, HTML_FILE)).decode()
+    except UnicodeDecodeError as error:
+        raise DataLoss(f"{store.url}: the page of report {report_id!r} is damaged: it is not UTF-8.") from error
     except NotFound:
         raise NotFound(f"{store.url}: report {report_id!r} has no page. `signet reports` lists reports.") from None
 
@@ -60,23 +60,38 @@ def read_report(store: ObjectStore, report_id: str) -> Report:
         DataLoss: the report is damaged.
     """
     try:
-        return Report.model_validate_json(read_report_json(store, report_id))
+        report = Report.model_validate_json(read_report_json(store, report_id))
     except ValidationError as error:
         raise DataLoss(f"{store.url}: report {report_id!r} is damaged ({error.error_count()} faults).") from error
+    if report.report_id != report_id:
+        raise DataLoss(f"{store.url}: report {report_id!r} is a copy of another report. Delete the copy.")
+    return report
 
 
 def list_reports(store: ObjectStore, limit: int | None = None) -> Sequence[Report]:
-    """Reports, newest first, all or at most `limit`. A report that cannot be read is logged and left out."""
-    prefix = keys.reports()
-    names = (info.key.removeprefix(prefix) for info in store.list(prefix))
-    ids = sorted((name.removesuffix(f"/{JSON_FILE}") for name in names if name.endswith(f"/{JSON_FILE}")), reverse=True)
+    """Reports, newest first, all or at most `limit`. What cannot be read as a report is logged once and left out."""
+    ids = []
+    for info in store.list(keys.reports()):
+        report_id, file = keys.report_file(info.key)
+        if not report_id:
+            log_skipped_object(store, info.key, "it is not a file of a report. Delete it.")
+        elif file == JSON_FILE:
+            ids.append(report_id)
+    ids.sort(reverse=True)
 
     def read(report_id: str) -> Report | None:
         try:
             return read_report(store, report_id)
-        except (DataLoss, NotFound) as error:
-            _log.warning("%s It is left out of the list.", error)
+        except NotFound:
+            return None  # deleted since it was listed
+        except DataLoss as error:
+            log_skipped_object(store, keys.report(report_id, JSON_FILE), str(error))
             return None
 
+    reports: list[Report] = []
     with ThreadPoolExecutor(_READERS) as readers:
-        return [report for report in readers.map(read, ids[:limit]) if report is not None]
+        while ids and (limit is None or len(reports) < limit):
+            count = len(ids) if limit is None else limit - len(reports)
+            reports += [report for report in readers.map(read, ids[:count]) if report is not None]
+            del ids[:count]
+    return reports

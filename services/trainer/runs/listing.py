@@ -3,7 +3,6 @@
 This module does not import torch: `signet runs` must answer at once.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,12 +11,11 @@ from pydantic import ValidationError
 
 from services.trainer.config.setting_effects import WHERE_IT_TRAINS
 from services.trainer.config.train_config import TrainConfig, removed_settings
-from services.trainer.runs.progress import RunProgress, load_progress
+from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress
 from services.trainer.runs.result import Result
 from signet.errors import DataLoss, InvalidInput, NotFound, NotReady
 from signet.store import ObjectStore, keys
-
-_log = logging.getLogger(__name__)
+from signet.store.strays import log_skipped_object, read_limited
 
 RunState = Literal["queued", "running", "succeeded", "stopped", "failed", "interrupted"]
 
@@ -42,15 +40,22 @@ class RunSummary:
 def list_runs(store: ObjectStore, live: Mapping[str, RunState]) -> Iterator[RunSummary]:
     """All runs, newest first; `live` has the states of the runs of this process.
 
-    Raises:
-        DataLoss: a result or a progress.json cannot be read.
+    A run whose result or progress this version cannot read is left out, with one warning in the log.
     """
     files = _files_by_run(store)
     for run_id in sorted(files.keys() | live.keys(), reverse=True):
-        if "result.json" in files.get(run_id, ()):
-            yield _summary_of_ended_run(store, run_id)
-        else:
-            yield _summary_of_unfinished_run(store, run_id, live.get(run_id))
+        ended = "result.json" in files.get(run_id, ())
+        try:
+            if ended:
+                yield _summary_of_ended_run(store, run_id)
+            else:
+                yield _summary_of_unfinished_run(store, run_id, live.get(run_id))
+        except DataLoss as error:
+            log_skipped_object(store, keys.run(run_id, "result.json" if ended else PROGRESS), str(error))
+            if run_id in live:
+                yield RunSummary(run_id, live[run_id])
+        except NotFound:
+            continue  # deleted since it was listed
 
 
 def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig, RunProgress | None]]:
@@ -64,7 +69,7 @@ def find_unfinished_runs(store: ObjectStore) -> Iterator[tuple[str, TrainConfig,
         try:
             yield run_id, config_to_resume(store, run_id, {}), load_progress(store, run_id)
         except (DataLoss, InvalidInput, NotFound, NotReady) as error:
-            _log.warning("run %s is skipped: %s", run_id, error)
+            log_skipped_object(store, keys.run(run_id, "config.json"), str(error), f"run {run_id}")
 
 
 def find_latest_unfinished_run(store: ObjectStore) -> str:
@@ -107,10 +112,10 @@ def find_succeeded_runs(store: ObjectStore) -> Iterator[tuple[TrainConfig, Resul
         if "result.json" not in names:
             continue
         try:
-            result = Result.model_validate_json(store.get(keys.run(run_id, "result.json")))
-            config = TrainConfig.stored(store.get(keys.run(run_id, "config.json")))
-        except (ValidationError, NotFound) as error:
-            _log.warning("%s/runs/%s/ is skipped: this version cannot read it (%s)", store.url, run_id, error)
+            result = Result.model_validate_json(read_limited(store, keys.run(run_id, "result.json")))
+            config = TrainConfig.stored(read_limited(store, keys.run(run_id, "config.json")))
+        except (ValidationError, NotFound, DataLoss) as error:
+            log_skipped_object(store, keys.run(run_id, "result.json"), f"this version cannot read the run ({error})")
             continue
         if result.state == "succeeded":
             yield config, result
@@ -127,7 +132,7 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
     """
     key = keys.run(run_id, "config.json")
     try:
-        stored = store.get(key)
+        stored = read_limited(store, key)
         config = TrainConfig.stored(stored)
     except NotFound:
         raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists all runs.") from None
@@ -163,7 +168,7 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
 def _summary_of_ended_run(store: ObjectStore, run_id: str) -> RunSummary:
     key = keys.run(run_id, "result.json")
     try:
-        result = Result.model_validate_json(store.get(key))
+        result = Result.model_validate_json(read_limited(store, key))
     except ValidationError as error:
         raise DataLoss(
             f"{store.url}/{key}: this is not the result of a run ({error.error_count()} faults). Delete it."
@@ -192,8 +197,12 @@ def _summary_of_unfinished_run(store: ObjectStore, run_id: str, state: RunState 
 
 
 def _files_by_run(store: ObjectStore) -> dict[str, set[str]]:
+    """The files of each run. Objects that belong to no run are skipped."""
     files: dict[str, set[str]] = {}
-    for info in store.list("runs/"):
-        _, run_id, name = info.key.split("/", 2)
-        files.setdefault(run_id, set()).add(name)
+    for info in store.list(keys.runs()):
+        run_id, name = keys.run_file(info.key)
+        if run_id:
+            files.setdefault(run_id, set()).add(name)
+        else:
+            log_skipped_object(store, info.key, "it is not a file of a run. Delete it.")
     return files

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from signet.errors import DataLoss, NotFound
+from signet.field_types import Count, ZonedTime
 from signet.store import ObjectStore, keys
+from signet.store.strays import read_limited
 
 SCHEMA = "signet.run/1"
 PROGRESS = "progress.json"
@@ -26,7 +28,7 @@ class RunOwner(BaseModel, frozen=True):
 
     token: str  # random, different for every process and run
     host: str  # the name of the machine or container
-    pid: int
+    pid: int = Field(ge=0, le=2**31 - 1)
     began: str = ""  # as `_process_start` gives it
 
     @classmethod
@@ -69,7 +71,7 @@ class MemberProgress(BaseModel, frozen=True):
 
     fold: int
     seed: int
-    epochs: int = 0  # trained epochs that `file` contains
+    epochs: Count = 0  # trained epochs that `file` contains
     file: str = ""  # the state to continue from, or the weights of a member that is done; "" before the first state
     sha256: str = ""  # of that file
     done: bool = False  # whether the member is trained to its end
@@ -84,7 +86,7 @@ class RunProgress(BaseModel, frozen=True):
     dataset_version: str
     corpus_version: str  # "" if it is not known
     owner: RunOwner
-    updated: str  # time of the last write, ISO 8601 in UTC
+    updated: ZonedTime  # time of the last write, ISO 8601 in UTC
     seconds: float  # spent on the run so far, by all processes together
     failure: str = ""  # why the run cannot be resumed as it is; "" if it can
     members: tuple[MemberProgress, ...]  # in the order of the plan
@@ -116,7 +118,7 @@ def load_progress(store: ObjectStore, run_id: str) -> RunProgress | None:
     """
     key = keys.run(run_id, PROGRESS)
     try:
-        return RunProgress.model_validate_json(store.get(key))
+        return RunProgress.model_validate_json(read_limited(store, key))
     except NotFound:
         return None
     except ValidationError as error:

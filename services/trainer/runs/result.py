@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from signet.field_types import Count, ShortText
 from signet.statistics.counts import compute_spread
 
 
@@ -87,12 +88,12 @@ class Result(BaseModel, frozen=True):
     state: Literal["succeeded", "stopped"]
     # Both empty if nothing was published.
     model_name: str = ""
-    model_version: str = ""
-    epochs: int
+    model_version: ShortText = ""
+    epochs: Count
     # In cross-validation all clips, since each is held out once.
-    val_clips: int = 0
-    val_correct: int = 0
-    val_greedy_correct: int = 0
+    val_clips: Count = 0
+    val_correct: Count = 0
+    val_greedy_correct: Count = 0
     blank_ratio: float = 0.0
     collapsed: bool = False
     goal: float = 0.0

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from services.trainer.config.train_config import TrainConfig
+from services.trainer.converters import summary_to_message
 from services.trainer.runs.listing import (
     config_to_resume,
     find_latest_run,
@@ -153,3 +154,48 @@ def test_an_unfinished_run_that_this_version_cannot_resume_is_named_and_skipped(
     assert {summary.run_id for summary in list_runs(directory_store, {})} >= {"20260102-folds", "20260101-supplement"}
     with pytest.raises(InvalidInput, match="cannot be resumed: --folds with --start-from"):
         config_to_resume(directory_store, "20260103-start", {})
+
+
+def test_stray_objects_below_runs_are_skipped_and_logged_once(
+    directory_store: DirectoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A README, a folder whose name is no run's, and runs whose files hold something else."""
+    keep(directory_store, "r1", "succeeded", "7")
+    open_run(directory_store, "r2")
+    for name in ("README", ".git/config.json", "a b/result.json"):
+        directory_store.put(f"{keys.runs()}{name}", b"{}")
+    directory_store.put(keys.run("damaged-result", "result.json"), b"{")
+    directory_store.put(keys.run("damaged-progress", "progress.json"), b"\xff")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert {run.run_id for run in list_runs(directory_store, {})} == {"r1", "r2"}
+            assert len(list(find_succeeded_runs(directory_store))) == 1
+            assert [run_id for run_id, _, _ in find_unfinished_runs(directory_store)] == ["r2"]
+            assert find_latest_run(directory_store) == "r2"
+            assert find_latest_unfinished_run(directory_store) == "r2"
+    assert len(caplog.records) == 5
+    live = {run.run_id: run.state for run in list_runs(directory_store, {"damaged-progress": "running"})}
+    assert live == {"r1": "succeeded", "r2": "interrupted", "damaged-progress": "running"}
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("result.json", {"epochs": 2**40}),
+        ("result.json", {"val_correct": 10**400, "val_clips": 1}),
+        ("result.json", {"val_clips": -1}),
+        ("progress.json", {"updated": "yesterday"}),
+        ("progress.json", {"updated": "2026-01-01T00:00:00"}),
+        ("progress.json", {"owner": {"token": "t", "host": socket.gethostname(), "pid": 2**80}}),
+        ("progress.json", {"members": [{"fold": 0, "seed": 0, "epochs": 2**40}]}),
+    ],
+)
+def test_a_run_with_impossible_numbers_is_skipped(
+    directory_store: DirectoryStore, file: str, change: dict[str, object]
+) -> None:
+    keep(directory_store, "r1", "succeeded")
+    open_run(directory_store, "r2")
+    forged = keys.run("r1" if file == "result.json" else "r2", file)
+    directory_store.put(forged, json.dumps(json.loads(directory_store.get(forged)) | change).encode())
+    listed = [summary_to_message(run).run_id for run in list_runs(directory_store, {})]
+    assert listed == (["r2"] if file == "result.json" else ["r1"])
