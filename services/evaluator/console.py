@@ -79,6 +79,8 @@ def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse)
         say(console, f"nothing signed: {reason}", "bold")
     else:
         _show_ranking(console, response)
+    for warning in response.warnings:
+        say(console, f"warning: {warning}", "yellow")
     timing = response.timing
     extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
     decoded = f"{response.frames} frames"

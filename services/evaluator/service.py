@@ -89,6 +89,7 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         frames=result.frames,
         vocabulary_size=len(result.card.vocabulary),
         nothing_signed=_NOTHING_SIGNED[result.nothing_signed],
+        warnings=result.warnings,
         timing=evaluator_pb2.Timing(
             extract_seconds=seconds.get("extract", 0.0),
             prepare_seconds=seconds["prepare"],

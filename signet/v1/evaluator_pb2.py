@@ -14,41 +14,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\"P\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\rB\x07\n\x05input\"\x82\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\rB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03\x32T\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse2\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\"P\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\rB\x07\n\x05input\"\x94\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x10\n\x08warnings\x18\r \x03(\tB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03\x32T\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse2\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signet.v1.evaluator_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_NOTHINGSIGNED']._serialized_start=1317
-  _globals['_NOTHINGSIGNED']._serialized_end=1462
+  _globals['_NOTHINGSIGNED']._serialized_start=1335
+  _globals['_NOTHINGSIGNED']._serialized_end=1480
   _globals['_RECOGNIZEREQUEST']._serialized_start=40
   _globals['_RECOGNIZEREQUEST']._serialized_end=120
   _globals['_RECOGNIZERESPONSE']._serialized_start=123
-  _globals['_RECOGNIZERESPONSE']._serialized_end=509
-  _globals['_PREDICTION']._serialized_start=511
-  _globals['_PREDICTION']._serialized_end=559
-  _globals['_MOMENT']._serialized_start=561
-  _globals['_MOMENT']._serialized_end=613
-  _globals['_TIMING']._serialized_start=616
-  _globals['_TIMING']._serialized_end=744
-  _globals['_RUNEVALUATIONREQUEST']._serialized_start=746
-  _globals['_RUNEVALUATIONREQUEST']._serialized_end=826
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=828
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=894
-  _globals['_REPORTSUMMARY']._serialized_start=897
-  _globals['_REPORTSUMMARY']._serialized_end=1138
-  _globals['_GETREPORTREQUEST']._serialized_start=1140
-  _globals['_GETREPORTREQUEST']._serialized_end=1177
-  _globals['_GETREPORTRESPONSE']._serialized_start=1179
-  _globals['_GETREPORTRESPONSE']._serialized_end=1226
-  _globals['_LISTREPORTSREQUEST']._serialized_start=1228
-  _globals['_LISTREPORTSREQUEST']._serialized_end=1248
-  _globals['_LISTREPORTSRESPONSE']._serialized_start=1250
-  _globals['_LISTREPORTSRESPONSE']._serialized_end=1314
-  _globals['_RECOGNIZER']._serialized_start=1464
-  _globals['_RECOGNIZER']._serialized_end=1548
-  _globals['_EVALUATION']._serialized_start=1551
-  _globals['_EVALUATION']._serialized_end=1797
+  _globals['_RECOGNIZERESPONSE']._serialized_end=527
+  _globals['_PREDICTION']._serialized_start=529
+  _globals['_PREDICTION']._serialized_end=577
+  _globals['_MOMENT']._serialized_start=579
+  _globals['_MOMENT']._serialized_end=631
+  _globals['_TIMING']._serialized_start=634
+  _globals['_TIMING']._serialized_end=762
+  _globals['_RUNEVALUATIONREQUEST']._serialized_start=764
+  _globals['_RUNEVALUATIONREQUEST']._serialized_end=844
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=846
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=912
+  _globals['_REPORTSUMMARY']._serialized_start=915
+  _globals['_REPORTSUMMARY']._serialized_end=1156
+  _globals['_GETREPORTREQUEST']._serialized_start=1158
+  _globals['_GETREPORTREQUEST']._serialized_end=1195
+  _globals['_GETREPORTRESPONSE']._serialized_start=1197
+  _globals['_GETREPORTRESPONSE']._serialized_end=1244
+  _globals['_LISTREPORTSREQUEST']._serialized_start=1246
+  _globals['_LISTREPORTSREQUEST']._serialized_end=1266
+  _globals['_LISTREPORTSRESPONSE']._serialized_start=1268
+  _globals['_LISTREPORTSRESPONSE']._serialized_end=1332
+  _globals['_RECOGNIZER']._serialized_start=1482
+  _globals['_RECOGNIZER']._serialized_end=1566
+  _globals['_EVALUATION']._serialized_start=1569
+  _globals['_EVALUATION']._serialized_end=1815
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ class RecognizeRequest(_message.Message):
     def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ...) -> None: ...
 
 class RecognizeResponse(_message.Message):
-    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment", "nothing_signed", "in_vocabulary", "vocabulary_size")
+    __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment", "nothing_signed", "in_vocabulary", "vocabulary_size", "warnings")
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class RecognizeResponse(_message.Message):
     NOTHING_SIGNED_FIELD_NUMBER: _ClassVar[int]
     IN_VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     model_name: str
     model_version: str
@@ -53,7 +54,8 @@ class RecognizeResponse(_message.Message):
     nothing_signed: NothingSigned
     in_vocabulary: float
     vocabulary_size: int
-    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., continuous_glosses: _Optional[_Iterable[str]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., nothing_signed: _Optional[_Union[NothingSigned, str]] = ..., in_vocabulary: _Optional[float] = ..., vocabulary_size: _Optional[int] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., greedy_glosses: _Optional[_Iterable[str]] = ..., blank_ratio: _Optional[float] = ..., frames: _Optional[int] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., continuous_glosses: _Optional[_Iterable[str]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., nothing_signed: _Optional[_Union[NothingSigned, str]] = ..., in_vocabulary: _Optional[float] = ..., vocabulary_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("gloss", "probability")

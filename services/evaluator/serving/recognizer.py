@@ -36,6 +36,7 @@ class RecognitionResult:
     frames: int  # number of frames after resampling
     card: ModelCard  # card of the model that answered
     seconds: dict[str, float]  # duration of each stage that ran, and "total"
+    warnings: tuple[str, ...] = ()  # from the record of the landmarks
 
 
 class Recognizer:
@@ -83,12 +84,12 @@ class Recognizer:
         # The call keeps this version to its end, even if a newer one is published meanwhile.
         model = self._model_for(top_k)
         with self._stage("prepare", seconds):
-            clip = await asyncio.to_thread(_prepare, landmarks, name)
+            clip, warnings = await asyncio.to_thread(_prepare, landmarks, name)
         reason = why_nothing_is_signed(clip)
         if reason is not None:
             self._metrics.count_nothing_signed(reason)
             seconds["total"] = time.perf_counter() - started
-            return RecognitionResult((), None, reason, len(clip), model.card, seconds)
+            return RecognitionResult((), None, reason, len(clip), model.card, seconds, warnings)
         with self._stage("model", seconds):
             log_probs = await self._batcher.log_probs(model, clip)
         with self._stage("decode", seconds):
@@ -99,7 +100,7 @@ class Recognizer:
         )
         self._metrics.count_prediction(ranked[0].gloss)
         seconds["total"] = time.perf_counter() - started
-        return RecognitionResult(ranked, decoded, None, len(clip), model.card, seconds)
+        return RecognitionResult(ranked, decoded, None, len(clip), model.card, seconds, warnings)
 
     def _model_for(self, top_k: int) -> LoadedModel:
         """The served model, if its vocabulary has `top_k` glosses."""
@@ -119,5 +120,7 @@ class Recognizer:
         self._metrics.observe_stage(stage, seconds[stage])
 
 
-def _prepare(landmarks: bytes, name: str) -> Frames:
-    return to_model_input(load(landmarks, name))
+def _prepare(landmarks: bytes, name: str) -> tuple[Frames, tuple[str, ...]]:
+    """The model input of a landmark tensor, and the warnings of its record."""
+    clip = load(landmarks, name)
+    return to_model_input(clip), clip.record.warnings

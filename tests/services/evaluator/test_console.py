@@ -76,3 +76,13 @@ def test_the_score_of_an_unknown_sign_is_printed_plainly(score: float | None, wo
     text = re.sub(r" +\n", "\n", printed(response))
     assert words in text
     assert ("in vocabulary" in text) == (score is not None)
+
+
+def test_warnings_about_the_clip_are_printed_with_the_answer() -> None:
+    response = evaluator_pb2.RecognizeResponse(
+        predictions=[evaluator_pb2.Prediction(gloss="book", probability=0.9)],
+        warnings=["more than one person is in the picture", "[bold]x"],
+    )
+    text = printed(response)
+    assert "warning: more than one person is in the picture" in text
+    assert "warning: [bold]x" in text

@@ -130,6 +130,19 @@ def test_probabilities_over_the_whole_vocabulary_are_those_of_the_library(
     run(world.settings(), scenario)
 
 
+def test_the_answer_has_the_warnings_of_the_clip(world: "World", card: ModelCard, clip: bytes) -> None:
+    """Two people in the picture: the answer can be the sign of either."""
+    given = landmarks.load(clip)
+    warned = replace(given, record=given.record.model_copy(update={"warnings": ("more than one person",)}))
+
+    async def scenario(calls: Calls) -> None:
+        answer = await calls.recognizer.Recognize(Request(landmarks=landmarks.dump(warned)))
+        assert list(answer.warnings) == ["more than one person"]
+        assert not (await calls.recognizer.Recognize(Request(landmarks=clip))).warnings
+
+    run(world.settings(), scenario)
+
+
 def test_a_clip_in_which_nothing_is_signed_has_no_predictions_and_a_reason(
     world: "World", card: ModelCard, sign: Any
 ) -> None:
