@@ -78,6 +78,7 @@ class Child:
                 # Ctrl-C reaches only this process, which stops the children in the correct order.
                 start_new_session=True,
                 pass_fds=pass_fds,
+                umask=0o077,  # only the owner reads its files and connects to its sockets
             )
 
     @property

