@@ -165,6 +165,7 @@ SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
     "services/evaluator/test_process.py",
     "services/extractor/jobs/test_interruption.py",
+    "services/extractor/video/test_bombs.py",
     "services/trainer/features/test_phonology_values.py",
     "services/trainer/model/test_sign_model_branches.py",
     "services/trainer/runs/test_interruption.py",

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 
 from services.extractor.video.animation import Animation, is_animated_webp, read_gif, read_png
+from services.extractor.video.sample_tables import check_tables
 from signet.errors import ClipError
 
 # The demuxers that FFmpeg may use. The format is always forced: a guessing FFmpeg would also accept playlists and
@@ -132,17 +133,23 @@ def _refuse_text(data: bytes, name: str) -> None:
 
 
 def _check_boxes(data: bytes, name: str) -> None:
-    """Refuse an MP4 file whose media extends past the end of the file, or which has no index."""
+    """Refuse an MP4 file whose media extends past the end of the file, whose index is missing or declares too much."""
     indexed = False
+    start = 0
+    media = []
     for kind, end in _boxes(data):
         indexed |= kind == b"moov"
         if kind in {b"moov", b"mdat", b"moof"}:
             _check_length(end, data, name)
+        if kind == b"mdat":
+            media.append((start, end))
+        start = end
     if not indexed:
         raise ClipError(
             "truncated",
             f"{name}: cut off: its index (the 'moov' box) is missing. Download it again, or finish the recording.",
         )
+    check_tables(data, media, name)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
 from services.extractor.video.display import OrientationReader, to_rgb
-from services.extractor.video.tracks import Track, read_track
+from services.extractor.video.tracks import CODECS, Track, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -61,6 +61,14 @@ _MIN_STEP_SECONDS = 0.001
 _FALLBACK_FPS = 25.0
 # Encoders write ratios such as 1280:1281 when they round. Only really anamorphic clips are stretched.
 _SQUARE_TOLERANCE = 0.01
+
+# FFmpeg refuses larger pictures before it reserves memory for them, in any track. No decoder of sound or text runs.
+_CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS), "codec_whitelist": ",".join(sorted(CODECS))}
+# Files with subtitles in many languages have some dozens of tracks.
+_MOST_TRACKS = 100
+_CONTAINER_OPTIONS = {
+    "protocol_whitelist": "", "max_streams": str(_MOST_TRACKS), "codec_whitelist": _CODEC_OPTIONS["codec_whitelist"],
+}  # fmt: skip
 
 _FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI", GIF: "GIF", APNG: "APNG"}
 
@@ -183,20 +191,32 @@ class Video:
         """
         try:
             # The file is in memory and no protocol is allowed, so that it cannot make FFmpeg open anything else.
+            # A title in another encoding than UTF-8 does not make a video unusable.
             with av.open(
-                io.BytesIO(self._data), format=self._format, container_options={"protocol_whitelist": ""}
+                io.BytesIO(self._data),
+                format=self._format,
+                options={"max_pixels": _CODEC_OPTIONS["max_pixels"]},
+                container_options=_CONTAINER_OPTIONS,
+                metadata_errors="replace",
             ) as opened:
                 track = read_track(opened, self._format, self.name, _MOST_PACKETS + 1)
                 self._check_length(track, limited)
                 self.expected_frames = len(track.times)
                 yield from self._decode(track)
+        except MemoryError as error:  # FFmpeg's is of both kinds
+            raise ClipError(
+                "too_large",
+                f"{self.name}: needs more memory than a worker may use, or has more than {_MOST_TRACKS} tracks. "
+                "Convert it to H.264 with one track.",
+            ) from error
         except av.FFmpegError as error:
+            # FFmpeg's answer to a frame of too many pixels.
+            large = f", or a frame is larger than {MAX_PIXELS} pixels" if isinstance(error, av.ArgumentError) else ""
             raise ClipError(
                 "undecodable",
-                f"{self.name}: {_FORMATS[self._format]} that does not decode ({error.strerror}). Download it again.",
+                f"{self.name}: {_FORMATS[self._format]} that does not decode ({error.strerror}{large}). "
+                "Download it again.",
             ) from error
-        except MemoryError as error:
-            raise ClipError("too_large", f"{self.name}: needs more memory than a worker may use.") from error
 
     def _check_length(self, track: Track, limited: Segment | None) -> None:
         """Refuse a video that is too long before it is decoded.
@@ -215,6 +235,7 @@ class Video:
         stream = track.stream
         # One thread: clips are decoded in parallel, and the frames do not depend on the number of cores.
         stream.codec_context.thread_count = 1
+        stream.codec_context.options = dict(_CODEC_OPTIONS)
         self._check_pixels(stream.codec_context.width, stream.codec_context.height)
         self.fps = _frame_rate(stream)
         self._pixel_aspect = _pixel_aspect(stream)

@@ -8,6 +8,16 @@ from av.stream import Disposition
 
 from services.extractor.video.container import MP4
 from signet.errors import ClipError
+from signet.rpc.limits import MAX_MESSAGE_BYTES
+
+# The decoders that may run: those of the codecs that cameras, phones, browsers and converters write. The decoders of
+# rare codecs are seldom tested with hostile files.
+CODECS = frozenset((
+    "apng", "av1", "dnxhd", "dvvideo", "ffv1", "flv", "gif", "h263", "h263i", "h264", "hevc", "huffyuv", "libaom-av1",
+    "libdav1d",
+    "libvpx", "libvpx-vp9", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2",
+    "mpegvideo", "png", "prores", "qtrle", "rawvideo", "theora", "vc1", "vp8", "vp9", "wmv1", "wmv2", "wmv3",
+))  # fmt: skip
 
 # Tracks that are no video: cover pictures, chapter thumbnails, and layers that another track needs.
 _NO_VIDEO = (
@@ -19,6 +29,10 @@ _MIN_FPS = 5.0
 # In MP4 and MOV, programs often enable only the first track. An enabled track with fewer pixels than the largest track,
 # by this factor, is a preview of it.
 _PREVIEW_FACTOR = 8
+# Packets are read of so many tracks. Phones write two: the video and a preview.
+_MOST_VIDEO_TRACKS = 8
+# Packets can be larger than the file: they can share bytes of the file, or be compressed in it.
+_MOST_PACKET_BYTES = 2 * MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ def read_track(opened: Any, container: str, name: str, most_packets: int) -> Tra
         most_packets: how many packets of a track are read, at most.
 
     Raises:
-        ClipError: the file has no video track, or none with a known codec.
+        ClipError: the file has no video track, or none with a known codec, or its packets are too many or too large.
     """
     streams = [stream for stream in opened.streams.video if not stream.disposition & _NO_VIDEO]
     if not streams:
@@ -76,12 +90,28 @@ def read_track(opened: Any, container: str, name: str, most_packets: int) -> Tra
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
         raise ClipError("undecodable", f"{name}: its video codec is unknown. Convert it to H.264.")
-    return _choose(_read_packets(opened, known, most_packets), container)
+    allowed = [stream for stream in known if stream.codec_context.name in CODECS]
+    if not allowed:
+        codec = known[0].codec_context.name
+        raise ClipError("undecodable", f"{name}: its video codec, {codec}, is not supported. Convert it to H.264.")
+    if len(allowed) > _MOST_VIDEO_TRACKS:
+        raise ClipError(
+            "too_large",
+            f"{name}: {len(allowed)} video tracks; at most {_MOST_VIDEO_TRACKS} are allowed. Keep the one of the sign.",
+        )
+    return _choose(_read_packets(opened, allowed, most_packets, name), container)
 
 
-def _read_packets(opened: Any, streams: Sequence[Any], most_packets: int) -> list[Track]:
+def _read_packets(opened: Any, streams: Sequence[Any], most_packets: int, name: str) -> list[Track]:
     packets: dict[int, list[Any]] = {stream.index: [] for stream in streams}
+    total_bytes = 0
     for packet in opened.demux(streams):
+        total_bytes += packet.size
+        if total_bytes > _MOST_PACKET_BYTES:
+            raise ClipError(
+                "too_large",
+                f"{name}: its packets have more than {_MOST_PACKET_BYTES} bytes in all. Convert it to H.264.",
+            )
         # The packets that flush a decoder have the number of their stream in `stream` only.
         if len(packets[packet.stream.index]) < most_packets:
             packets[packet.stream.index].append(packet)

@@ -1,0 +1,71 @@
+"""Small videos that request much memory are refused, in little memory; foreign metadata is no reason to refuse."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.extractor.jobs.workers import WorkerPool
+from signet.errors import ClipError
+from tests.services.extractor.video.bombs import encode, gif_with_canvas, grow_vp8, png_with_size, refuse, share_samples
+
+# A process with the decoder, without MediaPipe, has 80 MB.
+MOST_MB = 400
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(1, clip_timeout=60) as workers:
+        yield workers
+
+
+def refused(pool: WorkerPool, data: bytes, name: str) -> tuple[str, str]:
+    ((_, outcome),) = pool.each(refuse, [(name, (data, name))])
+    assert not isinstance(outcome, ClipError), outcome
+    reason, message, megabytes = outcome
+    assert megabytes < MOST_MB
+    return reason, message
+
+
+def test_a_video_that_grows_to_sixteen_thousand_pixels_midway_is_refused_in_little_memory(pool: WorkerPool) -> None:
+    reason, message = refused(pool, grow_vp8(encode("a.mkv", "libvpx"), 16383, 16383), "grows.mkv")
+    assert reason == "undecodable"
+    assert "larger than 9437184 pixels" in message
+
+
+def test_a_picture_with_an_enormous_canvas_is_refused_in_little_memory(pool: WorkerPool) -> None:
+    gif = gif_with_canvas(encode("a.gif", "gif"), 65535, 65535)
+    png = png_with_size(encode("a.png", "apng"), 30000, 30000)
+    for data, name in ((gif, "huge.gif"), (png, "huge.png")):
+        reason, message = refused(pool, data, name)
+        assert reason == "undecodable"
+        assert "larger than 9437184 pixels" in message
+
+
+def test_hundreds_of_tracks_are_refused(pool: WorkerPool) -> None:
+    reason, message = refused(pool, encode("a.mkv", "mpeg4", frames=2, tracks=300), "tracks.mkv")
+    assert reason == "too_large"
+    assert "100 video tracks; at most 8" in message
+    reason, message = refused(pool, encode("a.mp4", "mpeg4", frames=2, tracks=300), "tracks.mp4")
+    assert reason == "too_large"
+    assert "more than 100 tracks" in message
+
+
+def test_samples_that_share_their_bytes_cannot_multiply_them(pool: WorkerPool) -> None:
+    data = share_samples(encode("a.mp4", frames=200), 200, 1_000_000)
+    reason, message = refused(pool, data, "shared.mp4")
+    assert reason == "too_large"
+    assert "packets have more than 134217728 bytes" in message
+
+
+def test_a_codec_that_no_camera_writes_is_not_decoded(pool: WorkerPool) -> None:
+    reason, message = refused(pool, encode("a.mkv", "snow"), "snow.mkv")
+    assert reason == "undecodable"
+    assert "snow, is not supported" in message
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.avi"])
+def test_a_title_in_another_encoding_does_not_refuse_a_good_clip(pool: WorkerPool, name: str) -> None:
+    codec = "mpeg4" if name == "a.avi" else "libx264"
+    data = encode(name, codec, title="caXXe").replace(b"caXXe", b"caf\xe9e")
+    assert b"caf\xe9e" in data
+    assert refused(pool, data, name) == ("", "")
