@@ -7,14 +7,23 @@ each finished shard writes a note, and the shard that finds the notes of all sha
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from signet.errors import DataLoss, InvalidInput, NotFound
-from signet.store import ObjectStore, keys
+from signet.errors import DataLoss, InvalidInput, InvalidLandmarks, NotFound
+from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
+from signet.store import ObjectInfo, ObjectStore, keys
+from signet.store.strays import log_skipped_object, read_limited
 
 SCHEMA = "signet.corpus/1"
+
+# The largest clip. `landmarks.MAX_FRAMES` frames have 19 MB; later versions of the format may add tensors.
+MAX_CLIP_BYTES = 64 << 20
+
+Result = TypeVar("Result")
 
 
 class CorpusManifest(BaseModel):
@@ -58,6 +67,56 @@ class Shard:
         return f"{self.index}-of-{self.count}"
 
 
+def list_clips(store: ObjectStore, corpus: str) -> list[ObjectInfo]:
+    """The objects of a corpus that may be clips, by their names and sizes. Other objects are skipped."""
+    clips = []
+    for info in store.list(keys.clips(corpus)):
+        if not keys.clip_id(corpus, info.key):
+            log_skipped_object(store, info.key, "it is not a clip of this corpus. Delete it.")
+        elif info.size > MAX_CLIP_BYTES:
+            log_skipped_object(store, info.key, f"it has {info.size} bytes, too many for a clip. Delete it.")
+        else:
+            clips.append(info)
+    return clips
+
+
+def read_clip(store: ObjectStore, key: str, read: Callable[[str], Result]) -> Result | None:
+    """What `read` makes of the clip with this key; None if the clip is damaged or was deleted since it was listed.
+
+    A damaged clip is logged once.
+    """
+    try:
+        return read(key)
+    except InvalidLandmarks as error:
+        log_skipped_object(store, key, f"the clip is damaged. Delete it, and extract or import it again. ({error})")
+    except NotFound:
+        pass
+    return None
+
+
+def read_clip_record(store: ObjectStore, key: str) -> ClipRecord | None:
+    """The record of the clip with this key; None if the clip is damaged, which is logged once."""
+
+    def read(key: str) -> ClipRecord:
+        return check_own_record(read_record(store.get_head(key, HEADER_BYTES), key), key)
+
+    return read_clip(store, key, read)
+
+
+def check_own_record(record: ClipRecord, key: str) -> ClipRecord:
+    """Return the record, if it is that of the clip with this key.
+
+    Raises:
+        InvalidLandmarks: the object is a copy of another clip, or its record has names that no part of Signet writes.
+    """
+    folder, _, name = key.rpartition("/")
+    if name != f"{record.clip_id}.safetensors":
+        raise InvalidLandmarks(f"{key}: this is a copy of the clip {record.clip_id!r} in {folder}.")
+    if record.corpus and not keys.is_name(record.corpus):
+        raise InvalidLandmarks(f"{key}: no corpus has the name {record.corpus!r}.")
+    return record
+
+
 def finish_extraction(
     store: ObjectStore, corpus: str, extractor: str, shard: Shard, selection: str
 ) -> CorpusManifest | None:
@@ -73,11 +132,10 @@ def finish_extraction(
         store.put(keys.corpus_shard(corpus, selection, str(shard)), b"{}")
         # The note is written before the notes are counted. So if shards finish together, the last one sees all notes.
         listed = [info.key for info in store.list(keys.corpus_shards(corpus, selection))]
-        notes = [key for key in listed if key.endswith(f"-of-{shard.count}.json")]
+        notes = [key for key in listed if _is_note(key, corpus, selection, shard.count)]
         if len(notes) < shard.count:
             return None
-    prefix = keys.clips(corpus)
-    clips = tuple(info.key.removeprefix(prefix).removesuffix(".safetensors") for info in store.list(prefix))
+    clips = tuple(keys.clip_id(corpus, info.key) for info in list_clips(store, corpus))
     content = json.dumps([SCHEMA, corpus, extractor, clips]).encode()
     manifest = CorpusManifest(
         corpus=corpus, version=hashlib.sha256(content).hexdigest()[:16], extractor=extractor, clips=clips
@@ -96,7 +154,7 @@ def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
     """
     key = keys.corpus_manifest(corpus)
     try:
-        return CorpusManifest.model_validate_json(store.get(key))
+        return CorpusManifest.model_validate_json(read_limited(store, key))
     except NotFound:
         return None
     except ValidationError as error:
@@ -104,3 +162,9 @@ def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
             f"{store.url}/{key}: not a corpus manifest ({error.error_count()} faults). Delete it and extract again: "
             "stored clips are not extracted twice."
         ) from error
+
+
+def _is_note(key: str, corpus: str, selection: str, count: int) -> bool:
+    """Whether a key is that of the note of one of `count` shards."""
+    index = keys.name_between(key, keys.corpus_shards(corpus, selection), f"-of-{count}.json")
+    return index.isascii() and index.isdecimal() and index == str(int(index[:10])) and int(index) < count

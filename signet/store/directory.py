@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable
 from signet.store import keys
@@ -72,22 +73,22 @@ class DirectoryStore:
             )
 
     def get(self, key: str) -> bytes:
-        with self._not_found(key):
-            return self._path(key).read_bytes()
+        with self._not_found(key), self._opened(key) as file:
+            return file.read()
 
     def get_head(self, key: str, length: int) -> bytes:
-        with self._not_found(key), self._path(key).open("rb") as file:
+        with self._not_found(key), self._opened(key) as file:
             return file.read(length)
 
     def get_mapped(self, key: str, sha256: str) -> memoryview:
-        with self._not_found(key):
+        with self._not_found(key), self._opened(key):
             data = map_file(self._path(key))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataLoss(f"{self.url}/{key}: is damaged: its sha256 is not {sha256}.")
         return data
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        with self._not_found(key), self._path(key).open("rb") as file:
+        with self._not_found(key), self._opened(key) as file:
             return file.read(), _etag(os.fstat(file.fileno()))
 
     def put(self, key: str, data: bytes) -> None:
@@ -128,9 +129,18 @@ class DirectoryStore:
                     entries.append((key, path))
         for key, path in sorted(entries):
             with self._readable(key):
-                info = _info(key, path)
+                info = self._listed(key, path)
             if info is not None:
                 yield info
+
+    def _listed(self, key: str, path: str) -> ObjectInfo | None:
+        """The size and etag of a listed file; None if it is a link that leads out of the store or in a circle."""
+        if os.path.islink(path):  # noqa: PTH114  (as in `list`)
+            try:
+                self._path(key)
+            except InvalidInput:
+                return None
+        return _info(key, path)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -139,8 +149,20 @@ class DirectoryStore:
         except OSError as error:
             raise Unavailable(f"{self.url}: cannot delete {key} ({error.strerror}). {_RIGHTS}") from error
 
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        """The file of an object, open for reading. Another kind of file, such as a pipe, counts as missing."""
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        with os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a regular file")
+            yield file
+
     def _path(self, key: str) -> Path:
-        path = (self.root / key).resolve()
+        try:
+            path = (self.root / key).resolve()
+        except RuntimeError as error:
+            raise InvalidInput(f"{self.url}/{key}: is a link that leads in a circle. Delete it.") from error
         if not path.is_relative_to(self._resolved):
             raise InvalidInput(f"{key!r}: leads out of the store {self.url}.")
         return path

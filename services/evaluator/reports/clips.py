@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -80,15 +81,19 @@ def _load_split_from_corpus(store: ObjectStore, snapshot: Dataset, split: str) -
     # A clip of the snapshot is left out even if the corpus has moved it to this split since.
     in_snapshot = {clip.clip_id for clip in manifest.clips}
     with ThreadPoolExecutor(_READERS) as readers:
-        stored = [info.key for info in store.list(keys.clips(manifest.corpus))] if manifest.corpus else []
-        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), stored)
-        records = [landmarks.read_record(head, key) for head, key in zip(heads, stored, strict=True)]
+        stored = [info.key for info in corpus.list_clips(store, manifest.corpus)] if manifest.corpus else []
+        records = [
+            record for record in readers.map(partial(corpus.read_clip_record, store), stored) if record is not None
+        ]
         in_split = [record for record in records if record.split == split and record.clip_id not in in_snapshot]
         wanted = [record for record in in_split if record.gloss in set(manifest.vocabulary)]
         if not wanted:
             raise _no_clips(store, manifest, split, len(in_split))
         _check_extractor(store, manifest, split, wanted)
-        sampled = list(readers.map(lambda record: _load_clip(store, manifest.corpus, record.clip_id), wanted))
+        wanted_keys = [keys.clip(manifest.corpus, record.clip_id) for record in wanted]
+        sampled = [clip for clip in readers.map(partial(_sample_clip, store), wanted_keys) if clip is not None]
+        if not sampled:
+            raise _no_clips(store, manifest, split, len(in_split))
     new = assemble_snapshot(manifest.corpus, sampled)
     duplicates = _find_duplicates(snapshot, new)
     glosses = {clip.clip_id: clip.gloss for clip in (*manifest.clips, *new.manifest.clips)}
@@ -126,20 +131,20 @@ def load_unknown_signs(store: ObjectStore, manifest: Manifest, split: str) -> tu
         return ()
     in_snapshot = {keys.clip(manifest.corpus, clip.clip_id) for clip in manifest.clips}
     recordings = {clip.source_sha256 for clip in manifest.clips} - {""}
-    stored = [info.key for info in store.list(keys.clips(manifest.corpus)) if info.key not in in_snapshot]
+    stored = [info.key for info in corpus.list_clips(store, manifest.corpus) if info.key not in in_snapshot]
     stored = sorted(stored, key=lambda key: hashlib.sha256(key.encode()).digest())[:_UNKNOWN_CLIPS]
     with ThreadPoolExecutor(_READERS) as readers:
-        heads = readers.map(lambda key: store.get_head(key, landmarks.HEADER_BYTES), stored)
-        records = [landmarks.read_record(head, key) for head, key in zip(heads, stored, strict=True)]
         wanted = [
             key
-            for key, record in zip(stored, records, strict=True)
-            if record.split == split
+            for key, record in zip(stored, readers.map(partial(corpus.read_clip_record, store), stored), strict=True)
+            if record is not None
+            and record.split == split
             and record.gloss not in manifest.vocabulary
             and record.extractor == manifest.extractor
             and record.source_sha256 not in recordings
         ]
-        return tuple(readers.map(lambda key: landmarks.to_model_input(landmarks.load(store.get(key), key)), wanted))
+        inputs = readers.map(partial(_read_model_input, store), wanted)
+        return tuple(clip for clip in inputs if clip is not None)
 
 
 def _check_extractor(store: ObjectStore, manifest: Manifest, split: str, records: Sequence[ClipRecord]) -> None:
@@ -176,9 +181,14 @@ def _find_training_duplicates(manifest: Manifest, duplicates: Sequence[tuple[str
     }
 
 
-def _load_clip(store: ObjectStore, corpus_name: str, clip_id: str) -> SampledClip:
-    key = keys.clip(corpus_name, clip_id)
-    return sample_stored_clip(store.get(key), key)
+def _sample_clip(store: ObjectStore, key: str) -> SampledClip | None:
+    """A sampled clip; None if it is damaged."""
+    return corpus.read_clip(store, key, lambda key: sample_stored_clip(store.get(key), key))
+
+
+def _read_model_input(store: ObjectStore, key: str) -> Frames | None:
+    """The model input of a clip, float32 [T, 75, 3]; None if the clip is damaged."""
+    return corpus.read_clip(store, key, lambda key: landmarks.to_model_input(landmarks.load(store.get(key), key)))
 
 
 def _no_clips(store: ObjectStore, manifest: Manifest, split: str, outside_vocabulary: int) -> InvalidInput:

@@ -3,9 +3,11 @@
 import logging
 import time
 
+from signet.datasets.corpus import list_clips
 from signet.errors import AlreadyExists, DataLoss, InvalidLandmarks, Unavailable
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
 from signet.store import ObjectStore, keys
+from signet.store.strays import log_skipped_object
 
 _log = logging.getLogger(__name__)
 
@@ -25,17 +27,20 @@ class StoredClips:
 
     Raises:
         AlreadyExists: the corpus was made by another extractor.
-        DataLoss: a stored clip is damaged.
     """
 
     def __init__(self, store: ObjectStore, corpus: str, extractor: str) -> None:
         self._store = store
         self._corpus = corpus
         self._extractor = extractor
-        self._keys = {info.key for info in store.list(keys.clips(corpus))}
-        # Every writer checks the corpus before it adds to it, so checking one clip is enough.
-        for key in sorted(self._keys)[:1]:
-            self._read_record(key)
+        self._keys = {info.key for info in list_clips(store, corpus)}
+        # Every writer checks the corpus before it adds to it, so checking one clip that is not damaged is enough.
+        for key in sorted(self._keys):
+            try:
+                self._read_record(key)
+                break
+            except DataLoss as error:
+                log_skipped_object(store, key, str(error))
 
     def __contains__(self, clip_id: str) -> bool:
         return keys.clip(self._corpus, clip_id) in self._keys

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import partial
 from typing import TypeVar
 
-from signet import landmarks
 from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.corpus import check_own_record, list_clips, read_clip, read_clip_record
 from signet.datasets.snapshot import (
     TRAIN,
     VAL,
@@ -63,7 +63,7 @@ def load_or_create_snapshot(store: ObjectStore, corpus: str, max_glosses: int, s
         NotReady: the corpus has no labelled training clips.
         Conflict: the clips were made by different extractors.
     """
-    stored = list(store.list(keys.clips(corpus)))
+    stored = list_clips(store, corpus)
     limits = SelectionLimits(max_glosses, samples_per_gloss)
     cache_key = _snapshot_cache_key(store, stored, limits)
     version = store.cache.get_note(cache_key)
@@ -139,19 +139,30 @@ class _CorpusReader:
     def __init__(self, store: ObjectStore, corpus: str, clip_keys: Sequence[str], readers: ThreadPoolExecutor) -> None:
         self._store, self._corpus, self._clip_keys, self._readers = store, corpus, clip_keys, readers
         self._sampled: dict[str, SampledClip] = {}
+        self._records: dict[str, ClipRecord] = {}  # of the clips that are not damaged, by clip id
 
     def make_snapshot(self, limits: SelectionLimits) -> Dataset:
         """The snapshot of the clips that `select_clips` selects and that show no held-out recording."""
         if not (limits.glosses or limits.samples_per_gloss):
             # Nearly all clips are needed: read each once, instead of its header first.
             self._read_clips(self._clip_keys)
+            self._records = {clip_id: clip.record for clip_id, clip in self._sampled.items()}
+        else:
+            records = self._read_all(partial(read_clip_record, self._store), self._clip_keys)
+            self._records = {record.clip_id: record for record in records if record is not None}
         leaking: frozenset[str] = frozenset()
         duplicates: tuple[tuple[str, ...], ...] = ()
         while True:
-            selected = select_clips(self._records, limits, leaking)
+            selected = select_clips(tuple(self._records.values()), limits, leaking)
             self._check(selected)
             missing = [record.clip_id for record in selected if record.clip_id not in self._sampled]
             self._read_clips([keys.clip(self._corpus, clip_id) for clip_id in missing])
+            damaged = [clip_id for clip_id in missing if clip_id not in self._sampled]
+            if damaged:
+                # Other clips may take the place of the damaged ones.
+                for clip_id in damaged:
+                    del self._records[clip_id]
+                continue
             clips = [self._sampled[record.clip_id] for record in selected]
             snapshot = assemble_snapshot(self._corpus, clips, duplicates)
             # Near-duplicates are found by their landmarks. When leaking clips are removed, other clips take their
@@ -162,16 +173,15 @@ class _CorpusReader:
             leaking |= new_leaking
             duplicates = snapshot.manifest.audit.all_duplicates
 
-    @cached_property
-    def _records(self) -> list[ClipRecord]:
-        if len(self._sampled) == len(self._clip_keys):
-            return [clip.record for clip in self._sampled.values()]
-        headers = self._read_all(lambda key: self._store.get_head(key, landmarks.HEADER_BYTES), self._clip_keys)
-        return [landmarks.read_record(header, key) for header, key in zip(headers, self._clip_keys, strict=True)]
-
     def _read_clips(self, clip_keys: Sequence[str]) -> None:
-        clips = self._read_all(lambda key: sample_stored_clip(self._store.get(key), key), clip_keys)
-        self._sampled.update((clip.record.clip_id, clip) for clip in clips)
+        """Sample clips. Damaged ones are logged and left out."""
+        clips = self._read_all(lambda key: read_clip(self._store, key, self._sample_clip), clip_keys)
+        self._sampled.update((clip.record.clip_id, clip) for clip in clips if clip is not None)
+
+    def _sample_clip(self, key: str) -> SampledClip:
+        clip = sample_stored_clip(self._store.get(key), key)
+        check_own_record(clip.record, key)
+        return clip
 
     def _read_all(self, read: Callable[[str], Item], clip_keys: Sequence[str]) -> Iterator[Item]:
         """Apply `read` to all keys in the reader threads; the results come in the order of the keys."""

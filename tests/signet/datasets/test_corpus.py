@@ -65,3 +65,16 @@ def test_a_corpus_manifest_of_an_older_version_is_read() -> None:
     assert found is not None
     assert (found.schema_version, found.corpus, found.version) == ("signet.corpus/1", "wlasl", "d6f634eaae674ab6")
     assert (found.extractor, found.clips) == ("holistic-legacy/1", ("1", "2", "3"))
+
+
+def test_stray_objects_are_no_clips_and_no_notes(object_store: ObjectStore) -> None:
+    put_clips(object_store, "a")
+    for name in ("README", "b c.safetensors", "d/e.safetensors"):
+        object_store.put(keys.clips("wlasl") + name, b"")
+    for name in ("x-of-3", "1-of-3.json.bak", "a/1-of-3", "3-of-3", "01-of-3", "README"):
+        object_store.put(f"{keys.corpus_shards('wlasl', 'chosen')}{name}.json", b"{}")
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(0, 3), "chosen") is None
+    assert finish_extraction(object_store, "wlasl", "mediapipe", Shard(1, 3), "chosen") is None
+    manifest = finish_extraction(object_store, "wlasl", "mediapipe", Shard(2, 3), "chosen")
+    assert manifest is not None
+    assert manifest.clips == ("a",)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from signet.errors import Conflict
+from signet.errors import Conflict, InvalidInput, NotFound
 from signet.store import DirectoryStore
 from signet.store import directory as directory_module
 
@@ -94,3 +94,20 @@ def test_a_file_has_the_exact_time_of_its_write_which_its_etag_needs(
     monkeypatch.setattr("signet.store.directory.time.time_ns", lambda: 1_700_000_000_123_456_789)
     directory_store.put("k", b"data")
     assert (directory_store.root / "k").stat().st_mtime_ns == 1_700_000_000_123_456_789
+
+
+def test_links_that_lead_out_of_the_store_or_in_a_circle_are_not_listed(directory_store: DirectoryStore) -> None:
+    directory_store.put("runs/r/config.json", b"{}")
+    folder = directory_store.root / "runs/r"
+    (folder / "away").symlink_to("/etc/hostname")
+    (folder / "circle").symlink_to("circle")
+    (folder / "nothing").symlink_to("missing")
+    (folder / "inside").symlink_to("config.json")
+    os.mkfifo(folder / "pipe")
+    assert [info.key for info in directory_store.list("runs/")] == ["runs/r/config.json", "runs/r/inside"]
+    with pytest.raises(InvalidInput, match="leads in a circle"):
+        directory_store.get("runs/r/circle")
+    with pytest.raises(NotFound):
+        directory_store.get("runs/r/pipe")
+    with pytest.raises(NotFound):
+        directory_store.get_head("runs/r/pipe", 10)

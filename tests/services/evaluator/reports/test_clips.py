@@ -270,3 +270,35 @@ def test_without_a_score_or_without_unknown_signs_a_report_has_no_figure_of_them
     world.publish(snapshot)
     extract(world.store, sign("u1", "tree", BOOK))
     assert evaluate(world.store, "signet")[0].unknown_signs is None
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_stray_and_damaged_clips_of_the_corpus_stop_no_evaluation(
+    world: "World", snapshot: Dataset, sign: Any, split: str
+) -> None:
+    world.publish(snapshot, vocabulary_score=VocabularyScore(temperature=2.0, weight=4.0, bias=-3.0))
+    extract(world.store, sign("t1", "book", BOOK, split=split), sign("u1", "tree", CHAIR, split=split))
+    known, unknown = (landmarks.dump(sign("x", gloss, CHAIR, split=split)) for gloss in ("book", "tree"))
+    for name, data in {
+        "README": b"text",
+        "a/b.safetensors": known,
+        "copy.safetensors": known,
+        "empty.safetensors": b"",
+        "copy-unknown.safetensors": unknown,
+    }.items():
+        world.store.put(keys.clips("made") + name, data)
+    for clip_id, gloss in (("half-known", "book"), ("half-unknown", "tree")):
+        damaged = landmarks.dump(sign(clip_id, gloss, CHAIR, split=split))[:-100]
+        world.store.put(keys.clip("made", clip_id), damaged)
+    report, _ = evaluate(world.store, "signet", split=split)
+    assert {clip.clip_id for clip in report.clips} >= ({"t1"} if split == "test" else {"9001"})
+    assert report.top1.n == (1 if split == "test" else 14)
+    assert report.unknown_signs is not None
+    assert report.unknown_signs.unknown == 1
+
+
+def test_a_corpus_whose_clips_of_the_split_are_damaged_has_none(world: "World", card: ModelCard, sign: Any) -> None:
+    extract(world.store)
+    world.store.put(keys.clip("made", "t1"), landmarks.dump(sign("t1", "book", BOOK, split="test"))[:-100])
+    with pytest.raises(InvalidInput, match="signet extract --split test"):
+        evaluate(world.store, "signet", split="test")

@@ -70,6 +70,21 @@ def test_a_corpus_of_another_extractor_is_refused_at_once(store: UnreliableStore
         StoredClips(store, "c", "e/1")
 
 
+def test_stray_and_damaged_objects_do_not_stop_the_check_of_the_extractor(
+    store: UnreliableStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("0README", "00/x.safetensors", ".0.safetensors"):
+        store.put(keys.clips("c") + name, b"")
+    store.put(keys.clip("c", "0-empty"), b"")
+    store.put(keys.clip("c", "0-half"), _clip()[:100])
+    store.create(keys.clip("c", "a"), _clip())
+    for _ in range(2):
+        assert "a" in StoredClips(store, "c", "e/1")
+    assert len(caplog.records) == 5
+    with pytest.raises(AlreadyExists, match="made by e/1, not by e/2"):
+        StoredClips(store, "c", "e/2")
+
+
 def test_the_extractor_of_every_checked_clip_is_compared(store: UnreliableStore) -> None:
     store.create(keys.clip("c", "a"), _clip())
     store.create(keys.clip("c", "b"), _clip(extractor="e/2"))

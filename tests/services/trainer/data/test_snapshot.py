@@ -1,6 +1,7 @@
 """Which clips of a corpus a snapshot has, and when it is made again."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -298,3 +299,55 @@ def test_clips_are_read_in_batches_and_keep_their_order(watched: Watched, monkey
         assert again.manifest == first.manifest
         assert np.array_equal(again.frames, first.frames, equal_nan=True)
         assert watched.clips_read() == reads
+
+
+@pytest.mark.parametrize("samples_per_gloss", [0, 3])
+def test_stray_and_damaged_objects_of_a_corpus_are_skipped_and_logged_once(
+    object_store: ObjectStore,
+    fill: Fill,
+    clips: list[Landmarks],
+    samples_per_gloss: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The snapshot is that of the corpus without them, and another clip takes the place of a damaged one."""
+    fill(object_store)
+    expected = snapshot.load_or_create_snapshot(object_store, "wlasl", 0, samples_per_gloss).manifest
+    whole = dump(clips[0])
+    stray = {
+        "README": b"text",
+        "folder/x.safetensors": whole,
+        "a b.safetensors": whole,
+        "aaa-copy.safetensors": whole,
+        "aaa-empty.safetensors": b"",
+        "aaa-text.safetensors": b"text" * 100,
+        "aaa-half.safetensors": dump(moving_clip("aaa-half", "book", "train", 777))[:-1000],
+        "aaa-escape.safetensors": dump(moving_clip("aaa-escape", "book", "train", 778, corpus="../../x")),
+    }
+    for name, data in stray.items():
+        object_store.put(keys.clips("wlasl") + name, data)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            made = snapshot.load_or_create_snapshot(object_store, "wlasl", 0, samples_per_gloss)
+            assert made.manifest == expected
+    assert sorted(record.getMessage().partition(" is skipped")[0] for record in caplog.records) == sorted(
+        f"{object_store.url}/{keys.clips('wlasl')}{name}" for name in stray
+    )
+
+
+def test_a_clip_of_a_terabyte_is_not_read(directory_store: DirectoryStore, fill: Fill) -> None:
+    fill(directory_store)
+    expected = snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0).manifest
+    with (directory_store.root / keys.clip("wlasl", "huge")).open("wb") as file:
+        file.truncate(1 << 40)
+    assert snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, 0).manifest == expected
+
+
+@pytest.mark.parametrize("samples_per_gloss", [0, 3])
+def test_a_corpus_of_damaged_clips_only_says_to_extract(
+    directory_store: DirectoryStore, samples_per_gloss: int
+) -> None:
+    for name in ("a", "b"):
+        directory_store.put(keys.clip("wlasl", name), b"")
+    with pytest.raises(NotReady, match="none of them is a labelled training clip"):
+        snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, samples_per_gloss)
