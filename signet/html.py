@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from signet.terminal.characters import escape_control_characters
+
 # A narrow no-break space stands between a figure and its unit.
 NARROW_SPACE = "\u202f"
 
@@ -18,14 +20,20 @@ _CODE = r'<code class="flag">\g<0></code>'
 def page_environment(package: str) -> Environment:
     """An environment for the templates of a package, in its folder `templates`.
 
-    Values are escaped, a name that is not defined is an error, and the filters `percent`, `interval` and `typeset`
-    are there. A page adds its own filters.
+    Values are escaped, also their control characters, a name that is not defined is an error, and the filters
+    `percent`, `interval` and `typeset` are there. A page adds its own filters.
     """
     environment = Environment(
-        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=_escape_data,
+    )  # fmt: skip
     environment.filters.update(percent=percent, interval=interval, typeset=typeset)
     return environment
+
+
+def _escape_data(value: object) -> object:
+    """Escape control characters of a text, as on a terminal: a browser would drop, or obey, them."""
+    return escape_control_characters(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def percent(share: float) -> str:
@@ -41,6 +49,6 @@ def interval(ends: Sequence[float]) -> str:
 
 def typeset(prose: str) -> Markup:
     """Escape plain prose; tie each unit to its figure; mark flags, and text in backticks, as code."""
-    tied = re.sub(r"(?<=\d) (?=%)", NARROW_SPACE, str(escape(prose)))
+    tied = re.sub(r"(?<=\d) (?=%)", NARROW_SPACE, str(escape(escape_control_characters(prose))))
     flags = re.sub(r"(?<![\w-])--[a-z][a-z-]*(?: (?:\d[\d.]*|ensemble|first|competition|sgd|val))?", _CODE, tied)
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", flags))  # noqa: S704  (escaped above)

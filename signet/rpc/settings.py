@@ -3,7 +3,7 @@
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from signet.errors import InvalidSetting
 from signet.store import StoreSettings
@@ -13,8 +13,9 @@ class ServiceSettings(StoreSettings):
     """The settings of all three services. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIGNET_", extra="ignore", cli_parse_args=True, cli_kebab_case=True, cli_implicit_flags=True
-    )
+        env_prefix="SIGNET_", extra="ignore", cli_parse_args=True, cli_kebab_case=True, cli_implicit_flags=True,
+        cli_exit_on_error=False,
+    )  # fmt: skip
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 inside a container")
     port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
@@ -34,10 +35,13 @@ def read_settings(kind: type[Settings]) -> Settings:
     """Read the settings of a service, from its flags and its environment.
 
     Raises:
-        InvalidSetting: some settings have unusable values; the message names all of them.
+        InvalidSetting: some settings have unusable values, and the message names all of them; or a flag is unknown.
     """
     try:
         return kind()
+    except SettingsError as error:
+        fault = str(error).removeprefix("error parsing CLI: ")
+        raise InvalidSetting(f"unusable settings: {fault}. --help lists all settings.") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors()

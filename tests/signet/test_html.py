@@ -24,3 +24,12 @@ def test_a_page_s_environment_escapes_values_and_refuses_unknown_names(package: 
     assert environment.from_string("{{ x }} {{ 0.5|percent }}").render(x="<i>") == "&lt;i&gt; 50\u202f%"
     with pytest.raises(jinja2.UndefinedError, match="'y' is undefined"):
         environment.from_string("{{ y }}").render(x=1)
+
+
+def test_control_characters_of_a_name_are_escaped_and_not_lost() -> None:
+    name = "\u202egnp\x1b[2J\na\x00<b>"
+    escaped = r"\u202egnp\x1b[2J\na\x00&lt;b&gt;"
+    environment = page_environment("services.trainer.drawing")
+    template = "{{ x }}\n<i title='{{ x }}'>{{ x|typeset }}</i> {{ [x, x]|join(',') }}"
+    shown = f"{escaped}\n<i title='{escaped}'>{escaped}</i> {escaped},{escaped}"
+    assert environment.from_string(template).render(x=name) == shown
