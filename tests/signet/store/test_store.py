@@ -30,6 +30,13 @@ def test_an_object_is_read_as_it_was_put(object_store: ObjectStore) -> None:
     assert (info.key, info.size) == ("a/b/c.bin", len(data))
 
 
+def test_an_object_that_is_sent_in_several_parts_is_read_as_it_was_put(object_store: ObjectStore) -> None:
+    """The client sends objects above 5 MiB in parts: a POST request, the parts, and a POST request."""
+    data = os.urandom(11 << 20)
+    object_store.put("large", data)
+    assert object_store.get("large") == data
+
+
 def test_an_empty_object_exists(object_store: ObjectStore) -> None:
     object_store.put("empty", b"")
     assert object_store.get("empty") == b""
