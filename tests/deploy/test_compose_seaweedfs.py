@@ -1,0 +1,156 @@
+"""SeaweedFS as compose starts it: its inner ports need a certificate, its console a password of its own."""
+
+import http.client
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from pydantic import SecretStr
+
+from services.local.child_processes import Child, free_ports
+from signet.errors import Unavailable
+from signet.store import ObjectStore, StoreSettings, open_store
+from tests.conftest import ROOT
+
+INNER = ("master", "volume", "filer")
+GRPC = ("master", "volume", "filer", "s3", "admin")
+
+
+class ComposedStore:
+    """The store that the command of the compose file started, with the credentials that its script made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("store", "grafana", "seaweedfs", "data"):
+            (folder / name).mkdir()
+        script = (ROOT / "deploy/make-credentials").read_text()
+        self.script = script.replace("/credentials/", f"{folder}/").replace('"/seaweedfs/', f'"{folder}/seaweedfs/')
+        self.make_credentials()
+        names = [*(f"{name}.port" for name in (*INNER, "s3", "admin")), *(f"{name}.port.grpc" for name in GRPC)]
+        names.append("metricsPort")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.child = Child("store", ["/bin/sh", "-c", self._command()], self._environment(), folder / "log")
+
+    def make_credentials(self) -> None:
+        """Run the script as the step `credentials` of compose does."""
+        script = self.script
+        subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
+
+    def secret(self, path: str) -> str:
+        """The text of a file that the script made."""
+        return (self.folder / path).read_text()
+
+    def open(self) -> ObjectStore:
+        """The store, as a service opens it."""
+        url = f"http://127.0.0.1:{self.ports['s3.port']}/signet"
+        secret = SecretStr(self.secret("store/secret-key"))
+        return open_store(StoreSettings(store=url, s3_access_key="signet", s3_secret_key=secret))
+
+    def ready(self) -> bool:
+        """Whether a put succeeds, and the console, which starts last, has written its options and answers."""
+        try:
+            self.open().put("ready", b"ready")
+            socket.create_connection(("127.0.0.1", self.ports["admin.port"]), timeout=5).close()
+        except (Unavailable, OSError):
+            return False
+        return (self.folder / "data/mini.options").exists()
+
+    def _command(self) -> str:
+        """The command of the compose file with this test's folders and ports."""
+        text = (ROOT / "deploy/compose.seaweedfs.yaml").read_text().replace("!override", "")  # a tag of Compose
+        override: dict[str, Any] = yaml.safe_load(text)
+        service = override["services"]["minio"]
+        (command,) = service["command"]
+        assert service["working_dir"] == "/seaweedfs"
+        assert "seaweedfs-credentials:/seaweedfs:ro" in service["volumes"]
+        command = command.replace("$$", "$").replace("-dir=/data", f"-dir={self.folder}/data")
+        command = command.replace("-ip=minio", "-ip=127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        command = re.sub(r" -(s3\.port|admin\.port|metricsPort)=\d+", "", command)
+        command += "".join(f" -{name}={port}" for name, port in self.ports.items())
+        return f'cd "{self.folder}/seaweedfs"; {command}'
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {"PATH": path, "STORE_USER": "signet", "STORE_SECRET_FILE": f"{self.folder}/store/secret-key"}
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedStore]:
+    """A running store."""
+    store = ComposedStore(tmp_path_factory.mktemp("composed"))
+    try:
+        store.child.wait_until(store.ready, 60)
+        yield store
+    finally:
+        store.child.stop(15)
+
+
+def _anonymous_answer(port: int, method: str, *, tls: bool) -> bytes:
+    """The body of an answer without a certificate; nothing if there is no answer."""
+    connection: http.client.HTTPConnection
+    if tls:
+        context = ssl._create_unverified_context()  # noqa: S323  (an attacker does not ask who answers)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, "/buckets/signet/attack", body=b"attack")
+        return connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return b""
+    finally:
+        connection.close()
+
+
+def test_no_inner_port_of_the_composed_store_answers_without_the_certificate(composed: ComposedStore) -> None:
+    inner = [f"{name}.port" for name in INNER] + [f"{name}.port.grpc" for name in GRPC]
+    for name in inner:
+        for method in ("GET", "PUT", "DELETE"):
+            assert _anonymous_answer(composed.ports[name], method, tls=True) == b"", name
+            plain = _anonymous_answer(composed.ports[name], method, tls=False).strip()
+            assert plain in {b"", b"Client sent an HTTP request to an HTTPS server."}, name
+    assert {item.key for item in composed.open().list("")} == {"ready"}
+
+
+def test_no_secret_of_the_composed_store_is_on_its_command_line_or_in_its_files(composed: ComposedStore) -> None:
+    (weed,) = (process for process in [psutil.Process(composed.child.pid)] if "weed" in process.name())
+    secrets = [composed.secret("store/secret-key"), composed.secret("seaweedfs/console-password")]
+    secrets += re.findall(r'key = "([0-9a-f]{48})"', composed.secret("seaweedfs/security.toml"))
+    assert len(set(secrets)) == 6
+    places = [" ".join(weed.cmdline()), composed.secret("log"), composed.secret("data/mini.options")]
+    assert [secret for secret in secrets for place in places if secret in place] == []
+
+
+def test_the_console_takes_its_own_password_and_not_the_secret_of_the_store(composed: ComposedStore) -> None:
+    pages = {}
+    for path in ("store/secret-key", "seaweedfs/console-password"):
+        connection = http.client.HTTPConnection("127.0.0.1", composed.ports["admin.port"], timeout=10)
+        connection.request("GET", "/login")
+        page = connection.getresponse()
+        cookie = (page.getheader("Set-Cookie") or "").partition(";")[0]
+        (token,) = re.findall(r'name="csrf_token" value="(\w+)"', page.read().decode())
+        form = f"username=admin&password={composed.secret(path)}&csrf_token={token}"
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+        connection.request("POST", "/login", body=form, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        pages[path] = answer.getheader("Location") or ""
+        connection.close()
+    assert "error" in pages["store/secret-key"]
+    assert "error" not in pages["seaweedfs/console-password"]
+
+
+def test_a_second_start_keeps_the_keys_of_seaweedfs(composed: ComposedStore) -> None:
+    names = ("security.toml", "key.pem", "certificate.pem", "console-password")
+    before = [composed.secret(f"seaweedfs/{name}") for name in names]
+    composed.make_credentials()
+    assert [composed.secret(f"seaweedfs/{name}") for name in names] == before
