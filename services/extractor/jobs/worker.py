@@ -29,10 +29,14 @@ _log = logging.getLogger(__name__)
 
 _MANY_PEOPLE = "more than one person is in the picture; the landmarks can be those of any. Crop it to the signer."
 
-# Address space of a worker. A worker with its graph maps 0.9 GB; the largest accepted frame and its copies fit into the
-# rest. A file that makes the decoder request more gets an error. MediaPipe starts threads for each core, and each
-# thread reserves a stack and an arena that it never fills.
-_ADDRESS_SPACE_BYTES = 6 * 1024**3 + (os.cpu_count() or 1) * 256 * 1024**2
+# Memory that a worker can write to. A worker with its graph has 0.5 GB; the largest accepted frames need 0.4 GB more at
+# most (16 reference frames of HEVC, 10 bits, 4:4:4). A file that makes the decoder request more gets an error.
+# MediaPipe starts threads for each core.
+_CORES = os.cpu_count() or 1
+_DATA_BYTES = (896 + _CORES * 64) * 1024**2
+# All addresses, also those that are only reserved: each thread reserves an arena that it never fills. This limit holds
+# where the system does not count the memory of mappings as data.
+_ADDRESS_SPACE_BYTES = 2 * 1024**3 + _CORES * 256 * 1024**2
 
 Result = TypeVar("Result")
 
@@ -87,6 +91,7 @@ def set_up(stderr: Connection, board: JobBoard) -> None:
     # Ctrl-C reaches the whole process group. The parent decides what happens to the current clip.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import multiprocessing
 import os
 import re
 import threading
@@ -19,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.processes import CleanContext
 from signet.errors import ClipError, DeadlineExceeded, SignetError
 from signet.terminal.output import say_error
 
@@ -66,7 +66,7 @@ class WorkerPool:
         self.count = count or len(os.sched_getaffinity(0))
         self._clip_timeout = clip_timeout
         # Not fork: MediaPipe, gRPC and their threads do not survive a fork.
-        self._processes = multiprocessing.get_context("spawn")
+        self._processes = CleanContext()
         self._lock = threading.Lock()
         self._pool: Any = None
         self._closed = False
@@ -264,6 +264,12 @@ class WorkerPool:
                 "timeout",
                 f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip: "
                 f"{self._board.progress(attempt.place)}. Cut it to the sign, or raise --clip-timeout-seconds.",
+            ) from None
+        except MemoryError:
+            raise ClipError(
+                "too_large",
+                f"{name}: needs more memory than a worker may use (MemoryError). Convert it to H.264, or make it "
+                "smaller.",
             ) from None
         except ProcessExpired as error:
             raise ClipError(

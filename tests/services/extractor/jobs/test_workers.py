@@ -42,6 +42,14 @@ def test_a_job_cannot_take_all_memory() -> None:
         assert "MemoryError" in str(greedy)
 
 
+def test_a_job_with_more_than_a_gigabyte_is_refused_and_the_next_succeeds() -> None:
+    with WorkerPool(1) as workers:
+        ((_, greedy),) = workers.each(bytes, [("greedy", (1024**3 + (os.cpu_count() or 1) * 64 * 1024**2,))])
+        assert isinstance(greedy, ClipError)
+        assert greedy.reason == "too_large"
+        assert dict(workers.each(len, [("after", ("abc",))])) == {"after": 3}
+
+
 def test_workers_that_die_between_jobs_are_replaced() -> None:
     with WorkerPool(2) as workers:
         pids = {pid for _, pid in workers.each(os.getpid, [(index, ()) for index in range(8)])}
