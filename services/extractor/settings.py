@@ -29,7 +29,7 @@ class ExtractorSettings(ServiceSettings):
         default=DEFAULT_CLIP_TIMEOUT_SECONDS,
         gt=0,
         description="After this long a clip is given up and its worker replaced; raise it for clips of many minutes. "
-        "A clip that is sent in a call has 0.2 s more for each frame",
+        "A clip that is sent in a call has at most 60 s, and 0.2 s more for each frame",
     )
     auto_extract: bool = Field(
         default=False, description="Extract without being asked, whenever the clips are there and have changed"

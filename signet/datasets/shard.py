@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from signet.landmarks import JOINTS
 
+# A header with one tensor has about 100 bytes.
+_MOST_HEADER_BYTES = 65_536
+
 
 def encode_shard(samples: npt.NDArray[np.float32]) -> bytes:
     """The bytes of a shard with these samples."""
@@ -34,7 +37,14 @@ def decode_shard(shard: memoryview) -> npt.NDArray[np.float32]:
         ValueError, KeyError, TypeError, struct.error: the bytes are not a shard.
     """
     (length,) = struct.unpack("<Q", shard[:8])
-    entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
+    if length > _MOST_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes")
+    try:
+        entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
+    except RecursionError as error:
+        raise ValueError("a header that is nested too deep") from error
+    if not all(isinstance(number, int) and number >= 0 for number in (*entry["shape"], *entry["data_offsets"])):
+        raise ValueError(f"shape {entry['shape']} at {entry['data_offsets']}")
     frames, *samples = entry["shape"][:-2]
     if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(samples) > 1:
         raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")

@@ -59,8 +59,8 @@ class DatasetClip(BaseModel):
     signer: str
     sha256: str
     source_sha256: str
-    start: int
-    frames: int
+    start: int = Field(ge=0)
+    frames: int = Field(ge=0)
 
 
 class Audit(BaseModel):
@@ -276,15 +276,22 @@ def load_snapshot(store: ObjectStore, name: str, version: str) -> Dataset:
     """
     manifest = read_snapshot_manifest(store, name, version)
     try:
-        return Dataset(
-            manifest, decode_shard(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256))
-        )
+        samples = decode_shard(store.get_mapped(keys.dataset_shard(name, version), manifest.shard_sha256))
+        _check_frames(manifest, len(samples))
+        return Dataset(manifest, samples)
     except (DataLoss, NotFound) as error:
         raise DataLoss(
             f"{store.url}: the frames of dataset {name}/{version} are damaged or gone. Train again to make them again."
         ) from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise DataLoss(f"{store.url}: the frames of dataset {name}/{version} cannot be read ({error}).") from error
+
+
+def _check_frames(manifest: Manifest, frames: int) -> None:
+    """Raise a ValueError if a clip of the manifest lies outside these frames of its shard."""
+    for clip in manifest.clips:
+        if clip.start + clip.frames > frames:
+            raise ValueError(f"clip {clip.clip_id} ends at frame {clip.start + clip.frames} of {frames}")
 
 
 def _audit(

@@ -19,7 +19,7 @@ from pebble import ProcessExpired, ProcessPool
 from services.extractor.jobs import worker
 from services.extractor.jobs.board import JobBoard
 from services.extractor.jobs.processes import CleanContext
-from signet.errors import ClipError, DeadlineExceeded, SignetError
+from signet.errors import Busy, ClipError, DeadlineExceeded, SignetError
 from signet.terminal.output import say_error
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,12 @@ _STOP_SECONDS = 10.0
 # A clip of a call has this much more time for each frame: four times the work of one core. The caller's deadline and
 # its departure end the work earlier.
 _SECONDS_PER_FRAME = 0.2
+# The time of such a clip without frames: loading MediaPipe on a busy machine takes half of it.
+_CALL_SECONDS = 60.0
+# For each worker, so many clips of calls may wait in addition to the one that it works on.
+_WAITING_CALLS = 4
+# A caller that is refused should wait so long: a clip of a sign takes a few seconds.
+_RETRY_SECONDS = 5
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -71,6 +77,7 @@ class WorkerPool:
         self._pool: Any = None
         self._closed = False
         self._scheduled: set[Future[Any]] = set()
+        self._calls = 0
         self._board = JobBoard(self._processes)
         self._stderr = _StderrFilter(self._processes)
 
@@ -147,7 +154,22 @@ class WorkerPool:
         Raises:
             ClipError: the clip is not usable.
             DeadlineExceeded: the time is over. The job is stopped.
+            Busy: too many clips of calls wait already.
         """
+        if self._calls >= self.count * (1 + _WAITING_CALLS):
+            raise Busy(
+                f"the extractor works on {self.count} clips, and {self._calls - self.count} wait. "
+                f"Retry in {_RETRY_SECONDS} s."
+            )
+        self._calls += 1
+        try:
+            return await self._run_call(function, arguments, timeout)
+        finally:
+            self._calls -= 1
+
+    async def _run_call(
+        self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None
+    ) -> Result:
         end = math.inf if timeout is None else time.monotonic() + timeout
         attempt = _Attempt(None, arguments, self._board.add())
         future: Future[Result] | None = None
@@ -199,7 +221,7 @@ class WorkerPool:
             ClipError: the time is over.
         """
         progress = self._board.progress(attempt.place)
-        limit = self._clip_timeout + _SECONDS_PER_FRAME * progress.total
+        limit = min(self._clip_timeout, _CALL_SECONDS) + _SECONDS_PER_FRAME * progress.total
         if self._board.running_seconds(attempt.place) > limit:
             raise ClipError(
                 "timeout",

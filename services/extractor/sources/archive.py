@@ -11,6 +11,9 @@ and `height` of its video.
 """
 
 import hashlib
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -32,6 +35,11 @@ from signet.text_files import parse_integer, parse_number, parse_table
 FRAMES, INDEX = "frames.npz", "index.csv"
 
 _NO_HAND = -1.0
+# What numpy and zipfile raise for files that are damaged, encrypted or made to harm.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError, ValueError,
+    EOFError, KeyError, NotImplementedError, RecursionError, RuntimeError,
+)  # fmt: skip
 # Arrays by kind of archive, and the shape of each after its first axis.
 _KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "hands": {"frames": (2, HAND_JOINTS, 3)},
@@ -164,7 +172,9 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
                     f"{path}: holds {', '.join(file.files) or 'nothing'}. What can be imported: {known}."
                 )
             arrays = {name: file[name] for name in _KINDS[kind]}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+    except (MemoryError, OverflowError) as error:
+        raise InvalidInput(f"{path}: its arrays need more memory than there is. Split the archive.") from error
+    except _DAMAGED as error:
         raise InvalidInput(f"{path}: not a whole .npz file ({error}). Copy or download it again.") from error
     except (AttributeError, TypeError) as error:  # a single .npy file, which numpy loads as an array
         raise InvalidInput(f"{path}: a single array, not an .npz file of named arrays.") from error

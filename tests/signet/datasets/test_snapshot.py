@@ -142,6 +142,19 @@ def test_a_shard_of_something_else_is_data_loss(
         load_snapshot(directory_store, "wlasl", "v")
 
 
+@pytest.mark.parametrize("change", [{"frames": 10**9}, {"start": 10**9}, {"start": -5}, {"frames": -5}])
+def test_a_manifest_that_claims_frames_outside_its_shard_is_data_loss(
+    directory_store: DirectoryStore, sources: list[Landmarks], change: dict[str, int]
+) -> None:
+    made = _snapshot("wlasl", sources)
+    publish_snapshot(directory_store, made)
+    clips = (made.manifest.clips[0].model_copy(update=change), *made.manifest.clips[1:])
+    manifest = made.manifest.model_copy(update={"clips": clips}).model_dump_json(by_alias=True).encode()
+    directory_store.put(keys.dataset_manifest("wlasl", made.manifest.version), manifest)
+    with pytest.raises(DataLoss):
+        load_snapshot(directory_store, "wlasl", made.manifest.version)
+
+
 def test_a_missing_snapshot_is_not_found(directory_store: DirectoryStore) -> None:
     with pytest.raises(NotFound, match="no dataset 'wlasl' of version '0123'"):
         load_snapshot(directory_store, "wlasl", "0123")

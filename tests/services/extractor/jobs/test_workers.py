@@ -15,7 +15,7 @@ import pytest
 from services.extractor.jobs import worker
 from services.extractor.jobs import workers as pools
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
-from signet.errors import ClipError, DeadlineExceeded
+from signet.errors import Busy, ClipError, DeadlineExceeded
 from tests.services.extractor.conftest import SHORT, MakeVideo
 
 
@@ -276,3 +276,18 @@ def test_closing_waits_for_a_pool_that_is_being_made_and_ends_it(monkeypatch: py
             pool.stop()
         assert isinstance(job.exception(20), WorkersStopped)
     assert pool is None
+
+
+def test_too_many_clips_of_calls_are_refused_with_a_time_to_retry() -> None:
+    async def main(workers: WorkerPool) -> None:
+        running = [asyncio.create_task(workers.one(time.sleep, (30,), None)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Busy, match=r"works on 1 clips, and 4 wait\. Retry in 5 s\."):
+            await workers.one(len, ("abc",), None)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert workers._calls == 0
+
+    with WorkerPool(1) as workers:
+        asyncio.run(main(workers))

@@ -1,5 +1,6 @@
 """Archives of landmarks are read, and unusable archives and rows are named."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +186,39 @@ def test_another_archive_has_another_sha256(tmp_path: Path) -> None:
     assert one.sha256 != two.sha256
     assert one.source_sha256(one.rows[0]) == two.source_sha256(two.rows[0])
     assert one.source_sha256(one.rows[0]) != one.source_sha256(one.rows[1])
+
+
+def _npz_with_header(folder: Path, header: bytes, method: int = 0) -> None:
+    """An archive whose array `frames` has this header; `method` is the compression that the file names."""
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(folder / "frames.npz", "w") as file:
+        file.writestr("frames.npy", array)
+    if method:
+        data = bytearray((folder / "frames.npz").read_bytes())
+        data[8:10] = method.to_bytes(2, "little")
+        entry = data.index(b"PK\x01\x02")
+        data[entry + 10 : entry + 12] = method.to_bytes(2, "little")
+        (folder / "frames.npz").write_bytes(data)
+    (folder / "index.csv").write_text(",".join(HEADER))
+
+
+@pytest.mark.parametrize(
+    ("header", "method"),
+    [
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999, 2, 21, 3)}\n", 0),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2, 21, 3)}\n", 0),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (1" + b"0" * 40 + b", 2, 21, 3)}\n", 0),
+        (b"(" * 5000 + b"\n", 0),
+        (b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 2, 21, 3)}\n", 0),
+        (b"{'descr': (('a', 5), 3), 'fortran_order': False, 'shape': (1,)}\n", 0),
+        (b"{'descr': '''", 0),
+        (b"{}", 99),
+        (b"{}", 14),
+    ],
+)
+def test_a_hostile_header_of_an_array_is_refused_with_the_name_of_the_file(
+    tmp_path: Path, header: bytes, method: int
+) -> None:
+    _npz_with_header(tmp_path, header, method)
+    with pytest.raises(InvalidInput, match=r"frames\.npz"):
+        read_archive(tmp_path)
