@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
+from signet.field_types import Count, Finite, IsoTime, Share, ShortText
 from signet.landmarks import describe_sampling_difference
 from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import ObjectStore, keys
@@ -19,6 +20,10 @@ LATEST = "latest"
 # The largest file of a model: the graph of the largest settings of a training is smaller.
 MAX_FILE_BYTES = 256 << 20
 
+# Limits of a card. `signet train` accepts penalties up to 20; a wider beam than the default finds nothing more.
+MAX_PENALTY = 1000.0
+MAX_BEAM_WIDTH = 256
+
 # So many lost races in a row are a fault of the store: there are never so many writers.
 _ALIAS_ATTEMPTS = 10
 
@@ -28,11 +33,11 @@ class Metrics(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    val_clips: int
-    val_correct: int
-    val_greedy_correct: int
-    blank_ratio: float
-    epoch: int
+    val_clips: Count
+    val_correct: Count
+    val_greedy_correct: Count
+    blank_ratio: Share
+    epoch: Count
 
 
 class ModelCard(BaseModel):
@@ -43,33 +48,33 @@ class ModelCard(BaseModel):
     schema_version: str = Field(default=SCHEMA, alias="schema")
     name: str
     version: str
-    created: str
+    created: IsoTime
     run_id: str
     dataset_name: str
     dataset_version: str
-    vocabulary: tuple[str, ...]  # class c is vocabulary[c - 1]; class 0 is the blank
-    frame_rate: float
+    vocabulary: tuple[ShortText, ...] = Field(max_length=20_000)  # class c is vocabulary[c - 1]; class 0 is the blank
+    frame_rate: float = Field(gt=0, le=1000)
     # `signet.landmarks.SMOOTHING_SECONDS` of its clips. Older cards lack it: their clips were not smoothed.
-    smoothing_seconds: float = 0.0
+    smoothing_seconds: float = Field(0.0, ge=0, le=60)
     # How the model is decoded; on the card, so that all readers decode alike. The blank penalty applies to isolated
     # signs too. Cards that are older than the beam search get its defaults.
-    blank_penalty: float = Field(allow_inf_nan=False)
-    insertion_penalty: float = Field(0.0, allow_inf_nan=False)
-    repetition_penalty: float = Field(0.0, allow_inf_nan=False)
-    beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1)
+    blank_penalty: float = Field(ge=-MAX_PENALTY, le=MAX_PENALTY)
+    insertion_penalty: float = Field(0.0, ge=-MAX_PENALTY, le=MAX_PENALTY)
+    repetition_penalty: float = Field(0.0, ge=-MAX_PENALTY, le=MAX_PENALTY)
+    beam_width: int = Field(DEFAULT_BEAM_WIDTH, ge=1, le=MAX_BEAM_WIDTH)
     undoubted: bool = False
     # How the model scores whether a clip shows any sign of its vocabulary. Older cards lack it.
     vocabulary_score: VocabularyScore | None = None
-    parameters: int
+    parameters: int = Field(ge=0, le=10**12)
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics
     # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if there was
     # no choice.
     selected_on: str = ""
-    onnx_difference: float  # largest difference between the probabilities of ONNX and torch on real clips at export
+    onnx_difference: Finite  # largest difference between the probabilities of ONNX and torch on real clips at export
     # Median over these clips of each one's largest difference, and how many clips there were. Older cards lack both.
-    onnx_median_difference: float | None = None
-    onnx_clips: int = 0
+    onnx_median_difference: Finite | None = None
+    onnx_clips: Count = 0
     # sha256 of the other files of this version, by file name.
     files: dict[str, str]
 
@@ -200,7 +205,10 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
         raise NotFound(f"model {card.name}/{card.version} has no file {file!r}; it has {', '.join(card.files)}.")
     key = keys.model(card.name, card.version, file)
     try:
-        data = read_limited(store, key, MAX_FILE_BYTES)
+        info = store.stat(key)
+        if info is not None and info.size > MAX_FILE_BYTES:
+            raise DataLoss(f"{store.url}/{key}: has {info.size} bytes, too many for a file of a model. Delete it.")
+        data = store.get(key)
     except NotFound:
         raise DataLoss(f"{store.url}/{key} is gone. Publish the model again.") from None
     if hashlib.sha256(data).hexdigest() != card.files[file]:

@@ -32,9 +32,9 @@ class VocabularyScore(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    temperature: float = Field(gt=0, allow_inf_nan=False)
-    weight: float = Field(ge=0, allow_inf_nan=False)
-    bias: float = Field(allow_inf_nan=False)
+    temperature: float = Field(ge=1e-3, le=1e3)
+    weight: float = Field(ge=0, le=1e3)
+    bias: float = Field(ge=-1e3, le=1e3)
 
     def __call__(self, log_posterior: Floats) -> Floats:
         """The probability that each clip shows a sign of the vocabulary, if half of all clips do.

@@ -234,3 +234,35 @@ def test_the_card_of_another_version_is_refused(directory_store: DirectoryStore)
     directory_store.put(keys.model("signet", "copy", "model.json"), directory_store.get("models/signet/v1/model.json"))
     with pytest.raises(DataLoss, match="the card of another model or version"):
         registry.read_card(directory_store, "signet", "copy")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"beam_width": 10_000},
+        {"beam_width": 0},
+        {"blank_penalty": 1e308},
+        {"insertion_penalty": -1e308},
+        {"repetition_penalty": 1e9},
+        {"frame_rate": 0},
+        {"frame_rate": 1e308},
+        {"smoothing_seconds": -1},
+        {"parameters": 10**400},
+        {"vocabulary": ["x"] * 20_001},
+        {"vocabulary": ["x" * 2000]},
+        {"created": "yesterday"},
+        {"onnx_clips": -1},
+        {"metrics": {"val_clips": 2**40, "val_correct": 0, "val_greedy_correct": 0, "blank_ratio": 0, "epoch": 1}},
+        {"metrics": {"val_clips": 1, "val_correct": 0, "val_greedy_correct": 0, "blank_ratio": 1e308, "epoch": 1}},
+        {"vocabulary_score": {"temperature": 1e-300, "weight": 1, "bias": 0}},
+        {"vocabulary_score": {"temperature": 1, "weight": 1e308, "bias": 0}},
+        {"vocabulary_score": {"temperature": 1, "weight": 1, "bias": -1e308}},
+    ],
+)
+def test_a_card_with_an_impossible_number_is_refused(
+    directory_store: DirectoryStore, change: dict[str, object]
+) -> None:
+    fields = json.loads(_card().model_dump_json(by_alias=True)) | change
+    directory_store.put(keys.model("signet", "v1", "model.json"), json.dumps(fields).encode())
+    with pytest.raises(DataLoss, match="not a model card"):
+        registry.read_card(directory_store, "signet", "v1")

@@ -1,5 +1,6 @@
 """A published model in memory: its card, its ONNX session and its decoder."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from services.evaluator.serving.graph_check import find_forbidden_part, try_model
 from signet import registry
 from signet.decoding import align, best_path, blank_ratio, log_softmax, penalise_blank, single_sign_scores
 from signet.errors import DataLoss, SignetError
@@ -28,6 +30,13 @@ _BATCH_CLIPS = 32
 _BATCH_FRAMES = 32_768
 # A clip of 1.6 s, which every graph must process before it serves.
 _PROBE_FRAMES = 16
+
+# A run that takes longer is ended: at least 100 times what a frame takes on a slow core.
+_RUN_SECONDS = 10.0
+_FRAME_SECONDS = 0.02
+
+# No folder has this name.
+_NO_FOLDER = "/nonexistent/signet"
 
 # onnxruntime raises these for an unusable file and for a failed run; they have no common base class.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -81,12 +90,16 @@ class LoadedModel:
         self.card = card
         self.name = f"{card.name}/{card.version}"
         self._check_card()
+        self._check_structure(graph)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin between requests would take cores from the extractor and the trainer.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Tensors in other files are refused above. If one were overlooked, it would be looked for here.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
         try:
             self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except _ORT_ERRORS as error:
@@ -103,7 +116,9 @@ class LoadedModel:
             DataLoss: it is damaged, or this evaluator cannot serve it.
         """
         card = registry.read_card(store, name, version)
-        return cls(card, registry.read_file(store, card, ONNX_FILE), threads)
+        graph = registry.read_file(store, card, ONNX_FILE)
+        try_model(card, graph)
+        return cls(card, graph, threads)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -173,13 +188,19 @@ class LoadedModel:
         padded = np.full((len(clips), lengths.max(), JOINTS, 3), np.nan, np.float32)
         for row, clip in zip(padded, clips, strict=True):
             row[: len(clip)] = clip
+        limit = ort.RunOptions()
+        watchdog = threading.Timer(_RUN_SECONDS + padded.shape[0] * padded.shape[1] * _FRAME_SECONDS, _stop, [limit])
+        watchdog.daemon = True
+        watchdog.start()
         try:
-            (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths})
+            (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths}, limit)
         except _ORT_ERRORS as error:
             raise SignetError(
                 f"model {self.name}: the graph failed on {len(clips)} clips of {lengths.min()} to {lengths.max()} "
                 f"frames ({_first_line(error)}). Move the alias to another version, or publish the model again."
             ) from error
+        finally:
+            watchdog.cancel()
         expected = (*padded.shape[:2], len(self.vocabulary) + 1)
         if output.shape != expected:
             raise self._fault(f"the output of its graph has shape {list(output.shape)} instead of {list(expected)}")
@@ -199,6 +220,14 @@ class LoadedModel:
         if not card.vocabulary or len(set(card.vocabulary)) != len(card.vocabulary):
             raise self._fault("its vocabulary is empty or names a gloss twice")
 
+    def _check_structure(self, graph: bytes) -> None:
+        try:
+            forbidden = find_forbidden_part(graph)
+        except ValueError as error:
+            raise self._fault(f"{ONNX_FILE} is not a graph that onnxruntime can load ({error})") from error
+        if forbidden:
+            raise self._fault(f"{ONNX_FILE} has {forbidden}, which no graph of Signet has")
+
     def _check_signature(self) -> None:
         for kind, expected, nodes in (
             ("input", _INPUTS, self._session.get_inputs()),
@@ -214,6 +243,8 @@ class LoadedModel:
         total = np.exp(answer.astype(np.float64)).sum(axis=-1)
         if not np.allclose(total, 1.0, atol=1e-3):
             raise self._fault("the output of its graph is not normalised, so it holds no log-probabilities")
+        if not np.isfinite(self.decode(answer).posterior).all():
+            raise self._fault("the numbers of its card give no finite posterior")
 
     def _fault(self, fault: str) -> DataLoss:
         return DataLoss(f"model {self.name} cannot be served: {fault}. Train it again with `signet train`.")
@@ -229,6 +260,11 @@ def batch_indices(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def _stop(run: Any) -> None:
+    """Make a run of the graph end at its next node, with an error."""
+    run.terminate = True
 
 
 def _listed(nodes: dict[str, str]) -> str:

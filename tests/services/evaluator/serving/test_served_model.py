@@ -152,6 +152,11 @@ class FailingStore(DirectoryStore):
             raise self.error
         return super().get(key)
 
+    def get_head(self, key: str, length: int) -> bytes:
+        if self.away and key.endswith(self.away):
+            raise self.error
+        return super().get_head(key, length)
+
 
 def test_a_download_that_failed_is_repeated_at_the_next_refresh(
     world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
@@ -243,3 +248,31 @@ def test_a_model_runs_with_the_threads_that_it_is_given(world: "World", card: Mo
     loaded = options(LoadedModel.load(world.store, card.name, card.version, 3))
     assert loaded.intra_op_num_threads == 3
     assert loaded.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_card_of_another_version_is_refused_once_and_not_loaded_again_at_each_look(
+    world: "World", card: ModelCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copied folder: before, the evaluator loaded it again at each look, because its version was never served."""
+    metrics = EvaluatorMetrics(CollectorRegistry())
+    served = ServedModel(world.store, "signet", "latest", metrics, threads=1, clock=lambda: 0.0)
+    served.refresh()
+    for file in ("model.json", "model.onnx"):
+        world.store.put(keys.model("signet", "copy", file), world.store.get(keys.model("signet", card.version, file)))
+    world.store.put(keys.alias("signet", "latest"), b'{"version": "copy"}')
+    caplog.clear()
+    for _ in range(5):
+        served.refresh()
+    assert served.current().card.version == card.version
+    assert metrics.load_failures._value.get() == 1
+    assert [record.getMessage() for record in caplog.records] == [caplog.records[0].getMessage()]
+    assert "the card of another model or version" in caplog.text
+
+
+def test_a_graph_that_is_refused_does_not_end_the_service(world: "World", snapshot: Dataset, card: ModelCard) -> None:
+    metrics = EvaluatorMetrics(CollectorRegistry())
+    served = ServedModel(world.store, "signet", "latest", metrics, threads=1)
+    served.refresh()
+    world.publish(snapshot, b"\x0a\xff")
+    served.refresh()
+    assert served.current().card.version == card.version

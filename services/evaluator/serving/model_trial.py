@@ -1,0 +1,32 @@
+"""`python -m services.evaluator.serving.model_trial`: load and run a model once, with little memory and time.
+
+`services.evaluator.serving.graph_check` starts it. Standard input: a line of JSON with the seconds and the card; then
+the graph. If the model has a fault, standard output names it.
+"""
+
+import json
+import resource
+import sys
+
+from services.evaluator.serving.graph_check import FAULT, TRIAL_BYTES
+from services.evaluator.serving.loaded_model import LoadedModel
+from signet.errors import SignetError
+from signet.registry import ModelCard
+
+
+def main() -> None:
+    """Exit status 0: the model can be served. `FAULT`: it cannot. Anything else: it broke a limit, or crashed."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (TRIAL_BYTES, TRIAL_BYTES))
+    cpu_seconds, card = json.loads(sys.stdin.buffer.readline())
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    graph = sys.stdin.buffer.read()
+    try:
+        LoadedModel(ModelCard.model_validate_json(card), graph, threads=1)
+    except SignetError as error:
+        sys.stdout.write(str(error))
+        raise SystemExit(FAULT) from error
+
+
+if __name__ == "__main__":
+    main()
