@@ -50,7 +50,7 @@ def test_a_graph_cannot_read_a_file_of_the_evaluator(
     world: "World", snapshot: Dataset, graph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     where: str, kind: str,
 ) -> None:  # fmt: skip
-    (tmp_path / "secret.bin").write_bytes(np.float32([0.0]).tobytes())
+    (tmp_path / "secret.bin").write_bytes(np.zeros(1, np.float32).tobytes())
     monkeypatch.chdir(tmp_path)
     tensor = _external("secret.bin" if kind == "name" else str(tmp_path / "secret.bin"))
     identity = helper.make_node("Identity", ["secret"], ["extra"])
