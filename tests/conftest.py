@@ -1,6 +1,7 @@
 """What tests share: the real clips, a real S3 server, both kinds of store, and landmarks made by hand."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import psutil
 import pytest
 
+from services.cli import app
 from services.local.seaweedfs import LocalStore
 from signet.landmarks import JOINTS, PARTS, POSE_JOINTS, ClipRecord, Landmarks
 from signet.store import DirectoryStore, ObjectStore
 from signet.store.s3 import S3Store
+from signet.terminal.command import run_command
 
 ROOT = Path(__file__).parent.parent
 
@@ -140,3 +143,24 @@ def make_clip() -> MakeClip:
         return Landmarks(joints, found, visibility, times, record)
 
     return make
+
+
+RunSignet = Callable[[list[str]], tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_signet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[RunSignet]:
+    """Runs a command in an empty directory, and returns its exit status, its output and its error output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIGNET_STORE", f"file:{tmp_path / 'store'}")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(arguments: list[str]) -> tuple[int, str, str]:
+        status = run_command(lambda: app(arguments, prog_name="signet", standalone_mode=False))
+        return (status, *capsys.readouterr())
+
+    handler = signal.getsignal(signal.SIGTERM)  # `signet up` and `signet demo` set another one
+    yield run
+    signal.signal(signal.SIGTERM, handler)

@@ -2,7 +2,6 @@
 
 import asyncio
 import html
-import importlib
 import json
 import re
 import threading
@@ -16,7 +15,6 @@ import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.cli import COMMANDS
 from services.evaluator.__main__ import evaluator
 from services.extractor.jobs.queue import ExtractionQueue
 from services.extractor.jobs.workers import WorkerPool
@@ -33,19 +31,13 @@ from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.rpc.server import ServiceServer
 from signet.store import DirectoryStore
 from signet.terminal.characters import escape_control_characters
-from signet.terminal.command import run_command
 from signet.v1 import evaluator_pb2, extractor_pb2, extractor_pb2_grpc, trainer_pb2, trainer_pb2_grpc
 from signet.v1 import evaluator_pb2_grpc as pb
+from tests.conftest import RunSignet
+from tests.names import CONTROLS, GLOSSES, TEXTS, choose
 from tests.services.evaluator.conftest import World, everyday_clips, make_clip, place_of
 
-NAMES = (
-    "[wh]book", "drink[/]", "a\nrun forged\t", "", ".", "../../etc/passwd", "a//b", "-x", "--help", "~", "a" * 1000,
-    "本" * 1000, "%s%n%00%2e", "{0}{name}", "\u202egnp\ufeff", "e\u0301🤟🏽👩‍👧", "كتاب ספר", "\udcff\udc80",
-    "\x1b[31mred\x1b[2J\r\x85\u2028", "CON", "a:b\\c*?", "'\"`$(id)", "$x^2$", "<script>alert(1)</script>&amp;",
-    "latest",
-)  # fmt: skip
-
-# Where a command takes a name; `NAME` stands for it.
+# Where a command takes a name; `NAME` stands for it. WLASL and CLIP stand for files.
 PLACES = (
     "extract --wlasl NAME", "extract --wlasl WLASL --clips NAME", "import NAME --wlasl WLASL", "import . --wlasl NAME",
     "train --corpus NAME", "train --model-name NAME", "train --start-from NAME", "train --resume NAME",
@@ -54,48 +46,46 @@ PLACES = (
     "features NAME.safetensors", "evaluate --model-name NAME", "evaluate --model-version NAME", "evaluate --split NAME",
     "evaluate --run NAME", "models --model-name NAME", "models --store NAME", "reports NAME", "reports --html NAME a",
     "predict NAME --server 127.0.0.1:9", "predict CLIP --timeout 0.1 --server NAME",
+    "extract --wlasl WLASL --split NAME", "extract --wlasl WLASL --gloss NAME", "extract --wlasl WLASL --shard NAME",
+    "extract --wlasl WLASL --corpus NAME --max-glosses x", "extract --wlasl WLASL --store NAME --gloss none",
+    "extract --max-glosses NAME", "extract --workers NAME", "extract --clip-timeout-seconds NAME",
+    "import . --wlasl WLASL --corpus NAME", "import . --first-glosses NAME", "train --plot NAME --corpus none",
+    "train --seed NAME", "train --head NAME", "train --optimizer NAME", "train --precision NAME",
+    "train --publish NAME",    "train --threads NAME", "train --lr NAME", "train --store NAME",
+    "analyze a --out NAME", "analyze a --seed NAME",
+    "analyze a --store NAME", "features none --out NAME", "features a --store NAME", "evaluate --json NAME --run none",
+    "evaluate --html NAME --run none", "evaluate --store NAME", "reports --json NAME a", "reports --store NAME",
 )  # fmt: skip
-# These can be names, so that something else is wrong.
-VALID = {"latest", "CON"}
-CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ufeff\udc80-\udfff]")
+# These can be names or values, so that something else is wrong.
+VALID = {"latest", "CON", "null", "NaN", "00123", "-1", "1e999", "name.", ""}
 # The name is not the first thing that is wrong with these commands.
-OTHER_FAULT = re.compile("--(model-version|clip|clips|html|corpus|split|device|model|store) NAME|runs NAME")
+OTHER_FAULT = re.compile(
+    "--(model-version|clip|clips|html|json|corpus|split|device|model|store|out|plot) NAME|runs NAME|--seed NAME"
+)
+# These take a number. The message names the option.
+NUMBERS = re.compile(r"(--(max-glosses|workers|clip-timeout-seconds|first-glosses|threads|lr)) NAME")
 
 
-@pytest.fixture
-def signet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., object]:
-    """Runs a command in an empty directory, and returns its exit status, its output and its error output."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIGNET_STORE", f"file:{tmp_path / 'store'}")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(arguments: list[str]) -> tuple[int, str, str]:
-        service, _ = COMMANDS[arguments[0]]
-        app = importlib.import_module(f"services.{service}.cli").app
-        status = run_command(lambda: app(arguments, prog_name="signet", standalone_mode=False))
-        return (status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", range(len(PLACES)), ids=PLACES)
 def test_every_command_answers_every_name_with_a_result_or_one_line(
-    place: str, signet: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+    number: int, run_signet: RunSignet, tmp_path: Path
 ) -> None:
+    place = PLACES[number]
     World(tmp_path / "store").store.put("landmarks/v1/other/1.safetensors", b"no clip of corpus wlasl")
     (tmp_path / "wlasl/clips").mkdir(parents=True)
     instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
     (tmp_path / "wlasl/WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": [instance]}]))
+    (tmp_path / "wlasl/clips/other.mp4").write_bytes(b"no video, and of no instance")
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     fixed = {"WLASL": str(tmp_path / "wlasl"), "CLIP": "clip.mp4"}
     faults = []
-    for name in NAMES:
+    for name in choose(number):
         arguments = [fixed.get(word, word.replace("NAME", name)) for word in place.split()]
-        status, shown, errors = signet(arguments)
-        named = (escape_control_characters(name), repr(name)[1:-1], name.replace("//", "/"))
+        status, shown, errors = run_signet(arguments)
+        named = (escape_control_characters(name), repr(name)[1:-1], ascii(name)[1:-1], name.replace("//", "/"))
         names_it = any(form in errors for form in named) or name in VALID or bool(OTHER_FAULT.search(place))
+        if option := NUMBERS.search(place):
+            names_it |= option[1] in errors
         checks = {
             "exit status": status in {0, 1, 2},
             "one line": errors.count("\n") == (status != 0),
@@ -108,10 +98,6 @@ def test_every_command_answers_every_name_with_a_result_or_one_line(
     assert faults == [], "\n".join(faults)
 
 
-# Names that UTF-8 can write.
-TEXTS = tuple(name for name in NAMES if "\udcff" not in name)
-# Glosses are any text that the header of a landmark tensor has room for.
-GLOSSES = tuple(name[:300] for name in TEXTS if name.strip())
 # A call is answered, or refused with a status that says whose fault it is.
 ANSWERED = re.compile("OK|INVALID_ARGUMENT: |NOT_FOUND: |FAILED_PRECONDITION: |RESOURCE_EXHAUSTED: ")
 

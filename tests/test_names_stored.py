@@ -1,0 +1,93 @@
+"""Names that nobody expects are stored, and come back as they were."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import av
+import numpy as np
+
+from signet.landmarks import load
+from signet.store import DirectoryStore, keys
+from signet.terminal.characters import escape_control_characters
+from tests.conftest import RunSignet
+from tests.names import CONTROLS, GLOSSES, TEXTS
+from tests.services.extractor.archives import hands_archive
+
+# Ids that can be parts of keys, though some systems or shells do not like them as names.
+IDS = ("CON", "a.b-c_d", "00123", "x" * 128, "latest", "nul.mp4")
+
+
+def _entry(gloss: str, *ids: str) -> dict[str, object]:
+    common = {"split": "train", "signer_id": 7, "frame_start": 1, "frame_end": -1, "fps": 25, "source": "aslsearch"}
+    return {"gloss": gloss, "instances": [{"video_id": clip_id, **common} for clip_id in ids]}
+
+
+def _metadata(folder: Path, entries: list[dict[str, object]]) -> Path:
+    folder.mkdir()
+    (folder / "WLASL_v0.3.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_an_import_keeps_every_gloss_and_names_every_id_that_it_cannot_use(
+    run_signet: RunSignet, tmp_path: Path
+) -> None:
+    ids = {gloss: f"c{number:03}" for number, gloss in enumerate(GLOSSES)}
+    # A comma or a line break would end the cell of the table.
+    bad_ids = [name for name in TEXTS if name.strip() and name not in IDS and not set(name) & set(',;"\r\n\x85\u2028')]
+    bad_ids = [name for name in bad_ids if not name[0].isalnum()]
+    entries = [_entry(gloss, clip_id) for gloss, clip_id in ids.items()]
+    entries += [_entry("ids", *IDS, *bad_ids)]
+    wlasl = _metadata(tmp_path / "wlasl", entries)
+    archive = hands_archive(tmp_path / "archive", dict.fromkeys([*ids.values(), *IDS, *bad_ids], 3))
+    status, shown, errors = run_signet(["import", str(archive), "--wlasl", str(wlasl)])
+    assert (status, errors) == (3, "")
+    assert not CONTROLS.search(shown)
+    assert f"{len(GLOSSES) + 1} glosses: " in shown
+    store = DirectoryStore(tmp_path / "store")
+    for gloss, clip_id in ids.items():
+        assert escape_control_characters(gloss) in shown
+        assert load(store.get(keys.clip("wlasl-hands", clip_id)), clip_id).record.gloss == gloss
+    for clip_id in IDS:
+        assert load(store.get(keys.clip("wlasl-hands", clip_id)), clip_id).record.clip_id == clip_id
+    for clip_id in bad_ids:
+        assert f"broken {escape_control_characters(clip_id.strip())}"[:60] in shown, ascii(clip_id)
+
+
+def _write_video(path: Path, level: int) -> None:
+    """A dozen grey pictures."""
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(12):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")))
+        file.mux(stream.encode())
+
+
+def test_an_extraction_keeps_every_gloss_and_id_that_it_can_use(run_signet: RunSignet, tmp_path: Path) -> None:
+    named = ("[wh]book", "drink[/]\x1b[2J\n\u202egnp", "كتاب ספר 🤟🏽")
+    used = dict(zip(IDS, named, strict=False))
+    bad_ids = ("../../etc/passwd", "a\nclip forged", "[red]x[/red]", "\u202egnp", "a\0b", "é")
+    folder = _metadata(
+        tmp_path / "wl [x]as\u202el",
+        [_entry(gloss, clip_id) for clip_id, gloss in used.items()] + [_entry("x", *bad_ids)],
+    )
+    (folder / "clips").mkdir()
+    for number, clip_id in enumerate(used):
+        _write_video(folder / f"clips/{clip_id}.mp4", 40 * number)
+    (folder / "clips/[b]stray\u202e\n.mp4").write_bytes(b"")
+    options = [word for gloss in named for word in ("--gloss", gloss)]
+    status, shown, errors = run_signet(
+        ["extract", "--wlasl", str(folder), "--corpus", "CON", "--workers", "1", "--stats", *options]
+    )
+    assert (status, errors) == (0, "")
+    assert not CONTROLS.search(shown)
+    store = DirectoryStore(tmp_path / "store")
+    for clip_id, gloss in used.items():
+        assert escape_control_characters(gloss) in shown
+        assert load(store.get(keys.clip("CON", clip_id)), clip_id).record.gloss == gloss
+        status, where, errors = run_signet(["features", clip_id, "--corpus", "CON"])
+        assert (status, errors) == (0, "")
+        page = (tmp_path / where.split()[-1]).read_text()
+        assert not CONTROLS.search(page)
+        assert escape(escape_control_characters(gloss)) in page
