@@ -5,6 +5,7 @@ the graph. If the model has a fault, standard output names it.
 """
 
 import json
+import os
 import resource
 import sys
 
@@ -24,7 +25,7 @@ def main() -> None:
     try:
         LoadedModel(ModelCard.model_validate_json(card), graph, threads=1)
     except SignetError as error:
-        sys.stdout.write(str(error))
+        os.write(1, str(error).encode())
         raise SystemExit(FAULT) from error
 
 
