@@ -51,10 +51,12 @@ PLACES = (
     "extract --max-glosses NAME", "extract --workers NAME", "extract --clip-timeout-seconds NAME",
     "import . --wlasl WLASL --corpus NAME", "import . --first-glosses NAME", "train --plot NAME --corpus none",
     "train --seed NAME", "train --head NAME", "train --optimizer NAME", "train --precision NAME",
-    "train --publish NAME",    "train --threads NAME", "train --lr NAME", "train --store NAME",
+    "train --publish NAME", "train --threads NAME", "train --lr NAME", "train --store NAME",
     "analyze a --out NAME", "analyze a --seed NAME",
     "analyze a --store NAME", "features none --out NAME", "features a --store NAME", "evaluate --json NAME --run none",
     "evaluate --html NAME --run none", "evaluate --store NAME", "reports --json NAME a", "reports --store NAME",
+    "up --data clip.mp4/NAME", "up --data clip.mp4 --clips NAME", "predict CLIP --top-k NAME --server 127.0.0.1:9",
+    "NAME",
 )  # fmt: skip
 # These can be names or values, so that something else is wrong.
 VALID = {"latest", "CON", "null", "NaN", "00123", "-1", "1e999", "name.", ""}
@@ -63,7 +65,7 @@ OTHER_FAULT = re.compile(
     "--(model-version|clip|clips|html|json|corpus|split|device|model|store|out|plot) NAME|runs NAME|--seed NAME"
 )
 # These take a number. The message names the option.
-NUMBERS = re.compile(r"(--(max-glosses|workers|clip-timeout-seconds|first-glosses|threads|lr)) NAME")
+NUMBERS = re.compile(r"(--(max-glosses|workers|clip-timeout-seconds|first-glosses|threads|lr|top-k)) NAME")
 
 
 @pytest.mark.parametrize("number", range(len(PLACES)), ids=PLACES)
@@ -96,6 +98,20 @@ def test_every_command_answers_every_name_with_a_result_or_one_line(
         if failed:
             faults.append(f"{failed}: {arguments!a}: {status}\n{shown[-300:]}{errors[-300:]}")
     assert faults == [], "\n".join(faults)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_the_demo_answers_every_name_of_a_directory_without_clips(
+    part: int, run_signet: RunSignet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in choose(part):
+        monkeypatch.setenv("WLASL", name)
+        status, shown, errors = run_signet(["demo"])
+        assert status in {1, 2}, ascii(name)
+        assert 1 <= errors.count("\n") <= 2, errors
+        assert not CONTROLS.search(shown + errors)
+        named = {escape_control_characters(form)[:99] for form in (name or "data/wlasl", str(Path(name)))}
+        assert any(form in errors for form in named), ascii(name)
 
 
 # A call is answered, or refused with a status that says whose fault it is.

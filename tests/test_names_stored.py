@@ -1,17 +1,24 @@
-"""Names that nobody expects are stored, and come back as they were."""
+"""Names that nobody expects are stored, in a directory and in S3, and come back as they were."""
 
+import io
 import json
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
+from services.evaluator.reports.evaluate import evaluate
+from services.local.seaweedfs import LocalStore
 from signet.landmarks import load
 from signet.store import DirectoryStore, keys
+from signet.store.s3 import S3Store
 from signet.terminal.characters import escape_control_characters
 from tests.conftest import RunSignet
 from tests.names import CONTROLS, GLOSSES, TEXTS
+from tests.services.evaluator.conftest import World, everyday_clips
 from tests.services.extractor.archives import hands_archive
 
 # Ids that can be parts of keys, though some systems or shells do not like them as names.
@@ -91,3 +98,33 @@ def test_an_extraction_keeps_every_gloss_and_id_that_it_can_use(run_signet: RunS
         page = (tmp_path / where.split()[-1]).read_text()
         assert not CONTROLS.search(page)
         assert escape(escape_control_characters(gloss)) in page
+
+
+def test_an_s3_store_keeps_every_gloss_and_foreign_objects_break_no_listing(
+    run_signet: RunSignet,
+    new_bucket: Callable[..., S3Store],
+    s3_server: LocalStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = new_bucket()
+    for variable, value in (s3_server.environment | {"SIGNET_STORE": store.url}).items():
+        monkeypatch.setenv(variable, value)
+    world = World(tmp_path / "unused")
+    world.store = store
+    world.publish(world.snapshot(everyday_clips((*GLOSSES, "chair", "go", "who"))), name="CON")
+    report, page = evaluate(store, "CON", "latest", "val", commit="", threads=1)
+    assert {gloss.gloss for gloss in report.per_gloss} >= set(GLOSSES)
+    assert not CONTROLS.search(page)
+    # Names that a client of S3 does not send are left out.
+    foreign = [name for name in TEXTS if name.strip("/. ") and "\0" not in name and ".." not in name]
+    foreign = [name for name in foreign if "/./" not in f"/{name}/" and "//" not in name and len(name.encode()) < 200]
+    for folder in ("runs", "reports", "models/CON", "models/CON/aliases", "landmarks/v1/CON", "corpora/CON"):
+        for name in foreign:
+            for key in (f"{folder}/{name}", f"{folder}/{name}/config.json"):
+                store._client.put_object(store._bucket, key, io.BytesIO(b"{}"), 2)  # no key that Signet spells
+    for command in (["models", "--model-name", "CON"], ["reports"], ["runs"]):
+        status, shown, errors = run_signet(command)
+        assert status == 0, errors
+        assert not CONTROLS.search(shown + errors)
+    assert report.report_id in run_signet(["reports"])[1]

@@ -117,6 +117,7 @@ def predict(
         float | None,
         typer.Option(
             min=0.1,
+            max=86_400,
             help=f"Seconds to wait for the answer. Default: {_LEAST_SECONDS:.0f}, and {_SECONDS_PER_SECOND:.0f} for "
             "each second of the video",
             show_default=False,
