@@ -120,6 +120,48 @@ def test_a_person_whose_hands_are_not_found_signs_nothing() -> None:
     assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
 
 
+def test_a_raised_wrist_that_moves_is_signing_although_no_hand_is_found() -> None:
+    clip = person()
+    clip[:, LEFT_HAND.start :] = np.nan
+    clip[:, WRISTS[1], 1] += waving(seconds(clip), 0.2 * WIDTH)[:, 0]
+    assert why_nothing_is_signed(clip) is None
+    # A pose in two frames is no movement.
+    clip[2:, POSE] = np.nan
+    assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
+
+
+def test_a_raised_wrist_that_trembles_or_jumps_once_signs_nothing() -> None:
+    clip = person()
+    clip[:, LEFT_HAND.start :] = np.nan
+    clip[:, WRISTS[1], 1] += waving(seconds(clip), 0.06 * WIDTH)[:, 0]
+    clip[9, WRISTS[1], 0] += WIDTH
+    assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
+
+
+@pytest.mark.parametrize("height", [1.2, 1.6])
+def test_a_low_wrist_that_moves_signs_nothing_if_no_hand_is_found(height: float) -> None:
+    clip = person(height=height)
+    clip[:, LEFT_HAND.start :] = np.nan
+    clip[:, WRISTS, 1] += waving(seconds(clip), 0.3 * WIDTH)
+    assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
+
+
+def test_a_wrist_outside_the_picture_signs_nothing() -> None:
+    clip = person()
+    clip[:, LEFT_HAND.start :] = np.nan
+    clip[:, WRISTS[1], 1] += waving(seconds(clip), 0.2 * WIDTH)[:, 0]
+    # The camera shows the head and the shoulders.
+    clip[..., 1] += 0.45
+    assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
+
+
+def test_a_person_who_walks_by_with_raised_arms_and_without_hands_signs_nothing() -> None:
+    clip = person()
+    clip[:, LEFT_HAND.start :] = np.nan
+    clip[..., 0] += np.linspace(-0.4, 0.4, len(clip), dtype=np.float32)[:, None]
+    assert why_nothing_is_signed(clip) is NothingSigned.NO_HAND_FOUND
+
+
 def test_an_empty_room_shows_no_hand() -> None:
     assert why_nothing_is_signed(np.full((30, JOINTS, 3), np.nan, np.float32)) is NothingSigned.NO_HAND_FOUND
 
