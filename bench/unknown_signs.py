@@ -6,6 +6,7 @@ Each member scores its held-out clips, and the clips of all other glosses of the
 trained on. The score of a fold is fitted on the other folds, so that no signer is scored by a fit to its own clips.
 """
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -24,7 +25,7 @@ from signet.statistics.vocabulary_score import fit_vocabulary_score, measure_sep
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.command import run_command
-from signet.terminal.output import open_console, print_line
+from signet.terminal.output import Console, open_console, print_line
 
 # The temperature of the published scores, and others for comparison.
 TEMPERATURE = 2.0
@@ -38,10 +39,15 @@ Floats = npt.NDArray[np.float64]
 def main(
     run_id: Annotated[str, typer.Argument(help="A run of `signet train --folds`")], store: StoreOption = ""
 ) -> None:
-    """Print the separation for each temperature, and the score that fits all training clips of the corpus."""
+    """Print the separation for each seed and temperature, and the score that fits all training clips of the corpus."""
     opened = open_store_option(store)
     console = open_console()
-    known, unknown, training = _scores(opened, run_id)
+    for seed, scores in _scores(opened, run_id):
+        print_line(console, f"seed {seed}")
+        _print_seed(console, *scores)
+
+
+def _print_seed(console: Console, known: list[Floats], unknown: list[Floats], training: tuple[Floats, Floats]) -> None:
     for temperature in _TEMPERATURES:
         inside = [posterior_information(fold, temperature) for fold in known]
         outside = [posterior_information(fold, temperature) for fold in unknown]
@@ -69,8 +75,10 @@ def _others(folds: list[Floats], left_out: int) -> Floats:
     return np.concatenate([values for fold, values in enumerate(folds) if fold != left_out])
 
 
-def _scores(store: ObjectStore, run_id: str) -> tuple[list[Floats], list[Floats], tuple[Floats, Floats]]:
-    """Log-posteriors of known and of unknown clips by fold; and those of the train split, of all folds."""
+def _scores(
+    store: ObjectStore, run_id: str
+) -> Iterator[tuple[int, tuple[list[Floats], list[Floats], tuple[Floats, Floats]]]]:
+    """For each seed: log-posteriors of known and of unknown clips by fold; those of the train split, of all folds."""
     run = heldout.read_predictions(store, run_id)
     manifest = read_snapshot_manifest(store, run.dataset_name, run.dataset_version)
     config = TrainConfig.stored(run.config)
@@ -83,20 +91,22 @@ def _scores(store: ObjectStore, run_id: str) -> tuple[list[Floats], list[Floats]
         if clip.record.gloss not in run.vocabulary and clip.record.source_sha256 not in recordings
     ]
     by_id = {clip.record.clip_id: clip for clip in clips}
-    known: list[Floats] = []
-    unknown: list[Floats] = []
-    training: tuple[list[Floats], list[Floats]] = ([], [])
-    for member in plan_members(manifest, config):
-        if member.seed != config.seed:
-            continue
-        data = store.get(keys.run(run_id, f"members/{member.fold}-{member.seed}/weights.safetensors"))
-        model = restore_model(config, len(run.vocabulary), data, f"run {run_id}")
-        groups = [by_id[clip.clip_id] for clip in member.held_out], _unseen(foreign, member)
-        for group, collected, of_training in zip(groups, (known, unknown), training, strict=True):
-            posteriors = _log_posteriors(model, group, config.decoder.blank_penalty)
-            collected.append(posteriors)
-            of_training.append(posteriors[[clip.record.split == "train" for clip in group]])
-    return known, unknown, (np.concatenate(training[0]), np.concatenate(training[1]))
+    members = plan_members(manifest, config)
+    for seed in sorted({member.seed for member in members}):
+        known: list[Floats] = []
+        unknown: list[Floats] = []
+        training: tuple[list[Floats], list[Floats]] = ([], [])
+        for member in members:
+            if member.seed != seed:
+                continue
+            data = store.get(keys.run(run_id, f"members/{member.fold}-{seed}/weights.safetensors"))
+            model = restore_model(config, len(run.vocabulary), data, f"run {run_id}")
+            groups = [by_id[clip.clip_id] for clip in member.held_out], _unseen(foreign, member)
+            for group, collected, of_training in zip(groups, (known, unknown), training, strict=True):
+                posteriors = _log_posteriors(model, group, config.decoder.blank_penalty)
+                collected.append(posteriors)
+                of_training.append(posteriors[[clip.record.split == "train" for clip in group]])
+        yield seed, (known, unknown, (np.concatenate(training[0]), np.concatenate(training[1])))
 
 
 def _unseen(foreign: list[SampledClip], member: Member) -> list[SampledClip]:
