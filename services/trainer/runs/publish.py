@@ -51,8 +51,7 @@ def publish(
         checkpoints.check_owner()
         # A new version at each attempt: an attempt that failed may have left some of its files in the store.
         version = registry.new_version(run_id, b"".join(files.values()))
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        published = card.model_copy(update={"version": version, "created": created})
+        published = card.model_copy(update={"version": version, "created": _now()})
         registry.publish(store, published, files)
         return published
 
@@ -78,6 +77,10 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
     return None
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _card(
     dataset: Dataset,
     config: TrainConfig,
@@ -87,13 +90,13 @@ def _card(
     files: Mapping[str, bytes],
     agreement: ExportAgreement,
 ) -> ModelCard:
-    """The card without version and time."""
+    """The card without a version."""
     manifest, decoder, counts = dataset.manifest, config.decoder, evaluation.counts
     return ModelCard(
         schema=registry.SCHEMA,
         name=config.model_name,
         version="",
-        created="",
+        created=_now(),
         run_id=run_id,
         dataset_name=manifest.name,
         dataset_version=manifest.version,

@@ -37,7 +37,8 @@ def test_a_client_that_pings_without_a_call_keeps_its_connection(served: Served)
         stub.ExtractClip(Request(), timeout=20)
         time.sleep(6)
         stub.ExtractClip(Request(), timeout=20)
-        assert states == ["IDLE", "CONNECTING", "READY"]
+        # A subscriber may miss a state that soon passes. A connection that ended would add "IDLE".
+        assert [state for state in states if state != "CONNECTING"] == ["IDLE", "READY"]
 
 
 class Network:

@@ -107,11 +107,11 @@ def test_a_graph_of_8_gb_does_not_reach_the_evaluator(world: "World", snapshot: 
         [_shape("huge", 1 << 31)],
     )
     card = world.publish(snapshot, hostile)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, processes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, set(psutil.Process().children())
     with pytest.raises(DataLoss):
         LoadedModel.load(world.store, card.name, card.version, threads=1)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "in KiB"
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= processes
 
 
 def test_a_graph_that_computes_for_minutes_is_killed(world: "World", snapshot: Dataset, graph: bytes) -> None:

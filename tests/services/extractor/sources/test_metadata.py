@@ -165,9 +165,12 @@ def test_an_id_with_two_glosses_or_splits_is_left_out() -> None:
 def test_a_long_or_deep_value_is_shortened_in_the_note() -> None:
     deep = json.loads("[" * 300 + "]" * 300)
     for broken in (GOOD | {"video_id": "x" * 100_000}, GOOD | {"frame_end": deep}, GOOD | {"frame_start": "9" * 9000}):
-        metadata = read(OTHER, broken, gloss="g" * 100_000)
+        metadata = read(OTHER, broken)
         assert len(metadata.instances) == 1
         assert len(metadata.notes[0]) < 300
+    with pytest.raises(InvalidInput, match="the gloss is too long") as refused:
+        read(OTHER, gloss="g" * 100_000)
+    assert len(str(refused.value)) < 600
 
 
 def test_many_faults_are_counted_and_some_of_them_named() -> None:

@@ -23,7 +23,8 @@ CONFIG = TrainConfig(hidden_dim=4)
 def publish(store: DirectoryStore, data: bytes, smoothing_seconds: float = SMOOTHING_SECONDS, **settings: Any) -> None:
     metrics = Metrics(val_clips=0, val_correct=0, val_greedy_correct=0, blank_ratio=0.0, epoch=1)
     card = ModelCard(
-        schema=registry.SCHEMA, name="m", version="v1", created="", run_id="r", dataset_name="d", dataset_version="1",
+        schema=registry.SCHEMA, name="m", version="v1", created="2026-01-01T00:00:00+00:00",
+        run_id="r", dataset_name="d", dataset_version="1",
         vocabulary=("book", "who"), frame_rate=10.0, smoothing_seconds=smoothing_seconds, blank_penalty=1.0,
         parameters=1, config={**CONFIG.model_dump(), **settings}, metrics=metrics, onnx_difference=0.0,
         files={WEIGHTS: hashlib.sha256(data).hexdigest()},

@@ -26,7 +26,8 @@ CONFIG = TrainConfig(num_epochs=3, hidden_dim=4, batch_size=8)
 
 def publish(store: DirectoryStore, version: str, run_id: str, alias: str = LATEST) -> None:
     card = ModelCard(
-        schema=registry.SCHEMA, name="signet", version=version, created="", run_id=run_id, dataset_name="wlasl",
+        schema=registry.SCHEMA, name="signet", version=version, created="2026-01-01T00:00:00+00:00",
+        run_id=run_id, dataset_name="wlasl",
         dataset_version="v1", vocabulary=("book",), frame_rate=10.0, blank_penalty=0.0, parameters=1, config={},
         metrics=Metrics(val_clips=0, val_correct=0, val_greedy_correct=0, blank_ratio=0.0, epoch=1),
         onnx_difference=0.0, files={},

@@ -22,7 +22,8 @@ VOCABULARY = ("book", "drink", "who")
 def card(vocabulary: tuple[str, ...] = VOCABULARY) -> ModelCard:
     metrics = Metrics(val_clips=0, val_correct=0, val_greedy_correct=0, blank_ratio=0.0, epoch=1)
     return ModelCard(
-        schema=registry.SCHEMA, name="m", version="v7", created="", run_id="r", dataset_name="d", dataset_version="1",
+        schema=registry.SCHEMA, name="m", version="v7", created="2026-01-01T00:00:00+00:00",
+        run_id="r", dataset_name="d", dataset_version="1",
         vocabulary=vocabulary, frame_rate=10.0, blank_penalty=1.0, parameters=1, config={}, metrics=metrics,
         onnx_difference=0.0, files={},
     )  # fmt: skip
