@@ -29,6 +29,11 @@ def place_of(index: int, count: int) -> float:
     return 0.5 + index / count
 
 
+# A body 0.4 wide, whose arms hang.
+_SHOULDERS_AND_WRISTS = [11, 12, 15, 16]
+_AT_REST = [(0.7, 0.4), (0.3, 0.4), (0.75, 0.95), (0.25, 0.95)]
+
+
 def make_clip(
     clip_id: str,
     gloss: str,
@@ -45,7 +50,9 @@ def make_clip(
     joints[:, POSE] = 0.5 + 0.01 * noise.standard_normal((frames, 33, 3))
     presence = np.zeros((frames, 3), np.uint8)
     presence[:, 0] = 1
-    if place is not None:
+    if place is None:
+        joints[:, _SHOULDERS_AND_WRISTS, :2] = _AT_REST
+    else:
         signing = slice(frames // 3, max(frames // 3 + 1, 2 * frames // 3))
         held = joints[signing, LEFT_HAND]
         held[:] = place + 0.01 * noise.standard_normal(held.shape)

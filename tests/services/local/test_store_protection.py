@@ -186,9 +186,11 @@ def _inner_ports(store: LocalStore) -> list[int]:
 
 
 def _sockets(store: LocalStore) -> list[str]:
+    """The sockets of this server. Others, that ended, may have left theirs with the same ports."""
     ports = [*_inner_ports(store), _s3_port(store)]
-    folder = Path(tempfile.gettempdir())
-    return [str(path) for port in ports for path in folder.glob(f"seaweedfs-*-{port}.sock")]
+    started = psutil.Process(store.pid).create_time()
+    paths = [path for port in ports for path in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock")]
+    return [str(path) for path in paths if path.stat().st_mtime >= started - 1]
 
 
 def _check_untouched(store: LocalStore) -> None:
