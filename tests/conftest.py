@@ -31,7 +31,7 @@ def wlasl() -> Path:
 
 @pytest.fixture(scope="session")
 def faults(wlasl: Path) -> Path:
-    """The folder of faulty inputs, beside the folder of the clips."""
+    """The folder of faulty inputs. It is in the same directory as the folder of the clips."""
     folder = wlasl.parent / "faults"
     if not folder.is_dir():
         pytest.skip(f"{folder}: this folder of faulty inputs does not exist here")

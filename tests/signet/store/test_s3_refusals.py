@@ -82,7 +82,7 @@ def message_at_open(server: ScriptedServer, answer: Answer) -> str:
         pytest.param(
             s3_error(400, "AuthorizationHeaderMalformed", "the region is wrong"),
             ["does not accept region us-east-1", "SIGNET_S3_REGION"],
-            id="a region that is not told",
+            id="a region that the server does not name",
         ),
         pytest.param(
             Answer(301, b"", headers={"x-amz-bucket-region": "eu-west-3"}), ["SIGNET_S3_REGION=eu-west-3"], id="301"
