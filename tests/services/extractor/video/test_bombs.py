@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.hostile.videos import encode, gif_with_canvas, grow_vp8, png_with_size, share_samples
 from services.extractor.jobs.workers import WorkerPool
 from signet.errors import ClipError
-from tests.services.extractor.video.bombs import encode, gif_with_canvas, grow_vp8, png_with_size, refuse, share_samples
+from tests.services.extractor.video.bombs import refuse
 
 # A process with the decoder, without MediaPipe, has 80 MB.
 MOST_MB = 400

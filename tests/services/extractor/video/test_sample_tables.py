@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.hostile.videos import encode, patch
 from services.extractor.video.container import identify
 from services.extractor.video.decode import Video
 from signet.errors import ClipError
-from tests.services.extractor.video.bombs import encode, patch
 
 ABSURD = 1_000_000_000
 

@@ -1,0 +1,72 @@
+"""Small hostile videos."""
+
+import io
+import re
+import zlib
+
+import av
+import numpy as np
+
+
+def encode(name: str, codec: str = "libx264", *, frames: int = 12, title: str = "", tracks: int = 1) -> bytes:
+    """A video of 64x48 pixels in the container of the name's ending. VP8 has key frames only."""
+    buffer = io.BytesIO()
+    options = {"g": "1"} if codec == "libvpx" else {}
+    pixels = {"gif": "rgb8", "apng": "rgb24"}.get(codec, "yuv420p")
+    with av.open(buffer, "w", format={"mkv": "matroska", "png": "apng"}.get(name[-3:], name[-3:])) as file:
+        if title:
+            file.metadata["title"] = title
+        for _ in range(tracks):
+            stream = file.add_stream(codec, rate=25, options=options)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for index in range(frames):
+            for stream in file.streams.video:
+                picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index, np.uint8), format="rgb24")
+                picture.pts = index
+                file.mux(stream.encode(picture))
+        for stream in file.streams.video:
+            file.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def patch(data: bytes, kind: bytes, offset: int, value: int) -> bytes:
+    """Overwrite the 32-bit number at an offset from the end of a box's type."""
+    at = data.index(kind) + 4 + offset
+    return data[:at] + value.to_bytes(4, "big") + data[at + 4 :]
+
+
+def share_samples(data: bytes, frames: int, sample_bytes: int) -> bytes:
+    """Let every sample of an MP4 be the same bytes: a chunk for each, and all chunks in one place."""
+    padding = (sample_bytes + 8).to_bytes(4, "big") + b"free" + bytes(sample_bytes)
+    offsets = frames.to_bytes(4, "big") + (data.index(b"mdat") + 4).to_bytes(4, "big") * frames
+    at = data.index(b"stco")
+    grown = 4 * (frames - 1)
+    data = patch(data, b"stsc", 12, 1)
+    data = data[: at + 8] + offsets + data[at + 16 :]
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stco"):
+        size = int.from_bytes(data[data.index(kind) - 4 : data.index(kind)], "big")
+        data = patch(data, kind, -8, size + grown)
+    sizes = data.index(b"stsz") + 16
+    return data[:sizes] + sample_bytes.to_bytes(4, "big") * frames + data[sizes + 4 * frames :] + padding
+
+
+def grow_vp8(data: bytes, width: int, height: int) -> bytes:
+    """Give every VP8 key frame from the sixth on this size (RFC 6386, 9.1)."""
+    head = b"\x9d\x01\x2a" + (64).to_bytes(2, "little") + (48).to_bytes(2, "little")
+    places = [found.start() for found in re.finditer(re.escape(head), data)]
+    assert len(places) > 6
+    new = b"\x9d\x01\x2a" + width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    for place in places[5:]:
+        data = data[:place] + new + data[place + len(new) :]
+    return data
+
+
+def gif_with_canvas(data: bytes, width: int, height: int) -> bytes:
+    """Give a GIF another canvas."""
+    return data[:6] + width.to_bytes(2, "little") + height.to_bytes(2, "little") + data[10:]
+
+
+def png_with_size(data: bytes, width: int, height: int) -> bytes:
+    """Give a PNG another size."""
+    head = data[12:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + data[24:29]
+    return data[:12] + head + zlib.crc32(head).to_bytes(4, "big") + data[33:]
