@@ -18,6 +18,7 @@ Each message says what was wrong, with which input, and what to do next. `code` 
 server sends for the error. `signet.rpc.client` turns this status into the same error again.
 """
 
+import reprlib
 from typing import ClassVar
 
 __all__ = [
@@ -35,7 +36,22 @@ __all__ = [
     "SignetError",
     "Unavailable",
     "from_code",
+    "quote",
 ]
+
+# The longest quotation of an input in a message. The longest name of an object has 128 characters.
+_MAX_QUOTED = 200
+
+_quotation = reprlib.Repr()
+_quotation.maxstring = _quotation.maxother = _MAX_QUOTED
+
+
+def quote(value: object) -> str:
+    """An input in a message: as `repr` writes it, in one line, but without the middle if it is long."""
+    try:
+        return _quotation.repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 class SignetError(Exception):

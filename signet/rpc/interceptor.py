@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from signet.errors import DeadlineExceeded, InvalidInput, SignetError
 from signet.rpc.deadline import seconds_for_call
 from signet.rpc.polling import StatusLog
+from signet.rpc.requests import check_request, largest_request
+from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
 
@@ -127,23 +129,31 @@ class _Parser:
         self._method = method
         self._parse = parse
         self._log = log
+        self._largest = largest_request(method)
 
     def message(self, data: bytes) -> Any:
-        """Parse a request.
+        """Parse and check a request.
 
         Raises:
-            InvalidInput: the bytes are no message of the method's type.
+            InvalidInput: the bytes are no message of the method's type, or a field cannot be used.
         """
+        if self._largest is not None and len(data) > self._largest:
+            raise InvalidInput(
+                f"{self._method}: the request has {len(data)} bytes; at most {self._largest} are allowed."
+            )
         if self._parse is None:
             return data
         try:
-            return self._parse(data)
+            request = self._parse(data)
         except DecodeError as error:
             self._log.report(f"{self._method}: refused a request that does not parse")
             raise InvalidInput(
                 f"{self._method}: the request ({len(data)} bytes) does not parse. Send the message that "
                 "the .proto file of this method names."
             ) from error
+        if self._method.startswith("signet."):
+            check_request(request)
+        return request
 
     async def stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         """Parse each request of a stream."""
@@ -197,7 +207,10 @@ class _Call:
 
 
 def _shorten(message: str) -> str:
-    """A status message that fits into a header."""
+    """A status message in one line that fits into a header."""
+    if len(message) > 2 * _MAX_DETAILS_BYTES:
+        message = f"{message[:_MAX_DETAILS_BYTES]} ... {message[-_MAX_DETAILS_BYTES:]}"
+    message = escape_control_characters(message)
     data = message.encode()
     if len(data) <= _MAX_DETAILS_BYTES:
         return message

@@ -13,7 +13,7 @@ from io import TextIOWrapper
 # that are not UTF-8), and the line and paragraph separators.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # These two join letters and emoji. They cannot move or hide anything else.
-_JOINERS = frozenset("\u200c\u200d")
+JOINERS = frozenset("\u200c\u200d")
 
 # What stands for our own characters on a terminal whose encoding lacks them.
 _ASCII = {
@@ -34,7 +34,12 @@ def escape_control_characters(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escape(character) if _controls(character) else character for character in text)
+    return "".join(_escape(character) if is_control(character) else character for character in text)
+
+
+def is_control(character: str) -> bool:
+    """Whether a character controls a terminal, or hides or reorders text."""
+    return unicodedata.category(character) in _ESCAPED_CATEGORIES and character not in JOINERS
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -50,10 +55,6 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_ERRORS)
-
-
-def _controls(character: str) -> bool:
-    return unicodedata.category(character) in _ESCAPED_CATEGORIES and character not in _JOINERS
 
 
 def _escape(character: str) -> str:

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from signet import errors
-from signet.errors import ClipError, SignetError, from_code
+from signet.errors import ClipError, SignetError, from_code, quote
 
 
 def _tree(kind: type[SignetError]) -> list[type[SignetError]]:
@@ -35,3 +35,18 @@ def test_a_status_that_we_do_not_use_is_a_plain_error() -> None:
 def test_a_clip_error_keeps_its_fields_in_another_process() -> None:
     error = pickle.loads(pickle.dumps(ClipError("truncated", "the file ends early")))  # noqa: S301
     assert (error.reason, str(error)) == ("truncated", "the file ends early")
+
+
+def test_a_quotation_is_short_and_in_one_line_whatever_it_quotes() -> None:
+    assert quote("it's") == repr("it's")
+    assert quote("a\n\x1b[2J\u202e\udcff") == r"'a\n\x1b[2J\u202e\udcff'"
+    for value in (
+        "x" * 20_000_000,
+        "\U0010ffff" * 1000,
+        b"\n" * 10_000,
+        ["y" * 1000] * 1000,
+        {"z" * 10_000: 1},
+        10**5000,
+    ):
+        assert len(quote(value)) < 2000, value
+    assert len(quote("x" * 20_000_000)) == 200

@@ -39,7 +39,7 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
         for n in range(3):
             yield extractor_pb2.WatchExtractionResponse(progress=extractor_pb2.ExtractionProgress(extracted=n))
         if request.extraction_id:
-            raise errors.NotFound(f"no such extraction: {request.extraction_id}")
+            raise errors.NotFound(f"no such extraction: {request.extraction_id * 100}")
 
 
 async def main(settings):

@@ -80,8 +80,8 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(served: Served) -> N
         assert len(client.extractor.ExtractClip(largest, timeout=60).landmarks) == MAX_MESSAGE_BYTES
 
 
-@pytest.mark.parametrize("name", ["x" * 100_000, "手" * 50_000])
-def test_the_message_of_an_error_fits_into_a_header_whatever_the_request_contains(served: Served, name: str) -> None:
+@pytest.mark.parametrize("name", ["x" * 1000, "手" * 500])
+def test_the_message_of_an_error_fits_into_a_header_whatever_the_servicer_says(served: Served, name: str) -> None:
     with Client(extractor=served.address) as client, pytest.raises(NotFound) as caught, signet_errors():
         list(client.extractor.WatchExtraction(extractor_pb2.WatchExtractionRequest(extraction_id=name), timeout=20))
     assert str(caught.value).startswith(f"no such extraction: {name[:100]}")
