@@ -1,6 +1,7 @@
 """The landmark tensor v1: the landmarks of a clip as safetensors bytes. docs/landmarks-v1.md specifies the format."""
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -79,6 +80,19 @@ class Landmarks:
         """T, the number of frames."""
         return len(self.timestamps)
 
+    @property
+    def length(self) -> "ClipLength":
+        """The number of frames, and the seconds from the first to the last one."""
+        return ClipLength(self.frames, float(self.timestamps[-1]) - float(self.timestamps[0]))
+
+
+@dataclass(frozen=True)
+class ClipLength:
+    """The length of a clip."""
+
+    frames: int
+    seconds: float  # from the first frame to the last one
+
 
 def dump(clip: Landmarks) -> bytes:
     """Encode a clip. Equal clips give equal bytes: with one metadata key, no hash order matters."""
@@ -131,6 +145,26 @@ def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
         _refuse(name, f"its record is not of {SCHEMA}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
     except (ValueError, KeyError, TypeError, RecursionError):
         _refuse(name, f"it carries no {SCHEMA} record")
+
+
+def read_length(data: bytes) -> ClipLength | None:
+    """Read the length of a clip from its header and from its first and last time. The other tensors are not read.
+
+    Returns None if the bytes have no such length; `load` refuses them. `load` also checks the times between.
+    """
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        if length > HEADER_BYTES - 8:
+            return None
+        begin, end = json.loads(data[8 : 8 + length])["timestamps"]["data_offsets"]
+        if not 0 <= begin < end <= len(data) - 8 - length or (end - begin) % 4:
+            return None
+        (first,) = struct.unpack_from("<f", data, 8 + length + begin)
+        (last,) = struct.unpack_from("<f", data, 8 + length + end - 4)
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error):
+        return None
+    seconds = last - first
+    return ClipLength((end - begin) // 4, seconds) if math.isfinite(seconds) else None
 
 
 def _check(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> None:

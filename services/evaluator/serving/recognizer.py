@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.batching import Batcher
+from services.evaluator.serving.clip_limits import load_isolated_clip
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import DecodedClip, Frames, LoadedModel
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
-from signet.landmarks import NothingSigned, load, to_model_input, why_nothing_is_signed
+from signet.landmarks import NothingSigned, to_model_input, why_nothing_is_signed
 from signet.registry import ModelCard
 
 DEFAULT_TOP_K = 5
@@ -63,7 +64,7 @@ class Recognizer:
         seconds: dict[str, float] = {}
         with self._stage("extract", seconds):
             landmarks = await self._extractor.landmarks(video, deadline_seconds)
-        return await self._recognise(landmarks, top_k, "the video's landmarks", started, seconds)
+        return await self._recognise(landmarks, top_k, "video", started, seconds)
 
     async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
@@ -122,5 +123,5 @@ class Recognizer:
 
 def _prepare(landmarks: bytes, name: str) -> tuple[Frames, tuple[str, ...]]:
     """The model input of a landmark tensor, and the warnings of its record."""
-    clip = load(landmarks, name)
+    clip = load_isolated_clip(landmarks, name)
     return to_model_input(clip), clip.record.warnings

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -208,6 +209,23 @@ def test_bad_requests_are_refused_with_what_to_do(world: "World", card: ModelCar
         ):
             code, message = await refused(calls.recognizer.Recognize(request))
             assert (code, words in message) == ("INVALID_ARGUMENT", True), message
+
+    run(world.settings(), scenario)
+
+
+def test_two_frames_an_hour_apart_are_refused_and_not_resampled(world: "World", card: ModelCard, sign: Any) -> None:
+    """1.5 kB that were 36,000 frames of the model: 5.5 s of a core and 32 MB for each call."""
+    made = sign("two frames", "", 0.5, frames=2)
+    attack = landmarks.dump(replace(made, timestamps=np.array([0, 3600], np.float32)))
+
+    async def scenario(calls: Calls) -> None:
+        started = time.perf_counter()
+        outcomes = await asyncio.gather(
+            *(refused(calls.recognizer.Recognize(Request(landmarks=attack))) for _ in range(80))
+        )
+        assert time.perf_counter() - started < 5
+        assert {code for code, _ in outcomes} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+        assert "2 frames and lasts 3600.0 s. At most 21600 frames and 180 s" in outcomes[0][1]
 
     run(world.settings(), scenario)
 

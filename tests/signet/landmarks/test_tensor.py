@@ -14,7 +14,19 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
 from signet.errors import InvalidLandmarks
-from signet.landmarks import HEADER_BYTES, JOINTS, PARTS, POSE_JOINTS, ClipRecord, Landmarks, dump, load, read_record
+from signet.landmarks import (
+    HEADER_BYTES,
+    JOINTS,
+    PARTS,
+    POSE_JOINTS,
+    ClipLength,
+    ClipRecord,
+    Landmarks,
+    dump,
+    load,
+    read_length,
+    read_record,
+)
 from tests.conftest import MakeClip
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -237,3 +249,36 @@ def test_a_record_without_warnings_has_the_bytes_of_earlier_versions(make_clip: 
     warned = replace(clip, record=clip.record.model_copy(update={"warnings": ("two people",)}))
     assert read_record(dump(warned)[:HEADER_BYTES]).warnings == ("two people",)
     assert load(dump(clip)).record.warnings == ()
+
+
+@given(_clips())
+@settings(max_examples=30, deadline=None)
+def test_the_length_of_a_clip_is_read_without_its_tensors(clip: Landmarks) -> None:
+    data = dump(clip)
+    expected = ClipLength(clip.frames, float(clip.timestamps[-1]) - float(clip.timestamps[0]))
+    assert read_length(data) == clip.length == load(data).length == expected
+
+
+_FAULTY_TIMES: tuple[object, ...] = (
+    {},
+    {"data_offsets": None},
+    {"data_offsets": [0]},
+    {"data_offsets": [8, 4]},
+    {"data_offsets": [-8, 4]},
+    {"data_offsets": [0, 1 << 70]},
+    {"data_offsets": [0.0, 4.0]},
+    {"data_offsets": [True, "4"]},
+    {"data_offsets": [0, 2]},
+    [],
+)
+
+
+@pytest.mark.parametrize("times", _FAULTY_TIMES)
+def test_a_header_without_usable_offsets_has_no_length(times: object) -> None:
+    header = json.dumps({"timestamps": times}).encode()
+    assert read_length(struct.pack("<Q", len(header)) + header + bytes(16)) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"1234567", b"\xff" * 100, b"\x05" + bytes(7) + b"[" * 5])
+def test_bytes_without_a_header_have_no_length(data: bytes) -> None:
+    assert read_length(data) is None
