@@ -115,9 +115,17 @@ class NotReady(SignetError):
 
 
 class Busy(SignetError):
-    """Too much work is under way: retry later."""
+    """Too much work is under way: retry later.
+
+    Attributes:
+        retry_seconds: after this time the caller should try again; None if that is not known.
+    """
 
     code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class Unavailable(SignetError):

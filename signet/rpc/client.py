@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 
-from signet.errors import DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
+from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
+from signet.rpc.retry import read_retry_seconds
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
 
 # The details of a deadline that gRPC itself noticed, in the client or in the server.
@@ -52,11 +53,12 @@ def signet_errors(server: str = "") -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise to_signet_error(error.code(), error.details() or "no details", server) from error
+        raise to_signet_error(error, server) from error
 
 
-def to_signet_error(code: grpc.StatusCode, details: str, server: str = "") -> SignetError:
-    """The `SignetError` for a status. The statuses of gRPC itself get messages that say what to do."""
+def to_signet_error(error: Any, server: str = "") -> SignetError:
+    """The `SignetError` for the error of a call. The statuses of gRPC itself get messages that say what to do."""
+    code, details = error.code(), error.details() or "no details"
     at = f"{server}: " if server else ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _OWN_DEADLINE.fullmatch(details):
         return DeadlineExceeded(f"{at}no answer came within the deadline of the call. Allow more time.")
@@ -71,4 +73,7 @@ def to_signet_error(code: grpc.StatusCode, details: str, server: str = "") -> Si
         return Unavailable(f"{at}a web server or a proxy answers, not a gRPC server ({details}). Check its address.")
     if code is grpc.StatusCode.UNAVAILABLE and _LOST_CONNECTION.search(details):
         return Unavailable(f"{at}the connection was lost ({details}). Check that the server runs, and try again.")
-    return from_code(code.name, details)
+    raised = from_code(code.name, details)
+    if isinstance(raised, Busy):
+        raised.retry_seconds = read_retry_seconds(error.trailing_metadata())
+    return raised

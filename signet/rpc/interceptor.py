@@ -15,6 +15,7 @@ from signet.errors import DeadlineExceeded, InvalidInput, SignetError
 from signet.rpc.deadline import seconds_for_call
 from signet.rpc.polling import StatusLog
 from signet.rpc.requests import check_request, largest_request
+from signet.rpc.retry import retry_metadata
 from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
@@ -203,7 +204,8 @@ class _Call:
             # The caller has gone, or its deadline has passed. gRPC would log an attempt to send a status.
             raise asyncio.CancelledError
         self._count()  # before the caller can know that the call has ended
-        await context.abort(grpc.StatusCode[self._code], _shorten(message))
+        retry = retry_metadata(error) if isinstance(error, SignetError) else ()
+        await context.abort(grpc.StatusCode[self._code], _shorten(message), retry)
 
 
 def _shorten(message: str) -> str:

@@ -32,6 +32,7 @@ class ExtractorClient:
         Raises:
             InvalidInput: the extractor refused the video; the message is the extractor's.
             DeadlineExceeded: the extractor did not finish in time.
+            Busy: the extractor has too much work; with the time after which it can be tried again.
             Unavailable: no extractor is configured, or it cannot be reached.
         """
         if self._channel is None:
@@ -54,4 +55,4 @@ class ExtractorClient:
                 f"the extractor at {self._address} cannot be used ({details}). Check that it runs, and that "
                 "SIGNET_EXTRACTOR names it. Landmarks are served without it."
             )
-        return to_signet_error(code, details, f"the extractor at {self._address}")
+        return to_signet_error(error, f"the extractor at {self._address}")

@@ -159,7 +159,8 @@ class WorkerPool:
         if self._calls >= self.count * (1 + _WAITING_CALLS):
             raise Busy(
                 f"the extractor works on {self.count} clips, and {self._calls - self.count} wait. "
-                f"Retry in {_RETRY_SECONDS} s."
+                f"Retry in {_RETRY_SECONDS} s.",
+                _RETRY_SECONDS,
             )
         self._calls += 1
         try:

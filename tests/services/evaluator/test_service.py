@@ -19,9 +19,12 @@ from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
+from signet.errors import Busy
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
+from signet.rpc.client import to_signet_error
 from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.retry import RETRY_KEY
 from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import keys
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
@@ -362,6 +365,8 @@ class StandIn(extractor_pb2_grpc.ExtractorServicer):
             await asyncio.sleep(30)
         if request.video == b"broken":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "video: truncated. Download it again.")
+        if request.video == b"too many":
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy. Retry in 5 s.", ((RETRY_KEY, "5000"),))
         return extractor_pb2.ExtractClipResponse(landmarks=self._landmarks)
 
 
@@ -395,6 +400,21 @@ def test_a_video_goes_through_the_extractor_within_the_callers_deadline(
             assert code == "DEADLINE_EXCEEDED"
             answer = await calls.recognizer.Recognize(Request(landmarks=clip), timeout=5)
             assert answer.predictions[0].gloss == "drink"
+
+    asyncio.run(main())
+
+
+def test_the_time_to_retry_of_a_busy_extractor_reaches_the_client_of_the_evaluator(
+    world: "World", card: ModelCard, clip: bytes
+) -> None:
+    async def main() -> None:
+        async with stand_in(StandIn(clip)) as address, running(world.settings(extractor=address)) as calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await calls.recognizer.Recognize(Request(video=b"too many"), timeout=10)
+            error = to_signet_error(caught.value)
+            assert isinstance(error, Busy)
+            assert error.retry_seconds == 5
+            assert caught.value.details() == "busy. Retry in 5 s."
 
     asyncio.run(main())
 

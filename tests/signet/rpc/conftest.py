@@ -27,6 +27,8 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
             raise errors.ClipError("html", "message of ClipError")
         if hasattr(errors, what):
             raise getattr(errors, what)(f"message of {what}")
+        if what == "busy for 2.5 s":
+            raise errors.Busy("too much", 2.5)
         if what == "bug":
             raise ZeroDivisionError("secret detail")
         if what == "timeout":

@@ -283,8 +283,9 @@ def test_too_many_clips_of_calls_are_refused_with_a_time_to_retry() -> None:
     async def main(workers: WorkerPool) -> None:
         running = [asyncio.create_task(workers.one(time.sleep, (30,), None)) for _ in range(5)]
         await asyncio.sleep(0.1)
-        with pytest.raises(Busy, match=r"works on 1 clips, and 4 wait\. Retry in 5 s\."):
+        with pytest.raises(Busy, match=r"works on 1 clips, and 4 wait\. Retry in 5 s\.") as refused:
             await workers.one(len, ("abc",), None)
+        assert refused.value.retry_seconds == 5
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
