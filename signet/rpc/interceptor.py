@@ -59,36 +59,46 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return grpc.stream_stream_rpc_method_handler(self._refuse_unknown(details.method))
         method = details.method.removeprefix("/")
         parse = _Parser(method, handler.request_deserializer, self._refused)
-        if handler.request_streaming:
-            if not handler.response_streaming:
-                return handler
-            return grpc.stream_stream_rpc_method_handler(
-                self._streaming(method, handler.stream_stream, parse.stream), None, handler.response_serializer
-            )
+        # A handler of request streams reads its request itself. gRPC would keep the bytes until the call has ended.
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(method, handler.unary_stream, parse.message), None, handler.response_serializer
+            behaviour = handler.stream_stream or handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, behaviour, parse, one=not handler.request_streaming),
+                None,
+                handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary, parse.message), None, handler.response_serializer
+        if handler.request_streaming:
+            return handler
+        return grpc.stream_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary, parse), None, handler.response_serializer
         )
 
-    def _unary(self, method: str, behaviour: Any, parse: Callable[[Any], Any]) -> Any:
-        async def call(request: Any, context: Any) -> Any:
+    def _unary(self, method: str, behaviour: Any, parse: "_Parser") -> Any:
+        async def call(_requests: Any, context: Any) -> Any:
             with _Call(self, method) as measured:
                 try:
                     async with asyncio.timeout(seconds_for_call(context.time_remaining())):
-                        return await behaviour(parse(request), context)
+                        return await behaviour(parse.message(await context.read()), context)
                 except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
-                    await measured.abort(error, context)
+                    measured.fail(error, context)
+            try:
+                # Without `abort`, gRPC would send an empty response before the status, and clients would not retry.
+                await context.abort(context.code(), context.details())
+            except grpc.aio.AbortError as aborted:
+                # The state of the call keeps this error. A frame of the error must not keep the state in turn.
+                aborted.__traceback__ = None
+                del context, _requests
+                raise
 
         return call
 
-    def _streaming(self, method: str, behaviour: Any, parse: Callable[[Any], Any]) -> Any:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+    def _streaming(self, method: str, behaviour: Any, parse: "_Parser", *, one: bool) -> Any:
+        async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
             with _Call(self, method) as measured:
                 try:
-                    responses = behaviour(parse(request), context)
+                    request = parse.message(await context.read()) if one else parse.stream(context)
+                    responses = behaviour(request, context)
+                    del request
                     # gRPC also allows a coroutine that writes its responses itself, as the health service does.
                     if asyncio.iscoroutine(responses):
                         await responses
@@ -96,18 +106,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                     async for response in responses:
                         yield response
                 except Exception as error:  # noqa: BLE001
-                    await measured.abort(error, context)
+                    measured.fail(error, context)
 
         return call
 
     def _refuse_unknown(self, method: str) -> Any:
-        async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
+        async def call(_requests: Any, context: Any) -> None:
             self.count(_UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
-            await context.abort(
-                grpc.StatusCode.UNIMPLEMENTED,
-                _shorten(f"{method}: this server has no such method. It has {', '.join(self._methods())}."),
+            context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+            context.set_details(
+                _shorten(f"{method}: this server has no such method. It has {', '.join(self._methods())}.")
             )
-            yield
 
         return call
 
@@ -132,12 +141,14 @@ class _Parser:
         self._log = log
         self._largest = largest_request(method)
 
-    def message(self, data: bytes) -> Any:
-        """Parse and check a request.
+    def message(self, data: Any) -> Any:
+        """Parse and check a request: its bytes, or gRPC's mark for the end of a stream that had none.
 
         Raises:
-            InvalidInput: the bytes are no message of the method's type, or a field cannot be used.
+            InvalidInput: the bytes are no message of the method's type, a field cannot be used, or there are no bytes.
         """
+        if data is grpc.aio.EOF:
+            raise InvalidInput(f"{self._method}: the call ended without a request. Send one message.")
         if self._largest is not None and len(data) > self._largest:
             raise InvalidInput(
                 f"{self._method}: the request has {len(data)} bytes; at most {self._largest} are allowed."
@@ -156,9 +167,9 @@ class _Parser:
             check_request(request)
         return request
 
-    async def stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """Parse each request of a stream."""
-        async for data in requests:
+    async def stream(self, context: Any) -> AsyncIterator[Any]:
+        """Receive and parse each request of a stream."""
+        while (data := await context.read()) is not grpc.aio.EOF:
             yield self.message(data)
 
 
@@ -186,10 +197,12 @@ class _Call:
             self._counted = True
             self._metrics.count(self._method, self._code, time.perf_counter() - self._started)
 
-    async def abort(self, error: Exception, context: Any) -> None:
-        """End the call with the status of an error."""
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
+    def fail(self, error: Exception, context: Any) -> None:
+        """Set the status of an error as the status of the call, which must end now.
+
+        The call and its request leave the memory at once: without this, they stay until Python's collector runs. It
+        counts objects, not bytes, and comes late.
+        """
         if isinstance(error, SignetError):
             self._code, message = error.code, str(error)
         elif isinstance(error, TimeoutError):
@@ -197,15 +210,33 @@ class _Call:
                 DeadlineExceeded.code,
                 f"{self._method}: not done within the deadline. Allow more time.",
             )
+        elif isinstance(error, grpc.aio.AbortError):
+            # The servicer has sent a status already.
+            _forget_frames(error)
+            raise error
         else:
             _log.exception("%s failed", self._method)
             self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."
+        _forget_frames(error)
         if context.done():
             # The caller has gone, or its deadline has passed. gRPC would log an attempt to send a status.
             raise asyncio.CancelledError
+        context.set_code(grpc.StatusCode[self._code])
+        context.set_details(_shorten(message))
+        if isinstance(error, SignetError):
+            context.set_trailing_metadata(retry_metadata(error))
         self._count()  # before the caller can know that the call has ended
-        retry = retry_metadata(error) if isinstance(error, SignetError) else ()
-        await context.abort(grpc.StatusCode[self._code], _shorten(message), retry)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Remove the tracebacks of an error and of its causes. Their frames hold the request."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        if (error := waiting.pop()) is not None and id(error) not in seen:
+            seen.add(id(error))
+            error.__traceback__ = None
+            waiting += [error.__cause__, error.__context__]
 
 
 def _shorten(message: str) -> str:

@@ -1,7 +1,9 @@
 """What a server does with calls that no client of ours makes: clear status codes, and no traceback in the log."""
 
+import re
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -143,3 +145,54 @@ def test_foreign_bytes_on_the_port_leave_no_traceback_and_the_next_call_is_answe
     with Client(extractor=served.address) as client:
         assert client.extractor.ExtractClip(extractor_pb2.ExtractClipRequest(video=b"v"), timeout=20).landmarks == b"v"
     assert "Traceback" not in served.child.log.read_text()
+
+
+LARGE_BYTES = 24 * 2**20
+LARGE_CLIP = extractor_pb2.ExtractClipRequest(video=bytes(LARGE_BYTES))
+LARGE_NAME = "x" * LARGE_BYTES
+
+# Calls that fail, each with a large request.
+FAILING: dict[str, tuple[str, bytes, str]] = {
+    "a servicer refuses it": (
+        "signet.v1.Extractor/ExtractClip",
+        extractor_pb2.ExtractClipRequest(clip_id="InvalidInput", video=bytes(LARGE_BYTES)).SerializeToString(),
+        "INVALID_ARGUMENT",
+    ),
+    "a servicer has a bug": (
+        "signet.v1.Extractor/ExtractClip",
+        extractor_pb2.ExtractClipRequest(clip_id="bug", video=bytes(LARGE_BYTES)).SerializeToString(),
+        "INTERNAL",
+    ),
+    "a stream ends with an error": (
+        "signet.v1.Extractor/WatchExtraction",
+        extractor_pb2.WatchExtractionRequest(extraction_id=LARGE_NAME).SerializeToString(),
+        "NOT_FOUND",
+    ),
+    "it does not parse": (
+        "signet.v1.Extractor/ExtractClip",
+        LARGE_CLIP.SerializeToString() + NO_MESSAGE,
+        "INVALID_ARGUMENT",
+    ),
+    "its method is unknown": ("signet.v1.Extractor/Track", LARGE_CLIP.SerializeToString(), "UNIMPLEMENTED"),
+    "its health is unknown": (
+        "grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest(service=LARGE_NAME).SerializeToString(),
+        "NOT_FOUND",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_failed_calls_do_not_keep_their_requests_in_memory(served: Served, name: str) -> None:
+    method, data, expected = FAILING[name]
+    assert call(served, method, data, [("grpc.max_send_message_length", -1)])[0] == expected
+    before = resident_bytes(served)
+    for _ in range(12):
+        call(served, method, data, [("grpc.max_send_message_length", -1)])
+    assert resident_bytes(served) - before < 4 * LARGE_BYTES
+
+
+def resident_bytes(served: Served) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{served.child.pid}/status").read_text())
+    assert found
+    return 1024 * int(found[1])
