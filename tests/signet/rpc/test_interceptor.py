@@ -163,10 +163,10 @@ FAILING: dict[str, tuple[str, bytes, str]] = {
         extractor_pb2.ExtractClipRequest(clip_id="bug", video=bytes(LARGE_BYTES)).SerializeToString(),
         "INTERNAL",
     ),
-    "a stream ends with an error": (
+    "the request of a stream is too long": (
         "signet.v1.Extractor/WatchExtraction",
         extractor_pb2.WatchExtractionRequest(extraction_id=LARGE_NAME).SerializeToString(),
-        "NOT_FOUND",
+        "INVALID_ARGUMENT",
     ),
     "it does not parse": (
         "signet.v1.Extractor/ExtractClip",
@@ -174,10 +174,10 @@ FAILING: dict[str, tuple[str, bytes, str]] = {
         "INVALID_ARGUMENT",
     ),
     "its method is unknown": ("signet.v1.Extractor/Track", LARGE_CLIP.SerializeToString(), "UNIMPLEMENTED"),
-    "its health is unknown": (
+    "a question for health is too long": (
         "grpc.health.v1.Health/Check",
         health_pb2.HealthCheckRequest(service=LARGE_NAME).SerializeToString(),
-        "NOT_FOUND",
+        "INVALID_ARGUMENT",
     ),
 }
 
