@@ -1,5 +1,6 @@
 # Published checkpoints to predictions and reports: onnxruntime, neither torch nor MediaPipe.
-FROM python:3.11-slim-bookworm AS build
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
+FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/signet
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -9,7 +10,7 @@ RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     pip --python /opt/signet/bin/python install --constraint requirements.lock '.[evaluator]'
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE

@@ -1,5 +1,6 @@
 # Video to landmark tensors: MediaPipe and PyAV, no torch.
-FROM python:3.11-slim-bookworm AS build
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
+FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/signet
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -10,7 +11,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     pip --python /opt/signet/bin/python install --constraint requirements.lock --requirement extractor-requirements.txt . \
     && pip --python /opt/signet/bin/python install --no-deps mediapipe==0.10.21
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE

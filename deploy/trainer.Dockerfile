@@ -1,6 +1,7 @@
 # Landmark tensors to published checkpoints: torch, no MediaPipe. pip takes the CUDA build of torch unless a pip.conf, given as
 # the build secret `pip`, names a place that has the CPU build.
-FROM python:3.11-slim-bookworm AS build
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
+FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/signet
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -10,7 +11,7 @@ RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     pip --python /opt/signet/bin/python install --constraint requirements.lock '.[trainer]'
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE

@@ -24,7 +24,12 @@ class ExtractorSettings(ServiceSettings):
         default=None,
         description="Directory of the clips (<video_id>.mp4, .mov, .webm, ...), if they are not found from --wlasl",
     )
-    workers: int = Field(default=0, ge=0, le=256, description="Worker processes; 0 takes one per core")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Worker processes; 0 takes one per core, as far as the memory of the container allows",
+    )
     clip_timeout_seconds: float = Field(
         default=DEFAULT_CLIP_TIMEOUT_SECONDS,
         gt=0,

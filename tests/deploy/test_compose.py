@@ -1,5 +1,6 @@
 """Images and compose files, checked without a container engine. tests/stack checks them with an engine."""
 
+import os
 import re
 import subprocess
 import sys
@@ -72,13 +73,69 @@ def test_the_example_names_every_variable() -> None:
     assert shown - used == {"COMPOSE_FILE"}
 
 
-def test_containers_have_the_least_privileges_in_compose(compose: dict[str, Any]) -> None:
-    for name in SERVICES:
-        service = compose["services"][name]
-        assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["restart"] == "unless-stopped"
+def test_every_container_has_the_least_privileges_in_compose(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["init"], name
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        # Only the step that makes the secrets is root: volumes are made for root. It has no network.
+        step = name == "credentials"
+        assert service["user"].startswith("0:") == step, name
+        assert service.get("cap_add", []) == (["CHOWN", "DAC_OVERRIDE"] if step else []), name
+        assert service.get("network_mode") == ("none" if step else None), name
+        assert "privileged" not in service
+        assert service.get("restart") == (None if name in {"credentials", "bucket"} else "unless-stopped"), name
+
+
+def test_every_container_has_a_limit_of_memory_and_of_processes(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert re.fullmatch(r"512m|\$\{[A-Z_]+_MEMORY:-\d+g\}", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 16384, name
+
+
+def test_every_folder_in_memory_has_a_size_and_runs_no_program(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        for folder in service.get("tmpfs", []):
+            assert re.fullmatch(r"/tmp:size=\d+[mg],mode=1777,noexec,nosuid,nodev", folder), name  # noqa: S108
+
+
+def test_the_limits_of_compose_are_those_of_the_example(compose: dict[str, Any]) -> None:
+    shown = dict(re.findall(r"^#(\w+_MEMORY)=(\w+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    limits = (service["mem_limit"] for service in compose["services"].values())
+    used = dict(limit[2:-1].split(":-") for limit in limits if limit.startswith("$"))
+    assert shown == used
+    assert len(used) == 6
+
+
+def test_the_data_of_the_store_are_given_to_its_user(tmp_path: Path) -> None:
+    """As the first start does, and a start after one that was cut off."""
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    script = (ROOT / "deploy/make-credentials").read_text().replace("/credentials/", f"{tmp_path}/")
+    for folder in ("store", "grafana", "data/bucket"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data/bucket/object").touch()
+    (tmp_path / "data/bucket/link").symlink_to("/etc/hostname")
+    os.chown(tmp_path / "data/bucket/object", 10001, 10001)
+    environment = {"PATH": "/usr/bin:/bin", "STORE_DATA": f"{tmp_path}/data"}
+    owner = Path("/etc/hostname").stat().st_uid
+    subprocess.run(["sh", "-c", script], env=environment, check=True, capture_output=True)
+    paths = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(paths) == 4
+    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in paths} == {(10001, 10001)}
+    assert Path("/etc/hostname").stat().st_uid == owner, "a link leads nowhere"
+
+
+def test_every_image_is_named_with_its_digest() -> None:
+    for path in (ROOT / "docker-compose.yml", *(ROOT / "deploy").rglob("*.y*ml")):
+        for image in re.findall(r"^ *(?:- )?image: (\S+)$", path.read_text(), re.MULTILINE):
+            if not image.startswith("signet-"):  # built from this repository
+                assert re.fullmatch(r"(\$\{\w+:-)?[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}\}?", image), path
+    for path in (ROOT / "deploy").glob("*.Dockerfile"):
+        bases = re.findall(r"^(?:FROM|ARG BASE=)\s*(\S+)", path.read_text(), re.MULTILINE)
+        named = [base for base in bases if base != "${BASE}"]
+        assert [bool(re.fullmatch(r"[\w.:-]+@sha256:[0-9a-f]{64}", base)) for base in named] == [True], path
 
 
 def test_the_image_of_the_extractor_has_the_locked_versions_and_all_imports_of_mediapipe() -> None:

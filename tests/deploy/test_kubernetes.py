@@ -347,7 +347,7 @@ def test_images_are_our_own_or_pinned() -> None:
     (python,) = {
         base
         for path in (ROOT / "deploy").glob("*.Dockerfile")
-        for base in re.findall(r"^FROM (\S+)", path.read_text(), re.M)
+        for base in re.findall(r"^ARG BASE=(\S+)", path.read_text(), re.M)
     }
     used = {name: {container["image"] for container in pods.containers} for name, pods in PODS.items()}
     assert used.pop("store") == {store}

@@ -130,7 +130,6 @@ def test_clips_become_a_served_model_without_a_request(
     }
     for name in SERVICES:
         assert states[name]["State"]["Health"]["Status"] == "healthy"
-        assert states[name]["HostConfig"]["ReadonlyRootfs"]
     manifest = read_manifest(stack.store(), "wlasl")
     assert manifest is not None
     assert set(manifest.clips) == {path.stem for path in (clips / "clips").glob("[0-9]*.mp4")}
@@ -147,6 +146,39 @@ def test_clips_become_a_served_model_without_a_request(
             return bool(client.evaluation.ListReports(pb.ListReportsRequest(), timeout=10).reports)
 
     wait_for(reported, 30, "the served version is measured", stack.explain)
+
+
+def test_no_running_container_can_do_more_than_it_needs(stack: Stack, reference: dict[str, bytes]) -> None:
+    """As the engine sees them, the two steps of the preparation included."""
+    states = stack.states()
+    assert set(states) == {*CONTAINERS, "credentials", "bucket"}
+    for name, state in states.items():
+        host = state["HostConfig"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert [one.removeprefix("CAP_") for one in host["CapAdd"] or []] == (
+            ["CHOWN", "DAC_OVERRIDE"] if name == "credentials" else []
+        ), name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Init"], name
+        assert not host["Privileged"], name
+        assert 2**29 <= host["Memory"] <= 2**35, name
+        assert 0 < host["PidsLimit"] <= 16384, name
+        assert (state["Config"]["User"] == "0:0") == (name == "credentials"), name
+        assert all("noexec" in options for options in (host["Tmpfs"] or {}).values()), name
+    for name in CONTAINERS:
+        program = (
+            "touch /x || touch /usr/x || touch /credentials/x || { cp /bin/true /tmp/x && /tmp/x; }; cat /proc/1/status"
+        )
+        status = stack.exec(name, "sh", "-c", program)
+        rights = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        assert rights["Uid"].split()[0] != "0", name
+        assert {int(rights[field], 16) for field in ("CapInh", "CapPrm", "CapEff", "CapBnd")} == {0}, name
+        assert rights["NoNewPrivs"].strip() == "1", name
+        left = stack.exec(
+            name, "sh", "-c", "ls /x /usr/x /credentials/x 2>/dev/null; /tmp/x && echo runs; rm -f /tmp/x"
+        ).split()
+        assert left == [], name
 
 
 def test_prometheus_reaches_everything_and_every_panel_has_data(

@@ -18,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
 from signet.errors import Busy, ClipError, DeadlineExceeded, SignetError
 from signet.terminal.output import say_error
@@ -64,12 +65,12 @@ class WorkerPool:
     """Worker processes with one MediaPipe graph each. They end when this process ends, even if it is killed.
 
     Args:
-        count: number of workers; 0 takes one per core.
+        count: number of workers; 0 takes one per core, and no more than fit into the memory of the container.
         clip_timeout: seconds after which a clip is given up and its worker is replaced.
     """
 
     def __init__(self, count: int = 0, clip_timeout: float = 300.0) -> None:
-        self.count = count or len(os.sched_getaffinity(0))
+        self.count = count or workers_that_fit(len(os.sched_getaffinity(0)))
         self._clip_timeout = clip_timeout
         # Not fork: MediaPipe, gRPC and their threads do not survive a fork.
         self._processes = CleanContext()
