@@ -27,7 +27,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from signet.errors import DataLoss, InvalidInput, NotFound
+from signet.errors import DataLoss, InvalidInput, NotFound, quote
+from signet.field_types import Gloss, Label, describe_first_fault
 from signet.store import ObjectStore, keys
 
 OFFICIAL: Literal["official"] = "official"
@@ -97,7 +98,7 @@ class _MemberHeader(BaseModel):
 
     fold: int
     seed: int
-    clip_ids: tuple[str, ...]
+    clip_ids: tuple[Label, ...]
     gloss_errors: tuple[int, int] | None
 
 
@@ -105,13 +106,13 @@ class _Header(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     schema_version: Literal["signet.heldout/1"] = Field(default="signet.heldout/1", alias="schema")
-    run_id: str
-    model_name: str
-    dataset_name: str
-    dataset_version: str
+    run_id: Label
+    model_name: Label
+    dataset_name: Label
+    dataset_version: Label
     protocol: Protocol
     folds: int
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[Gloss, ...]
     parameters: int
     config: dict[str, Scalar]
     selected_on: str
@@ -173,8 +174,7 @@ def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOut
         )
         _check(predictions)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise _damaged(name, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        raise _damaged(name, describe_first_fault(error)) from error
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
     except InvalidInput as error:
@@ -199,7 +199,7 @@ def read_predictions(store: ObjectStore, run_id: str) -> HeldOutPredictions:
         data = store.get(key)
     except NotFound:
         raise NotFound(
-            f"{store.url}: run {run_id!r} has left no held-out predictions. A run writes them at its end: let "
+            f"{store.url}: run {quote(run_id)} has left no held-out predictions. A run writes them at its end: let "
             "`signet train` finish it; `signet runs` lists the runs."
         ) from None
     return load_predictions(data, f"{store.url}/{key}")
@@ -218,7 +218,7 @@ def _check(predictions: HeldOutPredictions) -> None:
     """Refuse parts that do not fit together; the error names the first fault."""
 
     def refused(fault: str) -> InvalidInput:
-        return InvalidInput(f"held-out predictions of run {predictions.run_id!r}: {fault}.")
+        return InvalidInput(f"held-out predictions of run {quote(predictions.run_id)}: {fault}.")
 
     glosses = len(predictions.vocabulary)
     known = set(predictions.vocabulary)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
 from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
-from signet.field_types import Count, Finite, IsoTime, Share, ShortText
+from signet.field_types import Count, Finite, Gloss, IsoTime, Label, Share, describe_first_fault
 from signet.landmarks import describe_sampling_difference
 from signet.statistics.vocabulary_score import VocabularyScore
 from signet.store import ObjectStore, keys
@@ -46,13 +46,13 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
-    name: str
-    version: str
+    name: Label
+    version: Label
     created: IsoTime
-    run_id: str
-    dataset_name: str
-    dataset_version: str
-    vocabulary: tuple[ShortText, ...] = Field(max_length=20_000)  # class c is vocabulary[c - 1]; class 0 is the blank
+    run_id: Label
+    dataset_name: Label
+    dataset_version: Label
+    vocabulary: tuple[Gloss, ...] = Field(max_length=20_000)  # class c is vocabulary[c - 1]; class 0 is the blank
     frame_rate: float = Field(gt=0, le=1000)
     # `signet.landmarks.SMOOTHING_SECONDS` of its clips. Older cards lack it: their clips were not smoothed.
     smoothing_seconds: float = Field(0.0, ge=0, le=60)
@@ -70,7 +70,7 @@ class ModelCard(BaseModel):
     metrics: Metrics
     # The split by which this checkpoint was chosen among others; its accuracy there is optimistic. Empty if there was
     # no choice.
-    selected_on: str = ""
+    selected_on: Label = ""
     onnx_difference: Finite  # largest difference between the probabilities of ONNX and torch on real clips at export
     # Median over these clips of each one's largest difference, and how many clips there were. Older cards lack both.
     onnx_median_difference: Finite | None = None
@@ -185,7 +185,7 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
     except NotFound:
         raise NotFound(f"{store.url}: model {name!r} has no version {version!r}. `signet models` lists them.") from None
     except ValidationError as error:
-        raise DataLoss(f"{store.url}/{key}: not a model card ({error.error_count()} faults).") from error
+        raise DataLoss(f"{store.url}/{key}: not a model card ({describe_first_fault(error)}).") from error
     if (card.name, card.version) != (name, version):
         raise DataLoss(
             f"{store.url}/{key}: this is the card of another model or version. Delete this version, and publish the "

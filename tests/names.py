@@ -14,11 +14,19 @@ NAMES = (
 
 # Names that UTF-8 can write, and one that no command line can have.
 TEXTS = (*(name for name in NAMES if "\udcff" not in name), "a\0b")
-# Glosses are any text that the header of a landmark tensor has room for. White space around them does not count.
-GLOSSES = tuple(dict.fromkeys(name[:300].strip() for name in TEXTS if name.strip()))
 
 # What no output has: control characters, and those that reorder or hide text. A line feed ends a line.
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ufeff\udc80-\udfff]")
+
+
+# Glosses are any text without such characters that the header of a landmark tensor has room for. White space around a
+# gloss does not count.
+_STRIPPED = tuple(dict.fromkeys(name[:300].strip() for name in TEXTS if name.strip()))
+REFUSED_GLOSSES = tuple(name for name in _STRIPPED if CONTROLS.search(name) or "\n" in name)
+GLOSSES = (
+    *(name for name in _STRIPPED if name not in REFUSED_GLOSSES),
+    "می\u200cخواهم", "क्\u200dष", "ശില്\u200d", "l'été", "(to) go", "ice cream",
+)  # fmt: skip
 
 
 def choose(place: int, names: tuple[str, ...] = NAMES, parts: int = 4) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from signet.store import DirectoryStore, keys
 from signet.store.s3 import S3Store
 from signet.terminal.characters import escape_control_characters
 from tests.conftest import RunSignet
-from tests.names import CONTROLS, GLOSSES, TEXTS
+from tests.names import CONTROLS, GLOSSES, REFUSED_GLOSSES, TEXTS
 from tests.services.evaluator.conftest import World, everyday_clips
 from tests.services.extractor.archives import hands_archive
 
@@ -45,12 +45,14 @@ def test_an_import_keeps_every_gloss_and_names_every_id_that_it_cannot_use(
     bad_ids = [name for name in bad_ids if not name[0].isalnum()]
     entries = [_entry(gloss, clip_id) for gloss, clip_id in ids.items()]
     entries += [_entry("ids", *IDS, *bad_ids)]
+    entries += [_entry(gloss, f"r{number:03}") for number, gloss in enumerate(REFUSED_GLOSSES)]
     wlasl = _metadata(tmp_path / "wlasl", entries)
     archive = hands_archive(tmp_path / "archive", dict.fromkeys([*ids.values(), *IDS, *bad_ids], 3))
     status, shown, errors = run_signet(["import", str(archive), "--wlasl", str(wlasl)])
     assert (status, errors) == (3, "")
     assert not CONTROLS.search(shown)
     assert f"{len(GLOSSES) + 1} glosses: " in shown
+    assert f"{len(REFUSED_GLOSSES)} instances left out, because the gloss cannot be used: entry " in shown
     store = DirectoryStore(tmp_path / "store")
     for gloss, clip_id in ids.items():
         assert escape_control_characters(gloss) in shown
@@ -72,7 +74,7 @@ def _write_video(path: Path, level: int) -> None:
 
 
 def test_an_extraction_keeps_every_gloss_and_id_that_it_can_use(run_signet: RunSignet, tmp_path: Path) -> None:
-    named = ("[wh]book", "drink[/]\x1b[2J\n\u202egnp", "كتاب ספר 🤟🏽")
+    named = ("[wh]book", "می\u200cخواهم drink[/]", "كتاب ספר 🤟🏽")
     used = dict(zip(IDS, named, strict=False))
     bad_ids = ("../../etc/passwd", "a\nclip forged", "[red]x[/red]", "\u202egnp", "a\0b", "é")
     folder = _metadata(

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from signet.errors import DataLoss, InvalidInput, InvalidLandmarks, NotFound
+from signet.errors import DataLoss, InvalidInput, InvalidLandmarks, NotFound, quote
+from signet.field_types import Label, describe_first_fault
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
 from signet.store import ObjectInfo, ObjectStore, keys
 from signet.store.strays import log_skipped_object, read_limited
@@ -32,10 +33,10 @@ class CorpusManifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
-    corpus: str
-    version: str  # the same clips from the same extractor give the same version
-    extractor: str
-    clips: tuple[str, ...]
+    corpus: Label
+    version: Label  # the same clips from the same extractor give the same version
+    extractor: Label
+    clips: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Shard:
         """
         index, slash, count = text.partition("/")
         if not slash or not index.isdecimal() or not count.isdecimal():
-            raise InvalidInput(f"shard {text!r}: write i/n with i from 0 to n - 1, for example 0/4.")
+            raise InvalidInput(f"shard {quote(text)}: write i/n with i from 0 to n - 1, for example 0/4.")
         return cls(int(index), int(count))
 
     def __str__(self) -> str:
@@ -111,9 +112,9 @@ def check_own_record(record: ClipRecord, key: str) -> ClipRecord:
     """
     folder, _, name = key.rpartition("/")
     if name != f"{record.clip_id}.safetensors":
-        raise InvalidLandmarks(f"{key}: this is a copy of the clip {record.clip_id!r} in {folder}.")
+        raise InvalidLandmarks(f"{key}: this is a copy of the clip {quote(record.clip_id)} in {folder}.")
     if record.corpus and not keys.is_name(record.corpus):
-        raise InvalidLandmarks(f"{key}: no corpus has the name {record.corpus!r}.")
+        raise InvalidLandmarks(f"{key}: no corpus has the name {quote(record.corpus)}.")
     return record
 
 
@@ -159,7 +160,7 @@ def read_manifest(store: ObjectStore, corpus: str) -> CorpusManifest | None:
         return None
     except ValidationError as error:
         raise DataLoss(
-            f"{store.url}/{key}: not a corpus manifest ({error.error_count()} faults). Delete it and extract again: "
+            f"{store.url}/{key}: not a corpus manifest ({describe_first_fault(error)}). Delete it and extract again: "
             "stored clips are not extracted twice."
         ) from error
 

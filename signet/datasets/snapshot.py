@@ -19,6 +19,7 @@ from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
 from signet.datasets.shard import decode_shard, encode_shard, shard_digest
 from signet.errors import AlreadyExists, DataLoss, NotFound
+from signet.field_types import Gloss, Label, describe_first_fault
 from signet.landmarks import (
     FRAME_RATE,
     SMOOTHING_SECONDS,
@@ -53,10 +54,10 @@ class DatasetClip(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    clip_id: str
-    gloss: str
-    split: str
-    signer: str
+    clip_id: Label
+    gloss: Gloss
+    split: Label
+    signer: Label
     sha256: str
     source_sha256: str
     start: int = Field(ge=0)
@@ -97,14 +98,14 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
-    name: str
-    version: str
-    corpus: str
-    extractor: str  # how the clips were extracted. All clips of a snapshot have the same extractor.
+    name: Label
+    version: Label
+    corpus: Label
+    extractor: Label  # how the clips were extracted. All clips of a snapshot have the same extractor.
     frame_rate: float
     # `signet.landmarks.SMOOTHING_SECONDS` of its frames. Older manifests lack it: their frames were not smoothed.
     smoothing_seconds: float = 0.0
-    vocabulary: tuple[str, ...]  # class c of a model is vocabulary[c - 1]; class 0 is the blank
+    vocabulary: tuple[Gloss, ...]  # class c of a model is vocabulary[c - 1]; class 0 is the blank
     clips: tuple[DatasetClip, ...]
     shard_sha256: str
     audit: Audit
@@ -264,7 +265,7 @@ def read_snapshot_manifest(store: ObjectStore, name: str, version: str) -> Manif
     except NotFound:
         raise NotFound(f"{store.url}: no dataset {name!r} of version {version!r}. `signet train` makes one.") from None
     except ValidationError as error:
-        raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({error.error_count()} faults).") from error
+        raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({describe_first_fault(error)}).") from error
 
 
 def load_snapshot(store: ObjectStore, name: str, version: str) -> Dataset:

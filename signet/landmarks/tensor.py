@@ -14,6 +14,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from signet.errors import InvalidLandmarks
+from signet.field_types import Gloss, Label, describe_first_fault
 
 SCHEMA = "signet.landmarks/1"
 
@@ -45,11 +46,11 @@ class ClipRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal["signet.landmarks/1"] = Field(default="signet.landmarks/1", alias="schema")
-    clip_id: str = Field(min_length=1, max_length=200)
-    corpus: str = ""
-    gloss: str = ""
-    split: str = ""
-    signer: str = ""
+    clip_id: Label = Field(min_length=1, max_length=200)
+    corpus: Label = ""
+    gloss: Gloss = ""
+    split: Label = ""
+    signer: Label = ""
     fps: float = Field(gt=0, le=1000)
     width: int = Field(gt=0, le=16384)
     height: int = Field(gt=0, le=16384)
@@ -57,9 +58,9 @@ class ClipRecord(BaseModel):
     # The frames of the source that form the clip, 1-based and inclusive, as WLASL counts them.
     frame_start: int = Field(default=1, ge=1)
     frame_end: int = Field(ge=1)
-    extractor: str = ""
+    extractor: Label = ""
     # What a person should know before using the clip, in words.
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +142,7 @@ def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
         metadata = json.loads(head[8 : 8 + length])["__metadata__"][_METADATA_KEY]
         return ClipRecord.model_validate_json(metadata)
     except ValidationError as error:
-        fault = error.errors()[0]
-        _refuse(name, f"its record is not of {SCHEMA}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+        _refuse(name, f"its record is not of {SCHEMA}: {describe_first_fault(error)}")
     except (ValueError, KeyError, TypeError, RecursionError):
         _refuse(name, f"it carries no {SCHEMA} record")
 

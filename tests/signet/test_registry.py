@@ -266,3 +266,17 @@ def test_a_card_with_an_impossible_number_is_refused(
     directory_store.put(keys.model("signet", "v1", "model.json"), json.dumps(fields).encode())
     with pytest.raises(DataLoss, match="not a model card"):
         registry.read_card(directory_store, "signet", "v1")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vocabulary", ["book", "a\nINFO forged"]), ("vocabulary", ["a\x1b[2J"]), ("run_id", "\u202e"), ("name", "a\0")],
+)
+def test_a_card_with_control_characters_is_refused_and_the_field_is_named(
+    directory_store: DirectoryStore, field: str, value: object
+) -> None:
+    card = json.loads(_card().model_dump_json(by_alias=True)) | {field: value}
+    directory_store.put("models/signet/v1/model.json", json.dumps(card).encode())
+    with pytest.raises(DataLoss, match=rf"not a model card \({field}.*: character \d is U\+") as refused:
+        registry.read_card(directory_store, "signet", "v1")
+    assert str(refused.value).isprintable()

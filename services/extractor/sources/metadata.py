@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from signet.errors import InvalidInput
+from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
 from signet.text_files import REPLACEMENT, parse_json, parse_number
 
@@ -157,6 +158,8 @@ class _InstanceReader:
                 self.leave_out(f"the gloss is too long ({len(label)} characters)", f"{place[:60]}…", len(listed))
             elif REPLACEMENT in label:
                 self.leave_out("the gloss has bytes that are not UTF-8 (save the file as UTF-8)", place, len(listed))
+            elif fault := describe_gloss_fault(label):
+                self.leave_out("the gloss cannot be used", f"{place} ({fault})", len(listed))
             else:
                 for position, fields in enumerate(listed, start=1):
                     try:
@@ -273,7 +276,7 @@ def _read_split(value: Any) -> str:
 
 
 def _read_text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and not describe_label_fault(value) else ""
 
 
 def _read_signer(value: Any) -> str:
@@ -282,7 +285,8 @@ def _read_signer(value: Any) -> str:
     if not _is_label(value):
         return ""
     signer = str(value).strip()
-    return "" if signer.lower() in _NO_SIGNER or REPLACEMENT in signer else signer
+    unknown = signer.lower() in _NO_SIGNER or REPLACEMENT in signer or describe_label_fault(signer)
+    return "" if unknown else signer
 
 
 def _read_rate(value: Any) -> float:

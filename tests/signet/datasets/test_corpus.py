@@ -1,12 +1,15 @@
 """When a corpus is complete: after one extraction, or after the last of its shards."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from signet.datasets.corpus import Shard, finish_extraction, read_manifest
+from signet.datasets.corpus import Shard, finish_extraction, read_clip_record, read_manifest
 from signet.errors import DataLoss, InvalidInput
+from signet.landmarks import dump
 from signet.store import DirectoryStore, ObjectStore, keys
+from tests.conftest import MakeClip
 
 
 def put_clips(store: ObjectStore, *clip_ids: str) -> None:
@@ -78,3 +81,25 @@ def test_stray_objects_are_no_clips_and_no_notes(object_store: ObjectStore) -> N
     manifest = finish_extraction(object_store, "wlasl", "mediapipe", Shard(2, 3), "chosen")
     assert manifest is not None
     assert manifest.clips == ("a",)
+
+
+def test_a_clip_whose_gloss_forges_a_line_of_a_log_is_left_out_with_one_line(
+    directory_store: DirectoryStore, make_clip: MakeClip, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The record is JSON in JSON: these twelve characters become one line feed.
+    forged = dump(make_clip("1", gloss="bookXXXXXXXX")).replace(b"bookXXXXXXXX", b"bo\\\\u000Aok!")
+    key = keys.clip("forged", "1")
+    directory_store.put(key, forged)
+    with caplog.at_level("WARNING"):
+        assert read_clip_record(directory_store, key) is None
+    (record,) = caplog.records
+    assert f"{key} is skipped" in record.getMessage()
+    assert "gloss: character 3 is U+000A" in record.getMessage()
+    assert record.getMessage().isprintable()
+
+
+def test_a_corpus_manifest_with_control_characters_is_refused(directory_store: DirectoryStore) -> None:
+    manifest = {"corpus": "forged", "version": "1", "extractor": "a\x1b[2J", "clips": ["1"]}
+    directory_store.put(keys.corpus_manifest("forged"), json.dumps(manifest).encode())
+    with pytest.raises(DataLoss, match=r"extractor: character 2 is U\+001B"):
+        read_manifest(directory_store, "forged")

@@ -290,3 +290,15 @@ def test_a_snapshot_of_an_older_version_is_read(store: str, version: str, sample
     shown = found.clip_frames(held_out)
     assert shown.shape == (held_out.frames, 75, 3)
     assert hashlib.sha256(np.nan_to_num(shown, nan=-1).astype("<f4").tobytes()).hexdigest()[:16] == digest
+
+
+def test_a_manifest_whose_gloss_forges_a_line_of_a_log_is_refused(
+    directory_store: DirectoryStore, sources: list[Landmarks]
+) -> None:
+    made = _snapshot("wlasl", sources)
+    publish_snapshot(directory_store, made)
+    clips = (made.manifest.clips[0].model_copy(update={"gloss": "a\nINFO forged"}), *made.manifest.clips[1:])
+    manifest = made.manifest.model_copy(update={"clips": clips}).model_dump_json(by_alias=True).encode()
+    directory_store.put(keys.dataset_manifest("wlasl", made.manifest.version), manifest)
+    with pytest.raises(DataLoss, match=r"not a dataset manifest \(clips\.0\.gloss: character 2 is U\+000A"):
+        load_snapshot(directory_store, "wlasl", made.manifest.version)

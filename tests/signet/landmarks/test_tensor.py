@@ -32,7 +32,7 @@ from tests.conftest import MakeClip
 Tensors = dict[str, npt.NDArray[Any]]
 
 # Names as corpora have them, and worse: anything that JSON can hold.
-_text = st.text(max_size=40)
+_text = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), max_size=40)
 _finite = st.floats(-60_000, 60_000, width=16)
 
 
@@ -46,7 +46,7 @@ def _clips(draw: st.DrawFn) -> Landmarks:
     for index, where in enumerate(PARTS.values()):
         joints[presence[:, index] == 0, where] = np.nan
     record = ClipRecord(
-        clip_id=draw(st.text(min_size=1, max_size=40)),
+        clip_id=draw(_text.filter(bool)),
         corpus=draw(_text),
         gloss=draw(_text),
         split=draw(st.sampled_from(["", "train", "val", "test"])),
@@ -166,7 +166,7 @@ def test_a_film_is_refused(make_clip: MakeClip) -> None:
 
 
 def test_a_record_that_no_reader_could_read_is_not_written(make_clip: MakeClip) -> None:
-    clip = make_clip(gloss="x" * HEADER_BYTES)
+    clip = make_clip(gloss="本" * 1000)
     with pytest.raises(InvalidLandmarks, match="its header claims"):
         dump(clip)
 
@@ -282,3 +282,15 @@ def test_a_header_without_usable_offsets_has_no_length(times: object) -> None:
 @pytest.mark.parametrize("data", [b"", b"1234567", b"\xff" * 100, b"\x05" + bytes(7) + b"[" * 5])
 def test_bytes_without_a_header_have_no_length(data: bytes) -> None:
     assert read_length(data) is None
+
+
+@pytest.mark.parametrize("field", ["gloss", "split", "signer", "extractor", "clip_id", "corpus"])
+def test_a_record_whose_text_forges_a_line_of_a_log_is_refused(make_clip: MakeClip, field: str) -> None:
+    data = dump(make_clip(gloss="book"))
+    record = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["signet"])
+    for text in ("a\nINFO forged", "a\x1b[2J", "\u202egnp", "bo\u200bok", "x" * 1001 if field == "gloss" else "\0"):
+        header = json.dumps({"__metadata__": {"signet": json.dumps(record | {field: text})}}).encode()
+        with pytest.raises(InvalidLandmarks) as refused:
+            read_record(len(header).to_bytes(8, "little") + header, "runs.safetensors")
+        assert f"{field}: character " in str(refused.value) or "at most 1000" in str(refused.value)
+        assert str(refused.value).isprintable()

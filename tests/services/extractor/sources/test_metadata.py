@@ -268,3 +268,22 @@ def test_a_gloss_that_no_landmark_tensor_can_hold_is_left_out_with_a_reason(glos
 def test_half_a_pair_of_surrogates_in_a_signer_or_a_source_can_be_stored() -> None:
     (instance,) = read(GOOD | {"signer_id": "\udfff", "source": "x\ud800", "url": "\udc80"}).instances
     assert (instance.signer, instance.source, instance.url) == ("", "x\ufffd", "\ufffd")
+
+
+@pytest.mark.parametrize(
+    "gloss", ["a\nINFO forged", "a\x1b[2Jb", "\u202egnp", "bo\u200bok", "\u200dbook", "a\x85b", "a\0b"]
+)
+def test_a_gloss_with_control_characters_is_left_out_and_named_and_nothing_else_is_lost(gloss: str) -> None:
+    content = [{"gloss": gloss, "instances": [GOOD]}, {"gloss": "می\u200cخواهم", "instances": [OTHER]}]
+    metadata = parse_metadata(json.dumps(content).encode(), "w.json")
+    assert [instance.gloss for instance in metadata.instances] == ["می\u200cخواهم"]
+    (note,) = metadata.notes
+    assert note.startswith("w.json: 1 instance left out, because the gloss cannot be used: entry 1 (")
+    assert f"U+{next(ord(sign) for sign in gloss if not sign.isprintable()):04X}" in note
+
+
+def test_a_signer_or_a_source_with_control_characters_is_unknown() -> None:
+    metadata = read(GOOD | {"signer_id": "7\n8", "source": "a\x1b[2J", "url": "http://x/\u202e"})
+    (instance,) = metadata.instances
+    assert (instance.signer, instance.source, instance.url) == ("", "", "")
+    assert "signer_id is unknown in 1 instance" in metadata.notes[0]
