@@ -3,6 +3,7 @@
 import io
 import re
 import zlib
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -70,3 +71,44 @@ def png_with_size(data: bytes, width: int, height: int) -> bytes:
     """Give a PNG another size."""
     head = data[12:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + data[24:29]
     return data[:12] + head + zlib.crc32(head).to_bytes(4, "big") + data[33:]
+
+
+def large_pictures(frames: int = 300) -> bytes:
+    """A small file with frames of 4096x2304 pixels, the largest that are decoded. The same packet makes most frames."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 4096, 2304, "yuv420p"
+        grey = av.VideoFrame.from_ndarray(np.full((2304 * 3 // 2, 4096), 90, np.uint8), format="yuv420p")
+        packets = []
+        for index in range(3):
+            grey.pts = index
+            packets += stream.encode(grey)
+        packets += stream.encode()
+        for index in range(frames):
+            packet = av.Packet(bytes(packets[min(index, len(packets) - 1)]))
+            packet.pts = packet.dts = index
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, index == 0
+            file.mux(packet)
+    return buffer.getvalue()
+
+
+def bombs(good: bytes) -> dict[str, bytes]:
+    """Small videos that request much, and files that are no video; `good` is a good clip."""
+    plain = encode("a.mp4")
+    absurd = 1_000_000_000
+    return {
+        "absurd sample count": patch(plain, b"stsz", 8, absurd),
+        "absurd times": patch(plain, b"stts", 4, absurd),
+        "grows to 16384x8192": grow_vp8(encode("a.mkv", "libvpx"), 16383, 8192),
+        "huge canvas": gif_with_canvas(encode("a.gif", "gif"), 65535, 65535),
+        "huge picture": png_with_size(encode("a.png", "apng"), 30000, 30000),
+        "300 tracks": encode("a.mkv", "mpeg4", frames=2, tracks=300),
+        "shared samples": share_samples(encode("a.mp4", frames=200), 200, 1_000_000),
+        "web page": b"<!DOCTYPE html><html><body>" + b"<p>Log in</p>" * 1000,
+        "empty": b"",
+        "truncated": good[: len(good) // 2],
+        "zeros": bytes(10_000_000),
+        "playlist": b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nfile:///etc/passwd\n",
+        "concat script": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    }
