@@ -11,20 +11,25 @@ real attacker has his own machine. Legitimate calls are measured before the atta
 - The evaluator takes at most 600 MB, the extractor 400 MB, the trainer 600 MB, and each of their child processes 1 GB.
 - At most 20 s later all services report SERVING, and have their memory, threads, descriptors and workers of before.
 
+The attack another-user is that of the user nobody on the store of `signet up`: nothing of it may be readable or
+writable. It needs the rights of root, to become that user, and is left out without them.
+
 The exit status is 1 if a bar is missed. The figures are saved in bench/results/attacks.json.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.hostile import clips, messages, objects, wire
+from bench.hostile import clips, messages, nobody, objects, wire
 from bench.hostile.attacker import UNEXPECTED, Attack, Attacker
 from bench.hostile.meter import CallTimes, LegitimateCalls, MemorySampler, ProcessState, state_of_services
 from bench.hostile.system import AttackedSystem, Target
@@ -35,6 +40,7 @@ from signet.terminal.output import Console, TableColumn, TextTable, open_console
 
 RESULTS = Path("bench/results/attacks.json")
 ATTACKS: dict[str, Attack] = {**messages.ATTACKS, **wire.ATTACKS, **clips.ATTACKS, **objects.ATTACKS}
+_ANOTHER_USER = "another-user"
 
 # The most memory in MB.
 MAX_MB = {"evaluator": 600, "extractor": 400, "trainer": 600}
@@ -52,6 +58,8 @@ _BASELINE_SECONDS = 40.0
 _END_SECONDS = 40.0
 _HEALTH_SECONDS = 3.0
 _LOWEST_PRIORITY = 19
+# The most characters of what another user got in the table.
+_SHOWN = 500
 
 
 def _attack_process(name: str, target: Target, seconds: float, answer: "Connection[Any, Any]") -> None:
@@ -108,11 +116,19 @@ def measure(system: AttackedSystem, name: str, seconds: float | None = None) -> 
         "missed": misses,
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
-        **origin(),
     }
     # The next attack must not be charged with what this one left.
     system.stop([*attack.stopped, *(system.pids if unsettled else ())])
     return row
+
+
+def measure_another_user() -> dict[str, Any] | None:
+    """What the user nobody gets from the local store; None without the rights of root."""
+    got = nobody.attack_local_store()
+    if got is None:
+        return None
+    missed = [f"{way}: {json.dumps(found)[:_SHOWN]}" for way, found in got.items() if found]
+    return {"statuses": {way: len(found) for way, found in got.items()}, "calls": {}, "peak_mb": {}, "missed": missed}
 
 
 def find_missed_statuses(statuses: Mapping[str, int]) -> list[str]:
@@ -205,9 +221,9 @@ def main() -> int:
     if arguments.list:
         print_table(console, [TableColumn(name) for name in ("attack", "what it does")], _descriptions())
         return 0
-    names = arguments.names or list(ATTACKS)
+    names = arguments.names or [*ATTACKS, _ANOTHER_USER]
     for name in names:
-        if name not in ATTACKS:
+        if name not in (*ATTACKS, _ANOTHER_USER):
             parser.error(f"there is no attack {name}. --list shows all")
     rows = _measure_all(console, names, arguments.wlasl if arguments.wlasl.is_dir() else None, arguments.seconds)
     print_table(console, *table(rows))
@@ -217,7 +233,8 @@ def main() -> int:
 
 
 def _descriptions() -> list[list[str]]:
-    return [[name, attack.about] for name, attack in ATTACKS.items()]
+    rows = [[name, attack.about] for name, attack in ATTACKS.items()]
+    return [*rows, [_ANOTHER_USER, "the user nobody on the files, sockets and ports of the store of `signet up`"]]
 
 
 def _measure_all(
@@ -225,10 +242,21 @@ def _measure_all(
 ) -> dict[str, dict[str, Any]]:
     """Run attacks one after the other, and save the figures of each."""
     rows = {}
-    with tempfile.TemporaryDirectory(prefix="signet-attacks-") as folder, AttackedSystem(Path(folder), wlasl) as system:
+    with ExitStack() as cleanup:
+        system = None
         for name in names:
-            rows[name] = measure(system, name, seconds)
-            print_line(console, f"{name}: {'; '.join(rows[name]['missed']) or 'holds'}")
+            if name == _ANOTHER_USER:
+                row = measure_another_user()
+            else:
+                if system is None:
+                    folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="signet-attacks-"))
+                    system = cleanup.enter_context(AttackedSystem(Path(folder), wlasl))
+                row = measure(system, name, seconds)
+            if row is None:
+                print_line(console, f"{name}: left out, because it needs the rights of root")
+                continue
+            rows[name] = {**row, **origin()}
+            print_line(console, f"{name}: {'; '.join(row['missed']) or 'holds'}")
             save_results(RESULTS, load_results(RESULTS) | {name: rows[name]})
     return rows
 

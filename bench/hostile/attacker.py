@@ -39,6 +39,10 @@ class Attacker:
         """The remaining time of the attack; not below 0."""
         return max(0.0, self._end - time.monotonic())
 
+    def begin(self) -> None:
+        """Let the time of the attack begin now, after its preparation."""
+        self._end = time.monotonic() + self.seconds
+
     def count(self, status: str, number: int = 1) -> None:
         """Count a status."""
         with self._lock:

@@ -19,16 +19,20 @@ def _recognize(video: bytes) -> tuple[str, bytes]:
 
 def _video_bombs(attacker: Attacker) -> None:
     videos = bombs(attacker.target.video)
+    attacker.begin()
     attacker.flood("extractor", [_extract(video, name) for name, video in videos.items()], at_once=4)
 
 
 def _video_bombs_recognized(attacker: Attacker) -> None:
     videos = bombs(attacker.target.video)
+    attacker.begin()
     attacker.flood("evaluator", [_recognize(video) for video in videos.values()], at_once=4)
 
 
 def _large_pictures(attacker: Attacker) -> None:
-    attacker.flood("extractor", [_extract(large_pictures())], at_once=4, most=4)
+    request = _extract(large_pictures())
+    attacker.begin()
+    attacker.flood("extractor", [request], at_once=4, most=4)
 
 
 def _many_clips(attacker: Attacker) -> None:

@@ -191,8 +191,9 @@ def _floods(attacker: Attacker) -> None:
 
 
 def _compressed_bombs(attacker: Attacker) -> None:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(_BOMB_BYTES >> 20)) + packer.flush()
+    attacker.begin()
     message = memoryview(b"\x01" + len(packed).to_bytes(4, "big") + packed)
 
     def bomb() -> None:
@@ -292,7 +293,7 @@ ATTACKS = {
     "open-calls": Attack("20,000 calls over 10 connections, without a message", _open_calls),
     "rapid-resets": Attack("calls that are cancelled at once, as fast as possible", _rapid_resets),
     "http2-floods": Attack("pings, settings and headers without end", _floods),
-    "compressed-bombs": Attack("messages of 0.5 MB that unpack to 512 MB", _compressed_bombs, seconds=10),
+    "compressed-bombs": Attack("messages of 2 MB that unpack to 512 MB", _compressed_bombs, seconds=10),
     "idle-connections": Attack("1,100 connections that send nothing", _idle_connections, legitimate=_BOTH),
     "idle-http2-connections": Attack("1,100 HTTP/2 connections without a call", _idle_http2_connections),
     "idle-metrics-connections": Attack(

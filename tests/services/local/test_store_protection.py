@@ -5,10 +5,7 @@ import os
 import shutil
 import ssl
 import stat
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,13 +14,24 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from bench.hostile.nobody import CALL_GRPC, CALL_HTTP, OPEN_FILES, USE_SHELL, attack_as_nobody
+from bench.hostile.nobody import (
+    CALL_GRPC,
+    CALL_HTTP,
+    EVIL,
+    OPEN_FILES,
+    UNSIGNED,
+    attack_as_nobody,
+    foreign_certificate,
+    inner_ports,
+    s3_port,
+    started_with,
+    store_sockets,
+    use_shell,
+)
 from services.local.seaweedfs import BUCKET, LocalStore
 from services.local.store_protection import protect_store
 from signet.errors import NotReady, SignetError
 from signet.store import StoreSettings, open_store
-
-EVIL = "http://evil.example"
 
 
 @pytest.fixture(scope="module")
@@ -40,47 +48,8 @@ def store() -> Iterator[LocalStore]:
 @pytest.fixture(scope="module")
 def foreign_chain() -> Iterator[list[str]]:
     """A certificate and its key that an attacker made: with the same names, by another authority."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        paths = [f"{folder}/certificate.pem", f"{folder}/key.pem"]
-        command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        command += ["-subj", "/CN=signet-store", "-addext", "subjectAltName=IP:127.0.0.1"]
-        subprocess.run([*command, "-out", paths[0], "-keyout", paths[1]], capture_output=True, check=True)
-        Path(paths[1]).chmod(0o644)
+    with foreign_certificate() as paths:
         yield paths
-
-
-def _s3_port(store: LocalStore) -> int:
-    return int(store.url.split(":")[2].split("/")[0])
-
-
-def _flag(store: LocalStore, name: str) -> str:
-    """The value of a flag with which the server was started."""
-    command: list[str] = psutil.Process(store.pid).cmdline()
-    return next(word.partition("=")[2] for word in command if word.startswith(f"-{name}="))
-
-
-def _inner_ports(store: LocalStore) -> list[int]:
-    """All ports on which the server listens, without that of S3."""
-    deadline = time.monotonic() + 30
-    while True:
-        ports = {
-            connection.laddr.port
-            for connection in psutil.Process(store.pid).net_connections(kind="inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        if len(ports) == 10:
-            return sorted(ports - {_s3_port(store)})
-        assert time.monotonic() < deadline, ports  # the administration starts last, after the store is ready
-        time.sleep(0.1)
-
-
-def _sockets(store: LocalStore) -> list[str]:
-    """The sockets of this server. Others, that ended, may have left theirs with the same ports."""
-    ports = [*_inner_ports(store), _s3_port(store)]
-    started = psutil.Process(store.pid).create_time()
-    paths = [path for port in ports for path in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock")]
-    return [str(path) for path in paths if path.stat().st_mtime >= started - 1]
 
 
 def _check_untouched(store: LocalStore) -> None:
@@ -93,22 +62,22 @@ def _check_untouched(store: LocalStore) -> None:
 def test_another_user_opens_no_file_and_no_socket_of_the_store(store: LocalStore) -> None:
     files = [str(path) for path in store.folder.rglob("*") if path.is_file()]
     assert files
-    assert _sockets(store)
+    assert store_sockets(store)
     if os.geteuid() == 0:
-        assert attack_as_nobody(OPEN_FILES, files=files, sockets=_sockets(store)) == []
-    for path in (store.folder, store.folder / "tls", store.folder / "tls/key.pem", *map(Path, _sockets(store))):
+        assert attack_as_nobody(OPEN_FILES, files=files, sockets=store_sockets(store)) == []
+    for path in (store.folder, store.folder / "tls", store.folder / "tls/key.pem", *map(Path, store_sockets(store))):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
 def test_no_inner_port_answers_http_without_the_certificate(store: LocalStore, foreign_chain: list[str]) -> None:
-    assert attack_as_nobody(CALL_HTTP, ports=_inner_ports(store), chain=foreign_chain, origin=EVIL) == []
+    assert attack_as_nobody(CALL_HTTP, ports=inner_ports(store), chain=foreign_chain, origin=EVIL) == []
     _check_untouched(store)
 
 
 def test_with_the_certificate_alone_the_filer_still_asks_for_a_signed_token(store: LocalStore) -> None:
     context = ssl.create_default_context(cafile=str(store.folder / "tls/certificate.pem"))
     context.load_cert_chain(store.folder / "tls/certificate.pem", store.folder / "tls/key.pem")
-    port = int(_flag(store, "filer.port"))
+    port = int(started_with(store, "filer.port"))
     for method in ("GET", "PUT", "DELETE", "OPTIONS"):
         with closing(http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)) as connection:
             connection.request(method, f"/buckets/{BUCKET}/private", body=b"attack", headers={"Origin": EVIL})
@@ -119,39 +88,21 @@ def test_with_the_certificate_alone_the_filer_still_asks_for_a_signed_token(stor
 
 
 def test_no_inner_port_answers_grpc_without_the_certificate(store: LocalStore, foreign_chain: list[str]) -> None:
-    assert attack_as_nobody(CALL_GRPC, ports=_inner_ports(store), chain=foreign_chain) == []
+    assert attack_as_nobody(CALL_GRPC, ports=inner_ports(store), chain=foreign_chain) == []
     _check_untouched(store)
 
 
 def test_the_shell_of_seaweedfs_makes_no_administrator_of_the_store(store: LocalStore) -> None:
-    servers = {
-        name: f"127.0.0.1:{_flag(store, f'{name}.port')}.{_flag(store, f'{name}.port.grpc')}"
-        for name in ("master", "filer")
-    }
-    (output,) = attack_as_nobody(USE_SHELL, weed=str(Path(sys.executable).parent / "weed"), **servers)
-    assert BUCKET not in str(output).split()
+    assert BUCKET not in use_shell(store).split()
     thief = StoreSettings(store=store.url, s3_access_key="thief", s3_secret_key=SecretStr("thiefthief"))
     with pytest.raises(SignetError):
         open_store(thief).get("private")
     _check_untouched(store)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/", ""),
-        ("GET", f"/{BUCKET}?list-type=2", ""),
-        ("GET", f"/{BUCKET}/private", ""),
-        ("PUT", f"/{BUCKET}/attack", "attack"),
-        ("DELETE", f"/{BUCKET}/private", ""),
-        ("PUT", "/another-bucket", ""),
-        ("POST", "/", "Action=CreateUser&UserName=thief&Version=2010-05-08"),
-        ("POST", "/", "Action=AssumeRole&RoleArn=a&RoleSessionName=thief&Version=2011-06-15"),
-        ("OPTIONS", f"/{BUCKET}/private", ""),  # what a browser asks before a page of another origin may send
-    ],
-)
+@pytest.mark.parametrize(("method", "path", "body"), UNSIGNED)
 def test_the_s3_port_refuses_a_call_without_a_signature(store: LocalStore, method: str, path: str, body: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", _s3_port(store), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", s3_port(store), timeout=10)
     headers = {"Origin": EVIL, "Content-Type": "application/x-www-form-urlencoded"}
     with closing(connection):
         connection.request(method, path, body=body, headers=headers)
