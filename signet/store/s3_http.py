@@ -11,7 +11,8 @@ import urllib3
 from urllib3.response import BaseHTTPResponse
 
 # It warns of each retry. While a store is down, that would fill the log: the store's own error says once what is wrong.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+# At DEBUG it logs URLs, and a presigned URL is a key to one object.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 # Enough for each error of S3 and for the title of a web page.
 _MAX_BODY_BYTES = 1 << 16
