@@ -10,7 +10,7 @@ from services.trainer.runs.events import MemberEpoch, RunStarted
 from services.trainer.runs.listing import RunSummary
 from services.trainer.runs.queue import QueuedRun, RunEvent, RunFailure
 from services.trainer.runs.result import HeldOutCounts, MemberResult, Result, spread_over_seeds
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, quote
 from signet.v1 import trainer_pb2 as pb
 
 STATES = {
@@ -33,7 +33,7 @@ def config_from_message(message: pb.TrainConfig) -> TrainConfig:
         return TrainConfig.model_validate(set_fields(message))
     except ValidationError as error:
         faults = "; ".join(
-            f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            f"{fault['loc'][0]}={quote(fault['input'])}: {fault['msg']}" if fault["loc"] else fault["msg"]
             for fault in error.errors()
         )
         raise InvalidInput(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 from services.trainer import converters
@@ -11,6 +12,9 @@ from signet.v1 import trainer_pb2_grpc
 
 # How often a watcher polls for new events: too short for a person to notice, and long against its cost.
 _WATCH_SECONDS = 0.1
+
+# The most runs that ListRuns answers with. `signet runs` lists all.
+_MAX_LISTED = 1000
 
 
 class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
@@ -53,5 +57,5 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServicer):
         return converters.state_to_message(self._runs.stop(request.run_id))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Any) -> pb.ListRunsResponse:  # noqa: N802
-        summaries = await asyncio.to_thread(lambda: list(self._runs.list_runs()))
+        summaries = await asyncio.to_thread(lambda: list(islice(self._runs.list_runs(), _MAX_LISTED)))
         return pb.ListRunsResponse(runs=[converters.summary_to_message(summary) for summary in summaries])

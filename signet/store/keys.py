@@ -2,10 +2,12 @@
 
 import re
 
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, quote
 
 # Names that users choose become parts of keys. These characters are safe in S3, in file names and in URLs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# The rule for people.
+NAME_RULE = "use 1 to 128 letters, digits, dots, dashes and underscores, and begin with a letter or digit"
 
 # The first parts of all keys. A directory that holds others only is no store.
 FOLDERS = ("landmarks", "corpora", "datasets", "runs", "models", "reports", "probe", "local")
@@ -23,10 +25,7 @@ def check_name(kind: str, name: str) -> str:
         InvalidInput: it cannot be part of a key.
     """
     if not is_name(name):
-        raise InvalidInput(
-            f"{name!r} cannot name a {kind}: use 1 to 128 letters, digits, dots, dashes and underscores, and begin "
-            "with a letter or digit."
-        )
+        raise InvalidInput(f"{quote(name)} cannot name a {kind}: {NAME_RULE}.")
     return name
 
 

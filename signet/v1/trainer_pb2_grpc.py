@@ -43,6 +43,7 @@ class TrainerServicer(object):
 
     def StartRun(self, request, context):
         """Queues a run and returns at once. Fields left unset take the preset's value, or the documented default.
+        RESOURCE_EXHAUSTED if 100 runs are waiting: stop some of them, or try again later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -57,14 +58,14 @@ class TrainerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopRun(self, request, context):
-        """Ends a run after the present epoch, and publishes its weights.
+        """Ends a run after the present epoch, and publishes its weights. A queued run ends at once, and publishes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """All runs in the store, newest first.
+        """The newest 1,000 runs in the store, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from services.trainer.config.presets import PRESETS
 from services.trainer.features.groups import GROUPS, HAND_GROUPS
 from signet.decoding import ContinuousDecoder
+from signet.store import keys
 
 # The first goal of the project: half of the val clips, where chance is one in twenty.
 FIRST_GOAL = 0.5
@@ -17,6 +18,12 @@ FIRST_GOAL = 0.5
 # The glosses of that goal, and the largest model for them: eight clips a gloss do not fill more parameters.
 DEFAULT_GLOSSES = 20
 PARAMETER_TARGET = 50_000
+
+# The largest model by its LSTMs: 2 GB of weights. A model of all glosses of WLASL has a hundredth of it.
+_MAX_LSTM_WEIGHTS = 500_000_000
+
+# The most clips of a gloss, and the most glosses, that a run can ask for. More exist in no corpus.
+_MAX_CLIPS = 1_000_000
 
 # The share of the epochs before CTC is used. A linear head needs long to find the moment of each sign. The other heads
 # only need to know the signs a little first.
@@ -59,11 +66,11 @@ class TrainConfig(BaseModel):
     """Start from the weights of this run or model (name, name@alias or name@version) instead of random ones: its
     encoder and, unless it was pre-trained, its timing and the glosses that both vocabularies share. Refused if it was
     trained on a clip that is held out here"""
-    max_glosses: int = Field(DEFAULT_GLOSSES, ge=0)
+    max_glosses: int = Field(DEFAULT_GLOSSES, ge=0, le=_MAX_CLIPS)
     """Train on this many glosses, those with the most clips; 0 takes all. Fewer are easier"""
-    samples_per_gloss: int = Field(0, ge=0)
+    samples_per_gloss: int = Field(0, ge=0, le=_MAX_CLIPS)
     """Use at most this many training clips of each gloss; 0 uses all"""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
     """auto, cpu, cuda or cuda:<n>; auto uses a GPU if there is one"""
     batch_size: int = Field(32, ge=1, le=4096)
     """Clips in a batch. Lower it if memory runs out. A higher one is faster, not better"""
@@ -92,7 +99,7 @@ class TrainConfig(BaseModel):
     """LSTM layers. A second one helps from some hundred glosses on"""
     dropout: float = Field(0.1, ge=0, lt=1)
     """The share of the LSTM's inputs and outputs that training leaves out. Raise it if val loss rises"""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, le=1000)
     """How strongly weights are pulled towards zero"""
     lr: float = Field(8e-3, gt=0, le=10)
     """The peak of the learning rate, which rises in a fifth of the steps and then falls to nearly zero. Lower it if the
@@ -204,6 +211,21 @@ class TrainConfig(BaseModel):
             raise PydanticCustomError("unknown_preset", "There is no such preset. There are " + ", ".join(PRESETS))
         return name
 
+    @field_validator("corpus", "model_name")
+    @classmethod
+    def _check_name(cls, name: str, info: ValidationInfo) -> str:
+        if not _is_stored(info) and not keys.is_name(name):
+            raise PydanticCustomError("no_name", f"There can be no such name: {keys.NAME_RULE}")
+        return name
+
+    @field_validator("start_from")
+    @classmethod
+    def _check_source(cls, name: str, info: ValidationInfo) -> str:
+        source, at, version = name.partition("@")
+        if name and not _is_stored(info) and not (keys.is_name(source) and (keys.is_name(version) or not at)):
+            raise PydanticCustomError("no_name", f"Give run, name, name@alias or name@version: {keys.NAME_RULE}")
+        return name
+
     @field_validator("folds")
     @classmethod
     def _check_folds(cls, folds: int) -> int:
@@ -229,6 +251,25 @@ class TrainConfig(BaseModel):
                 "too_cool", f"No GPU in use is that cool. Give 0 to never pause, or at least {COOLEST_LIMIT:g}"
             )
         return limit
+
+    @model_validator(mode="after")
+    def _check_size(self, info: ValidationInfo) -> "TrainConfig":
+        # Two directions of four gates. The input of a layer is at most as wide as both directions of the layer before.
+        weights = 2 * 4 * self.hidden_dim * 3 * self.hidden_dim * self.num_layers * self.branches
+        if not _is_stored(info) and weights > _MAX_LSTM_WEIGHTS:
+            raise PydanticCustomError(
+                "too_large",
+                "A model with --hidden-dim {hidden}, --num-layers {layers} and --branches {branches} has about "
+                "{weights} weights; at most {most} are allowed. Lower one of them",
+                {
+                    "hidden": self.hidden_dim,
+                    "layers": self.num_layers,
+                    "branches": self.branches,
+                    "weights": weights,
+                    "most": _MAX_LSTM_WEIGHTS,
+                },
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_folds_with_others(self, info: ValidationInfo) -> "TrainConfig":

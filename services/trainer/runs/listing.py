@@ -13,7 +13,7 @@ from services.trainer.config.setting_effects import WHERE_IT_TRAINS
 from services.trainer.config.train_config import TrainConfig, removed_settings
 from services.trainer.runs.progress import PROGRESS, RunProgress, load_progress
 from services.trainer.runs.result import Result
-from signet.errors import DataLoss, InvalidInput, NotFound, NotReady
+from signet.errors import DataLoss, InvalidInput, NotFound, NotReady, quote
 from signet.store import ObjectStore, keys
 from signet.store.strays import log_skipped_object, read_limited
 
@@ -135,7 +135,7 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
         stored = read_limited(store, key)
         config = TrainConfig.stored(stored)
     except NotFound:
-        raise NotFound(f"{store.url}: there is no run {run_id!r}. `signet runs` lists all runs.") from None
+        raise NotFound(f"{store.url}: there is no run {quote(run_id)}. `signet runs` lists all runs.") from None
     except ValidationError as error:
         raise DataLoss(
             f"{store.url}/{key}: this version cannot read the configuration ({error.error_count()} faults). Resume the "
@@ -152,7 +152,9 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
         name for name, value in changes.items() if name not in WHERE_IT_TRAINS and value != getattr(config, name)
     )
     if refused:
-        listed = ", ".join(f"{name} {changes[name]} instead of {getattr(config, name)}" for name in refused)
+        listed = ", ".join(
+            f"{name} {_shown(changes[name])} instead of {_shown(getattr(config, name))}" for name in refused
+        )
         raise InvalidInput(
             f"run {run_id} cannot be resumed with {listed}. A resumed run may only change where it trains "
             f"({', '.join(sorted(WHERE_IT_TRAINS))}). Start a new run to change other settings."
@@ -161,8 +163,13 @@ def config_to_resume(store: ObjectStore, run_id: str, changes: Mapping[str, Any]
         return TrainConfig.model_validate(config.model_dump() | dict(changes))
     except ValidationError as error:
         fault = error.errors()[0]
-        setting = f"{fault['loc'][0]} {fault['input']}: " if fault["loc"] else ""
+        setting = f"{fault['loc'][0]} {_shown(fault['input'])}: " if fault["loc"] else ""
         raise InvalidInput(f"run {run_id} cannot be resumed: {setting}{fault['msg']}.") from error
+
+
+def _shown(value: object) -> str:
+    """The value of a setting in a message, without the quotes around a text."""
+    return quote(value)[1:-1] if isinstance(value, str) else quote(value)
 
 
 def _summary_of_ended_run(store: ObjectStore, run_id: str) -> RunSummary:

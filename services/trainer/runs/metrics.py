@@ -134,6 +134,10 @@ class TrainerMetrics(TrainingCallbacks):
         self._running.set(0)
         self._runs.labels(state).inc()
 
+    def record_unstarted(self, state: str) -> None:
+        """A run ended before it started, while another may be running."""
+        self._runs.labels(state).inc()
+
     def on_batch(self) -> None:
         """A batch was trained on."""
         self._batches.inc()

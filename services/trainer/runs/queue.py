@@ -19,7 +19,7 @@ from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.progress import load_progress, resume_hint
 from services.trainer.runs.result import Result
 from services.trainer.runs.run import new_run_id, resume, run
-from signet.errors import Busy, Conflict, NotFound, SignetError, Unavailable
+from signet.errors import Busy, Conflict, NotFound, SignetError, Unavailable, quote
 from signet.rpc.gpu import Nvml
 from signet.store import ObjectStore
 
@@ -30,6 +30,8 @@ _EPOCH_LOG_SECONDS = 10.0
 
 # More waiting runs than this come from a loop in a client by mistake.
 MAX_QUEUED = 100
+# When to try again if so many are waiting: a training takes minutes.
+_RETRY_SECONDS = 60.0
 
 # The number of ended runs whose events stay in memory for late watchers. The store keeps the results of all runs.
 _ENDED_IN_MEMORY = 20
@@ -44,6 +46,8 @@ class RunFailure:
     code: str = ""  # of the error, as in signet.errors; "" if there was no error
 
 
+_STOPPED_EARLY = RunFailure("the run was stopped before it started", "stopped")
+
 RunEvent = RunStarted | MemberEpoch | Result | RunFailure
 
 
@@ -57,6 +61,7 @@ class QueuedRun:
     resume_changes: Mapping[str, Any] | None = None  # to the configuration of a resumed run; None for a new run
     events: list[RunEvent] = field(default_factory=list)  # in this process
     stop: threading.Event = field(default_factory=threading.Event)  # set to end the run after its current epoch
+    begun: bool = False  # whether the thread of the queue has taken it
 
     @property
     def ended(self) -> bool:
@@ -84,6 +89,8 @@ class TrainingQueue:
         self._nvml = nvml
         self._runs: dict[str, QueuedRun] = {}
         self._lock = threading.Lock()
+        # Calls of `_execute_next` that have not begun. There are never more of them than waiting runs.
+        self._turns = 0
         # One thread: two trainings at once on the same device would each take more than twice as long.
         self._executor = ThreadPoolExecutor(1, "training")
         self._closing = threading.Event()
@@ -123,8 +130,8 @@ class TrainingQueue:
             return self._runs[run_id]
         except KeyError:
             raise NotFound(
-                f"run {run_id!r} is not queued or running here, and did not end here recently. Trainer.ListRuns and "
-                "`signet runs` list the runs in the store."
+                f"run {quote(run_id)} is not queued or running here, and did not end here recently. "
+                "Trainer.ListRuns and `signet runs` list the runs in the store."
             ) from None
 
     def count_runs_ahead(self, run: QueuedRun) -> int:
@@ -137,9 +144,14 @@ class TrainingQueue:
         return count
 
     def stop(self, run_id: str) -> QueuedRun:
-        """End a run after its current epoch. A queued run ends without training when its turn comes."""
-        run = self.find(run_id)
-        run.stop.set()
+        """End a run after its current epoch. A queued run ends at once, and makes room for another."""
+        with self._lock:
+            run = self.find(run_id)
+            run.stop.set()
+            if not run.begun and not run.ended:
+                self._metrics.record_unstarted(_STOPPED_EARLY.state)
+                run.events.append(_STOPPED_EARLY)
+        self._metrics.set_queued_runs(self._count_queued())
         return run
 
     def list_runs(self) -> Iterator[RunSummary]:
@@ -163,7 +175,10 @@ class TrainingQueue:
                     "this trainer is shutting down and starts no more runs. Start the run when it is back."
                 )
             if self._count_queued() >= MAX_QUEUED:
-                raise Busy(f"{MAX_QUEUED} runs are waiting. Stop some of them, or try again when they have ended.")
+                raise Busy(
+                    f"{MAX_QUEUED} runs are waiting. Stop some of them, or try again when they have ended.",
+                    _RETRY_SECONDS,
+                )
             same = self._runs.get(new.run_id)
             if same is not None and not same.ended:
                 raise Conflict(
@@ -174,14 +189,23 @@ class TrainingQueue:
             self._runs[new.run_id] = new
             for old in [run.run_id for run in self._runs.values() if run.ended][:-_ENDED_IN_MEMORY]:
                 del self._runs[old]
-            self._executor.submit(self._execute, new)
+            if self._turns < sum(not run.begun and not run.ended for run in self._runs.values()):
+                self._turns += 1
+                self._executor.submit(self._execute_next)
         self._metrics.set_queued_runs(self._count_queued())
         return new
 
     def _count_queued(self) -> int:
         return sum(run.state == "queued" for run in list(self._runs.values()))
 
-    def _execute(self, queued: QueuedRun) -> None:
+    def _execute_next(self) -> None:
+        """Train the first run that waits, if it was not stopped."""
+        with self._lock:
+            self._turns -= 1
+            queued = next((run for run in self._runs.values() if not run.begun and not run.ended), None)
+            if queued is None:
+                return
+            queued.begun = True
         ending = self._train(queued)
         if isinstance(ending, Result):
             for line in messages.end_messages(ending, queued.run_id):
@@ -194,7 +218,7 @@ class TrainingQueue:
     def _train(self, queued: QueuedRun) -> Result | RunFailure:
         run_id = queued.run_id
         if queued.stop.is_set():
-            return RunFailure("the run was stopped before it started", "stopped")
+            return _STOPPED_EARLY
         if self._closing.is_set():
             hint = resume_hint(run_id, None) if queued.resume_changes is not None else "Start it again."
             return RunFailure(f"the trainer was stopped before this run started. {hint}", "interrupted")

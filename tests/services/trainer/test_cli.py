@@ -33,7 +33,7 @@ def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     hostile = "<script>alert(1)</script> $x^2$"
-    glosses = {"book": "[wh]book", "drink": "drink[/]", "who": f":smile: \x1b[31mred\nrun forged {hostile}"}
+    glosses = {"book": "[wh]book", "drink": "drink[/]", "who": f":smile: [31mred می\u200cخواهم {hostile}"}
     for number, (movement, gloss) in enumerate(glosses.items()):
         for index in range(8):
             split = "train" if index < 6 else "val"
@@ -44,7 +44,7 @@ def test_a_gloss_with_square_brackets_is_trained_and_printed_as_it_is(
     done = CliRunner().invoke(app, ["train", *flags])
     assert done.exit_code == 0, done.exception
     (best,) = [line for line in done.output.splitlines() if line.startswith("best ")]
-    for shown in ("[wh]book ", "drink[/] ", f":smile: \\x1b[31mred\\nrun forged {hostile} "):
+    for shown in ("[wh]book ", "drink[/] ", f":smile: [31mred می\u200cخواهم {hostile} "):
         assert shown in best
     assert "\x1b" not in done.output
     assert "published" in done.output

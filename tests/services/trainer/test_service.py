@@ -207,6 +207,14 @@ def test_a_run_that_cannot_begin_says_why(directory_store: DirectoryStore) -> No
         ({"num_epochs": 0}, "num_epochs"),
         ({"max_gpu_temperature": 20.0}, "max_gpu_temperature=20.0: No GPU in use is that cool"),
         ({"max_gpu_temperature": 120.0}, "max_gpu_temperature"),
+        ({"corpus": "../x"}, "corpus='../x': There can be no such name"),
+        ({"model_name": "m" * 129}, "model_name='mmm"),
+        ({"model_name": "m" * 20_000_000}, "the request has 20000010 bytes; at most 1048576 are allowed"),
+        ({"start_from": "a@b@c"}, "start_from='a@b@c': Give run, name, name@alias or name@version"),
+        ({"device": "cuda:" + "9" * 990}, "device='cuda:9"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
+        ({"max_glosses": 2**32 - 1}, "max_glosses"),
+        ({"hidden_dim": 4096, "num_layers": 8, "branches": 64}, "has about 206158430208 weights"),
     ],
 )
 def test_an_unusable_configuration_is_refused_by_name(
@@ -214,6 +222,7 @@ def test_an_unusable_configuration_is_refused_by_name(
 ) -> None:
     with serving(directory_store) as (client, _, _), signet_errors_raised(InvalidInput, named):
         start(client, **config)
+    assert not list(directory_store.list("")), "nothing was written"
 
 
 def test_every_field_of_the_configuration_is_one_of_the_contract() -> None:

@@ -5,7 +5,7 @@ from google.protobuf.message import Message
 
 from signet.errors import InvalidInput
 from signet.rpc.requests import MAX_PLAIN_REQUEST_BYTES, MAX_TEXT_CHARACTERS, MAX_VALUES, check_request, largest_request
-from signet.v1 import extractor_pb2, trainer_pb2
+from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def test_long_names_and_glosses_of_other_scripts_pass() -> None:
     ]
     check_request(extractor_pb2.StartExtractionRequest(glosses=glosses, max_glosses=2**32 - 1))
     check_request(extractor_pb2.ExtractClipRequest(video=b"\n" * 5000, clip_id="clip"))
+    check_request(evaluator_pb2.RecognizeRequest(landmarks=b"\n" * 5000))
 
 
 def test_only_requests_with_a_clip_may_be_large() -> None:

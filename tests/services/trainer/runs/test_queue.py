@@ -129,3 +129,22 @@ def test_a_closed_queue_interrupts_the_runs_that_wait(trainings: TrainingQueue, 
     assert (new.state, resumed.state) == ("interrupted", "interrupted")
     assert "Start it again" in last_event(new).message
     assert "`signet train --resume r`" in last_event(resumed).message
+
+
+def test_a_full_queue_says_the_way_out_and_stopping_a_queued_run_is_one(
+    trainings: TrainingQueue, store: Gated, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "MAX_QUEUED", 3)
+    first, second, third = (trainings.start(TrainConfig()) for _ in range(3))
+    wait_for(lambda: first.begun)
+    for _ in range(200):
+        with pytest.raises(Busy, match=r"3 runs are waiting[.] Stop some of them") as busy:
+            trainings.start(TrainConfig())
+        assert busy.value.retry_seconds
+        assert trainings.stop(third.run_id).state == "stopped"
+        third = trainings.start(TrainConfig())
+    assert trainings._executor._work_queue.qsize() <= 2, "stopped runs leave nothing behind"
+    assert len(trainings._runs) <= 3 + queue_module._ENDED_IN_MEMORY
+    store.gate.set()
+    assert {last_event(run).state for run in (first, second, third)} == {"failed"}
+    assert registry.get_sample_value("signet_trainer_runs_total", {"state": "stopped"}) == 200
