@@ -6,28 +6,36 @@ from signet.landmarks import ClipLength, Landmarks, load, read_length
 # A sign takes seconds. Videos of two minutes are answered too. Three minutes are 1,800 frames of the model, which take
 # a core about one second.
 MAX_SECONDS = 180.0
-# Three minutes at 120 frames a second. Resampling takes a core 0.3 s then.
-MAX_FRAMES = 21_600
+# Three minutes at 60 frames a second: 5.6 MB. Resampling takes a core 0.2 s then.
+MAX_FRAMES = 10_800
 # More than the 36,000 frames that a landmark tensor v1 may have.
 MAX_BYTES = 20 * 1024 * 1024
 
 
-def load_isolated_clip(landmarks: bytes, name: str) -> Landmarks:
-    """Decode the landmark tensor v1 of one isolated clip; `name` is the name of the input in an error.
+def measure_clip(landmarks: bytes, name: str) -> ClipLength:
+    """The length of a clip, read without its tensors; 0 frames if the bytes are not a landmark tensor v1.
 
-    A clip that is too long is refused before its tensors are read.
+    `name` is the name of the input in an error.
 
     Raises:
-        InvalidInput: the clip is too long for one sign, or the bytes are not a landmark tensor v1.
+        InvalidInput: the clip is too long for one sign.
     """
     if len(landmarks) > MAX_BYTES:
         raise InvalidInput(
             f"{name}: {len(landmarks)} bytes of landmarks; at most {MAX_BYTES} can be recognised as one sign. "
             f"{_advice(name)}"
         )
-    declared = read_length(landmarks)
-    if declared is not None:
-        _check_length(declared, name)
+    length = read_length(landmarks) or ClipLength(0, 0.0)
+    _check_length(length, name)
+    return length
+
+
+def load_isolated_clip(landmarks: bytes, name: str) -> Landmarks:
+    """Decode the landmark tensor v1 of one isolated clip that `measure_clip` has accepted.
+
+    Raises:
+        InvalidInput: the clip is too long for one sign, or the bytes are not a landmark tensor v1.
+    """
     clip = load(landmarks, name)
     _check_length(clip.length, name)
     return clip

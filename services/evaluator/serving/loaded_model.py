@@ -26,8 +26,8 @@ _OUTPUTS = {"log_probs": "tensor(float)"}
 
 # Larger batches are no faster on a CPU, and need more padding.
 _BATCH_CLIPS = 32
-# Clips times padded frames. This bounds the landmarks of a batch to about 30 MB.
-_BATCH_FRAMES = 32_768
+# Clips times padded frames. A graph of 50 glosses takes 15 kB for each of them, and keeps this memory.
+_BATCH_FRAMES = 8_192
 # A clip of 1.6 s, which every graph must process before it serves.
 _PROBE_FRAMES = 16
 

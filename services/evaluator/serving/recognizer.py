@@ -1,15 +1,14 @@
 """Recognition of one clip: landmarks or a video in, ranked glosses out."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving.batching import Batcher
-from services.evaluator.serving.clip_limits import load_isolated_clip
+from services.evaluator.serving.clip_limits import load_isolated_clip, measure_clip
 from services.evaluator.serving.extractor_client import ExtractorClient
+from services.evaluator.serving.lanes import Lane, Lanes
 from services.evaluator.serving.loaded_model import DecodedClip, Frames, LoadedModel
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
@@ -47,7 +46,7 @@ class Recognizer:
         self._served = served
         self._extractor = extractor
         self._metrics = metrics
-        self._batcher = Batcher(metrics)
+        self._lanes = Lanes(metrics)
 
     async def recognise_video(
         self, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
@@ -62,9 +61,11 @@ class Recognizer:
         if not video:
             raise InvalidInput("the video is empty. Send the bytes of an encoded video file.")
         seconds: dict[str, float] = {}
-        with self._stage("extract", seconds):
-            landmarks = await self._extractor.landmarks(video, deadline_seconds)
-        return await self._recognise(landmarks, top_k, "video", started, seconds)
+        with self._lanes.videos(len(video)).admit(len(video)):
+            with self._stage("extract", seconds):
+                landmarks = await self._extractor.landmarks(video, deadline_seconds)
+            lane = self._lanes.lane(measure_clip(landmarks, "video"), len(landmarks))
+            return await self._recognise(landmarks, top_k, "video", lane, started, seconds)
 
     async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
@@ -76,25 +77,30 @@ class Recognizer:
         Raises:
             NotReady: no model is served yet.
             InvalidInput: the landmarks cannot be used, or `top_k` is larger than the vocabulary.
+            Busy: too many calls are under way.
         """
-        return await self._recognise(landmarks, top_k, "landmarks", time.perf_counter(), {})
+        started = time.perf_counter()
+        self._model_for(top_k)
+        length = measure_clip(landmarks, "landmarks")
+        lane = self._lanes.lane(length, len(landmarks))
+        with lane.admission.admit(len(landmarks), length.seconds):
+            return await self._recognise(landmarks, top_k, "landmarks", lane, started, {})
 
     async def _recognise(
-        self, landmarks: bytes, top_k: int, name: str, started: float, seconds: dict[str, float]
+        self, landmarks: bytes, top_k: int, name: str, lane: Lane, started: float, seconds: dict[str, float]
     ) -> RecognitionResult:
         # The call keeps this version to its end, even if a newer one is published meanwhile.
         model = self._model_for(top_k)
         with self._stage("prepare", seconds):
-            clip, warnings = await asyncio.to_thread(_prepare, landmarks, name)
-        reason = why_nothing_is_signed(clip)
+            clip, warnings, reason = await lane.run(_prepare, landmarks, name)
         if reason is not None:
             self._metrics.count_nothing_signed(reason)
             seconds["total"] = time.perf_counter() - started
             return RecognitionResult((), None, reason, len(clip), model.card, seconds, warnings)
         with self._stage("model", seconds):
-            log_probs = await self._batcher.log_probs(model, clip)
+            log_probs = await lane.batcher.log_probs(model, clip)
         with self._stage("decode", seconds):
-            decoded = await asyncio.to_thread(model.decode, log_probs)
+            decoded = await lane.run(model.decode, log_probs)
         ranked = tuple(
             RankedGloss(model.vocabulary[index], float(decoded.posterior[index]))
             for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]
@@ -121,7 +127,8 @@ class Recognizer:
         self._metrics.observe_stage(stage, seconds[stage])
 
 
-def _prepare(landmarks: bytes, name: str) -> tuple[Frames, tuple[str, ...]]:
-    """The model input of a landmark tensor, and the warnings of its record."""
+def _prepare(landmarks: bytes, name: str) -> tuple[Frames, tuple[str, ...], NothingSigned | None]:
+    """The model input of a landmark tensor, the warnings of its record, and why nothing is signed."""
     clip = load_isolated_clip(landmarks, name)
-    return to_model_input(clip), clip.record.warnings
+    frames = to_model_input(clip)
+    return frames, clip.record.warnings, why_nothing_is_signed(frames)

@@ -1,0 +1,84 @@
+"""Lanes: calls of similar cost share places, threads and model runs, so that costly calls do not hold up cheap ones."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.serving.admission import Admission
+from services.evaluator.serving.batching import Batcher
+from services.evaluator.serving.work_threads import WorkThreads
+from signet.landmarks import ClipLength
+from signet.rpc.limits import MAX_MESSAGE_BYTES
+
+_MIB = 1024 * 1024
+Result = TypeVar("Result")
+
+# Of 707 clips of signs, 704 are shorter than 6 s. A short clip costs a core at most 0.1 s.
+_SHORT_SECONDS, _SHORT_FRAMES = 6.0, 720
+# A recording of a sign with some seconds before and after it.
+_MEDIUM_SECONDS, _MEDIUM_FRAMES = 30.0, 3_600
+# Most of the work on a short clip is done in Python, one thread at a time. More threads are not faster.
+_SHORT_THREADS = 4
+# A video with more bytes is longer than a sign, or has a high resolution.
+_SMALL_VIDEO_BYTES = 4 * _MIB
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The places of calls, and the threads and the model runs for their clips.
+
+    Several lanes may share threads. Then they take turns, because at most `turn` calls of a lane wait for a thread.
+    """
+
+    admission: Admission
+    batcher: Batcher
+    threads: WorkThreads
+    turn: asyncio.Semaphore
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a function in a thread of the lane."""
+        async with self.turn:
+            return await self.threads.run(function, *arguments)
+
+
+class Lanes:
+    """The lanes of short, medium and long clips, and the places of videos."""
+
+    def __init__(self, metrics: EvaluatorMetrics) -> None:
+        # One thread: medium and long clips together occupy one core.
+        costly, batches = WorkThreads(1, "costly"), Batcher(metrics)
+        self._short = Lane(
+            Admission("short clips", max_calls=128, max_bytes=32 * _MIB, max_seconds=768, retry_seconds=1),
+            Batcher(metrics),
+            WorkThreads(_SHORT_THREADS, "short"),
+            asyncio.Semaphore(_SHORT_THREADS),
+        )
+        self._medium = Lane(
+            Admission("clips of more than 6 s", max_calls=128, max_bytes=32 * _MIB, max_seconds=1_500, retry_seconds=2),
+            batches,
+            costly,
+            asyncio.Semaphore(1),
+        )
+        self._long = Lane(
+            Admission("long clips", max_calls=32, max_bytes=48 * _MIB, max_seconds=2_880, retry_seconds=5),
+            batches,
+            costly,
+            asyncio.Semaphore(1),
+        )
+        # A place of a video holds its bytes, a copy, and the request to the extractor.
+        self._small_videos = Admission("videos", max_calls=32, max_bytes=32 * _MIB, retry_seconds=5)
+        self._large_videos = Admission("large videos", max_calls=8, max_bytes=MAX_MESSAGE_BYTES, retry_seconds=5)
+
+    def lane(self, length: ClipLength, size: int) -> Lane:
+        """The lane of a clip with so many bytes of landmarks."""
+        if length.seconds <= _SHORT_SECONDS and length.frames <= _SHORT_FRAMES and size <= _MIB:
+            return self._short
+        if length.seconds <= _MEDIUM_SECONDS and length.frames <= _MEDIUM_FRAMES and size <= 4 * _MIB:
+            return self._medium
+        return self._long
+
+    def videos(self, size: int) -> Admission:
+        """The places for videos with so many bytes."""
+        return self._small_videos if size <= _SMALL_VIDEO_BYTES else self._large_videos
