@@ -57,7 +57,7 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
     async def RunEvaluation(  # noqa: N802
         self, request: evaluator_pb2.RunEvaluationRequest, _context: Any
     ) -> evaluator_pb2.RunEvaluationResponse:
-        """Evaluate a model and store the report."""
+        """Evaluate a model and store the report, or answer with the stored one."""
         report = await self._evaluations.run(
             request.model_name or self._settings.model_name,
             request.model_version or LATEST,
@@ -69,15 +69,14 @@ class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
         self, request: evaluator_pb2.GetReportRequest, _context: Any
     ) -> evaluator_pb2.GetReportResponse:
         """Read one report: report.json and its page."""
-        data = await asyncio.to_thread(report_store.read_report_json, self._store, request.report_id)
-        html = await asyncio.to_thread(report_store.read_report_html, self._store, request.report_id)
-        return evaluator_pb2.GetReportResponse(json=data.decode(), html=html)
+        json, html = await asyncio.to_thread(report_store.read_report_texts, self._store, request.report_id)
+        return evaluator_pb2.GetReportResponse(json=json, html=html)
 
     async def ListReports(  # noqa: N802
         self, _request: evaluator_pb2.ListReportsRequest, _context: Any
     ) -> evaluator_pb2.ListReportsResponse:
-        """Read the summaries of all reports, newest first."""
-        reports = await asyncio.to_thread(report_store.list_reports, self._store)
+        """Read the summaries of the newest reports."""
+        reports = await asyncio.to_thread(self._evaluations.reports.newest)
         return evaluator_pb2.ListReportsResponse(reports=[_summary(report) for report in reports])
 
 

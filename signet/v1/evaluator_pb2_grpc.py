@@ -103,7 +103,9 @@ class EvaluationServicer(object):
     """
 
     def RunEvaluation(self, request, context):
-        """Evaluates a published model on a split of its dataset, and stores the report. Evaluations run one at a time.
+        """Evaluates a published model on a split of its dataset, and stores the report. If there is a report on the same
+        version, clips and code, it is the answer; `signet evaluate` always makes a new one. Evaluations run one at a time,
+        and equal calls share one. RESOURCE_EXHAUSTED if eight are running or waiting.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +118,7 @@ class EvaluationServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListReports(self, request, context):
-        """All reports in the store, newest first.
+        """The newest 1,000 reports in the store, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,7 +23,7 @@ from services.evaluator.reports.report import (
     Report,
     UnknownSigns,
 )
-from services.evaluator.reports.report_store import new_report_id, store_report
+from services.evaluator.reports.report_store import ReportIndex, new_report_id, store_report
 from services.evaluator.reports.seeds import HeldOutRun
 from services.evaluator.reports.statistics import (
     LabelledPredictions,
@@ -68,13 +68,15 @@ def evaluate(
     threads: int = 0,
     on_progress: OnProgress | None = None,
     metrics: EvaluatorMetrics | None = None,
+    stored: ReportIndex | None = None,
 ) -> tuple[Report, str]:
     """Evaluate a published model on a split of the snapshot that it was trained on, and store the report.
 
     If the snapshot has no such split, the clips are taken from its corpus; see `load_split`.
 
     `model_version` is a version or an alias; `commit` is the git commit of this code. `on_progress` is called before
-    each batch. It may raise to stop the evaluation, and then nothing is stored.
+    each batch. It may raise to stop the evaluation, and then nothing is stored. If `stored` has a report on the same
+    model, clips and code, nothing is evaluated and that report is returned, with an empty page.
 
     Returns:
         The report and its page.
@@ -91,15 +93,18 @@ def evaluate(
     snapshot = load_snapshot(store, model.card.dataset_name, model.card.dataset_version)
     _check_vocabulary(f"model {model.name}", model.vocabulary, snapshot.manifest)
     clips = load_split(store, snapshot, split)
+    provenance = _model_provenance(model.card, clips, split, commit)
+    if stored is not None and (earlier := stored.find(provenance)) is not None:
+        return earlier, ""
     seconds = {"load": time.perf_counter() - started}
     predictions = _predict(model, clips, seconds, on_progress, metrics)
     unknown_signs = _measure_unknown_signs(store, model, clips.manifest, split, predictions)
     calibration = measure_calibration(predictions, *group_by_signer(clips.clips, clips.duplicates))
     results = build_clip_results(clips.clips, model.vocabulary, predictions)
     seconds["total"] = time.perf_counter() - started
-    report = build_report(
-        results, _model_provenance(model.card, clips, split, commit), clips, calibration, seconds, card=model.card
-    ).model_copy(update={"unknown_signs": unknown_signs})
+    report = build_report(results, provenance, clips, calibration, seconds, card=model.card).model_copy(
+        update={"unknown_signs": unknown_signs}
+    )
     page = _store(store, report)
     if metrics is not None:
         metrics.show_accuracy(model.card.name, version, split, report.top1.value)

@@ -9,13 +9,15 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.evaluate import evaluate
-from services.evaluator.reports.queue import EvaluationQueue
+from services.evaluator.reports.queue import MAX_EVALUATIONS, EvaluationQueue
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.serving.served_model import ServedModel
 from signet.datasets.snapshot import Dataset
-from signet.errors import Unavailable
+from signet.errors import Busy, InvalidInput, Unavailable
+from signet.landmarks import dump
 from signet.registry import LATEST, ModelCard
 from signet.store import DirectoryStore, ObjectStore
+from tests.services.evaluator.conftest import GLOSSES, make_clip, place_of
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -150,3 +152,99 @@ def test_each_served_version_is_evaluated_once(
 
     asyncio.run(main())
     assert accuracy(metrics, card.version) == 12 / 14
+
+
+def test_equal_calls_share_one_evaluation_and_later_ones_get_its_report(world: "World", card: ModelCard) -> None:
+    store = HeldStore(world.store)
+    evaluations, metrics = queue(store)
+
+    async def main() -> None:
+        calls = [asyncio.create_task(evaluations.run("signet", name, "val")) for name in [LATEST, card.version] * 20]
+        assert await asyncio.to_thread(store.reading.acquire, timeout=SECONDS)
+        await asyncio.sleep(0.1)
+        for call in calls[1:]:
+            call.cancel()  # the others do not take the evaluation from the caller that stays
+        store.released.release()
+        first = await calls[0]
+        later = [await evaluations.run("signet", LATEST, "val") for _ in range(20)]
+        assert {report.report_id for report in later} == {first.report_id}
+
+    asyncio.run(main())
+    assert store.events == ["read", "stored"]
+    assert len(list_reports(world.store)) == 1
+    assert accuracy(metrics, card.version) == 12 / 14
+
+
+def test_another_commit_makes_a_new_report(world: "World", card: ModelCard) -> None:
+    for commit in ("3f1c2ab", "3f1c2ab", "77777ab"):
+        asyncio.run(queue(world.store, commit)[0].run("signet", LATEST, "val"))
+    assert [report.provenance.commit for report in list_reports(world.store)] == ["77777ab", "3f1c2ab"]
+
+
+def test_repeated_calls_for_clips_of_the_corpus_store_one_report_until_the_clips_change(
+    world: "World", card: ModelCard
+) -> None:
+    store = HeldStore(world.store)
+    store.released.release(100)
+    evaluations, _ = queue(store)
+    for number in range(3):
+        clip = make_clip(f"new-{number}", "book", place_of(0, len(GLOSSES)), split="test")
+        world.store.put(f"landmarks/v1/made/new-{number}.safetensors", dump(clip))
+        reports = [asyncio.run(evaluations.run("signet", LATEST, "test")) for _ in range(3)]
+        assert len({report.report_id for report in reports}) == 1
+        assert reports[0].top1.n == number + 1
+    assert store.events.count("stored") == 3
+
+
+def test_a_flood_of_evaluations_is_refused_with_a_time_to_retry_and_leaves_nothing_behind(
+    world: "World", card: ModelCard
+) -> None:
+    store = HeldStore(world.store)
+    evaluations, _ = queue(store)
+
+    async def main() -> None:
+        first = asyncio.create_task(evaluations.run("signet", LATEST, "val"))
+        assert await asyncio.to_thread(store.reading.acquire, timeout=SECONDS)
+        flood = [asyncio.create_task(evaluations.run("signet", LATEST, f"split-{number}")) for number in range(40)]
+        done, waiting = await asyncio.wait(flood, timeout=SECONDS / 10)
+        assert len(waiting) == MAX_EVALUATIONS - 1
+        for call in done:
+            error = call.exception()
+            assert isinstance(error, Busy)
+            assert error.retry_seconds == 30
+        for call in waiting:
+            call.cancel()
+        await asyncio.wait(waiting)
+        assert len(evaluations._evaluations) == 1
+        assert len(asyncio.all_tasks()) <= 3, "the calls that left wait no longer"
+        last = asyncio.create_task(evaluations.run("signet", LATEST, "train"))
+        store.released.release(100)
+        assert (await first).provenance.split == "val"
+        assert (await last).provenance.split == "train"
+        with pytest.raises(InvalidInput, match="has 129 characters"):
+            await evaluations.run("signet", LATEST, "s" * 129)
+
+    asyncio.run(main())
+    assert store.events.count("read") == 2
+
+
+def test_the_automatic_evaluation_waits_while_the_queue_is_full(world: "World", card: ModelCard) -> None:
+    store = HeldStore(world.store)
+    evaluations, _ = queue(store)
+    served = ServedModel(world.store, "signet", LATEST, EvaluatorMetrics(CollectorRegistry()), threads=1)
+    served.refresh()
+
+    async def main() -> None:
+        first = asyncio.create_task(evaluations.run("signet", LATEST, "train"))
+        flood = [asyncio.create_task(evaluations.run("signet", LATEST, f"s{number}")) for number in range(10)]
+        await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS)
+        assert await evaluations._evaluate_served(served) is False, "to be tried again"
+        for call in flood:
+            call.cancel()
+        await asyncio.wait(flood)
+        store.released.release(100)
+        await first
+        assert await evaluations._evaluate_served(served) is True
+
+    asyncio.run(main())
+    assert [report.provenance.split for report in list_reports(world.store)] == ["val", "train"]

@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.evaluator.reports import report_store
 from services.evaluator.reports.evaluate import evaluate
-from services.evaluator.reports.report_store import list_reports, read_report, read_report_html
+from services.evaluator.reports.report import Report
+from services.evaluator.reports.report_store import (
+    ReportIndex,
+    list_reports,
+    read_report,
+    read_report_html,
+    read_report_texts,
+    store_report,
+)
 from services.evaluator.service import _summary
 from signet.errors import DataLoss
 from signet.registry import ModelCard
-from signet.store import keys
+from signet.rpc.limits import MAX_MESSAGE_BYTES
+from signet.store import ObjectStore, keys
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -62,3 +72,43 @@ def test_a_page_that_is_not_text_is_data_loss(world: "World") -> None:
     world.store.put(keys.report("r", "report.html"), b"\xff\xfe")
     with pytest.raises(DataLoss, match="not UTF-8"):
         read_report_html(world.store, "r")
+
+
+def test_an_index_reads_each_report_once_and_keeps_the_newest_without_their_clips(
+    world: "World", card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_store, "MAX_INDEXED", 5)
+    report, page = evaluate(world.store, "signet")
+    for number in range(7):
+        store_report(world.store, report.model_copy(update={"report_id": f"29990101T00000000{number}Z-0"}), page)
+    world.store.put(keys.report("29990101T000000009Z-0", "report.json"), b"damaged")
+    reads: list[str] = []
+    read = report_store.read_report
+
+    def count_read(store: ObjectStore, report_id: str) -> Report:
+        reads.append(report_id)
+        return read(store, report_id)
+
+    monkeypatch.setattr(report_store, "read_report", count_read)
+    index = ReportIndex(world.store)
+    for _ in range(3):
+        newest = index.newest()
+        assert [entry.report_id[17] for entry in newest] == ["6", "5", "4", "3"]
+    assert len(reads) == 5
+    assert {len(entry.clips) + len(entry.per_gloss) for entry in newest} == {0}
+    assert [_summary(entry).top1 for entry in newest] == [report.top1.value] * 4
+    world.store.delete(keys.report(newest[0].report_id, "report.json"))
+    assert [entry.report_id[17] for entry in index.newest()] == ["5", "4", "3", "2"]
+
+
+def test_a_report_that_no_message_can_carry_is_refused_with_the_way_out(world: "World", card: ModelCard) -> None:
+    report, _ = evaluate(world.store, "signet")
+    key = keys.report(report.report_id, "report.html")
+    world.store.delete(key)
+    world.store.put(key, b"x" * MAX_MESSAGE_BYTES)
+    with pytest.raises(DataLoss, match="`signet reports` shows it"):
+        read_report_texts(world.store, report.report_id)
+    world.store.put(keys.report("damaged", "report.html"), b"")
+    world.store.put(keys.report("damaged", "report.json"), b"\xff")
+    with pytest.raises(DataLoss, match="'damaged' is damaged: it is not UTF-8"):
+        read_report_texts(world.store, "damaged")
