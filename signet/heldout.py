@@ -29,6 +29,7 @@ from safetensors.numpy import save as save_safetensors
 
 from signet.errors import DataLoss, InvalidInput, NotFound, quote
 from signet.field_types import Gloss, Label, describe_first_fault
+from signet.safetensors_header import read_metadata
 from signet.store import ObjectStore, keys
 
 OFFICIAL: Literal["official"] = "official"
@@ -39,7 +40,6 @@ Scalar = str | int | float | bool | None
 Hypotheses = tuple[tuple[str, ...], ...]
 
 _METADATA_KEY = "signet"
-_HEADER_LENGTH_BYTES = 8
 
 
 class GlossErrorCount(NamedTuple):
@@ -150,9 +150,7 @@ def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOut
         DataLoss: `dump_predictions` did not make these bytes.
     """
     try:
-        length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
-        head = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
-        header = _Header.model_validate_json(head["__metadata__"][_METADATA_KEY])
+        header = _Header.model_validate_json(read_metadata(data, _METADATA_KEY) or "")
         tensors = load_safetensors(data)
         predictions = HeldOutPredictions(
             **header.model_dump(exclude={"schema_version", "members"}),
@@ -175,7 +173,7 @@ def load_predictions(data: bytes, name: str = "held-out predictions") -> HeldOut
         _check(predictions)
     except ValidationError as error:
         raise _damaged(name, describe_first_fault(error)) from error
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
     except InvalidInput as error:
         raise _damaged(name, str(error)) from error

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signet.landmarks import JOINTS
+from signet.safetensors_header import LENGTH_BYTES, header_length, read_header
 
 # A header with one tensor has about 100 bytes.
 _MOST_HEADER_BYTES = 65_536
@@ -34,22 +35,17 @@ def decode_shard(shard: memoryview) -> npt.NDArray[np.float32]:
     """The samples of a shard, in its own memory. Old shards, [N, 75, 3], become [N, 1, 75, 3].
 
     Raises:
-        ValueError, KeyError, TypeError, struct.error: the bytes are not a shard.
+        ValueError, KeyError, TypeError: the bytes are not a shard.
     """
-    (length,) = struct.unpack("<Q", shard[:8])
-    if length > _MOST_HEADER_BYTES:
-        raise ValueError(f"a header of {length} bytes")
-    try:
-        entry = json.loads(bytes(shard[8 : 8 + length]))["frames"]
-    except RecursionError as error:
-        raise ValueError("a header that is nested too deep") from error
+    entry = read_header(shard, _MOST_HEADER_BYTES)["frames"]
     if not all(isinstance(number, int) and number >= 0 for number in (*entry["shape"], *entry["data_offsets"])):
         raise ValueError(f"shape {entry['shape']} at {entry['data_offsets']}")
     frames, *samples = entry["shape"][:-2]
     if entry["dtype"] != "F32" or entry["shape"][-2:] != [JOINTS, 3] or len(samples) > 1:
         raise ValueError(f"{entry['dtype']} {entry['shape']} instead of F32 [N, S, {JOINTS}, 3]")
     start, end = entry["data_offsets"]
-    tensor = np.frombuffer(shard[8 + length + start : 8 + length + end], "<f4")
+    begin = LENGTH_BYTES + header_length(shard)
+    tensor = np.frombuffer(shard[begin + start : begin + end], "<f4")
     return tensor.reshape((frames, *(samples or [1]), JOINTS, 3))
 
 

@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_safetensors
 
 from signet.errors import InvalidLandmarks
 from signet.field_types import Gloss, Label, describe_first_fault
+from signet.safetensors_header import LENGTH_BYTES, header_length, read_header, read_metadata
 
 SCHEMA = "signet.landmarks/1"
 
@@ -36,6 +37,7 @@ MAX_SECONDS = 3_600.0
 
 # The first bytes of a stored clip, this many, always hold its record.
 HEADER_BYTES = 4096
+_MAX_HEADER_BYTES = HEADER_BYTES - LENGTH_BYTES
 
 _METADATA_KEY = "signet"
 
@@ -133,18 +135,20 @@ def load(data: bytes, name: str = "landmarks") -> Landmarks:
 
 def read_record(head: bytes, name: str = "landmarks") -> ClipRecord:
     """Read the record of a clip from its first `HEADER_BYTES` bytes, without its tensors."""
-    if len(head) < 8:
-        _refuse(name, f"{len(head)} bytes are too few for a safetensors header")
-    (length,) = struct.unpack("<Q", head[:8])
-    if length > HEADER_BYTES - 8 or length > len(head) - 8:
-        _refuse(name, f"its header claims {length} bytes")
     try:
-        metadata = json.loads(head[8 : 8 + length])["__metadata__"][_METADATA_KEY]
-        return ClipRecord.model_validate_json(metadata)
+        header_length(head, _MAX_HEADER_BYTES)
+    except ValueError as error:
+        _refuse(name, str(error))
+    try:
+        record = read_metadata(head, _METADATA_KEY, _MAX_HEADER_BYTES)
+    except ValueError:
+        record = None
+    if record is None:
+        _refuse(name, f"it carries no {SCHEMA} record")
+    try:
+        return ClipRecord.model_validate_json(record)
     except ValidationError as error:
         _refuse(name, f"its record is not of {SCHEMA}: {describe_first_fault(error)}")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        _refuse(name, f"it carries no {SCHEMA} record")
 
 
 def read_length(data: bytes) -> ClipLength | None:
@@ -153,15 +157,13 @@ def read_length(data: bytes) -> ClipLength | None:
     Returns None if the bytes have no such length; `load` refuses them. `load` also checks the times between.
     """
     try:
-        (length,) = struct.unpack_from("<Q", data)
-        if length > HEADER_BYTES - 8:
+        begin, end = read_header(data, _MAX_HEADER_BYTES)["timestamps"]["data_offsets"]
+        start = LENGTH_BYTES + header_length(data)
+        if not 0 <= begin < end <= len(data) - start or (end - begin) % 4:
             return None
-        begin, end = json.loads(data[8 : 8 + length])["timestamps"]["data_offsets"]
-        if not 0 <= begin < end <= len(data) - 8 - length or (end - begin) % 4:
-            return None
-        (first,) = struct.unpack_from("<f", data, 8 + length + begin)
-        (last,) = struct.unpack_from("<f", data, 8 + length + end - 4)
-    except (ValueError, KeyError, TypeError, RecursionError, struct.error):
+        (first,) = struct.unpack_from("<f", data, start + begin)
+        (last,) = struct.unpack_from("<f", data, start + end - 4)
+    except (ValueError, KeyError, TypeError, struct.error):
         return None
     seconds = last - first
     return ClipLength((end - begin) // 4, seconds) if math.isfinite(seconds) else None

@@ -1,6 +1,5 @@
 """Build a network from its configuration, store and restore its weights, and join several networks into one."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from services.trainer.features.groups import FEATURE_VERSION
 from services.trainer.model.masked import MaskedModel
 from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from signet.errors import DataLoss, NotReady
+from signet.safetensors_header import read_metadata
 
 # The weights' file in a published model.
 WEIGHTS: Final = "model.safetensors"
@@ -21,9 +21,9 @@ WEIGHTS: Final = "model.safetensors"
 # Replaces the random weights of a new model, given its vocabulary.
 WeightInitialiser = Callable[[SignModel, Sequence[str]], None]
 
-# In the metadata of the weights' file; files without it are of version 1.
+# In the metadata of the weights' file; files without it are of the first version.
 _FEATURE_VERSION_KEY = "feature_version"
-_HEADER_LENGTH_BYTES = 8
+_FIRST_FEATURE_VERSION = "1"
 
 _ENCODER_TENSOR = re.compile(r"encoders\.(\d+)\.")
 
@@ -76,10 +76,11 @@ def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) ->
         NotReady: they are weights of another version of Signet, which builds models or computes features differently.
     """
     try:
+        version = read_metadata(data, _FEATURE_VERSION_KEY) or _FIRST_FEATURE_VERSION
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataLoss(f"{owner}: its weights cannot be read ({error}).") from error
-    if (version := _feature_version(data)) != str(FEATURE_VERSION):
+    if version != str(FEATURE_VERSION):
         raise _other_version(owner, f"computes features differently (version {version} instead of {FEATURE_VERSION})")
     # Count the members instead of trusting the highest number: a file must not decide how much memory is allocated.
     members = len({_member_index(name) for name in tensors} | {0})
@@ -89,13 +90,6 @@ def restore_model(config: TrainConfig, glosses: int, data: bytes, owner: str) ->
     except RuntimeError as error:
         raise _other_version(owner, "builds models differently") from error
     return model.eval()
-
-
-def _feature_version(data: bytes) -> str:
-    """The version of the features in the header of a valid safetensors file."""
-    length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
-    header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
-    return str(header.get("__metadata__", {}).get(_FEATURE_VERSION_KEY, "1"))
 
 
 def _other_version(owner: str, difference: str) -> NotReady:

@@ -25,11 +25,11 @@ from services.trainer.config.train_config import REMOVED_FIELDS, TrainConfig
 from services.trainer.features.groups import FEATURE_VERSION
 from signet.datasets.snapshot import Dataset
 from signet.errors import DataLoss, InvalidInput
+from signet.safetensors_header import read_metadata
 
 SCHEMA = "signet.state/3"
 
 _METADATA_KEY = "signet"
-_HEADER_LENGTH_BYTES = 8
 
 # Fields of the progress in older states, which belong to removed features.
 _REMOVED_PROGRESS = frozenset({"plateau", "watch", "kept"})
@@ -155,12 +155,10 @@ def load_state(data: bytes) -> TrainingState:
 
 
 def _read_record(data: bytes) -> _Record:
-    length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
     try:
-        header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
-        text = header["__metadata__"][_METADATA_KEY]
+        text = read_metadata(data, _METADATA_KEY) or ""
         schema = json.loads(text)["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged("its header cannot be read") from error
     if schema != SCHEMA:
         raise InvalidInput(
