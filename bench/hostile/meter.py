@@ -62,13 +62,18 @@ def reset_peak(pid: int) -> None:
 
 
 class MemorySampler(threading.Thread):
-    """Samples the peak memory of services and of their child processes every 50 ms until it is stopped."""
+    """Samples services and their child processes every 50 ms until it is stopped.
+
+    It keeps the peaks of memory in MB, of threads and of descriptors. "x's child" is the largest child of service x.
+    """
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         super().__init__(daemon=True)
         self._pids = pids
         self._ended = threading.Event()
-        self.peaks: Counter[str] = Counter()  # in MB; that of the largest child of "x" is "x's child"
+        self.peaks: Counter[str] = Counter()
+        self.threads: Counter[str] = Counter()
+        self.descriptors: Counter[str] = Counter()
         for pid in pids.values():
             for each in (pid, *list_children(pid)):
                 try:
@@ -91,6 +96,8 @@ class MemorySampler(threading.Thread):
         state = read_state(pid)
         if state is not None:
             self.peaks[name] = max(self.peaks[name], round(state.peak))
+            self.threads[name] = max(self.threads[name], state.threads)
+            self.descriptors[name] = max(self.descriptors[name], state.descriptors)
 
     def stop(self) -> None:
         """Sample once more, and end."""

@@ -26,6 +26,8 @@ _GRAPH = "model.onnx"
 _ALL = ("evaluator", "extractor", "trainer")
 _COMMAND_SECONDS = 60
 _HEALTH_SECONDS = 5.0
+# A model is loaded or refused within this time: the evaluator gives its trial 20 s of CPU time.
+_MODEL_SECONDS = 45.0
 _NEWER = "29990101T0000{:02d}Z-00000000"  # sorts after all real versions
 
 # Objects that do not belong where they are, by key.
@@ -147,6 +149,7 @@ def _hostile_models(card: dict[str, Any], graph: bytes) -> Iterator[tuple[str, d
     yield "external data", {}, _with_external_data(graph)
     yield "constant of 8 GB", {}, _with_constant(1 << 31)(graph)
     yield "constant of 400 MB", {}, _with_constant(100 << 20)(graph)
+    yield "constant of 100 MB", {}, _with_constant(25 << 20)(graph)
     yield "endless work", {}, _with_work(graph)
     yield "garbage", {}, b"\xff" * 1000
     yield "empty", {}, b""
@@ -180,20 +183,25 @@ def _hostile_models_served(attacker: Attacker) -> None:
     good = aliases(store, MODEL)[LATEST]
     graph = store.get(keys.model(MODEL, good, _GRAPH))
     card = json.loads(store.get(keys.model(MODEL, good, CARD)))
-    request = evaluator_pb2.RecognizeRequest(landmarks=attacker.target.landmarks).SerializeToString()
-    number = sum(1 for _ in _hostile_models(card, graph))
     with attacker.channel("evaluator") as channel:
         for name, version in _store_models(store, graph, card):
             store.put(keys.alias(MODEL, LATEST), json.dumps({"version": version}).encode())
-            time.sleep(max(2 * REFRESH_SECONDS, attacker.seconds / number))
-            answer = evaluator_pb2.RecognizeResponse.FromString(_ask(attacker, channel, request))
-            if answer.model_version not in (good, ""):
-                attacker.count(f"serves the model: {name}")
+            attacker.count(f"{name}: {_wait_for_model(attacker, channel, version)}")
     store.put(keys.alias(MODEL, LATEST), json.dumps({"version": good}).encode())
 
 
-def _ask(attacker: Attacker, channel: grpc.Channel, request: bytes) -> bytes:
-    return attacker.call(channel, RECOGNIZE, request)
+def _wait_for_model(attacker: Attacker, channel: grpc.Channel, version: str) -> str:
+    """What the evaluator does with a version: it serves it, or its log says that it does not."""
+    request = evaluator_pb2.RecognizeRequest(landmarks=attacker.target.landmarks)
+    end = time.monotonic() + _MODEL_SECONDS
+    while time.monotonic() < end:
+        time.sleep(REFRESH_SECONDS)
+        answer = channel.unary_unary(RECOGNIZE)(request.SerializeToString(), timeout=_MODEL_SECONDS)
+        if evaluator_pb2.RecognizeResponse.FromString(answer).model_version == version:
+            return "served"
+        if version in (attacker.target.folder / "logs/evaluator.log").read_text(errors="replace"):
+            return "refused"
+    return "neither"
 
 
 def _delete_models(system: AttackedSystem) -> list[str]:
@@ -211,6 +219,6 @@ ATTACKS = {
     ),
     "hostile-models": Attack(
         "the alias names models with loops, external data, gigabytes and absurd numbers", _hostile_models_served,
-        seconds=40, check=_delete_models,
+        seconds=60, check=_delete_models,
     ),
 }  # fmt: skip

@@ -217,6 +217,8 @@ def _hold_connections(attacker: Attacker, port: int, count: int, first: bytes = 
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with ExitStack() as held:
         for _ in range(count):
+            if not attacker.seconds_left:
+                break
             try:
                 client = held.enter_context(socket.create_connection((_HOST, port), timeout=1))
                 client.sendall(first)
@@ -246,6 +248,8 @@ def _slow_requests(attacker: Attacker) -> None:
     with ExitStack() as held:
         clients = []
         for _ in range(200):
+            if not attacker.seconds_left:
+                break
             try:
                 address = (_HOST, attacker.target.metrics_ports["evaluator"])
                 client = held.enter_context(socket.create_connection(address, timeout=1))
