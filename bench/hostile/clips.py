@@ -1,16 +1,16 @@
 """Attacks by videos: in calls of the extractor, and through the evaluator."""
 
 from bench.hostile.attacker import Attack, Attacker
-from bench.hostile.messages import RECOGNIZE
+from bench.hostile.messages import EXTRACT_CLIP, RECOGNIZE
 from bench.hostile.videos import bombs, large_pictures
+from signet.rpc.limits import MAX_MESSAGE_BYTES
 from signet.v1 import evaluator_pb2, extractor_pb2
 
-_EXTRACT_CLIP = "/signet.v1.Extractor/ExtractClip"
 _BOTH = ("extractor", "evaluator")
 
 
 def _extract(video: bytes, clip_id: str = "hostile") -> tuple[str, bytes]:
-    return _EXTRACT_CLIP, extractor_pb2.ExtractClipRequest(video=video, clip_id=clip_id).SerializeToString()
+    return EXTRACT_CLIP, extractor_pb2.ExtractClipRequest(video=video, clip_id=clip_id).SerializeToString()
 
 
 def _recognize(video: bytes) -> tuple[str, bytes]:
@@ -35,6 +35,12 @@ def _large_pictures(attacker: Attacker) -> None:
     attacker.flood("extractor", [request], at_once=4, most=4)
 
 
+def _large_videos(attacker: Attacker) -> None:
+    """Valid videos with 60 MB after them, and 64 MB that only begin as a video."""
+    videos = [attacker.target.video + bytes(60_000_000), attacker.target.video[:100] + bytes(MAX_MESSAGE_BYTES - 100)]
+    attacker.flood("extractor", [_extract(video) for video in videos], at_once=16)
+
+
 def _many_clips(attacker: Attacker) -> None:
     attacker.flood("extractor", [_extract(attacker.target.video)], at_once=100)
 
@@ -53,6 +59,10 @@ ATTACKS = {
     ),
     "large-pictures": Attack(
         "4 clips of 300 frames of 4096x2304 pixels at once", _large_pictures, ("extractor",), ("ExtractClip",), 20
+    ),
+    "large-videos": Attack(
+        "16 calls at once with 64 MB, of which a video is the beginning", _large_videos, ("extractor",),
+        ("ExtractClip",), 12,
     ),
     "many-clips": Attack("100 good clips at once", _many_clips, ("extractor",), ("ExtractClip",), 15),
     "many-clips-recognized": Attack(

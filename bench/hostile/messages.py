@@ -17,7 +17,7 @@ RECOGNIZE = "/signet.v1.Recognizer/Recognize"
 _RUN_EVALUATION = "/signet.v1.Evaluation/RunEvaluation"
 _START_RUN = "/signet.v1.Trainer/StartRun"
 _START_EXTRACTION = "/signet.v1.Extractor/StartExtraction"
-_EXTRACT_CLIP = "/signet.v1.Extractor/ExtractClip"
+EXTRACT_CLIP = "/signet.v1.Extractor/ExtractClip"
 _MODULES = {"evaluator": evaluator_pb2, "extractor": extractor_pb2, "trainer": trainer_pb2}
 _OTHER_METHODS = ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 # An escape sequence that clears a terminal, and a line that looks like one of a service's log.
@@ -51,6 +51,22 @@ def _long_tensors(attacker: Attacker) -> None:
 def _dense_tensors(attacker: Attacker) -> None:
     tensor = _stretched(attacker.target.landmarks, np.linspace(0, 50, MAX_FRAMES))
     attacker.flood("evaluator", [_recognize(tensor)], at_once=64)
+
+
+def _costliest_clips(attacker: Attacker) -> None:
+    """The longest clips that the evaluator answers. A limit that is lowered makes them refused, which is no miss."""
+    tensor = _stretched(attacker.target.landmarks, np.linspace(0, 179, 10_800))
+    attacker.flood("evaluator", [_recognize(tensor)], at_once=64)
+
+
+def _medium_clips(attacker: Attacker) -> None:
+    tensor = _stretched(attacker.target.landmarks, np.linspace(0, 29, 3_600))
+    attacker.flood("evaluator", [_recognize(tensor)], at_once=100)
+
+
+def _short_clips(attacker: Attacker) -> None:
+    tensor = _stretched(attacker.target.landmarks, np.linspace(0, 5.9, 720))
+    attacker.flood("evaluator", [_recognize(tensor)], at_once=100)
 
 
 def _invalid_tensors(attacker: Attacker) -> None:
@@ -111,9 +127,9 @@ def _control_characters(attacker: Attacker) -> None:
     clip = extractor_pb2.ExtractClipRequest(video=b"\x00" * 100, clip_id=_FORGED[:150])
     good = extractor_pb2.ExtractClipRequest(video=attacker.target.video, clip_id=_FORGED[:150])
     named = extractor_pb2.StartExtractionRequest(glosses=[_FORGED])
-    attacker.flood("extractor", [(_START_EXTRACTION, extraction), (_START_EXTRACTION, named), (_EXTRACT_CLIP, clip)])
+    attacker.flood("extractor", [(_START_EXTRACTION, extraction), (_START_EXTRACTION, named), (EXTRACT_CLIP, clip)])
     with attacker.channel("extractor") as channel:
-        attacker.call(channel, _EXTRACT_CLIP, good)
+        attacker.call(channel, EXTRACT_CLIP, good)
     evaluation = evaluator_pb2.RunEvaluationRequest(model_name=_FORGED, model_version=_FORGED, split=_FORGED)
     with attacker.channel("evaluator") as channel:
         attacker.call(channel, _RUN_EVALUATION, evaluation)
@@ -162,6 +178,9 @@ ATTACKS = {
     "two-frames-an-hour-apart": Attack("80 Recognize calls at once with two frames 3,600 s apart", _two_distant_frames),
     "longest-tensors": Attack("64 calls at once with 36,000 frames in 3,600 s", _long_tensors),
     "dense-tensors": Attack("64 calls at once with 36,000 frames in 50 s", _dense_tensors),
+    "costliest-clips": Attack("64 calls at once with 10,800 frames in 179 s", _costliest_clips),
+    "medium-clips": Attack("100 calls at once with 3,600 frames in 29 s", _medium_clips),
+    "short-clips": Attack("100 calls at once with 720 frames in 5.9 s", _short_clips),
     "invalid-tensors": Attack("150 calls with 64 MB of zeros", _invalid_tensors, seconds=15),
     "almost-valid-tensors": Attack("tensors of 32 MB that fail at the last check", _almost_valid_tensors),
     "evaluations": Attack("200 RunEvaluation calls, 50 at once", _evaluations, seconds=10),

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from bench.hostile.attacker import Attack, Attacker, run_together
-from bench.hostile.messages import RECOGNIZE
+from bench.hostile.messages import EXTRACT_CLIP, RECOGNIZE
 from signet.rpc.limits import MAX_MESSAGE_BYTES
 
 _HOST = "127.0.0.1"
@@ -116,12 +116,20 @@ class _Connection:
             self.outcome = f"status {status.group(1).decode()}"
 
 
-def _half_sent(attacker: Attacker) -> None:
+def _half_sent_tensors(attacker: Attacker) -> None:
+    _half_sent(attacker, "evaluator", RECOGNIZE)
+
+
+def _half_sent_videos(attacker: Attacker) -> None:
+    _half_sent(attacker, "extractor", EXTRACT_CLIP)
+
+
+def _half_sent(attacker: Attacker, service: str, method: str) -> None:
     message = memoryview(b"\x00" + MAX_MESSAGE_BYTES.to_bytes(4, "big") + bytes(MAX_MESSAGE_BYTES - 1_000_000))
 
     def hold() -> None:
-        connection = _Connection(attacker.target.addresses["evaluator"])
-        connection.send(_frame(_HEADERS, _END_HEADERS, 1, _header_block(RECOGNIZE)))
+        connection = _Connection(attacker.target.addresses[service])
+        connection.send(_frame(_HEADERS, _END_HEADERS, 1, _header_block(method)))
         sent = 0
         while attacker.seconds_left and not connection.outcome:
             moved = connection.send_data(message[sent:], 1)
@@ -293,7 +301,10 @@ def _large_requests(attacker: Attacker) -> None:
 _BOTH = ("Recognize", "/metrics")
 
 ATTACKS = {
-    "half-sent-messages": Attack("20 messages of 64 MB whose last MB never comes", _half_sent, seconds=12),
+    "half-sent-tensors": Attack("20 messages of 64 MB whose last MB never comes", _half_sent_tensors, seconds=12),
+    "half-sent-videos": Attack(
+        "the same to the extractor", _half_sent_videos, ("extractor",), ("ExtractClip",), seconds=12
+    ),
     "open-calls": Attack("20,000 calls over 10 connections, without a message", _open_calls),
     "rapid-resets": Attack("calls that are cancelled at once, as fast as possible", _rapid_resets),
     "http2-floods": Attack("pings, settings and headers without end", _floods),
