@@ -112,3 +112,35 @@ def bombs(good: bytes) -> dict[str, bytes]:
         "playlist": b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nfile:///etc/passwd\n",
         "concat script": b"ffconcat version 1.0\nfile /etc/passwd\n",
     }
+
+
+def matroska_with_laces(blocks: int, *, sound: bool = False) -> bytes:
+    """A Matroska file of blocks with 256 frames of one byte each (RFC 9559, 10.3), in a track of video or of sound."""
+    tracks = _matroska_track(1, 1, b"V_MJPEG") + _matroska_track(2, 2, b"A_PCM/INT/LIT")
+    laces = bytes([0x82 if sound else 0x81, 0, 0, 0x84, 255]) + bytes(256)
+    return _matroska(tracks, _element("a3", laces) * blocks)
+
+
+def matroska_with_inflated_sound(blocks: int, megabytes: int) -> bytes:
+    """A Matroska file whose blocks of sound inflate to so many megabytes each."""
+    zlib_encoding = _element("6d80", _element("6240", _element("5034", _element("4254", b"\0"))))
+    tracks = _matroska_track(1, 1, b"V_MJPEG") + _matroska_track(2, 2, b"A_PCM/INT/LIT", zlib_encoding)
+    block = bytes([0x82, 0, 0, 0x80]) + zlib.compress(bytes(megabytes * 1_000_000), 9)
+    return _matroska(tracks, _element("a3", block) * blocks)
+
+
+def _matroska(tracks: bytes, blocks: bytes) -> bytes:
+    head = _element("1a45dfa3", _element("4282", b"matroska"))
+    cluster = _element("1f43b675", _element("e7", b"\0") + blocks)
+    return head + _element("18538067", _element("1654ae6b", tracks) + cluster)
+
+
+def _matroska_track(number: int, kind: int, codec: bytes, extra: bytes = b"") -> bytes:
+    shape = _element("e0", _element("b0", b"\x40") + _element("ba", b"\x30")) if kind == 1 else b""
+    return _element(
+        "ae", _element("d7", bytes([number])) + _element("83", bytes([kind])) + _element("86", codec) + extra + shape
+    )
+
+
+def _element(kind: str, content: bytes) -> bytes:
+    return bytes.fromhex(kind) + (len(content) | 1 << 56).to_bytes(8, "big") + content

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,12 +44,21 @@ class Progress:
         )
 
 
+@dataclass(frozen=True)
+class VideoSize:
+    """What a worker found in a video before it decoded it: frames, and pixels of a frame; 0 if it is not known."""
+
+    frames: int
+    pixels: int
+
+
 class JobBoard:
     """One place for each job. Only the pool adds and stops jobs, and only a job's worker counts its frames."""
 
     def __init__(self, processes: Any) -> None:
         self._done = processes.RawArray("q", _PLACES)
         self._total = processes.RawArray("q", _PLACES)
+        self._pixels = processes.RawArray("q", _PLACES)
         # When the job and its first frame were begun, by the monotonic clock, which all processes of a machine share.
         self._started = processes.RawArray("d", _PLACES)
         self._began = processes.RawArray("d", _PLACES)
@@ -64,7 +73,7 @@ class JobBoard:
         """Give a new job its place."""
         assert self._numbers is not None  # noqa: S101  (only the pool adds jobs)
         place = next(self._numbers) % _PLACES
-        self._done[place] = self._total[place] = self._stopped[place] = 0
+        self._done[place] = self._total[place] = self._pixels[place] = self._stopped[place] = 0
         self._started[place] = self._began[place] = 0.0
         return place
 
@@ -76,6 +85,10 @@ class JobBoard:
         """How far a job is."""
         seconds = time.monotonic() - self._began[place] if self._done[place] else 0.0
         return Progress(self._done[place], self._total[place], seconds)
+
+    def size(self, place: int) -> VideoSize:
+        """The size of the job's video."""
+        return VideoSize(self._total[place], self._pixels[place])
 
     def running_seconds(self, place: int) -> float:
         """The seconds since a worker began the job; 0 while it waits."""
@@ -90,15 +103,23 @@ class JobBoard:
         if self._stopped[place]:
             raise JobStopped("the caller no longer waits for this clip.")
 
-    def count(self, place: int, frames: Iterable[Item], total: Callable[[], int]) -> Iterator[Item]:
-        """Give these frames one after the other, and count those that are done. `total` is asked at the first frame.
+    def note_size(self, place: int, frames: int, pixels: int) -> None:
+        """Note the size of the job's video.
+
+        Raises:
+            JobStopped: the job must stop.
+        """
+        self._total[place], self._pixels[place] = frames, pixels
+        self.check(place)
+
+    def count(self, place: int, frames: Iterable[Item]) -> Iterator[Item]:
+        """Give these frames one after the other, and count those that are done.
 
         Raises:
             JobStopped: the job must stop.
         """
         for frame in frames:
-            if not self._began[place]:
-                self._began[place], self._total[place] = time.monotonic(), total()
+            self._began[place] = self._began[place] or time.monotonic()
             self.check(place)
             yield frame
             self._done[place] += 1

@@ -1,5 +1,6 @@
 """The functions that run inside a worker process: verify a clip, or extract its landmark tensor."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import resource
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -118,8 +120,22 @@ def run_job(place: int, function: Callable[..., Result], arguments: tuple[Any, .
     _state.place = place
     try:
         return function(*arguments)
+    except Exception as error:
+        _free_frames(error)
+        raise
     finally:
         del _state.place
+
+
+def _free_frames(error: BaseException | None) -> None:
+    """Free what the functions that failed held: pebble keeps the error, with their variables, during the next job.
+
+    The decoder of a 4K video has hundreds of megabytes.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
 
 
 def verify(path: Path, instance: Instance) -> Usable:
@@ -192,7 +208,12 @@ def _count_frames(video: Video, segment: Segment | None) -> Iterator[Frame]:
     if not hasattr(_state, "place"):
         return frames
     board: JobBoard = _state.board
-    return board.count(_state.place, frames, lambda: segment.frames if segment else video.expected_frames)
+    place: int = _state.place
+    # A damaged video can have many packets without a frame.
+    video.before_packet = lambda: board.note_size(
+        place, segment.frames if segment else video.expected_frames, video.pixels
+    )
+    return board.count(place, frames)
 
 
 def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:

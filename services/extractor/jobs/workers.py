@@ -17,10 +17,12 @@ from typing import Any, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.board import JobBoard, JobStopped
+from services.extractor.jobs.calls import Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
-from signet.errors import Busy, ClipError, DeadlineExceeded, SignetError
+from services.extractor.video.decode import MAX_FILE_BYTES
+from signet.errors import ClipError, DeadlineExceeded, SignetError
 from signet.terminal.output import say_error
 
 _log = logging.getLogger(__name__)
@@ -43,10 +45,12 @@ _STOP_SECONDS = 10.0
 _SECONDS_PER_FRAME = 0.2
 # The time of such a clip without frames: loading MediaPipe on a busy machine takes half of it.
 _CALL_SECONDS = 60.0
-# For each worker, so many clips of calls may wait in addition to the one that it works on.
-_WAITING_CALLS = 4
-# A caller that is refused should wait so long: a clip of a sign takes a few seconds.
-_RETRY_SECONDS = 5
+# A worker that was told to stop a long clip for another one is replaced after this time. It works on a frame for less.
+_STOP_SECONDS_FOR_OTHERS = 5.0
+# The time between two looks at a clip of a call. It delays clips that wait for a long one to stop.
+_LOOK_SECONDS = 0.2
+# The bytes that clips of calls have together. This process holds each of them twice: in the request, and as a job.
+_MOST_BYTES = 2 * MAX_FILE_BYTES
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -78,8 +82,8 @@ class WorkerPool:
         self._pool: Any = None
         self._closed = False
         self._scheduled: set[Future[Any]] = set()
-        self._calls = 0
         self._board = JobBoard(self._processes)
+        self._calls = CallQueue(self.count, self._board, _MOST_BYTES)
         self._stderr = _StderrFilter(self._processes)
 
     def __enter__(self) -> "WorkerPool":
@@ -155,28 +159,50 @@ class WorkerPool:
         Raises:
             ClipError: the clip is not usable.
             DeadlineExceeded: the time is over. The job is stopped.
-            Busy: too many clips of calls wait already.
+            Busy: too many clips of calls are under way.
         """
-        if self._calls >= self.count * (1 + _WAITING_CALLS):
-            raise Busy(
-                f"the extractor works on {self.count} clips, and {self._calls - self.count} wait. "
-                f"Retry in {_RETRY_SECONDS} s.",
-                _RETRY_SECONDS,
-            )
-        self._calls += 1
+        call = self._calls.add(sum(len(argument) for argument in arguments if isinstance(argument, bytes)))
         try:
-            return await self._run_call(function, arguments, timeout)
+            return await self._run_call(call, function, arguments, timeout)
         finally:
-            self._calls -= 1
+            self._calls.remove(call)
 
     async def _run_call(
-        self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None
+        self, call: Call, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None
     ) -> Result:
         end = math.inf if timeout is None else time.monotonic() + timeout
-        attempt = _Attempt(None, arguments, self._board.add())
-        future: Future[Result] | None = None
+        attempt = _Attempt(None, arguments)
+        while True:
+            while not self._calls.may_start(call):
+                if time.monotonic() >= end:
+                    raise DeadlineExceeded(
+                        f"the clip was not done within {timeout:.1f} s: it waited, because other clips are shorter. "
+                        "Allow more time, or cut the clip to the sign."
+                    )
+                await asyncio.sleep(_LOOK_SECONDS)
+            attempt.place = call.place = self._board.add()
+            try:
+                return await self._run_attempt(call, function, attempt, end, timeout)
+            except (JobStopped, CancelledError):
+                if not call.stopping:
+                    raise
+                self._calls.stopped(call)
+            except BrokenProcessPool as error:
+                # The whole pool failed, perhaps because of another clip. Each job is tried once more in a new pool.
+                attempt.failures += 1
+                if attempt.failures > 1:
+                    raise ClipError(
+                        "crashed", "the workers died while they worked on it. Convert the clip to H.264."
+                    ) from error
+                call.future = None
+
+    async def _run_attempt(
+        self, call: Call, function: Callable[..., Result], attempt: "_Attempt[Any]", end: float, timeout: float | None
+    ) -> Result:
+        """Run the job of a call once; `end` is the time of the deadline."""
         try:
-            future = await asyncio.to_thread(self._schedule, function, attempt, None)
+            future: Future[Result] = await asyncio.to_thread(self._schedule, function, attempt, None)
+            call.future = future
             settled = asyncio.wrap_future(future)
             settled.add_done_callback(_mark_as_retrieved)
             while not settled.done():
@@ -187,20 +213,26 @@ class WorkerPool:
                         "time, or cut the clip to the sign."
                     )
                 self._check_limit(attempt)
-                await asyncio.wait([settled], timeout=min(left, 1.0))
+                self._calls.check_work(call)
+                self._calls.make_room(self._all_busy(), self._stop_for_others)
+                await asyncio.wait([settled], timeout=min(left, _LOOK_SECONDS))
                 await asyncio.to_thread(self._remove_failed_pool)
             return self._result(future, attempt)
-        except BrokenProcessPool as error:
-            raise ClipError(
-                "crashed", "the workers died while they worked on it. Convert the clip to H.264."
-            ) from error
         finally:
-            self._stop(future, attempt.place)
+            self._stop(call.future, attempt.place, _STOP_SECONDS)
 
-    def _stop(self, future: "Future[Result] | None", place: int) -> None:
+    def _all_busy(self) -> bool:
+        return sum(future.running() for future in tuple(self._scheduled)) >= self.count
+
+    def _stop_for_others(self, call: Call) -> None:
+        _log.info("a long clip is stopped, because shorter ones wait; it is begun again later")
+        self._stop(call.future, call.place, _STOP_SECONDS_FOR_OTHERS)
+
+    def _stop(self, future: "Future[Any] | None", place: int, seconds: float) -> None:
         """Stop a job that has not ended.
 
-        Its worker ends it before the next frame, and is free at once. A worker that does not do so is replaced.
+        Its worker ends it before the next packet, and is free at once. A worker that does not do so in these seconds is
+        replaced.
         A job that still waits ends as soon as a worker takes it.
         """
         self._board.stop(place)
@@ -211,7 +243,7 @@ class WorkerPool:
             if future.running():
                 future.cancel()
 
-        timer = threading.Timer(_STOP_SECONDS, replace_worker)
+        timer = threading.Timer(seconds, replace_worker)
         timer.daemon = True
         future.add_done_callback(lambda _: timer.cancel())
         timer.start()

@@ -1,10 +1,11 @@
 """Decodes a video file into frames, in display order and with display times."""
 
+import contextlib
 import hashlib
 import io
 import shlex
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
 from services.extractor.video.display import OrientationReader, to_rgb
-from services.extractor.video.tracks import CODECS, Track, read_track
+from services.extractor.video.tracks import CODECS, Track, check_packets, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -70,6 +71,9 @@ _CONTAINER_OPTIONS = {
     "protocol_whitelist": "", "max_streams": str(_MOST_TRACKS), "codec_whitelist": _CODEC_OPTIONS["codec_whitelist"],
 }  # fmt: skip
 
+# FFmpeg keeps all packets that it reads to find out what the tracks are: so many bytes, at least one packet of each.
+_SMALL_PROBE = "4096"
+
 _FORMATS = {MP4: "MP4", MATROSKA: "Matroska", AVI: "AVI", GIF: "GIF", APNG: "APNG"}
 
 
@@ -121,6 +125,11 @@ class Video:
         data: the bytes of the whole file.
         name: the name used in error messages.
 
+    Attributes:
+        expected_frames: the number of frames that the container declares; 0 before decoding begins.
+        pixels: the pixels of a frame; those that the container declares, until the first frame is decoded.
+        before_packet: called before each packet is decoded. It can raise an error to end the decoding.
+
     Raises:
         ClipError: the file is not a supported video.
     """
@@ -134,7 +143,8 @@ class Video:
         self.sha256 = hashlib.sha256(data).hexdigest()
         # Read from the container when decoding begins.
         self.fps = _FALLBACK_FPS
-        self.expected_frames = 0
+        self.expected_frames = self.pixels = 0
+        self.before_packet: Callable[[], None] = lambda: None
         self._pixel_aspect = 1.0
 
     def times(self, *, limited: bool = False) -> tuple[float, ...]:
@@ -190,18 +200,12 @@ class Video:
             limited: the frames that are refused before decoding if they last more than `MAX_SECONDS`.
         """
         try:
-            # The file is in memory and no protocol is allowed, so that it cannot make FFmpeg open anything else.
-            # A title in another encoding than UTF-8 does not make a video unusable.
-            with av.open(
-                io.BytesIO(self._data),
-                format=self._format,
-                options={"max_pixels": _CODEC_OPTIONS["max_pixels"]},
-                container_options=_CONTAINER_OPTIONS,
-                metadata_errors="replace",
-            ) as opened:
+            with contextlib.suppress(av.FFmpegError), self._open(probesize=_SMALL_PROBE) as opened:
+                check_packets(opened, self.name)
+            with self._open() as opened:
                 track = read_track(opened, self._format, self.name, _MOST_PACKETS + 1)
                 self._check_length(track, limited)
-                self.expected_frames = len(track.times)
+                self.expected_frames, self.pixels = len(track.times), track.pixels
                 yield from self._decode(track)
         except MemoryError as error:  # FFmpeg's is of both kinds
             raise ClipError(
@@ -217,6 +221,17 @@ class Video:
                 f"{self.name}: {_FORMATS[self._format]} that does not decode ({error.strerror}{large}). "
                 "Download it again.",
             ) from error
+
+    def _open(self, **container_options: str) -> Any:
+        # The file is in memory and no protocol is allowed, so that it cannot make FFmpeg open anything else.
+        # A title in another encoding than UTF-8 does not make a video unusable.
+        return av.open(
+            io.BytesIO(self._data),
+            format=self._format,
+            options={"max_pixels": _CODEC_OPTIONS["max_pixels"]},
+            container_options=_CONTAINER_OPTIONS | container_options,
+            metadata_errors="replace",
+        )
 
     def _check_length(self, track: Track, limited: Segment | None) -> None:
         """Refuse a video that is too long before it is decoded.
@@ -241,8 +256,9 @@ class Video:
         self._pixel_aspect = _pixel_aspect(stream)
         decoded = damaged = 0
         size: tuple[int, int] | None = None
-        for picture in (picture for packet in track.packets for picture in packet.decode()):
+        for picture in self._decode_packets(track):
             self._check_pixels(picture.width, picture.height)
+            self.pixels = picture.width * picture.height
             size = size or (picture.width, picture.height)
             if size != (picture.width, picture.height):
                 self._refuse_new_size()
@@ -259,6 +275,11 @@ class Video:
             )
         if damaged > MAX_DAMAGED_SHARE * decoded:
             raise ClipError("damaged", f"{self.name}: {damaged} of {decoded} frames are damaged. Download it again.")
+
+    def _decode_packets(self, track: Track) -> Iterator[Any]:
+        for packet in track.packets:
+            self.before_packet()
+            yield from packet.decode()
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:

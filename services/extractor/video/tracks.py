@@ -33,6 +33,9 @@ _PREVIEW_FACTOR = 8
 _MOST_VIDEO_TRACKS = 8
 # Packets can be larger than the file: they can share bytes of the file, or be compressed in it.
 _MOST_PACKET_BYTES = 2 * MAX_MESSAGE_BYTES
+# The packets of all tracks. FFmpeg has 260 bytes for each. Ten minutes of video and sound have 100,000 at most; a file
+# of some megabytes can declare millions.
+_MOST_PACKETS = 500_000
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,31 @@ class Track:
         return len(self.times) - 1 >= _MIN_FPS * (self.times[-1] - self.times[0])
 
 
+def check_packets(opened: Any, name: str) -> None:
+    """Refuse a file that has absurdly many packets, or packets much larger than the file. Each packet is freed at once.
+
+    Args:
+        opened: the container that FFmpeg opened with a small `probesize`: FFmpeg keeps the packets that it probes.
+        name: the name of the file in error messages.
+
+    Raises:
+        ClipError: the packets of all tracks are too many or too large.
+    """
+    total_bytes = 0
+    for count, packet in enumerate(opened.demux(), start=1):
+        total_bytes += packet.size
+        if count > _MOST_PACKETS:
+            raise ClipError(
+                "too_large",
+                f"{name}: has more than {_MOST_PACKETS} packets in all. Convert it to H.264, without sound.",
+            )
+        if total_bytes > _MOST_PACKET_BYTES:
+            raise ClipError(
+                "too_large",
+                f"{name}: its packets have more than {_MOST_PACKET_BYTES} bytes in all. Convert it to H.264.",
+            )
+
+
 def read_track(opened: Any, container: str, name: str, most_packets: int) -> Track:
     """Choose a video track, and read its packets.
 
@@ -81,7 +109,7 @@ def read_track(opened: Any, container: str, name: str, most_packets: int) -> Tra
         most_packets: how many packets of a track are read, at most.
 
     Raises:
-        ClipError: the file has no video track, or none with a known codec, or its packets are too many or too large.
+        ClipError: the file has no video track, or none with a known codec, or too many.
     """
     streams = [stream for stream in opened.streams.video if not stream.disposition & _NO_VIDEO]
     if not streams:
@@ -99,19 +127,12 @@ def read_track(opened: Any, container: str, name: str, most_packets: int) -> Tra
             "too_large",
             f"{name}: {len(allowed)} video tracks; at most {_MOST_VIDEO_TRACKS} are allowed. Keep the one of the sign.",
         )
-    return _choose(_read_packets(opened, allowed, most_packets, name), container)
+    return _choose(_read_packets(opened, allowed, most_packets), container)
 
 
-def _read_packets(opened: Any, streams: Sequence[Any], most_packets: int, name: str) -> list[Track]:
+def _read_packets(opened: Any, streams: Sequence[Any], most_packets: int) -> list[Track]:
     packets: dict[int, list[Any]] = {stream.index: [] for stream in streams}
-    total_bytes = 0
     for packet in opened.demux(streams):
-        total_bytes += packet.size
-        if total_bytes > _MOST_PACKET_BYTES:
-            raise ClipError(
-                "too_large",
-                f"{name}: its packets have more than {_MOST_PACKET_BYTES} bytes in all. Convert it to H.264.",
-            )
         # The packets that flush a decoder have the number of their stream in `stream` only.
         if len(packets[packet.stream.index]) < most_packets:
             packets[packet.stream.index].append(packet)

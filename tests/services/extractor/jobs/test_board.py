@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.extractor.jobs.board import JobBoard, JobStopped, Progress
+from services.extractor.jobs.board import JobBoard, JobStopped, Progress, VideoSize
 
 
 @pytest.fixture
@@ -17,7 +17,8 @@ def board() -> JobBoard:
 def test_the_frames_of_a_job_are_counted_when_they_are_done(board: JobBoard) -> None:
     board.add()
     place = board.add()
-    frames = board.count(place, "abc", lambda: 3)
+    board.note_size(place, 3, 64)
+    frames = board.count(place, "abc")
     assert str(board.progress(place)) == "its first frame was not done"
     assert next(frames) == "a"
     assert board.progress(place) == Progress(0, 3, 0.0)
@@ -26,7 +27,7 @@ def test_the_frames_of_a_job_are_counted_when_they_are_done(board: JobBoard) -> 
     assert list(frames) == ["c"]
     assert board.progress(place).done == 3
     unknown = board.add()
-    list(board.count(unknown, "ab", lambda: 0))
+    list(board.count(unknown, "ab"))
     assert str(board.progress(unknown)) == "2 frames were done"
 
 
@@ -40,7 +41,8 @@ def test_the_time_of_a_job_begins_when_a_worker_takes_it(board: JobBoard) -> Non
 
 def test_the_time_for_all_frames_is_estimated_by_those_that_are_done(board: JobBoard) -> None:
     place = board.add()
-    frames = board.count(place, range(40), lambda: 40)
+    board.note_size(place, 40, 64)
+    frames = board.count(place, range(40))
     next(frames)
     time.sleep(0.2)
     next(frames)
@@ -51,7 +53,7 @@ def test_the_time_for_all_frames_is_estimated_by_those_that_are_done(board: JobB
 
 def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoard) -> None:
     def frames(place: int) -> Iterator[str]:
-        return board.count(place, "abc", lambda: 3)
+        return board.count(place, "abc")
 
     first, second = board.add(), board.add()
     stopped, other = frames(first), frames(second)
@@ -61,6 +63,8 @@ def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoa
         next(stopped)
     with pytest.raises(JobStopped):
         board.check(first)
+    with pytest.raises(JobStopped):
+        board.note_size(first, 3, 64)
     board.check(second)
     assert list(other) == ["b", "c"]
 
@@ -68,8 +72,10 @@ def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoa
 def test_a_place_is_used_again_as_if_it_were_new(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.extractor.jobs.board._PLACES", 1)
     place = board.add()
-    list(board.count(place, "ab", lambda: 2))
+    board.note_size(place, 2, 64)
+    list(board.count(place, "ab"))
     board.stop(place)
     assert board.add() == place
     board.check(place)
     assert board.progress(place) == Progress(0, 0, 0.0)
+    assert board.size(place) == VideoSize(0, 0)

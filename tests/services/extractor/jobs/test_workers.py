@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import math
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.jobs import worker
+from services.extractor.jobs import calls, worker
 from services.extractor.jobs import workers as pools
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from signet.errors import Busy, ClipError, DeadlineExceeded
@@ -76,6 +77,13 @@ def test_a_job_ends_at_the_deadline_of_its_caller(workers: WorkerPool) -> None:
     assert asyncio.run(workers.one(len, ("abc",), 30)) == 3
 
 
+@pytest.fixture
+def no_clip_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long clips would be stopped for the clips that wait."""
+    for limit in ("_LONG_SECONDS", "_LONG_ELAPSED_SECONDS"):
+        monkeypatch.setattr(calls, limit, math.inf)
+
+
 def _wait_for_frames(workers: WorkerPool, place: int) -> None:
     deadline = time.monotonic() + 120
     while not workers._board.progress(place).done:
@@ -83,6 +91,7 @@ def _wait_for_frames(workers: WorkerPool, place: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("no_clip_is_long")
 def test_a_worker_whose_caller_has_gone_stops_before_the_next_frame_and_takes_the_next_clip(
     make_video: MakeVideo,
 ) -> None:
@@ -105,6 +114,7 @@ def test_a_worker_whose_caller_has_gone_stops_before_the_next_frame_and_takes_th
         asyncio.run(main(workers))
 
 
+@pytest.mark.usefixtures("no_clip_is_long")
 def test_a_clip_that_is_not_done_in_time_says_how_far_it_came(make_video: MakeVideo) -> None:
     long = make_video(frames=3000).read_bytes()
     job = (worker.extract_bytes, (long, worker.Labels("c")))
@@ -289,7 +299,22 @@ def test_too_many_clips_of_calls_are_refused_with_a_time_to_retry() -> None:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        assert workers._calls == 0
+        assert len(workers._calls) == 0
 
     with WorkerPool(1) as workers:
         asyncio.run(main(workers))
+
+
+def _fail_with_memory(megabytes: int) -> None:
+    """Refuse a clip, as a decoder that holds much memory does."""
+    held = bytearray(megabytes * 1024**2)
+    try:
+        int(chr(held[0]))
+    except ValueError as error:
+        raise ClipError("damaged", "the clip is damaged") from error
+
+
+def test_a_refused_clip_with_much_memory_leaves_it_to_the_next_clip() -> None:
+    with WorkerPool(1) as workers:
+        outcomes = [outcome for _, outcome in workers.each(_fail_with_memory, [(index, (500,)) for index in range(3)])]
+    assert [str(outcome) for outcome in outcomes] == ["the clip is damaged"] * 3

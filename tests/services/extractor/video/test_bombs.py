@@ -1,10 +1,19 @@
 """Small videos that request much memory are refused, in little memory; foreign metadata is no reason to refuse."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from bench.hostile.videos import encode, gif_with_canvas, grow_vp8, png_with_size, share_samples
+from bench.hostile.videos import (
+    encode,
+    gif_with_canvas,
+    grow_vp8,
+    matroska_with_inflated_sound,
+    matroska_with_laces,
+    png_with_size,
+    share_samples,
+)  # fmt: skip
 from services.extractor.jobs.workers import WorkerPool
 from signet.errors import ClipError
 from tests.services.extractor.video.bombs import refuse
@@ -70,3 +79,18 @@ def test_a_title_in_another_encoding_does_not_refuse_a_good_clip(pool: WorkerPoo
     data = encode(name, codec, title="caXXe").replace(b"caXXe", b"caf\xe9e")
     assert b"caf\xe9e" in data
     assert refused(pool, data, name) == ("", "")
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_millions_of_tiny_frames_in_a_track_are_refused_in_little_memory(pool: WorkerPool, sound: bool) -> None:
+    reason, message = refused(pool, matroska_with_laces(20_000, sound=sound), "laces.mkv")
+    assert reason == "too_large"
+    assert message.startswith("laces.mkv: has more than 500000 packets in all")
+
+
+def test_sound_that_inflates_to_gigabytes_is_refused_soon(pool: WorkerPool) -> None:
+    started = time.monotonic()
+    reason, message = refused(pool, matroska_with_inflated_sound(500, 9), "sound.mkv")
+    assert reason == "too_large"
+    assert "packets have more than 134217728 bytes" in message
+    assert time.monotonic() - started < 5
