@@ -1,40 +1,24 @@
 """Names that nobody expects go through every command: each answer is a result, or one line that names the input."""
 
-import asyncio
 import html
 import json
 import re
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
 from services.evaluator.__main__ import evaluator
-from services.extractor.jobs.queue import ExtractionQueue
-from services.extractor.jobs.workers import WorkerPool
-from services.extractor.metrics import ExtractorMetrics
-from services.extractor.service import ExtractorServicer
-from services.extractor.settings import ExtractorSettings
-from services.trainer.runs.metrics import TrainerMetrics
-from services.trainer.runs.queue import TrainingQueue
-from services.trainer.service import TrainerServicer
-from services.trainer.settings import TrainerSettings
 from signet import landmarks
-from signet.rpc.gpu import Nvml
-from signet.rpc.limits import CHANNEL_OPTIONS
-from signet.rpc.server import ServiceServer
 from signet.store import DirectoryStore
 from signet.terminal.characters import escape_control_characters
 from signet.v1 import evaluator_pb2, extractor_pb2, extractor_pb2_grpc, trainer_pb2, trainer_pb2_grpc
 from signet.v1 import evaluator_pb2_grpc as pb
 from tests.conftest import RunSignet
 from tests.names import CONTROLS, GLOSSES, TEXTS, choose
+from tests.servers import extractor, serving, trainer
 from tests.services.evaluator.conftest import World, everyday_clips, make_clip, place_of
 
 # Where a command takes a name; `NAME` stands for it. WLASL and CLIP stand for files.
@@ -141,34 +125,9 @@ def named_world(tmp_path: Path) -> World:
     return world
 
 
-@contextmanager
-def _serving(serve: Callable[[], AbstractAsyncContextManager[ServiceServer]]) -> Iterator[grpc.Channel]:
-    """A server on a thread of its own, and a channel to it."""
-    started: Queue[int] = Queue()
-    loop = asyncio.new_event_loop()
-
-    async def main() -> None:
-        async with serve() as server:
-            await server.start()
-            started.put(server.port)
-            await stop.wait()
-            await server.stop()
-
-    stop = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
-    thread.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{started.get(timeout=60)}", options=CHANNEL_OPTIONS) as channel:
-            yield channel
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
-
-
 def test_every_call_of_the_evaluator_answers_every_name(named_world: World, caplog: pytest.LogCaptureFixture) -> None:
     settings = named_world.settings(auto_evaluate=False)
-    with _serving(lambda: evaluator(settings)) as channel:
+    with serving(lambda: evaluator(settings)) as channel:
         recognizer, evaluation = pb.RecognizerStub(channel), pb.EvaluationStub(channel)
         for name in TEXTS:
             outcomes = [
@@ -202,17 +161,7 @@ def _train_config(field: str, value: str) -> trainer_pb2.TrainConfig:
 
 
 def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    registry = CollectorRegistry()
-
-    @asynccontextmanager
-    async def trainer() -> AsyncIterator[ServiceServer]:
-        runs = TrainingQueue(DirectoryStore(tmp_path / "store"), TrainerMetrics(registry), Nvml())
-        server = ServiceServer(TrainerSettings(_cli_parse_args=False), registry)
-        server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
-        yield server
-        await asyncio.to_thread(runs.close)
-
-    with _serving(trainer) as channel:
+    with serving(lambda: trainer(DirectoryStore(tmp_path / "store"))) as channel:
         stub = trainer_pb2_grpc.TrainerStub(channel)
         for name in TEXTS:
             outcomes = [_call(stub.StartRun, trainer_pb2.StartRunRequest(resume_run_id=name))]
@@ -228,23 +177,7 @@ def test_every_call_of_the_trainer_answers_every_name(tmp_path: Path, caplog: py
 
 
 def test_every_call_of_the_extractor_answers_every_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    registry = CollectorRegistry()
-    wlasl = tmp_path / "wlasl"
-    (wlasl / "clips").mkdir(parents=True)
-    instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
-    (wlasl / "WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": [instance]}]))
-
-    @asynccontextmanager
-    async def extractor() -> AsyncIterator[ServiceServer]:
-        metrics = ExtractorMetrics(registry)
-        with WorkerPool(1, 60.0) as workers:
-            extractions = ExtractionQueue(wlasl, None, DirectoryStore(tmp_path / "store"), workers, metrics)
-            server = ServiceServer(ExtractorSettings(_cli_parse_args=False), registry)
-            servicer = ExtractorServicer(extractions, workers, metrics)
-            server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
-            yield server
-
-    with _serving(extractor) as channel:
+    with serving(lambda: extractor(DirectoryStore(tmp_path / "store"), tmp_path / "wlasl")) as channel:
         stub = extractor_pb2_grpc.ExtractorStub(channel)
         for name in TEXTS:
             outcomes = [

@@ -43,8 +43,8 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         choice = SelectionCriteria(
             max_glosses=request.max_glosses,
             samples_per_gloss=request.samples_per_gloss,
-            splits=tuple(request.splits),
-            glosses=tuple(request.glosses),
+            splits=tuple(dict.fromkeys(request.splits)),
+            glosses=tuple(dict.fromkeys(request.glosses)),
         )
         name = request.corpus or DEFAULT_CORPUS
         extraction_id = await asyncio.to_thread(self._extractions.start, name, choice)

@@ -43,7 +43,7 @@ class ExtractorServicer(object):
 
     def StartExtraction(self, request, context):
         """Starts an extraction and returns at once. Clips that are already in the store are not extracted again.
-        FAILED_PRECONDITION if another extraction of the same corpus is running.
+        FAILED_PRECONDITION if another extraction of the same corpus is running, RESOURCE_EXHAUSTED if four are running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,6 +74,12 @@ class Extraction:
         """Stop after the current clips. Stored clips are kept, and another extraction resumes."""
         self._stop.set()
 
+    def release_inputs(self) -> None:
+        """Free the memory of the metadata, after the end."""
+        self.corpus = replace(self.corpus, instances=(), files={}, names=frozenset())
+        if hasattr(self, "_stored"):
+            del self._stored
+
     def run(self) -> ExtractionProgress:
         """Select, extract and store clips.
 

@@ -5,16 +5,18 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.extractor.jobs.extraction import Extraction
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.selection import SelectionCriteria, check_criteria
+from services.extractor.sources.selection import SelectionCriteria, check_criteria, check_splits
 from services.extractor.sources.wlasl import read_wlasl
-from signet.errors import NotFound, NotReady
+from signet.errors import Busy, NotFound, NotReady, quote
 from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
@@ -22,8 +24,14 @@ _log = logging.getLogger(__name__)
 # Seconds between two log lines about the progress of an extraction.
 _LOG_SECONDS = 15.0
 
-# The number of ended extractions that can still be watched. The oldest are forgotten first.
-_REMEMBERED = 100
+# Extractions that run at the same time. They share the workers, and each has the metadata of WLASL in memory (20 MB).
+MAX_EXTRACTIONS = 4
+# When to try again if so many are running: an extraction takes minutes to hours.
+_RETRY_SECONDS = 60.0
+
+# The number of ended extractions that can still be watched. The oldest are forgotten first. Each may name thousands of
+# broken clips.
+_REMEMBERED = 20
 
 
 class ExtractionQueue:
@@ -39,20 +47,29 @@ class ExtractionQueue:
         self._metrics = metrics
         self._known: dict[str, Extraction] = {}
         self._running: dict[str, Future[ExtractionProgress]] = {}
-        self._threads = ThreadPoolExecutor(thread_name_prefix="extraction")
+        self._starting: set[str] = set()  # corpora whose extraction is about to run
+        self._threads = ThreadPoolExecutor(MAX_EXTRACTIONS, thread_name_prefix="extraction")
         self._lock = threading.Lock()
 
     def start(self, name: str, choice: SelectionCriteria) -> str:
         """Start an extraction of the clips that are in the directory now, and return its id.
 
-        The name is that of the corpus in the store. The call blocks while the metadata is read.
+        The name is that of the corpus in the store. The call blocks while the metadata is read. The id is the right to
+        cancel the extraction: no message to another caller contains it.
 
         Raises:
             NotFound: there is no metadata or no clip.
             InvalidInput: WLASL has no such gloss or split, or the name is invalid.
             NotReady: an extraction of this corpus is running.
+            Busy: too many extractions are running.
             Unavailable: the store cannot be used. Automatic extraction says so once, and tries again.
         """
+        keys.check_name("corpus", name)
+        check_splits(choice)
+        with self._reserved(name):
+            return self._start(name, choice)
+
+    def _start(self, name: str, choice: SelectionCriteria) -> str:
         next(iter(self._store.list(keys.corpus_manifest(name))), None)
         corpus = read_wlasl(self._wlasl, self._clips)
         for note in corpus.notes:
@@ -69,16 +86,33 @@ class ExtractionQueue:
         )
         extraction_id = uuid.uuid4().hex
         with self._lock:
-            for key in self._running:
-                if self._known[key].name == name:
-                    raise NotReady(
-                        f"corpus {name!r} is being extracted already, as {key}. Watch that one, or cancel it first."
-                    )
             self._remember(extraction_id, extraction)
             future = self._running[extraction_id] = self._threads.submit(extraction.run)
         _log.info("extraction %s of corpus %s: started", extraction_id, name)
-        future.add_done_callback(lambda _: self._ended(extraction_id))
+        future.add_done_callback(lambda _: self._ended(extraction_id, extraction))
         return extraction_id
+
+    @contextmanager
+    def _reserved(self, name: str) -> Iterator[None]:
+        """Keep a place for the extraction of a corpus while its start is prepared."""
+        with self._lock:
+            taken = {self._known[key].name for key in self._running} | self._starting
+            if name in taken:
+                raise NotReady(
+                    f"corpus {quote(name)} is being extracted already. Wait for its end, or cancel it with the id that "
+                    "its start returned; the log of the extractor has the id."
+                )
+            if len(taken) >= MAX_EXTRACTIONS:
+                raise Busy(
+                    f"{MAX_EXTRACTIONS} extractions are running. Cancel one of them, or try again when one has ended.",
+                    _RETRY_SECONDS,
+                )
+            self._starting.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting.discard(name)
 
     def find(self, extraction_id: str) -> Extraction:
         """Find an extraction of this process.
@@ -90,8 +124,8 @@ class ExtractionQueue:
             return self._known[extraction_id]
         except KeyError:
             raise NotFound(
-                f"no extraction {extraction_id!r}: it was not started here, or it was started before the last restart. "
-                "Start it again: stored clips are not extracted twice."
+                f"no extraction {quote(extraction_id)}: it was not started here, or it was started before the last "
+                "restart. Start it again: stored clips are not extracted twice."
             ) from None
 
     async def ended(self, extraction_id: str) -> ExtractionProgress:
@@ -120,10 +154,11 @@ class ExtractionQueue:
         for key in ended[: max(0, len(self._known) - _REMEMBERED)]:
             del self._known[key]
 
-    def _ended(self, extraction_id: str) -> None:
+    def _ended(self, extraction_id: str, extraction: Extraction) -> None:
         with self._lock:
             del self._running[extraction_id]
-        progress = self._known[extraction_id].progress
+        extraction.release_inputs()
+        progress = extraction.progress
         _log.log(
             logging.ERROR if progress.error else logging.INFO,
             "extraction %s: %s: %d extracted, %d present, %d broken, %d missing%s",

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from services.extractor.sources.metadata import SPLITS, Instance
 from services.extractor.sources.wlasl import Wlasl
 from services.extractor.video.decode import Segment
-from signet.errors import ClipError, InvalidInput, NotFound
+from signet.errors import ClipError, InvalidInput, NotFound, quote
+
+# The number of unknown names that an error names.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,11 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
         NotFound: none of the requested clips has a file.
     """
     check_criteria(corpus, choice)
+    splits, glosses = frozenset(choice.splits), frozenset(choice.glosses)
     wanted = [
         instance
         for instance in corpus.instances
-        if (not choice.splits or instance.split in choice.splits)
-        and (not choice.glosses or instance.gloss in choice.glosses)
+        if (not splits or instance.split in splits) and (not glosses or instance.gloss in glosses)
     ]
     by_gloss: dict[str, list[Instance]] = {}
     for instance in wanted:
@@ -106,15 +109,15 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
         chosen.append((-sum(isinstance(verdicts[clip], Usable) for clip in present[gloss]), gloss))
         chosen.sort()
 
-    glosses = [gloss for _, gloss in chosen[:limit]]
+    taken = [gloss for _, gloss in chosen[:limit]]
     # Without a limit, glosses without any file were requested too: all of their clips are missing.
-    requested = set(glosses if limit < len(ranked) else by_gloss)
+    requested = set(taken if limit < len(ranked) else by_gloss)
     return Selection(
-        glosses=tuple(glosses),
-        clips=tuple(pair for gloss in glosses for pair in _sample(present[gloss], verdicts, choice.samples_per_gloss)),
+        glosses=tuple(taken),
+        clips=tuple(pair for gloss in taken for pair in _sample(present[gloss], verdicts, choice.samples_per_gloss)),
         broken=tuple(
             (clip, verdict)
-            for gloss in glosses
+            for gloss in taken
             for clip in present[gloss]
             if isinstance(verdict := verdicts[clip], ClipError)
         ),
@@ -124,16 +127,27 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
 
 def check_criteria(corpus: Wlasl, choice: SelectionCriteria) -> None:
     """Raise `InvalidInput` if WLASL does not have a requested split or gloss."""
-    _check_known("split", choice.splits, SPLITS)
+    check_splits(choice)
     _check_known("gloss", choice.glosses, {instance.gloss for instance in corpus.instances})
+
+
+def check_splits(choice: SelectionCriteria) -> None:
+    """Raise `InvalidInput` if a requested split is none of WLASL's."""
+    _check_known("split", choice.splits, SPLITS)
 
 
 def _check_known(kind: str, asked: Iterable[str], known: Iterable[str]) -> None:
     unknown = sorted(set(asked) - set(known))
     if unknown:
         names = sorted(known)
-        few = ", ".join(names) if len(names) <= 3 else f"{len(names)} of them, from {names[0]!r} to {names[-1]!r}"
-        raise InvalidInput(f"WLASL has no {kind} {', '.join(map(repr, unknown))}. It has {few}.")
+        few = (
+            ", ".join(names)
+            if len(names) <= 3
+            else f"{len(names)} of them, from {quote(names[0])} to {quote(names[-1])}"
+        )
+        listed = ", ".join(map(quote, unknown[:_MOST_NAMED]))
+        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+        raise InvalidInput(f"WLASL has no {kind} {listed}{more}. It has {few}.")
 
 
 def _sample(

@@ -106,7 +106,8 @@ def test_a_corpus_has_one_extraction_at_a_time_and_it_can_be_cancelled(extractor
     with pytest.raises(grpc.RpcError) as caught:
         extractor.StartExtraction(pb.StartExtractionRequest(), timeout=10)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert first.extraction_id in caught.value.details()
+    assert "'wlasl' is being extracted already" in caught.value.details()
+    assert first.extraction_id not in caught.value.details(), "the id is the right to cancel the extraction"
     stopped = extractor.CancelExtraction(pb.CancelExtractionRequest(extraction_id=first.extraction_id), timeout=60)
     assert stopped.progress.state == pb.EXTRACTION_STATE_CANCELLED
     assert watch(extractor, first.extraction_id)[-1].state == pb.EXTRACTION_STATE_CANCELLED
