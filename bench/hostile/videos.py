@@ -129,10 +129,19 @@ def matroska_with_inflated_sound(blocks: int, megabytes: int) -> bytes:
     return _matroska(tracks, _element("a3", block) * blocks)
 
 
-def _matroska(tracks: bytes, blocks: bytes) -> bytes:
+def matroska_with_tags(count: int) -> bytes:
+    """A Matroska file with so many tags of different names. FFmpeg compares each name with all others."""
+    tags = [
+        _element("67c8", _element("45a3", f"k{number}".encode()) + _element("4487", b"v")) for number in range(count)
+    ]
+    more = _element("1254c367", _element("7373", b"".join(tags)))
+    return _matroska(_matroska_track(1, 1, b"V_MJPEG"), _element("a3", b"\x81\0\0\x80aa") * 10, more)
+
+
+def _matroska(tracks: bytes, blocks: bytes, more: bytes = b"") -> bytes:
     head = _element("1a45dfa3", _element("4282", b"matroska"))
     cluster = _element("1f43b675", _element("e7", b"\0") + blocks)
-    return head + _element("18538067", _element("1654ae6b", tracks) + cluster)
+    return head + _element("18538067", _element("1654ae6b", tracks) + more + cluster)
 
 
 def _matroska_track(number: int, kind: int, codec: bytes, extra: bytes = b"") -> bytes:

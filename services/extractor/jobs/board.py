@@ -62,6 +62,8 @@ class JobBoard:
         # When the job and its first frame were begun, by the monotonic clock, which all processes of a machine share.
         self._started = processes.RawArray("d", _PLACES)
         self._began = processes.RawArray("d", _PLACES)
+        # When the job of a video last showed that it goes on; 0 for other jobs.
+        self._alive = processes.RawArray("d", _PLACES)
         self._stopped = processes.RawArray("b", _PLACES)
         self._numbers: Iterator[int] | None = itertools.count()
 
@@ -74,7 +76,7 @@ class JobBoard:
         assert self._numbers is not None  # noqa: S101  (only the pool adds jobs)
         place = next(self._numbers) % _PLACES
         self._done[place] = self._total[place] = self._pixels[place] = self._stopped[place] = 0
-        self._started[place] = self._began[place] = 0.0
+        self._started[place] = self._began[place] = self._alive[place] = 0.0
         return place
 
     def stop(self, place: int) -> None:
@@ -94,22 +96,30 @@ class JobBoard:
         """The seconds since a worker began the job; 0 while it waits."""
         return time.monotonic() - self._started[place] if self._started[place] else 0.0
 
+    def silent_seconds(self, place: int) -> float:
+        """The seconds since the job of a video opened it, or began with its last packet; 0 if it has not opened it."""
+        return time.monotonic() - self._alive[place] if self._alive[place] else 0.0
+
     def start(self, place: int) -> None:
         """Note that a worker begins the job."""
         self._started[place] = time.monotonic()
+
+    def open(self, place: int) -> None:
+        """Note that the worker opens the job's video."""
+        self._alive[place] = time.monotonic()
 
     def check(self, place: int) -> None:
         """Raise `JobStopped` if the job must stop."""
         if self._stopped[place]:
             raise JobStopped("the caller no longer waits for this clip.")
 
-    def note_size(self, place: int, frames: int, pixels: int) -> None:
-        """Note the size of the job's video.
+    def note_packet(self, place: int, frames: int, pixels: int) -> None:
+        """Note that the worker decodes the next packet of the job's video, and the size of the video.
 
         Raises:
             JobStopped: the job must stop.
         """
-        self._total[place], self._pixels[place] = frames, pixels
+        self._total[place], self._pixels[place], self._alive[place] = frames, pixels, time.monotonic()
         self.check(place)
 
     def count(self, place: int, frames: Iterable[Item]) -> Iterator[Item]:

@@ -26,6 +26,8 @@ _FRAME_SECONDS = 0.05
 _MEGAPIXEL_SECONDS = 0.008
 # A clip that tells less work than it is becomes long after this time, with the time to load MediaPipe.
 _LONG_ELAPSED_SECONDS = 20.0
+# Or when it takes so long to open it, or to decode a packet and track its frame. Real clips take 0.3 s at most.
+SILENT_SECONDS = 2.0
 
 # A long clip is stopped once; then it waits for one of the workers for long clips. If there is only one worker, a long
 # clip is stopped for each clip that waits, but is given up after so many times.
@@ -133,7 +135,8 @@ class CallQueue:
             return
         opened = self._board.size(call.place)
         work = opened.frames * (_FRAME_SECONDS + _MEGAPIXEL_SECONDS * opened.pixels / 1e6)
-        if work <= _LONG_SECONDS and self._board.running_seconds(call.place) <= _LONG_ELAPSED_SECONDS:
+        slow = self._board.running_seconds(call.place) > _LONG_ELAPSED_SECONDS
+        if work <= _LONG_SECONDS and not slow and self._board.silent_seconds(call.place) <= SILENT_SECONDS:
             return
         long = sum(other.long for other in self._calls)
         if long >= self._workers * (1 + _WAITING_CALLS):

@@ -173,7 +173,8 @@ def extract_bytes(data: bytes, labels: Labels) -> Extracted:
 
 
 def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds: float) -> Extracted:
-    tracks = _graph().track(_count_frames(video, segment))
+    graph = _graph()
+    tracks = graph.track(_count_frames(video, segment))
     frames = len(tracks.timestamps)
     clip = Landmarks(
         landmarks=tracks.landmarks,
@@ -209,8 +210,9 @@ def _count_frames(video: Video, segment: Segment | None) -> Iterator[Frame]:
         return frames
     board: JobBoard = _state.board
     place: int = _state.place
+    board.open(place)
     # A damaged video can have many packets without a frame.
-    video.before_packet = lambda: board.note_size(
+    video.before_packet = lambda: board.note_packet(
         place, segment.frames if segment else video.expected_frames, video.pixels
     )
     return board.count(place, frames)

@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.board import JobBoard, JobStopped
-from services.extractor.jobs.calls import Call, CallQueue
+from services.extractor.jobs.calls import SILENT_SECONDS, Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
 from services.extractor.video.decode import MAX_FILE_BYTES
@@ -47,6 +47,8 @@ _SECONDS_PER_FRAME = 0.2
 _CALL_SECONDS = 60.0
 # A worker that was told to stop a long clip for another one is replaced after this time. It works on a frame for less.
 _STOP_SECONDS_FOR_OTHERS = 5.0
+# A video that takes longer to open, or for one packet and its frame, is given up. Real clips take 0.3 s at most.
+_MOST_SILENT_SECONDS = 20.0
 # The time between two looks at a clip of a call. It delays clips that wait for a long one to stop.
 _LOOK_SECONDS = 0.2
 # The bytes that clips of calls have together. This process holds each of them twice: in the request, and as a job.
@@ -219,14 +221,17 @@ class WorkerPool:
                 await asyncio.to_thread(self._remove_failed_pool)
             return self._result(future, attempt)
         finally:
-            self._stop(call.future, attempt.place, _STOP_SECONDS)
+            silent = self._board.silent_seconds(attempt.place) > SILENT_SECONDS
+            self._stop(call.future, attempt.place, 0.0 if silent else _STOP_SECONDS)
 
     def _all_busy(self) -> bool:
         return sum(future.running() for future in tuple(self._scheduled)) >= self.count
 
     def _stop_for_others(self, call: Call) -> None:
         _log.info("a long clip is stopped, because shorter ones wait; it is begun again later")
-        self._stop(call.future, call.place, _STOP_SECONDS_FOR_OTHERS)
+        # A worker that is busy with one packet for long cannot notice that it should stop.
+        silent = self._board.silent_seconds(call.place) > SILENT_SECONDS
+        self._stop(call.future, call.place, 0.0 if silent else _STOP_SECONDS_FOR_OTHERS)
 
     def _stop(self, future: "Future[Any] | None", place: int, seconds: float) -> None:
         """Stop a job that has not ended.
@@ -254,6 +259,12 @@ class WorkerPool:
         Raises:
             ClipError: the time is over.
         """
+        if self._board.silent_seconds(attempt.place) > _MOST_SILENT_SECONDS:
+            raise ClipError(
+                "timeout",
+                f"{_name(attempt.arguments)}: its header or one of its frames takes more than "
+                f"{_MOST_SILENT_SECONDS:.0f} s. Convert it to H.264.",
+            )
         progress = self._board.progress(attempt.place)
         limit = min(self._clip_timeout, _CALL_SECONDS) + _SECONDS_PER_FRAME * progress.total
         if self._board.running_seconds(attempt.place) > limit:

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 
 import pytest
 
+from bench.hostile.videos import matroska_with_tags
 from services.extractor.jobs import calls, worker
 from services.extractor.jobs.board import JobBoard
 from services.extractor.jobs.calls import Call, CallQueue
 from services.extractor.jobs.workers import WorkerPool
-from signet.errors import Busy
+from signet.errors import Busy, ClipError
 from tests.services.extractor.conftest import MakeVideo
 
 
@@ -89,7 +90,7 @@ def _open(queue: CallQueue, board: JobBoard, frames: int, pixels: int = 640 * 48
     call.place, call.future = board.add(), Future()
     call.future.set_running_or_notify_cancel()
     board.start(call.place)
-    board.note_size(call.place, frames, pixels)
+    board.note_packet(call.place, frames, pixels)
     queue.check_work(call)
     return call
 
@@ -116,6 +117,39 @@ def test_a_clip_that_tells_less_work_than_it_is_becomes_long(board: JobBoard, mo
     monkeypatch.setattr(calls, "_LONG_ELAPSED_SECONDS", 0.0)
     queue.check_work(call)
     assert call.long
+
+
+def test_a_clip_with_a_packet_that_takes_seconds_becomes_long(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = CallQueue(4, board, 10**9)
+    call = _schedule(queue)
+    call.place = board.add()
+    monkeypatch.setattr(calls, "SILENT_SECONDS", 0.0)
+    queue.check_work(call)
+    assert not call.long, "no worker has opened it"
+    board.open(call.place)
+    queue.check_work(call)
+    assert call.long
+
+
+def test_a_header_that_takes_minutes_to_read_is_given_up_and_does_not_keep_a_short_clip_from_being_answered(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.extractor.jobs.workers._MOST_SILENT_SECONDS", 8.0)
+    short, tags = make_video("short.mp4", frames=6).read_bytes(), matroska_with_tags(150_000)
+
+    async def main(workers: WorkerPool) -> None:
+        await _extract(workers, short)
+        attack = asyncio.create_task(_extract(workers, tags))
+        await asyncio.sleep(4)
+        started = time.monotonic()
+        assert await _extract(workers, short) == 6
+        assert time.monotonic() - started < 20  # a new worker loads MediaPipe
+        with pytest.raises(ClipError, match=r"^c: its header or one of its frames takes more than 8 s\. Convert"):
+            await attack
+        assert await _extract(workers, short) == 6
+
+    with WorkerPool(1) as workers:
+        asyncio.run(main(workers))
 
 
 def test_long_clips_use_all_workers_until_another_clip_waits_and_then_half_of_them(board: JobBoard) -> None:
