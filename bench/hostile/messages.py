@@ -1,5 +1,6 @@
 """Attacks by calls of methods: large, invalid, numerous and malformed messages."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -174,7 +175,16 @@ def _streams(attacker: Attacker) -> None:
     attacker.flood("evaluator", [("/grpc.health.v1.Health/Watch", b"")], at_once=500)
 
 
+def _nothing(attacker: Attacker) -> None:
+    time.sleep(attacker.seconds_left)
+    attacker.count("seconds of rest", round(attacker.seconds))
+
+
 ATTACKS = {
+    "nothing": Attack(
+        "no attack: if it misses a bar of time, so does this machine", _nothing, ("evaluator", "extractor", "trainer"),
+        ("Recognize", "ExtractClip", "ListRuns", "/metrics"),
+    ),
     "two-frames-an-hour-apart": Attack("80 Recognize calls at once with two frames 3,600 s apart", _two_distant_frames),
     "longest-tensors": Attack("64 calls at once with 36,000 frames in 3,600 s", _long_tensors),
     "dense-tensors": Attack("64 calls at once with 36,000 frames in 50 s", _dense_tensors),
