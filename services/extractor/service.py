@@ -79,9 +79,13 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         clip_id = request.clip_id or "clip"
         if len(clip_id) > _MAX_CLIP_ID:
             raise InvalidInput(f"clip_id has {len(clip_id)} characters; at most {_MAX_CLIP_ID} are allowed.")
+        # The request and its copy of the video are freed before the clip waits. A refused video is not copied.
+        self._workers.check_room(request.ByteSize())
+        video = request.video
+        del request
         try:
             extracted = await self._workers.one(
-                worker.extract_bytes, (request.video, Labels(clip_id)), seconds_for_work(context.time_remaining())
+                worker.extract_bytes, (video, Labels(clip_id)), seconds_for_work(context.time_remaining())
             )
         except ClipError as error:
             self._metrics.count("broken", error.reason)

@@ -16,6 +16,8 @@ from signet.errors import Busy
 # For each worker, so many clips of calls may wait in addition to the one that it works on. Long clips are counted
 # apart.
 _WAITING_CALLS = 4
+# A clip of more bytes is large. Clips of signs have 2 MB at most; a phone records so much in some seconds.
+LARGE_BYTES = 4 * 1024 * 1024
 # A caller that is refused should wait so long: a clip of a sign takes a few seconds, a long one up to minutes.
 _RETRY_SECONDS, _LONG_RETRY_SECONDS = 5, 60
 
@@ -72,7 +74,7 @@ class CallQueue:
     Args:
         workers: the number of workers.
         board: the board of their jobs.
-        most_bytes: the bytes of all clips together may be so many; one clip alone may have more.
+        most_bytes: all large clips together may have so many bytes; one alone may have more.
     """
 
     def __init__(self, workers: int, board: JobBoard, most_bytes: int) -> None:
@@ -92,6 +94,17 @@ class CallQueue:
         Raises:
             Busy: too many clips are under way.
         """
+        self.check_room(size)
+        call = Call(size)
+        self._calls.append(call)
+        return call
+
+    def check_room(self, size: int) -> None:
+        """Check that a clip of so many bytes would be accepted.
+
+        Raises:
+            Busy: too many clips are under way.
+        """
         short = sum(not call.long for call in self._calls)
         if short >= self._workers * (1 + _WAITING_CALLS):
             raise Busy(
@@ -99,16 +112,13 @@ class CallQueue:
                 f"Retry in {_RETRY_SECONDS} s.",
                 _RETRY_SECONDS,
             )
-        held = sum(call.size for call in self._calls)
-        if held and held + size > self._most_bytes:
+        held = sum(call.size for call in self._calls if call.size > LARGE_BYTES)
+        if size > LARGE_BYTES and held and held + size > self._most_bytes:
             raise Busy(
-                f"the clips that wait have {held} bytes; with this one they would have more than {self._most_bytes}. "
-                f"Retry in {_RETRY_SECONDS} s, or make the clip smaller.",
+                f"the large clips that are under way have {held} bytes; with this one they would have more than "
+                f"{self._most_bytes}. Retry in {_RETRY_SECONDS} s, or make the clip smaller than {LARGE_BYTES} bytes.",
                 _RETRY_SECONDS,
             )
-        call = Call(size)
-        self._calls.append(call)
-        return call
 
     def remove(self, call: Call) -> None:
         """Forget a clip that has ended."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -21,21 +20,11 @@ from services.extractor.jobs.board import JobBoard, JobStopped
 from services.extractor.jobs.calls import SILENT_SECONDS, Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
+from services.extractor.jobs.stderr_filter import StderrFilter
 from services.extractor.video.decode import MAX_FILE_BYTES
 from signet.errors import ClipError, DeadlineExceeded, SignetError
-from signet.terminal.output import say_error
 
 _log = logging.getLogger(__name__)
-
-# Lines that MediaPipe and TensorFlow Lite write for every graph. All other output of a worker is passed on. TensorFlow
-# Lite writes a line in pieces, so pieces of two workers can be on one line.
-_ROUTINE_LINES = re.compile(
-    rb"(INFO: )*("
-    rb"Created TensorFlow Lite XNNPACK delegate for CPU\.|\s*$"
-    rb"|WARNING: All log messages before absl::InitializeLog"
-    rb"|[IW]\d{4} .*(inference_feedback_manager|landmark_projection_calculator|gl_context)"
-    rb")"
-)
 
 # After this long a worker that does not notice that its job was stopped is replaced. Loading MediaPipe takes seconds.
 _STOP_SECONDS = 10.0
@@ -51,8 +40,8 @@ _STOP_SECONDS_FOR_OTHERS = 5.0
 _MOST_SILENT_SECONDS = 20.0
 # The time between two looks at a clip of a call. It delays clips that wait for a long one to stop.
 _LOOK_SECONDS = 0.2
-# The bytes that clips of calls have together. This process holds each of them twice: in the request, and as a job.
-_MOST_BYTES = 2 * MAX_FILE_BYTES
+# The bytes that the large clips of calls have together. This process keeps them until the calls end.
+_MOST_BYTES = MAX_FILE_BYTES
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -86,7 +75,7 @@ class WorkerPool:
         self._scheduled: set[Future[Any]] = set()
         self._board = JobBoard(self._processes)
         self._calls = CallQueue(self.count, self._board, _MOST_BYTES)
-        self._stderr = _StderrFilter(self._processes)
+        self._stderr = StderrFilter(self._processes)
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -152,6 +141,14 @@ class WorkerPool:
         finally:
             for future in running:
                 future.cancel()
+
+    def check_room(self, size: int) -> None:
+        """Check that `one` would accept a clip of so many bytes.
+
+        Raises:
+            Busy: too many clips of calls are under way.
+        """
+        self._calls.check_room(size)
 
     async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
         """Run one job in addition to all others. The job is stopped if this call is cancelled.
@@ -371,27 +368,3 @@ def _name(arguments: tuple[Any, ...]) -> str:
         if isinstance(argument, worker.Labels):
             return argument.clip_id
     return "the clip"
-
-
-class _StderrFilter:
-    """Passes the workers' standard error on, without the routine lines of MediaPipe.
-
-    The parent reads the pipe, so that the last lines of a dying worker arrive.
-    """
-
-    def __init__(self, processes: Any) -> None:
-        self._reader, self.write_end = processes.Pipe(duplex=False)
-        self._thread = threading.Thread(target=self._filter_lines, daemon=True)
-        self._thread.start()
-
-    def _filter_lines(self) -> None:
-        with open(self._reader.fileno(), "rb", closefd=False) as lines:
-            for line in lines:
-                if not _ROUTINE_LINES.match(line):
-                    say_error(line.decode(errors="replace").rstrip("\r\n"))
-        self._reader.close()
-
-    def close(self) -> None:
-        """Pass on the remaining lines and end. The workers must have ended."""
-        self.write_end.close()
-        self._thread.join(timeout=1.0)

@@ -201,12 +201,16 @@ def test_long_clips_do_not_fill_the_queue_of_the_others(board: JobBoard) -> None
         queue.add(1000)
 
 
-def test_clips_that_wait_have_a_limit_of_bytes_together(board: JobBoard) -> None:
-    queue = CallQueue(4, board, 1000)
-    call = queue.add(5000)
-    with pytest.raises(Busy, match="have 5000 bytes; with this one they would have more than 1000") as refused:
-        queue.add(1)
+def test_large_clips_have_a_limit_of_bytes_together_and_leave_room_for_small_ones(board: JobBoard) -> None:
+    queue = CallQueue(4, board, 10_000_000)
+    call = queue.add(50_000_000)
+    with pytest.raises(Busy, match="have 50000000 bytes; with this one they would have more than 10000000") as refused:
+        queue.add(4_200_000)
     assert refused.value.retry_seconds == 5
+    queue.add(4_000_000)
     queue.remove(call)
-    queue.add(600)
-    queue.add(400)
+    queue.add(5_000_000)
+    queue.add(5_000_000)
+    with pytest.raises(Busy):
+        queue.check_room(5_000_000)
+    queue.check_room(4_000_000)
