@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-presets bench-train help demo test lint format proto dashboards pictures clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-presets bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -33,6 +33,7 @@ help:
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
 	@echo 'make format  let ruff format and fix what it can'
 	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
+	@echo 'make locks   write requirements.lock and deploy/locks again, after a change of the dependencies'
 	@echo 'make dashboards  generate deploy/grafana/dashboards again'
 	@echo 'make pictures  make the pictures of the README again, from a trained run (RUN=<run>)'
 	@echo 'make clean   remove the environment and caches; data/ stays'
@@ -96,6 +97,10 @@ format: $(STAMP)
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/signet/v1/*.proto
 
+# Minutes: the package index tells pip each version and each hash.
+locks: $(STAMP)
+	@$(BIN)/python deploy/make_locks.py
+
 dashboards: $(STAMP)
 	$(BIN)/python -m deploy.grafana.build
 
@@ -104,12 +109,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made once, and again when what it is made from changes.
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock deploy/locks/cuda.lock deploy/install-locked
 	@test -n '$(PYTHON)' || { echo 'Signet needs Python 3.11 and found none. Install it (Debian 12: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=<path>'; exit 1; }
 	@$(PYTHON) deploy/check_platform.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh deploy/debian-packages python3.11-venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	sh deploy/install-locked $(BIN)/python requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # OpenCV in MediaPipe needs these two; what is there already is not installed again.

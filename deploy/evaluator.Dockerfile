@@ -5,10 +5,14 @@ RUN python -m venv --without-pip /opt/signet
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 # What changes seldom first: the dependencies are installed for a package that is still empty.
-COPY pyproject.toml requirements.lock ./
-RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services/__init__.py
+COPY deploy/install-locked ./
+COPY deploy/locks/evaluator.lock ./locks/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip --python /opt/signet/bin/python install --constraint requirements.lock '.[evaluator]'
+    sh install-locked /opt/signet/bin/python locks/evaluator.lock
+COPY pyproject.toml ./
+RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services/__init__.py \
+    && pip --python /opt/signet/bin/python install --no-deps --no-build-isolation . \
+    && pip --python /opt/signet/bin/python uninstall --yes setuptools
 
 FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet

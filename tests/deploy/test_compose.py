@@ -138,20 +138,6 @@ def test_every_image_is_named_with_its_digest() -> None:
         assert [bool(re.fullmatch(r"[\w.:-]+@sha256:[0-9a-f]{64}", base)) for base in named] == [True], path
 
 
-def test_the_image_of_the_extractor_has_the_locked_versions_and_all_imports_of_mediapipe() -> None:
-    """Its requirements leave out most of what MediaPipe asks for; what is named must still be what is locked."""
-    lines = (ROOT / "deploy/extractor-requirements.txt").read_text().splitlines()
-    named = {re.split(r"[<=]", line)[0] for line in lines if line and not line.startswith("#")}
-    locked = dict(
-        line.lower().split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
-    )
-    headless = {"opencv-contrib-python-headless"}
-    assert named - headless <= set(locked)
-    assert f"opencv-contrib-python-headless=={locked['opencv-contrib-python']}" in lines
-    dockerfile = (ROOT / "deploy/extractor.Dockerfile").read_text()
-    assert f"mediapipe=={locked['mediapipe']}" in dockerfile
-
-
 def test_secrets_are_created_once_and_replaced_only_by_given_values(tmp_path: Path) -> None:
     script = (ROOT / "deploy/make-credentials").read_text().replace("/credentials/", f"{tmp_path}/")
     for name in ("store", "grafana"):
