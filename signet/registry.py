@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from signet.decoding import DEFAULT_BEAM_WIDTH, ContinuousDecoder
-from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound
+from signet.errors import AlreadyExists, Conflict, DataLoss, NotFound, quote
 from signet.field_types import Count, Finite, Gloss, IsoTime, Label, Share, describe_first_fault
 from signet.landmarks import describe_sampling_difference
 from signet.statistics.vocabulary_score import VocabularyScore
@@ -167,7 +167,7 @@ def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
     if store.stat(keys.model(name, version_or_alias, CARD)):
         return version_or_alias
     raise NotFound(
-        f"{store.url}: model {name!r} has no version or alias {version_or_alias!r}. `signet models` lists "
+        f"{store.url}: model {quote(name)} has no version or alias {quote(version_or_alias)}. `signet models` lists "
         "them; `signet train` publishes one."
     )
 
@@ -183,7 +183,9 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
     try:
         card = ModelCard.model_validate_json(read_limited(store, key))
     except NotFound:
-        raise NotFound(f"{store.url}: model {name!r} has no version {version!r}. `signet models` lists them.") from None
+        raise NotFound(
+            f"{store.url}: model {quote(name)} has no version {quote(version)}. `signet models` lists them."
+        ) from None
     except ValidationError as error:
         raise DataLoss(f"{store.url}/{key}: not a model card ({describe_first_fault(error)}).") from error
     if (card.name, card.version) != (name, version):
@@ -202,7 +204,7 @@ def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
         DataLoss: the file is damaged or gone.
     """
     if file not in card.files:
-        raise NotFound(f"model {card.name}/{card.version} has no file {file!r}; it has {', '.join(card.files)}.")
+        raise NotFound(f"model {card.name}/{card.version} has no file {quote(file)}; it has {', '.join(card.files)}.")
     key = keys.model(card.name, card.version, file)
     try:
         info = store.stat(key)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, quote
 
 # What a decoder puts in the place of bytes that are no text.
 REPLACEMENT = "\ufffd"
@@ -136,7 +136,7 @@ def parse_table(data: bytes, name: str, columns: Sequence[str], optional: Sequen
         more = f" and may go on with {','.join(optional)}" if optional else ""
         raise InvalidInput(
             f"{name}: has no column {', '.join(sorted(missing))}. Its first line must be {','.join(columns)}{more}. "
-            f"It is {header.strip()[:100]!r}."
+            f"It is {quote(header.strip()[:100])}."
         )
     reader = csv.reader(lines, delimiter=delimiter)
     rows = []
@@ -170,7 +170,7 @@ def parse_number(text: str) -> float:
     """
     text = text.strip()
     if "_" in text:
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError(f"{quote(text)} is not a number")
     return float(text.replace(",", ".") if "." not in text else text)
 
 
@@ -182,7 +182,7 @@ def parse_integer(text: str) -> int:
     """
     number = _INTEGER.fullmatch(text.strip())
     if number is None:
-        raise ValueError(f"{text!r} is not a whole number")
+        raise ValueError(f"{quote(text)} is not a whole number")
     return int(number[1])
 
 

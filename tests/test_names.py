@@ -12,6 +12,7 @@ import pytest
 
 from services.evaluator.__main__ import evaluator
 from signet import landmarks
+from signet.errors import quote
 from signet.store import DirectoryStore
 from signet.terminal.characters import escape_control_characters
 from signet.v1 import evaluator_pb2, extractor_pb2, extractor_pb2_grpc, trainer_pb2, trainer_pb2_grpc
@@ -68,7 +69,8 @@ def test_every_command_answers_every_name_with_a_result_or_one_line(
     for name in choose(number):
         arguments = [fixed.get(word, word.replace("NAME", name)) for word in place.split()]
         status, shown, errors = run_signet(arguments)
-        named = (escape_control_characters(name), repr(name)[1:-1], ascii(name)[1:-1], name.replace("//", "/"))
+        forms = (name, name.replace("//", "/"))
+        named = (*map(escape_control_characters, forms), repr(name)[1:-1], ascii(name)[1:-1], quote(name)[1:-1])
         names_it = any(form in errors for form in named) or name in VALID or bool(OTHER_FAULT.search(place))
         if option := NUMBERS.search(place):
             names_it |= option[1] in errors

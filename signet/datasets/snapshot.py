@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
 from signet.datasets.shard import decode_shard, encode_shard, shard_digest
-from signet.errors import AlreadyExists, DataLoss, NotFound
+from signet.errors import AlreadyExists, DataLoss, NotFound, quote
 from signet.field_types import Gloss, Label, describe_first_fault
 from signet.landmarks import (
     FRAME_RATE,
@@ -263,7 +263,9 @@ def read_snapshot_manifest(store: ObjectStore, name: str, version: str) -> Manif
     try:
         return Manifest.model_validate_json(store.get(key))
     except NotFound:
-        raise NotFound(f"{store.url}: no dataset {name!r} of version {version!r}. `signet train` makes one.") from None
+        raise NotFound(
+            f"{store.url}: no dataset {quote(name)} of version {quote(version)}. `signet train` makes one."
+        ) from None
     except ValidationError as error:
         raise DataLoss(f"{store.url}/{key}: not a dataset manifest ({describe_first_fault(error)}).") from error
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable
+from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable, quote
 from signet.store import keys
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache, map_file
@@ -164,7 +164,7 @@ class DirectoryStore:
         except RuntimeError as error:
             raise InvalidInput(f"{self.url}/{key}: is a link that leads in a circle. Delete it.") from error
         if not path.is_relative_to(self._resolved):
-            raise InvalidInput(f"{key!r}: leads out of the store {self.url}.")
+            raise InvalidInput(f"{quote(key)}: leads out of the store {self.url}.")
         return path
 
     @contextmanager

@@ -17,7 +17,7 @@ from signet.datasets import corpus
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
 from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, assemble_snapshot, sample_stored_clip
-from signet.errors import Conflict, InvalidInput
+from signet.errors import Conflict, InvalidInput, quote
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore, keys
 
@@ -101,8 +101,8 @@ def _load_split_from_corpus(store: ObjectStore, snapshot: Dataset, split: str) -
     clips = tuple(clip for clip in new.manifest.clips if clip.clip_id not in left_out)
     if not clips:
         raise InvalidInput(
-            f"split {split!r}: all {len(left_out)} clips of corpus {manifest.corpus!r} show recordings that the model "
-            "was trained on, so there is nothing to evaluate. Extract other clips."
+            f"split {quote(split)}: all {len(left_out)} clips of corpus {quote(manifest.corpus)} show recordings that "
+            "the model was trained on, so there is nothing to evaluate. Extract other clips."
         )
     finished = corpus.read_manifest(store, manifest.corpus)
     return EvaluationClips(
@@ -151,8 +151,8 @@ def _check_extractor(store: ObjectStore, manifest: Manifest, split: str, records
     extractors = sorted({record.extractor for record in records} - {manifest.extractor})
     if extractors:
         raise Conflict(
-            f"{store.url}: the {split} clips of corpus {manifest.corpus!r} were made by {', '.join(extractors)}, and "
-            f"the model was trained on landmarks made by {manifest.extractor}. Extract all clips again with one "
+            f"{store.url}: the {split} clips of corpus {quote(manifest.corpus)} were made by {', '.join(extractors)}, "
+            f"and the model was trained on landmarks made by {manifest.extractor}. Extract all clips again with one "
             "extractor, into a corpus of another name, and train again."
         )
 
@@ -198,6 +198,7 @@ def _no_clips(store: ObjectStore, manifest: Manifest, split: str, outside_vocabu
     if outside_vocabulary:
         others = f"{outside_vocabulary} clips, but none of the vocabulary's glosses"
     return InvalidInput(
-        f"split {split!r}: dataset {manifest.name}/{manifest.version} has none; it has {listed}. Corpus "
-        f"{manifest.corpus!r} in {store.url} has {others}. Extract the clips first: `signet extract --split {split}`."
+        f"split {quote(split)}: dataset {manifest.name}/{manifest.version} has none; it has {listed}. Corpus "
+        f"{quote(manifest.corpus)} in {store.url} has {others}. Extract the clips first: "
+        f"`signet extract --split {split}`."
     )

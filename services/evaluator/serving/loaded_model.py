@@ -13,7 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from services.evaluator.serving.graph_check import find_forbidden_part, try_model
 from signet import registry
 from signet.decoding import align, best_path, blank_ratio, log_softmax, penalise_blank, single_sign_scores
-from signet.errors import DataLoss, SignetError
+from signet.errors import DataLoss, SignetError, quote
 from signet.landmarks import JOINTS
 from signet.store import ObjectStore
 
@@ -213,7 +213,7 @@ class LoadedModel:
         card = self.card
         if card.schema_version != registry.SCHEMA:
             raise self._fault(
-                f"its card has schema {card.schema_version!r}, and this evaluator reads {registry.SCHEMA!r}"
+                f"its card has schema {quote(card.schema_version)}, and this evaluator reads {quote(registry.SCHEMA)}"
             )
         if card.sampling_difference:
             raise self._fault(card.sampling_difference)

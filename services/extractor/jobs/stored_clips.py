@@ -4,7 +4,7 @@ import logging
 import time
 
 from signet.datasets.corpus import list_clips
-from signet.errors import AlreadyExists, DataLoss, InvalidLandmarks, Unavailable
+from signet.errors import AlreadyExists, DataLoss, InvalidLandmarks, Unavailable, quote
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
 from signet.store import ObjectStore, keys
 from signet.store.strays import log_skipped_object
@@ -55,7 +55,7 @@ class StoredClips:
         record = self._read_record(keys.clip(self._corpus, clip_id))
         for field, value in expected.items():
             if (stored := getattr(record, field)) != value:
-                raise self.conflict(clip_id, f"with {field} {stored!r}, not {value!r}")
+                raise self.conflict(clip_id, f"with {field} {quote(stored)}, not {quote(value)}")
         return record
 
     def create(self, clip_id: str, data: bytes) -> bool:
@@ -100,5 +100,5 @@ class StoredClips:
     def _conflict(self, key: str, difference: str) -> AlreadyExists:
         return AlreadyExists(
             f"{self._store.url}/{key}: is there already, {difference}. Landmarks of different origin are never mixed: "
-            f"choose another --corpus than {self._corpus!r}, or delete {keys.clips(self._corpus)} first."
+            f"choose another --corpus than {quote(self._corpus)}, or delete {keys.clips(self._corpus)} first."
         )

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from services.extractor.sources import handedness
 from services.extractor.sources.failure import ClipFailure
-from signet.errors import ClipError, InvalidInput, NotFound
+from signet.errors import ClipError, InvalidInput, NotFound, quote
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import HAND_JOINTS, MAX_FRAMES
 from signet.store import keys
@@ -49,6 +49,9 @@ _KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 _FARTHEST = 8.0
 # The largest values that a clip's record accepts.
 _MOST_FPS, _MOST_PIXELS = 1000.0, 16384
+
+# The most characters of an unusable id in a message.
+_MOST_NAME_CHARACTERS = 200
 
 _Joints = npt.NDArray[np.float32]
 # float16 or float32, as in the archive.
@@ -183,7 +186,7 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
         array = arrays[name]
         if array.shape != (frames, *shape) or array.dtype not in (np.float16, np.float32):
             raise InvalidInput(
-                f"{path}: {name!r} must be float16 or float32 {[frames, *shape]}, "
+                f"{path}: {quote(name)} must be float16 or float32 {[frames, *shape]}, "
                 f"not {array.dtype} {list(array.shape)}."
             )
     return kind, arrays
@@ -196,12 +199,12 @@ def _read_index(path: Path, total: int) -> tuple[tuple[ArchiveRow, ...], tuple[C
     faults = []
     for line in lines:
         place = f"{path.name} line {line.line}"
-        name = line.cells["video_id"] or f"line {line.line}"
+        name = line.cells["video_id"][:_MOST_NAME_CHARACTERS] or f"line {line.line}"
         text = ",".join(line.cells.values())
         try:
             if line.surplus:
                 raise ClipError(
-                    "index", f"{place}: {text!r} has {line.surplus} more values than the first line has columns."
+                    "index", f"{place}: {quote(text)} has {line.surplus} more values than the first line has columns."
                 )
             row = _row(line.cells, total)
             if row.clip_id in rows:
@@ -210,7 +213,7 @@ def _read_index(path: Path, total: int) -> tuple[tuple[ArchiveRow, ...], tuple[C
         except InvalidInput as error:
             faults.append(ClipFailure(name, "index", str(error)))
         except ValueError as error:
-            faults.append(ClipFailure(name, "index", f"{place}: {text!r} is not video_id,start,frames ({error})."))
+            faults.append(ClipFailure(name, "index", f"{place}: {quote(text)} is not video_id,start,frames ({error})."))
     return tuple(rows.values()), tuple(faults)
 
 

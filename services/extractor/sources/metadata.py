@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, quote
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
 from signet.text_files import REPLACEMENT, parse_json, parse_number
@@ -203,7 +203,7 @@ class _InstanceReader:
             if is_unknown:
                 self._note(f"{name} is unknown{consequence}", f"{video_id} ({_shown(fields.get(name))})")
         if split and split != fields["split"]:
-            self._note(f"split {fields['split']!r} is read as {split!r}", video_id)
+            self._note(f"split {quote(fields['split'])} is read as {quote(split)}", video_id)
         return Instance(
             video_id=video_id,
             gloss=gloss,
