@@ -25,11 +25,14 @@ class _PendingCall:
 
 
 class Batcher:
-    """Runs one batch at a time, so that each run has all cores. An idle batcher starts a run at once."""
+    """Runs one batch at a time, so that each run has all cores. An idle batcher starts a run at once.
 
-    def __init__(self, metrics: EvaluatorMetrics) -> None:
+    A run waits for a thread like other work of the calls, and more clips come together meanwhile.
+    """
+
+    def __init__(self, metrics: EvaluatorMetrics, threads: WorkThreads) -> None:
         self._metrics = metrics
-        self._thread = WorkThreads(1, "model")
+        self._threads = threads
         self._pending: deque[_PendingCall] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -52,7 +55,7 @@ class Batcher:
             if not batch:
                 continue
             try:
-                answers = await self._thread.run(
+                answers = await self._threads.run(
                     batch[0].model.log_probs, [call.clip for call in batch], self._metrics.batch_clips.observe
                 )
             except Exception as error:  # noqa: BLE001  (each caller of the batch gets it; the next batch still runs)

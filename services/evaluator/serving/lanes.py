@@ -1,6 +1,7 @@
 """Lanes: calls of similar cost share places, threads and model runs, so that costly calls do not hold up cheap ones."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,8 +20,12 @@ Result = TypeVar("Result")
 _SHORT_SECONDS, _SHORT_FRAMES = 6.0, 720
 # A recording of a sign with some seconds before and after it.
 _MEDIUM_SECONDS, _MEDIUM_FRAMES = 30.0, 3_600
-# Most of the work on a short clip is done in Python, one thread at a time. More threads are not faster.
-_SHORT_THREADS = 4
+# As many as asyncio takes.
+_SHORT_THREADS = min(32, (os.cpu_count() or 1) + 4)
+# Short clips wait for nothing but a thread: each has at most 60 frames of the model.
+_SHORT_CALLS = 128
+# While one is decoded, the model runs for the next ones.
+_MEDIUM_OUTPUTS, _LONG_OUTPUTS = 8, 2
 # A video with more bytes is longer than a sign, or has a high resolution.
 _SMALL_VIDEO_BYTES = 4 * _MIB
 
@@ -36,6 +41,8 @@ class Lane:
     batcher: Batcher
     threads: WorkThreads
     turn: asyncio.Semaphore
+    # As many calls may hold an output of the model: frames times glosses, 14 MB for a long clip and 2,000 glosses.
+    outputs: asyncio.Semaphore
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function in a thread of the lane."""
@@ -48,24 +55,28 @@ class Lanes:
 
     def __init__(self, metrics: EvaluatorMetrics) -> None:
         # One thread: medium and long clips together occupy one core.
-        costly, batches = WorkThreads(1, "costly"), Batcher(metrics)
+        cheap, costly = WorkThreads(_SHORT_THREADS, "short"), WorkThreads(1, "costly")
+        batches = Batcher(metrics, costly)
         self._short = Lane(
-            Admission("short clips", max_calls=128, max_bytes=32 * _MIB, max_seconds=768, retry_seconds=1),
-            Batcher(metrics),
-            WorkThreads(_SHORT_THREADS, "short"),
-            asyncio.Semaphore(_SHORT_THREADS),
+            Admission("short clips", max_calls=_SHORT_CALLS, max_bytes=32 * _MIB, max_seconds=768, retry_seconds=1),
+            Batcher(metrics, cheap),
+            cheap,
+            asyncio.Semaphore(_SHORT_CALLS),
+            asyncio.Semaphore(_SHORT_CALLS),
         )
         self._medium = Lane(
             Admission("clips of more than 6 s", max_calls=128, max_bytes=32 * _MIB, max_seconds=1_500, retry_seconds=2),
             batches,
             costly,
             asyncio.Semaphore(1),
+            asyncio.Semaphore(_MEDIUM_OUTPUTS),
         )
         self._long = Lane(
             Admission("long clips", max_calls=32, max_bytes=48 * _MIB, max_seconds=2_880, retry_seconds=5),
             batches,
             costly,
             asyncio.Semaphore(1),
+            asyncio.Semaphore(_LONG_OUTPUTS),
         )
         # A place of a video holds its bytes, a copy, and the request to the extractor.
         self._small_videos = Admission("videos", max_calls=32, max_bytes=32 * _MIB, retry_seconds=5)

@@ -97,10 +97,12 @@ class Recognizer:
             self._metrics.count_nothing_signed(reason)
             seconds["total"] = time.perf_counter() - started
             return RecognitionResult((), None, reason, len(clip), model.card, seconds, warnings)
-        with self._stage("model", seconds):
-            log_probs = await lane.batcher.log_probs(model, clip)
-        with self._stage("decode", seconds):
-            decoded = await lane.run(model.decode, log_probs)
+        async with lane.outputs:
+            with self._stage("model", seconds):
+                log_probs = await lane.batcher.log_probs(model, clip)
+            with self._stage("decode", seconds):
+                decoded = await lane.run(model.decode, log_probs)
+            del log_probs
         ranked = tuple(
             RankedGloss(model.vocabulary[index], float(decoded.posterior[index]))
             for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]

@@ -1,7 +1,9 @@
 """The batcher over real models: each caller gets the answer of the version that it asked for."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.batching import Batcher
 from services.evaluator.serving.loaded_model import Frames, LoadedModel
+from services.evaluator.serving.work_threads import WorkThreads
 from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
@@ -74,7 +77,7 @@ def scenario(steps: Callable[[Batcher], Awaitable[None]]) -> CollectorRegistry:
 
     async def main() -> None:
         async with asyncio.timeout(SECONDS):
-            await steps(Batcher(EvaluatorMetrics(collected)))
+            await steps(Batcher(EvaluatorMetrics(collected), WorkThreads(2, "test")))
 
     asyncio.run(main())
     return collected
@@ -213,3 +216,74 @@ def test_no_two_runs_go_at_a_time(models: tuple[HeldModel, HeldModel], clips: li
         assert [first_guess(old, answer) for answer in await asyncio.gather(*calls)] == ["book", "who"]
 
     scenario(steps)
+
+
+def test_a_long_clip_does_not_pad_short_ones_and_no_clip_waits_for_ever(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    """A batch of 31 short clips and one of a minute would compute 32 minutes."""
+    model, _ = models
+    long = np.full((600, 75, 3), np.nan, np.float32)
+
+    async def steps(batcher: Batcher) -> None:
+        calls = [asyncio.create_task(batcher.log_probs(model, clips[0]))]
+        await model.run_started()
+        for index in range(31):
+            calls.append(asyncio.create_task(batcher.log_probs(model, clips[index % 6])))
+            if index == 1:
+                calls.append(asyncio.create_task(batcher.log_probs(model, long)))
+        await asyncio.sleep(0)
+        model.released.release()
+        await model.run_started()
+        assert model.runs == [1, 31], "the short clips go together, and the long one keeps its place"
+        calls += [asyncio.create_task(batcher.log_probs(model, clips[0])) for _ in range(3)]
+        await asyncio.sleep(0)
+        model.released.release(3)
+        await asyncio.gather(*calls)
+        assert model.runs == [1, 31, 2, 2], (
+            "the long one is next; one short clip fits, as half of the run is no padding"
+        )
+
+    scenario(steps)
+
+
+def test_a_run_of_long_clips_has_at_most_2048_frames(models: tuple[HeldModel, HeldModel], clips: list[Frames]) -> None:
+    model, _ = models
+    long = np.full((600, 75, 3), np.nan, np.float32)
+
+    async def steps(batcher: Batcher) -> None:
+        calls = [asyncio.create_task(batcher.log_probs(model, clips[0]))]
+        await model.run_started()
+        calls += [asyncio.create_task(batcher.log_probs(model, long)) for _ in range(7)]
+        await asyncio.sleep(0)
+        model.released.release(4)
+        await asyncio.gather(*calls)
+
+    scenario(steps)
+    assert model.runs == [1, 3, 3, 1]
+
+
+def test_a_thousand_cancelled_callers_leave_the_queue_at_once(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    model, _ = models
+
+    async def steps(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.log_probs(model, clips[0]))
+        await model.run_started()
+        left: list[weakref.ref[Frames]] = []
+        for _ in range(1000):
+            clip = np.zeros((9, 75, 3), np.float32)
+            left.append(weakref.ref(clip))
+            call = asyncio.create_task(batcher.log_probs(model, clip))
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            del call, clip
+        gc.collect()
+        assert [clip() for clip in left if clip() is not None] == []
+        model.released.release()
+        await first
+
+    scenario(steps)
+    assert model.runs == [1]

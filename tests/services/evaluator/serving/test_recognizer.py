@@ -1,19 +1,24 @@
 """The recognizer: one version answers a call from its beginning to its end."""
 
 import asyncio
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from safetensors.numpy import save
 
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.serving import recognizer as module
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import LoadedModel
-from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
+from services.evaluator.serving.recognizer import RecognitionResult, Recognizer, _prepare
 from services.evaluator.serving.served_model import ServedModel
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
-from signet.errors import InvalidInput, NotReady
+from signet.errors import Busy, InvalidInput, NotReady
 from signet.landmarks import NothingSigned
 from signet.registry import LATEST, ModelCard
 from tests.services.evaluator.conftest import GLOSSES, place_of
@@ -133,3 +138,81 @@ def test_without_a_model_nothing_is_recognised(world: "World", clip: bytes) -> N
         recognise(asked, clip)
     with pytest.raises(NotReady):
         asyncio.run(asked.recognise_video(b"video"))
+
+
+def stretched(sign: Any, frames: int, seconds: float) -> bytes:
+    """A clip with hands in all frames, which are spread over so many seconds."""
+    made = sign("long", "", place_of(2, 6), frames=frames)
+    return landmarks.dump(replace(made, timestamps=np.linspace(0, seconds, frames).astype(np.float32)))
+
+
+def test_eighty_clips_of_three_minutes_at_once_get_an_answer_or_are_refused_at_once(
+    world: "World", card: ModelCard, clip: bytes, sign: Any
+) -> None:
+    """A short clip beside them is answered. Later calls have places again."""
+    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    attack = stretched(sign, 1_800, 180.0)
+
+    async def main() -> None:
+        calls = [asyncio.create_task(asked.recognise(attack)) for _ in range(80)]
+        refused = [call for call in (await asyncio.wait(calls, timeout=0.01))[0] if call.exception()]
+        assert len(refused) == 64
+        for call in refused:
+            error = call.exception()
+            assert isinstance(error, Busy)
+            assert error.retry_seconds == 5
+            assert "the evaluator works on 16 long clips, and takes no more. Retry in 5 s." in str(error)
+        assert (await asked.recognise(clip)).ranked[0].gloss == "drink"
+        assert sum(call.done() for call in calls) < 80, "the short clip did not wait for the long ones"
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        assert (await asked.recognise(attack)).frames == 1_800
+
+    asyncio.run(main())
+
+
+def test_a_call_whose_deadline_passes_while_it_waits_is_not_started(
+    world: "World", card: ModelCard, sign: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    held, prepared = threading.Event(), []
+
+    def prepare(data: bytes, name: str) -> Any:
+        prepared.append(data)
+        held.wait(SECONDS)
+        return _prepare(data, name)
+
+    monkeypatch.setattr(module, "_prepare", prepare)
+
+    async def main() -> None:
+        first = asyncio.create_task(asked.recognise(stretched(sign, 100, 100.0)))
+        await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await asked.recognise(stretched(sign, 110, 110.0))
+        held.set()
+        assert (await first).frames == 1_000
+
+    asyncio.run(main())
+    assert len(prepared) == 1
+
+
+def test_joints_that_are_not_finite_are_refused_and_huge_ones_get_an_answer_or_an_error_that_names_it(
+    world: "World", card: ModelCard, sign: Any
+) -> None:
+    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    made = sign("joints", "", place_of(2, 6), frames=40)
+    tensors = {name: getattr(made, name) for name in ("presence", "visibility", "timestamps")}
+    record = {"signet": made.record.model_dump_json(by_alias=True)}
+    for value in (np.nan, np.inf, -np.inf):
+        joints = made.landmarks.copy()
+        joints[20, 3] = value
+        with pytest.raises(InvalidInput, match="some of its joints are not finite"):
+            recognise(asked, save({**tensors, "landmarks": joints}, record))
+    largest = np.where(np.isfinite(made.landmarks), np.float16(65504), made.landmarks)
+    assert recognise(asked, save({**tensors, "landmarks": largest}, record)).frames == 13
+    nothing = replace(made, landmarks=np.full_like(made.landmarks, np.nan), presence=np.zeros_like(made.presence))
+    assert recognise(asked, landmarks.dump(nothing)).nothing_signed is NothingSigned.NO_HAND_FOUND
+    with pytest.raises(InvalidInput, match="top_k=4294967295: the model signet"):
+        recognise(asked, landmarks.dump(made), 2**32 - 1)
