@@ -9,6 +9,7 @@ from services.trainer.runtime.threads import use_threads
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from signet.rpc.gpu import Nvml
+from signet.rpc.limits import MAX_PLAIN_MESSAGE_BYTES
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped
 from signet.store import open_store
 from signet.v1 import trainer_pb2_grpc
@@ -20,7 +21,7 @@ async def _main(settings: TrainerSettings) -> None:
     registry = new_registry(nvml)
     store = open_store(settings, writable=True)
     runs = TrainingQueue(store, TrainerMetrics(registry), nvml)
-    server = ServiceServer(settings, registry)
+    server = ServiceServer(settings, registry, MAX_PLAIN_MESSAGE_BYTES)
     server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))
     auto = AutoTraining(store, runs, settings.train, settings.poll_seconds)
     follower = asyncio.create_task(auto.follow()) if settings.auto_train else None

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
-from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
+from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, MAX_PLAIN_MESSAGE_BYTES
 from signet.rpc.retry import read_retry_seconds
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
 
@@ -63,10 +63,12 @@ def to_signet_error(error: Any, server: str = "") -> SignetError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _OWN_DEADLINE.fullmatch(details):
         return DeadlineExceeded(f"{at}no answer came within the deadline of the call. Allow more time.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return InvalidInput(
-            f"a message is too large ({details}). The limit is {MAX_MESSAGE_BYTES} bytes. Cut the clip to the sign, or "
-            "scale it down."
+        limit = (
+            "Send fewer values."
+            if f"vs. {MAX_PLAIN_MESSAGE_BYTES}" in details
+            else f"The limit is {MAX_MESSAGE_BYTES} bytes. Cut the clip to the sign, or scale it down."
         )
+        return InvalidInput(f"a message is too large ({details}). {limit}")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Unavailable(f"{at}the server is not the service that this call is for ({details}). Check its address.")
     if "http2 header with status" in details:

@@ -1,9 +1,11 @@
 """What a server does around each call: it parses the request, turns errors into status codes, and counts."""
 
 import asyncio
+import collections
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -11,9 +13,11 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from signet.errors import DeadlineExceeded, InvalidInput, SignetError
+from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError
 from signet.rpc.deadline import seconds_for_call
+from signet.rpc.limits import max_call_seconds, max_calls
 from signet.rpc.polling import StatusLog
+from signet.rpc.receiving import RequestReceiver
 from signet.rpc.requests import check_request, largest_request
 from signet.rpc.retry import retry_metadata
 from signet.terminal.characters import escape_control_characters
@@ -50,6 +54,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         )
         self._services = services
         self._refused = StatusLog(_log)
+        self._receiver = RequestReceiver()
+        # The calls that are under way, by the kinds of calls that `max_calls` knows.
+        self._running: collections.Counter[str] = collections.Counter()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Wrap the handler of a method."""
@@ -77,8 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def call(_requests: Any, context: Any) -> Any:
             with _Call(self, method) as measured:
                 try:
-                    async with asyncio.timeout(seconds_for_call(context.time_remaining())):
-                        return await behaviour(parse.message(await context.read()), context)
+                    return await self._answer(method, behaviour, parse, context)
                 except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
                     measured.fail(error, context)
             try:
@@ -92,23 +98,57 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return call
 
+    async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any) -> Any:
+        with self._take_call(method, streaming=False):
+            seconds = _shorter(context.time_remaining(), max_call_seconds(method))
+            async with asyncio.timeout(seconds_for_call(seconds)):
+                data = await self._receiver.receive(method, context)
+                with self._receiver.hold(len(data)):
+                    request, data = parse.message(data), None
+                    return await behaviour(request, context)
+
     def _streaming(self, method: str, behaviour: Any, parse: "_Parser", *, one: bool) -> Any:
-        async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
+        async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
             with _Call(self, method) as measured:
                 try:
-                    request = parse.message(await context.read()) if one else parse.stream(context)
-                    responses = behaviour(request, context)
-                    del request
-                    # gRPC also allows a coroutine that writes its responses itself, as the health service does.
-                    if asyncio.iscoroutine(responses):
-                        await responses
-                        return
-                    async for response in responses:
-                        yield response
+                    with self._take_call(method, streaming=True):
+                        if one:
+                            request = parse.message(await self._receiver.receive(method, context))
+                        else:
+                            request = self._requests(method, parse, context)
+                        responses = behaviour(request, context)
+                        del request
+                        # gRPC also allows a coroutine that writes its responses itself, as the health service does.
+                        if asyncio.iscoroutine(responses):
+                            await responses
+                            return
+                        async for response in responses:
+                            yield response
                 except Exception as error:  # noqa: BLE001
                     measured.fail(error, context)
 
         return call
+
+    async def _requests(self, method: str, parse: "_Parser", context: Any) -> AsyncIterator[Any]:
+        """Receive and parse each request of a stream."""
+        while (data := await self._receiver.receive(method, context, one_of_many=True)) is not grpc.aio.EOF:
+            yield parse.message(data)
+
+    @contextmanager
+    def _take_call(self, method: str, *, streaming: bool) -> Iterator[None]:
+        """Count a call while it is under way.
+
+        Raises:
+            Busy: there are too many.
+        """
+        kind, largest = max_calls(method, streaming=streaming)
+        if self._running[kind] >= largest:
+            raise Busy(f"{method}: the server works on {largest} calls already. Try again in 1 s.", 1.0)
+        self._running[kind] += 1
+        try:
+            yield
+        finally:
+            self._running[kind] -= 1
 
     def _refuse_unknown(self, method: str) -> Any:
         async def call(_requests: Any, context: Any) -> None:
@@ -167,11 +207,6 @@ class _Parser:
             check_request(request)
         return request
 
-    async def stream(self, context: Any) -> AsyncIterator[Any]:
-        """Receive and parse each request of a stream."""
-        while (data := await context.read()) is not grpc.aio.EOF:
-            yield self.message(data)
-
 
 class _Call:
     """Measures the status and the duration of a call."""
@@ -226,6 +261,11 @@ class _Call:
         if isinstance(error, SignetError):
             context.set_trailing_metadata(retry_metadata(error))
         self._count()  # before the caller can know that the call has ended
+
+
+def _shorter(seconds: float | None, largest: float | None) -> float | None:
+    """The shorter one of two times; None for no limit."""
+    return min((limit for limit in (seconds, largest) if limit is not None), default=None)
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -1,8 +1,10 @@
-"""The limits of messages and the checks of connections, as gRPC options for servers and clients."""
+"""The limits of messages, calls and connections, with the gRPC options for servers and clients."""
 
 # The largest clip in a message: more than an encoded clip or a landmark tensor of ten minutes. gRPC's default is 4 MiB,
 # less than one phone video.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# The largest message to a service whose requests carry no clips. A request of more than 1 MiB is refused there by name.
+MAX_PLAIN_MESSAGE_BYTES = 4 * 1024 * 1024
 # The other fields of the message with the largest clip.
 _OTHER_FIELDS_BYTES = 64 * 1024
 
@@ -20,6 +22,9 @@ _KEEPALIVE_OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
+# The connections of a server. A further one is closed at once. Each takes a file descriptor and about 17 kB.
+MAX_CONNECTIONS = 4_000
+
 # The options of every client's channel.
 CHANNEL_OPTIONS = [*_SIZE_OPTIONS, *_KEEPALIVE_OPTIONS]
 
@@ -31,4 +36,35 @@ SERVER_OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     # Otherwise two servers could silently share a port, and gRPC would divide the calls between them.
     ("grpc.so_reuseport", 0),
+    # By default gRPC learns from pings how much a connection can carry, and buffers that much of each stream, up to
+    # whole messages that nobody reads yet. Without this, it buffers 64 KiB, and the whole message while it is read.
+    ("grpc.http2.bdp_probe", 0),
+    # A client of gRPC sends its preface and settings at once. By default a silent connection is kept for two minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # gRPC's clients connect again, without an error, when they make the next call.
+    ("grpc.max_connection_idle_ms", 300_000),
+    # Further calls of the same connection wait in the client.
+    ("grpc.max_concurrent_streams", 128),
 ]
+
+# The calls that a server works on at a time. Watched runs and extractions take little, but take hours.
+_MAX_CALLS = {"calls": 256, "streams": 128}
+# The calls of gRPC's own services. They have a number of their own, so that health checks are always answered.
+_MAX_OTHER_CALLS = 64
+
+# The longest time of a call, also if its caller allows more. The longest work for one message is the extraction of a
+# clip of 36,000 frames. It gets 60 s and 0.2 s for each of its frames.
+_MAX_CALL_SECONDS = 7_260.0
+
+
+def max_calls(method: str, *, streaming: bool) -> tuple[str, int]:
+    """The kind of a method ("signet.v1.Trainer/StartRun"), and how many calls of this kind may be under way."""
+    if not method.startswith("signet."):
+        return method.rpartition("/")[0], _MAX_OTHER_CALLS
+    kind = "streams" if streaming else "calls"
+    return kind, _MAX_CALLS[kind]
+
+
+def max_call_seconds(method: str) -> float | None:
+    """The longest time of a call with one answer; None for no limit. A stream of answers has none."""
+    return _MAX_CALL_SECONDS

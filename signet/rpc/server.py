@@ -9,15 +9,17 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from signet.errors import SignetError, Unavailable
+from signet.rpc.descriptors import max_connections, raise_descriptor_limit
 from signet.rpc.gpu import GpuCollector, Nvml
 from signet.rpc.interceptor import CallInterceptor
-from signet.rpc.limits import SERVER_OPTIONS
+from signet.rpc.limits import MAX_CONNECTIONS, SERVER_OPTIONS
+from signet.rpc.metrics_server import MetricsServer
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
 from signet.terminal.logs import set_up_logging
 
@@ -37,14 +39,23 @@ def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
 class ServiceServer:
     """A gRPC server with health checks, reflection, metrics and error handling around its servicers.
 
-    The metrics of `registry` are served on /metrics.
+    The metrics of `registry` are served on /metrics. gRPC refuses requests of more than `max_request_bytes`; None for
+    the largest clip and the other fields of its message.
     """
 
-    def __init__(self, settings: ServiceSettings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, settings: ServiceSettings, registry: CollectorRegistry, max_request_bytes: int | None = None
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._names: list[str] = []
-        self._server = grpc.aio.server(interceptors=[CallInterceptor(registry, self._names)], options=SERVER_OPTIONS)
+        options = dict(SERVER_OPTIONS)
+        options["grpc.max_allowed_incoming_connections"] = max_connections(raise_descriptor_limit(), MAX_CONNECTIONS)
+        if max_request_bytes is not None:
+            options["grpc.max_receive_message_length"] = max_request_bytes
+        self._server = grpc.aio.server(
+            interceptors=[CallInterceptor(registry, self._names)], options=list(options.items())
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
@@ -70,14 +81,13 @@ class ServiceServer:
                 f"{address}: cannot listen on this address. Is the port taken? Choose another with --port."
             ) from error
         try:
-            metrics, _ = start_http_server(self._settings.metrics_port, self._settings.host, registry=self._registry)
+            self._metrics = MetricsServer(self._settings.host, self._settings.metrics_port, self._registry)
         except OSError as error:
             raise Unavailable(
                 f"{self._settings.host}:{self._settings.metrics_port}: cannot serve metrics ({error.strerror}). "
                 "Choose another with --metrics-port."
             ) from error
-        self._metrics = metrics
-        self.metrics_port = metrics.server_port
+        self.metrics_port = self._metrics.port
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -87,8 +97,7 @@ class ServiceServer:
         """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
-        self._metrics.shutdown()
-        self._metrics.server_close()
+        self._metrics.stop()
 
 
 async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitable[None]] | None = None) -> None:
