@@ -37,11 +37,11 @@ _TRIMS = 6
 _VERY_LARGE_BYTES = 16 << 20
 _CAUTIOUS_SECONDS = 10.0
 _CAUTIOUS_TURNS = 2
-# Requests that calls work on. Real clips have less than 5 MB. The largest clip is copied up to four times on its way
-# to the extractor, so that only one can be worked on at a time.
+# Requests that calls work on. Real clips have less than 5 MB. A clip is copied up to four times on its way to the
+# extractor, so that only one of the largest is worked on at a time.
 LARGE_REQUEST_BYTES = 8 << 20
-MAX_LARGE_REQUESTS_BYTES = 64 << 20
-MAX_REQUESTS_BYTES = 192 << 20
+MAX_LARGE_REQUESTS_BYTES = 112 << 20
+MAX_REQUESTS_BYTES = 256 << 20
 # After this time, a refused client should try again.
 _RETRY_SECONDS = 2.0
 

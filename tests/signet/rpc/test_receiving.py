@@ -120,8 +120,8 @@ def test_large_invalid_requests_of_one_client_at_a_time_and_many_at_once_keep_th
 def test_large_requests_are_refused_while_others_are_worked_on() -> None:
     async def hold() -> None:
         receiver = RequestReceiver()
-        with receiver.hold(40 * 2**20), receiver.hold(5 * 2**20):
-            with pytest.raises(Busy, match=r"41943040 bytes\. Try again in 2 s") as raised, receiver.hold(40 * 2**20):
+        with receiver.hold(64 * 2**20), receiver.hold(5 * 2**20):
+            with pytest.raises(Busy, match=r"67108864 bytes\. Try again in 2 s") as raised, receiver.hold(64 * 2**20):
                 pass
             assert raised.value.retry_seconds == 2
             with receiver.hold(20 * 2**20):
