@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
     """LSTM layers. A second one helps from some hundred glosses on"""
     dropout: float = Field(0.1, ge=0, lt=1)
     """The share of the LSTM's inputs and outputs that training leaves out. Raise it if val loss rises"""
-    weight_decay: float = Field(0.01, ge=0, le=1000)
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     """How strongly weights are pulled towards zero"""
     lr: float = Field(8e-3, gt=0, le=10)
     """The peak of the learning rate, which rises in a fifth of the steps and then falls to nearly zero. Lower it if the

@@ -347,7 +347,7 @@ def test_a_failed_run_records_its_failure_in_the_store(directory_store: Director
 def test_an_unusable_model_name_is_refused_before_training(directory_store: DirectoryStore, fill: Fill) -> None:
     watcher = Watcher()
     with pytest.raises(InvalidInput, match=r"\.\./x"):
-        watcher.run(fill(directory_store), changed(SHORT, model_name="../x"))
+        watcher.run(fill(directory_store), SHORT.model_copy(update={"model_name": "../x"}))
     assert not watcher.epochs
 
 
