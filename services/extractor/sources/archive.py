@@ -12,11 +12,12 @@ and `height` of its video.
 
 import hashlib
 import lzma
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ _MOST_FPS, _MOST_PIXELS = 1000.0, 16384
 
 # The most characters of an unusable id in a message.
 _MOST_NAME_CHARACTERS = 200
+# Landmarks are compressed by a factor of 1 to 4; the absent parts of a small archive by up to 1,000.
+_MOST_COMPRESSION, _FREE_BYTES = 100, 64 * 1024 * 1024
 
 _Joints = npt.NDArray[np.float32]
 # float16 or float32, as in the archive.
@@ -174,6 +177,7 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
                 raise InvalidInput(
                     f"{path}: holds {', '.join(file.files) or 'nothing'}. What can be imported: {known}."
                 )
+            _check_sizes(file.zip, _KINDS[kind], path)
             arrays = {name: file[name] for name in _KINDS[kind]}
     except (MemoryError, OverflowError) as error:
         raise InvalidInput(f"{path}: its arrays need more memory than there is. Split the archive.") from error
@@ -190,6 +194,28 @@ def _read_arrays(path: Path) -> tuple[str, Mapping[str, _Numbers]]:
                 f"not {array.dtype} {list(array.shape)}."
             )
     return kind, arrays
+
+
+def _check_sizes(file: zipfile.ZipFile, names: Iterable[str], path: Path) -> None:
+    """Check that the arrays fit into memory, and are not zeros that were compressed to almost nothing.
+
+    numpy reads no more bytes of an array than the file declares for it.
+
+    Raises:
+        InvalidInput: an array is too large.
+    """
+    packed_bytes = path.stat().st_size
+    total = 0
+    for name in names:
+        member = file.getinfo(name if name in file.namelist() else f"{name}.npy")
+        total += member.file_size
+        if member.file_size > max(_FREE_BYTES, _MOST_COMPRESSION * min(member.compress_size, packed_bytes)):
+            raise InvalidInput(
+                f"{path}: its array {name!r} has {member.file_size} bytes, compressed by a factor of more than "
+                f"{_MOST_COMPRESSION}. Landmarks are not so uniform. Save them again."
+            )
+    if total > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError
 
 
 def _read_index(path: Path, total: int) -> tuple[tuple[ArchiveRow, ...], tuple[ClipFailure, ...]]:

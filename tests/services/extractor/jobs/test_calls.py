@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import signal
 import statistics
 import time
 from concurrent.futures import Future
@@ -214,3 +215,25 @@ def test_large_clips_have_a_limit_of_bytes_together_and_leave_room_for_small_one
     with pytest.raises(Busy):
         queue.check_room(5_000_000)
     queue.check_room(4_000_000)
+
+
+def test_clips_that_kill_their_workers_in_a_row_stop_neither_the_pool_nor_other_clips(make_video: MakeVideo) -> None:
+    short = make_video("short.mp4", frames=6).read_bytes()
+    crashed = []
+
+    async def kill(workers: WorkerPool) -> None:
+        for _ in range(12):
+            with pytest.raises(ClipError, match="its worker died") as caught:
+                await workers.one(signal.raise_signal, (signal.SIGKILL,), None)
+            crashed.append(caught.value.reason)
+
+    async def main(workers: WorkerPool) -> None:
+        attack = asyncio.create_task(kill(workers))
+        while not attack.done():
+            assert await _extract(workers, short) == 6
+        await attack
+        assert await _extract(workers, short) == 6
+
+    with WorkerPool(2) as workers:
+        asyncio.run(main(workers))
+    assert crashed == ["crashed"] * 12

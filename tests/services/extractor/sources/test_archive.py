@@ -1,5 +1,7 @@
 """Archives of landmarks are read, and unusable archives and rows are named."""
 
+import os
+import resource
 import zipfile
 from pathlib import Path
 
@@ -221,4 +223,42 @@ def test_a_hostile_header_of_an_array_is_refused_with_the_name_of_the_file(
 ) -> None:
     _npz_with_header(tmp_path, header, method)
     with pytest.raises(InvalidInput, match=r"frames\.npz"):
+        read_archive(tmp_path)
+
+
+def _write_zeros(folder: Path, megabytes: int, *, declared: int = 0) -> None:
+    """An archive whose array `frames` is so many megabytes of zeros; `declared` is the packed size that it declares."""
+    frames = megabytes * 1_000_000 // 252
+    head = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({frames}, 2, 21, 3)}}\n".encode()
+    with (
+        zipfile.ZipFile(folder / "frames.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file,
+        file.open("frames.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+        for _ in range(megabytes):
+            member.write(bytes(1_000_000))
+    if declared:
+        data = bytearray((folder / "frames.npz").read_bytes())
+        at = data.index(b"PK\x01\x02") + 20
+        data[at : at + 4] = declared.to_bytes(4, "little")
+        (folder / "frames.npz").write_bytes(data)
+    (folder / "index.csv").write_text(",".join(HEADER))
+
+
+@pytest.mark.parametrize("declared", [0, 2_000_000_000])
+def test_an_archive_that_inflates_to_gigabytes_is_refused_in_little_memory(tmp_path: Path, declared: int) -> None:
+    _write_zeros(tmp_path, 1000, declared=declared)
+    assert (tmp_path / "frames.npz").stat().st_size < 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidInput, match=r"frames\.npz: its array 'frames' has 10\d+ bytes, compressed by a factor"):
+        read_archive(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
+
+
+def test_an_archive_with_more_bytes_than_the_machine_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands_archive(tmp_path, {"a": 40})
+    monkeypatch.setattr(os, "sysconf", lambda _: 50)
+    with pytest.raises(InvalidInput, match=r"frames\.npz: its arrays need more memory than there is"):
         read_archive(tmp_path)
