@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import grpc
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -28,7 +29,7 @@ from signet.datasets.snapshot import Dataset
 from signet.errors import DeadlineExceeded, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
 from signet.registry import ModelCard
 from signet.rpc.limits import SERVER_OPTIONS
-from signet.v1 import extractor_pb2, extractor_pb2_grpc
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 from tests.services.evaluator.test_clip_length import make_video
 
 if TYPE_CHECKING:
@@ -336,3 +337,33 @@ def test_a_process_that_cannot_start_says_why_in_one_line() -> None:
         assert ended.returncode == 1
         assert ended.stderr.count("\n") == 1, ended.stderr
         assert "ERROR" in ended.stderr
+
+
+def test_eighty_clips_of_three_minutes_at_once_do_not_fill_the_memory_or_hold_up_a_short_clip(
+    world: "World", card: ModelCard, sign: Callable[..., landmarks.Landmarks]
+) -> None:
+    """80 calls with two frames an hour apart, of 1.5 kB each, took more than 2 GiB."""
+    seconds = np.linspace(0, 180, 1_800).astype(np.float32)
+    longest = landmarks.dump(replace(sign("long", "", 0.5 + 2 / 6, frames=1_800), timestamps=seconds))
+    two_frames = sign("two frames", "", 0.5, frames=2)
+    hour = landmarks.dump(replace(two_frames, timestamps=np.array([0, 3_600], np.float32)))
+    short = landmarks.dump(sign("short", "", 0.5 + 2 / 6, frames=40))
+    with started(world) as evaluator, grpc.insecure_channel(evaluator.address) as channel:
+        stub = evaluator_pb2_grpc.RecognizerStub(channel)
+        attack = [
+            stub.Recognize.future(evaluator_pb2.RecognizeRequest(landmarks=clip), timeout=60)
+            for clip in [longest] * 80 + [hour] * 80
+        ]
+        answer = stub.Recognize(evaluator_pb2.RecognizeRequest(landmarks=short), timeout=30)
+        assert answer.predictions[0].gloss == "drink"
+        for call in attack:
+            call.cancel()
+        busy = [call for call in attack[:80] if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert busy
+        assert all("Retry in 5 s" in call.details() for call in busy)
+        assert dict(busy[0].trailing_metadata())["grpc-retry-pushback-ms"] == "5000"
+        assert {call.code().name for call in attack[80:]} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "CANCELLED"}
+        status = Path(f"/proc/{evaluator.process.pid}/status").read_text()
+        assert int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) < 600_000  # type: ignore[union-attr]
+        assert evaluator.stop() == 0
+    assert "Traceback" not in "".join(evaluator.log)
