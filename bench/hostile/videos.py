@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import zlib
 from fractions import Fraction
 
@@ -136,6 +137,21 @@ def matroska_with_tags(count: int) -> bytes:
     ]
     more = _element("1254c367", _element("7373", b"".join(tags)))
     return _matroska(_matroska_track(1, 1, b"V_MJPEG"), _element("a3", b"\x81\0\0\x80aa") * 10, more)
+
+
+def matroska_with_inflated_pictures(chunk: bytes, megabytes: int) -> bytes:
+    """A Matroska file of PNG pictures, each with a chunk (`zTXt` or `iCCP`) that inflates to so many megabytes."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(b"A" * 1_000_000) for _ in range(megabytes)) + packer.flush()
+    head = (64).to_bytes(4, "big") + (48).to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    rows = zlib.compress(bytes(193 * 48))
+    chunks = ((b"IHDR", head), (chunk, b"k\0\0" + packed), (b"IDAT", rows), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in chunks
+    )
+    header = struct.pack("<IiiHH4sIIIII", 40, 64, 48, 1, 24, b"MPNG", 0, 0, 0, 0, 0)  # BITMAPINFOHEADER
+    track = _matroska_track(1, 1, b"V_MS/VFW/FOURCC", _element("63a2", header))
+    return _matroska(track, b"".join(_element("a3", bytes([0x81, 0, 40 * number, 0x80]) + png) for number in range(5)))
 
 
 def _matroska(tracks: bytes, blocks: bytes, more: bytes = b"") -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from bench.hostile.videos import matroska_with_tags
 from services.extractor.jobs.queue import ExtractionQueue
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
@@ -219,4 +220,30 @@ def test_sigterm_ends_the_process_soon_and_the_extraction_can_be_resumed(
     assert "Traceback" not in err
     assert "cancelled: 1 extracted" in err
     assert time.monotonic() - started < 8
+    wait_until_gone(process.pid)
+
+
+def test_a_killed_service_leaves_no_worker_behind_that_is_busy_with_a_hostile_header(
+    make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "services.extractor", "--wlasl", str(make_corpus(SHORT[:1])), "--workers", "2"),
+            *("--store", f"file:{tmp_path / 'store'}"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stderr is not None
+        listening = next(line for line in process.stderr if "listening on" in line)
+        address = listening.split("listening on ")[1].split(",")[0]
+        with Client(extractor=address) as client:
+            call = client.extractor.ExtractClip.future(pb.ExtractClipRequest(video=matroska_with_tags(200_000)))
+            time.sleep(6)  # MediaPipe is loaded, and the worker reads the header
+            assert not call.done()
+    finally:
+        process.kill()
+    process.communicate(timeout=30)
     wait_until_gone(process.pid)

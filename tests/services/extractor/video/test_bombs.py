@@ -9,6 +9,7 @@ from bench.hostile.videos import (
     encode,
     gif_with_canvas,
     grow_vp8,
+    matroska_with_inflated_pictures,
     matroska_with_inflated_sound,
     matroska_with_laces,
     png_with_size,
@@ -94,3 +95,20 @@ def test_sound_that_inflates_to_gigabytes_is_refused_soon(pool: WorkerPool) -> N
     assert reason == "too_large"
     assert "packets have more than 134217728 bytes" in message
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("chunk", [b"zTXt", b"iCCP"])
+def test_pictures_whose_texts_and_profiles_inflate_stay_in_the_memory_of_a_worker(chunk: bytes) -> None:
+    data = matroska_with_inflated_pictures(chunk, 700)
+    assert len(data) < 4_000_000
+    with WorkerPool(1, clip_timeout=60) as workers:
+        ((_, outcome),) = workers.each(refuse, [("job", (data, "inflates.mkv"))])
+        assert not isinstance(outcome, ClipError), outcome
+        reason, message, megabytes = outcome
+        assert megabytes <= 1024
+        if reason:
+            assert reason == "too_large"
+            assert message.startswith("inflates.mkv: needs more memory than a worker may use")
+        ((_, again),) = workers.each(refuse, [("job", (encode("a.mp4"), "a.mp4"))])
+        assert not isinstance(again, ClipError)
+        assert again[:2] == ("", "")
