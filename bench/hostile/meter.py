@@ -134,10 +134,10 @@ def _channel(address: str) -> grpc.Channel:
 
 # Legitimate calls, the pause between two of them in seconds, and the number that a measurement needs.
 CALLS: dict[str, tuple[Callable[[Target], None], float, int]] = {
-    "Recognize": (_recognise, 0.05, 20),
+    "Recognize": (_recognise, 0.05, 50),
     "ExtractClip": (_extract, 0.2, 4),
-    "ListRuns": (_list_runs, 0.1, 10),
-    "/metrics": (_scrape, 0.1, 10),
+    "ListRuns": (_list_runs, 0.1, 30),
+    "/metrics": (_scrape, 0.1, 30),
 }
 
 

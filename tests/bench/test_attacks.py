@@ -26,7 +26,7 @@ def missed(row: dict[str, Any]) -> list[str]:
 def test_an_attack_is_measured_on_a_real_evaluator(system: AttackedSystem, name: str) -> None:
     row = measure(system, name, seconds=1)
     assert missed(row) == []
-    assert sum(row["statuses"].values()) > 100
+    assert sum(row["statuses"].values()) > 0
     assert row["calls"]["Recognize"]["beside"]["n"] > 0
     assert 50 < row["peak_mb"]["evaluator"] < 600
     columns, cells = table({name: row})
