@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from signet.errors import Unavailable
+from signet.errors import Busy, DeadlineExceeded, Unavailable
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, SERVER_OPTIONS
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
@@ -111,3 +111,57 @@ def test_a_dead_connection_is_noticed_by_both_sides_during_a_call(tmp_path: Path
 def test_a_silent_connection_carries_a_ping_before_a_proxy_forgets_it(options: list[tuple[str, int]]) -> None:
     """The shortest times after which well-known proxies forget a connection: HAProxy 50 s, nginx and AWS ALB 60 s."""
     assert dict(options)["grpc.keepalive_time_ms"] <= 30_000
+
+
+def test_more_calls_than_the_server_works_on_are_refused_and_health_checks_are_answered(tmp_path: Path) -> None:
+    server = Served(tmp_path, 'from signet.rpc import limits\nlimits._MAX_CALLS = {"calls": 8, "streams": 1}\n')
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = extractor_pb2_grpc.ExtractorStub(channel)
+            calls = [stub.ExtractClip.future(Request(clip_id="sleep 30"), timeout=60) for _ in range(8)]
+            time.sleep(1)
+            with pytest.raises(Busy, match=r"works on 8 calls already\. Try again in 1 s\.") as raised, signet_errors():
+                stub.ExtractClip(Request(), timeout=10)
+            assert raised.value.retry_seconds == 1
+            assert server.health("") == "SERVING"
+            assert len(list(stub.WatchExtraction(extractor_pb2.WatchExtractionRequest(), timeout=10))) == 3
+            for call in calls:
+                call.cancel()
+            until = time.monotonic() + 10
+            while True:
+                try:
+                    assert stub.ExtractClip(Request(video=b"v"), timeout=10).landmarks == b"v"
+                    break
+                except grpc.RpcError:
+                    assert time.monotonic() < until
+                    time.sleep(0.1)
+    finally:
+        server.child.stop(5)
+
+
+def test_a_call_ends_after_the_longest_time_of_its_server(tmp_path: Path) -> None:
+    server = Served(tmp_path, "from signet.rpc import limits\nlimits._MAX_CALL_SECONDS = 1.0\n")
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = extractor_pb2_grpc.ExtractorStub(channel)
+            with pytest.raises(DeadlineExceeded, match="not done within the deadline"), signet_errors():
+                stub.ExtractClip(Request(clip_id="sleep 30"))
+    finally:
+        server.child.stop(5)
+
+
+def test_a_thousand_idle_connections_leave_descriptors_for_calls(tmp_path: Path) -> None:
+    """The soft limit is 1,024 in many systems, and the hard one much higher."""
+    server = Served(tmp_path, "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (512, 2048))\n")
+    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
+    try:
+        with ExitStack() as stack:
+            for _ in range(1000):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)).sendall(hello)
+            with grpc.insecure_channel(server.address) as channel:
+                stub = extractor_pb2_grpc.ExtractorStub(channel)
+                assert stub.ExtractClip(Request(video=b"v"), timeout=20).landmarks == b"v"
+            assert "signet_rpc_requests_total" in server.metrics()
+            assert "Too many open files" not in server.child.log.read_text()
+    finally:
+        server.child.stop(5)
