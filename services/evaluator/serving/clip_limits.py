@@ -6,8 +6,8 @@ from signet.landmarks import ClipLength, Landmarks, load, read_length
 # A sign takes seconds. Videos of two minutes are answered too. Three minutes are 1,800 frames of the model, which take
 # a core about one second.
 MAX_SECONDS = 180.0
-# Three minutes at 60 frames a second: 5.6 MB. Resampling takes a core 0.2 s then.
-MAX_FRAMES = 10_800
+# Two minutes at 60 frames a second, 3.8 MB: 64 such calls at once stay below 600 MB of memory.
+MAX_FRAMES = 7_200
 # More than the 36,000 frames that a landmark tensor v1 may have.
 MAX_BYTES = 20 * 1024 * 1024
 

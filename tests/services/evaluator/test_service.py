@@ -228,7 +228,7 @@ def test_two_frames_an_hour_apart_are_refused_and_not_resampled(world: "World", 
         )
         assert time.perf_counter() - started < 5
         assert {code for code, _ in outcomes} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
-        assert "2 frames and lasts 3600.0 s. At most 10800 frames and 180 s" in outcomes[0][1]
+        assert "2 frames and lasts 3600.0 s. At most 7200 frames and 180 s" in outcomes[0][1]
 
     run(world.settings(), scenario)
 
