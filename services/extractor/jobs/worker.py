@@ -1,5 +1,7 @@
 """The functions that run inside a worker process: verify a clip, or extract its landmark tensor."""
 
+import contextlib
+import ctypes
 import gc
 import logging
 import multiprocessing
@@ -92,6 +94,8 @@ def set_up(stderr: Connection, board: JobBoard) -> None:
     os.dup2(stderr.fileno(), 2)
     # Ctrl-C reaches the whole process group. The parent decides what happens to the current clip.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The pool ends a worker with SIGTERM. FFmpeg does not return to Python for minutes if a file is made for that.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -136,6 +140,8 @@ def _free_frames(error: BaseException | None) -> None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
     gc.collect()
+    with contextlib.suppress(AttributeError):  # glibc keeps freed memory, and the limit of a worker counts it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def verify(path: Path, instance: Instance) -> Usable:
