@@ -54,14 +54,9 @@ class _Unfinished:
     context: Any
     task: "asyncio.Task[Any]"
     one_of_many: bool
+    has_turn: bool
     began: float = field(default_factory=time.monotonic)
     refusal: SignetError | None = None
-    has_turn: bool = False
-
-    @property
-    def connection(self) -> str:
-        """The address and port of the client."""
-        return str(self.context.peer())
 
     def refuse(self, error: SignetError) -> None:
         """End the call with this error."""
@@ -97,13 +92,14 @@ class RequestReceiver:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (gRPC runs each call as a task)
-        unfinished = _Unfinished(method, context, task, one_of_many)
+        # A request that waits for its turn takes no memory, and so it is not slow yet.
+        has_turn = await self._turns.wait(context)
+        unfinished = _Unfinished(method, context, task, one_of_many, has_turn)
         self._unfinished[unfinished] = None
         if self._check is None:
             self._note_memory(self._memory.measure())
             self._schedule()
         try:
-            unfinished.has_turn = await self._turns.wait(unfinished)
             data = await context.read()
             if len(data) > LARGE_REQUEST_BYTES:
                 self._trim_later()
@@ -215,8 +211,9 @@ def _newest_of_each_connection(requests: list[_Unfinished]) -> list[_Unfinished]
     ranked = []
     for age, request in enumerate(reversed(requests)):
         if request.refusal is None:
-            ranked.append((seen[request.connection], age, request))
-            seen[request.connection] += 1
+            connection = request.context.peer()
+            ranked.append((seen[connection], age, request))
+            seen[connection] += 1
     return [request for *_, request in sorted(ranked, key=lambda entry: entry[:2])]
 
 
@@ -234,12 +231,12 @@ class _Turns:
         """Limit the turns for some seconds."""
         self._limited_until = time.monotonic() + _CAUTIOUS_SECONDS
 
-    async def wait(self, request: _Unfinished) -> bool:
+    async def wait(self, context: Any) -> bool:
         """Wait for a turn, which must be ended; False if there is no limit now."""
         if time.monotonic() > self._limited_until and not self._taken:
             self._served.clear()
             return False
-        connection = request.connection
+        connection = context.peer()
         if self._taken >= _CAUTIOUS_TURNS:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting[turn] = connection
