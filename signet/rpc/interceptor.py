@@ -95,6 +95,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 aborted.__traceback__ = None
                 del context, _requests
                 raise
+            except grpc.aio.InternalError:
+                # gRPC itself has ended the call, for example because the message is too large. It would log a traceback
+                # of several KB for each such call.
+                raise asyncio.CancelledError from None
 
         return call
 

@@ -131,3 +131,16 @@ def test_large_requests_are_refused_while_others_are_worked_on() -> None:
             pass
 
     asyncio.run(hold())
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_message_that_grpc_itself_refuses_leaves_no_traceback_in_the_log(
+    fresh: Served, compression: grpc.Compression
+) -> None:
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(fresh.address, options, compression) as channel:
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(EXTRACT)(bytes(DECLARED + 2**20), timeout=30)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "Traceback" not in fresh.child.log.read_text()
