@@ -1,5 +1,6 @@
 """SeaweedFS as compose starts it: its inner ports need a certificate, its console a password of its own."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -7,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from signet.errors import Unavailable
 from signet.store import ObjectStore, StoreSettings, open_store
 from tests.conftest import ROOT
 
+# The folders that a service may write to, and all that it may read.
+WRITES = {
+    "extractor": {"landmarks", "corpora"},
+    "trainer": {"datasets", "runs", "models"},
+    "evaluator": {"reports"},
+}
+FOLDERS = {"landmarks", "corpora", "datasets", "runs", "models", "reports"}
+READS = {"extractor": WRITES["extractor"], "trainer": FOLDERS, "evaluator": FOLDERS}
+
 INNER = ("master", "volume", "filer")
 GRPC = ("master", "volume", "filer", "s3", "admin")
 
@@ -30,7 +40,7 @@ class ComposedStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("store", "grafana", "seaweedfs", "data"):
+        for name in ("store", "grafana", "seaweedfs", "data", *WRITES):
             (folder / name).mkdir()
         script = (ROOT / "deploy/make-credentials").read_text()
         self.script = script.replace("/credentials/", f"{folder}/").replace('"/seaweedfs/', f'"{folder}/seaweedfs/')
@@ -43,17 +53,18 @@ class ComposedStore:
     def make_credentials(self) -> None:
         """Run the script as the step `credentials` of compose does."""
         script = self.script
-        subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
+        environment = {"PATH": os.environ["PATH"], "STORE_USER": "signet", "STORE_BUCKET": "signet"}
+        subprocess.run(["sh", "-c", script], env=environment, check=True, capture_output=True)
 
     def secret(self, path: str) -> str:
         """The text of a file that the script made."""
         return (self.folder / path).read_text()
 
-    def open(self) -> ObjectStore:
-        """The store, as a service opens it."""
+    def open(self, user: str = "signet", folder: str = "store") -> ObjectStore:
+        """The store, as a user opens it whose secret is in this folder."""
         url = f"http://127.0.0.1:{self.ports['s3.port']}/signet"
-        secret = SecretStr(self.secret("store/secret-key"))
-        return open_store(StoreSettings(store=url, s3_access_key="signet", s3_secret_key=secret))
+        secret = SecretStr(self.secret(f"{folder}/secret-key"))
+        return open_store(StoreSettings(store=url, s3_access_key=user, s3_secret_key=secret, cache=None))
 
     def ready(self) -> bool:
         """Whether a put succeeds, and the console, which starts last, has written its options and answers."""
@@ -73,6 +84,7 @@ class ComposedStore:
         assert service["working_dir"] == "/seaweedfs"
         assert "seaweedfs-credentials:/seaweedfs:ro" in service["volumes"]
         command = command.replace("$$", "$").replace("-dir=/data", f"-dir={self.folder}/data")
+        command = command.replace("=/seaweedfs/", f"={self.folder}/seaweedfs/")
         command = command.replace("-ip=minio", "-ip=127.0.0.1").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         command = re.sub(r" -(s3\.port|admin\.port|metricsPort)=\d+", "", command)
         command += "".join(f" -{name}={port}" for name, port in self.ports.items())
@@ -80,7 +92,7 @@ class ComposedStore:
 
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return {"PATH": path, "STORE_USER": "signet", "STORE_SECRET_FILE": f"{self.folder}/store/secret-key"}
+        return {"PATH": path}
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +136,9 @@ def test_no_inner_port_of_the_composed_store_answers_without_the_certificate(com
 def test_no_secret_of_the_composed_store_is_on_its_command_line_or_in_its_files(composed: ComposedStore) -> None:
     (weed,) = (process for process in [psutil.Process(composed.child.pid)] if "weed" in process.name())
     secrets = [composed.secret("store/secret-key"), composed.secret("seaweedfs/console-password")]
+    secrets += [composed.secret(f"{service}/secret-key") for service in WRITES]
     secrets += re.findall(r'key = "([0-9a-f]{48})"', composed.secret("seaweedfs/security.toml"))
-    assert len(set(secrets)) == 6
+    assert len(set(secrets)) == 9
     places = [" ".join(weed.cmdline()), composed.secret("log"), composed.secret("data/mini.options")]
     assert [secret for secret in secrets for place in places if secret in place] == []
 
@@ -150,7 +163,33 @@ def test_the_console_takes_its_own_password_and_not_the_secret_of_the_store(comp
 
 
 def test_a_second_start_keeps_the_keys_of_seaweedfs(composed: ComposedStore) -> None:
-    names = ("security.toml", "key.pem", "certificate.pem", "console-password")
+    names = ("security.toml", "key.pem", "certificate.pem", "console-password", "users.json")
     before = [composed.secret(f"seaweedfs/{name}") for name in names]
     composed.make_credentials()
     assert [composed.secret(f"seaweedfs/{name}") for name in names] == before
+
+
+@pytest.mark.parametrize("service", WRITES)
+def test_a_service_may_do_in_the_store_only_what_it_does(composed: ComposedStore, service: str) -> None:
+    """Its key is not the key of the store: a service that is broken into cannot change the work of another one."""
+    root, store = composed.open(), composed.open(f"signet-{service}", service)
+    allowed: dict[str, set[str]] = {"read": set(), "write": set(), "create": set(), "delete": set()}
+    for folder in sorted(FOLDERS | {"probe"}):
+        for key in ("old", "deleted"):
+            root.put(f"{folder}/{service}/{key}", b"old")
+        attempts: dict[str, tuple[Callable[..., object], tuple[str | bytes, ...]]] = {
+            "read": (store.get, (f"{folder}/{service}/old",)),
+            "write": (store.put, (f"{folder}/{service}/old", b"new")),
+            "create": (store.create, (f"{folder}/{service}/new", b"new")),
+            "delete": (store.delete, (f"{folder}/{service}/deleted",)),
+        }
+        for name, (attempt, arguments) in attempts.items():
+            with contextlib.suppress(Unavailable):
+                attempt(*arguments)
+                allowed[name].add(folder)
+        left = {item.key.rpartition("/")[2] for item in root.list(f"{folder}/{service}/")}
+        assert left == ({"old", "new"} if folder in WRITES[service] else {"old", "deleted"})
+        for key in left:
+            root.delete(f"{folder}/{service}/{key}")
+    assert allowed.pop("read") == READS[service]
+    assert allowed == dict.fromkeys(("write", "create", "delete"), WRITES[service])

@@ -129,7 +129,7 @@ class Stack:
             StoreSettings(
                 store=f"http://127.0.0.1:{self.ports.store}/signet",
                 s3_access_key="signet",
-                s3_secret_key=SecretStr(self.exec("evaluator", "cat", "/credentials/secret-key").strip()),
+                s3_secret_key=SecretStr(self.exec("minio", "cat", "/credentials/secret-key").strip()),
             )
         )
 
