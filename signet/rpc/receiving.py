@@ -22,16 +22,17 @@ RECEIVE_SECONDS = 120.0
 _CHECK_SECONDS = 0.1
 # So many slow requests are received at a time. A phone with a slow network needs one for some seconds.
 MAX_SLOW_REQUESTS = 64
-# As soon as the process has grown by so much since there were no slow requests, only the few newest may go on: with
-# 64 MB each, they are the most that an evaluator of 600 MB can hold.
+# As soon as the process has grown by so much since there were no slow requests, only the newest may go on.
+# An evaluator of 600 MB has room for it, for two more that are not slow yet, and for one that is worked on, with 64 MB
+# each.
 _MAX_GROWTH_BYTES = 128 << 20
-_FEW_SLOW_REQUESTS = 2
+_FEW_SLOW_REQUESTS = 1
 # Less growth than this is no growth of requests: what the process needs otherwise may change slowly.
 _DRIFT_BYTES = 4 << 20
 # Memory that is free is given back to the system at most so often. It takes some milliseconds.
-_TRIM_SECONDS = 0.5
+_TRIM_SECONDS = 0.2
 # gRPC may hold the last parts of a message for some seconds.
-_TRIMS = 6
+_TRIMS = 20
 # For so long after a very large request, only two requests are received at a time, until they are slow. Otherwise eight
 # of them could arrive before the first check.
 _VERY_LARGE_BYTES = 16 << 20
@@ -70,6 +71,7 @@ class RequestReceiver:
     def __init__(self) -> None:
         # In the order of their beginning.
         self._unfinished: dict[_Unfinished, None] = {}
+        self._readings: set[asyncio.Future[Any]] = set()
         self._check: asyncio.TimerHandle | None = None
         self._memory = ProcessMemory()
         # The memory of the process when there were no slow requests.
@@ -100,7 +102,12 @@ class RequestReceiver:
             self._note_memory(self._memory.measure())
             self._schedule()
         try:
-            data = await context.read()
+            # gRPC never frees a message that arrives while its reading is cancelled. So the reading goes on to the end
+            # of the call.
+            reading = asyncio.ensure_future(context.read())
+            self._readings.add(reading)
+            reading.add_done_callback(self._end_reading)
+            data = await asyncio.shield(reading)
             if len(data) > LARGE_REQUEST_BYTES:
                 self._trim_later()
             if len(data) > _VERY_LARGE_BYTES:
@@ -114,6 +121,12 @@ class RequestReceiver:
             del self._unfinished[unfinished]
             self._end_turn(unfinished)
         return data
+
+    def _end_reading(self, reading: "asyncio.Future[Any]") -> None:
+        self._readings.discard(reading)
+        if not reading.cancelled():
+            # Its call has handled the error, or has ended before.
+            reading.exception()
 
     def _end_turn(self, request: _Unfinished) -> None:
         if request.has_turn:

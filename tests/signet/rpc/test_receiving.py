@@ -115,6 +115,7 @@ def test_large_invalid_requests_of_one_client_at_a_time_and_many_at_once_keep_th
         codes = set().union(*pool.map(send, range(8)))
     assert "INVALID_ARGUMENT" in codes
     assert codes <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+    assert "Traceback" not in fresh.child.log.read_text()
     wait_until(lambda: memory(fresh, "VmRSS") - before < 100 * 2**20, 10)
 
 
