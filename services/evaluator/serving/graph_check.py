@@ -14,8 +14,9 @@ from pathlib import Path
 from signet.errors import DataLoss
 from signet.registry import ModelCard
 
-# The trial of a usual model takes 0.4 s and 0.3 GB of address space, most of it for libraries.
-TRIAL_BYTES = 1 << 30
+# The trial of a usual model takes 0.4 s. Memory that a model may need besides its file, to load and to answer once. The
+# evaluator keeps it as long as it serves the model.
+MODEL_BYTES = 256 << 20
 TRIAL_CPU_SECONDS = 20
 _TRIAL_SECONDS = 60.0
 # The exit status of a trial that names a fault of the model.
@@ -79,7 +80,7 @@ def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECOND
     digest = hashlib.sha256(settings.encode() + hashlib.sha256(graph).digest()).hexdigest()
     if digest in _passed:
         return
-    limits = f"{TRIAL_BYTES >> 20} MiB and {cpu_seconds} s"
+    limits = f"{MODEL_BYTES >> 20} MiB and {cpu_seconds} s"
     try:
         trial = subprocess.run(
             [sys.executable, "-m", "services.evaluator.serving.model_trial"],
