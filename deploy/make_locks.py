@@ -17,6 +17,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from signet.terminal.output import open_console, print_line
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 IMAGES = ROOT / "deploy/locks"
@@ -124,7 +126,7 @@ def needed_by(packages: Packages, requirements: list[str], without: frozenset[st
 def write(path: Path, packages: Packages, names: set[str]) -> None:
     """Write a lock file."""
     path.write_text(HEADER + "".join(f"{packages[name].lines()}\n" for name in sorted(names)))
-    print(f"{path.relative_to(ROOT)}: {len(names)} packages")
+    print_line(open_console(), f"{path.relative_to(ROOT)}: {len(names)} packages")
 
 
 def main() -> None:
