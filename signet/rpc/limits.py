@@ -43,8 +43,11 @@ SERVER_OPTIONS = [
     ("grpc.server_handshake_timeout_ms", 10_000),
     # gRPC's clients connect again, without an error, when they make the next call.
     ("grpc.max_connection_idle_ms", 300_000),
-    # Further calls of the same connection wait in the client.
-    ("grpc.max_concurrent_streams", 128),
+    # gRPC ends calls at random if more than 1,000 wait until the server looks at them. The server looks at each call
+    # soon, and refuses those that it cannot work on with a time to retry. `grpc.max_concurrent_streams` is no remedy:
+    # calls that begin before the client knows the number end with UNAVAILABLE.
+    ("grpc.server.max_pending_requests", 8_000),
+    ("grpc.server.max_pending_requests_hard_limit", 16_000),
 ]
 
 # The calls that a server works on at a time. Watched runs and extractions take little, but take hours.

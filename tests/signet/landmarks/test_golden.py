@@ -20,6 +20,7 @@ REFUSALS = {
     "2.1": "carries no signet.landmarks/1 record",
     "2.2": "schema",
     "2.3": "clip_id|height",
+    "2.5": "gloss",
     "3.1": "'visibility' is missing",
     "3.2": "must be float16",
     "3.3": r"must be uint8 \[3, 3\]",

@@ -105,6 +105,7 @@ def files() -> dict[str, bytes]:
         "invalid/2-2-other-schema.safetensors": encode(whole, RECORD | {"schema": "signet.landmarks/2"}),
         "invalid/2-3-no-clip-id.safetensors": encode(whole, {k: v for k, v in RECORD.items() if k != "clip_id"}),
         "invalid/2-3-zero-height.safetensors": encode(whole, RECORD | {"height": 0}),
+        "invalid/2-5-gloss-with-newline.safetensors": encode(whole, RECORD | {"gloss": "book\nforged"}),
         "invalid/3-1-missing-tensor.safetensors": encode(bare),
         "invalid/3-2-wrong-dtype.safetensors": encode(whole | {"landmarks": whole["landmarks"].astype(np.float32)}),
         "invalid/3-3-wrong-shape.safetensors": encode(short),
