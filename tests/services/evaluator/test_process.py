@@ -78,11 +78,13 @@ def started(world: "World", **added: str) -> Iterator[Process]:
             break
     else:
         pytest.fail("".join(log))
-    yield Process(child, found.group(1), int(found.group(2)), log)
-    if child.poll() is None:
-        child.kill()
-        child.wait()
-    child.stderr.close()
+    try:
+        yield Process(child, found.group(1), int(found.group(2)), log)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        child.stderr.close()
 
 
 @pytest.fixture
