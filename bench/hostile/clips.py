@@ -36,8 +36,8 @@ def _large_pictures(attacker: Attacker) -> None:
 
 
 def _large_videos(attacker: Attacker) -> None:
-    """Valid videos with 60 MB after them, and 64 MB that only begin as a video."""
-    videos = [attacker.target.video + bytes(60_000_000), attacker.target.video[:100] + bytes(MAX_MESSAGE_BYTES - 100)]
+    """Valid videos with 30 MB after them, and as many bytes as a message has that only begin as a video."""
+    videos = [attacker.target.video + bytes(30_000_000), attacker.target.video[:100] + bytes(MAX_MESSAGE_BYTES - 100)]
     attacker.flood("extractor", [_extract(video) for video in videos], at_once=16)
 
 
@@ -61,7 +61,7 @@ ATTACKS = {
         "4 clips of 300 frames of 4096x2304 pixels at once", _large_pictures, ("extractor",), ("ExtractClip",), 20
     ),
     "large-videos": Attack(
-        "16 calls at once with 64 MB, of which a video is the beginning", _large_videos, ("extractor",),
+        "16 calls at once with the largest message, of which a video is the beginning", _large_videos, ("extractor",),
         ("ExtractClip",), 12,
     ),
     "many-clips": Attack("100 good clips at once", _many_clips, ("extractor",), ("ExtractClip",), 15),

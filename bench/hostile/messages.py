@@ -191,7 +191,7 @@ ATTACKS = {
     "costliest-clips": Attack("64 calls at once with 10,800 frames in 179 s", _costliest_clips),
     "medium-clips": Attack("100 calls at once with 3,600 frames in 29 s", _medium_clips),
     "short-clips": Attack("100 calls at once with 720 frames in 5.9 s", _short_clips),
-    "invalid-tensors": Attack("150 calls with 64 MB of zeros", _invalid_tensors, seconds=15),
+    "invalid-tensors": Attack("150 calls with the largest message, of zeros", _invalid_tensors, seconds=15),
     "almost-valid-tensors": Attack("tensors of 32 MB that fail at the last check", _almost_valid_tensors),
     "evaluations": Attack("200 RunEvaluation calls, 50 at once", _evaluations, seconds=10),
     "garbage": Attack(

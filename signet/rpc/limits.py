@@ -1,8 +1,8 @@
 """The limits of messages, calls and connections, with the gRPC options for servers and clients."""
 
-# The largest clip in a message: more than an encoded clip or a landmark tensor of ten minutes. gRPC's default is 4 MiB,
-# less than one phone video.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# The largest clip in a message: a landmark tensor of ten minutes, or 15 s of a phone's 1080p video. gRPC's default is
+# 4 MiB. A server holds several messages at a time, so that the largest one decides how much memory clients can fill.
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 # The largest message to a service whose requests carry no clips. A request of more than 1 MiB is refused there by name.
 MAX_PLAIN_MESSAGE_BYTES = 4 * 1024 * 1024
 # The other fields of the message with the largest clip.
@@ -43,9 +43,11 @@ SERVER_OPTIONS = [
     ("grpc.server_handshake_timeout_ms", 10_000),
     # gRPC's clients connect again, without an error, when they make the next call.
     ("grpc.max_connection_idle_ms", 300_000),
+    # Calls of one connection. It limits what a client can open and cancel at once. A client that begins more calls
+    # than this before it knows the number sees some end with UNAVAILABLE, so the number is no small one.
+    ("grpc.max_concurrent_streams", 1_000),
     # gRPC ends calls at random if more than 1,000 wait until the server looks at them. The server looks at each call
-    # soon, and refuses those that it cannot work on with a time to retry. `grpc.max_concurrent_streams` is no remedy:
-    # calls that begin before the client knows the number end with UNAVAILABLE.
+    # soon, and refuses those that it cannot work on with a time to retry.
     ("grpc.server.max_pending_requests", 8_000),
     ("grpc.server.max_pending_requests_hard_limit", 16_000),
 ]

@@ -16,14 +16,14 @@ from typing import Any
 
 from signet.errors import Busy, DeadlineExceeded, SignetError
 
-# A clip of 5 MB arrives in 40 s over 1 Mbit/s. The largest request of 64 MB needs 4.5 Mbit/s.
+# A clip of 5 MB arrives in 40 s over 1 Mbit/s. The largest request of 32 MiB needs 2.3 Mbit/s.
 RECEIVE_SECONDS = 120.0
 # How often unfinished requests are checked. A request is slow if it was unfinished at one check and is at the next one.
 _CHECK_SECONDS = 0.1
 # So many slow requests are received at a time. A phone with a slow network needs one for some seconds.
 MAX_SLOW_REQUESTS = 64
 # As soon as the process has grown by so much since there were no slow requests, only the newest may go on.
-# An evaluator of 600 MB has room for it, for two more that are not slow yet, and for one that is worked on, with 64 MB
+# An evaluator of 600 MB has room for it, for two more that are not slow yet, and for two that are worked on, with 32 MiB
 # each.
 _MAX_GROWTH_BYTES = 128 << 20
 _FEW_SLOW_REQUESTS = 1
@@ -35,13 +35,13 @@ _TRIM_SECONDS = 0.2
 _TRIMS = 20
 # For so long after a very large request, only two requests are received at a time, until they are slow. Otherwise eight
 # of them could arrive before the first check.
-_VERY_LARGE_BYTES = 16 << 20
+_VERY_LARGE_BYTES = 8 << 20
 _CAUTIOUS_SECONDS = 10.0
 _CAUTIOUS_TURNS = 2
 # Requests that calls work on. Real clips have less than 5 MB. A clip is copied up to four times on its way to the
 # extractor, so that only one of the largest is worked on at a time.
-LARGE_REQUEST_BYTES = 8 << 20
-MAX_LARGE_REQUESTS_BYTES = 112 << 20
+LARGE_REQUEST_BYTES = 6 << 20
+MAX_LARGE_REQUESTS_BYTES = 64 << 20
 MAX_REQUESTS_BYTES = 256 << 20
 # After this time, a refused client should try again.
 _RETRY_SECONDS = 2.0
@@ -286,7 +286,7 @@ class ProcessMemory:
         with suppress(OSError):
             self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         # Only glibc has this function. It keeps freed memory of small blocks otherwise, and gRPC receives a message in
-        # small blocks: 500 MB stay after eight requests of 64 MB.
+        # small blocks: 500 MB stay after eight requests of 64 MB each.
         self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     def measure(self) -> int:

@@ -21,8 +21,8 @@ from services.extractor.jobs.calls import SILENT_SECONDS, Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
 from services.extractor.jobs.stderr_filter import StderrFilter
-from services.extractor.video.decode import MAX_FILE_BYTES
 from signet.errors import ClipError, DeadlineExceeded, SignetError
+from signet.rpc.limits import MAX_MESSAGE_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _MOST_SILENT_SECONDS = 20.0
 # The time between two looks at a clip of a call. It delays clips that wait for a long one to stop.
 _LOOK_SECONDS = 0.2
 # The bytes that the large clips of calls have together. This process keeps them until the calls end.
-_MOST_BYTES = MAX_FILE_BYTES
+_MOST_BYTES = MAX_MESSAGE_BYTES
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -42,8 +42,8 @@ REASONS = (
 
 # 0.2 s at 25 frames a second is the shortest stroke of a sign. The shortest clip of WLASL has 19 frames.
 MIN_FRAMES = 5
-# The limit of a gRPC message, so that a file and a message can hold the same clips. The largest WLASL clip has 2 MB.
-MAX_FILE_BYTES = MAX_MESSAGE_BYTES
+# A file is read as a whole. The largest WLASL clip has 2 MB. A message of gRPC has half as much.
+MAX_FILE_BYTES = 2 * MAX_MESSAGE_BYTES
 # 4096 x 2304 is the largest size that phones record, in either orientation. One frame is 28 MB of RGB.
 MAX_PIXELS = 4096 * 2304
 # MAX_FRAMES at 60 frames a second. Up to this value, float32 timestamps are more precise than 0.1 ms.

@@ -32,7 +32,7 @@ _PREVIEW_FACTOR = 8
 # Packets are read of so many tracks. Phones write two: the video and a preview.
 _MOST_VIDEO_TRACKS = 8
 # Packets can be larger than the file: they can share bytes of the file, or be compressed in it.
-_MOST_PACKET_BYTES = 2 * MAX_MESSAGE_BYTES
+_MOST_PACKET_BYTES = 4 * MAX_MESSAGE_BYTES
 # The packets of all tracks. FFmpeg has 260 bytes for each. Ten minutes of video and sound have 100,000 at most; a file
 # of some megabytes can declare millions.
 _MOST_PACKETS = 500_000

@@ -139,6 +139,19 @@ def test_more_calls_than_the_server_works_on_are_refused_and_health_checks_are_a
         server.child.stop(5)
 
 
+def test_each_of_600_calls_that_begin_at_once_gets_the_answer_of_the_server(tmp_path: Path) -> None:
+    """With a small limit of streams, gRPC ended some of them with UNAVAILABLE: they begin before the client knows it."""
+    server = Served(tmp_path, "")
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = extractor_pb2_grpc.ExtractorStub(channel)
+            calls = [stub.ExtractClip.future(Request(video=b"v" * 2000), timeout=60) for _ in range(600)]
+            codes = {call.code() for call in calls}
+        assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    finally:
+        server.child.stop(5)
+
+
 def test_a_call_ends_after_the_longest_time_of_its_server(tmp_path: Path) -> None:
     server = Served(tmp_path, "from signet.rpc import limits\nlimits._MAX_CALL_SECONDS = 1.0\n")
     try:
