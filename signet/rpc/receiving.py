@@ -19,7 +19,8 @@ from signet.errors import Busy, DeadlineExceeded, SignetError
 # A clip of 5 MB arrives in 40 s over 1 Mbit/s. The largest request of 32 MiB needs 2.3 Mbit/s.
 RECEIVE_SECONDS = 120.0
 # How often unfinished requests are checked. A request is slow if it was unfinished at one check and is at the next one.
-_CHECK_SECONDS = 0.1
+# Over a fast network, eight of the largest requests arrive in 0.1 s.
+_CHECK_SECONDS = 0.03
 # So many slow requests are received at a time. A phone with a slow network needs one for some seconds.
 MAX_SLOW_REQUESTS = 64
 # As soon as the process has grown by so much since there were no slow requests, only the newest may go on.
@@ -35,14 +36,14 @@ _TRIM_SECONDS = 0.2
 _TRIMS = 20
 # For so long after a very large request, only two requests are received at a time, until they are slow. Otherwise eight
 # of them could arrive before the first check.
-_VERY_LARGE_BYTES = 8 << 20
+_VERY_LARGE_BYTES = 4 << 20
 _CAUTIOUS_SECONDS = 10.0
 _CAUTIOUS_TURNS = 2
-# Requests that calls work on. Real clips have less than 5 MB. A clip is copied up to four times on its way to the
+# Requests that calls work on. Clips of signs have less than 4 MB. A clip is copied up to four times on its way to the
 # extractor, so that only one of the largest is worked on at a time.
-LARGE_REQUEST_BYTES = 6 << 20
-MAX_LARGE_REQUESTS_BYTES = 64 << 20
-MAX_REQUESTS_BYTES = 256 << 20
+LARGE_REQUEST_BYTES = 4 << 20
+MAX_LARGE_REQUESTS_BYTES = 48 << 20
+MAX_REQUESTS_BYTES = 128 << 20
 # After this time, a refused client should try again.
 _RETRY_SECONDS = 2.0
 
