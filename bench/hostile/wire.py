@@ -301,7 +301,7 @@ def _large_requests(attacker: Attacker) -> None:
 _BOTH = ("Recognize", "/metrics")
 
 ATTACKS = {
-    "half-sent-tensors": Attack("20 of the largest messages, whose last MB never comes", _half_sent_tensors, seconds=12),
+    "half-sent-tensors": Attack("20 of the largest messages whose last MB never comes", _half_sent_tensors, seconds=12),
     "half-sent-videos": Attack(
         "the same to the extractor", _half_sent_videos, ("extractor",), ("ExtractClip",), seconds=12
     ),

@@ -24,8 +24,8 @@ _CHECK_SECONDS = 0.03
 # So many slow requests are received at a time. A phone with a slow network needs one for some seconds.
 MAX_SLOW_REQUESTS = 64
 # As soon as the process has grown by so much since there were no slow requests, only the newest may go on.
-# An evaluator of 600 MB has room for it, for two more that are not slow yet, and for two that are worked on, with 32 MiB
-# each.
+# An evaluator of 600 MB has room for it, for two more that are not slow yet, and for two that are worked on, of
+# 32 MiB each.
 _MAX_GROWTH_BYTES = 128 << 20
 _FEW_SLOW_REQUESTS = 1
 # Less growth than this is no growth of requests: what the process needs otherwise may change slowly.

@@ -140,7 +140,7 @@ def test_more_calls_than_the_server_works_on_are_refused_and_health_checks_are_a
 
 
 def test_each_of_600_calls_that_begin_at_once_gets_the_answer_of_the_server(tmp_path: Path) -> None:
-    """With a small limit of streams, gRPC ended some of them with UNAVAILABLE: they begin before the client knows it."""
+    """With a small limit of streams, gRPC ended some with UNAVAILABLE: they begin before the client knows the limit."""
     server = Served(tmp_path, "")
     try:
         with grpc.insecure_channel(server.address) as channel:

@@ -13,13 +13,14 @@ import pytest
 
 from signet.errors import Busy
 from signet.rpc.client import Client
+from signet.rpc.limits import MAX_MESSAGE_BYTES
 from signet.rpc.receiving import MAX_SLOW_REQUESTS, RequestReceiver
 from signet.v1 import extractor_pb2
 from tests.signet.rpc.conftest import Served
 from tests.signet.rpc.http2 import HalfClient
 
 EXTRACT = "/signet.v1.Extractor/ExtractClip"
-DECLARED, SENT = 64 * 2**20, 40 * 2**20
+DECLARED, SENT = MAX_MESSAGE_BYTES, 28 * 2**20
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_half_sent_messages_do_not_fill_the_memory(impatient: Served, connection
             assert len(client.extractor.ExtractClip(request, timeout=10).landmarks) == 300_000
         for thread in threads:
             thread.join()
-        assert memory(impatient, "VmHWM") - before < 300 * 2**20  # 480 MiB were sent
+        assert memory(impatient, "VmHWM") - before < 240 * 2**20  # 336 MiB were sent
         # The few that may go on end after their time.
         wait_until(lambda: all(stream in half.ended for half, stream in streams), 20)
         for half, stream in streams:
@@ -100,7 +101,7 @@ def test_more_stalled_calls_than_the_server_allows_leave_room_for_others(fresh: 
 
 def test_large_invalid_requests_of_one_client_at_a_time_and_many_at_once_keep_the_memory_small(fresh: Served) -> None:
     before = memory(fresh, "VmRSS")
-    request = extractor_pb2.ExtractClipRequest(video=bytes(64 * 2**20), clip_id="InvalidInput")
+    request = extractor_pb2.ExtractClipRequest(video=bytes(MAX_MESSAGE_BYTES), clip_id="InvalidInput")
 
     def send(_number: int) -> set[str]:
         codes = set()
@@ -122,13 +123,13 @@ def test_large_invalid_requests_of_one_client_at_a_time_and_many_at_once_keep_th
 def test_large_requests_are_refused_while_others_are_worked_on() -> None:
     async def hold() -> None:
         receiver = RequestReceiver()
-        with receiver.hold(64 * 2**20), receiver.hold(5 * 2**20):
-            with pytest.raises(Busy, match=r"67108864 bytes\. Try again in 2 s") as raised, receiver.hold(64 * 2**20):
+        with receiver.hold(MAX_MESSAGE_BYTES), receiver.hold(3 * 2**20):
+            with pytest.raises(Busy, match=r"33554432 bytes\. Try again in 2 s") as raised, receiver.hold(1 << 25):
                 pass
             assert raised.value.retry_seconds == 2
-            with receiver.hold(20 * 2**20):
+            with receiver.hold(10 * 2**20):
                 pass
-        with receiver.hold(64 * 2**20 + 1000):  # the largest clip and the other fields of its message
+        with receiver.hold(MAX_MESSAGE_BYTES + 1000):  # the largest clip and the other fields of its message
             pass
 
     asyncio.run(hold())
