@@ -237,9 +237,14 @@ def slow_extractor() -> Iterator[tuple[SlowExtractor, str]]:
         server.stop(None).wait()
 
 
-def allow_ctrl_c() -> None:
+@contextmanager
+def ctrl_c_allowed() -> Iterator[None]:
     """Shells start background commands with SIGINT ignored, and children inherit this."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_predict_on_a_long_video_names_timeout_and_ends_the_work_of_the_services(
@@ -257,9 +262,8 @@ def test_predict_on_a_long_video_names_timeout_and_ends_the_work_of_the_services
         # Without --timeout, it is chosen by the length of the video. Ctrl-C ends the work, too.
         extractor.left.clear()
         arguments = [*SIGNET, "predict", str(clip), "--server", evaluator.address]
-        child = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, preexec_fn=allow_ctrl_c
-        )
+        with ctrl_c_allowed():
+            child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
         wait_for(lambda: len(extractor.remaining) == 2)
         assert 150 < extractor.remaining[1] < 60 + 6 * 20 + 2
         child.send_signal(signal.SIGINT)
