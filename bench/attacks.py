@@ -4,7 +4,7 @@
 
 A model is trained on synthetic landmarks; evaluator, extractor and trainer serve it from a folder that is deleted
 afterwards, on 127.0.0.1. Each attack runs for some seconds in a process of its own with the lowest priority, because a
-real attacker has his own machine. Legitimate calls are measured before the attack and beside it. Bars, for each attack:
+real attacker has another machine. Legitimate calls are measured before the attack and beside it. Bars, for each attack:
 
 - The attack is refused or answered: no service ends, and no call gets INTERNAL or UNKNOWN.
 - All legitimate calls are answered. Their median and 95th percentile are at most twice those before the attack.
