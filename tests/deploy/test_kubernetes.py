@@ -339,6 +339,12 @@ def test_manifests_contain_no_secret() -> None:
     assert all(f"--from-literal={key}=" in guide for key in ("SIGNET_S3_ACCESS_KEY", "SIGNET_S3_SECRET_KEY"))
 
 
+def test_the_extractor_of_single_clips_has_no_key_of_the_store() -> None:
+    text = (K8S / "base/extractor.yaml").read_text()
+    assert "secretRef" not in text
+    assert "file:/tmp/store" in text
+
+
 def test_images_are_our_own_or_pinned() -> None:
     set_in_one_place = {image["name"] for image in _kustomization(K8S / "base")["images"]}
     assert set_in_one_place == set(SETTINGS)
