@@ -17,6 +17,8 @@ from signet.registry import ModelCard
 
 # ONNX Runtime holds a graph parsed, and its weights in the layout that is fast, while it makes a session.
 _COPIES = 3
+# How ONNX Runtime says that the limit of memory refused an allocation. It has no exception of its own for it.
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory")
 
 
 def main() -> None:
@@ -30,6 +32,8 @@ def main() -> None:
     try:
         LoadedModel(ModelCard.model_validate_json(card), graph, threads=1)
     except SignetError as error:
+        if any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise SystemExit(1) from error
         os.write(1, str(error).encode())
         raise SystemExit(FAULT) from error
 

@@ -117,11 +117,15 @@ def test_a_graph_with_a_huge_constant_does_not_reach_the_evaluator(
     assert set(psutil.Process().children()) <= processes
 
 
-def test_a_graph_that_computes_for_minutes_is_killed(world: "World", snapshot: Dataset, graph: bytes) -> None:
+@pytest.mark.parametrize("side", [3000, 1000], ids=["much work", "much memory"])
+def test_a_graph_that_computes_for_minutes_is_refused_at_a_limit(
+    world: "World", snapshot: Dataset, graph: bytes, side: int
+) -> None:
+    """ONNX Runtime computes the constants while it loads. The speed of the machine decides which limit comes first."""
     nodes = [helper.make_node("ConstantOfShape", ["size"], ["m0"])]
     nodes += [helper.make_node("MatMul", [f"m{n}", f"m{n}"], [f"m{n + 1}"]) for n in range(1000)]
     nodes += [helper.make_node("ReduceMax", ["m1000"], ["extra"], keepdims=0)]
-    hostile = _with_extra(graph, nodes, [_shape("size", 3000, 3000)])
+    hostile = _with_extra(graph, nodes, [_shape("size", side, side)])
     started = time.monotonic()
     with pytest.raises(DataLoss, match="needs more than"):
         try_model(world.card(snapshot, hostile), hostile, cpu_seconds=5)
