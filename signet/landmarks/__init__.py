@@ -1,6 +1,7 @@
 """Landmark tensors: the stored format, and the conversion of a stored clip to a model's input."""
 
 from signet.landmarks.movement import NothingSigned, why_nothing_is_signed
+from signet.landmarks.quality import ClipQuality
 from signet.landmarks.sampling import (
     FRAME_RATE,
     MAX_GAP_SECONDS,
@@ -42,6 +43,7 @@ __all__ = [
     "SCHEMA",
     "SMOOTHING_SECONDS",
     "ClipLength",
+    "ClipQuality",
     "ClipRecord",
     "Landmarks",
     "NothingSigned",

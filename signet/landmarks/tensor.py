@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_safetensors
 
 from signet.errors import InvalidLandmarks
 from signet.field_types import Gloss, Label, describe_first_fault
+from signet.landmarks.quality import ClipQuality
 from signet.safetensors_header import LENGTH_BYTES, header_length, read_header, read_metadata
 
 SCHEMA = "signet.landmarks/1"
@@ -63,6 +64,8 @@ class ClipRecord(BaseModel):
     extractor: Label = ""
     # What a person should know before using the clip, in words.
     warnings: tuple[Label, ...] = ()
+    # None in clips that were stored before it was measured.
+    quality: ClipQuality | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +109,8 @@ def dump(clip: Landmarks) -> bytes:
         "timestamps": clip.timestamps,
     }
     _check(tensors, clip.record.clip_id)
-    # Without warnings, the bytes are those that earlier versions wrote.
-    left_out = None if clip.record.warnings else {"warnings"}
+    # Without warnings and quality, the bytes are those that earlier versions wrote.
+    left_out = {name for name in ("warnings", "quality") if not getattr(clip.record, name)}
     record = json.dumps(clip.record.model_dump(by_alias=True, exclude=left_out), sort_keys=True, separators=(",", ":"))
     data = save_safetensors(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {_METADATA_KEY: record}

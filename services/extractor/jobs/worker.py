@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.extractor.jobs.board import JobBoard
+from services.extractor.quality.measurement import add_quality
 from services.extractor.sources.metadata import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
@@ -199,6 +200,7 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
             warnings=(_MANY_PEOPLE,) if tracks.many_people else (),
         ),
     )
+    clip = add_quality(clip, video.display_times(segment), tracks.many_people)
     return Extracted(
         data=dump(clip),
         frames=frames,

@@ -144,6 +144,7 @@ class Video:
         # Read from the container when decoding begins.
         self.fps = _FALLBACK_FPS
         self.expected_frames = self.pixels = 0
+        self._packet_times: list[float] = []
         self.before_packet: Callable[[], None] = lambda: None
         self._pixel_aspect = 1.0
 
@@ -162,6 +163,10 @@ class Video:
         times = tuple(clock.seconds(picture, self.fps) for picture in pictures)
         self._check_count(len(times))
         return times
+
+    def display_times(self, segment: Segment | None = None) -> list[float]:
+        """The declared display times of the frames of `segment`, in seconds, sorted; none before decoding begins."""
+        return self._packet_times[segment.start - 1 : segment.end] if segment else self._packet_times
 
     def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
         """Decode the frames of `segment` one at a time; without a segment, all frames.
@@ -206,6 +211,7 @@ class Video:
                 track = read_track(opened, self._format, self.name, _MOST_PACKETS + 1)
                 self._check_length(track, limited)
                 self.expected_frames, self.pixels = len(track.times), track.pixels
+                self._packet_times = track.times
                 yield from self._decode(track)
         except MemoryError as error:  # FFmpeg's is of both kinds
             raise ClipError(

@@ -1,0 +1,1 @@
+"""The quality of extracted clips: numbers for each clip, what they say, and the page about a corpus."""
