@@ -1,0 +1,1 @@
+"""MediaPipe's networks, converted to ONNX and run by ONNX Runtime."""

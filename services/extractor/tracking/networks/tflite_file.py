@@ -1,0 +1,112 @@
+"""Reads a TensorFlow Lite file: its operators, the shapes of its tensors, and its constants."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tflite
+
+from services.extractor.tracking.networks.sparse import SparseLevel, expand
+
+Array = npt.NDArray[Any]
+
+_TYPES = {
+    tflite.TensorType.FLOAT32: np.float32,
+    tflite.TensorType.FLOAT16: np.float16,
+    tflite.TensorType.INT32: np.int32,
+    tflite.TensorType.INT64: np.int64,
+}
+_INDEX_VECTORS = {
+    tflite.SparseIndexVector.Int32Vector: tflite.Int32Vector,
+    tflite.SparseIndexVector.Uint16Vector: tflite.Uint16Vector,
+    tflite.SparseIndexVector.Uint8Vector: tflite.Uint8Vector,
+}
+_KINDS = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator. Tensors are named by their index in the file."""
+
+    kind: str  # as the schema of TensorFlow Lite names it, such as CONV_2D
+    inputs: tuple[int, ...]
+    output: int
+    table: Any  # the flatbuffer table of the operator
+
+    def options(self, kind: type[Any]) -> Any:
+        """The options of the operator, as a table of this kind, such as `tflite.Conv2DOptions`."""
+        table = self.table.BuiltinOptions()
+        options = kind()
+        options.Init(table.Bytes, table.Pos)
+        return options
+
+
+class TfliteFile:
+    """A network in a TensorFlow Lite file with one subgraph. Its tensors have the layout [1, height, width, channels].
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
+        self._graph = self._model.Subgraphs(0)
+        self.input: int = self._graph.Inputs(0)
+
+    @cached_property
+    def operators(self) -> Sequence[Operator]:
+        """All operators, in the order in which they run."""
+        tables = [self._graph.Operators(index) for index in range(self._graph.OperatorsLength())]
+        return [
+            Operator(
+                kind=_KINDS[self._model.OperatorCodes(table.OpcodeIndex()).BuiltinCode()],
+                inputs=tuple(map(int, table.InputsAsNumpy())),
+                output=table.Outputs(0),
+                table=table,
+            )
+            for table in tables
+        ]
+
+    def output(self, name: str) -> int:
+        """The tensor of the output with this name."""
+        outputs = {self._tensor(index).Name().decode(): index for index in self._graph.OutputsAsNumpy()}
+        return int(outputs[name])
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        return tuple(map(int, self._tensor(tensor).ShapeAsNumpy()))
+
+    def constant(self, tensor: int) -> Array | None:
+        """The value of a constant tensor; None for a tensor that an operator computes. Sparse values are expanded."""
+        table = self._tensor(tensor)
+        buffer = self._model.Buffers(table.Buffer())
+        if buffer.DataLength() == 0:
+            return None
+        values: Array = np.frombuffer(buffer.DataAsNumpy().tobytes(), _TYPES[table.Type()])
+        sparsity = table.Sparsity()
+        if sparsity is None:
+            return values.reshape(self.shape(tensor))
+        levels = [_level(sparsity.DimMetadata(index)) for index in range(sparsity.DimMetadataLength())]
+        blocks = () if sparsity.BlockMapIsNone() else tuple(map(int, sparsity.BlockMapAsNumpy()))
+        return expand(values, self.shape(tensor), tuple(map(int, sparsity.TraversalOrderAsNumpy())), blocks, levels)
+
+    def _tensor(self, index: int) -> Any:
+        return self._graph.Tensors(index)
+
+
+def _level(table: Any) -> SparseLevel:
+    if table.Format() == tflite.DimensionType.DENSE:
+        return SparseLevel(size=table.DenseSize())
+    segments = _vector(table.ArraySegmentsType(), table.ArraySegments())
+    return SparseLevel(segments=segments, indices=_vector(table.ArrayIndicesType(), table.ArrayIndices()))
+
+
+def _vector(kind: int, table: Any) -> Array:
+    vector = _INDEX_VECTORS[kind]()
+    vector.Init(table.Bytes, table.Pos)
+    values: Array = vector.ValuesAsNumpy()
+    return values
