@@ -215,7 +215,7 @@ class _Conversion:
         mode = "half_pixel" if options.HalfPixelCenters() else "asymmetric"
         self._node(
             "Resize",
-            [_name(operator.inputs[0]), "", self._store(np.float32([1, 1, *(wanted / sizes)]))],
+            [_name(operator.inputs[0]), "", self._store(np.array([1, 1, *(wanted / sizes)], np.float32))],
             _name(operator.output),
             mode="linear",
             coordinate_transformation_mode="align_corners" if options.AlignCorners() else mode,
@@ -227,7 +227,7 @@ class _Conversion:
 
     def _convert_mean(self, operator: Operator) -> None:
         axes = self._constant(operator.inputs[1]).reshape(-1)
-        onnx_axes = np.int64([_TO_ONNX.index(axis) for axis in axes])
+        onnx_axes = np.array([_TO_ONNX.index(axis) for axis in axes], np.int64)
         keep = operator.options(tflite.ReducerOptions).KeepDims()
         if len(self._file.shape(operator.inputs[0])) != 4 or not (keep or set(axes) == {1, 2}):
             raise NotImplementedError("A mean over other axes than height and width cannot be converted to ONNX.")
@@ -237,7 +237,7 @@ class _Conversion:
     def _convert_reshape(self, operator: Operator) -> None:
         value = self._channels_last(operator.inputs[0])
         shape = self._file.shape(operator.output)
-        flat = [value, self._store(np.int64([0, *shape[1:]]))]  # 0 keeps the size of the batch
+        flat = [value, self._store(np.array([0, *shape[1:]], np.int64))]  # 0 keeps the size of the batch
         if len(shape) == 4:
             self._node("Transpose", [self._node("Reshape", flat)], _name(operator.output), perm=_TO_ONNX)
         else:
@@ -259,7 +259,7 @@ class _Conversion:
         axes = np.arange(1, 4)  # not the batch
         starts = np.where(options.BeginMask() >> axes & 1, 0, starts[1:])
         ends = np.where(options.EndMask() >> axes & 1, shape[1:], ends[1:])
-        places = np.int64([_TO_ONNX.index(axis) for axis in axes])
+        places = np.array([_TO_ONNX.index(axis) for axis in axes], np.int64)
         inputs = [self._store(values) for values in (starts, ends, places, steps[1:])]
         self._node("Slice", [_name(operator.inputs[0]), *inputs], _name(operator.output))
 

@@ -41,8 +41,8 @@ def expand(
     sizes = [1] * len(shape)  # of a block, in each dimension
     for place, dimension in enumerate(blocks):
         sizes[dimension] = levels[order.index(len(shape) + place)].size
-    nodes = np.zeros(1, np.int64)
-    positions = np.zeros((len(shape), 1), np.int64)  # of each node, in the tensor
+    nodes: Array = np.zeros(1, np.int64)
+    positions: Array = np.zeros((len(shape), 1), np.int64)  # of each node, in the tensor
     for level, dimension in zip(levels, order, strict=True):
         if level.segments is None or level.indices is None:
             counts = np.full(len(nodes), level.size)
@@ -60,6 +60,6 @@ def expand(
         else:
             positions[blocks[dimension - len(shape)]] += index
         nodes = children
-    whole = np.zeros(shape, values.dtype)
+    whole: Array = np.zeros(shape, values.dtype)
     whole[tuple(positions)] = values[nodes]
     return whole

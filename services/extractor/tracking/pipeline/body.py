@@ -75,10 +75,10 @@ class BodyTracker:
             values, probability, heat = self._network.run(crops)
             present = probability[:, 0] > _MIN_PROBABILITY
             found = searched[present]
-            values = values[present].reshape(-1, _NETWORK_JOINTS, _NETWORK_VALUES).astype(np.float64)
-            placed = refine(values[..., :3] / self._network.size, heat[present])
+            joint_values = values[present].reshape(-1, _NETWORK_JOINTS, _NETWORK_VALUES).astype(np.float64)
+            placed = refine(joint_values[..., :3] / self._network.size, heat[present])
             placed = to_picture(placed[:, : _REGION_JOINTS.stop], regions[found])
-            visible = sigmoid(values[:, :POSE_JOINTS, 3])
+            visible = sigmoid(joint_values[:, :POSE_JOINTS, 3])
             joints[found], visibility[found] = self._smooth(clips[found], placed, visible, seconds[found])
         self.forget(np.delete(clips, found))
         return joints, visibility

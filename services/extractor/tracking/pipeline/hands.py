@@ -27,8 +27,8 @@ _POSE_JOINTS = np.array([[15, 17, 19], [16, 18, 20]])
 # A hand is looked for if the visibility of its wrist is greater.
 _MIN_VISIBILITY = 0.1
 _MIN_PROBABILITY = 0.5
-# A hand is not looked for if less of its region is inside the picture. In 21,180 regions of 177 clips of WLASL, 44 % have
-# less, and 6 of these showed one of the 10,117 hands that were found.
+# A hand is not looked for if less of its region is inside the picture. In 21,180 regions of 177 clips of WLASL, 44 %
+# have less, and 6 of these showed one of the 10,117 hands that were found.
 _MIN_INSIDE = 0.4
 # Points at which a region is compared with the picture: a grid over the region, with its centre at 0.
 _GRID = np.stack(np.meshgrid(*[(np.arange(12) + 0.5) / 12 - 0.5] * 2), axis=-1).reshape(-1, 2)
@@ -100,8 +100,8 @@ class HandTracker:
         Returns:
             The joints [n, 21, 3]; NaN where the hand was not found.
         """
-        (points,) = self._regions.run(cut(pictures, search, self._regions.size))
-        points = to_picture(points.reshape(-1, 2, 2).astype(np.float64) / self._regions.size, search)
+        (corners,) = self._regions.run(cut(pictures, search, self._regions.size))
+        points = to_picture(corners.reshape(-1, 2, 2).astype(np.float64) / self._regions.size, search)
         regions = change_region(region_from_points(points[:, 0], points[:, 1], -np.pi / 2), 1.0, _SHIFT)
         (tracked,) = np.nonzero(~np.isnan(before[:, 0, 0]))
         earlier = _region_of_hand(before[tracked])

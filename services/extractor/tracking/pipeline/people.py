@@ -85,4 +85,5 @@ def _overlap(low: Array, high: Array, index: int) -> Array:
     common = sides.prod(axis=1)
     areas = (high - low).prod(axis=1)
     union = areas + areas[index] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    overlap: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return overlap
