@@ -55,11 +55,21 @@ def _explain_missing_packages(command: str, extra: str) -> Iterator[None]:
         raise SignetError(f"signet {command}: {advice}") from error
 
 
+# The module of a command, where it is not `services.<service>.cli`.
+_MODULES: dict[str, str] = {}
+
+
+def command_module(command: str) -> str:
+    """The name of the module whose `app` has a command."""
+    service, _ = COMMANDS[command]
+    return _MODULES.get(command, f"services.{service}.cli")
+
+
 def _mount(command: str, service: str, summary: str) -> None:
     @app.command(command, help=summary, context_settings=_PASS_ON, rich_help_panel=service.capitalize())
     def _call(context: typer.Context) -> None:
         with _explain_missing_packages(command, service):
-            module = importlib.import_module(f"services.{service}.cli")
+            module = importlib.import_module(command_module(command))
             status = module.app([command, *context.args], prog_name="signet", standalone_mode=False)
         raise typer.Exit(status if isinstance(status, int) else 0)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from services.cli import COMMANDS
+from services.cli import COMMANDS, command_module
 from services.cli import app as root_app
 from services.evaluator.settings import EvaluatorSettings
 from services.extractor.settings import ExtractorSettings
@@ -39,8 +39,7 @@ _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
 def _command(name: str) -> Any:
     """A `signet` command as Typer parses it."""
     if name in COMMANDS:
-        service, _ = COMMANDS[name]
-        group: Any = typer.main.get_command(importlib.import_module(f"services.{service}.cli").app)
+        group: Any = typer.main.get_command(importlib.import_module(command_module(name)).app)
     else:
         group = typer.main.get_command(root_app)
     command = group.commands.get(name)
