@@ -56,7 +56,7 @@ def _explain_missing_packages(command: str, extra: str) -> Iterator[None]:
 
 
 # The module of a command, where it is not `services.<service>.cli`.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {"import": "services.extractor.importing.cli"}
 
 
 def command_module(command: str) -> str:

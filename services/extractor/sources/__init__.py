@@ -1,1 +1,1 @@
-"""Where clips and landmarks come from: WLASL, archives of landmarks, selections of clips."""
+"""Where clips come from: WLASL, and selections of clips."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.extractor.sources.archive import ArchiveRow, read_archive
+from services.extractor.importing.archive import ArchiveRow, read_archive
 from signet.errors import ClipError, InvalidInput, NotFound
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
 from tests.services.extractor.archives import HEADER, hands_archive, left_hand, right_hand, write_archive

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.extractor.sources.archive import read_archive
-from services.extractor.sources.handedness import assign_sides
+from services.extractor.importing.archive import read_archive
+from services.extractor.importing.handedness import assign_sides
 from services.extractor.sources.video_formats import video_format
 from services.extractor.sources.wlasl import read_metadata
 from tests.services.extractor.archives import Joints, left_hand, right_hand

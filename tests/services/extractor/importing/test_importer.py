@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.extractor.jobs.importing import fingerprint, run_import
+from services.extractor.importing.archive import read_archive
+from services.extractor.importing.importer import run_import
+from services.extractor.importing.source import LandmarkSource
+from services.extractor.importing.wlasl_archive import join_metadata
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
-from services.extractor.sources.archive import read_archive
 from services.extractor.sources.wlasl import read_metadata
 from signet.datasets.corpus import read_manifest
 from signet.errors import AlreadyExists, DataLoss
@@ -35,8 +37,12 @@ def metadata(tmp_path: Path) -> Path:
     return write_metadata(tmp_path / "wlasl", GLOSSES)
 
 
+def _open(archive: Path, metadata: Path, first_glosses: int = 0) -> LandmarkSource:
+    return join_metadata(read_archive(archive), read_metadata(metadata), first_glosses)
+
+
 def _import(archive: Path, metadata: Path, store: ObjectStore, corpus: str = "others") -> ExtractionProgress:
-    return run_import(read_archive(archive), read_metadata(metadata), store, corpus)
+    return run_import(_open(archive, metadata), store, corpus)
 
 
 def _clip(store: ObjectStore, clip_id: str) -> Landmarks:
@@ -52,7 +58,7 @@ def test_an_import_stores_each_clip_with_its_record(archive: Path, metadata: Pat
     record = clip.record
     assert (record.corpus, record.gloss, record.split, record.signer) == ("others", "drink", "train", "7")
     assert (record.width, record.height, record.frame_end) == (720, 400, 20)
-    assert record.extractor == fingerprint(read_archive(archive))
+    assert record.extractor == _open(archive, metadata).fingerprint
     assert record.extractor.startswith("import/hands/")
     assert clip.presence.sum(axis=0).tolist() == [0, 10, 20]
     assert np.allclose(clip.timestamps, np.arange(20) * 1001 / 30000)
@@ -65,13 +71,13 @@ def test_an_import_writes_the_manifest_of_the_corpus(
     manifest = read_manifest(directory_store, "others")
     assert manifest is not None
     assert manifest.clips == ("1", "2", "3", "4")
-    assert manifest.extractor == fingerprint(read_archive(archive))
+    assert manifest.extractor == _open(archive, metadata).fingerprint
 
 
 def test_first_glosses_limits_the_import_and_counts_no_other_clip_as_broken(
     archive: Path, metadata: Path, directory_store: DirectoryStore
 ) -> None:
-    result = run_import(read_archive(archive), read_metadata(metadata), directory_store, "others", first_glosses=2)
+    result = run_import(_open(archive, metadata, first_glosses=2), directory_store, "others")
     assert (result.glosses, result.extracted, result.broken) == (("book", "drink"), 3, 0)
 
 
@@ -135,7 +141,7 @@ def test_a_clip_that_another_process_stores_during_the_import_must_be_identical(
             )
         done += 1
 
-    result = run_import(read_archive(archive), read_metadata(metadata), directory_store, "raced", on_change=meanwhile)
+    result = run_import(_open(archive, metadata), directory_store, "raced", on_change=meanwhile)
     assert (result.extracted, result.present) == (3, 1)
 
 
@@ -153,7 +159,9 @@ def test_ids_without_their_leading_zeros_are_found_and_stored_with_them(
 ) -> None:
     archive = read_archive(hands_archive(tmp_path / "a", {"335": 6, "00336": 6, "337.0": 6, "338": 6, "999": 6}))
     glosses = {"00335": "book", "336": "go", "00337": "fish", "00338": "fish", "0338": "fish"}
-    result = run_import(archive, read_metadata(write_metadata(tmp_path / "w", glosses)), directory_store, "hands")
+    result = run_import(
+        join_metadata(archive, read_metadata(write_metadata(tmp_path / "w", glosses))), directory_store, "hands"
+    )
     assert result.clips == ("00335", "00336", "00337")
     assert result.extracted == 3
     assert [failure.clip_id for failure in result.failures] == ["338", "999"]  # 338 may be 00338 or 0338
@@ -167,7 +175,7 @@ def test_a_clip_that_the_index_lists_with_and_without_zeros_is_imported_once(
 ) -> None:
     archive = read_archive(hands_archive(tmp_path / "a", {"335": 6, "00335": 7, "0335": 8}))
     metadata = read_metadata(write_metadata(tmp_path / "w", {"00335": "book"}))
-    result = run_import(archive, metadata, directory_store, "hands")
+    result = run_import(join_metadata(archive, metadata), directory_store, "hands")
     assert (result.clips, result.frames) == (("00335",), 7)
     assert [failure.clip_id for failure in result.failures] == ["335", "0335"]
 
@@ -177,7 +185,7 @@ def test_what_the_metadata_lacks_is_said_with_the_result(tmp_path: Path, directo
     folder = write_metadata(tmp_path / "w", {"00335": "book"})
     path = folder / "WLASL_v0.3.json"
     path.write_text(path.read_text().replace('"signer_id": 7', '"signer_id": null'))
-    result = run_import(archive, read_metadata(folder), directory_store, "hands")
+    result = run_import(join_metadata(archive, read_metadata(folder)), directory_store, "hands")
     assert result.extracted == 1
     assert result.notes == (f"{path}: signer_id is unknown in 1 instance, for example 00335 (null)",)
 
@@ -190,12 +198,16 @@ def test_a_stopped_import_writes_no_manifest_and_can_be_resumed(
     instances = read_metadata(write_metadata(tmp_path / "wlasl", dict.fromkeys(many, "book")))
     seen: list[ExtractionProgress] = []
     stopped = run_import(
-        archive, instances, directory_store, "others", on_change=seen.append, stopped=lambda: seen[-1].done > 0
+        join_metadata(archive, instances),
+        directory_store,
+        "others",
+        on_change=seen.append,
+        stopped=lambda: seen[-1].done > 0,
     )
     assert stopped.state is ExtractionState.CANCELLED
     assert 0 < stopped.done < stopped.total == 200
     assert read_manifest(directory_store, "others") is None
-    resumed = run_import(archive, instances, directory_store, "others")
+    resumed = run_import(join_metadata(archive, instances), directory_store, "others")
     assert (resumed.state, resumed.present) == (ExtractionState.SUCCEEDED, stopped.extracted)
     assert resumed.extracted == 200 - stopped.extracted
 
@@ -226,7 +238,7 @@ def test_the_command_prints_a_summary_and_exits_with_its_status(
     )
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: ")
-    assert "frames.npz: no such file" in missing.stderr
+    assert f"{tmp_path / 'no'}: no such file or directory" in missing.stderr
 
 
 def test_a_killed_import_leaves_only_whole_clips_and_can_be_resumed(

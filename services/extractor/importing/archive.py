@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.sources import handedness
+from services.extractor.importing import handedness
+from services.extractor.importing.source import MAX_FPS, MAX_PIXELS
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput, NotFound, quote
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
@@ -48,8 +49,6 @@ _KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 }
 # Coordinates are fractions of a frame, and joints outside the frame are estimated. Larger values are pixels.
 _FARTHEST = 8.0
-# The largest values that a clip's record accepts.
-_MOST_FPS, _MOST_PIXELS = 1000.0, 16384
 
 # The most characters of an unusable id in a message.
 _MOST_NAME_CHARACTERS = 200
@@ -257,6 +256,6 @@ def _row(cells: Mapping[str, str], total: int) -> ArchiveRow:
         raise ClipError("index", f"{row.clip_id}: the archive has {total} frames, and not frames {row.start} to {end}.")
     if row.frames > MAX_FRAMES:
         raise ClipError("index", f"{row.clip_id}: has {row.frames} frames; at most {MAX_FRAMES} are allowed.")
-    if not (0 <= row.fps <= _MOST_FPS and 0 <= row.width <= _MOST_PIXELS and 0 <= row.height <= _MOST_PIXELS):
+    if not (0 <= row.fps <= MAX_FPS and 0 <= row.width <= MAX_PIXELS and 0 <= row.height <= MAX_PIXELS):
         raise ClipError("index", f"{row.clip_id}: {row.fps:g} fps of {row.width}x{row.height} is not a video.")
     return row
