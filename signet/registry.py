@@ -147,9 +147,13 @@ def move_alias(store: ObjectStore, name: str, alias: str, version: str) -> None:
         history = () if etag is None else _history(store, key, data)
         moved = Alias(version=version, history=(*history, move)).model_dump_json(indent=1).encode()
         try:
-            return store.create(key, moved) if etag is None else store.replace(key, moved, etag)
+            if etag is None:
+                store.create(key, moved)
+            else:
+                store.replace(key, moved, etag)
         except (AlreadyExists, Conflict):
             continue
+        return
     raise Conflict(f"{key}: other writers moved this alias {_ALIAS_ATTEMPTS} times meanwhile. Try again.")
 
 

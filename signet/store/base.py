@@ -34,6 +34,10 @@ class ObjectStore(Protocol):
         """The object's first bytes, at most `length`. Raises `NotFound`."""
         ...
 
+    def get_head_versioned(self, key: str, length: int) -> tuple[bytes, str]:
+        """The object's first bytes, at most `length`, and its etag. Raises `NotFound`."""
+        ...
+
     def get_mapped(self, key: str, sha256: str) -> memoryview:
         """The whole object as a memory map of a file on this machine: for large, immutable objects.
 
@@ -49,8 +53,11 @@ class ObjectStore(Protocol):
         """Write the object, and replace an older one."""
         ...
 
-    def create(self, key: str, data: bytes) -> None:
-        """Write if there is no such object (`If-None-Match: *`). Raises `AlreadyExists`; of many writers, one wins."""
+    def create(self, key: str, data: bytes) -> str:
+        """Write if there is no such object (`If-None-Match: *`), and return the etag of the new object.
+
+        Raises `AlreadyExists`. If several writers create the same object, one of them succeeds.
+        """
         ...
 
     def replace(self, key: str, data: bytes, etag: str) -> None:

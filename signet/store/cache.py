@@ -1,7 +1,7 @@
 """The cache of a store on this machine. If it is lost, its content is fetched again.
 
 Copies of immutable objects are files named by their sha256. The sha256 is computed again at each use; a damaged copy is
-deleted and fetched again. Notes are small texts under a name.
+deleted and fetched again. Notes are texts under a name.
 
 A file appears under its name only when it is complete. If nothing can be written (a read-only container, a full disk),
 everything works as with an empty cache.

@@ -80,6 +80,10 @@ class DirectoryStore:
         with self._not_found(key), self._opened(key) as file:
             return file.read(length)
 
+    def get_head_versioned(self, key: str, length: int) -> tuple[bytes, str]:
+        with self._not_found(key), self._opened(key) as file:
+            return file.read(length), _etag(os.fstat(file.fileno()))
+
     def get_mapped(self, key: str, sha256: str) -> memoryview:
         with self._not_found(key), self._opened(key):
             data = map_file(self._path(key))
@@ -96,13 +100,15 @@ class DirectoryStore:
         with self._written(path, data) as temporary:
             temporary.replace(path)
 
-    def create(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> str:
         path = self._path(key)
         with self._written(path, data) as temporary:
+            etag = _etag(temporary.stat())
             try:
                 path.hardlink_to(temporary)  # unlike a rename, this fails if the name is taken
             except FileExistsError:
                 raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.") from None
+        return etag
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
         path = self._path(key)

@@ -150,6 +150,9 @@ class S3Store:
     def get_head(self, key: str, length: int) -> bytes:
         return self._read(key, length)[0]
 
+    def get_head_versioned(self, key: str, length: int) -> tuple[bytes, str]:
+        return self._read(key, length)
+
     def get_mapped(self, key: str, sha256: str) -> memoryview:
         return self.cache.copy(sha256, lambda: self.get(key), f"{self.url}/{key}")
 
@@ -160,12 +163,14 @@ class S3Store:
         with self._reached(key):
             self._client.put_object(self._bucket, key, io.BytesIO(data), len(data))
 
-    def create(self, key: str, data: bytes) -> None:
-        if not self._put_if(key, data, {"If-None-Match": "*"}):
+    def create(self, key: str, data: bytes) -> str:
+        etag = self._put_if(key, data, {"If-None-Match": "*"})
+        if etag is None:
             raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.")
+        return etag
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
-        if not self._put_if(key, data, {"If-Match": f'"{etag}"'}):
+        if self._put_if(key, data, {"If-Match": f'"{etag}"'}) is None:
             raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
 
     def stat(self, key: str) -> ObjectInfo | None:
@@ -200,8 +205,8 @@ class S3Store:
                 response.close()
                 response.release_conn()
 
-    def _put_if(self, key: str, data: bytes, condition: Mapping[str, str]) -> bool:
-        """Write under a condition; False if it does not hold.
+    def _put_if(self, key: str, data: bytes, condition: Mapping[str, str]) -> str | None:
+        """Write under a condition, and return the etag of the new object; None if the condition does not hold.
 
         `Minio.put_object` (7.2.20) turns unknown headers into user metadata, so the condition would be lost silently.
         With a presigned URL, the header arrives.
@@ -210,15 +215,15 @@ class S3Store:
             url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_URL_EXPIRES)
             try:
                 # No retries: after a lost answer, a retry would find our own object and take it for another writer's.
-                self._http.request("PUT", url, body=data, headers=condition, retries=False)
+                answer = self._http.request("PUT", url, body=data, headers=condition, retries=False)
             except RefusedRequest as refused:
                 # 409: two conditional writes at the same time, and this one lost.
                 lost = refused.status in {409, 412}
                 missing = refused.status == 404 and refused.code != "NoSuchBucket" and not refused.is_web_page
                 if lost or (missing and "If-Match" in condition):
-                    return False
+                    return None
                 raise
-        return True
+        return str(answer.headers.get("etag", "")).strip('"')
 
     @contextmanager
     def _reached(self, key: str) -> Iterator[None]:

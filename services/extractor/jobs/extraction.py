@@ -10,11 +10,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
+from services.extractor.jobs.scan_cache import FileHashes
 from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
@@ -25,13 +27,16 @@ from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
 from services.extractor.sources.wlasl import Wlasl
 from services.extractor.tracking.holistic import fingerprint
-from services.extractor.video.decode import Segment, read_file
+from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, SignetError
 from signet.landmarks import ClipRecord
 from signet.store import ObjectStore, keys
 
 _log = logging.getLogger(__name__)
+
+# Threads that read records and files of stored clips. They wait for the store or the disk most of the time.
+_READERS = 16
 
 
 @dataclass(kw_only=True, eq=False)
@@ -61,7 +66,10 @@ class Extraction:
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._progress = ExtractionProgress()
-        self._stored: StoredClips  # created by `run`, because it reads the store
+        # Created by `run`, because they read the store and its cache.
+        self._stored: StoredClips
+        self._hashes: FileHashes
+        self._readers: ThreadPoolExecutor
 
     @property
     def progress(self) -> ExtractionProgress:
@@ -77,8 +85,9 @@ class Extraction:
     def release_inputs(self) -> None:
         """Free the memory of the metadata, after the end."""
         self.corpus = replace(self.corpus, instances=(), files={}, names=frozenset())
-        if hasattr(self, "_stored"):
-            del self._stored
+        for name in ("_stored", "_hashes"):
+            if hasattr(self, name):
+                delattr(self, name)
 
     def run(self) -> ExtractionProgress:
         """Select, extract and store clips.
@@ -100,12 +109,16 @@ class Extraction:
             )
             raise
         finally:
+            self._save_scan()
             self.metrics.running.dec()
         return self._progress
 
     def _run(self) -> None:
         self._stored = StoredClips(self.store, self.name, fingerprint())
-        selection = select(self.corpus, self.choice, self._verify)
+        self._hashes = FileHashes(self.store.cache, self.corpus.clips)
+        with ThreadPoolExecutor(_READERS, "scan") as self._readers:
+            selection = select(self.corpus, self.choice, self._verify)
+        self._save_scan()
         if self._stop.is_set():
             return self._change(state=ExtractionState.CANCELLED)
         mine = replace(
@@ -132,6 +145,12 @@ class Extraction:
             return self._change(state=ExtractionState.CANCELLED)
         self._finish()
         return self._change(state=ExtractionState.SUCCEEDED)
+
+    def _save_scan(self) -> None:
+        """Keep what the scan read, also if the extraction ends with an error or this process is killed later."""
+        if hasattr(self, "_hashes"):
+            self._hashes.save()
+            self._stored.save_records()
 
     def _finish(self) -> None:
         # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
@@ -186,8 +205,8 @@ class Extraction:
         """Decide for each clip whether it is usable. Stored clips are; all others are decoded."""
         verdicts: dict[Instance, Usable | ClipError] = {}
         unclear: dict[Instance, ClipRecord] = {}
-        for instance in instances:
-            if self._stop.is_set() or (record := self._find_stored(instance)) is None:
+        for instance, record in zip(instances, self._readers.map(self._find_stored, instances), strict=True):
+            if record is None:
                 continue
             if _is_segment(record, instance):
                 verdicts[instance] = _usable(record)
@@ -196,12 +215,14 @@ class Extraction:
         jobs = (
             (instance, (self.corpus.path(instance), instance)) for instance in instances if instance not in verdicts
         )
-        verdicts.update(self.workers.each(worker.verify, jobs, self._stop.is_set))
+        self._change(verified=self._progress.verified + len(verdicts))
+        for instance, verdict in self.workers.each(worker.verify, jobs, self._stop.is_set):
+            verdicts[instance] = verdict
+            self._change(verified=self._progress.verified + 1)
         if self._stop.is_set():  # the selection will be discarded, so any verdict serves
             return {instance: ClipError("unreadable", "cancelled") for instance in instances}
         for instance, record in unclear.items():
             verdicts[instance] = self._compare(record, verdicts[instance])
-        self._change(verified=self._progress.verified + len(instances))
         return verdicts
 
     def _find_stored(self, instance: Instance) -> ClipRecord | None:
@@ -211,13 +232,12 @@ class Extraction:
             AlreadyExists: the store has another clip under this key.
         """
         clip_id = instance.video_id
-        if clip_id not in self._stored:
+        if clip_id not in self._stored or self._stop.is_set():
             return None
         try:
-            source = read_file(self.corpus.path(instance))
+            sha256 = self._hashes.sha256(self.corpus.path(instance))
         except ClipError:
             return None  # the worker reports it
-        sha256 = hashlib.sha256(source).hexdigest()
         record = self._stored.check_record(clip_id, gloss=instance.gloss, split=instance.split, signer=instance.signer)
         if record.source_sha256 != sha256:
             raise self._stored.conflict(

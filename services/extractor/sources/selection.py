@@ -9,6 +9,8 @@ from services.extractor.sources.wlasl import Wlasl
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound, quote
 
+# The number of glosses whose clips are verified together.
+_GLOSSES_AT_A_TIME = 32
 # The number of unknown names that an error names.
 _MOST_NAMED = 5
 
@@ -101,11 +103,16 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     limit = choice.max_glosses if choice.max_glosses and not choice.glosses else len(ranked)
 
     verdicts: dict[Instance, Usable | ClipError] = {}
+    verified: set[str] = set()
     chosen: list[tuple[int, str]] = []  # (-usable clips, gloss): sorts the preferred gloss first
-    for gloss in ranked:
+    for place, gloss in enumerate(ranked):
         if len(chosen) >= limit and chosen[limit - 1] < (-len(present[gloss]), gloss):
             break
-        verdicts.update(verify(present[gloss]))
+        if gloss not in verified:
+            # The first `limit` glosses are verified in any case, and several at a time keep all workers busy.
+            batch = ranked[place : max(place + 1, min(place + _GLOSSES_AT_A_TIME, limit))]
+            verdicts.update(verify([clip for each in batch for clip in present[each]]))
+            verified.update(batch)
         chosen.append((-sum(isinstance(verdicts[clip], Usable) for clip in present[gloss]), gloss))
         chosen.sort()
 

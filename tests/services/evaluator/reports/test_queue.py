@@ -44,10 +44,10 @@ class HeldStore(DirectoryStore):
                 raise self.fault
         return super().get(key)
 
-    def create(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> str:
         if key.endswith("report.json"):
             self.events.append("stored")
-        super().create(key, data)
+        return super().create(key, data)
 
 
 def queue(store: ObjectStore, commit: str = "3f1c2ab") -> tuple[EvaluationQueue, CollectorRegistry]:

@@ -284,11 +284,11 @@ class Flaky(DirectoryStore):
         super().__init__(root)
         self.away = away
 
-    def create(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> str:
         self.away -= 1
         if self.away >= 0:
             raise Unavailable(f"{self.url}: the store cannot be reached.")
-        super().create(key, data)
+        return super().create(key, data)
 
 
 def test_an_extraction_survives_a_short_outage_of_the_store(

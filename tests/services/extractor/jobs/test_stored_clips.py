@@ -24,11 +24,11 @@ class UnreliableStore(DirectoryStore):
 
     failures = 0
 
-    def create(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> str:
         if self.failures:
             self.failures -= 1
             raise Unavailable("the store cannot be reached.")
-        super().create(key, data)
+        return super().create(key, data)
 
 
 @pytest.fixture
