@@ -119,7 +119,12 @@ def test_stored_clips_are_compared_with_what_the_store_has_now(
     writer.save_records()
     heads: list[str] = []
     read = object_store.get_head_versioned
-    monkeypatch.setattr(object_store, "get_head_versioned", lambda key, length: heads.append(key) or read(key, length))
+
+    def read_head(key: str, length: int) -> tuple[bytes, str]:
+        heads.append(key)
+        return read(key, length)
+
+    monkeypatch.setattr(object_store, "get_head_versioned", read_head)
     known = StoredClips(object_store, "c", extractor)
     assert known.check_record("b", gloss="book").clip_id == "b"
     assert heads == [keys.clip("c", "a")], "the first record proves who made the corpus, the others are known"
