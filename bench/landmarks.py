@@ -22,8 +22,9 @@ import numpy.typing as npt
 from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Labels
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.sources.metadata import Instance
-from services.extractor.sources.wlasl import Wlasl, read_wlasl
+from services.extractor.sources.corpus import VideoCorpus
+from services.extractor.sources.instances import Instance
+from services.extractor.sources.wlasl import read_wlasl
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
 from signet.terminal.command import run_command
@@ -95,11 +96,11 @@ def compare(clip: Landmarks, reference: Reference) -> dict[str, Agreement]:
     return result
 
 
-def extract(corpus: Wlasl, instances: list[Instance], workers: int) -> Iterator[Landmarks]:
+def extract(corpus: VideoCorpus, instances: list[Instance], workers: int) -> Iterator[Landmarks]:
     """Extract these clips. A broken clip is an error."""
     with WorkerPool(workers) as pool:
         checked = pool.each(worker.verify, ((clip, (corpus.path(clip), clip)) for clip in instances))
-        jobs = [(clip, (corpus.path(clip), _usable(video), Labels(clip.video_id))) for clip, video in checked]
+        jobs = [(clip, (corpus.path(clip), _usable(video), Labels(clip.clip_id))) for clip, video in checked]
         for _, extracted in pool.each(worker.extract_file, jobs):
             yield load(_usable(extracted).data)
 
@@ -122,8 +123,8 @@ def main() -> int:
     reference = read_reference(arguments.wlasl / "holistic")
     corpus = read_wlasl(arguments.wlasl)
     available = sorted(
-        (clip for clip in corpus.instances if corpus.has(clip) and clip.video_id in reference.frames),
-        key=lambda clip: clip.video_id,
+        (clip for clip in corpus.instances if corpus.has(clip) and clip.clip_id in reference.frames),
+        key=lambda clip: clip.clip_id,
     )
     chosen = random.Random(arguments.seed).sample(available, min(arguments.clips, len(available)))  # noqa: S311
     results = [compare(clip, reference) for clip in extract(corpus, chosen, arguments.workers)]

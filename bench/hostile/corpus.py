@@ -92,11 +92,11 @@ def make_wlasl(folder: Path, wlasl: Path | None) -> list[Path]:
     else:
         corpus = read_wlasl(wlasl)
         paths = [(clip, corpus.path(clip)) for clip in corpus.instances if clip.is_whole and corpus.has(clip)]
-        small = sorted(paths, key=lambda item: (item[1].stat().st_size, item[0].video_id))[:_CANDIDATES]
-        short = sorted((frames, clip.video_id, clip, path) for clip, path in small if (frames := _frames(path)))
+        small = sorted(paths, key=lambda item: (item[1].stat().st_size, item[0].clip_id))[:_CANDIDATES]
+        short = sorted((frames, clip.clip_id, clip, path) for clip, path in small if (frames := _frames(path)))
         for _, _, clip, path in short[:CLIPS]:
-            shutil.copyfile(path, folder / f"clips/{clip.video_id}.mp4")
-            entries.append((clip.gloss, clip.video_id))
+            shutil.copyfile(path, folder / f"clips/{clip.clip_id}.mp4")
+            entries.append((clip.gloss, clip.clip_id))
     instance = {"split": "train", "signer_id": 0, "frame_start": 1, "frame_end": -1, "bbox": [0, 0, 1, 1]}
     metadata = [{"gloss": gloss, "instances": [{**instance, "video_id": video_id}]} for gloss, video_id in entries]
     (folder / "WLASL_v0.3.json").write_text(json.dumps(metadata))

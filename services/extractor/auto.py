@@ -72,7 +72,7 @@ def contents(wlasl: Path, clips: Path | None) -> Contents:
     """
     corpus = read_wlasl(wlasl, clips)
     files = set()
-    for path in (corpus.metadata, *corpus.files.values()):
+    for path in (*corpus.metadata, *corpus.files.values()):
         try:
             status = path.stat()
         except FileNotFoundError:

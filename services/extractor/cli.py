@@ -14,7 +14,7 @@ from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
-from services.extractor.sources.metadata import SPLITS
+from services.extractor.sources.instances import SPLITS
 from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.datasets.corpus import Shard

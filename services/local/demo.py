@@ -88,13 +88,13 @@ def unseen_clip(folder: Path, glosses: Sequence[str], broken: Sequence[str]) -> 
     corpus = read_wlasl(folder)
     trained, candidates = set(), []
     for instance in corpus.instances:
-        if instance.gloss not in glosses or instance.video_id in broken or not corpus.has(instance):
+        if instance.gloss not in glosses or instance.clip_id in broken or not corpus.has(instance):
             continue
         path = corpus.path(instance)
         if instance.split == "train":
             trained.add(hashlib.sha256(path.read_bytes()).digest())
         elif instance.split == "val" and instance.is_whole:
-            candidates.append(UnseenClip(instance.video_id, instance.gloss, path))
+            candidates.append(UnseenClip(instance.clip_id, instance.gloss, path))
     for clip in sorted(candidates, key=lambda clip: clip.clip_id):
         if hashlib.sha256(clip.path.read_bytes()).digest() not in trained:
             return clip

@@ -11,7 +11,7 @@ from services.extractor.importing.archive import FRAMES, Archive, ArchiveRow, re
 from services.extractor.importing.source import ClipLandmarks, ImportOptions, LandmarkClip, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey
 from services.extractor.sources.failure import ClipFailure
-from services.extractor.sources.metadata import Instance, Metadata
+from services.extractor.sources.instances import Instance, InstanceList
 from services.extractor.sources.video_formats import frame_rate, video_format
 from services.extractor.sources.wlasl import read_metadata
 from signet.text_files import KnownIds
@@ -28,7 +28,7 @@ def open_wlasl_archive(path: Path, options: ImportOptions) -> LandmarkSource:
     return join_metadata(read_archive(path), metadata, options.first_glosses)
 
 
-def join_metadata(archive: Archive, metadata: Metadata, first_glosses: int = 0) -> LandmarkSource:
+def join_metadata(archive: Archive, metadata: InstanceList, first_glosses: int = 0) -> LandmarkSource:
     """The clips of an archive that the metadata lists.
 
     `first_glosses` limits them to the first so many glosses of the metadata; 0 takes all. WLASL's published subsets
@@ -78,7 +78,7 @@ def _find_instances(
     A spreadsheet may have removed the leading zeros of an id, in the index or in the metadata. The clip is stored under
     the id that has them.
     """
-    known = {instance.video_id: instance for instance in instances}
+    known = {instance.clip_id: instance for instance in instances}
     ids = KnownIds(known)
     exact = {row.clip_id for row in rows}
     found: dict[str, tuple[ArchiveRow, Instance]] = {}

@@ -21,11 +21,11 @@ from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.failure import ClipFailure
-from services.extractor.sources.metadata import WLASL_FPS, Instance
+from services.extractor.sources.instances import WLASL_FPS, Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.sources.wlasl import Wlasl
 from services.extractor.tracking.holistic import fingerprint
 from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
@@ -53,7 +53,7 @@ class Extraction:
     """
 
     name: str
-    corpus: Wlasl
+    corpus: VideoCorpus
     choice: SelectionCriteria
     store: ObjectStore
     workers: WorkerPool
@@ -163,7 +163,7 @@ class Extraction:
 
     def _begin(self, selection: Selection) -> None:
         stored = sum(usable.stored for _, usable in selection.clips)
-        remarks = [f"{instance.video_id}: {usable.note}" for instance, usable in selection.clips if usable.note]
+        remarks = [f"{instance.clip_id}: {usable.note}" for instance, usable in selection.clips if usable.note]
         for remark in remarks:
             _log.info("%s", remark)
         self.metrics.count("present", amount=stored)
@@ -174,19 +174,19 @@ class Extraction:
             present=stored,
             missing=len(selection.missing),
             glosses=selection.glosses,
-            clips=tuple(instance.video_id for instance, _ in selection.clips),
+            clips=tuple(instance.clip_id for instance, _ in selection.clips),
             notes=(*self.corpus.notes, *remarks),
         )
         for instance, error in selection.broken:
             self._count_broken(instance, error)
 
     def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
-        notes = [f"{instance.video_id}: {warning}" for warning in outcome.warnings]
+        notes = [f"{instance.clip_id}: {warning}" for warning in outcome.warnings]
         for note in notes:
             _log.info("clip %s", note)
         self._change(notes=(*self._progress.notes, *notes))
         start = time.perf_counter()
-        if not self._stored.create(instance.video_id, outcome.data):
+        if not self._stored.create(instance.clip_id, outcome.data):
             self.metrics.count("present")
             return self._change(present=self._progress.present + 1)
         seconds = outcome.stage_seconds | {"store": time.perf_counter() - start}
@@ -194,11 +194,11 @@ class Extraction:
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:
-        _log.info("broken clip %s (%s): %s", instance.video_id, error.reason, error)
+        _log.info("broken clip %s (%s): %s", instance.clip_id, error.reason, error)
         self.metrics.count("broken", error.reason)
         self._change(
             broken=self._progress.broken + 1,
-            failures=(*self._progress.failures, ClipFailure(instance.video_id, error.reason, str(error))),
+            failures=(*self._progress.failures, ClipFailure(instance.clip_id, error.reason, str(error))),
         )
 
     def _verify(self, instances: Sequence[Instance]) -> Verdicts:
@@ -231,7 +231,7 @@ class Extraction:
         Raises:
             AlreadyExists: the store has another clip under this key.
         """
-        clip_id = instance.video_id
+        clip_id = instance.clip_id
         if clip_id not in self._stored or self._stop.is_set():
             return None
         try:
@@ -262,7 +262,7 @@ class Extraction:
         raise self._stored.conflict(record.clip_id, f"{made}, but the sign is in {wanted}")
 
     def _labels(self, instance: Instance) -> Labels:
-        return Labels(instance.video_id, self.name, instance.gloss, instance.split, instance.signer)
+        return Labels(instance.clip_id, self.name, instance.gloss, instance.split, instance.signer)
 
     def _change(self, **what: object) -> None:
         elapsed = time.monotonic() - self._started

@@ -59,7 +59,7 @@ class ExtractionQueue:
 
         Raises:
             NotFound: there is no metadata or no clip.
-            InvalidInput: WLASL has no such gloss or split, or the name is invalid.
+            InvalidInput: the corpus has no such gloss, there is no such split, or the name is invalid.
             NotReady: an extraction of this corpus is running.
             Busy: too many extractions are running.
             Unavailable: the store cannot be used. Automatic extraction says so once, and tries again.

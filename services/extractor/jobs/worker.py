@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from services.extractor.jobs.board import JobBoard
 from services.extractor.quality.measurement import add_quality
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
 from services.extractor.tracking.holistic import HolisticGraph, fingerprint

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.extractor.sources.metadata import SPLITS, Instance
+from services.extractor.sources.instances import SPLITS, Instance
 from signet.text_files import KnownIds
 
 # Names of video files that can be read, the preferred first. What a file is, its bytes decide later.
@@ -87,13 +87,13 @@ class _Search:
 
     def __init__(self, directories: Sequence[Path], instances: Sequence[Instance]) -> None:
         self._directories = directories
-        self._ids = {instance.video_id for instance in instances}
+        self._ids = {instance.clip_id for instance in instances}
         self._known = KnownIds(self._ids)
         self._folder_names = {_folder_name(instance.gloss) for instance in instances} | {*SPLITS}
         self._youtube: dict[str, list[str]] = {}
         for instance in instances:
             if name := youtube_id(instance.url):
-                self._youtube.setdefault(name, []).append(instance.video_id)
+                self._youtube.setdefault(name, []).append(instance.clip_id)
         self._candidates: dict[str, list[_Candidate]] = {}
         # By directory: the videos, those that no instance names, and the folders that are not searched.
         self._videos: dict[int, list[Path]] = {}

@@ -7,23 +7,15 @@ left out, and notes say which and why. Nothing else is lost.
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from services.extractor.sources.instances import NO_BOX, SPLITS, TO_THE_END, WLASL_FPS, Instance, InstanceList
 from signet.errors import InvalidInput, quote
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
 from signet.text_files import REPLACEMENT, parse_json, parse_number
 
 METADATA = "WLASL_v0.3.json"
-SPLITS = ("train", "val", "test")
-
-# WLASL's value for "to the end of the video".
-TO_THE_END = -1
-# The rate at which WLASL counts frames.
-WLASL_FPS = 25.0
-# The value of a missing bounding box.
-NO_BOX = (0, 0, 0, 0)
 
 # Rates over this value are not those of a video.
 _MOST_FPS = 1000.0
@@ -45,42 +37,7 @@ _LAYOUT = (
 )
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One performance of one gloss.
-
-    `frame_start` and `frame_end` are 1-based and inclusive; an end of -1 is the end of the video. They count frames at
-    `fps`, which is not the rate of the video; 0 if the metadata has no usable rate. `split` and `signer` are "" if they
-    are unknown. `source` is the publisher of the video, `url` its address, and `box` the signer's bounding box in it:
-    left, top, right, bottom, in pixels.
-    """
-
-    video_id: str
-    gloss: str
-    split: str
-    signer: str
-    frame_start: int
-    frame_end: int
-    source: str = ""
-    box: tuple[int, int, int, int] = NO_BOX
-    fps: float = WLASL_FPS
-    url: str = ""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the sign is the whole video."""
-        return self.frame_start <= 1 and self.frame_end == TO_THE_END
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """The usable instances, in the order of the file, and notes for people about everything that was not used."""
-
-    instances: tuple[Instance, ...]
-    notes: tuple[str, ...] = ()
-
-
-def parse_metadata(data: bytes, name: str) -> Metadata:
+def parse_metadata(data: bytes, name: str) -> InstanceList:
     """Parse the metadata.
 
     Args:
@@ -98,7 +55,7 @@ def parse_metadata(data: bytes, name: str) -> Metadata:
     if not instances:
         reason = notes[-1] if notes else f"{name}: it lists no instance"
         raise InvalidInput(f"{reason}. No instance can be used. {_LAYOUT}.")
-    return Metadata(tuple(instances), notes)
+    return InstanceList(tuple(instances), notes)
 
 
 def _check_layout(root: Any, name: str) -> None:
@@ -205,7 +162,7 @@ class _InstanceReader:
         if split and split != fields["split"]:
             self._note(f"split {quote(fields['split'])} is read as {quote(split)}", video_id)
         return Instance(
-            video_id=video_id,
+            clip_id=video_id,
             gloss=gloss,
             split=split,
             signer=signer,
@@ -228,10 +185,10 @@ def _without_repeated_ids(instances: list[Instance], reader: _InstanceReader) ->
     """
     labels: dict[str, set[tuple[str, str]]] = {}
     for instance in instances:
-        labels.setdefault(instance.video_id, set()).add((instance.gloss, instance.split))
+        labels.setdefault(instance.clip_id, set()).add((instance.gloss, instance.split))
     unique: dict[str, Instance] = {}
     for instance in instances:
-        video_id = instance.video_id
+        video_id = instance.clip_id
         if len(labels[video_id]) > 1:
             reader.leave_out("the same video_id has different glosses or splits", video_id)
         elif unique.setdefault(video_id, instance) is not instance:

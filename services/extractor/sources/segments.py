@@ -8,7 +8,7 @@ frames that the video shows in that time are taken, at any rate of the video, al
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from services.extractor.sources.metadata import TO_THE_END, WLASL_FPS, Instance
+from services.extractor.sources.instances import TO_THE_END, WLASL_FPS, Instance
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError
 
@@ -62,13 +62,13 @@ def segment_of(instance: Instance, times: Sequence[float]) -> tuple[Segment, str
     if length < 0 or overrun > tolerance / rate + rounding:
         raise ClipError(
             "outside",
-            f"{instance.video_id}: the metadata names {named}, but the video {has}. Download it again, or correct the "
+            f"{instance.clip_id}: the metadata names {named}, but the video {has}. Download it again, or correct the "
             "metadata.",
         )
     note = f"ends early: {has}, metadata says {named}; taken to the end" if overrun > rounding else ""
     chosen = Segment(bisect_left(times, first - rounding) + 1, bisect_left(times, last - rounding))
     if chosen.frames < 1:
         raise ClipError(
-            "too_few_frames", f"{instance.video_id}: the video shows no frame in the time of {named}. It {has}."
+            "too_few_frames", f"{instance.clip_id}: the video shows no frame in the time of {named}. It {has}."
         )
     return chosen, note

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.extractor.sources.metadata import SPLITS, Instance
-from services.extractor.sources.wlasl import Wlasl
+from services.extractor.sources.corpus import VideoCorpus
+from services.extractor.sources.instances import SPLITS, Instance
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound, quote
 
@@ -71,7 +71,7 @@ Verdicts = Mapping[Instance, Usable | ClipError]
 Verify = Callable[[Sequence[Instance]], Verdicts]
 
 
-def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selection:
+def select(corpus: VideoCorpus, choice: SelectionCriteria, verify: Verify) -> Selection:
     """Choose glosses and clips.
 
     The number of files of a gloss is an upper bound of its usable clips. Glosses are therefore verified in order of
@@ -80,7 +80,7 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     `verify` decodes clips and returns for each whether it is usable.
 
     Raises:
-        InvalidInput: WLASL has no such split or gloss.
+        InvalidInput: the corpus has no such gloss, or there is no such split.
         NotFound: none of the requested clips has a file.
     """
     check_criteria(corpus, choice)
@@ -97,8 +97,8 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     ranked = sorted((gloss for gloss in present if present[gloss]), key=lambda gloss: (-len(present[gloss]), gloss))
     if not ranked:
         raise NotFound(
-            f"{corpus.clips}: has none of the {len(wanted)} requested clips. Choose other "
-            "splits or glosses, or add the clips as <video_id>.mp4." + "".join(f" ({note}.)" for note in corpus.notes)
+            f"{corpus.folder}: has none of the {len(wanted)} requested clips. Choose other "
+            f"splits or glosses, or add the clips as {corpus.naming}." + "".join(f" ({note}.)" for note in corpus.notes)
         )
     limit = choice.max_glosses if choice.max_glosses and not choice.glosses else len(ranked)
 
@@ -132,18 +132,18 @@ def select(corpus: Wlasl, choice: SelectionCriteria, verify: Verify) -> Selectio
     )
 
 
-def check_criteria(corpus: Wlasl, choice: SelectionCriteria) -> None:
-    """Raise `InvalidInput` if WLASL does not have a requested split or gloss."""
+def check_criteria(corpus: VideoCorpus, choice: SelectionCriteria) -> None:
+    """Raise `InvalidInput` if the corpus does not have a requested gloss, or a requested split does not exist."""
     check_splits(choice)
-    _check_known("gloss", choice.glosses, {instance.gloss for instance in corpus.instances})
+    _check_known(corpus.title, "gloss", choice.glosses, {instance.gloss for instance in corpus.instances})
 
 
 def check_splits(choice: SelectionCriteria) -> None:
-    """Raise `InvalidInput` if a requested split is none of WLASL's."""
-    _check_known("split", choice.splits, SPLITS)
+    """Raise `InvalidInput` if a requested split does not exist."""
+    _check_known("Signet", "split", choice.splits, SPLITS)
 
 
-def _check_known(kind: str, asked: Iterable[str], known: Iterable[str]) -> None:
+def _check_known(owner: str, kind: str, asked: Iterable[str], known: Iterable[str]) -> None:
     unknown = sorted(set(asked) - set(known))
     if unknown:
         names = sorted(known)
@@ -154,7 +154,7 @@ def _check_known(kind: str, asked: Iterable[str], known: Iterable[str]) -> None:
         )
         listed = ", ".join(map(quote, unknown[:_MOST_NAMED]))
         more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
-        raise InvalidInput(f"WLASL has no {kind} {listed}{more}. It has {few}.")
+        raise InvalidInput(f"{owner} has no {kind} {listed}{more}. It has {few}.")
 
 
 def _sample(
@@ -163,5 +163,5 @@ def _sample(
     """The first `limit` usable clips, ordered by the hash of their ids: the same clips every time, from any split."""
     usable = [(clip, verdict) for clip in clips if isinstance(verdict := verdicts[clip], Usable)]
     if limit and len(usable) > limit:
-        usable = sorted(usable, key=lambda pair: hashlib.sha256(pair[0].video_id.encode()).digest())[:limit]
-    return sorted(usable, key=lambda pair: pair[0].video_id)
+        usable = sorted(usable, key=lambda pair: hashlib.sha256(pair[0].clip_id.encode()).digest())[:limit]
+    return sorted(usable, key=lambda pair: pair[0].clip_id)

@@ -1,12 +1,14 @@
 """Reads WLASL as it is published: one JSON file, and directories of <video_id>.mp4 files, many of which are missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from services.extractor.sources.clip_files import READ_SUFFIXES, find_clip_files
-from services.extractor.sources.metadata import METADATA, Instance, Metadata, parse_metadata
+from services.extractor.sources.corpus import VideoCorpus
+from services.extractor.sources.instances import InstanceList
+from services.extractor.sources.metadata import METADATA, parse_metadata
 from signet.errors import InvalidInput, NotFound
 
 # Directories that are searched for clips, relative to the metadata, the preferred first. WLASL's scripts download to
@@ -17,36 +19,7 @@ _CLIP_DIRECTORIES = ("clips", "videos", "raw_videos_mp4", "raw_videos", ".")
 _MOST_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Wlasl:
-    """The metadata joined with the files of its clips.
-
-    Attributes:
-        instances: all usable instances, in the order of the metadata.
-        metadata: path of the metadata file.
-        clips: path of the first directory that was searched for clips.
-        files: the file of each clip, by video_id.
-        names: names of all video files in the directories that have clips.
-        notes: remarks for people about what was not used.
-    """
-
-    instances: tuple[Instance, ...]
-    metadata: Path
-    clips: Path
-    files: Mapping[str, Path]
-    names: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
-
-    def path(self, instance: Instance) -> Path:
-        """Path of the instance's clip; if it has no file, the path where it could be."""
-        return self.files.get(instance.video_id, self.clips / f"{instance.video_id}.mp4")
-
-    def has(self, instance: Instance) -> bool:
-        """Whether the instance's clip exists."""
-        return instance.video_id in self.files
-
-
-def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
+def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
     """Read the metadata and find the clips.
 
     Args:
@@ -72,11 +45,18 @@ def read_wlasl(path: Path, clips: Path | None = None) -> Wlasl:
             + "".join(f" ({note}.)" for note in found.notes)
         )
     instances = (
-        replace(instance, video_id=found.restored_ids.get(instance.video_id, instance.video_id))
+        replace(instance, clip_id=found.restored_ids.get(instance.clip_id, instance.clip_id))
         for instance in content.instances
     )
     first = next(directory for directory in directories if directory.is_dir())
-    return Wlasl(tuple(instances), metadata, first, found.paths, found.names, (*content.notes, *found.notes))
+    return VideoCorpus(
+        instances=tuple(instances),
+        folder=first,
+        files=found.paths,
+        metadata=(metadata,),
+        names=found.names,
+        notes=(*content.notes, *found.notes),
+    )
 
 
 def has_clips(folder: Path) -> bool:
@@ -87,7 +67,7 @@ def has_clips(folder: Path) -> bool:
     return any(path.suffix.lower() in READ_SUFFIXES for paths in places for path in paths)
 
 
-def read_metadata(path: Path) -> Metadata:
+def read_metadata(path: Path) -> InstanceList:
     """Read the metadata alone. The path and the errors are those of `read_wlasl`."""
     with _readable(path):
         return _read_metadata(_find_metadata(path))
@@ -117,7 +97,7 @@ def _find_metadata(path: Path) -> Path:
     return metadata
 
 
-def _read_metadata(path: Path) -> Metadata:
+def _read_metadata(path: Path) -> InstanceList:
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -93,11 +93,11 @@ def test_real_hands_get_the_sides_of_their_arms(wlasl: Path, reference: dict[str
     rows = {row.clip_id: row for row in archive.rows}
     right = wrong = 0
     for instance in read_metadata(wlasl).instances:
-        if instance.video_id not in reference:
+        if instance.clip_id not in reference:
             continue
         seen = video_format(instance.source, instance.box)
-        joints, _ = archive.joints(rows[instance.video_id], seen.width / seen.height, seen.midline)
-        sides = reference[instance.video_id][: len(joints)]
+        joints, _ = archive.joints(rows[instance.clip_id], seen.width / seen.height, seen.midline)
+        sides = reference[instance.clip_id][: len(joints)]
         ours = joints[: len(sides), 33:].reshape(len(sides), 2, 21, 3)
         distance = np.linalg.norm((ours[:, :, None] - sides[:, None])[..., :2], axis=4).mean(axis=3)
         same, other = (

@@ -18,7 +18,7 @@ from services.extractor.jobs.extraction import Extraction, _is_segment
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
 from signet.datasets.corpus import Shard, read_manifest

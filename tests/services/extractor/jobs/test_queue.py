@@ -84,7 +84,7 @@ def test_a_start_that_fails_gives_its_place_back_and_reads_nothing_for_an_imposs
     for corpus, criteria, said in (
         ("../x", SelectionCriteria(), "cannot name a corpus"),
         ("x" * 20_000_000, SelectionCriteria(), "cannot name a corpus"),
-        ("wlasl", SelectionCriteria(splits=("dev" * 1000,) * 1000), "WLASL has no split"),
+        ("wlasl", SelectionCriteria(splits=("dev" * 1000,) * 1000), "Signet has no split"),
     ):
         with pytest.raises(InvalidInput, match=said) as refused:
             extractions.start(corpus, criteria)

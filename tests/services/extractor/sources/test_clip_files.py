@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.extractor.sources.clip_files import READ_SUFFIXES, ClipFiles, find_clip_files, youtube_id
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.video.decode import Segment, Video, read_file
 from tests.services.extractor.conftest import MakeVideo

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.extractor.sources.metadata import NO_BOX, Instance, Metadata, parse_metadata
+from services.extractor.sources.instances import NO_BOX, Instance, InstanceList
+from services.extractor.sources.metadata import parse_metadata
 from signet.errors import InvalidInput
 
 GOOD = {
@@ -20,12 +21,12 @@ READ = Instance(
 )  # fmt: skip
 
 
-def read(*instances: object, gloss: object = "book") -> Metadata:
+def read(*instances: object, gloss: object = "book") -> InstanceList:
     return parse_metadata(json.dumps([{"gloss": gloss, "instances": instances}]).encode(), "w.json")
 
 
 def test_an_instance_is_read() -> None:
-    assert read(GOOD) == Metadata((READ,))
+    assert read(GOOD) == InstanceList((READ,))
 
 
 @pytest.mark.parametrize(
@@ -74,9 +75,9 @@ def test_a_field_that_cannot_be_used_is_unknown_and_said_once(
         ("bbox", ["1", "2", "30", "40.0"], "box", (1, 2, 30, 40)),
         ("bbox", None, "box", NO_BOX),
         ("bbox", [], "box", NO_BOX),
-        ("video_id", 12345, "video_id", "12345"),
-        ("video_id", 12345.0, "video_id", "12345"),
-        ("video_id", " 12345 ", "video_id", "12345"),
+        ("video_id", 12345, "clip_id", "12345"),
+        ("video_id", 12345.0, "clip_id", "12345"),
+        ("video_id", " 12345 ", "clip_id", "12345"),
         ("source", None, "source", ""),
         ("url", 5, "url", ""),
     ],
@@ -120,7 +121,7 @@ def test_other_names_of_a_split_are_understood_and_said_once(written: str, split
 )
 def test_an_instance_that_cannot_be_used_is_left_out_and_named_with_the_reason(broken: object, says: str) -> None:
     metadata = read(broken, OTHER)
-    assert [instance.video_id for instance in metadata.instances] == ["00336"]
+    assert [instance.clip_id for instance in metadata.instances] == ["00336"]
     (note,) = metadata.notes
     assert note.startswith("w.json: 1 instance left out, because ")
     assert says in note
@@ -130,7 +131,7 @@ def test_an_instance_that_cannot_be_used_is_left_out_and_named_with_the_reason(b
 def test_an_entry_without_a_usable_gloss_is_left_out_and_its_instances_are_counted(gloss: object) -> None:
     entries = [{"gloss": gloss, "instances": [GOOD, GOOD | {"video_id": "1"}]}, {"gloss": " go ", "instances": [OTHER]}]
     metadata = parse_metadata(json.dumps(entries).encode(), "w.json")
-    assert [(instance.video_id, instance.gloss) for instance in metadata.instances] == [("00336", "go")]
+    assert [(instance.clip_id, instance.gloss) for instance in metadata.instances] == [("00336", "go")]
     (note,) = metadata.notes
     assert note.startswith("w.json: 2 instances left out, because the gloss")
     assert "entry 1" in note
@@ -147,7 +148,7 @@ def test_bytes_of_another_encoding_spoil_only_the_gloss_that_has_them() -> None:
 
 def test_of_an_id_that_is_listed_twice_the_first_instance_is_used() -> None:
     metadata = read(GOOD, GOOD | {"frame_end": 50}, OTHER)
-    assert [(instance.video_id, instance.frame_end) for instance in metadata.instances] == [
+    assert [(instance.clip_id, instance.frame_end) for instance in metadata.instances] == [
         ("00335", 60),
         ("00336", 60),
     ]
@@ -157,9 +158,9 @@ def test_of_an_id_that_is_listed_twice_the_first_instance_is_used() -> None:
 def test_an_id_with_two_glosses_or_splits_is_left_out() -> None:
     entries = [{"gloss": "book", "instances": [GOOD, OTHER]}, {"gloss": "go", "instances": [GOOD]}]
     metadata = parse_metadata(json.dumps(entries).encode(), "w.json")
-    assert [instance.video_id for instance in metadata.instances] == ["00336"]
+    assert [instance.clip_id for instance in metadata.instances] == ["00336"]
     assert "2 instances left out, because the same video_id has different glosses or splits: 00335" in metadata.notes[0]
-    assert read(GOOD, GOOD | {"split": "train"}, OTHER).instances[0].video_id == "00336"
+    assert read(GOOD, GOOD | {"split": "train"}, OTHER).instances[0].clip_id == "00336"
 
 
 def test_a_long_or_deep_value_is_shortened_in_the_note() -> None:
@@ -224,7 +225,7 @@ def test_no_value_of_a_field_refuses_the_other_instances(broken: list[object], g
         {"gloss": "book", "instances": [GOOD | {"video_id": "the-good-one"}]},
     ]
     metadata = parse_metadata(json.dumps(entries).encode(), "w.json")
-    assert "the-good-one" in {instance.video_id for instance in metadata.instances}
+    assert "the-good-one" in {instance.clip_id for instance in metadata.instances}
 
 
 @pytest.mark.clips
@@ -237,7 +238,7 @@ def test_no_value_of_a_field_refuses_the_other_instances(broken: list[object], g
 )
 def test_one_bad_field_does_not_refuse_the_file(faults: Path, folder: str, note: str) -> None:
     metadata = parse_metadata((faults / folder / "WLASL_v0.3.json").read_bytes(), "w.json")
-    assert [instance.video_id for instance in metadata.instances] == ["24946", "08918", "64211"]
+    assert [instance.clip_id for instance in metadata.instances] == ["24946", "08918", "64211"]
     assert len(metadata.notes) == 1
     assert note in metadata.notes[0]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.video.decode import Segment, Video, read_file

@@ -8,9 +8,10 @@ import pytest
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.corpus import VideoCorpus
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.sources.wlasl import Wlasl, read_wlasl
+from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound
 
@@ -27,14 +28,14 @@ class Judge:
         self.asked: list[str] = []
 
     def __call__(self, instances: Sequence[Instance]) -> Verdicts:
-        self.asked += [found.video_id for found in instances]
+        self.asked += [found.clip_id for found in instances]
         return {
-            found: ClipError("html", "x") if "bad" in found.video_id else Usable("0" * 64, Segment(1, 30))
+            found: ClipError("html", "x") if "bad" in found.clip_id else Usable("0" * 64, Segment(1, 30))
             for found in instances
         }
 
 
-def corpus(**glosses: str) -> Wlasl:
+def corpus(**glosses: str) -> VideoCorpus:
     """Clips by gloss, as words: `g` good, `b` broken, `m` missing, `v` good and in val."""
     instances, files = [], {}
     for gloss, kinds in glosses.items():
@@ -43,7 +44,7 @@ def corpus(**glosses: str) -> Wlasl:
             instances.append(Instance(clip_id, gloss, "val" if kind == "v" else "train", "1", 1, -1))
             if kind != "m":
                 files[clip_id] = Path(f"clips/{clip_id}.mp4")
-    return Wlasl(tuple(instances), Path("metadata"), Path("clips"), files)
+    return VideoCorpus(tuple(instances), Path("clips"), files)
 
 
 def chosen(selection: Selection) -> dict[str, int]:
@@ -72,7 +73,7 @@ def test_glosses_are_ranked_by_clips_that_decode() -> None:
     selection = select(corpus(many="bbbbg", some="gggb", few="ggg", least="g"), SelectionCriteria(max_glosses=2), judge)
     assert selection.glosses == ("few", "some")
     assert chosen(selection) == {"few": 3, "some": 3}
-    assert [clip.video_id for clip, _ in selection.broken] == ["some3bad"]
+    assert [clip.clip_id for clip, _ in selection.broken] == ["some3bad"]
     assert not any(clip_id.startswith("least") for clip_id in judge.asked)
 
 
@@ -89,7 +90,7 @@ def test_only_clips_of_the_requested_splits_count() -> None:
 def test_glosses_can_be_named_and_missing_clips_are_counted() -> None:
     selection = select(corpus(a="gm", b="ggg", c="mm"), SelectionCriteria(max_glosses=1, glosses=("a", "c")), Judge())
     assert chosen(selection) == {"a": 1}
-    assert [clip.video_id for clip in selection.missing] == ["a1", "c0", "c1"]
+    assert [clip.clip_id for clip in selection.missing] == ["a1", "c0", "c1"]
 
 
 def test_all_named_glosses_are_taken_whatever_the_limit() -> None:
@@ -99,22 +100,22 @@ def test_all_named_glosses_are_taken_whatever_the_limit() -> None:
 
 def test_only_clips_of_the_chosen_glosses_are_missing() -> None:
     selection = select(corpus(a="ggm", b="gm", c="m"), SelectionCriteria(max_glosses=1), Judge())
-    assert [clip.video_id for clip in selection.missing] == ["a2"]
+    assert [clip.clip_id for clip in selection.missing] == ["a2"]
     selection = select(corpus(a="ggm", b="gm", c="m"), SelectionCriteria(), Judge())
-    assert [clip.video_id for clip in selection.missing] == ["a2", "b1", "c0"]
+    assert [clip.clip_id for clip in selection.missing] == ["a2", "b1", "c0"]
 
 
 def test_samples_are_chosen_by_the_hash_of_their_ids_and_listed_by_id() -> None:
     selection = select(corpus(a="gggggggg"), SelectionCriteria(samples_per_gloss=3), Judge())
     by_hash = sorted((f"a{index}" for index in range(8)), key=lambda name: hashlib.sha256(name.encode()).digest())
-    assert [clip.video_id for clip, _ in selection.clips] == sorted(by_hash[:3]) != ["a0", "a1", "a2"]
+    assert [clip.clip_id for clip, _ in selection.clips] == sorted(by_hash[:3]) != ["a0", "a1", "a2"]
 
 
 def test_samples_are_reproducible_and_usable() -> None:
     source = corpus(a="gbgvggbvgg")
     first = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
     again = select(source, SelectionCriteria(samples_per_gloss=3), Judge())
-    assert [clip.video_id for clip, _ in first.clips] == [clip.video_id for clip, _ in again.clips]
+    assert [clip.clip_id for clip, _ in first.clips] == [clip.clip_id for clip, _ in again.clips]
     assert chosen(first) == {"a": 3}
     assert len(first.broken) == 2
     larger = select(source, SelectionCriteria(samples_per_gloss=5), Judge())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.sources.metadata import NO_BOX
+from services.extractor.sources.instances import NO_BOX
 from services.extractor.sources.video_formats import FILM, NTSC, frame_rate, video_format
 from services.extractor.sources.wlasl import read_metadata
 
@@ -34,7 +34,7 @@ def test_the_frame_rate_depends_on_source_and_signer() -> None:
 def test_real_videos_have_the_rate_of_the_table(wlasl: Path) -> None:
     if not (wlasl / "holistic/index.csv").is_file():
         pytest.skip("no landmark archive beside the clips")
-    instances = {instance.video_id: instance for instance in read_metadata(wlasl).instances}
+    instances = {instance.clip_id: instance for instance in read_metadata(wlasl).instances}
     with (wlasl / "holistic/index.csv").open() as file:
         rows = list(csv.DictReader(file))
     hits = shapes = 0

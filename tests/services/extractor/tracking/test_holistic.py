@@ -85,7 +85,7 @@ def test_a_used_graph_gives_the_same_landmarks_as_a_new_one(wlasl: Path, workers
 def test_the_record_names_the_source_and_the_extractor(wlasl: Path, workers: WorkerPool) -> None:
     path = wlasl / "clips" / f"{SHORT[1]}.mp4"
     source = read_wlasl(wlasl)
-    instance = next(found for found in source.instances if found.video_id == SHORT[1])
+    instance = next(found for found in source.instances if found.clip_id == SHORT[1])
     ((_, usable),) = workers.each(worker.verify, [(0, (path, instance))])
     assert not isinstance(usable, ClipError)
     assert usable.segment == Segment(1, 20)

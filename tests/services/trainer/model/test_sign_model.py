@@ -68,7 +68,7 @@ def posteriors(model: SignModel, clips: list[Landmarks]) -> Tensor:
 
 def test_a_mirrored_clip_gets_the_same_posterior_on_all_val_clips(model: SignModel, wlasl: Path) -> None:
     """A left-handed signer, and a camera that mirrors, get the answer of a right-handed signer."""
-    val = {instance.video_id for instance in read_metadata(wlasl).instances if instance.split == "val"}
+    val = {instance.clip_id for instance in read_metadata(wlasl).instances if instance.split == "val"}
     clips = [clip for clip in load_reference_landmarks(wlasl) if clip.record.clip_id in val]
     assert len(clips) == 130
     given, changed = posteriors(model, clips), posteriors(model, [mirrored(clip) for clip in clips])
