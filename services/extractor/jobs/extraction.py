@@ -115,7 +115,7 @@ class Extraction:
 
     def _run(self) -> None:
         self._stored = StoredClips(self.store, self.name, fingerprint())
-        self._hashes = FileHashes(self.store.cache, self.corpus.clips)
+        self._hashes = FileHashes(self.store.cache, self.corpus.folder)
         with ThreadPoolExecutor(_READERS, "scan") as self._readers:
             selection = select(self.corpus, self.choice, self._verify)
         self._save_scan()
