@@ -29,7 +29,8 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
-from services.extractor.tracking.holistic import fingerprint, mask_absent_parts
+from services.extractor.tracking.trackers import TrackingQuality, fingerprint
+from services.extractor.tracking.tracks import mask_absent_parts
 from services.local.seaweedfs import LocalStore
 from signet.landmarks import ClipRecord, Landmarks, dump
 from signet.store import ObjectStore, keys
@@ -62,7 +63,7 @@ def make_clips(folder: Path, clips: int, file_bytes: int) -> list[ClipRecord]:
             ClipRecord(
                 clip_id=clip_id, corpus=_CORPUS, gloss=gloss, split="train", signer=str(number % 100), fps=25,
                 width=640, height=480, frame_end=_FRAMES, source_sha256=hashlib.sha256(content).hexdigest(),
-                extractor=fingerprint(),
+                extractor=fingerprint(TrackingQuality.FAST),
             )
         )  # fmt: skip
     glosses = [{"gloss": gloss, "instances": instances} for gloss, instances in entries.items()]

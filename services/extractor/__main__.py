@@ -19,10 +19,10 @@ async def _main(settings: ExtractorSettings) -> None:
     metrics = ExtractorMetrics(registry)
     store = open_store(settings, writable=True)
     with WorkerPool(settings.workers, settings.clip_timeout_seconds) as workers:
-        extractions = ExtractionQueue(settings.wlasl, settings.wlasl_clips, store, workers, metrics)
+        extractions = ExtractionQueue(settings.wlasl, settings.wlasl_clips, store, workers, metrics, settings.quality)
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
-        servicer = ExtractorServicer(extractions, workers, metrics)
+        servicer = ExtractorServicer(extractions, workers, metrics, settings.quality)
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         follower = asyncio.create_task(_auto(settings, extractions).follow()) if settings.auto_extract else None
 

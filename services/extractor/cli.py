@@ -17,6 +17,7 @@ from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CO
 from services.extractor.sources.instances import SPLITS
 from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.sources.wlasl import read_wlasl
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.datasets.corpus import Shard
 from signet.errors import SignetError
 from signet.landmarks import PARTS, Landmarks, load
@@ -45,6 +46,14 @@ ShardOption = Annotated[
     typer.Option(
         envvar="SIGNET_SHARD",
         help="Only part i of n of the chosen clips, written i/n and counted from 0/n: for n machines with one store",
+    ),
+]
+QualityOption = Annotated[
+    TrackingQuality,
+    typer.Option(
+        envvar="SIGNET_QUALITY",
+        help="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes five "
+        "times as long. A corpus has clips of one quality",
     ),
 ]
 ClipTimeoutOption = Annotated[
@@ -81,6 +90,7 @@ def extract(
     workers: Annotated[
         int, typer.Option(min=0, envvar="SIGNET_WORKERS", help="Worker processes; 0 takes one per core")
     ] = 0,
+    quality: QualityOption = TrackingQuality.FAST,
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
     stats: Annotated[
@@ -105,6 +115,7 @@ def extract(
             store=target,
             workers=pool,
             metrics=ExtractorMetrics(CollectorRegistry()),
+            quality=quality,
             shard=Shard.parse(shard),
             on_change=display.show,
         )

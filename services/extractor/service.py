@@ -12,6 +12,7 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CORPUS
 from services.extractor.sources.selection import SelectionCriteria
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import ClipError, InvalidInput
 from signet.rpc.deadline import seconds_for_work
 from signet.v1 import extractor_pb2 as pb
@@ -33,10 +34,17 @@ _STATES = {
 class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
     """signet.v1.Extractor: extractions of a corpus, and single clips, on one pool of workers."""
 
-    def __init__(self, extractions: ExtractionQueue, workers: WorkerPool, metrics: ExtractorMetrics) -> None:
+    def __init__(
+        self,
+        extractions: ExtractionQueue,
+        workers: WorkerPool,
+        metrics: ExtractorMetrics,
+        quality: TrackingQuality = TrackingQuality.FAST,
+    ) -> None:
         self._extractions = extractions
         self._workers = workers
         self._metrics = metrics
+        self._quality = quality
 
     async def StartExtraction(self, request: pb.StartExtractionRequest, context: Any) -> pb.StartExtractionResponse:  # noqa: N802
         """See extractor.proto."""
@@ -85,12 +93,14 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         del request
         try:
             extracted = await self._workers.one(
-                worker.extract_bytes, (video, Labels(clip_id)), seconds_for_work(context.time_remaining())
+                worker.extract_bytes,
+                (video, Labels(clip_id), self._quality),
+                seconds_for_work(context.time_remaining()),
             )
         except ClipError as error:
             self._metrics.count("broken", error.reason)
             raise
-        self._metrics.count_extracted(extracted.frames, extracted.found, extracted.stage_seconds)
+        self._metrics.count_extracted(extracted.tracked_frames, extracted.found, extracted.stage_seconds)
         return pb.ExtractClipResponse(
             landmarks=extracted.data,
             decode_seconds=extracted.decode_seconds,

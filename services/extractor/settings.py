@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.rpc.settings import ServiceSettings
 from signet.store.settings import HomePath
 
@@ -29,6 +30,11 @@ class ExtractorSettings(ServiceSettings):
         ge=0,
         le=256,
         description="Worker processes; 0 takes one per core, as far as the memory of the container allows",
+    )
+    quality: TrackingQuality = Field(
+        default=TrackingQuality.FAST,
+        description="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes "
+        "five times as long. A corpus has clips of one quality",
     )
     clip_timeout_seconds: float = Field(
         default=DEFAULT_CLIP_TIMEOUT_SECONDS,

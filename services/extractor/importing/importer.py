@@ -14,7 +14,7 @@ from services.extractor.importing.source import LandmarkClip, LandmarkSource
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.sources.failure import ClipFailure
-from services.extractor.tracking.holistic import mask_absent_parts
+from services.extractor.tracking.tracks import mask_absent_parts
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, InvalidLandmarks
 from signet.landmarks import ClipRecord, Landmarks, dump

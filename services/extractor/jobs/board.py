@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -122,14 +122,17 @@ class JobBoard:
         self._total[place], self._pixels[place], self._alive[place] = frames, pixels, time.monotonic()
         self.check(place)
 
-    def count(self, place: int, frames: Iterable[Item]) -> Iterator[Item]:
+    def count(self, place: int, frames: Iterable[Item], decoded: Callable[[], int] | None = None) -> Iterator[Item]:
         """Give these frames one after the other, and count those that are done.
+
+        `decoded` tells how many frames of the video are decoded, if not all of them are given.
 
         Raises:
             JobStopped: the job must stop.
         """
-        for frame in frames:
+        for given, frame in enumerate(frames, start=1):
             self._began[place] = self._began[place] or time.monotonic()
             self.check(place)
+            reached = decoded() if decoded else given
             yield frame
-            self._done[place] += 1
+            self._done[place] = reached

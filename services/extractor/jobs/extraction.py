@@ -26,7 +26,7 @@ from services.extractor.sources.failure import ClipFailure
 from services.extractor.sources.instances import WLASL_FPS, Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
-from services.extractor.tracking.holistic import fingerprint
+from services.extractor.tracking.trackers import TrackingQuality, fingerprint
 from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, SignetError
@@ -45,6 +45,7 @@ class Extraction:
 
     Attributes:
         name: name of the corpus in the store: landmarks/v1/<name>/.
+        quality: how many frames are tracked, and with what.
         shard: the part of the chosen clips to extract; other machines extract the other parts.
         on_change: called with every new state, in the thread of `run`.
 
@@ -58,6 +59,7 @@ class Extraction:
     store: ObjectStore
     workers: WorkerPool
     metrics: ExtractorMetrics
+    quality: TrackingQuality = TrackingQuality.FAST
     shard: Shard = field(default_factory=Shard)
     on_change: Callable[[ExtractionProgress], None] = lambda _: None
 
@@ -114,7 +116,7 @@ class Extraction:
         return self._progress
 
     def _run(self) -> None:
-        self._stored = StoredClips(self.store, self.name, fingerprint())
+        self._stored = StoredClips(self.store, self.name, fingerprint(self.quality))
         self._hashes = FileHashes(self.store.cache, self.corpus.folder)
         with ThreadPoolExecutor(_READERS, "scan") as self._readers:
             selection = select(self.corpus, self.choice, self._verify)
@@ -128,7 +130,7 @@ class Extraction:
         )
         self._begin(mine)
         jobs = (
-            (instance, (self.corpus.path(instance), usable, self._labels(instance)))
+            (instance, (self.corpus.path(instance), usable, self._labels(instance), self.quality))
             for instance, usable in mine.clips
             if not usable.stored
         )
@@ -155,9 +157,9 @@ class Extraction:
     def _finish(self) -> None:
         # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
         # extraction.
-        request = [fingerprint(), self.choice.canonical_text, *sorted(self.corpus.names)]
+        request = [fingerprint(self.quality), self.choice.canonical_text, *sorted(self.corpus.names)]
         digest = hashlib.sha256("\n".join(request).encode()).hexdigest()[:16]
-        manifest = finish_extraction(self.store, self.name, fingerprint(), self.shard, digest)
+        manifest = finish_extraction(self.store, self.name, fingerprint(self.quality), self.shard, digest)
         if manifest is not None:
             _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))
 
@@ -190,7 +192,7 @@ class Extraction:
             self.metrics.count("present")
             return self._change(present=self._progress.present + 1)
         seconds = outcome.stage_seconds | {"store": time.perf_counter() - start}
-        self.metrics.count_extracted(outcome.frames, outcome.found, seconds)
+        self.metrics.count_extracted(outcome.tracked_frames, outcome.found, seconds)
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:

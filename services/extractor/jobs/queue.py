@@ -16,6 +16,7 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.selection import SelectionCriteria, check_criteria, check_splits
 from services.extractor.sources.wlasl import read_wlasl
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy, NotFound, NotReady, quote
 from signet.store import ObjectStore, keys
 
@@ -38,13 +39,20 @@ class ExtractionQueue:
     """Starts, finds, cancels and drains extractions. `wlasl` and `clips` are the arguments of `read_wlasl`."""
 
     def __init__(
-        self, wlasl: Path, clips: Path | None, store: ObjectStore, workers: WorkerPool, metrics: ExtractorMetrics
+        self,
+        wlasl: Path,
+        clips: Path | None,
+        store: ObjectStore,
+        workers: WorkerPool,
+        metrics: ExtractorMetrics,
+        quality: TrackingQuality = TrackingQuality.FAST,
     ) -> None:
         self._wlasl = wlasl
         self._clips = clips
         self._store = store
         self._workers = workers
         self._metrics = metrics
+        self._quality = quality
         self._known: dict[str, Extraction] = {}
         self._running: dict[str, Future[ExtractionProgress]] = {}
         self._starting: set[str] = set()  # corpora whose extraction is about to run
@@ -82,6 +90,7 @@ class ExtractionQueue:
             store=self._store,
             workers=self._workers,
             metrics=self._metrics,
+            quality=self._quality,
             on_change=_ProgressLogger(name).log,
         )
         extraction_id = uuid.uuid4().hex

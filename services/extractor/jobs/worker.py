@@ -25,7 +25,8 @@ from services.extractor.quality.measurement import add_quality
 from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
-from services.extractor.tracking.holistic import HolisticGraph, fingerprint
+from services.extractor.tracking.trackers import TrackingQuality, create_tracker, fingerprint
+from services.extractor.tracking.tracks import Tracker
 from services.extractor.video.decode import Frame, Segment, Video, read_file
 from signet.errors import ClipError
 from signet.landmarks import ClipRecord, Landmarks, dump
@@ -45,7 +46,7 @@ _ADDRESS_SPACE_BYTES = 2 * 1024**3 + _CORES * 256 * 1024**2
 
 Result = TypeVar("Result")
 
-# The board, the place of the current job, and the graph. Tests call the functions below without a board.
+# The board, the place of the current job, and the trackers. Tests call the functions below without a board.
 _state = threading.local()
 
 
@@ -66,15 +67,17 @@ class Extracted:
 
     Attributes:
         data: the encoded landmark tensor.
-        frames: the number of frames.
-        found: the number of frames in which each part was found.
+        frames: the number of frames of the video.
+        tracked_frames: the number of frames that were tracked.
+        found: the number of tracked frames in which each part was found.
         decode_seconds: time to read and decode the video.
-        landmark_seconds: time in MediaPipe.
+        landmark_seconds: time to track the frames.
         warnings: the warnings in the record of the clip.
     """
 
     data: bytes
     frames: int
+    tracked_frames: int
     found: dict[str, int]
     decode_seconds: float
     landmark_seconds: float
@@ -156,7 +159,9 @@ def verify(path: Path, instance: Instance) -> Usable:
     return Usable(video.sha256, segment, note)
 
 
-def extract_file(path: Path, usable: Usable, labels: Labels) -> Extracted:
+def extract_file(
+    path: Path, usable: Usable, labels: Labels, quality: TrackingQuality = TrackingQuality.FAST
+) -> Extracted:
     """Extract the landmark tensor of a verified clip.
 
     Raises:
@@ -166,23 +171,24 @@ def extract_file(path: Path, usable: Usable, labels: Labels) -> Extracted:
     video = Video(read_file(path), path.name)
     if video.sha256 != usable.sha256:
         raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
-    return _extract(video, usable.segment, labels, time.perf_counter() - start)
+    return _extract(video, usable.segment, labels, quality, time.perf_counter() - start)
 
 
-def extract_bytes(data: bytes, labels: Labels) -> Extracted:
+def extract_bytes(data: bytes, labels: Labels, quality: TrackingQuality = TrackingQuality.FAST) -> Extracted:
     """Extract the landmark tensor of an encoded video.
 
     Raises:
         ClipError: the video is not usable.
     """
     start = time.perf_counter()
-    return _extract(Video(data, labels.clip_id), None, labels, time.perf_counter() - start)
+    return _extract(Video(data, labels.clip_id), None, labels, quality, time.perf_counter() - start)
 
 
-def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds: float) -> Extracted:
-    graph = _graph()
-    tracks = graph.track(_count_frames(video, segment))
-    frames = len(tracks.timestamps)
+def _extract(
+    video: Video, segment: Segment | None, labels: Labels, quality: TrackingQuality, read_seconds: float
+) -> Extracted:
+    tracker = _tracker(quality)
+    tracks = tracker.track(_count_frames(video, segment, tracker.rate))
     clip = Landmarks(
         landmarks=tracks.landmarks,
         presence=tracks.presence,
@@ -195,15 +201,16 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
             height=tracks.height,
             source_sha256=video.sha256,
             frame_start=segment.start if segment else 1,
-            frame_end=segment.end if segment else frames,
-            extractor=fingerprint(),
+            frame_end=segment.end if segment else video.decoded,
+            extractor=fingerprint(quality),
             warnings=(_MANY_PEOPLE,) if tracks.many_people else (),
         ),
     )
     clip = add_quality(clip, video.display_times(segment), tracks.many_people)
     return Extracted(
         data=dump(clip),
-        frames=frames,
+        frames=video.decoded,
+        tracked_frames=len(tracks.timestamps),
         found=_count_parts(clip.presence),
         decode_seconds=read_seconds + tracks.decode_seconds,
         landmark_seconds=tracks.landmark_seconds,
@@ -211,9 +218,12 @@ def _extract(video: Video, segment: Segment | None, labels: Labels, read_seconds
     )
 
 
-def _count_frames(video: Video, segment: Segment | None) -> Iterator[Frame]:
-    """The frames of a clip; those that are done are counted on the board if this is a job of the pool."""
-    frames = video.frames(segment)
+def _count_frames(video: Video, segment: Segment | None, rate: float) -> Iterator[Frame]:
+    """The frames of a clip to track, so many a second; 0 tracks all.
+
+    If this is a job of the pool, those that are done are counted on the board.
+    """
+    frames = video.frames(segment, rate)
     if not hasattr(_state, "place"):
         return frames
     board: JobBoard = _state.board
@@ -223,7 +233,7 @@ def _count_frames(video: Video, segment: Segment | None) -> Iterator[Frame]:
     video.before_packet = lambda: board.note_packet(
         place, segment.frames if segment else video.expected_frames, video.pixels
     )
-    return board.count(place, frames)
+    return board.count(place, frames, lambda: video.decoded)
 
 
 def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
@@ -233,9 +243,11 @@ def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:
     return {part: int(present.sum()) for part, present in parts.items()}
 
 
-def _graph() -> HolisticGraph:
-    """The one graph of this process, created for the first clip."""
-    if not hasattr(_state, "graph"):
-        _state.graph = HolisticGraph()
-    graph: HolisticGraph = _state.graph
-    return graph
+def _tracker(quality: TrackingQuality) -> Tracker:
+    """The one tracker of this process for this quality, created for the first clip."""
+    if not hasattr(_state, "trackers"):
+        _state.trackers = {}
+    trackers: dict[TrackingQuality, Tracker] = _state.trackers
+    if quality not in trackers:
+        trackers[quality] = create_tracker(quality)
+    return trackers[quality]

@@ -5,7 +5,6 @@ import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import numpy.typing as npt
 
 from services.extractor.tracking.graph import MediaPipeMissing, create_graph
 from services.extractor.tracking.people import PeopleCounter
+from services.extractor.tracking.tracks import Tracks, TracksBuilder
 from services.extractor.video.decode import Frame
-from signet.landmarks import LEFT_HAND, PARTS, POSE, POSE_JOINTS, RIGHT_HAND
+from signet.landmarks import LEFT_HAND, POSE, POSE_JOINTS, RIGHT_HAND
 from signet.landmarks.tensor import JOINTS
 
 # The models of pose and hands at model_complexity 1. The wheel contains them; complexities 0 and 2 need a download.
@@ -59,9 +59,19 @@ _GRAPH = """
 """
 
 
-@cache
 def fingerprint() -> str:
-    """The extractor version that is stored in each clip's record. A corpus never mixes two fingerprints.
+    """The extractor version of clips that this graph tracks.
+
+    Raises:
+        MediaPipeMissing: MediaPipe or one of its models is missing.
+    """
+    digest = networks_digest()
+    return f"mediapipe-{importlib.metadata.version('mediapipe')}/holistic-{MODEL_COMPLEXITY}/{digest}/{_CONVERSION}"
+
+
+@cache
+def networks_digest() -> str:
+    """Hash of the networks in MediaPipe's wheel.
 
     Raises:
         MediaPipeMissing: MediaPipe or one of its models is missing.
@@ -78,34 +88,19 @@ def fingerprint() -> str:
             raise MediaPipeMissing(
                 f"{path}: MediaPipe's model cannot be read ({error.strerror}). Install mediapipe==0.10.21 again."
             ) from error
-    version = importlib.metadata.version("mediapipe")
-    return f"mediapipe-{version}/holistic-{MODEL_COMPLEXITY}/{digest.hexdigest()[:12]}/{_CONVERSION}"
-
-
-@dataclass(frozen=True, eq=False)
-class Tracks:
-    """The landmarks of one clip: the tensors of `signet.landmarks.Landmarks`, the frame size in pixels, and timings.
-
-    `many_people` says whether more than one person is in the picture.
-    """
-
-    landmarks: npt.NDArray[np.float16]
-    presence: npt.NDArray[np.uint8]
-    visibility: npt.NDArray[np.float16]
-    timestamps: npt.NDArray[np.float32]
-    width: int
-    height: int
-    decode_seconds: float
-    landmark_seconds: float
-    many_people: bool
+    return digest.hexdigest()[:12]
 
 
 class HolisticGraph:
     """One MediaPipe graph for many clips, reset before each clip so that tracking does not leak into the next.
 
+    It wants all frames (`rate` 0).
+
     Raises:
         MediaPipeMissing: MediaPipe cannot be loaded.
     """
+
+    rate = 0.0
 
     def __init__(self) -> None:
         self._graph = create_graph(
@@ -122,48 +117,15 @@ class HolisticGraph:
             self._graph.reset()
         self._fresh = False
         self._people.start()
-        joints, visibilities, seconds = [], [], []
-        height = width = 0
-        began = time.perf_counter()
-        landmark_seconds = 0.0
+        builder = TracksBuilder()
         for frame in frames:
             height, width = frame.rgb.shape[:2]
             start = time.perf_counter()
             results = self._graph.process({"image": frame.rgb})
             self._people.see(frame)
-            landmark_seconds += time.perf_counter() - start
-            joints.append(_joints(results, width / height))
-            visibilities.append(_visibility(results))
-            seconds.append(frame.seconds)
-        landmarks, presence, visibility = mask_absent_parts(np.stack(joints), np.stack(visibilities))
-        return Tracks(
-            landmarks=landmarks,
-            presence=presence,
-            visibility=visibility,
-            timestamps=np.asarray(seconds, np.float32),
-            width=width,
-            height=height,
-            decode_seconds=time.perf_counter() - began - landmark_seconds,
-            landmark_seconds=landmark_seconds,
-            many_people=self._people.many,
-        )
-
-
-def mask_absent_parts(
-    joints: npt.NDArray[np.float32], visibility: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
-    """Landmarks, presence and visibility as they are stored. A part is present where all of its values are finite.
-
-    Args:
-        joints: [T, 75, 3] in frame heights.
-        visibility: [T, 33].
-    """
-    landmarks, visible = joints.astype(np.float16), visibility.astype(np.float16)
-    present = np.stack([np.isfinite(landmarks[:, where]).all(axis=(1, 2)) for where in PARTS.values()], axis=1)
-    for index, where in enumerate(PARTS.values()):
-        landmarks[~present[:, index], where] = np.nan
-    visible[~present[:, 0]] = np.nan
-    return landmarks, present.astype(np.uint8), visible
+            seconds = time.perf_counter() - start
+            builder.add(frame, _joints(results, width / height), _visibility(results), seconds)
+        return builder.build(many_people=self._people.many)
 
 
 def _joints(results: Any, aspect: float) -> npt.NDArray[np.float32]:

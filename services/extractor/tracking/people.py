@@ -1,16 +1,13 @@
 """Counts the people in the picture, because Holistic tracks one person and does not tell which."""
 
 from services.extractor.tracking.graph import create_graph
+from services.extractor.tracking.tracks import are_many
 from services.extractor.video.decode import Frame
 
 # The detector that Holistic uses to find a person. It is run on one of this many frames, from the first frame on that
 # every clip has. A call takes a quarter of the time that Holistic needs for a frame, so this costs 1 % of the time.
 _EVERY_FRAMES = 25
 _FIRST_FRAME = 4
-# The share of the examined frames that must show more than one person. In 1,765 frames of 707 clips of WLASL, each with
-# one signer, the detector found one person each time. Of 24 pairs of these clips, it found both signers next to each
-# other in 24, one above the other in 17, and one as an inset of 0.6 frame heights in 16.
-_MIN_SHARE = 0.5
 
 _GRAPH = """
     input_stream: "IMAGE:image"
@@ -48,4 +45,4 @@ class PeopleCounter:
     @property
     def many(self) -> bool:
         """Whether more than one person was seen, in enough of the examined frames."""
-        return sum(count > 1 for count in self._counts) >= max(1.0, _MIN_SHARE * len(self._counts))
+        return are_many(self._counts)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
-from services.extractor.video.display import OrientationReader, to_rgb
+from services.extractor.video.display import Orientation, OrientationReader, to_rgb
+from services.extractor.video.frame_choice import FrameChoice
 from services.extractor.video.tracks import CODECS, Track, check_packets, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
@@ -127,6 +128,7 @@ class Video:
 
     Attributes:
         expected_frames: the number of frames that the container declares; 0 before decoding begins.
+        decoded: the number of requested frames that are decoded so far.
         pixels: the pixels of a frame; those that the container declares, until the first frame is decoded.
         before_packet: called before each packet is decoded. It can raise an error to end the decoding.
 
@@ -143,7 +145,7 @@ class Video:
         self.sha256 = hashlib.sha256(data).hexdigest()
         # Read from the container when decoding begins.
         self.fps = _FALLBACK_FPS
-        self.expected_frames = self.pixels = 0
+        self.expected_frames = self.pixels = self.decoded = 0
         self._packet_times: list[float] = []
         self.before_packet: Callable[[], None] = lambda: None
         self._pixel_aspect = 1.0
@@ -168,16 +170,23 @@ class Video:
         """The declared display times of the frames of `segment`, in seconds, sorted; none before decoding begins."""
         return self._packet_times[segment.start - 1 : segment.end] if segment else self._packet_times
 
-    def frames(self, segment: Segment | None = None) -> Generator[Frame, None, None]:
+    def frames(self, segment: Segment | None = None, rate: float = 0.0) -> Generator[Frame, None, None]:
         """Decode the frames of `segment` one at a time; without a segment, all frames.
+
+        Args:
+            segment: the frames to decode.
+            rate: give only about this many frames a second: those nearest to even times, and the last frame. 0 gives
+                all frames.
 
         Raises:
             ClipError: at any frame. The caller must then discard the frames that were given before.
         """
         clock = _DisplayClock(self._format)
-        given = 0
+        choice = FrameChoice(rate)
+        self.decoded = 0
         orientations = OrientationReader()
         transposed: bool | None = None
+        skipped: tuple[Any, Orientation, float] | None = None
         for index, picture in enumerate(self._pictures(segment or Segment(1, MAX_FRAMES)), start=1):
             if segment is not None and index > segment.end:
                 break
@@ -187,16 +196,23 @@ class Video:
             seconds = clock.seconds(picture, self.fps)
             if seconds > MAX_SECONDS:
                 self._refuse_long(f"{seconds:.0f} s or more", f"{MAX_SECONDS:.0f} s")
-            given += 1
+            self.decoded += 1
             transposed = orientation.transposed if transposed is None else transposed
             if orientation.transposed != transposed:
                 self._refuse_new_size()
-            # No variable holds the image: its memory is free again before the next image needs memory.
-            yield Frame(to_rgb(picture, self._pixel_aspect, orientation), seconds)
-        if segment is not None and given != segment.frames:
-            requested, last = f"frames {segment.start} to {segment.end}", segment.start + given - 1
+            if choice.is_due(seconds, 1 / self.fps):
+                skipped = None
+                # No variable holds the image: its memory is free again before the next image needs memory.
+                yield Frame(to_rgb(picture, self._pixel_aspect, orientation), seconds)
+            else:
+                skipped = picture, orientation, seconds
+        if segment is not None and self.decoded != segment.frames:
+            requested, last = f"frames {segment.start} to {segment.end}", segment.start + self.decoded - 1
             raise ClipError("outside", f"{self.name}: {requested} were requested, but it has {last}.")
-        self._check_count(given)
+        self._check_count(self.decoded)
+        if skipped is not None:
+            picture, orientation, seconds = skipped
+            yield Frame(to_rgb(picture, self._pixel_aspect, orientation), seconds)
 
     def _pictures(self, limited: Segment | None) -> Iterator[Any]:
         """Decode pictures, and turn every failure into a `ClipError`.

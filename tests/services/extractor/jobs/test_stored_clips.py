@@ -7,7 +7,7 @@ import pytest
 
 from services.extractor.jobs import stored_clips
 from services.extractor.jobs.stored_clips import StoredClips
-from services.extractor.tracking.holistic import mask_absent_parts
+from services.extractor.tracking.tracks import mask_absent_parts
 from signet.errors import AlreadyExists, Unavailable
 from signet.landmarks import ClipRecord, Landmarks, dump
 from signet.store import DirectoryStore, keys

@@ -12,7 +12,8 @@ from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import read_wlasl
-from services.extractor.tracking.holistic import fingerprint, mask_absent_parts
+from services.extractor.tracking.trackers import TrackingQuality, fingerprint
+from services.extractor.tracking.tracks import mask_absent_parts
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, Landmarks, load
@@ -22,11 +23,11 @@ pytestmark = pytest.mark.clips
 
 
 def extract(workers: WorkerPool, folder: Path, *clip_ids: str) -> dict[str, Landmarks]:
-    """Extract real clips, whole."""
+    """Extract real clips, whole, with MediaPipe's graph."""
     jobs = []
     for clip_id in clip_ids:
         path = folder / "clips" / f"{clip_id}.mp4"
-        jobs.append((clip_id, (read_file(path), Labels(clip_id))))
+        jobs.append((clip_id, (read_file(path), Labels(clip_id), TrackingQuality.FULL)))
     results: dict[str, Landmarks] = {}
     for clip_id, outcome in workers.each(worker.extract_bytes, jobs):
         assert isinstance(outcome, Extracted), outcome
@@ -90,7 +91,7 @@ def test_the_record_names_the_source_and_the_extractor(wlasl: Path, workers: Wor
     assert not isinstance(usable, ClipError)
     assert usable.segment == Segment(1, 20)
     labels = Labels(SHORT[1], "wlasl", instance.gloss, instance.split, instance.signer)
-    ((_, extracted),) = workers.each(worker.extract_file, [(0, (path, usable, labels))])
+    ((_, extracted),) = workers.each(worker.extract_file, [(0, (path, usable, labels, TrackingQuality.FULL))])
     assert isinstance(extracted, Extracted)
     clip = load(extracted.data)
     record = clip.record
@@ -98,7 +99,7 @@ def test_the_record_names_the_source_and_the_extractor(wlasl: Path, workers: Wor
     assert record.source_sha256 == Video(read_file(path), path.name).sha256
     assert (record.width, record.height, record.frame_start, record.frame_end) == (854, 480, 1, 20)
     assert record.fps == pytest.approx(23.976, abs=1e-3)
-    assert record.extractor == fingerprint()
+    assert record.extractor == fingerprint(TrackingQuality.FULL)
     assert record.extractor.startswith("mediapipe-0.10.21/holistic-1/")
     assert extracted.landmark_seconds > 0 < extracted.decode_seconds
 

@@ -1,0 +1,135 @@
+"""Tracks the signers of several clips at a time, with MediaPipe's networks in ONNX Runtime."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from services.extractor.tracking.pipeline.body import BodyTracker
+from services.extractor.tracking.pipeline.hands import HandTracker
+from services.extractor.tracking.pipeline.people import PersonFinder
+from services.extractor.tracking.tracks import Tracks, TracksBuilder, are_many
+from services.extractor.video.decode import Frame
+from signet.errors import ClipError
+
+# The time between the frames of a clip for its first frame, where no filter needs it.
+_ANY_SECONDS = 1.0
+# People are counted in the second frame of a clip, and in one of this many later ones: once in 2.5 s at 10 frames a
+# second. A call takes half as long as the rest of a frame.
+_COUNT_FIRST, _COUNT_EVERY = 1, 25
+
+Name = TypeVar("Name")
+
+
+class _Clip:
+    """A clip that is being tracked."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self.frames = iter(frames)
+        self.builder = TracksBuilder()
+        self.seconds = -_ANY_SECONDS
+        self.count = 0
+        self.people: list[int] = []
+
+
+class LockstepTracker:
+    """Tracks one signer in each of several clips. In each step, the networks run once on one frame of every clip.
+
+    The landmarks of a clip do not depend on the other clips, except for the rounding of the networks.
+
+    Args:
+        rate: the frames per second that it wants; 0 wants all frames.
+        clips: the largest number of clips at a time.
+        device: "cpu" or "cuda".
+
+    Raises:
+        MediaPipeMissing: MediaPipe or one of its networks is missing.
+    """
+
+    def __init__(self, rate: float, clips: int = 1, device: str = "cpu") -> None:
+        self.rate = rate
+        self._finder = PersonFinder(device)
+        self._bodies = BodyTracker(clips, self._finder, device)
+        self._hands = HandTracker(clips, device)
+        self._clips: list[_Clip | None] = [None] * clips
+
+    def track(self, frames: Iterable[Frame]) -> Tracks:
+        """Track pose and hands through the frames of one clip: at least one frame, all of the same size.
+
+        Raises:
+            ClipError: the frames raised it.
+        """
+        ((_, outcome),) = self.track_clips([(None, frames)])
+        if isinstance(outcome, ClipError):
+            raise outcome
+        return outcome
+
+    def track_clips(self, clips: Iterable[tuple[Name, Iterable[Frame]]]) -> Iterator[tuple[Name, Tracks | ClipError]]:
+        """Track pose and hands through the frames of many clips.
+
+        Yields each clip's name with its landmarks, or with the error that its frames raised, in order of completion.
+        """
+        waiting = iter(clips)
+        names: dict[int, Name] = {}
+        places = range(len(self._clips))
+        while True:
+            for place in places:
+                if place not in names and (entry := next(waiting, None)) is not None:
+                    names[place], frames = entry
+                    self._begin(place, frames)
+            if not names:
+                return
+            frames_now: dict[int, Frame] = {}
+            for place in list(names):
+                try:
+                    frame = next(self._clip(place).frames, None)
+                except ClipError as error:
+                    yield names.pop(place), error
+                    continue
+                if frame is None:
+                    yield names.pop(place), self._end(place)
+                else:
+                    frames_now[place] = frame
+            if frames_now:
+                self._step(frames_now)
+
+    def _begin(self, place: int, frames: Iterable[Frame]) -> None:
+        self._clips[place] = _Clip(frames)
+        self._bodies.forget(np.array([place]))
+        self._hands.forget(np.array([place]))
+
+    def _clip(self, place: int) -> _Clip:
+        clip = self._clips[place]
+        assert clip is not None  # noqa: S101  (a place has a clip from `_begin` to `_end`)
+        return clip
+
+    def _end(self, place: int) -> Tracks:
+        clip = self._clip(place)
+        self._clips[place] = None
+        return clip.builder.build(many_people=are_many(clip.people))
+
+    def _step(self, frames: dict[int, Frame]) -> None:
+        """Track the next frame of some clips."""
+        began = time.perf_counter()
+        places = np.fromiter(frames, np.intp)
+        clips = [self._clip(place) for place in frames]
+        pictures = [frame.rgb for frame in frames.values()]
+        elapsed = np.array([frame.seconds - clip.seconds for clip, frame in zip(clips, frames.values(), strict=True)])
+        pose, visibility = self._bodies.track(places, pictures, elapsed)
+        hands = self._hands.track(places, pictures, pose, visibility)
+        self._count_people(clips, pictures)
+        heights = np.array([picture.shape[0] for picture in pictures], np.float64)
+        joints = np.concatenate([pose, hands.reshape(len(places), -1, 3)], axis=1) / heights[:, None, None]
+        share = (time.perf_counter() - began) / len(places)
+        for row, (clip, frame) in enumerate(zip(clips, frames.values(), strict=True)):
+            clip.seconds = frame.seconds
+            clip.count += 1
+            clip.builder.add(frame, joints[row].astype(np.float32), visibility[row].astype(np.float32), share)
+
+    def _count_people(self, clips: Sequence[_Clip], pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
+        due = [row for row, clip in enumerate(clips) if clip.count % _COUNT_EVERY == _COUNT_FIRST]
+        if due:
+            for row, people in zip(due, self._finder.find([pictures[row] for row in due]), strict=True):
+                clips[row].people.append(len(people))

@@ -1,0 +1,62 @@
+"""Several clips are tracked at a time, and none of them changes another."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.extractor.tracking.lockstep import LockstepTracker
+from services.extractor.tracking.tracks import Tracks
+from services.extractor.video.decode import Frame, Video, read_file
+from signet.errors import ClipError
+from tests.services.extractor.conftest import SHORT
+
+pytestmark = pytest.mark.clips
+
+# Joints differ by this many frame heights at most: a batch of another size is rounded differently.
+ROUNDING = 2e-3
+
+
+def read(wlasl: Path, clip_id: str) -> Iterator[Frame]:
+    return Video(read_file(wlasl / "clips" / f"{clip_id}.mp4"), clip_id).frames(rate=10.0)
+
+
+def break_off(frames: Iterator[Frame]) -> Iterator[Frame]:
+    yield next(frames)
+    raise ClipError("damaged", "it breaks off")
+
+
+def assert_same(first: Tracks, second: Tracks) -> None:
+    np.testing.assert_array_equal(first.timestamps, second.timestamps)
+    np.testing.assert_array_equal(first.presence, second.presence)
+    np.testing.assert_allclose(first.landmarks, second.landmarks, atol=ROUNDING, equal_nan=True)
+    assert (first.width, first.height, first.many_people) == (second.width, second.height, second.many_people)
+
+
+def test_clips_at_a_time_have_the_landmarks_of_each_alone(wlasl: Path) -> None:
+    clips = SHORT[:4]
+    alone = LockstepTracker(10.0)
+    together = LockstepTracker(10.0, clips=3)
+    jobs = [(clip_id, read(wlasl, clip_id)) for clip_id in clips]
+    jobs.insert(1, ("broken", break_off(read(wlasl, SHORT[4]))))
+    outcomes = dict(together.track_clips(jobs))
+    error = outcomes.pop("broken")
+    assert isinstance(error, ClipError)
+    assert error.reason == "damaged"
+    assert sorted(outcomes) == sorted(clips)
+    for clip_id in clips:
+        outcome = outcomes[clip_id]
+        assert isinstance(outcome, Tracks)
+        assert outcome.presence[:, 0].all()
+        assert_same(alone.track(read(wlasl, clip_id)), outcome)
+
+
+def test_a_used_tracker_gives_the_bits_of_a_new_one(wlasl: Path) -> None:
+    used = LockstepTracker(10.0)
+    with pytest.raises(ClipError, match="it breaks off"):
+        used.track(break_off(read(wlasl, SHORT[3])))
+    used.track(read(wlasl, SHORT[3]))
+    fresh, again = LockstepTracker(10.0).track(read(wlasl, SHORT[0])), used.track(read(wlasl, SHORT[0]))
+    for name in ("landmarks", "presence", "visibility", "timestamps"):
+        np.testing.assert_array_equal(getattr(fresh, name), getattr(again, name))
