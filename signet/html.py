@@ -6,7 +6,7 @@ Only the services that make pages import this module: jinja2 is a dependency of 
 import re
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from signet.terminal.characters import escape_control_characters
@@ -18,14 +18,14 @@ _CODE = r'<code class="flag">\g<0></code>'
 
 
 def page_environment(package: str) -> Environment:
-    """An environment for the templates of a package, in its folder `templates`.
+    """An environment for the templates of a package, in its folder `templates`, and for the styles of all pages.
 
     Values are escaped, also their control characters, a name that is not defined is an error, and the filters
     `percent`, `interval` and `typeset` are there. A page adds its own filters.
     """
     environment = Environment(
-        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_escape_data,
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("signet")]), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_escape_data,
     )  # fmt: skip
     environment.filters.update(percent=percent, interval=interval, typeset=typeset)
     return environment

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from services.trainer.training.epoch import EpochResult
 
-# The colours of templates/drawing.css in light mode. A page replaces them by its CSS variables.
+# The colours of signet/templates/colours.css in light mode. A page replaces them by its CSS variables.
 _INK, _SOFT, _RULE = "#1f2123", "#66645f", "#dcd8cf"
 _COLOURS = ("#2b5c8a", "#b1491f", "#3f7d5b", "#6b558f", "#a0476b", "#c9b48a")
 _EXACT, _GREEDY, _CONTINUOUS, _BLANK, _ACTION = _COLOURS[:5]

@@ -1,7 +1,7 @@
 """SVG elements as text. Equal drawings give equal bytes.
 
-Colours are CSS classes of `templates/drawing.css`. So one drawing follows the light and dark mode of a page, and is
-also a complete file.
+Colours are CSS classes of `templates/drawing.css`; their values are in signet/templates/colours.css. So one drawing
+follows the light and dark mode of a page, and is also a complete file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -106,5 +106,6 @@ def number(value: Number) -> str:
 
 @cache
 def drawing_style() -> str:
-    """The style sheet of all drawings."""
-    return (files("services.trainer.drawing") / "templates/drawing.css").read_text()
+    """The style sheet of all drawings: the colours of all pages, and the classes of the elements."""
+    colours = files("signet") / "templates/colours.css"
+    return colours.read_text() + (files("services.trainer.drawing") / "templates/drawing.css").read_text()
