@@ -37,13 +37,21 @@ def assign_sides(hands: npt.NDArray[np.float32], midline: float) -> npt.NDArray[
     hands = hands.copy()
     found[_same_hand(hands, found), 1] = False
     hands[~found] = np.nan
-    swapped = _swapped(hands, found, _evidence(hands, found, midline))
+    swapped = _swapped(hands, found, right_hand_odds(hands, found, midline))
     hands[swapped] = hands[swapped][:, ::-1]
     return hands
 
 
-def _evidence(hands: npt.NDArray[np.float32], found: npt.NDArray[np.bool_], midline: float) -> npt.NDArray[np.float32]:
-    """Log-odds that each hand is a right hand: float32 [T, 2]; 0 where there is no hand."""
+def right_hand_odds(
+    hands: npt.NDArray[np.float32], found: npt.NDArray[np.bool_], midline: float
+) -> npt.NDArray[np.float32]:
+    """Log-odds that each hand is the signer's right hand: float32 [T, 2]; 0 where there is no hand.
+
+    Args:
+        hands: float32 [T, 2, 21, 3] in frame heights.
+        found: bool [T, 2]; whether a slot holds a hand.
+        midline: x of the signer's body, in frame heights.
+    """
     odds = np.zeros(found.shape, np.float32)
     odds[found] = _cues(hands[found], midline) @ _WEIGHTS
     return odds

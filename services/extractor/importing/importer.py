@@ -13,6 +13,7 @@ from itertools import islice
 from services.extractor.importing.source import LandmarkClip, LandmarkSource
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_clips import StoredClips
+from services.extractor.quality.measurement import add_quality
 from services.extractor.sources.failure import ClipFailure
 from services.extractor.tracking.tracks import mask_absent_parts
 from signet.datasets.corpus import Shard, finish_extraction
@@ -93,6 +94,7 @@ class _Importer:
     def __init__(self, source: LandmarkSource, store: ObjectStore, corpus: str) -> None:
         self._corpus = corpus
         self._fingerprint = source.fingerprint
+        self._with_quality = source.with_quality
         self._stored = StoredClips(store, corpus, self._fingerprint)
 
     def import_clip(self, clip: LandmarkClip) -> int | ClipFailure:
@@ -132,10 +134,11 @@ class _Importer:
             extractor=self._fingerprint,
             warnings=content.warnings,
         )
-        return Landmarks(
+        stored = Landmarks(
             landmarks=landmarks,
             presence=presence,
             visibility=visibility,
             timestamps=content.timestamps,
             record=record,
         )
+        return add_quality(stored) if self._with_quality else stored

@@ -76,6 +76,8 @@ class LandmarkSource:
         corpus: default name of the corpus.
         failures: what cannot be used, and why.
         notes: what the reader assumed, derived or left out, for people.
+        with_quality: whether the quality of each clip is measured and stored with it. Archives of WLASL are stored
+            without it, byte for byte as by earlier versions.
         conversion: version of the reader. Raise it when the reader returns other landmarks for the same files.
     """
 
@@ -85,6 +87,7 @@ class LandmarkSource:
     corpus: str
     failures: tuple[ClipFailure, ...] = ()
     notes: tuple[str, ...] = ()
+    with_quality: bool = False
     conversion: str = CONVERSION
 
     @property
