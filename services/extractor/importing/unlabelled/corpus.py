@@ -136,7 +136,9 @@ def _label(
     assigned = assign_splits(glosses, copies.groups)
     labels = {
         each.clip_id: ClipLabels(
-            glosses[each.clip_id], known[each.clip_id] or assigned[each.clip_id], said[each.clip_id].signer
+            glosses[each.clip_id],
+            known[each.clip_id] or assigned[each.clip_id],
+            said[each.clip_id].signer or each.signer,
         )
         for each in recordings
     }

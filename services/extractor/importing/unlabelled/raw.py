@@ -70,6 +70,7 @@ class Recording:
         gloss: the sign.
         read: reads its landmarks. It raises `ClipError` if they are unusable.
         split: train, val, test, or "" if it is unknown.
+        signer: the signer, or "" if it is unknown.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Recording:
     gloss: str
     read: Callable[[], RawLandmarks]
     split: str = ""
+    signer: str = ""
 
 
 def uses_pixels(raw: RawLandmarks, name: str) -> bool:
