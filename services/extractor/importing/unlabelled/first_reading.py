@@ -20,7 +20,7 @@ from services.extractor.importing.unlabelled.raw import (
 )
 from services.extractor.importing.unlabelled.sides import SideVerdict, correct_sides, judge_sides
 from services.extractor.sources.failure import ClipFailure
-from services.extractor.tracking.holistic import mask_absent_parts
+from services.extractor.tracking.tracks import mask_absent_parts
 from signet.errors import ClipError
 from signet.landmarks import ClipRecord, Landmarks
 from signet.landmarks.tensor import MAX_FRAMES
