@@ -30,6 +30,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 # Commands with their service and summary. They are listed here so that `signet --help` imports no service.
 COMMANDS = {
     "extract": ("extractor", "Turn video clips into landmark tensors."),
+    "fetch": ("extractor", "Download the clips of WLASL that still exist."),
     "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
     "train": ("trainer", "Train a model on extracted clips, and publish it."),
     "runs": ("trainer", "List the trainings in the store."),
@@ -56,7 +57,10 @@ def _explain_missing_packages(command: str, extra: str) -> Iterator[None]:
 
 
 # The module of a command, where it is not `services.<service>.cli`.
-_MODULES: dict[str, str] = {"import": "services.extractor.importing.cli"}
+_MODULES: dict[str, str] = {
+    "fetch": "services.extractor.fetching.cli",
+    "import": "services.extractor.importing.cli",
+}
 
 
 def command_module(command: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4, identify
 from services.extractor.video.decode import Video, read_file
@@ -27,7 +27,7 @@ class CheckedVideo:
         suffixes: suffixes that a file of its format may have, the preferred first.
         frames: the number of its frames.
         seconds: the display time of its last frame.
-        outside: instances whose segment it does not have, by video_id, with the reason for people.
+        outside: instances whose segment it does not have, by clip_id, with the reason for people.
     """
 
     sha256: str
@@ -57,7 +57,7 @@ def check_video(path: Path, instances: Sequence[Instance], name: str) -> Checked
         try:
             segment_of(instance, times)
         except ClipError as error:
-            outside[instance.video_id] = str(error)
+            outside[instance.clip_id] = str(error)
     return CheckedVideo(video.sha256, _SUFFIXES[identify(data, name)], len(times), times[-1], outside)
 
 

@@ -20,7 +20,7 @@ class FailureKind:
     advice: str
 
 
-_LATER = "Run the same command later."
+_LATER = "Run the same command later"
 # The reasons of `services.extractor.video.decode.REASONS` are reasons, too: the file came, but is no usable video.
 FAILURE_KINDS = {
     "gone": FailureKind(True, False, "the host says that the video does not exist any more"),
@@ -40,6 +40,9 @@ FAILURE_KINDS = {
     "certificate": FailureKind(False, False, "the certificate of the host is not valid"),
     "host_down": FailureKind(False, False, f"not tried, because other requests to the host failed. {_LATER}"),
     "needs_fetch": FailureKind(False, False, "a video of YouTube. Install yt-dlp: pip install 'signet[fetch]'"),
+    "not_tried": FailureKind(False, False, "not tried yet. Run the same command again"),
+    "unchecked": FailureKind(False, False, "a file is present, but was not checked. Run the command without --report"),
+    "outside": FailureKind(True, False, "the video came, but does not have the frames of the sign"),
     "youtube": FailureKind(False, False, "yt-dlp could not get it. A newer yt-dlp may, as YouTube changes often"),
 }
 _BROKEN = FailureKind(True, False, "the video came, but it is broken or of a format that is not read")

@@ -67,7 +67,7 @@ class FileRecord:
         message: the reason, for people.
         frames: the number of frames.
         seconds: the display time of the last frame.
-        outside: instances whose segment is not in the video, by video_id, with the reason for people.
+        outside: instances whose segment is not in the video, by clip_id, with the reason for people.
     """
 
     name: str

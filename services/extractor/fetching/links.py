@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from services.extractor.sources.clip_files import youtube_id
-from services.extractor.sources.metadata import Instance
+from services.extractor.sources.instances import Instance
 
 YOUTUBE_HOST = "www.youtube.com"
 # Names of query parameters whose values can give access to something.
@@ -48,7 +48,7 @@ class ClipLink:
         `find_clip_files` gives a file that has the id of a video at YouTube to all instances of that video. The
         instances of any other address each have a file of their own.
         """
-        return (self.youtube,) if self.youtube else tuple(instance.video_id for instance in instances)
+        return (self.youtube,) if self.youtube else tuple(instance.clip_id for instance in instances)
 
 
 def group_links(instances: Sequence[Instance]) -> list[ClipLink]:
@@ -61,7 +61,7 @@ def group_links(instances: Sequence[Instance]) -> list[ClipLink]:
         if url:
             links.append(_link(url, tuple(members)))
         else:  # without an address, the instances have nothing in common
-            links += [ClipLink(f"none-{one.video_id}", "", LinkKind.NONE, "", (one,)) for one in members]
+            links += [ClipLink(f"none-{one.clip_id}", "", LinkKind.NONE, "", (one,)) for one in members]
     return links
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.extractor.fetching.links import ClipLink
 
@@ -31,7 +32,8 @@ class FetchTask:
         stems: the names, without suffix, of the files to make.
         attempts: the attempts that were made in this run.
         earliest: not before this time of the monotonic clock.
-        starts_anew: whether the complete file was bad although it was downloaded in parts.
+        starts_anew: whether the complete file was bad after it had been downloaded in parts.
+        broken: files of these instances that are no usable videos, which a good file replaces.
     """
 
     link: ClipLink
@@ -39,6 +41,7 @@ class FetchTask:
     attempts: int = 0
     earliest: float = 0.0
     starts_anew: bool = False
+    broken: tuple[Path, ...] = ()
 
 
 @dataclass(eq=False)
@@ -114,11 +117,15 @@ class FetchSchedule:
         with self._changed:
             self._hosts[host].failures = 0
 
-    def note_failure(self, host: str) -> list[FetchTask]:
-        """Note that a host has failed. Returns the links that are not tried, because it failed too often in a row."""
+    def note_failure(self, host: str) -> list[FetchTask] | None:
+        """Note that a host has failed.
+
+        Returns:
+            None; or, if it failed too often in a row, its links that wait. They are removed.
+        """
         with self._changed:
             self._hosts[host].failures += 1
-            return self._remove(host) if self._hosts[host].failures >= _MOST_FAILURES else []
+            return self._remove(host) if self._hosts[host].failures >= _MOST_FAILURES else None
 
     def give_up(self, host: str) -> list[FetchTask]:
         """Remove the links of a host that wait, and return them."""

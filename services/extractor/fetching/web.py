@@ -93,7 +93,7 @@ def _pool_classes(rule: Callable[[str], bool]) -> dict[str, Any]:
     return {"http": GuardedHttpPool, "https": GuardedHttpsPool}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WebResponse:
     """The answer to a request, after its headers.
 

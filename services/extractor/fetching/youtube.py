@@ -22,6 +22,12 @@ from services.extractor.video.decode import MAX_FILE_BYTES
 YOUTUBE_LIMITS = HostLimits(at_a_time=1, interval_seconds=12.0)
 
 _MOST_SECONDS = 900.0
+# Runs yt-dlp, and ends it when standard input is closed: also when SIGKILL ends this process.
+_PROGRAM = """
+import os, runpy, sys, threading
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+runpy.run_module("yt_dlp", run_name="__main__", alter_sys=True)
+"""
 # Videos without sound, because nothing needs it, and joining both would need ffmpeg. 720 lines show every finger.
 _FORMATS = (
     f"bv*[vcodec^=avc1][height<=720][filesize<{MAX_FILE_BYTES}]/b[ext=mp4][height<=720]/"
@@ -35,7 +41,7 @@ _GONE = re.compile(
     r"has been closed|copyright|incomplete youtube id|does not exist|http error 404|http error 410"
 )
 _BUSY = re.compile(r"not a bot|http error 429|too many requests|rate-limited|try again later")
-_AGAIN = re.compile(r"timed out|connection|unable to download|http error 5|incomplete|reset|resolve")
+_AGAIN = re.compile(r"timed out|connection|unable to download|http error 5|incomplete|reset")
 _LOGIN = re.compile(r"sign in|age-restricted|confirm your age|members-only|join this channel|http error 403")
 
 
@@ -84,7 +90,7 @@ class YoutubeDownloader:
     def _run(self, command: list[str], log: Path) -> int:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(),
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(),
                 start_new_session=True,
             )  # fmt: skip
         end = time.monotonic() + _MOST_SECONDS
@@ -104,11 +110,13 @@ class YoutubeDownloader:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _command(folder: Path, link: ClipLink) -> list[str]:
     return [
-        sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-plugin-dirs", "--no-cache-dir", "--no-playlist",
+        sys.executable, "-c", _PROGRAM, "--ignore-config", "--no-plugin-dirs", "--no-cache-dir", "--no-playlist",
         "--no-progress", "--no-colors", "--no-mtime", "--socket-timeout", "30", "--retries", "3",
         "--max-filesize", str(MAX_FILE_BYTES), "--fixup", "never", "--format", _FORMATS,
         "--output", str(folder / f"{link.key}.video.%(ext)s").replace("%", "%%").replace("%%(ext)s", "%(ext)s"),
@@ -138,6 +146,8 @@ def _explain(link: ClipLink, lines: list[str], status: int) -> DownloadFailed:
         reason = "gone"
     elif _LOGIN.search(small):
         reason = "forbidden"
+    elif "name or service not known" in small or "failed to resolve" in small or "getaddrinfo" in small:
+        reason = "unknown_host"
     elif _AGAIN.search(small):
         reason = "interrupted"
     else:

@@ -36,7 +36,7 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
         content = _read_metadata(metadata)
         if clips is not None and not clips.is_dir():
             raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
-        directories = [clips] if clips is not None else [metadata.parent / name for name in _CLIP_DIRECTORIES]
+        directories = list_clip_directories(metadata, clips)
         found = find_clip_files(directories, content.instances)
     if not found.names:
         raise NotFound(
@@ -57,6 +57,17 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
         names=found.names,
         notes=(*content.notes, *found.notes),
     )
+
+
+def list_clip_directories(metadata: Path, clips: Path | None = None) -> list[Path]:
+    """The directories in which `read_wlasl` looks for clips, the preferred first. They need not exist.
+
+    Args:
+        metadata: the metadata file, or its directory.
+        clips: the directory of the clips, if it was named.
+    """
+    folder = metadata if metadata.is_dir() else metadata.parent
+    return [clips] if clips is not None else [folder / name for name in _CLIP_DIRECTORIES]
 
 
 def has_clips(folder: Path) -> bool:
