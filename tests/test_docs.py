@@ -193,7 +193,7 @@ def test_every_option_and_make_target_that_a_message_recommends_exists() -> None
 
 
 def test_a_recommendation_of_a_missing_command_is_found() -> None:
-    (name, _) = _RECOMMENDED.findall("No clips. `signet fetch` downloads more.")[0]
-    with pytest.raises(AssertionError, match="`signet fetch` does not exist"):
+    (name, _) = _RECOMMENDED.findall("No clips. `signet harvest` downloads more.")[0]
+    with pytest.raises(AssertionError, match="`signet harvest` does not exist"):
         _options(name)
     assert _RECOMMENDED.findall("signet evaluate --run X") == [("evaluate", " --run X")]

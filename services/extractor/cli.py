@@ -126,6 +126,8 @@ def extract(
     if stats:
         _print_statistics(console, target, corpus, result)
     print_summary(console, result, "Extraction", "extracted")
+    if result.missing and source.missing_advice:
+        print_line(console, f"{result.missing} clips have no file. {source.missing_advice}")
     exit_with_status(console, result, interrupt.number)
 
 

@@ -20,6 +20,7 @@ class VideoCorpus:
         notes: remarks for people about what was not used.
         title: name of the corpus in messages.
         naming: how a video file must be named, in messages.
+        missing_advice: how to get videos that are missing, one sentence for people; "" if there is no way.
     """
 
     instances: tuple[Instance, ...]
@@ -30,6 +31,7 @@ class VideoCorpus:
     notes: tuple[str, ...] = ()
     title: str = "WLASL"
     naming: str = "<video_id>.mp4"
+    missing_advice: str = ""
 
     def path(self, instance: Instance) -> Path:
         """Path of the instance's video; if it has no file, the path where it could be."""

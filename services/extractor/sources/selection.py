@@ -98,7 +98,8 @@ def select(corpus: VideoCorpus, choice: SelectionCriteria, verify: Verify) -> Se
     if not ranked:
         raise NotFound(
             f"{corpus.folder}: has none of the {len(wanted)} requested clips. Choose other "
-            f"splits or glosses, or add the clips as {corpus.naming}." + "".join(f" ({note}.)" for note in corpus.notes)
+            f"splits or glosses, or add the clips as {corpus.naming}. {corpus.missing_advice}".rstrip()
+            + "".join(f" ({note}.)" for note in corpus.notes)
         )
     limit = choice.max_glosses if choice.max_glosses and not choice.glosses else len(ranked)
 

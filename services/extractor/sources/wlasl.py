@@ -15,6 +15,8 @@ from signet.errors import InvalidInput, NotFound
 # raw_videos, convert to raw_videos_mp4, and cut to videos.
 _CLIP_DIRECTORIES = ("clips", "videos", "raw_videos_mp4", "raw_videos", ".")
 
+_MISSING_ADVICE = "`signet fetch` downloads the clips that still exist."
+
 # The number of files that an error names.
 _MOST_NAMED = 5
 
@@ -41,8 +43,7 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
     if not found.names:
         raise NotFound(
             f"{', '.join(map(str, directories))}: no <video_id>.mp4 file. Put the clips there, or name their directory "
-            "with --clips (or SIGNET_WLASL_CLIPS). https://github.com/dxli94/WLASL says where they come from."
-            + "".join(f" ({note}.)" for note in found.notes)
+            f"with --clips (or SIGNET_WLASL_CLIPS). {_MISSING_ADVICE}" + "".join(f" ({note}.)" for note in found.notes)
         )
     instances = (
         replace(instance, clip_id=found.restored_ids.get(instance.clip_id, instance.clip_id))
@@ -56,6 +57,7 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
         metadata=(metadata,),
         names=found.names,
         notes=(*content.notes, *found.notes),
+        missing_advice=_MISSING_ADVICE,
     )
 
 
