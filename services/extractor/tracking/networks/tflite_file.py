@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,12 @@ import numpy.typing as npt
 import tflite
 
 from services.extractor.tracking.networks.sparse import SparseLevel, expand
+from signet.errors import SignetError
 
 Array = npt.NDArray[Any]
+
+# It is at byte 4 of each TensorFlow Lite file.
+_IDENTIFIER = b"TFL3"
 
 _TYPES = {
     tflite.TensorType.FLOAT32: np.float32,
@@ -26,6 +29,12 @@ _INDEX_VECTORS = {
     tflite.SparseIndexVector.Uint8Vector: tflite.Uint8Vector,
 }
 _KINDS = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+
+
+class InvalidNetwork(SignetError):
+    """A file with a network is damaged, or the network cannot be converted."""
+
+    code = "FAILED_PRECONDITION"
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,13 @@ class TfliteFile:
     """A network in a TensorFlow Lite file with one subgraph. Its tensors have the layout [1, height, width, channels].
 
     Raises:
-        OSError: the file cannot be read.
+        InvalidNetwork: it is not a TensorFlow Lite file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
+    def __init__(self, data: bytes) -> None:
+        if data[4:8] != _IDENTIFIER:
+            raise InvalidNetwork("This is not a TensorFlow Lite file.")
+        self._model = tflite.Model.GetRootAsModel(data, 0)
         self._graph = self._model.Subgraphs(0)
         self.input: int = self._graph.Inputs(0)
 
@@ -74,6 +85,8 @@ class TfliteFile:
     def output(self, name: str) -> int:
         """The tensor of the output with this name."""
         outputs = {self._tensor(index).Name().decode(): index for index in self._graph.OutputsAsNumpy()}
+        if name not in outputs:
+            raise InvalidNetwork(f"The network has no output {name!r}. It has: {', '.join(outputs)}.")
         return int(outputs[name])
 
     def shape(self, tensor: int) -> tuple[int, ...]:
