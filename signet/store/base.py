@@ -60,8 +60,8 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def replace(self, key: str, data: bytes, etag: str) -> None:
-        """Write if the object still has this etag (`If-Match`). Raises `Conflict`."""
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """Write if the object still has this etag (`If-Match`), and return the new etag. Raises `Conflict`."""
         ...
 
     def stat(self, key: str) -> ObjectInfo | None:

@@ -110,13 +110,15 @@ class DirectoryStore:
                 raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.") from None
         return etag
 
-    def replace(self, key: str, data: bytes, etag: str) -> None:
+    def replace(self, key: str, data: bytes, etag: str) -> str:
         path = self._path(key)
         with self._written(path, data) as temporary, (self.root / f"{_TEMPORARY}lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists() or _etag(path.stat()) != etag:
                 raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
+            new_etag = _etag(temporary.stat())
             temporary.replace(path)
+        return new_etag
 
     def stat(self, key: str) -> ObjectInfo | None:
         with self._readable(key):

@@ -71,6 +71,21 @@ def corpus_shard(corpus: str, selection: str, shard: str) -> str:
     return f"{corpus_shards(corpus, selection)}{check_name('shard', shard)}.json"
 
 
+def extractions() -> str:
+    """The prefix of all extractions that services have started. No corpus has a name that begins like this."""
+    return "corpora/_extractions/"
+
+
+def extraction(name: str) -> str:
+    """The state of an extraction."""
+    return f"{extractions()}{check_name('extraction', name)}.json"
+
+
+def extraction_name(key: str) -> str:
+    """The name of the extraction with this key; "" if the key is not that of an extraction."""
+    return name_between(key, extractions(), ".json")
+
+
 def dataset_manifest(name: str, version: str) -> str:
     """The manifest of a dataset snapshot, written last."""
     return f"datasets/{check_name('dataset', name)}/{check_name('dataset version', version)}/manifest.json"

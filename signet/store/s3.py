@@ -169,9 +169,11 @@ class S3Store:
             raise AlreadyExists(f"{self.url}/{key}: exists already and is immutable.")
         return etag
 
-    def replace(self, key: str, data: bytes, etag: str) -> None:
-        if self._put_if(key, data, {"If-Match": f'"{etag}"'}) is None:
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        new_etag = self._put_if(key, data, {"If-Match": f'"{etag}"'})
+        if new_etag is None:
             raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
+        return new_etag
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:

@@ -53,8 +53,9 @@ def test_a_created_an_opened_and_a_listed_object_have_the_same_etag(object_store
     created = object_store.create("k", b"0123456789")
     assert object_store.get_head_versioned("k", 4) == (b"0123", created)
     assert [info.etag for info in object_store.list("k")] == [created]
-    object_store.put("k", b"9876543210")
-    assert object_store.get_head_versioned("k", 4)[1] != created
+    replaced = object_store.replace("k", b"9876543210", created)
+    assert object_store.get_head_versioned("k", 4) == (b"9876", replaced)
+    assert replaced != created
 
 
 def test_putting_again_replaces_and_changes_the_etag(object_store: ObjectStore) -> None:
