@@ -79,3 +79,4 @@ async def extractor(store: DirectoryStore, wlasl: Path) -> AsyncIterator[Service
         servicer = ExtractorServicer(extractions, workers, metrics)
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         yield server
+        servicer.close()

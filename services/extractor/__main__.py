@@ -24,6 +24,7 @@ async def _main(settings: ExtractorSettings) -> None:
         (name,) = service_names(extractor_pb2)
         servicer = ExtractorServicer(extractions, workers, metrics, settings.quality)
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
+        extractions.keep()
         follower = asyncio.create_task(_auto(settings, extractions).follow()) if settings.auto_extract else None
 
         async def drain() -> None:
@@ -31,7 +32,10 @@ async def _main(settings: ExtractorSettings) -> None:
                 follower.cancel()
             await extractions.drain(settings.drain_seconds)
 
-        await serve_until_stopped(server, drain)
+        try:
+            await serve_until_stopped(server, drain)
+        finally:
+            servicer.close()
 
 
 def _auto(settings: ExtractorSettings, extractions: ExtractionQueue) -> AutoExtraction:

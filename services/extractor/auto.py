@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.extractor.jobs.progress import ExtractionState
@@ -47,10 +48,12 @@ class AutoExtraction:
         current = await asyncio.to_thread(contents, self.wlasl, self.clips)
         if current == self._extracted or self._is_being_copied(current):
             return True
-        extraction_id = await asyncio.to_thread(self.extractions.start, self.corpus, self.choice)
+        # It need not be kept in the store: after a restart, it is started again with the settings of then.
+        start = partial(self.extractions.start, self.corpus, self.choice, stored=False)
+        extraction_id = await asyncio.to_thread(start)
         self._status.clear()
-        progress = await self.extractions.ended(extraction_id)
-        if progress.state is ExtractionState.FAILED:
+        view = await self.extractions.ended(extraction_id)
+        if view.progress.state is ExtractionState.FAILED:
             return False
         # A cancelled extraction is not repeated until the clips change.
         self._extracted = current

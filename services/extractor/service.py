@@ -1,18 +1,19 @@
 """The gRPC servicer of the extractor."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
-from services.extractor.jobs.queue import ExtractionQueue
-from services.extractor.jobs.worker import Labels
+from services.extractor.jobs.progress import ExtractionState
+from services.extractor.jobs.queue import POLL_SECONDS, ExtractionQueue, ExtractionView
+from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CORPUS
 from services.extractor.sources.selection import SelectionCriteria
 from services.extractor.tracking.trackers import TrackingQuality
+from services.extractor.uploads import UploadFolder
 from signet.errors import ClipError, InvalidInput
 from signet.rpc.deadline import seconds_for_work
 from signet.v1 import extractor_pb2 as pb
@@ -21,6 +22,8 @@ from signet.v1 import extractor_pb2_grpc
 # Seconds between two progress messages of a watched extraction, at least.
 _WATCH_SECONDS = 0.25
 _MAX_CLIP_ID = 200
+# The bytes of a landmark tensor in a message of a stream.
+_PIECE_BYTES = 1 << 20
 
 _STATES = {
     ExtractionState.SELECTING: pb.EXTRACTION_STATE_SELECTING,
@@ -45,6 +48,11 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         self._workers = workers
         self._metrics = metrics
         self._quality = quality
+        self._uploads = UploadFolder()
+
+    def close(self) -> None:
+        """Delete the temporary files of videos."""
+        self._uploads.close()
 
     async def StartExtraction(self, request: pb.StartExtractionRequest, context: Any) -> pb.StartExtractionResponse:  # noqa: N802
         """See extractor.proto."""
@@ -62,56 +70,76 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         self, request: pb.WatchExtractionRequest, context: Any
     ) -> AsyncIterator[pb.WatchExtractionResponse]:
         """See extractor.proto."""
-        extraction = self._extractions.find(request.extraction_id)
         sent: pb.ExtractionProgress | None = None
         while True:
-            progress = extraction.progress
-            message = _to_message(request.extraction_id, extraction.name, progress)
+            view = await self._extractions.view(request.extraction_id)
+            message = _to_message(request.extraction_id, view)
             # A message is sent if more than the elapsed time has changed.
             if sent is None or _without_time(message) != _without_time(sent):
                 yield pb.WatchExtractionResponse(progress=message)
                 sent = message
-            if progress.ended:
+            if view.progress.ended:
                 return
-            await asyncio.sleep(_WATCH_SECONDS)
+            await asyncio.sleep(_WATCH_SECONDS if view.here else POLL_SECONDS)
 
     async def CancelExtraction(self, request: pb.CancelExtractionRequest, context: Any) -> pb.CancelExtractionResponse:  # noqa: N802
         """See extractor.proto. Answers when the current clips are done, also if the caller has left by then."""
-        extraction = self._extractions.find(request.extraction_id)
-        extraction.cancel()
-        progress = await self._extractions.ended(request.extraction_id)
-        return pb.CancelExtractionResponse(progress=_to_message(request.extraction_id, extraction.name, progress))
+        await self._extractions.cancel(request.extraction_id)
+        view = await self._extractions.ended(request.extraction_id)
+        return pb.CancelExtractionResponse(progress=_to_message(request.extraction_id, view))
 
     async def ExtractClip(self, request: pb.ExtractClipRequest, context: Any) -> pb.ExtractClipResponse:  # noqa: N802
         """See extractor.proto."""
-        clip_id = request.clip_id or "clip"
-        if len(clip_id) > _MAX_CLIP_ID:
-            raise InvalidInput(f"clip_id has {len(clip_id)} characters; at most {_MAX_CLIP_ID} are allowed.")
+        labels = _labels(request.clip_id)
         # The request and its copy of the video are freed before the clip waits. A refused video is not copied.
         self._workers.check_room(request.ByteSize())
         video = request.video
         del request
-        try:
-            extracted = await self._workers.one(
-                worker.extract_bytes,
-                (video, Labels(clip_id), self._quality),
-                seconds_for_work(context.time_remaining()),
-            )
-        except ClipError as error:
-            self._metrics.count("broken", error.reason)
-            raise
-        self._metrics.count_extracted(extracted.tracked_frames, extracted.found, extracted.stage_seconds)
+        extracted = await self._extract(worker.extract_bytes, (video, labels, self._quality), context)
         return pb.ExtractClipResponse(
             landmarks=extracted.data,
             decode_seconds=extracted.decode_seconds,
             landmark_seconds=extracted.landmark_seconds,
         )
 
+    async def ExtractClipStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.ExtractClipStreamRequest], context: Any
+    ) -> AsyncIterator[pb.ExtractClipStreamResponse]:
+        """See extractor.proto."""
+        self._workers.check_room(0)
+        async with self._uploads.receive(requests) as upload:
+            arguments = (_labels(upload.clip_id), upload.path, self._quality)
+            extracted = await self._extract(worker.extract_upload, arguments, context)
+        for start in range(0, len(extracted.data), _PIECE_BYTES):
+            last = start + _PIECE_BYTES >= len(extracted.data)
+            yield pb.ExtractClipStreamResponse(
+                landmarks=extracted.data[start : start + _PIECE_BYTES],
+                decode_seconds=extracted.decode_seconds if last else 0.0,
+                landmark_seconds=extracted.landmark_seconds if last else 0.0,
+            )
 
-def _to_message(extraction_id: str, corpus: str, progress: ExtractionProgress) -> pb.ExtractionProgress:
+    async def _extract(self, function: Callable[..., Extracted], arguments: tuple[Any, ...], context: Any) -> Extracted:
+        """Extract the clip of a call in a worker, and count it."""
+        try:
+            extracted = await self._workers.one(function, arguments, seconds_for_work(context.time_remaining()))
+        except ClipError as error:
+            self._metrics.count("broken", error.reason)
+            raise
+        self._metrics.count_extracted(extracted.tracked_frames, extracted.found, extracted.stage_seconds)
+        return extracted
+
+
+def _labels(clip_id: str) -> Labels:
+    if len(clip_id) > _MAX_CLIP_ID:
+        raise InvalidInput(f"clip_id has {len(clip_id)} characters; at most {_MAX_CLIP_ID} are allowed.")
+    return Labels(clip_id or "clip")
+
+
+def _to_message(extraction_id: str, view: ExtractionView) -> pb.ExtractionProgress:
+    progress = view.progress
     return pb.ExtractionProgress(
         extraction_id=extraction_id,
-        corpus=corpus,
+        corpus=view.corpus,
         state=_STATES[progress.state],
         total=progress.total,
         extracted=progress.extracted,

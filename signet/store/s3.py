@@ -12,7 +12,6 @@ from typing import Literal
 from xml.etree import ElementTree
 
 import urllib3
-from minio import Minio
 from minio.helpers import BaseURL, check_bucket_name
 
 from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
@@ -20,6 +19,7 @@ from signet.store.base import ObjectInfo
 from signet.store.cache import Cache
 from signet.store.s3_failures import explain_failure
 from signet.store.s3_http import RefusedRequest, S3Address, S3PoolManager
+from signet.store.s3_listing import ListingClient
 from signet.store.s3_refusals import explain_missing_bucket, explain_refusal
 from signet.store.settings import DEFAULT_REGION
 
@@ -109,7 +109,7 @@ class S3Store:
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         self._http = S3PoolManager(bucket, timeout=timeout, retries=_RETRIES, maxsize=16, ssl_context=trust)
         # With a region, the client does not have to ask for it.
-        self._client = Minio(
+        self._client = ListingClient(
             endpoint,
             access_key=access_key,
             secret_key=secret_key,
@@ -131,7 +131,7 @@ class S3Store:
         Listing proves it: the answer to HEAD has no body, so it cannot say what is wrong, and any web server sends one.
         """
         try:
-            next(iter(self._client.list_objects(self._bucket, prefix=_NO_PREFIX, recursive=True)), None)
+            next(self._client.list_infos(self._bucket, _NO_PREFIX), None)
         except RefusedRequest as refused:
             if refused.code != "NoSuchBucket":
                 raise
@@ -185,9 +185,7 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._reached(""):
-            for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
-                if entry.object_name and not entry.is_dir:
-                    yield ObjectInfo(entry.object_name, entry.size or 0, (entry.etag or "").strip('"'))
+            yield from self._client.list_infos(self._bucket, prefix)
 
     def delete(self, key: str) -> None:
         with self._reached(key):

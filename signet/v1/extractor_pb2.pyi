@@ -122,3 +122,25 @@ class ExtractClipResponse(_message.Message):
     decode_seconds: float
     landmark_seconds: float
     def __init__(self, landmarks: _Optional[bytes] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...
+
+class ExtractClipStreamRequest(_message.Message):
+    __slots__ = ("chunk", "clip_id", "size")
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    CLIP_ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    clip_id: str
+    size: int
+    def __init__(self, chunk: _Optional[bytes] = ..., clip_id: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class ExtractClipStreamResponse(_message.Message):
+    __slots__ = ("landmarks", "part", "decode_seconds", "landmark_seconds")
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LANDMARK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    landmarks: bytes
+    part: int
+    decode_seconds: float
+    landmark_seconds: float
+    def __init__(self, landmarks: _Optional[bytes] = ..., part: _Optional[int] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...

@@ -35,6 +35,11 @@ class ExtractorStub(object):
                 request_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipRequest.SerializeToString,
                 response_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipResponse.FromString,
                 )
+        self.ExtractClipStream = channel.stream_stream(
+                '/signet.v1.Extractor/ExtractClipStream',
+                request_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.FromString,
+                )
 
 
 class ExtractorServicer(object):
@@ -43,6 +48,7 @@ class ExtractorServicer(object):
 
     def StartExtraction(self, request, context):
         """Starts an extraction and returns at once. Clips that are already in the store are not extracted again.
+        The extraction is kept in the store: if the service ends, the next one with this store resumes it under the same id.
         FAILED_PRECONDITION if another extraction of the same corpus is running, RESOURCE_EXHAUSTED if four are running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -51,6 +57,7 @@ class ExtractorServicer(object):
 
     def WatchExtraction(self, request, context):
         """Streams the progress of an extraction: its present state at once, then each change, until it ends.
+        UNAVAILABLE if the service is stopped meanwhile: watch again when it is back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +72,15 @@ class ExtractorServicer(object):
 
     def ExtractClip(self, request, context):
         """Turns one encoded video into a landmark tensor without touching the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtractClipStream(self, request_iterator, context):
+        """The same for a video of any size up to 64 MiB, which the client sends in chunks. The landmark tensor comes back in
+        pieces. RESOURCE_EXHAUSTED with a time to retry if too many videos are being received, DEADLINE_EXCEEDED if no chunk
+        arrives for 30 s or the video is not complete after 15 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +108,11 @@ def add_ExtractorServicer_to_server(servicer, server):
                     servicer.ExtractClip,
                     request_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipRequest.FromString,
                     response_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipResponse.SerializeToString,
+            ),
+            'ExtractClipStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExtractClipStream,
+                    request_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -169,5 +190,22 @@ class Extractor(object):
         return grpc.experimental.unary_unary(request, target, '/signet.v1.Extractor/ExtractClip',
             signet_dot_v1_dot_extractor__pb2.ExtractClipRequest.SerializeToString,
             signet_dot_v1_dot_extractor__pb2.ExtractClipResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExtractClipStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(request_iterator, target, '/signet.v1.Extractor/ExtractClipStream',
+            signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.SerializeToString,
+            signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

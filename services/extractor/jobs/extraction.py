@@ -9,10 +9,11 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
@@ -207,9 +208,7 @@ class Extraction:
         """Decide for each clip whether it is usable. Stored clips are; all others are decoded."""
         verdicts: dict[Instance, Usable | ClipError] = {}
         unclear: dict[Instance, ClipRecord] = {}
-        for instance, record in zip(instances, self._readers.map(self._find_stored, instances), strict=True):
-            if record is None:
-                continue
+        for instance, record in self._find_all_stored(instances):
             if _is_segment(record, instance):
                 verdicts[instance] = _usable(record)
             else:
@@ -226,6 +225,15 @@ class Extraction:
         for instance, record in unclear.items():
             verdicts[instance] = self._compare(record, verdicts[instance])
         return verdicts
+
+    def _find_all_stored(self, instances: Sequence[Instance]) -> Iterator[tuple[Instance, ClipRecord]]:
+        """The instances that are stored, with their records. Threads read what is not known from an earlier scan."""
+
+        def find(part: Sequence[Instance]) -> list[tuple[Instance, ClipRecord]]:
+            return [(instance, record) for instance in part if (record := self._find_stored(instance)) is not None]
+
+        parts = [instances[start::_READERS] for start in range(_READERS)]
+        return chain.from_iterable(self._readers.map(find, parts))
 
     def _find_stored(self, instance: Instance) -> ClipRecord | None:
         """The record of the stored clip, which was made from the same video. Its frames are not compared.

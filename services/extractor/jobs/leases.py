@@ -10,13 +10,14 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_jobs import StoredJob, StoredJobs, Version, now_text, stored_progress
 from services.extractor.sources.selection import SelectionCriteria
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Conflict, DataLoss, NotFound
 
 # How often an owner shows that it is there, and when a job without a sign of its owner is taken over.
@@ -55,9 +56,15 @@ class JobLeases:
         self._held: dict[str, Version] = {}
         self._seen: dict[str, _Sighting] = {}
 
-    def start(self, name: str, corpus: str, criteria: SelectionCriteria) -> None:
+    def start(
+        self,
+        name: str,
+        corpus: str,
+        criteria: SelectionCriteria,
+        quality: TrackingQuality = TrackingQuality.FAST,
+    ) -> None:
         """Store a new job, which this process runs."""
-        version = self._jobs.create(name, corpus, criteria, self._owner)
+        version = self._jobs.create(name, corpus, criteria, quality, self._owner)
         with self._lock:
             self._held[name] = version
 
@@ -70,27 +77,36 @@ class JobLeases:
             return job.model_copy(update={"beat": job.beat + 1, "resumes": resumes, "progress": kept})
 
         with self._lock:
+            if progress.ended:  # `end` or `release` follows
+                return Verdict.CONTINUE
             if name not in self._held or not self._update(name, advance):
                 return Verdict.STOP
             return Verdict.CANCEL if self._held[name].job.cancelled else Verdict.CONTINUE
 
-    def end(self, name: str, progress: ExtractionProgress) -> None:
-        """Store the end of a job that this process ran. Does nothing if it has lost the job."""
+    def holds(self, name: str) -> bool:
+        """Whether this process runs the job, as far as it knows."""
         with self._lock:
-            if name in self._held:
-                ended = {"ended": now_text(), "owner": "", "progress": stored_progress(progress)}
-                self._update(name, lambda job: job.model_copy(update=ended))
-                self._held.pop(name, None)
+            return name in self._held
 
-    def release(self, name: str, progress: ExtractionProgress) -> None:
+    def will_be_resumed(self, name: str) -> bool:
+        """Whether the job is resumed if this process ends now."""
+        with self._lock:
+            return name in self._held and not self._held[name].job.cancelled
+
+    def end(self, name: str, progress: ExtractionProgress) -> bool:
+        """Store the end of a job that this process ran. False if it has lost the job."""
+        ended = {"ended": now_text(), "owner": "", "progress": stored_progress(progress)}
+        with self._lock:
+            if name not in self._held or not self._update(name, lambda job: job.model_copy(update=ended)):
+                return False
+            del self._held[name]
+            return True
+
+    def release(self, name: str) -> None:
         """Let any process resume a job, because this one ends. A job that a client has cancelled ends."""
         with self._lock:
-            if name not in self._held:
-                return
-            if self._held[name].job.cancelled:
-                return self.end(name, progress)
-            self._update(name, lambda job: job.model_copy(update={"owner": ""}))
-            self._held.pop(name, None)
+            if name in self._held and self._update(name, _released):
+                del self._held[name]
 
     def request_cancel(self, name: str) -> StoredJob:
         """Note that a client has cancelled the job. One that no process runs ends at once.
@@ -110,21 +126,23 @@ class JobLeases:
                 return self._jobs.replace(name, job if job.owner else _cancelled(job), version.etag).job
         raise Conflict(f"other writers changed this extraction {_ATTEMPTS} times meanwhile. Cancel it again.")
 
-    def claim_abandoned(self, most: int) -> list[tuple[str, StoredJob]]:
+    def claim_abandoned(self, most: int, busy: Collection[str]) -> list[tuple[str, StoredJob]]:
         """Take over jobs that no process runs, the oldest first. Delete the oldest of those that have ended.
 
-        At most `most` jobs are taken to be run. Jobs that need no run are ended here.
+        At most `most` jobs are taken to be run, one of each corpus and none of the `busy` corpora. Jobs that need no
+        run are ended here.
         """
         jobs = self._jobs.list()
         now = time.monotonic()
         with self._lock:
             self._seen = {name: self._sight(name, version, now) for name, version in jobs.items()}
-            claimed = []
+            claimed: list[tuple[str, StoredJob]] = []
             for name, version in sorted(jobs.items(), key=lambda item: (item[1].job.started, item[0])):
                 if version.job.ended or name in self._held or not self._is_abandoned(name, version.job, now):
                     continue
                 taken = _taken(version.job, self._owner)
-                if not taken.ended and len(claimed) >= most:
+                busy_now = {*busy, *(job.corpus for _, job in claimed)}
+                if not taken.ended and (len(claimed) >= most or taken.corpus in busy_now):
                     continue
                 try:
                     held = self._jobs.replace(name, taken, version.etag)
@@ -168,6 +186,10 @@ class JobLeases:
                 return True
         del self._held[name]
         return False
+
+
+def _released(job: StoredJob) -> StoredJob:
+    return _cancelled(job) if job.cancelled else job.model_copy(update={"owner": ""})
 
 
 def _taken(job: StoredJob, owner: str) -> StoredJob:

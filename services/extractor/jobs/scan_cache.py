@@ -44,7 +44,8 @@ class _Table:
 
     def set(self, name: str, entry: list[Any]) -> None:
         with self._lock:
-            self._entries[name] = self._new[name] = entry
+            if self._entries.get(name) != entry:
+                self._entries[name] = self._new[name] = entry
 
     def save(self) -> None:
         """Store the new entries, in addition to those that other processes have stored."""

@@ -5,7 +5,6 @@ object, so that a reader of the store cannot use it.
 """
 
 import hashlib
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,14 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from services.extractor.jobs.progress import ExtractionProgress
 from services.extractor.sources.selection import SelectionCriteria
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import DataLoss, NotFound
 from signet.field_types import MAX_COUNT, Count, Gloss, Label, ZonedTime, describe_first_fault
 from signet.store import ObjectInfo, ObjectStore, keys
 from signet.store.strays import log_skipped_object, read_limited
-
-_log = logging.getLogger(__name__)
-
-SCHEMA = "signet.extraction/1"
 
 # The ended extractions that can still be watched: the newest, and none that ended earlier.
 MOST_ENDED = 20
@@ -41,12 +37,13 @@ class StoredJob(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal["signet.extraction/1"] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal["signet.extraction/1"] = Field(default="signet.extraction/1", alias="schema")
     corpus: Label
     max_glosses: Count = 0
     samples_per_gloss: Count = 0
     splits: tuple[Label, ...] = ()
     glosses: tuple[Gloss, ...] = ()
+    quality: TrackingQuality = TrackingQuality.FAST
     started: ZonedTime
     ended: ZonedTime | Literal[""] = ""
     # The process that runs it; "" if it waits for a process.
@@ -90,7 +87,9 @@ class StoredJobs:
         self._store = store
         self._read: dict[str, Version | None] = {}
 
-    def create(self, name: str, corpus: str, criteria: SelectionCriteria, owner: str) -> Version:
+    def create(
+        self, name: str, corpus: str, criteria: SelectionCriteria, quality: TrackingQuality, owner: str
+    ) -> Version:
         """Store a new job."""
         job = StoredJob(
             corpus=corpus,
@@ -98,6 +97,7 @@ class StoredJobs:
             samples_per_gloss=criteria.samples_per_gloss,
             splits=criteria.splits,
             glosses=criteria.glosses,
+            quality=quality,
             started=now_text(),
             owner=owner,
         )

@@ -174,6 +174,16 @@ def extract_file(
     return _extract(video, usable.segment, labels, quality, time.perf_counter() - start)
 
 
+def extract_upload(labels: Labels, path: Path, quality: TrackingQuality = TrackingQuality.FAST) -> Extracted:
+    """Extract the landmark tensor of the video in a temporary file.
+
+    Raises:
+        ClipError: the video is not usable.
+    """
+    start = time.perf_counter()
+    return _extract(Video(read_file(path), labels.clip_id), None, labels, quality, time.perf_counter() - start)
+
+
 def extract_bytes(data: bytes, labels: Labels, quality: TrackingQuality = TrackingQuality.FAST) -> Extracted:
     """Extract the landmark tensor of an encoded video.
 

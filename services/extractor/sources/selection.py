@@ -1,6 +1,7 @@
 """Selects the clips to extract: the glosses with the most clips that decode, and a number of clips of each."""
 
 import hashlib
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,8 +115,7 @@ def select(corpus: VideoCorpus, choice: SelectionCriteria, verify: Verify) -> Se
             batch = ranked[place : max(place + 1, min(place + _GLOSSES_AT_A_TIME, limit))]
             verdicts.update(verify([clip for each in batch for clip in present[each]]))
             verified.update(batch)
-        chosen.append((-sum(isinstance(verdicts[clip], Usable) for clip in present[gloss]), gloss))
-        chosen.sort()
+        insort(chosen, (-sum(isinstance(verdicts[clip], Usable) for clip in present[gloss]), gloss))
 
     taken = [gloss for _, gloss in chosen[:limit]]
     # Without a limit, glosses without any file were requested too: all of their clips are missing.

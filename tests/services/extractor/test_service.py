@@ -53,6 +53,7 @@ class Served:
         await self._stop.wait()
         await extractions.drain(1)
         await server.stop()
+        servicer.close()
 
     def __enter__(self) -> "Served":
         self._thread.start()
