@@ -15,7 +15,7 @@ import pytest
 
 from services.extractor import uploads
 from services.extractor.uploads import MAX_CHUNK_BYTES, MAX_UPLOADS, UploadFolder
-from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError
+from signet.errors import Busy, DeadlineExceeded, InvalidInput
 from signet.landmarks import load
 from signet.store import DirectoryStore
 from signet.v1 import extractor_pb2 as pb
@@ -111,7 +111,7 @@ def test_a_client_that_stops_or_drips_is_refused(
 
 
 def test_few_uploads_at_a_time(temporary: Path) -> None:
-    async def receive() -> list[SignetError]:
+    async def receive() -> list[Busy]:
         folder = UploadFolder()
         arrived = asyncio.Event()
 
@@ -129,7 +129,7 @@ def test_few_uploads_at_a_time(temporary: Path) -> None:
         arrived.set()
         await asyncio.gather(*holding)
         await hold()  # there is room again
-        return list(refused)
+        return refused
 
     (error,) = asyncio.run(receive())
     assert error.retry_seconds
@@ -195,7 +195,7 @@ def test_a_video_in_chunks_gives_the_tensor_in_pieces(
     assert {answer.part for answer in answers} == {0}
     assert [bool(answer.landmark_seconds) for answer in answers] == [False] * (len(answers) - 1) + [True]
     clip = load(b"".join(answer.landmarks for answer in answers))
-    assert (clip.record.clip_id, clip.frames) == ("mine", 12)
+    assert (clip.record.clip_id, clip.record.frame_end) == ("mine", 12)
     assert not files(temporary)
 
     with pytest.raises(grpc.RpcError) as refused:
