@@ -3,13 +3,23 @@
 from dataclasses import fields
 from pathlib import Path
 
-from services.extractor.importing import json_frames, mp_data, wlasl_archive
+from services.extractor.importing import json_frames, mp_data, openhands, parquet, pose_format, wlasl_archive
 from services.extractor.importing.source import ImportOptions, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey, survey_path
 from signet.errors import InvalidInput, quote
 
 # All kinds, by the value of `--kind`. A new reader adds its `KIND` here.
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (wlasl_archive.KIND, mp_data.KIND, json_frames.KIND)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        wlasl_archive.KIND,
+        mp_data.KIND,
+        json_frames.KIND,
+        pose_format.KIND,
+        parquet.KIND,
+        openhands.KIND,
+    )
+}
 
 
 def open_source(path: Path, options: ImportOptions, kind: str = "") -> LandmarkSource:
