@@ -139,7 +139,7 @@ def _read(folder: Path, found: FoundRecording) -> RawLandmarks:
     if wrong:
         number, length = next(iter(wrong.items()))
         faults.append(
-            f"{len(wrong)} frames have another length, for example frame {number}: {length} instead of {width}"
+            f"{len(wrong)} frames have another length: frame {number} has {length} instead of {width} numbers"
         )
     good = [number for number in rows if number not in wrong]
     if len(good) < _MIN_USABLE_SHARE * len(found.files):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from signet.datasets.duplicates import find_near_duplicates
+from signet.datasets.duplicates import overlay_clips
 from signet.datasets.groups import merge_groups
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
 
@@ -19,6 +19,22 @@ Frames = npt.NDArray[np.float32]
 
 # The comparison of landmarks needs memory for all recordings at once.
 MOST_COMPARED = 20_000
+
+# Tracks of wrists, thumbs, and fingertips of both hands are compared first: joints of the pose and of the hands.
+_TRACKED = np.array([15, 16, *(hand.start + joint for hand in (LEFT_HAND, RIGHT_HAND) for joint in (0, 4, 8, 12, 20))])
+_SHOULDERS = (11, 12)
+_MIDDLE_KNUCKLE = 9
+# From the wrist to the middle knuckle: a quarter of the shoulder width where the whole palm is visible.
+_SHOULDERS_OF_PALM = 4.0
+# Noise on single frames is averaged over this many frames.
+_SMOOTHED = 3
+# Copies are shifted by at most this many frames. Longer recordings are compared up to a number of frames.
+_MOST_SHIFT, _MOST_FRAMES = 15, 240
+# Pairs must have this share of the places of the shorter recording in common.
+_MIN_COMMON_SHARE = 0.5
+# Pairs whose tracks are farther apart (root mean square, in shoulder widths) are no copies. Of the nearer ones, this
+# many of each recording are compared joint by joint.
+_MAX_TRACK_DISTANCE, _MOST_CANDIDATES = 0.1, 3
 
 _WORDS = (
     "augmented|augmentation|augm|aug|flipped|flip|mirrored|mirror|noised|noisy|noise|scaled|scale|shifted|shift|"
@@ -61,38 +77,121 @@ def original_name(name: str) -> str:
     return match["base"].strip(" _-.") if match and match["base"].strip(" _-.") else name
 
 
-def find_copies(names: Mapping[str, tuple[str, str]], frames: Mapping[str, Frames], aspect: float) -> Copies:
-    """Find copies among clips.
+def find_copies(names: Mapping[str, tuple[str, str]], clips: Mapping[str, Frames], aspect: float) -> Copies:
+    """Find copies among clips of the same gloss.
 
     Args:
         names: gloss and name of the recording, by clip id.
-        frames: model inputs, float32 [T, 75, 3] in frame heights, by clip id; empty if landmarks are not compared.
+        clips: float32 [T, 75, 3] in frame heights, by clip id; NaN where a part is absent. Empty if landmarks are not
+            compared.
         aspect: width of the frames divided by their height.
     """
     by_original: dict[tuple[str, str], list[str]] = {}
+    by_gloss: dict[str, list[str]] = {}
     for clip_id, (gloss, name) in names.items():
         by_original.setdefault((gloss, original_name(name)), []).append(clip_id)
+        if clip_id in clips:
+            by_gloss.setdefault(gloss, []).append(clip_id)
     named = [group for group in by_original.values() if len(group) > 1]
-    similar = _find_similar(list(frames), list(frames.values()), aspect) if frames else []
+    similar = [
+        (ids[first], ids[second])
+        for ids in by_gloss.values()
+        for first, second in _find_similar([clips[clip_id] for clip_id in ids], aspect)
+    ]
     groups = merge_groups([*named, *similar])
     return Copies(groups, sum(map(len, named)), len({clip_id for pair in similar for clip_id in pair}))
 
 
-def _find_similar(ids: Sequence[str], clips: Sequence[Frames], aspect: float) -> list[tuple[str, str]]:
+def _find_similar(clips: Sequence[Frames], aspect: float) -> set[tuple[int, int]]:
     """Pairs of clips that show one recording, possibly mirrored, with or without exchanged names of the sides."""
+    if len(clips) < 2:
+        return set()
     flipped = [_flip(clip, aspect) for clip in clips]
-    mirrored = [clip[:, _SWAPPED] for clip in flipped]
-    pairs = set()
-    for others in (flipped, mirrored):
-        joined = [*clips, *others]
-        for pair in find_near_duplicates(np.concatenate(joined), [len(clip) for clip in joined]):
-            first, second = pair.first % len(clips), pair.second % len(clips)
-            if first != second:
-                pairs.add((min(first, second), max(first, second)))
-    return [(ids[first], ids[second]) for first, second in sorted(pairs)]
+    tracks = _smooth_tracks(clips)
+    pairs: set[tuple[int, int]] = set()
+    for others in (clips, flipped, [clip[:, _SWAPPED] for clip in flipped]):
+        for first, second, shift in _near_tracks(tracks, _smooth_tracks(others)):
+            pair = (min(first, second), max(first, second))
+            if pair not in pairs:
+                overlay = overlay_clips(clips[first], others[second], shift)
+                if overlay is not None and overlay.same_recording:
+                    pairs.add(pair)
+    return pairs
 
 
 def _flip(clip: Frames, aspect: float) -> Frames:
     flipped = clip.copy()
     flipped[..., 0] = aspect - flipped[..., 0]
     return flipped
+
+
+def _smooth_tracks(clips: Sequence[Frames]) -> Frames:
+    """Places of some joints in shoulder widths, smoothed over time: float32 [n, T, 24]; NaN where they are absent."""
+    frames = min(_MOST_FRAMES, max(len(clip) for clip in clips))
+    tracks = np.full((len(clips), frames, len(_TRACKED), 2), np.nan, np.float32)
+    for row, clip in zip(tracks, clips, strict=True):
+        shown = clip[:frames]
+        origin, width = _frame_of_reference(shown)
+        row[: len(shown)] = (shown[:, _TRACKED, :2] - origin) / width
+    steps = range(-(_SMOOTHED // 2), _SMOOTHED // 2 + 1)
+    padded = np.pad(tracks, ((0, 0), (_SMOOTHED, _SMOOTHED), (0, 0), (0, 0)), constant_values=np.nan)
+    around = np.stack([padded[:, _SMOOTHED + step : _SMOOTHED + step + frames] for step in steps])
+    found = np.isfinite(around)
+    counts = found.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        smooth = np.where(found, around, 0).sum(axis=0) / counts
+    return np.where(np.isfinite(tracks), smooth, np.nan).reshape(len(clips), frames, -1).astype(np.float32)
+
+
+def _frame_of_reference(clip: Frames) -> tuple[Frames, float]:
+    """The middle of the shoulders and their distance; without a pose, a corner of the picture and the size of palms."""
+    left, right = (clip[:, joint, :2] for joint in _SHOULDERS)
+    posed = np.isfinite(left).all(axis=1) & np.isfinite(right).all(axis=1)
+    if posed.any():
+        width = float(np.median(np.linalg.norm(left[posed] - right[posed], axis=1)))
+        return np.asarray(((left[posed] + right[posed]) / 2).mean(axis=0)), max(width, 1e-3)
+    palms = np.concatenate(
+        [
+            np.linalg.norm(clip[:, hand.start, :2] - clip[:, hand.start + _MIDDLE_KNUCKLE, :2], axis=1)
+            for hand in (LEFT_HAND, RIGHT_HAND)
+        ]
+    )
+    palms = palms[np.isfinite(palms)]
+    return np.zeros(2, np.float32), max(
+        _SHOULDERS_OF_PALM * float(np.quantile(palms, 0.75)) if len(palms) else 1.0, 1e-3
+    )
+
+
+def _near_tracks(first: Frames, second: Frames) -> list[tuple[int, int, int]]:
+    """For each clip of `first`, the clips of `second` with the nearest tracks, and the shift at which they are nearest.
+
+    The mean square distance of all pairs is computed for one shift at a time, with matrix products: the sum of
+    (a - b)^2 over the places that both clips show is that of a^2 + b^2 - 2ab.
+    """
+    count = len(first)
+    best = np.full((count, count), np.inf, np.float32)
+    shifts = np.zeros((count, count), int)
+    known_a, known_b = np.isfinite(first), np.isfinite(second)
+    a, b = np.where(known_a, first, 0), np.where(known_b, second, 0)
+    places = np.minimum(known_a.sum(axis=(1, 2))[:, None], known_b.sum(axis=(1, 2))[None])
+    frames = first.shape[1]
+    for shift in range(-min(_MOST_SHIFT, frames - 1), min(_MOST_SHIFT, frames - 1) + 1):
+        own, other = slice(max(0, -shift), frames - max(0, shift)), slice(max(0, shift), frames - max(0, -shift))
+        p, q = a[:, own].reshape(count, -1), b[:, other].reshape(count, -1)
+        in_p = known_a[:, own].reshape(count, -1).astype(np.float32)
+        in_q = known_b[:, other].reshape(count, -1).astype(np.float32)
+        common = in_p @ in_q.T
+        squares = (p * p) @ in_q.T + in_p @ (q * q).T - 2 * p @ q.T
+        mean = np.where(common > _MIN_COMMON_SHARE * places, squares / np.maximum(common, 1), np.inf)
+        nearer = mean < best
+        best[nearer], shifts[nearer] = mean[nearer], shift
+    np.fill_diagonal(best, np.inf)
+    # A place has two coordinates.
+    near = 2 * best < _MAX_TRACK_DISTANCE**2
+    order = np.argsort(best, axis=1)[:, :_MOST_CANDIDATES]
+    return [
+        (row, int(column), int(shifts[row, column]))
+        for row in range(count)
+        for column in order[row]
+        if near[row, column]
+    ]

@@ -22,7 +22,6 @@ from services.extractor.importing.unlabelled.splits import ClipLabels, assign_sp
 from services.extractor.quality.measurement import measure_quality
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
-from signet.landmarks import to_model_input
 
 # The number of names in a message.
 _MOST_NAMED = 5
@@ -119,7 +118,7 @@ def _compare(
         lead = measure_quality(clip).left_dominance
         if lead is not None:
             leads.append(lead)
-        frames[clip_id] = to_model_input(clip)
+        frames[clip_id] = clip.landmarks.astype(np.float32)
     names = {recording.clip_id: (recording.gloss, recording.name) for recording in recordings}
     aspect = next(iter(settings.values())).size.aspect
     return find_copies(names, frames, aspect), leads

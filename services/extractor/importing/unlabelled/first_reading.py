@@ -111,7 +111,7 @@ def read_all(recordings: Sequence[Recording], options: ImportOptions) -> tuple[d
             else:
                 findings[recording.clip_id] = _examine(raw, pixels, size or WEBCAM, keep_samples)
         except ClipError as error:
-            failures.append(ClipFailure(recording.clip_id, error.reason, str(error)))
+            failures.append(ClipFailure(recording.name, error.reason, str(error)))
     if unsized:
         size = guess_size(max(x for x, _ in places), max(y for _, y in places))
         for recording in unsized:
