@@ -1,5 +1,6 @@
 """Looks at a path that a user names: how many files it has, and what the files are by their first bytes."""
 
+import codecs
 import os
 import struct
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from services.extractor.importing.source import ImportOptions, LandmarkSource
 from signet.errors import InvalidInput, NotFound
+from signet.text_files import decode_text
 
 # A corpus of 2,000 signs with 30 recordings of 30 frames has 1.8 million files.
 _MOST_FILES = 4_000_000
@@ -149,7 +151,9 @@ def _sniff(path: Path) -> str:
 
 
 def _sniff_text(head: bytes, path: Path) -> str:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        head = decode_text(head).encode()
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if not text:
         return "blank" if head else "empty"
     if b"\0" in head:

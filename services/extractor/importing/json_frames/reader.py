@@ -21,7 +21,7 @@ from services.extractor.importing.unlabelled.splits import split_named
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
 from signet.labels import describe_gloss_fault, describe_label_fault
-from signet.text_files import parse_json
+from signet.text_files import decode_text, parse_json
 
 _SUFFIX = ".json"
 # Python needs about ten times as much memory for the numbers as the file has bytes.
@@ -179,7 +179,7 @@ def _matches(survey: PathSurvey) -> bool:
     for path in survey.samples.get("json", ()):
         try:
             with path.open("rb") as opened:
-                if _KEYS.search(opened.read(_HEAD_BYTES)):
+                if _KEYS.search(decode_text(opened.read(_HEAD_BYTES)).encode()):
                     return True
         except OSError:
             continue

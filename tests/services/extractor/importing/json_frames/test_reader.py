@@ -88,7 +88,8 @@ def test_each_layout_gives_the_same_landmarks(tmp_path: Path, layout: str) -> No
     source = _open(path)
     assert source.kind == "json"
     (clip,) = source.clips
-    assert (clip.gloss, clip.fps) == ("book", pytest.approx(29.97))
+    assert clip.gloss == "book"
+    assert clip.fps == pytest.approx(29.97)
     landmarks = clip.read()
     scale = np.array([ASPECT, 1, ASPECT], np.float32)
     assert np.allclose(landmarks.joints[:, POSE], shot.pose[..., :3] * scale, atol=1e-5)
@@ -108,8 +109,8 @@ def test_a_file_may_hold_many_clips_and_a_list_of_frames(tmp_path: Path) -> None
     ]  # fmt: skip
     (tmp_path / "signs/thank you").mkdir(parents=True)
     (tmp_path / "signs/thank you/1.json").write_text(json.dumps(_objects(film(3))))
-    (tmp_path / "signs/thank you/2.json").write_text(json.dumps(_objects(film(3, 1))))
-    assert {clip.gloss for clip in _open(tmp_path / "signs").clips} == {"thank you"}
+    (tmp_path / "signs/thank you/2.json").write_text(json.dumps(_objects(film(3, 1))), encoding="utf-16")
+    assert [clip.gloss for clip in _open(tmp_path / "signs").clips] == ["thank you", "thank you"]
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat/thank you_03.json").write_text(json.dumps(_objects(film(3))))
     assert [clip.gloss for clip in _open(tmp_path / "flat").clips] == ["thank you"]
@@ -182,7 +183,7 @@ def test_unusable_files_are_named_and_the_others_are_imported(tmp_path: Path) ->
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
-        file.write(b'{"frames": [{"pose": null}],')
+        file.write(b'{"frames": [{"pose": null}],' + b" " * 1000)
         file.truncate(1 << 40)
     with pytest.raises(InvalidInput, match=r"huge.json: has 1048576 MiB; at most 128 are read. Split the file"):
         _open(tmp_path / "huge.json")
