@@ -13,6 +13,7 @@ from services.extractor.jobs.extraction import Extraction
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.quality.command import MOST_PICTURES, run_audit
 from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
 from services.extractor.sources.instances import SPLITS
 from services.extractor.sources.selection import SelectionCriteria
@@ -60,6 +61,21 @@ ClipTimeoutOption = Annotated[
     float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this many seconds")
 ]
 
+AuditOption = Annotated[
+    bool,
+    typer.Option(
+        "--audit",
+        help="Extract nothing. Look for bad clips among those of --corpus in the store, of --gloss and --split if they "
+        "are given, and write a page with pictures of the worst",
+    ),
+]
+PageOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="With --audit: the page", show_default="audit-<CORPUS>.html")
+]
+PicturesOption = Annotated[
+    int, typer.Option(min=0, max=2000, help="With --audit: the number of clips with pictures, the worst first")
+]
+
 
 @app.command(
     epilog="Exit status: 0 all chosen clips are in the store; 1 the extraction failed; 3 it succeeded, but some clips "
@@ -96,14 +112,28 @@ def extract(
     stats: Annotated[
         bool, typer.Option("--stats", help="Print each clip's shape, mean, std, share of frames per part, and warnings")
     ] = False,
+    audit: AuditOption = False,
+    html: PageOption = None,
+    pictures: PicturesOption = MOST_PICTURES,
 ) -> None:
     """Turn the clips of WLASL into landmark tensors in the store.
 
     Stored clips are not extracted again, so the same command resumes an interrupted extraction. Broken clips are named
-    and do not stop the others.
+    and do not stop the others. `--audit` looks at the stored clips instead.
     """
     set_up_logging("WARNING")
     console = open_console()
+    if audit:
+        return run_audit(
+            console,
+            open_store_option(store, must_exist=True),
+            corpus,
+            find_videos=lambda: read_wlasl(wlasl, clips).files,
+            page=html,
+            pictures=pictures,
+            glosses=gloss or (),
+            splits=split or (),
+        )
     choice = SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
     target = open_store_option(store, writable=True)
     source = read_wlasl(wlasl, clips)

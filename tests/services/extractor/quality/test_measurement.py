@@ -1,45 +1,21 @@
 """Quality is measured per time, is robust against movement, and is stored in a way that old readers understand."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from services.extractor.quality.measurement import add_quality, measure_quality
-from signet.landmarks import JOINTS, LEFT_HAND, POSE_JOINTS, RIGHT_HAND, ClipRecord, Landmarks, dump, load, read_record
-
-Points = npt.NDArray[np.float64]
-
-
-def _signer(fps: float = 30.0, seconds: float = 3.0, move: Callable[[Points], Points] | None = None) -> Landmarks:
-    """A signer in the middle of a picture of 640 x 480 pixels, whose right hand is moved by `move` of the times."""
-    times = np.arange(0, seconds, 1 / fps)
-    joints = np.zeros((len(times), JOINTS, 3))
-    joints[..., :2] = (0.66, 0.3)
-    joints[:, 11, :2], joints[:, 12, :2] = (0.85, 0.5), (0.45, 0.5)
-    joints[:, 15, :2], joints[:, 16, :2] = (0.9, 0.95), (0.5, 0.6)
-    joints[:, LEFT_HAND, :2], joints[:, RIGHT_HAND, :2] = (0.9, 0.95), (0.5, 0.6)
-    for hand in (LEFT_HAND, RIGHT_HAND):
-        joints[:, hand.start + 9, 1] -= 0.1
-    presence = np.ones((len(times), 3), np.uint8)
-    if move is not None:
-        joints[:, RIGHT_HAND, :2] += move(times)[:, None]
-        joints[:, 16, :2] += move(times)
-    joints[0::2, LEFT_HAND] = np.nan
-    presence[0::2, 1] = 0
-    record = ClipRecord(clip_id="c", fps=fps, width=640, height=480, frame_end=len(times))
-    visibility = np.ones((len(times), POSE_JOINTS), np.float16)
-    return Landmarks(joints.astype(np.float16), presence, visibility, times.astype(np.float32), record)
+from signet.landmarks import LEFT_HAND, RIGHT_HAND, dump, load, read_record
+from tests.services.extractor.quality.signers import Move, make_signer
 
 
-def _swing(hertz: float) -> Callable[[Points], Points]:
+def _swing(hertz: float) -> Move:
     return lambda times: np.stack([0.1 * np.sin(2 * np.pi * hertz * times), np.zeros(len(times))], axis=1)
 
 
 def test_shares_and_sizes_are_those_of_the_clip() -> None:
-    quality = measure_quality(_signer())
+    quality = measure_quality(make_signer())
     assert (quality.pose, quality.right_hand, quality.any_hand) == (1, 1, 1)
     assert quality.left_hand == pytest.approx(0.5, abs=0.01)
     assert quality.palm_pixels == pytest.approx(48, rel=0.02)
@@ -51,8 +27,8 @@ def test_shares_and_sizes_are_those_of_the_clip() -> None:
 
 def test_jitter_is_the_error_of_the_places_and_not_the_movement() -> None:
     rng = np.random.default_rng(0)
-    still, moving = measure_quality(_signer()), measure_quality(_signer(move=_swing(1.0)))
-    trembling = measure_quality(_signer(move=lambda times: rng.normal(0, 0.02, (len(times), 2))))
+    still, moving = measure_quality(make_signer()), measure_quality(make_signer(move=_swing(1.0)))
+    trembling = measure_quality(make_signer(move=lambda times: rng.normal(0, 0.02, (len(times), 2))))
     assert still.hand_jitter is not None and moving.hand_jitter is not None and trembling.hand_jitter is not None
     assert still.hand_jitter < 0.001
     assert moving.hand_jitter < 0.003
@@ -61,7 +37,7 @@ def test_jitter_is_the_error_of_the_places_and_not_the_movement() -> None:
 
 @pytest.mark.parametrize("fps", [10, 25, 60])
 def test_the_frame_rate_does_not_change_the_numbers(fps: float) -> None:
-    wide, usual = (measure_quality(_signer(rate, move=_swing(1.5))) for rate in (fps, 30.0))
+    wide, usual = (measure_quality(make_signer(rate, move=_swing(1.5))) for rate in (fps, 30.0))
     assert wide.hand_jitter == pytest.approx(usual.hand_jitter, abs=0.002)
     assert wide.left_dominance == pytest.approx(usual.left_dominance, abs=0.1)
 
@@ -69,27 +45,27 @@ def test_the_frame_rate_does_not_change_the_numbers(fps: float) -> None:
 def test_missing_frames_are_counted_by_the_times_of_the_video() -> None:
     every = np.arange(90) / 30
     received = np.delete(every, [20, 21, 50])
-    quality = measure_quality(_signer(10.0), video_times=received.tolist())
+    quality = measure_quality(make_signer(10.0), video_times=received.tolist())
     assert quality.dropped_frames == pytest.approx(3 / 90, abs=1e-3)
     assert quality.longest_gap == pytest.approx(0.1, abs=1e-3)
     assert quality.frame_rate == pytest.approx(30, rel=0.01)
 
 
 def test_a_thinned_clip_says_nothing_about_the_frames_of_its_video() -> None:
-    clip = _signer(10.0)
+    clip = make_signer(10.0)
     thinned = replace(clip, record=clip.record.model_copy(update={"fps": 30.0}))
     assert measure_quality(thinned).dropped_frames is None
 
 
 def test_a_signing_hand_that_leaves_the_picture_is_counted() -> None:
-    quality = measure_quality(_signer(move=lambda times: np.where(times[:, None] > 1.5, (0.0, 0.5), 0.0)))
+    quality = measure_quality(make_signer(move=lambda times: np.where(times[:, None] > 1.5, (0.0, 0.5), 0.0)))
     assert quality.signing_hand_outside == pytest.approx(0.5, abs=0.05)
     assert quality.hands_outside == 0  # the other wrist is inside
 
 
 @pytest.mark.parametrize(("hand", "sign"), [(LEFT_HAND, 1), (RIGHT_HAND, -1)])
 def test_the_leading_hand_has_a_sign(hand: slice, sign: int) -> None:
-    clip = _signer(move=_swing(1.0))
+    clip = make_signer(move=_swing(1.0))
     if hand is LEFT_HAND:
         landmarks = clip.landmarks.copy()
         landmarks[..., 0] = 4 / 3 - landmarks[..., 0]
@@ -101,14 +77,14 @@ def test_the_leading_hand_has_a_sign(hand: slice, sign: int) -> None:
 
 
 def test_a_clip_without_landmarks_has_a_quality() -> None:
-    clip = _signer()
+    clip = make_signer()
     nothing = replace(clip, landmarks=np.full_like(clip.landmarks, np.nan), presence=np.zeros_like(clip.presence))
     quality = measure_quality(nothing)
     assert (quality.pose, quality.any_hand, quality.hand_jitter, quality.left_dominance) == (0, 0, None, None)
 
 
 def test_quality_is_stored_in_the_record_and_old_clips_have_none() -> None:
-    clip = _signer()
+    clip = make_signer()
     assert b"quality" not in dump(clip)
     assert load(dump(clip)).record.quality is None
     measured = add_quality(clip, several_people=True)
