@@ -6,7 +6,6 @@ is in the store completely or not at all, and a stored clip is not extracted aga
 
 import hashlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,8 +23,8 @@ from services.extractor.jobs.workers import WorkerPool, WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.failure import ClipFailure
-from services.extractor.sources.instances import WLASL_FPS, Instance
-from services.extractor.sources.segments import segment_of
+from services.extractor.sources.instances import Instance
+from services.extractor.sources.segments import count_frames_to_end, segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
 from services.extractor.tracking.trackers import TrackingQuality, fingerprint
 from services.extractor.video.decode import Segment
@@ -296,7 +295,7 @@ def _is_segment(record: ClipRecord, instance: Instance) -> bool:
     if instance.is_whole:
         return record.frame_start == 1
     stored = Segment(record.frame_start, record.frame_end)
-    longest = math.ceil(instance.frame_end / (instance.fps or WLASL_FPS) * record.fps) + 1
+    longest = count_frames_to_end(instance, record.fps) + 1
     for frames in (stored.end, longest):
         try:
             if frames > 0 and segment_of(instance, [frame / record.fps for frame in range(frames)])[0] == stored:

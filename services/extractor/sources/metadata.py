@@ -9,7 +9,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.extractor.sources.instances import NO_BOX, SPLITS, TO_THE_END, WLASL_FPS, Instance, InstanceList
+from services.extractor.sources.instances import (
+    NO_BOX,
+    SPLIT_NAMES,
+    TO_THE_END,
+    WLASL_FPS,
+    Instance,
+    InstanceList,
+)
 from signet.errors import InvalidInput, quote
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
@@ -19,10 +26,6 @@ METADATA = "WLASL_v0.3.json"
 
 # Rates over this value are not those of a video.
 _MOST_FPS = 1000.0
-# Other names of the splits.
-_SPLIT_NAMES = {
-    "training": "train", "dev": "val", "development": "val", "valid": "val", "validation": "val", "testing": "test",
-} | {split: split for split in SPLITS}  # fmt: skip
 # What people and programs write for a signer that they do not know.
 _NO_SIGNER = {"", "-1", "nan", "none", "null", "n/a", "na", "unknown", "?"}
 # The gloss is part of the header of a landmark tensor, which has 4,096 bytes. Other characters than ASCII take 7 bytes.
@@ -229,7 +232,7 @@ def _read_frame(fields: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def _read_split(value: Any) -> str:
-    return _SPLIT_NAMES.get(value.strip().lower(), "") if isinstance(value, str) else ""
+    return SPLIT_NAMES.get(value.strip().lower(), "") if isinstance(value, str) else ""
 
 
 def _read_text(value: Any) -> str:
