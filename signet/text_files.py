@@ -110,7 +110,14 @@ class TableRow:
     surplus: int = 0
 
 
-def parse_table(data: bytes, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
+def parse_table(
+    data: bytes,
+    name: str,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+) -> list[TableRow]:
     """Parse a CSV file whose first line names the columns. Rows without any text are left out.
 
     Args:
@@ -118,6 +125,7 @@ def parse_table(data: bytes, name: str, columns: Sequence[str], optional: Sequen
         name: the name of the file in error messages.
         columns: the required columns.
         optional: further columns, which only the error message needs.
+        synonyms: other names of columns, in small letters with underscores, the preferred first.
 
     Raises:
         InvalidInput: the file is not a CSV file, or a required column is missing.
@@ -130,8 +138,8 @@ def parse_table(data: bytes, name: str, columns: Sequence[str], optional: Sequen
             given = mark[1]
         elif header.strip():
             break
-    delimiter = max(given or _DELIMITERS, key=lambda sign: len(set(columns) & set(_names(header, sign))))
-    names = _names(header, delimiter)
+    delimiter = max(given or _DELIMITERS, key=lambda sign: len(set(columns) & set(_names(header, sign, synonyms))))
+    names = _names(header, delimiter, synonyms)
     if missing := set(columns) - set(names):
         more = f" and may go on with {','.join(optional)}" if optional else ""
         raise InvalidInput(
@@ -152,9 +160,14 @@ def parse_table(data: bytes, name: str, columns: Sequence[str], optional: Sequen
     return rows
 
 
-def _names(header: str, delimiter: str) -> list[str]:
-    """The names of the columns, in small letters."""
-    return [_clean_cell(cell).lower() for cell in next(csv.reader([header.strip("\r\n")], delimiter=delimiter), [])]
+def _names(header: str, delimiter: str, synonyms: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """The names of the columns, in small letters. A synonym of a column that is missing is replaced by its name."""
+    names = [_clean_cell(cell).lower() for cell in next(csv.reader([header.strip("\r\n")], delimiter=delimiter), [])]
+    for column, others in (synonyms or {}).items():
+        plain = [re.sub(r"[ -]+", "_", name) for name in names]
+        if column not in names and (known := next((other for other in (column, *others) if other in plain), None)):
+            names[plain.index(known)] = column
+    return names
 
 
 def _clean_cell(cell: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.extractor.sources.instances import SPLITS, Instance
+from services.extractor.sources.wording import count, name_some
 from signet.text_files import KnownIds
 
 # Names of video files that can be read, the preferred first. What a file is, its bytes decide later.
@@ -22,8 +23,6 @@ _OTHER_SUFFIXES = frozenset(
 _YOUTUBE = re.compile(r"youtu\.?be.*?(?:v=|/(?:embed/|shorts/|v/)?)([\w-]{11})(?![\w-])")
 # Clips may be in folders of a split and a gloss.
 _MAX_DEPTH = 2
-# The number of files that a note names.
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class _Search:
             entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda each: each.name)
         for entry in entries:
             path = folder / entry.name
-            stem, suffix = _split_name(entry.name)
+            stem, suffix = split_video_name(entry.name)
             if suffix or not entry.is_dir():
                 self._add_file(path, stem, suffix, rank, depth)
             elif path in self._directories:
@@ -123,7 +122,7 @@ class _Search:
         chosen = {video_id: min(candidates) for video_id, candidates in self._candidates.items()}
         restored = {}
         for video_id, candidate in chosen.items():
-            stem = _split_name(candidate.path.name)[0]
+            stem = split_video_name(candidate.path.name)[0]
             if candidate.name_rank == 1 and len(stem) > len(video_id):
                 restored[video_id] = stem
         used = {candidate.directory_rank for candidate in chosen.values()}
@@ -167,37 +166,37 @@ class _Search:
             if len(files) > 1
         ]
         if several:
-            yield f"{_count(several, 'clip')} with more than one file: {_name_some(several, '; ')}"
+            yield f"{count(several, 'clip')} with more than one file: {name_some(several, '; ')}"
         renamed = [
             f"{file.path.name} is the file of {video_id}"
             for video_id, file in sorted(chosen.items())
             if file.name_rank == 1
         ]
         if renamed:
-            yield f"{_count(renamed, 'clip')} with other leading zeros in the name of the file: {_name_some(renamed)}"
+            yield f"{count(renamed, 'clip')} with other leading zeros in the name of the file: {name_some(renamed)}"
         unread = [path for video_id, paths in self._unread.items() if video_id not in chosen for path in paths]
         if unread:
             suffixes = ", ".join(sorted({path.suffix.lower() or "a name without a suffix" for path in unread}))
             yield (
-                f"{_count(unread, 'file')} of clips not taken, because {suffixes} is not read: {_name_some(unread)}. "
+                f"{count(unread, 'file')} of clips not taken, because {suffixes} is not read: {name_some(unread)}. "
                 "Convert videos to MP4, for example with ffmpeg"
             )
         for rank in ranks:
             if unknown := self._unknown.get(rank):
-                names = _name_some([path.name for path in unknown])
+                names = name_some([path.name for path in unknown])
                 yield (
-                    f"{self._directories[rank]}: {_count(unknown, 'video')} not taken, because the name is not a "
+                    f"{self._directories[rank]}: {count(unknown, 'video')} not taken, because the name is not a "
                     f"video_id of the metadata: {names}"
                 )
             for folder in self._other_folders.get(rank, []):
                 if videos := _list_videos(folder):
                     yield (
-                        f"{folder}: {_count(videos, 'video')} not taken, because this folder is not named like a split "
+                        f"{folder}: {count(videos, 'video')} not taken, because this folder is not named like a split "
                         f"or a gloss. Move them to {self._directories[rank]}"
                     )
 
 
-def _split_name(name: str) -> tuple[str, str]:
+def split_video_name(name: str) -> tuple[str, str]:
     """The name of a video without suffixes, and its last suffix in small letters; "" if it is none of a video."""
     path = Path(name)
     suffix = path.suffix.lower()
@@ -211,7 +210,7 @@ def _split_name(name: str) -> tuple[str, str]:
 def _list_videos(folder: Path) -> list[Path]:
     """The videos in a folder that is not searched; none if it cannot be read, as lost+found on a volume."""
     try:
-        return [path for path in folder.iterdir() if _split_name(path.name)[1] in READ_SUFFIXES]
+        return [path for path in folder.iterdir() if split_video_name(path.name)[1] in READ_SUFFIXES]
     except OSError:
         return []
 
@@ -219,13 +218,3 @@ def _list_videos(folder: Path) -> list[Path]:
 def _folder_name(name: str) -> str:
     """The name of a folder or a gloss, as they are compared."""
     return name.replace("_", " ").strip().casefold()
-
-
-def _count(items: Sequence[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
-
-
-def _name_some(items: Sequence[object], separator: str = ", ") -> str:
-    """The items, or the first of them if there are many."""
-    more = len(items) - _MOST_NAMED
-    return separator.join(map(str, items[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -21,6 +21,9 @@ class VideoCorpus:
         title: name of the corpus in messages.
         naming: how a video file must be named, in messages.
         missing_advice: how to get videos that are missing, one sentence for people; "" if there is no way.
+        default_name: name of its landmarks in the store, if none is given.
+        default_max_glosses: the number of glosses to extract, if none is given; 0 takes all.
+        has_splits: whether the source says splits. If not, the extraction assigns them.
     """
 
     instances: tuple[Instance, ...]
@@ -32,6 +35,9 @@ class VideoCorpus:
     title: str = "WLASL"
     naming: str = "<video_id>.mp4"
     missing_advice: str = ""
+    default_name: str = "wlasl"
+    default_max_glosses: int = 20
+    has_splits: bool = True
 
     def path(self, instance: Instance) -> Path:
         """Path of the instance's video; if it has no file, the path where it could be."""

@@ -1,6 +1,6 @@
 """Reads WLASL as it is published: one JSON file, and directories of <video_id>.mp4 files, many of which are missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,13 +33,26 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
         NotFound: the metadata, the directory or any video does not exist.
         InvalidInput: the metadata is not that of WLASL, or a directory cannot be read.
     """
-    with _readable(path):
+    with readable(path):
         metadata = _find_metadata(path)
-        content = _read_metadata(metadata)
-        if clips is not None and not clips.is_dir():
-            raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
-        directories = list_clip_directories(metadata, clips)
-        found = find_clip_files(directories, content.instances)
+        return join_clips(_read_metadata(metadata), (metadata,), clips)
+
+
+def join_clips(content: InstanceList, metadata: Sequence[Path], clips: Path | None = None) -> VideoCorpus:
+    """Find the clips of instances of WLASL.
+
+    Args:
+        content: the instances.
+        metadata: the files that list them; clips are searched near the first.
+        clips: the directory of clips, as in `read_wlasl`.
+
+    Raises:
+        NotFound: the directory or any video does not exist.
+    """
+    if clips is not None and not clips.is_dir():
+        raise NotFound(f"{clips}: no such directory. Name the one that holds the <video_id>.mp4 files.")
+    directories = list_clip_directories(metadata[0], clips)
+    found = find_clip_files(directories, content.instances)
     if not found.names:
         raise NotFound(
             f"{', '.join(map(str, directories))}: no <video_id>.mp4 file. Put the clips there, or name their directory "
@@ -49,12 +62,11 @@ def read_wlasl(path: Path, clips: Path | None = None) -> VideoCorpus:
         replace(instance, clip_id=found.restored_ids.get(instance.clip_id, instance.clip_id))
         for instance in content.instances
     )
-    first = next(directory for directory in directories if directory.is_dir())
     return VideoCorpus(
         instances=tuple(instances),
-        folder=first,
+        folder=next(directory for directory in directories if directory.is_dir()),
         files=found.paths,
-        metadata=(metadata,),
+        metadata=tuple(metadata),
         names=found.names,
         notes=(*content.notes, *found.notes),
         missing_advice=_MISSING_ADVICE,
@@ -82,12 +94,12 @@ def has_clips(folder: Path) -> bool:
 
 def read_metadata(path: Path) -> InstanceList:
     """Read the metadata alone. The path and the errors are those of `read_wlasl`."""
-    with _readable(path):
+    with readable(path):
         return _read_metadata(_find_metadata(path))
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn a missing permission into an error that says how to grant it."""
     try:
         yield

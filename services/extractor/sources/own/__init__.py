@@ -1,0 +1,1 @@
+"""Own videos: a folder for each gloss, or a table that lists the clips."""
