@@ -9,13 +9,13 @@ from pathlib import Path
 
 from services.extractor.jobs.progress import ExtractionState
 from services.extractor.jobs.queue import ExtractionQueue
+from services.extractor.sources.detection import read_corpus
 from services.extractor.sources.selection import SelectionCriteria
-from services.extractor.sources.wlasl import read_wlasl
 from signet.rpc.polling import StatusLog, poll_forever
 
 _log = logging.getLogger(__name__)
 
-# The input of an extraction: names, sizes and change times of the clips and of their metadata.
+# The input of an extraction: paths, sizes and change times of the clips and of their metadata.
 Contents = frozenset[tuple[str, int, int]]
 
 
@@ -23,12 +23,12 @@ Contents = frozenset[tuple[str, int, int]]
 class AutoExtraction:
     """Checks the clips every `seconds`, and extracts them if they have changed since the last extraction.
 
-    If clips are still being copied, it waits: two checks in a row must find the same files. `wlasl` and `clips` are the
-    arguments of `read_wlasl`, and `corpus` is the name of the landmarks in the store.
+    If clips are still being copied, it waits: two checks in a row must find the same files. `path` and `clips` are the
+    arguments of `read_corpus`, and `corpus` is the name of the landmarks in the store.
     """
 
     extractions: ExtractionQueue
-    wlasl: Path
+    path: Path
     clips: Path | None
     corpus: str
     choice: SelectionCriteria
@@ -45,7 +45,7 @@ class AutoExtraction:
 
     async def _extract_if_changed(self) -> bool:
         """Extract if the clips have changed. Returns False if that failed."""
-        current = await asyncio.to_thread(contents, self.wlasl, self.clips)
+        current = await asyncio.to_thread(contents, self.path, self.clips)
         if current == self._extracted or self._is_being_copied(current):
             return True
         # It need not be kept in the store: after a restart, it is started again with the settings of then.
@@ -66,20 +66,20 @@ class AutoExtraction:
         return current != before and newest > time.time() - self.seconds
 
 
-def contents(wlasl: Path, clips: Path | None) -> Contents:
+def contents(path: Path, clips: Path | None) -> Contents:
     """List the files that an extraction would read.
 
     Raises:
         NotFound: there is no metadata or no clip.
-        InvalidInput: the metadata is not that of WLASL.
+        InvalidInput: it is unclear what the path is, or its files cannot be used.
     """
-    corpus = read_wlasl(wlasl, clips)
+    corpus = read_corpus(path, clips)
     files = set()
-    for path in (*corpus.metadata, *corpus.files.values()):
+    for file in (*corpus.metadata, *corpus.files.values()):
         try:
-            status = path.stat()
+            status = file.stat()
         except FileNotFoundError:
             continue  # deleted since it was listed
         # The change time, since a copy may keep the modification time of its original.
-        files.add((path.name, status.st_size, status.st_ctime_ns))
+        files.add((str(file), status.st_size, status.st_ctime_ns))
     return frozenset(files)

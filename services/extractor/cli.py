@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
@@ -13,14 +12,33 @@ from services.extractor.jobs.extraction import Extraction
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.options import (
+    AuditOption,
+    ClipsOption,
+    ClipTimeoutOption,
+    CorpusOption,
+    GlossOption,
+    MaxGlossesOption,
+    PageOption,
+    PathArgument,
+    PicturesOption,
+    QualityOption,
+    SamplesOption,
+    ShardOption,
+    SplitOption,
+    StatsOption,
+    TableOption,
+    WlaslOption,
+    WorkersOption,
+)
 from services.extractor.quality.command import MOST_PICTURES, run_audit
-from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS, DEFAULT_MAX_GLOSSES
-from services.extractor.sources.instances import SPLITS
+from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CORPUS
+from services.extractor.sources.corpus import VideoCorpus
+from services.extractor.sources.detection import read_corpus
 from services.extractor.sources.selection import SelectionCriteria
-from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.tracking.trackers import TrackingQuality
 from signet.datasets.corpus import Shard
-from signet.errors import SignetError
+from signet.errors import InvalidSetting, SignetError
 from signet.landmarks import PARTS, Landmarks, load
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
@@ -42,106 +60,61 @@ def _group() -> None:
     """Keep the name of the command: a Typer application with one command has none otherwise."""
 
 
-ShardOption = Annotated[
-    str,
-    typer.Option(
-        envvar="SIGNET_SHARD",
-        help="Only part i of n of the chosen clips, written i/n and counted from 0/n: for n machines with one store",
-    ),
-]
-QualityOption = Annotated[
-    TrackingQuality,
-    typer.Option(
-        envvar="SIGNET_QUALITY",
-        help="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes five "
-        "times as long. A corpus has clips of one quality",
-    ),
-]
-ClipTimeoutOption = Annotated[
-    float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this many seconds")
-]
-
-AuditOption = Annotated[
-    bool,
-    typer.Option(
-        "--audit",
-        help="Extract nothing. Look for bad clips among those of --corpus in the store, of --gloss and --split if they "
-        "are given, and write a page with pictures of the worst",
-    ),
-]
-PageOption = Annotated[
-    Path | None, typer.Option(dir_okay=False, help="With --audit: the page", show_default="audit-<CORPUS>.html")
-]
-PicturesOption = Annotated[
-    int, typer.Option(min=0, max=2000, help="With --audit: the number of clips with pictures, the worst first")
-]
-
-
 @app.command(
     epilog="Exit status: 0 all chosen clips are in the store; 1 the extraction failed; 3 it succeeded, but some clips "
     "were broken (they are named); 130 it was interrupted (run it again to resume)."
 )
 def extract(
+    context: typer.Context,
+    path: PathArgument = None,
     *,
-    wlasl: Annotated[
-        Path, typer.Option(envvar="SIGNET_WLASL", help="Directory with WLASL_v0.3.json and the clips, or that file")
-    ] = Path("data/wlasl"),
-    clips: Annotated[
-        Path | None, typer.Option(envvar="SIGNET_WLASL_CLIPS", help="Directory of the clips, if it is elsewhere")
-    ] = None,
-    max_glosses: Annotated[
-        int, typer.Option(min=0, help="Number of glosses, taken in order of their clips that decode; 0 takes all")
-    ] = DEFAULT_MAX_GLOSSES,
-    samples_per_gloss: Annotated[
-        int, typer.Option(min=0, help="Largest number of clips of each gloss; 0 takes all")
-    ] = 0,
-    split: Annotated[
-        list[str] | None, typer.Option(help=f"Only this split ({', '.join(SPLITS)}); repeat for more")
-    ] = None,
-    gloss: Annotated[
-        list[str] | None, typer.Option(help="Only this gloss, instead of --max-glosses; repeat for more")
-    ] = None,
-    corpus: Annotated[str, typer.Option(help="Name for these landmarks in the store")] = DEFAULT_CORPUS,
+    wlasl: WlaslOption = Path("data/wlasl"),
+    clips: ClipsOption = None,
+    table: TableOption = None,
+    max_glosses: MaxGlossesOption = None,
+    samples_per_gloss: SamplesOption = 0,
+    split: SplitOption = None,
+    gloss: GlossOption = None,
+    corpus: CorpusOption = None,
     shard: ShardOption = "0/1",
-    workers: Annotated[
-        int, typer.Option(min=0, envvar="SIGNET_WORKERS", help="Worker processes; 0 takes one per core")
-    ] = 0,
+    workers: WorkersOption = 0,
     quality: QualityOption = TrackingQuality.FAST,
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
-    stats: Annotated[
-        bool, typer.Option("--stats", help="Print each clip's shape, mean, std, share of frames per part, and warnings")
-    ] = False,
+    stats: StatsOption = False,
     audit: AuditOption = False,
     html: PageOption = None,
     pictures: PicturesOption = MOST_PICTURES,
 ) -> None:
-    """Turn the clips of WLASL into landmark tensors in the store.
+    """Turn videos into landmark tensors in the store.
 
-    Stored clips are not extracted again, so the same command resumes an interrupted extraction. Broken clips are named
-    and do not stop the others. `--audit` looks at the stored clips instead.
+    The kind of the folder is detected. The gloss of an own video is the name of its folder; train/<gloss>/ and
+    val/<gloss>/ also say the split. Without splits, about a fifth of the clips of each gloss is held out (val), and
+    notes say so. Stored clips are not extracted again, so the same command resumes an interrupted extraction. Broken
+    clips are named and do not stop the others. `--audit` looks at the stored clips instead.
     """
     set_up_logging("WARNING")
     console = open_console()
+    inputs = (*_input_paths(context, path, wlasl, clips), tuple(table or ()))
     if audit:
         return run_audit(
             console,
             open_store_option(store, must_exist=True),
-            corpus,
-            find_videos=lambda: read_wlasl(wlasl, clips).files,
+            corpus or (read_corpus(*inputs).default_name if path else DEFAULT_CORPUS),
+            find_videos=lambda: read_corpus(*inputs).files,
             page=html,
             pictures=pictures,
             glosses=gloss or (),
             splits=split or (),
         )
-    choice = SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ()))
     target = open_store_option(store, writable=True)
-    source = read_wlasl(wlasl, clips)
+    source = read_corpus(*inputs)
+    name = corpus or source.default_name
     with WorkerPool(workers, clip_timeout_seconds) as pool, ProgressDisplay(console, "extracting") as display:
         job = Extraction(
-            name=corpus,
+            name=name,
             corpus=source,
-            choice=choice,
+            choice=SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ())),
             store=target,
             workers=pool,
             metrics=ExtractorMetrics(CollectorRegistry()),
@@ -154,11 +127,34 @@ def extract(
     if result.state is ExtractionState.FAILED:
         raise SignetError(result.error)
     if stats:
-        _print_statistics(console, target, corpus, result)
+        _print_statistics(console, target, name, result)
+    _print_result(console, result, source, name)
+    exit_with_status(console, result, interrupt.number)
+
+
+def _print_result(console: Console, result: ExtractionProgress, source: VideoCorpus, name: str) -> None:
     print_summary(console, result, "Extraction", "extracted")
     if result.missing and source.missing_advice:
         print_line(console, f"{result.missing} clips have no file. {source.missing_advice}")
-    exit_with_status(console, result, interrupt.number)
+    if result.state is ExtractionState.SUCCEEDED and result.extracted + result.present:
+        print_line(console, f"Train on them: signet train --corpus {name}")
+
+
+def _input_paths(
+    context: typer.Context, path: Path | None, wlasl: Path, clips: Path | None
+) -> tuple[Path, Path | None]:
+    """The path to read, and the folder of its videos. A path that is given replaces the settings of WLASL."""
+    if path is None:
+        return wlasl, clips
+    if _is_given(context, "wlasl"):
+        raise InvalidSetting(f"{path} and --wlasl {wlasl} were given. Give one of them.")
+    return path, clips if _is_given(context, "clips") else None
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given as a flag, and not by the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _print_statistics(console: Console, store: ObjectStore, corpus: str, result: ExtractionProgress) -> None:

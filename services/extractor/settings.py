@@ -18,8 +18,8 @@ class ExtractorSettings(ServiceSettings):
 
     wlasl: HomePath = Field(
         default=Path("data/wlasl"),
-        description="Directory that holds WLASL_v0.3.json and the clips (in clips/, videos/, raw_videos_mp4/, "
-        "raw_videos/ or next to it), or that file",
+        description="Folder of videos: own ones (<gloss>/*.mp4), WLASL (WLASL_v0.3.json or nslt_*.json, and the clips "
+        "in clips/, videos/, raw_videos_mp4/, raw_videos/ or next to it) or MS-ASL (MSASL_*.json); or the JSON file",
     )
     wlasl_clips: HomePath | None = Field(
         default=None,
@@ -46,10 +46,11 @@ class ExtractorSettings(ServiceSettings):
         default=False, description="Extract without being asked, whenever the clips are there and have changed"
     )
     corpus: str = Field(default=DEFAULT_CORPUS, description="Name of these landmarks in the store")
-    max_glosses: int = Field(
-        default=DEFAULT_MAX_GLOSSES,
+    max_glosses: int | None = Field(
+        default=None,
         ge=0,
-        description="Take the glosses with the most clips that decode, this many; 0 takes all",
+        description="Take the glosses with the most clips that decode, this many; 0 takes all. Unset, it is 20, but "
+        "all of own videos",
     )
     samples_per_gloss: int = Field(default=0, ge=0, description="At most this many clips of each gloss; 0 takes all")
     rescan_seconds: float = Field(default=60.0, gt=0, description="How often to look whether the clips have changed")

@@ -24,8 +24,10 @@ from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.failure import ClipFailure
 from services.extractor.sources.instances import Instance
+from services.extractor.sources.own.splits import assign_splits
 from services.extractor.sources.segments import count_frames_to_end, segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
+from services.extractor.sources.wording import count, name_some
 from services.extractor.tracking.trackers import TrackingQuality, fingerprint
 from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
@@ -65,6 +67,7 @@ class Extraction:
 
     def __post_init__(self) -> None:
         keys.clips(self.name)  # refuses a name that cannot be part of a key
+        self.choice = self.choice.complete(self.corpus)
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._progress = ExtractionProgress()
@@ -119,6 +122,7 @@ class Extraction:
         self._stored = StoredClips(self.store, self.name, fingerprint(self.quality))
         self._hashes = FileHashes(self.store.cache, self.corpus.folder)
         with ThreadPoolExecutor(_READERS, "scan") as self._readers:
+            self._prepare_corpus()
             selection = select(self.corpus, self.choice, self._verify)
         self._save_scan()
         if self._stop.is_set():
@@ -148,6 +152,22 @@ class Extraction:
         self._finish()
         return self._change(state=ExtractionState.SUCCEEDED)
 
+    def _prepare_corpus(self) -> None:
+        """Assign splits if the source has none, and note stored clips that the source does not have."""
+        ids = {instance.clip_id for instance in self.corpus.instances}
+        if not self.corpus.has_splits:
+            stored = [clip_id for clip_id in sorted(ids) if clip_id in self._stored]
+            records = self._readers.map(self._stored.check_record, stored)
+            splits = {record.clip_id: record.split for record in records}
+            self.corpus = assign_splits(self.corpus, splits, self._hashes.sha256)
+        if foreign := sorted(self._stored.clip_ids - ids):
+            note = (
+                f"corpus {self.name} has {count(foreign, 'stored clip')} that {self.corpus.title} does not have: "
+                f"{name_some(foreign)}. A training takes them too. Delete them from {keys.clips(self.name)}, or choose "
+                "another --corpus"
+            )
+            self.corpus = replace(self.corpus, notes=(*self.corpus.notes, note))
+
     def _save_scan(self) -> None:
         """Keep what the scan read, also if the extraction ends with an error or this process is killed later."""
         if hasattr(self, "_hashes"):
@@ -158,7 +178,7 @@ class Extraction:
         # The digest covers what was requested and which files exist. It is the same on every machine of a sharded
         # extraction.
         request = [fingerprint(self.quality), self.choice.canonical_text, *sorted(self.corpus.names)]
-        digest = hashlib.sha256("\n".join(request).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("\n".join(request).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         manifest = finish_extraction(self.store, self.name, fingerprint(self.quality), self.shard, digest)
         if manifest is not None:
             _log.info("corpus %s is complete: version %s, %d clips", self.name, manifest.version, len(manifest.clips))
@@ -177,10 +197,17 @@ class Extraction:
             missing=len(selection.missing),
             glosses=selection.glosses,
             clips=tuple(instance.clip_id for instance, _ in selection.clips),
-            notes=(*self.corpus.notes, *remarks),
+            notes=(*self.corpus.notes, *self._note_limit(selection), *remarks),
         )
         for instance, error in selection.broken:
             self._count_broken(instance, error)
+
+    def _note_limit(self, selection: Selection) -> list[str]:
+        """A note if not all glosses are taken of a corpus whose glosses are usually all taken."""
+        present = {instance.gloss for instance in self.corpus.instances if self.corpus.has(instance)}
+        if self.choice.glosses or self.corpus.default_max_glosses or len(selection.glosses) >= len(present):
+            return []
+        return [f"{len(selection.glosses)} of {len(present)} glosses are taken. --max-glosses 0 takes all"]
 
     def _store_clip(self, instance: Instance, outcome: Extracted) -> None:
         notes = [f"{instance.clip_id}: {warning}" for warning in outcome.warnings]

@@ -18,8 +18,8 @@ from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_jobs import MOST_ENDED, StoredJob, StoredJobs, job_name
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
+from services.extractor.sources.detection import read_corpus
 from services.extractor.sources.selection import SelectionCriteria, check_criteria, check_splits
-from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, quote
 from signet.rpc.polling import StatusLog
@@ -58,21 +58,21 @@ class ExtractionView:
 
 
 class ExtractionQueue:
-    """Starts, finds, cancels, drains and resumes extractions. `wlasl` and `clips` are the arguments of `read_wlasl`.
+    """Starts, finds, cancels, drains and resumes extractions. `path` and `clips` are the arguments of `read_corpus`.
 
     Extractions are kept in the store (see `stored_jobs`), and `keep` resumes those of a process that has ended.
     """
 
     def __init__(
         self,
-        wlasl: Path,
+        path: Path,
         clips: Path | None,
         store: ObjectStore,
         workers: WorkerPool,
         metrics: ExtractorMetrics,
         quality: TrackingQuality = TrackingQuality.FAST,
     ) -> None:
-        self._wlasl = wlasl
+        self._path = path
         self._clips = clips
         self._store = store
         self._workers = workers
@@ -127,7 +127,7 @@ class ExtractionQueue:
 
     def _prepare(self, name: str, choice: SelectionCriteria, quality: TrackingQuality) -> Extraction:
         next(iter(self._store.list(keys.corpus_manifest(name))), None)
-        corpus = read_wlasl(self._wlasl, self._clips)
+        corpus = read_corpus(self._path, self._clips)
         for note in corpus.notes:
             _log.warning("%s", note)
         check_criteria(corpus, choice)

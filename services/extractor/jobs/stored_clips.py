@@ -45,6 +45,11 @@ class StoredClips:
             except DataLoss as error:
                 log_skipped_object(store, key, str(error))
 
+    @property
+    def clip_ids(self) -> frozenset[str]:
+        """The ids of the clips that were stored when this object was created."""
+        return frozenset(keys.clip_id(self._corpus, key) for key in self._objects)
+
     def __contains__(self, clip_id: str) -> bool:
         return keys.clip(self._corpus, clip_id) in self._objects
 

@@ -3,7 +3,7 @@
 import hashlib
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.instances import SPLITS, Instance
@@ -21,16 +21,21 @@ class SelectionCriteria:
     """Which clips to take.
 
     Attributes:
-        max_glosses: the number of glosses, taken in order of their usable clips; 0 takes all.
+        max_glosses: the number of glosses, taken in order of their usable clips; 0 takes all, and None takes the number
+            that is usual for the corpus.
         samples_per_gloss: the largest number of clips of each gloss; 0 takes all.
         splits: take only these splits; empty takes all.
         glosses: take only these glosses; empty chooses by `max_glosses`.
     """
 
-    max_glosses: int = 0
+    max_glosses: int | None = 0
     samples_per_gloss: int = 0
     splits: tuple[str, ...] = ()
     glosses: tuple[str, ...] = ()
+
+    def complete(self, corpus: VideoCorpus) -> "SelectionCriteria":
+        """These criteria, with the number of glosses that is usual for the corpus if none is given."""
+        return self if self.max_glosses is not None else replace(self, max_glosses=corpus.default_max_glosses)
 
     @property
     def canonical_text(self) -> str:

@@ -21,8 +21,8 @@ def make_clip_id(relative: PurePosixPath, part: str = "") -> str:
     Returns:
         A name that can be part of a key. The same path and part give the same id, and different ones different ids.
     """
-    text = f"{relative}\n{part}" if part else str(relative)
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_HASH_DIGITS]
+    text = f"{relative}\0{part}" if part else str(relative)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{_readable(relative)}-{digest}"
 
 

@@ -10,7 +10,7 @@ from services.extractor.sources.wording import name_some
 
 # foo(1), foo (2), foo - Copy, foo - Copy (2), foo copy 3.
 _NUMBERED = re.compile(r"\s*\(\d+\)$")
-_COPY = re.compile(r"[\s_-]*\b(copy|kopie|copie|copia|cópia)(\s*\d+)?$")
+_COPY = re.compile(r"[\s_-]+(copy|kopie|copie|copia|cópia)(\s*\d+)?$")
 _COPY_OF = re.compile(r"^(copy of|kopie von|copie de|copia de)\s+")
 # Words by which scripts for augmentation mark their output, at the start or the end of a name.
 _CHANGE = (

@@ -14,6 +14,11 @@ from signet.labels import describe_gloss_fault
 LAYOUT = "Expected is a folder for each gloss (<folder>/<gloss>/*.mp4), or a table of the clips (--table)."
 
 
+# Names of folders that hold videos of many glosses.
+_NAMES_OF_COLLECTIONS = frozenset({"videos", "video", "clips", "raw_videos", "raw_videos_mp4", "data"})
+_SUFFIXES_OF_DESCRIPTIONS = frozenset({".json", ".csv", ".txt", ".xlsx"})
+
+
 @dataclass(frozen=True)
 class FolderLabel:
     """The labels that a folder gives to the videos in it and below it; `fault` says why its gloss cannot be used."""
@@ -44,6 +49,14 @@ class FolderLabels:
             folders = {PurePosixPath(name) for name in glosses}
         if not folders:
             raise InvalidInput(f"{root}: the glosses of its videos are unclear. {_describe(root, content)}")
+        descriptions = [path.name for path in content.others if path.suffix.lower() in _SUFFIXES_OF_DESCRIPTIONS]
+        only = next(iter(folders)).name if len(folders) == 1 else ""
+        if descriptions and only.casefold() in _NAMES_OF_COLLECTIONS:
+            raise InvalidInput(
+                f"{root}: the glosses of its videos are unclear. It holds one folder with videos, {only}, and "
+                f"{name_some(descriptions)}. If a file describes the videos, name it: a JSON file as the path, a CSV "
+                f"file with --table. {LAYOUT}"
+            )
         self._labels = {folder: self._make_label(folder) for folder in folders}
 
     def find(self, video: VideoFile) -> FolderLabel | None:
