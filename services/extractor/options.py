@@ -24,7 +24,7 @@ ClipsOption = Annotated[
 TableOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help=f"CSV file with a row for each clip of own videos. Columns: {', '.join(COLUMNS)}. Only file is needed where "
+        help=f"CSV file with a row for each clip of own videos. Columns: {', '.join(COLUMNS)}. Only file is needed if "
         "folders say the gloss; start and end are seconds. Repeat for more: train.csv is the table of train",
         show_default="videos.csv or metadata.csv in the folder",
     ),
