@@ -32,6 +32,7 @@ COMMANDS = {
     "extract": ("extractor", "Turn video clips into landmark tensors."),
     "fetch": ("extractor", "Download the clips of WLASL that still exist."),
     "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
+    "export": ("extractor", "Write landmark tensors as .pose or parquet files."),
     "train": ("trainer", "Train a model on extracted clips, and publish it."),
     "runs": ("trainer", "List the trainings in the store."),
     "analyze": ("trainer", "Show a training run on one page, or compare several."),
@@ -60,6 +61,7 @@ def _explain_missing_packages(command: str, extra: str) -> Iterator[None]:
 _MODULES: dict[str, str] = {
     "fetch": "services.extractor.fetching.cli",
     "import": "services.extractor.importing.cli",
+    "export": "services.extractor.exporting.cli",
 }
 
 

@@ -80,7 +80,7 @@ def _read_row(cells: Mapping[str, str]) -> Row:
     place = PurePosixPath(cells["path"].replace("\\", "/"))
     if not cells["path"] or place.is_absolute() or ".." in place.parts:
         raise ValueError("the path must name a file below the folder of the table")
-    gloss, signer = cells["sign"], cells.get("signer") or cells.get("participant_id", "")
+    gloss, signer = cells["sign"], cells.get("signer", cells.get("participant_id", ""))
     if fault := describe_gloss_fault(gloss) or describe_label_fault(signer):
         raise ValueError(f"sign or participant cannot be used: {fault}")
     if not gloss:

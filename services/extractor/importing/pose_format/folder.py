@@ -14,6 +14,7 @@ from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
 from signet.labels import describe_gloss_fault
+from signet.store import keys
 
 _SUFFIX = ".pose"
 # `signet export` writes this table beside the files.
@@ -34,12 +35,16 @@ def open_pose_files(path: Path, options: ImportOptions) -> LandmarkSource:
     files = [file for file in survey.files if file.suffix.lower() == _SUFFIX]
     if not files:
         raise InvalidInput(f"{path}: holds no {_SUFFIX} file. Found: {survey.describe()}.")
+    found = sorted(files_of_recordings(path, files), key=lambda each: each.name)
+    ids = clip_ids([(each.gloss, each.name) for each in found])
     if options.splits is None and (root / LABELS).is_file():
         options = replace(options, splits=root / LABELS)
-    found = sorted(files_of_recordings(path, files), key=lambda each: each.name)
+        stems = [Path(each.name).name for each in found]
+        # `signet export` names each file after its clip.
+        ids = stems if len(set(stems)) == len(stems) and all(map(keys.is_name, stems)) else ids
     size = options.frame_size()
     recordings, failures = [], []
-    for each, clip_id in zip(found, clip_ids([(each.gloss, each.name) for each in found]), strict=True):
+    for each, clip_id in zip(found, ids, strict=True):
         if fault := describe_gloss_fault(each.gloss):
             failures.append(ClipFailure(each.name, "gloss", f"{each.name}: its folder cannot name a sign: {fault}."))
         else:

@@ -1,0 +1,87 @@
+"""What every writer of a format offers, and how a file is written so that it is whole or not there."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from signet.errors import InvalidInput
+from signet.landmarks import ClipRecord, Landmarks
+
+# Characters that some file system does not allow in a name, or that change a path.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
+_MOST_NAME_BYTES = 200
+
+
+class Writer(Protocol):
+    """Writes clips in one format.
+
+    Attributes:
+        suffix: the suffix of a clip's file.
+        table: the name of the table that lists the clips.
+        columns: the columns of the table.
+    """
+
+    suffix: str
+    table: str
+    columns: Sequence[str]
+
+    def relative_path(self, record: ClipRecord) -> str:
+        """Where the file of a clip is below the folder of the export. Different clips have different paths."""
+        ...
+
+    def encode(self, clip: Landmarks) -> bytes:
+        """The bytes of the file of a clip."""
+        ...
+
+    def row(self, record: ClipRecord) -> Mapping[str, object]:
+        """The row of a clip in the table."""
+        ...
+
+    def further_files(self, rows: Sequence[Mapping[str, str]]) -> Mapping[str, bytes]:
+        """Further files beside the table, by name, made of all its rows."""
+        ...
+
+
+def folder_name(gloss: str) -> str:
+    """A gloss as the name of a folder. The table has the gloss itself."""
+    name = _UNSAFE.sub("_", gloss).strip(" .")
+    return name.encode()[:_MOST_NAME_BYTES].decode(errors="ignore") or "unlabelled"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, and rename it. A file with the right name is therefore whole.
+
+    Raises:
+        InvalidInput: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InvalidInput(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """A CSV table as bytes."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode()
+
+
+def decode_table(data: bytes) -> list[dict[str, str]]:
+    """The rows of a table that `encode_table` wrote."""
+    return [
+        {name: value or "" for name, value in row.items() if name} for row in csv.DictReader(io.StringIO(data.decode()))
+    ]
