@@ -82,12 +82,16 @@ class TfliteFile:
             for table in tables
         ]
 
+    @cached_property
+    def output_names(self) -> Sequence[str]:
+        """The names of the outputs, in their order."""
+        return [self._tensor(index).Name().decode() for index in self._graph.OutputsAsNumpy()]
+
     def output(self, name: str) -> int:
         """The tensor of the output with this name."""
-        outputs = {self._tensor(index).Name().decode(): index for index in self._graph.OutputsAsNumpy()}
-        if name not in outputs:
-            raise InvalidNetwork(f"The network has no output {name!r}. It has: {', '.join(outputs)}.")
-        return int(outputs[name])
+        if name not in self.output_names:
+            raise InvalidNetwork(f"The network has no output {name!r}. It has: {', '.join(self.output_names)}.")
+        return int(self._graph.Outputs(self.output_names.index(name)))
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The shape of a tensor."""
