@@ -12,7 +12,6 @@ import pytest
 from services.extractor.tracking.graph import MediaPipeMissing
 from services.extractor.tracking.networks import network
 from services.extractor.tracking.networks.network import (
-    GPU_PACKAGE,
     HAND,
     HAND_REGION,
     PERSON,
@@ -189,7 +188,3 @@ def test_a_gpu_gives_the_outputs_of_the_cpu() -> None:
     pictures = _pictures(8, gpu.size)
     for first, second in zip(gpu.run(pictures), Network(HAND).run(pictures), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-2, atol=0.5)
-
-
-def test_the_package_for_gpus_is_that_of_the_extra() -> None:
-    assert GPU_PACKAGE.startswith("onnxruntime-gpu==")
