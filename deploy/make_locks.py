@@ -35,6 +35,9 @@ TORCH_CPU = {"2.13.0": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2
 # The libraries of the CUDA build of torch.
 CUDA_PREFIXES = ("cuda-", "nvidia-c", "nvidia-n", "triton")
 
+# ONNX Runtime for GPUs. It replaces onnxruntime in one image, with its CUDA libraries, and is nowhere else.
+ONNX_GPU = "onnxruntime-gpu"
+
 # Further machines that run all of Signet, or two of the three services (check_platform.py).
 MACOS = ["macosx_14_0_arm64"]
 ARM = [f"manylinux_2_{glibc}_aarch64" for glibc in range(36, 16, -1)] + ["manylinux2014_aarch64"]
@@ -144,13 +147,14 @@ def main() -> None:
         name: needed_by(packages, [*common, *extras[name]], cuda | ({OPENCV} if name == "extractor" else frozenset()))
         for name in ("extractor", "trainer", "evaluator")
     }
-    everything = set(packages) - cuda - {HEADLESS}
+    everything = set(packages) - cuda - {HEADLESS, ONNX_GPU}
     add_hashes(packages, everything, MACOS)
     add_hashes(packages, images["trainer"] | images["evaluator"] | cuda, ARM)
     torch.hashes.add(TORCH_CPU[torch.version])
     write(LOCK, packages, everything)
     for name, names in images.items():
         write(IMAGES / f"{name}.lock", packages, names)
+    write(IMAGES / "extractor-gpu.lock", packages, needed_by(packages, extras["extractor-gpu"]) - images["extractor"])
     write(IMAGES / "cuda.lock", packages, set(cuda))
 
 

@@ -65,6 +65,16 @@ def test_every_setting_in_the_compose_file_exists(compose: dict[str, Any]) -> No
                 fields = getattr(fields[part].annotation, "model_fields", {})
 
 
+def test_the_gpu_variant_of_the_extractor_is_the_other_build_of_its_image(compose: dict[str, Any]) -> None:
+    override = yaml.safe_load((ROOT / "deploy/compose.extractor-gpu.yaml").read_text())["services"]
+    assert list(override) == ["extractor"]
+    extractor = override["extractor"]
+    stages = re.findall(r"^FROM \S+ AS build-(\w+)", (ROOT / "deploy/extractor.Dockerfile").read_text(), re.MULTILINE)
+    assert stages == ["cpu", extractor["build"]["args"]["DEVICE"]]
+    assert extractor["deploy"] == compose["services"]["trainer"]["deploy"]
+    assert extractor["image"] != compose["services"]["extractor"]["image"]
+
+
 def test_the_example_names_every_variable() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     shown = set(re.findall(r"^#(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))

@@ -10,7 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.make_locks import CUDA_PREFIXES, HEADLESS, MEDIAPIPE_NEEDS, OPENCV, TORCH_CPU
+from deploy.make_locks import CUDA_PREFIXES, HEADLESS, MEDIAPIPE_NEEDS, ONNX_GPU, OPENCV, TORCH_CPU
+from services.extractor.tracking.networks.network import GPU_PACKAGE
 from tests.conftest import ROOT
 
 IMAGES = ("extractor", "trainer", "evaluator")
@@ -34,8 +35,20 @@ PINS = {name: _pins(path) for name, path in LOCKS.items()}
 
 
 def test_every_requirement_of_each_lock_has_a_hash() -> None:
-    assert set(PINS) == {"requirements", "cuda", *IMAGES}
-    assert all(len(pins) > 15 for pins in PINS.values())
+    assert set(PINS) == {"requirements", "cuda", "extractor-gpu", *IMAGES}
+    assert all(len(pins) > 15 for name, pins in PINS.items() if name != "extractor-gpu")
+
+
+def test_onnx_runtime_for_gpus_has_its_own_lock() -> None:
+    """It would overwrite the module of onnxruntime. Its CUDA libraries have the versions of torch's."""
+    gpu = dict(PINS["extractor-gpu"])
+    assert gpu.pop(ONNX_GPU)[0] == GPU_PACKAGE.removeprefix(f"{ONNX_GPU}==")
+    assert {"nvidia-cuda-runtime", "nvidia-cudnn-cu13", "nvidia-cublas", "nvidia-cufft"} <= set(gpu)
+    assert all(pin == PINS["cuda"][name] for name, pin in gpu.items())
+    assert not any(ONNX_GPU in PINS[name] for name in ("requirements", *IMAGES))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extra,) = project["optional-dependencies"]["extractor-gpu"]
+    assert extra.replace("[cuda,cudnn]", "") == GPU_PACKAGE
 
 
 def test_an_image_has_the_versions_and_hashes_of_the_lock() -> None:
