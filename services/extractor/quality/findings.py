@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from signet.landmarks import MAX_GAP_SECONDS, ClipQuality, ClipRecord, NothingSigned
 
 # Limits of `ClipQuality`. The comments say what was measured on the 707 clips.
-MIN_ANY_HAND = 0.3  # 14 clips have less; the median is 0.69
+MIN_ANY_HAND = 0.3  # 16 clips have less; the median is 0.69
 MIN_POSE = 0.9  # the smallest share is 0.98
 MAX_HAND_JITTER = 0.05  # 9 clips have more; the median is 0.010
 MAX_SHOULDER_JITTER = 0.01  # the largest is 0.0055
 MAX_SIGNING_HAND_OUTSIDE = 0.2  # 2 clips have more
 MAX_HEAD_OUTSIDE = 0.5  # no face is outside in any clip
-# 12 clips have less. Of six clips that were made smaller, palms of 10 pixels gave joints that were off by 5 % of a palm
-# in the median, palms of 7 pixels by 7 %, and 8 % and 13 % of the hands were not found.
+# 11 clips have less. Six clips were made smaller: with palms of 10 pixels, the joints were off by 6 % of a palm, with
+# palms of 7 pixels by 8 %, and 9 % and 13 % of the hands were not found.
 MIN_PALM_PIXELS = 10.0
 MIN_SHOULDER_WIDTH, MAX_SHOULDER_WIDTH = 0.15, 0.75  # all clips have 0.28 to 0.60
 MAX_DROPPED_FRAMES = 0.05  # no frame is missing in any clip
 MIN_FRAME_RATE = 12.0  # all clips have 24 and more; a model sees 10
-# Only the left hand signs. Of the 11 clips above this limit, 4 signers have all, of whom two always sign like this.
+# Only the left hand signs. The 11 clips above this limit are of two signers, who sign so in all their one-handed clips.
 LEFT_HAND_LEADS = 0.7
 
 

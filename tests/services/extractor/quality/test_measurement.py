@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from services.extractor.jobs import worker
+from services.extractor.jobs.worker import Extracted, Labels
+from services.extractor.jobs.workers import WorkerPool
 from services.extractor.quality.measurement import add_quality, measure_quality
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, dump, load, read_record
+from tests.services.extractor.conftest import MakeVideo
 from tests.services.extractor.quality.signers import Move, make_signer
 
 
@@ -92,3 +97,19 @@ def test_quality_is_stored_in_the_record_and_old_clips_have_none() -> None:
     assert data == dump(add_quality(clip, several_people=True))
     assert read_record(data[:4096]).quality == measured.record.quality
     assert measured.record.quality is not None and measured.record.quality.several_people
+
+
+@pytest.mark.parametrize("quality", list(TrackingQuality))
+def test_missing_frames_of_a_video_are_counted_at_each_tracking_rate(
+    workers: WorkerPool, make_video: MakeVideo, quality: TrackingQuality
+) -> None:
+    ticks = [*range(20), *range(23, 33), *range(34, 44)]
+    video = make_video(frames=len(ticks), ticks=ticks).read_bytes()
+    ((_, outcome),) = workers.each(worker.extract_bytes, [(0, (video, Labels("gaps"), quality))])
+    assert isinstance(outcome, Extracted), outcome
+    record = load(outcome.data).record
+    assert record.quality is not None
+    assert record.quality.dropped_frames == pytest.approx(4 / 44, abs=1e-3)
+    assert record.quality.longest_gap == pytest.approx(4 / 25, abs=1e-3)
+    assert record.quality.frame_rate == pytest.approx(25, abs=0.1)
+    assert (record.quality.pose, record.quality.several_people) == (0, False)
