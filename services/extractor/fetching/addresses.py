@@ -5,12 +5,12 @@ metadata service of a cloud, which is at a link-local address.
 """
 
 import ipaddress
-import socket
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Addresses of IPv6 that a gateway translates to the IPv4 address in their last 32 bits.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 def is_public(text: str) -> bool:
@@ -26,12 +26,15 @@ def is_local(text: str) -> bool:
 
 
 def is_local_host(host: str) -> bool:
-    """Whether a host name, or an address as text, leads to an address that is not public."""
-    try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return False
-    return any(not is_public(address) for address in found)
+    """Whether a host is local by its text: an address that is not public, or a name that the internet does not have.
+
+    What a name leads to decides its owner. The text of an address in the metadata was chosen by the user.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    last = name.rpartition(".")[2]
+    if _parse(name) is not None:
+        return not is_public(name)
+    return "." not in name or name.endswith(_LOCAL_SUFFIXES) or last.isdigit() or last.startswith("0x")
 
 
 def _parse(text: str) -> IpAddress | None:

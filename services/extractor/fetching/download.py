@@ -220,9 +220,11 @@ class Downloader:
             self._active.discard(response)
         if self._stopped() and size < total:
             raise FetchStopped("stopped")
-        if size < total:
+        if size < total or (not size and total < 0):
             raise DownloadFailed(
-                "interrupted", f"{response.url}: {size} of {total} bytes came.", final_url=response.url
+                "interrupted",
+                f"{response.url}: {size} of {total if total >= 0 else 'unknown'} bytes came.",
+                final_url=response.url,
             )
 
     def _check_speed(self, response: WebResponse, received: int) -> None:

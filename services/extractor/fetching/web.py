@@ -1,5 +1,6 @@
 """HTTP requests to hosts that are not trusted: bounded redirects and times, and no way into the private network."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,20 +58,34 @@ class _Guard:
         return sock
 
     def getresponse(self) -> Any:
-        """Wait for the headers of the answer."""
-        timer = threading.Timer(_HEADER_SECONDS, _shut_down, (self.sock,))
+        """Wait for the headers of the answer.
+
+        Raises:
+            TimeoutError: they did not come in time.
+        """
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _shut_down(self.sock)
+
+        timer = threading.Timer(_HEADER_SECONDS, end)
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()  # type: ignore[misc]
+            response = super().getresponse()  # type: ignore[misc]
         finally:
             timer.cancel()
+        if late.is_set():  # the end of the connection looks like the end of the headers
+            response.close()
+            raise TimeoutError
+        return response
 
 
 def _shut_down(sock: Any) -> None:
     """End a connection, so that the thread that reads from it fails."""
     try:
-        sock.shutdown(2)  # reading and writing
+        sock.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError, AttributeError):
         return  # it has ended already
 
@@ -144,8 +159,7 @@ class WebClient:
         }
         self._options = options
         self._proxies = getproxies()
-        # The host of the metadata's address is chosen by the user. A redirect is not.
-        self._any = self._manager(lambda _: True)
+        # The user has chosen the hosts of the metadata. Other people choose where redirects lead.
         self._public = self._manager(is_public)
         self._local = self._manager(lambda address: is_public(address) or is_local(address))
         self._by_proxy: dict[str, urllib3.ProxyManager] = {}
@@ -181,20 +195,22 @@ class WebClient:
         raise DownloadFailed("redirect", f"{redact(url)}: more than {_MOST_REDIRECTS} redirects.")
 
     def _choose(self, target: str, origin: str, hop: int) -> urllib3.PoolManager:
-        """What may connect to an address: any host for the metadata's address, only some for a redirect."""
+        """What connects to an address. It refuses local addresses after a redirect from the internet.
+
+        Raises:
+            DownloadFailed: the address is not allowed.
+        """
         parts = urlsplit(target)
         host = parts.hostname or ""
+        may_be_local = not hop or is_local_host(urlsplit(origin).hostname or "")
+        if not may_be_local and is_local_host(host):
+            raise _refused(target)
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        if proxy and not proxy_bypass(host):
-            # The proxy looks the name up. What the text of the address says can be checked.
-            if hop and not is_public(host) and (host.rpartition(".")[2].isdigit() or ":" in host or "." not in host):
-                raise _refused(target)
+        if proxy and not proxy_bypass(host):  # the proxy looks the name up
             if proxy not in self._by_proxy:
                 self._by_proxy[proxy] = _proxy_manager(proxy, self._options)
             return self._by_proxy[proxy]
-        if not hop:
-            return self._any
-        return self._local if is_local_host(urlsplit(origin).hostname or "") else self._public
+        return self._local if may_be_local else self._public
 
     def _request(self, target: str, headers: dict[str, str], manager: urllib3.PoolManager) -> Any:
         try:

@@ -55,7 +55,9 @@ class Handler(BaseHTTPRequestHandler):
         """Answer a request."""
         web = self.server.web  # type: ignore[attr-defined]
         self.web = web
-        web.requests.append(Request(self.path, dict(self.headers), time.monotonic()))
+        web.requests.append(
+            Request(self.path, {name.title(): value for name, value in self.headers.items()}, time.monotonic())
+        )
         web.at_a_time += 1
         web.most_at_a_time = max(web.most_at_a_time, web.at_a_time)
         try:
