@@ -1,6 +1,7 @@
 """The extractor's command `signet fetch`."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -104,7 +105,7 @@ def fetch(
     settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed)
     with (
         FetchLedger(directory, writable=True) as ledger,
-        WorkerPool(workers_that_fit(min(workers, _MOST_CHECKS)), _CHECK_SECONDS) as pool,
+        WorkerPool(workers_that_fit(min(workers, _MOST_CHECKS, len(os.sched_getaffinity(0)))), _CHECK_SECONDS) as pool,
         FetchDisplay(console) as display,
     ):
         job = FetchJob(chosen, directories, directory, ledger, pool, settings, display.show)

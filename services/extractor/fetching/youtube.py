@@ -24,8 +24,8 @@ YOUTUBE_LIMITS = HostLimits(at_a_time=1, interval_seconds=12.0)
 _MOST_SECONDS = 900.0
 # Runs yt-dlp, and ends it when standard input is closed: also when SIGKILL ends this process.
 _PROGRAM = """
-import os, runpy, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+import os, runpy, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 runpy.run_module("yt_dlp", run_name="__main__", alter_sys=True)
 """
 # Videos without sound, because nothing needs it, and joining both would need ffmpeg. 720 lines show every finger.

@@ -16,7 +16,7 @@ import pytest
 from services.extractor.fetching import web as module
 from services.extractor.fetching.failures import DownloadFailed
 from services.extractor.fetching.web import WebClient, retry_after
-from tests.services.extractor.fetching.web_server import Handler, WebServer, serve_web, status, video
+from tests.services.extractor.fetching.web_server import Handler, WebServer, hang, serve_web, status, video
 
 NAMES = ("videos.example.org", "other.example.org")
 
@@ -126,7 +126,7 @@ def test_a_name_that_leads_nowhere_is_an_unknown_host() -> None:
 
 
 def test_a_host_that_sends_nothing_is_given_up(web: WebServer) -> None:
-    web.pages["/a"] = lambda handler: handler.web.closing.wait(10) and None
+    web.pages["/a"] = hang
     assert failure(WebClient(read_seconds=0.3), web.url("/a")).reason == "stalled"
 
 

@@ -170,3 +170,9 @@ def serve_web() -> Iterator[WebServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def hang(handler: Handler) -> None:
+    """A page that never answers."""
+    handler.web.closing.wait(60)
+    handler.close_connection = True
