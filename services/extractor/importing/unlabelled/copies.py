@@ -42,8 +42,10 @@ _WORDS = (
     "dropped|dropout|copy|synthetic|synth"
 )
 # A word for a copy at the end or the beginning of a name, with numbers: 12_aug0, 12-flip, aug_3_12, hello_0_noise_1.
-_AT_END = re.compile(rf"^(?P<base>.*?)(?:[ _\-.]*(?:{_WORDS})(?:[ _\-.]*\(?\d*\)?))+$", re.IGNORECASE)
-_AT_START = re.compile(rf"^(?:(?:{_WORDS})(?:[ _\-.]*\d+)?[ _\-.]+)+(?P<base>.+)$", re.IGNORECASE)
+_SEPARATORS = " _-.()"
+_BETWEEN = r"[ _\-.()]"
+_AT_END = re.compile(rf"^(?P<base>.*?)(?:{_BETWEEN}+(?:{_WORDS}){_BETWEEN}*\d*{_BETWEEN}*)+$", re.IGNORECASE)
+_AT_START = re.compile(rf"^(?:(?:{_WORDS})(?:{_BETWEEN}*\d+)?{_BETWEEN}+)+(?P<base>.+)$", re.IGNORECASE)
 
 # Left and right of the pose in mirrored order: each left joint and its right counterpart change places.
 _SWAPPED = np.array(
@@ -72,9 +74,11 @@ class Copies:
 
 
 def original_name(name: str) -> str:
-    """The name of the recording that a copy was made of, by the copy's name; the name itself if it is no copy."""
-    match = _AT_END.match(name) or _AT_START.match(name)
-    return match["base"].strip(" _-.") if match and match["base"].strip(" _-.") else name
+    """The path of the recording that a copy was made of, by the path of the copy; the path itself if it is no copy."""
+    folder, slash, last = name.rpartition("/")
+    match = _AT_END.match(last) or _AT_START.match(last)
+    base = match["base"].strip(_SEPARATORS) if match else ""
+    return f"{folder}{slash}{base or last}"
 
 
 def find_copies(names: Mapping[str, tuple[str, str]], clips: Mapping[str, Frames], aspect: float) -> Copies:

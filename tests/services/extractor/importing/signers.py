@@ -70,9 +70,9 @@ def film(sign: int, take: int = 0, frames: int = 30, *, both_hands: bool = False
     moments = np.arange(frames) / 15
     rate, phase = own.uniform(0.3, 0.9, 2), own.uniform(0, 6, 2)
     phase = phase + varied.normal(0, 0.4, 2)
-    path = (
-        np.array([0.45, 0.55]) + varied.normal(0, 0.02, 2) + 0.12 * np.sin(2 * np.pi * rate * moments[:, None] + phase)
-    )
+    path = np.array([0.45, 0.55]) + varied.normal(0, 0.02, 2)
+    path = path + 0.12 * np.sin(2 * np.pi * rate * moments[:, None] + phase)
+    path += 0.08 * np.sin(2 * np.pi * varied.uniform(0.5, 1.5, 2) * moments[:, None] + varied.uniform(0, 6, 2))
     body = np.zeros((frames, 33, 4), np.float32)
     standing = own.normal((0.66, 0.4, 0), (0.06, 0.05, 0.05), (33, 3))
     standing[0] = (0.66, 0.25, -0.3)
