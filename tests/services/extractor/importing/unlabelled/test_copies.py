@@ -1,5 +1,7 @@
 """Copies of a recording are found by name and by landmarks; takes of one sign are no copies."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -32,7 +34,7 @@ def _drop(shot: Film) -> Film:
     return Film(pose, hands)
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Film], Film]] = {
     "same": lambda shot: shot,
     "noised": lambda shot: shot.noised(0.005),
     "mirrored": lambda shot: shot.mirrored(),
