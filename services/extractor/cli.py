@@ -97,31 +97,21 @@ def extract(
     console = open_console()
     inputs = (*_input_paths(context, path, wlasl, clips), tuple(table or ()))
     if audit:
+        name = corpus or (read_corpus(*inputs).default_name if path else DEFAULT_CORPUS)
+        stored = open_store_option(store, must_exist=True)
         return run_audit(
-            console,
-            open_store_option(store, must_exist=True),
-            corpus or (read_corpus(*inputs).default_name if path else DEFAULT_CORPUS),
-            find_videos=lambda: read_corpus(*inputs).files,
-            page=html,
-            pictures=pictures,
-            glosses=gloss or (),
-            splits=split or (),
-        )
+            console, stored, name, find_videos=lambda: read_corpus(*inputs).files, page=html, pictures=pictures,
+            glosses=gloss or (), splits=split or (),
+        )  # fmt: skip
     target = open_store_option(store, writable=True)
     source = read_corpus(*inputs)
     name = corpus or source.default_name
     with WorkerPool(workers, clip_timeout_seconds) as pool, ProgressDisplay(console, "extracting") as display:
         job = Extraction(
-            name=name,
-            corpus=source,
+            name=name, corpus=source, store=target, workers=pool, metrics=ExtractorMetrics(CollectorRegistry()),
             choice=SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ())),
-            store=target,
-            workers=pool,
-            metrics=ExtractorMetrics(CollectorRegistry()),
-            quality=quality,
-            shard=Shard.parse(shard),
-            on_change=display.show,
-        )
+            quality=quality, shard=Shard.parse(shard), on_change=display.show,
+        )  # fmt: skip
         with Interrupt(job.cancel, console) as interrupt:
             result = job.run()
     if result.state is ExtractionState.FAILED:
