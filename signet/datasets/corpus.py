@@ -81,6 +81,11 @@ def list_clips(store: ObjectStore, corpus: str) -> list[ObjectInfo]:
     return clips
 
 
+def list_corpora(store: ObjectStore) -> list[str]:
+    """The names of the corpora of which an extraction or an import has finished."""
+    return sorted(name for info in store.list(keys.corpora()) if (name := keys.corpus_of_manifest(info.key)))
+
+
 def read_clip(store: ObjectStore, key: str, read: Callable[[str], Result]) -> Result | None:
     """What `read` makes of the clip with this key; None if the clip is damaged or was deleted since it was listed.
 

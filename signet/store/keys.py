@@ -56,6 +56,16 @@ def clip_id(corpus: str, key: str) -> str:
     return name_between(key, clips(corpus), ".safetensors")
 
 
+def corpora() -> str:
+    """The prefix of everything about corpora that is no clip."""
+    return "corpora/"
+
+
+def corpus_of_manifest(key: str) -> str:
+    """The corpus whose manifest has this key; "" if the key is not that of a manifest."""
+    return name_between(key, corpora(), "/manifest.json")
+
+
 def corpus_manifest(corpus: str) -> str:
     """The manifest of a corpus, written when an extraction has finished."""
     return f"corpora/{check_name('corpus', corpus)}/manifest.json"

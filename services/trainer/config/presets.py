@@ -34,6 +34,7 @@ PRESETS: Mapping[str, Preset] = {
     "signs1000": Preset("1,000 signs", {"max_glosses": 1000, **_THOUSANDS, "num_epochs": 30}),
     "signs2000": Preset("2,000 signs", {"max_glosses": 2000, **_THOUSANDS, "num_epochs": 25}),
     "tiny": Preset("the smallest that still recognises", {"branches": 1, "hidden_dim": 24, "hand_dim": 12}),
+    "few": Preset("own signs with some ten clips of each", {"max_glosses": 0, "batch_size": 8, "ema_decay": 0.98}),
     "large": Preset(
         "the most that a few thousand clips can fill",
         {"branches": 8, "hidden_dim": 96, "hand_dim": 32, "num_epochs": 80, "batch_size": 64},

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from signet.datasets import snapshot as dataset_snapshot
-from signet.datasets.corpus import check_own_record, list_clips, read_clip, read_clip_record
+from signet.datasets.corpus import check_own_record, list_clips, list_corpora, read_clip, read_clip_record
 from signet.datasets.snapshot import (
     TRAIN,
     VAL,
@@ -112,6 +112,8 @@ def select_clips(
         _log.warning("%d training clips show a held-out recording and are left out", len(labelled) - len(usable))
 
     trained_glosses = {record.gloss for record in usable if record.split == TRAIN}
+    if lost := sorted({record.gloss for record in labelled if record.split == TRAIN} - trained_glosses):
+        _log.warning("left out, because all of their training clips show a held-out recording: %s", ", ".join(lost))
     clip_counts = Counter(record.gloss for record in labelled if record.gloss in trained_glosses)
     glosses = set(rank_by_clip_count(clip_counts)[: limits.glosses or None])
 
@@ -191,9 +193,11 @@ class _CorpusReader:
 
     def _check(self, selected: Sequence[ClipRecord]) -> None:
         if not selected:
+            others = [name for name in list_corpora(self._store) if name != self._corpus]
+            advice = f" The store has other corpora: --corpus {' or '.join(others)}." if others else ""
             raise NotReady(
                 f"{self._store.url}: corpus {self._corpus!r} holds {len(self._clip_keys)} clips, and none of them is a "
-                "labelled training clip. Extract or import some first: `signet extract`, `signet import`."
+                f"labelled training clip. Extract or import some first: `signet extract`, `signet import`.{advice}"
             )
         extractors = sorted({record.extractor for record in selected})
         if len(extractors) > 1:

@@ -13,7 +13,7 @@ from services.trainer.settings import TrainerSettings
 from signet.errors import InvalidInput, InvalidSetting
 from signet.v1 import trainer_pb2 as pb
 
-EXPECTED = {"phase1", "signs50", "signs100", "signs300", "signs1000", "signs2000", "tiny", "large"}
+EXPECTED = {"phase1", "signs50", "signs100", "signs300", "signs1000", "signs2000", "tiny", "few", "large"}
 
 
 def test_there_are_presets_for_every_size() -> None:

@@ -13,6 +13,7 @@ import pytest
 from services.trainer.data import snapshot
 from services.trainer.data.snapshot import SelectionLimits, rank_by_clip_count
 from signet.datasets import snapshot as dataset_snapshot
+from signet.datasets.corpus import Shard, finish_extraction
 from signet.datasets.snapshot import load_snapshot
 from signet.errors import Conflict, NotReady
 from signet.landmarks import ClipRecord, Landmarks, dump, load
@@ -266,9 +267,10 @@ def test_glosses_are_ranked_by_all_their_labelled_clips() -> None:
     assert {name.partition("-")[0] for name in selected(records)} == {"apple", "book", "who"}
 
 
-def test_a_gloss_whose_training_clips_all_leak_is_left_out() -> None:
+def test_a_gloss_whose_training_clips_all_leak_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
     records = [record_of("b0", "book"), record_of("b1", "book", "val"), record_of("w0", "who")]
     assert selected(records, leaking=["b0"]) == ["w0"]
+    assert caplog.messages[-1] == "left out, because all of their training clips show a held-out recording: book"
 
 
 def test_clips_without_a_video_hash_are_not_taken_for_the_same_video() -> None:
@@ -349,5 +351,6 @@ def test_a_corpus_of_damaged_clips_only_says_to_extract(
 ) -> None:
     for name in ("a", "b"):
         directory_store.put(keys.clip("wlasl", name), b"")
-    with pytest.raises(NotReady, match="none of them is a labelled training clip"):
+    finish_extraction(directory_store, "videos", "test", Shard(), "s")
+    with pytest.raises(NotReady, match=r"none of them is a labelled training clip.*other corpora: --corpus videos\.$"):
         snapshot.load_or_create_snapshot(directory_store, "wlasl", 0, samples_per_gloss)
