@@ -1,8 +1,7 @@
 # Video to landmark tensors: MediaPipe's networks in ONNX Runtime, and PyAV; no torch. The build argument DEVICE is cpu or
-# cuda. For cuda, ONNX Runtime's build for NVIDIA GPUs takes the place of the other, with 1.5 GB of CUDA's libraries.
+# cuda. For cuda, ONNX Runtime's build for NVIDIA GPUs takes the place of the other, with CUDA's libraries.
 ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
-ARG DEVICE=cpu
-FROM ${BASE} AS build-cpu
+FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/signet
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -16,14 +15,13 @@ RUN mkdir signet services && touch README.md LICENSE signet/__init__.py services
     && pip --python /opt/signet/bin/python install --no-deps --no-build-isolation . \
     && pip --python /opt/signet/bin/python uninstall --yes setuptools
 
-FROM build-cpu AS build-cuda
+ARG DEVICE=cpu
 COPY deploy/locks/extractor-gpu.lock ./locks/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
-    pip --python /opt/signet/bin/python uninstall --yes onnxruntime \
-    && sh install-locked /opt/signet/bin/python locks/extractor-gpu.lock
-
-# hadolint ignore=DL3006
-FROM build-${DEVICE} AS build
+    if [ "$DEVICE" = cuda ]; then \
+        pip --python /opt/signet/bin/python uninstall --yes onnxruntime \
+        && sh install-locked /opt/signet/bin/python locks/extractor-gpu.lock; \
+    fi
 
 FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
