@@ -93,33 +93,45 @@ def fetch(
     console = open_console()
     listed = read_metadata(wlasl)
     directories = list_clip_directories(wlasl, clips)
-    directory = directories[0]
-    chosen = choose_instances(
-        listed.instances, SelectionCriteria(max_glosses, 0, tuple(split or ()), tuple(gloss or ()))
-    )
+    choice = SelectionCriteria(max_glosses, 0, tuple(split or ()), tuple(gloss or ()))
+    chosen = choose_instances(listed.instances, choice)
     if report:
-        with FetchLedger(directory, writable=False) as ledger:
-            states = survey_clips(chosen, find_files(directories, chosen), directory, ledger)
+        with FetchLedger(directories[0], writable=False) as ledger:
+            states = survey_clips(chosen, find_files(directories, chosen), directories[0], ledger)
         _print_states(console, states, listed.notes, all_glosses=True)
-        raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
-    settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed)
+    else:
+        settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed)
+        states = _download(console, chosen, directories, settings, listed.notes)
+    raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
+
+
+def _download(
+    console: Console,
+    chosen: Sequence[Instance],
+    directories: Sequence[Path],
+    settings: FetchSettings,
+    notes: Sequence[str],
+) -> list[ClipState]:
+    """Download clips, and print the outcome. Exits if it is interrupted."""
+    directory = directories[0]
+    checks = workers_that_fit(min(settings.parallel, _MOST_CHECKS, len(os.sched_getaffinity(0))))
     with (
         FetchLedger(directory, writable=True) as ledger,
-        WorkerPool(workers_that_fit(min(workers, _MOST_CHECKS, len(os.sched_getaffinity(0)))), _CHECK_SECONDS) as pool,
+        WorkerPool(checks, _CHECK_SECONDS) as pool,
         FetchDisplay(console) as display,
     ):
         job = FetchJob(chosen, directories, directory, ledger, pool, settings, display.show)
         with Interrupt(job.cancel, console) as interrupt:
             result = job.run()
         states = survey_clips(chosen, find_files(directories, chosen), directory, ledger)
-        ignored = ledger.ignored_lines
-    notes = [*listed.notes, *([f"{ledger.path}: {ignored} unreadable lines were ignored"] if ignored else [])]
-    _print_states(console, states, notes, all_glosses=False)
+    ignored = ledger.ignored_lines
+    more = [f"{ledger.path}: {ignored} unreadable lines were ignored"] if ignored else []
+    _print_states(console, states, [*notes, *more], all_glosses=False)
     _print_result(console, result, states, directory)
     if result.interrupted:
         print_line(console, "Interrupted. Downloaded clips are kept; the same command goes on.")
         raise typer.Exit(_EXIT_SIGNAL + interrupt.number)
-    raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
+    return states
 
 
 def choose_instances(instances: tuple[Instance, ...], choice: SelectionCriteria) -> list[Instance]:
