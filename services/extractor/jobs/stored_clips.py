@@ -5,6 +5,7 @@ import logging
 import time
 
 from services.extractor.jobs.scan_cache import RecordCache
+from services.extractor.tracking.trackers import describe_extractor
 from signet.datasets.corpus import list_clips
 from signet.errors import AlreadyExists, DataLoss, InvalidLandmarks, Unavailable, quote
 from signet.landmarks import HEADER_BYTES, ClipRecord, read_record
@@ -118,7 +119,9 @@ class StoredClips:
 
     def _check_extractor(self, key: str, record: ClipRecord) -> ClipRecord:
         if record.extractor != self._extractor:
-            raise self._conflict(key, f"made by {record.extractor or 'another extractor'}, not by {self._extractor}")
+            raise self._conflict(
+                key, f"made by {describe_extractor(record.extractor)}, not by {describe_extractor(self._extractor)}"
+            )
         return record
 
     def _conflict(self, key: str, difference: str) -> AlreadyExists:

@@ -16,9 +16,9 @@ from signet.errors import ClipError
 
 # The time between the frames of a clip for its first frame, where no filter needs it.
 _ANY_SECONDS = 1.0
-# People are counted in the second frame of a clip, and in one of this many later ones: once in 2.5 s at 10 frames a
-# second. A call takes half as long as the rest of a frame.
-_COUNT_FIRST, _COUNT_EVERY = 1, 25
+# People are counted where a body is looked for in the whole picture, as in the first frame, and in one of this many
+# frames: once in 2.5 s at 10 frames a second. A call takes half as long as the rest of a frame.
+_COUNT_EVERY = 25
 
 Name = TypeVar("Name")
 
@@ -117,9 +117,9 @@ class LockstepTracker:
         clips = [self._clip(place) for place in frames]
         pictures = [frame.rgb for frame in frames.values()]
         elapsed = np.array([frame.seconds - clip.seconds for clip, frame in zip(clips, frames.values(), strict=True)])
-        pose, visibility = self._bodies.track(places, pictures, elapsed)
+        pose, visibility, people = self._bodies.track(places, pictures, elapsed)
         hands = self._hands.track(places, pictures, pose, visibility)
-        self._count_people(clips, pictures)
+        self._count_people(clips, pictures, people)
         heights = np.array([picture.shape[0] for picture in pictures], np.float64)
         joints = np.concatenate([pose, hands.reshape(len(places), -1, 3)], axis=1) / heights[:, None, None]
         share = (time.perf_counter() - began) / len(places)
@@ -128,8 +128,14 @@ class LockstepTracker:
             clip.count += 1
             clip.builder.add(frame, joints[row].astype(np.float32), visibility[row].astype(np.float32), share)
 
-    def _count_people(self, clips: Sequence[_Clip], pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
-        due = [row for row, clip in enumerate(clips) if clip.count % _COUNT_EVERY == _COUNT_FIRST]
+    def _count_people(
+        self, clips: Sequence[_Clip], pictures: Sequence[npt.NDArray[np.uint8]], searched: npt.NDArray[np.intp]
+    ) -> None:
+        """Note the numbers of people in these pictures, as far as they are known or it is time to count them."""
+        numbers = searched.copy()
+        due = [row for row, clip in enumerate(clips) if clip.count % _COUNT_EVERY == _COUNT_EVERY - 1]
         if due:
-            for row, people in zip(due, self._finder.find([pictures[row] for row in due]), strict=True):
-                clips[row].people.append(len(people))
+            numbers[due] = [len(people) for people in self._finder.find([pictures[row] for row in due])]
+        for clip, number in zip(clips, numbers, strict=True):
+            if number > 0:
+                clip.people.append(int(number))

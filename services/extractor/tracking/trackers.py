@@ -38,9 +38,12 @@ def fingerprint(quality: TrackingQuality) -> str:
     return f"mediapipe-{importlib.metadata.version('mediapipe')}/fast-{FAST_RATE:g}hz/{digest}/{_PIPELINE}"
 
 
-def find_quality(extractor: str) -> TrackingQuality | None:
-    """The quality with which this version makes clips of this fingerprint; None if it does not make them."""
-    return next((quality for quality in TrackingQuality if fingerprint(quality) == extractor), None)
+def describe_extractor(extractor: str) -> str:
+    """A fingerprint in words, with the option that makes clips of it, if there is one."""
+    for quality in TrackingQuality:
+        if extractor and extractor == fingerprint(quality):
+            return f"{extractor} (--quality {quality})"
+    return extractor or "another extractor"
 
 
 def create_tracker(quality: TrackingQuality) -> Tracker:

@@ -50,7 +50,7 @@ class BodyTracker:
         for part in (self._joints, self._ends, self._visibility):
             part.forget(clips)
 
-    def track(self, clips: Clips, pictures: Sequence[Picture], seconds: Array) -> tuple[Array, Array]:
+    def track(self, clips: Clips, pictures: Sequence[Picture], seconds: Array) -> tuple[Array, Array, Clips]:
         """Track the bodies in the next picture of each of these clips.
 
         Args:
@@ -59,15 +59,18 @@ class BodyTracker:
             seconds: [n], the time since the clip's picture before.
 
         Returns:
-            The joints [n, 33, 3] in pixels, and their visibilities [n, 33], 0 to 1; NaN where no body was found.
+            The joints [n, 33, 3] in pixels, and their visibilities [n, 33], 0 to 1; NaN where no body was found. The
+            number [n] of people in each picture that was searched for a body, -1 for the others.
         """
         joints = np.full((len(clips), POSE_JOINTS, 3), np.nan)
         visibility = np.full((len(clips), POSE_JOINTS), np.nan)
         regions = self._regions[clips]
+        people_seen = np.full(len(clips), -1)
         lost = np.flatnonzero(np.isnan(regions[:, SIZE]))
         if len(lost):
             for row, people in zip(lost, self._finder.find([pictures[row] for row in lost]), strict=True):
                 regions[row] = people[0] if len(people) else np.nan
+                people_seen[row] = len(people)
         searched = np.flatnonzero(regions[:, SIZE] > 0)
         found = searched
         if len(searched):
@@ -81,7 +84,7 @@ class BodyTracker:
             visible = sigmoid(joint_values[:, :POSE_JOINTS, 3])
             joints[found], visibility[found] = self._smooth(clips[found], placed, visible, seconds[found])
         self.forget(np.delete(clips, found))
-        return joints, visibility
+        return joints, visibility, people_seen
 
     def _smooth(self, clips: Clips, placed: Array, visible: Array, seconds: Array) -> tuple[Array, Array]:
         """Filter joints [n, 35, 3] and visibilities [n, 33], and set the regions for the next pictures."""

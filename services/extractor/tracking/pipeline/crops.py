@@ -31,9 +31,7 @@ def cut(
         scale = region[SIZE] / size
         cos, sin = scale * np.cos(region[ANGLE]), scale * np.sin(region[ANGLE])
         half = size / 2
-        matrix = np.array(
-            [[cos, -sin, region[X] - half * (cos - sin)], [sin, cos, region[Y] - half * (sin + cos)], [0, 0, 1]]
-        )
+        matrix = np.array([[cos, -sin, region[X] - half * (cos - sin)], [sin, cos, region[Y] - half * (sin + cos)]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpPerspective(picture, matrix, (size, size), crop, flags, border)
+        cv2.warpAffine(picture, matrix, (size, size), crop, flags, border)
     return crops

@@ -8,7 +8,7 @@ import pytest
 from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.tracking.trackers import TrackingQuality, find_quality, fingerprint
+from services.extractor.tracking.trackers import TrackingQuality, describe_extractor, fingerprint
 from services.extractor.video.decode import read_file
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, Landmarks, load
 from tests.services.extractor.conftest import SHORT
@@ -24,8 +24,8 @@ def test_each_quality_has_its_own_extractor_version() -> None:
     assert fingerprint(TrackingQuality.FULL).startswith("mediapipe-0.10.21/holistic-1/")
     assert fingerprint(TrackingQuality.FAST).startswith("mediapipe-0.10.21/fast-10hz/")
     for quality in TrackingQuality:
-        assert find_quality(fingerprint(quality)) is quality
-    assert find_quality("import/hands/1/signet-import-1") is None
+        assert describe_extractor(fingerprint(quality)) == f"{fingerprint(quality)} (--quality {quality})"
+    assert describe_extractor("import/hands/1/signet-import-1") == "import/hands/1/signet-import-1"
 
 
 @pytest.mark.clips
