@@ -89,9 +89,7 @@ def extract(
     """Turn videos into landmark tensors in the store.
 
     The kind of the folder is detected. The gloss of an own video is the name of its folder; train/<gloss>/ and
-    val/<gloss>/ also say the split. Without splits, about a fifth of the clips of each gloss is held out (val), and
-    notes say so. Stored clips are not extracted again, so the same command resumes an interrupted extraction. Broken
-    clips are named and do not stop the others. `--audit` looks at the stored clips instead.
+    val/<gloss>/ also say the split. Otherwise a fifth of each gloss is held out (val). The same command resumes.
     """
     set_up_logging("WARNING")
     console = open_console()
@@ -114,15 +112,22 @@ def extract(
         )  # fmt: skip
         with Interrupt(job.cancel, console) as interrupt:
             result = job.run()
-    if result.state is ExtractionState.FAILED:
-        raise SignetError(result.error)
-    if stats:
-        _print_statistics(console, target, name, result)
-    _print_result(console, result, source, name)
+    _print_result(console, result, source, name, target if stats else None)
     exit_with_status(console, result, interrupt.number)
 
 
-def _print_result(console: Console, result: ExtractionProgress, source: VideoCorpus, name: str) -> None:
+def _print_result(
+    console: Console, result: ExtractionProgress, source: VideoCorpus, name: str, statistics: ObjectStore | None
+) -> None:
+    """Print the outcome, with the statistics of each clip if the store of the clips is given.
+
+    Raises:
+        SignetError: the extraction failed.
+    """
+    if result.state is ExtractionState.FAILED:
+        raise SignetError(result.error)
+    if statistics is not None:
+        _print_statistics(console, statistics, name, result)
     print_summary(console, result, "Extraction", "extracted")
     if result.missing and source.missing_advice:
         print_line(console, f"{result.missing} clips have no file. {source.missing_advice}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from services.extractor.quality.copies import MAX_MIRRORED_CLIPS, CopyCandidate, CopyGroup, find_copies
-from services.extractor.quality.findings import KINDS, Finding, FindingKind, find_faults, sort_findings
+from services.extractor.quality.findings import KINDS, ClipFinding, FindingKind, find_faults, sort_findings
 from services.extractor.quality.measurement import measure_quality
 from services.extractor.quality.signers import LeftSigner, describe_mirrored_corpus, find_left_signers, is_left
 from signet.datasets.corpus import check_own_record, list_clips, read_clip, read_clip_record
@@ -29,7 +29,7 @@ class AuditedClip:
     record: ClipRecord
     quality: ClipQuality
     length: ClipLength
-    findings: tuple[Finding, ...]  # the most severe first
+    findings: tuple[ClipFinding, ...]  # the most severe first
 
     @property
     def severity(self) -> int:
@@ -38,7 +38,7 @@ class AuditedClip:
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class CorpusAudit:
     """The result of an audit.
 
     Attributes:
@@ -74,7 +74,7 @@ def audit_corpus(
     glosses: Sequence[str] = (),
     splits: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> Audit:
+) -> CorpusAudit:
     """Audit the stored clips of a corpus.
 
     Args:
@@ -108,7 +108,7 @@ def audit_corpus(
         notes.append(
             f"Mirrored copies are searched for in at most {MAX_MIRRORED_CLIPS} clips. Choose some with --gloss."
         )
-    return Audit(corpus, tuple(sorted(audited, key=_order)), tuple(copies), tuple(left_signers), tuple(notes))
+    return CorpusAudit(corpus, tuple(sorted(audited, key=_order)), tuple(copies), tuple(left_signers), tuple(notes))
 
 
 def _is_chosen(record: ClipRecord | None, glosses: Sequence[str], splits: Sequence[str]) -> bool:
@@ -130,17 +130,17 @@ def _add_findings(
     clips: Sequence[AuditedClip], copies: Sequence[CopyGroup], left_signers: Sequence[LeftSigner]
 ) -> Iterator[AuditedClip]:
     """The clips with the findings that need other clips: copies, and leading hands."""
-    further: defaultdict[str, list[Finding]] = defaultdict(list)
+    further: defaultdict[str, list[ClipFinding]] = defaultdict(list)
     for group in copies:
         for record in group.clips:
             others = [other for other in group.clips if other.clip_id != record.clip_id]
             if different := [other for other in others if other.gloss != record.gloss]:
                 further[record.clip_id].append(
-                    Finding(KINDS["several_glosses"], f"{group.kind} as {_name_clips(different, 'gloss')}")
+                    ClipFinding(KINDS["several_glosses"], f"{group.kind} as {_name_clips(different, 'gloss')}")
                 )
             if different := [other for other in others if other.split != record.split]:
                 further[record.clip_id].append(
-                    Finding(KINDS["several_splits"], f"{group.kind} as {_name_clips(different, 'split')}")
+                    ClipFinding(KINDS["several_splits"], f"{group.kind} as {_name_clips(different, 'split')}")
                 )
     left_handed = {signer.signer: signer for signer in left_signers}
     for clip in clips:
@@ -151,7 +151,7 @@ def _add_findings(
                 if signer
                 else "only the left hand signs in this clip"
             )
-            further[clip.record.clip_id].append(Finding(KINDS["left_handed"], measured))
+            further[clip.record.clip_id].append(ClipFinding(KINDS["left_handed"], measured))
         added = further.get(clip.record.clip_id)
         yield replace(clip, findings=sort_findings([*clip.findings, *added])) if added else clip
 

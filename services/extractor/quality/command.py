@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from services.extractor.quality.audit import Audit, audit_corpus
+from services.extractor.quality.audit import CorpusAudit, audit_corpus
 from services.extractor.quality.page import render_audit
 from signet.errors import InvalidInput, NotFound
 from signet.store import ObjectStore
@@ -88,7 +88,7 @@ def _write_page(path: Path, html: str) -> None:
         ) from error
 
 
-def _print_audit(console: Console, audit: Audit, no_videos: str) -> None:
+def _print_audit(console: Console, audit: CorpusAudit, no_videos: str) -> None:
     flagged = audit.flagged
     say(console, f"Audit of {audit.corpus}: {len(flagged)} of {len(audit.clips)} clips have a finding", "italic")
     if audit.counts:

@@ -146,7 +146,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClipFinding:
     """A finding about one clip: its kind, and what was measured, in words."""
 
     kind: FindingKind
@@ -155,7 +155,7 @@ class Finding:
 
 def find_faults(
     record: ClipRecord, quality: ClipQuality, nothing_signed: NothingSigned | None = None
-) -> tuple[Finding, ...]:
+) -> tuple[ClipFinding, ...]:
     """The findings about a clip from its own numbers, the most severe first.
 
     Args:
@@ -163,15 +163,15 @@ def find_faults(
         quality: its quality, stored or measured again.
         nothing_signed: why nothing is signed in it.
     """
-    found = [Finding(KINDS[key], measured) for key, measured in _faults(quality)]
+    found = [ClipFinding(KINDS[key], measured) for key, measured in _faults(quality)]
     if nothing_signed is not None:
-        found.append(Finding(KINDS["nothing_signed"], str(nothing_signed)))
+        found.append(ClipFinding(KINDS["nothing_signed"], str(nothing_signed)))
     if not quality.several_people:  # then the warning says the same
-        found += [Finding(KINDS["warning"], warning) for warning in record.warnings]
+        found += [ClipFinding(KINDS["warning"], warning) for warning in record.warnings]
     return sort_findings(found)
 
 
-def sort_findings(findings: list[Finding]) -> tuple[Finding, ...]:
+def sort_findings(findings: list[ClipFinding]) -> tuple[ClipFinding, ...]:
     """The findings of a clip, the most severe first."""
     return tuple(sorted(findings, key=lambda finding: -finding.kind.severity))
 

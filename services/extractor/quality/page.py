@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment
 
 from services.extractor.quality import findings
-from services.extractor.quality.audit import Audit, AuditedClip
+from services.extractor.quality.audit import AuditedClip, CorpusAudit
 from services.extractor.quality.pictures import choose_frames, draw_strip, to_data_uri
 from signet import __version__
 from signet.html import page_environment
@@ -67,7 +67,7 @@ class SheetClip:
 
 
 def render_audit(
-    audit: Audit,
+    audit: CorpusAudit,
     store: ObjectStore,
     videos: Mapping[str, Path],
     most_pictures: int,
