@@ -10,6 +10,7 @@ vid_height.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,8 +146,7 @@ def _as_array(value: object, name: str) -> Floats:
         ValueError: it is something else.
     """
     if isinstance(value, PickledArray) and value.values is not None:
-        with np.errstate(over="ignore"):
-            return value.values.astype(np.float32)
+        return _as_floats(value.values)
     if isinstance(value, list | tuple):
         count, inner = 1, value
         for _ in range(4):
@@ -168,7 +168,7 @@ def _as_row(value: object, name: str, most: int) -> Floats:
         ValueError: it is something else, or larger than the first frame.
     """
     if isinstance(value, PickledArray) and value.values is not None:
-        return value.values.astype(np.float32)
+        return _as_floats(value.values)
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name} must hold a list of points for each frame")  # noqa: TRY004
     numbers: list[float] = []
@@ -182,8 +182,14 @@ def _as_row(value: object, name: str, most: int) -> Floats:
         numbers += flat
         if len(numbers) > max(most, 1):
             raise ValueError(f"{name} has frames of different lengths")
-    row = np.array(numbers, np.float64).astype(np.float32)
+    row = _as_floats(np.array(numbers, np.float64))
     return row.reshape(len(value), width) if width > 1 else row
+
+
+def _as_floats(values: npt.NDArray[Any]) -> Floats:
+    """The values as float32. A number that is too large becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values, np.float32)
 
 
 def _frame_size(content: Mapping[object, object]) -> FrameSize | None:

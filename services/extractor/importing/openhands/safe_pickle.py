@@ -137,7 +137,8 @@ def read_pickle(data: bytes) -> object:
             if opcode.name == "STOP":
                 return machine.pop(1)[0]
             _execute(machine, opcode.name, argument)
-    except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError, DeprecationWarning) as error:
+        # Python warns of unknown escapes in texts. Where warnings are errors, such a text is an error, too.
         raise MalformedPickle(str(error)[:200]) from error
     raise MalformedPickle("the end is missing")
 

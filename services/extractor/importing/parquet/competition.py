@@ -20,7 +20,7 @@ from services.extractor.importing.parquet.labels import Row, choose_splits, read
 from services.extractor.importing.parquet.landmark_table import load_pyarrow, read_landmark_table
 from services.extractor.importing.source import ClipLandmarks, FrameSize, ImportOptions, LandmarkClip, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey
-from services.extractor.importing.unlabelled.raw import RawLandmarks, mirror, to_joints
+from services.extractor.importing.unlabelled.raw import RawLandmarks, mirror, to_joints, uses_pixels
 from services.extractor.importing.unlabelled.splits import ClipLabels, read_splits
 from signet.errors import ClipError, NotFound
 
@@ -150,6 +150,8 @@ def _read(path: Path, aspect: float, fps: float, mirrored: bool) -> ClipLandmark
         numbers=table.frames,
         source_sha256=table.sha256,
     )
+    if uses_pixels(raw, str(path)):
+        raise ClipError("range", f"{path}: its coordinates are pixels. They must be fractions of the frame, 0 to 1.")
     if mirrored:
         raw = mirror(raw)
     times = ((table.frames - table.frames[0]) / fps).astype(np.float32)

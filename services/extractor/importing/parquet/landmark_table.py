@@ -174,7 +174,8 @@ def _as_floats(column: Any, name: str) -> Floats:
     values = column.to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "fiu":
         raise ValueError(f"the column {name} must hold numbers")
-    return np.asarray(values, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # a number too large for float32 becomes infinite
+        return np.asarray(values, np.float32)
 
 
 def _rows_by_type(column: Any) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
