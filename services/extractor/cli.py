@@ -8,6 +8,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from services.extractor.console import Interrupt, ProgressDisplay, exit_with_status, print_summary
+from services.extractor.engines.ray_cluster import DEFAULT_ADDRESS, RayWorkers
 from services.extractor.jobs.extraction import Extraction
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
@@ -17,12 +18,15 @@ from services.extractor.options import (
     ClipsOption,
     ClipTimeoutOption,
     CorpusOption,
+    Engine,
+    EngineOption,
     GlossOption,
     MaxGlossesOption,
     PageOption,
     PathArgument,
     PicturesOption,
     QualityOption,
+    RayAddressOption,
     SamplesOption,
     ShardOption,
     SplitOption,
@@ -78,6 +82,8 @@ def extract(
     corpus: CorpusOption = None,
     shard: ShardOption = "0/1",
     workers: WorkersOption = 0,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayAddressOption = DEFAULT_ADDRESS,
     quality: QualityOption = TrackingQuality.FAST,
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
@@ -104,7 +110,8 @@ def extract(
     target = open_store_option(store, writable=True)
     source = read_corpus(*inputs)
     name = corpus or source.default_name
-    with WorkerPool(workers, clip_timeout_seconds) as pool, ProgressDisplay(console, "extracting") as display:
+    pool = _open_workers(engine, ray_address, workers, clip_timeout_seconds)
+    with pool, ProgressDisplay(console, "extracting") as display:
         job = Extraction(
             name=name, corpus=source, store=target, workers=pool, metrics=ExtractorMetrics(CollectorRegistry()),
             choice=SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ())),
@@ -114,6 +121,10 @@ def extract(
             result = job.run()
     _print_result(console, result, source, name, target if stats else None)
     exit_with_status(console, result, interrupt.number)
+
+
+def _open_workers(engine: Engine, ray_address: str, workers: int, clip_timeout: float) -> RayWorkers | WorkerPool:
+    return RayWorkers(ray_address, clip_timeout) if engine is Engine.RAY else WorkerPool(workers, clip_timeout)
 
 
 def _print_result(

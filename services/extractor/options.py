@@ -1,5 +1,6 @@
 """The options of `signet extract`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,30 @@ QualityOption = Annotated[
         envvar="SIGNET_QUALITY",
         help="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes five "
         "times as long. A corpus has clips of one quality",
+    ),
+]
+
+
+class Engine(StrEnum):
+    """Where the clips are worked on."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        envvar="SIGNET_ENGINE",
+        help="local uses processes of this machine; ray uses all cores of a Ray cluster. Its nodes need "
+        "signet[extractor,ray], and neither the clips nor the store",
+    ),
+]
+RayAddressOption = Annotated[
+    str,
+    typer.Option(
+        envvar="SIGNET_RAY_ADDRESS",
+        help="host:port of the head node of the Ray cluster; auto takes the cluster that this machine belongs to",
     ),
 ]
 ClipTimeoutOption = Annotated[

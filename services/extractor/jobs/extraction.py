@@ -8,18 +8,19 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any, Protocol, TypeVar
 
 from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.scan_cache import FileHashes
 from services.extractor.jobs.stored_clips import StoredClips
 from services.extractor.jobs.worker import Extracted, Labels
-from services.extractor.jobs.workers import WorkerPool, WorkersStopped
+from services.extractor.jobs.workers import WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.failure import ClipFailure
@@ -40,6 +41,22 @@ _log = logging.getLogger(__name__)
 # Threads that read records and files of stored clips. They wait for the store or the disk most of the time.
 _READERS = 16
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class ClipWorkers(Protocol):
+    """Where the clips are worked on: processes of this machine (`WorkerPool`), or a cluster."""
+
+    def each(
+        self,
+        function: Callable[..., Result],
+        jobs: Iterable[tuple[Job, tuple[Any, ...]]],
+        stopped: Callable[[], bool] = ...,
+    ) -> Generator[tuple[Job, Result | ClipError], None, None]:
+        """Run `function(*arguments)` for each (job, arguments). See `WorkerPool.each`."""
+        ...
+
 
 @dataclass(kw_only=True, eq=False)
 class Extraction:
@@ -59,7 +76,7 @@ class Extraction:
     corpus: VideoCorpus
     choice: SelectionCriteria
     store: ObjectStore
-    workers: WorkerPool
+    workers: ClipWorkers
     metrics: ExtractorMetrics
     quality: TrackingQuality = TrackingQuality.FAST
     shard: Shard = field(default_factory=Shard)
