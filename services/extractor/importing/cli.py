@@ -12,7 +12,7 @@ from services.extractor.importing.kinds import KINDS, open_source
 from services.extractor.importing.source import MAX_FPS, MAX_PIXELS, ImportOptions
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.logs import set_up_logging
-from signet.terminal.output import open_console
+from signet.terminal.output import open_console, print_line
 
 app = typer.Typer(help="Landmarks that others made to landmark tensors.")
 
@@ -84,6 +84,7 @@ def import_(
         wlasl=wlasl, first_glosses=first_glosses, fps=fps, aspect=aspect, width=width, height=height, mirrored=mirrored,
         splits=splits,
     )  # fmt: skip
+    print_line(console, f"reading {path}")
     source = open_source(path, options, kind)
     stop = threading.Event()
     with ProgressDisplay(console, "importing") as display, Interrupt(stop.set, console) as interrupt:

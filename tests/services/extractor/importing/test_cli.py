@@ -1,5 +1,7 @@
 """`signet import` detects the kind of the files, stores them, and a model trains on them."""
 
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,25 @@ from tests.conftest import RunSignet
 from tests.services.extractor.importing.signers import film, write_frames, write_tree
 
 
-@pytest.mark.parametrize("width", [1662, 126])
-def test_a_model_trains_on_an_imported_tree(tmp_path: Path, run_signet: RunSignet, width: int) -> None:
-    root = write_tree(tmp_path / "MP_Data", signs=3, takes=5, width=width)
+def _write_json(folder: Path) -> Path:
+    """JSON files of three signs, five recordings each."""
+    folder.mkdir()
+    for sign, take in itertools.product(range(3), range(5)):
+        shot = film(sign, take)
+        frames = [
+            {"pose": pose.round(4).tolist(), "left_hand": None, "right_hand": hands[1].round(4).tolist()}
+            for pose, hands in zip(shot.pose, shot.hands, strict=True)
+        ]
+        (folder / f"sign{sign}_{take}.json").write_text(json.dumps({"sign": f"sign{sign}", "frames": frames}))
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["1662", "126", "json"])
+def test_a_model_trains_on_imported_landmarks(tmp_path: Path, run_signet: RunSignet, layout: str) -> None:
+    if layout == "json":
+        root = _write_json(tmp_path / "files")
+    else:
+        root = write_tree(tmp_path / "MP_Data", signs=3, takes=5, width=int(layout))
     status, printed, error = run_signet(["import", str(root), "--corpus", "signs"])
     assert (status, error) == (0, "")
     assert "3 glosses: sign0, sign1, sign2" in printed
