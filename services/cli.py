@@ -103,7 +103,7 @@ def demo() -> None:
 
 @app.command(rich_help_panel="Whole system")
 def up(
-    clips: Annotated[Path, typer.Option(help="Directory with WLASL_v0.3.json and clips/", envvar="WLASL")] = Path(
+    clips: Annotated[Path, typer.Option(help="Folder of videos, as for `signet extract`", envvar="WLASL")] = Path(
         "data/wlasl"
     ),
     data: Annotated[Path, typer.Option(help="Directory for the store and the logs")] = Path("data/local"),

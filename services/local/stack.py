@@ -90,7 +90,7 @@ class LocalStack:
 
     Args:
         folder: directory for the data of the store and for logs/<name>.log of each process.
-        clips: the directory with WLASL_v0.3.json and clips/.
+        clips: the folder of videos, which the extractor reads when it is asked to.
         settings: further SIGNET_* settings of the services.
     """
 

@@ -15,7 +15,7 @@ from services.extractor.sources.wording import count, name_some
 from signet.errors import InvalidInput, NotFound
 from signet.labels import describe_gloss_fault
 
-TITLE = "The folder of videos"
+TITLE = "the folder of videos"
 
 
 def read_own_videos(root: Path, videos: Path | None = None, tables: Sequence[Path] = ()) -> VideoCorpus:
