@@ -21,10 +21,10 @@ class ExtractorMetrics:
             ("outcome", "reason"),
             registry=registry,
         )
-        self.frames = Counter("signet_extractor_frames", "Frames turned into landmarks", registry=registry)
+        self.frames = Counter("signet_extractor_frames", "Frames of videos that were tracked", registry=registry)
         self._found = Counter(
             "signet_extractor_found_frames",
-            "Frames in which a part was found (pose, left_hand, right_hand; any_hand is either)",
+            "Tracked frames in which a part was found (pose, left_hand, right_hand; any_hand is either)",
             ("part",),
             registry=registry,
         )
