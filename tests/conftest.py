@@ -38,6 +38,15 @@ def faults(wlasl: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pose_samples(wlasl: Path) -> list[Path]:
+    """Real .pose files of others. Their folders are in the same directory as the folder of the clips."""
+    files = [file for name in ("imports/pose", "continuous") for file in sorted((wlasl.parent / name).glob("*.pose"))]
+    if not files:
+        pytest.skip(f"{wlasl.parent}: no folders imports and continuous with .pose files here")
+    return files
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever the tests start keeps its copies here, and not among the user's."""

@@ -1,5 +1,6 @@
 """What every writer of a format offers, and how a file is written so that it is whole or not there."""
 
+import contextlib
 import csv
 import io
 import os
@@ -67,7 +68,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(opened.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise InvalidInput(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 

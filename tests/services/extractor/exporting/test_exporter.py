@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.extractor.exporting.exporter import ExportChoice, run_export
-from services.extractor.exporting.writer import folder_name
 from services.extractor.importing.importer import run_import
 from services.extractor.importing.kinds import open_source
 from services.extractor.importing.source import ImportOptions
@@ -125,14 +124,6 @@ def test_a_folder_of_another_export_and_an_empty_choice_are_refused(tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot be"):
         run_export(store, "own", tmp_path / "file", "pose")
-
-
-def test_any_gloss_is_the_name_of_a_folder() -> None:
-    assert folder_name("book") == "book"
-    assert folder_name("i/me") == "i_me"
-    assert folder_name("..") == "unlabelled"
-    assert folder_name("") == "unlabelled"
-    assert len(folder_name("ж" * 500).encode()) <= 200
 
 
 def test_the_command_exports_and_says_where(run_signet: RunSignet, store: DirectoryStore, tmp_path: Path) -> None:

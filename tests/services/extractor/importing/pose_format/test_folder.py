@@ -34,7 +34,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path) -> None
     (tmp_path / "book" / "2.pose").write_bytes(b"")
     source = _source(tmp_path)
     assert [clip.gloss for clip in source.clips] == ["book"]
-    assert [(failure.clip_id, failure.reason) for failure in source.failures] == [("book-2", "empty")]
+    assert [(failure.clip_id, failure.reason) for failure in source.failures] == [("book/2", "empty")]
 
 
 def test_files_in_one_folder_need_labels_which_a_table_gives(tmp_path: Path) -> None:

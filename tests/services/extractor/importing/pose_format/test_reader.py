@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.extractor.importing.pose_format.binary import read_header
 from services.extractor.importing.pose_format.joints import HAND_NAMES, POSE_NAMES
 from services.extractor.importing.pose_format.reader import read_pose_file
 from services.extractor.importing.source import FrameSize
@@ -122,3 +123,26 @@ def test_unusable_points_are_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match="--width and --height"):
         read_pose_file(path)
     assert read_pose_file(path, FrameSize(640, 480))[0].size == FrameSize(640, 480)
+
+
+def test_real_files_have_their_parts_or_are_refused_by_name(pose_samples: list[Path]) -> None:
+    points = {}
+    for path in pose_samples:
+        if not path.stat().st_size:
+            with pytest.raises(ClipError, match=r"is empty \(0 bytes\)"):
+                read_pose_file(path)
+            continue
+        raw, remarks = read_pose_file(path)
+        header = read_header(path)
+        points[path.name] = header.points
+        assert raw.frames == header.frames
+        assert raw.fps == 25.0
+        assert np.isfinite(raw.pose).all(axis=(1, 2)).mean() > 0.8
+        assert np.isfinite(raw.hands).all(axis=(2, 3)).any(axis=1).mean() > 0.5
+        # The signer faces the camera: the left shoulder is to the right in the picture, and the nose between and above.
+        nose, left, right = (np.nanmedian(raw.pose[:, joint, :2], axis=0) for joint in (0, 11, 12))
+        assert right[0] < nose[0] < left[0]
+        assert nose[1] < min(left[1], right[1])
+        assert any("normalised in size" in remark for remark in remarks)
+        assert any("33 joints" in remark for remark in remarks) == (header.points == 178)
+    assert set(points.values()) <= {178, 586}

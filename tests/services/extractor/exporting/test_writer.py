@@ -1,0 +1,32 @@
+"""Files that are whole or not there, and tables."""
+
+from pathlib import Path
+
+import pytest
+
+from services.extractor.exporting.writer import decode_table, encode_table, folder_name, write_whole
+from signet.errors import InvalidInput
+
+
+def test_a_file_is_replaced_as_a_whole_and_nothing_else_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.bin"
+    write_whole(path, b"one")
+    write_whole(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(tmp_path.rglob("*.part")) == []
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        write_whole(path / "c", b"three")
+
+
+def test_a_table_keeps_any_text() -> None:
+    rows = [{"clip": "a", "gloss": 'i, "me"\nand you', "more": "left out"}, {"clip": "книга", "gloss": ""}]
+    data = encode_table(("clip", "gloss"), rows)
+    assert decode_table(data) == [{"clip": row["clip"], "gloss": row["gloss"]} for row in rows]
+
+
+def test_any_gloss_is_the_name_of_a_folder() -> None:
+    assert folder_name("book") == "book"
+    assert folder_name("i/me") == "i_me"
+    assert folder_name("..") == "unlabelled"
+    assert folder_name("") == "unlabelled"
+    assert len(folder_name("ж" * 500).encode()) <= 200
