@@ -27,7 +27,7 @@ _MIDDLE_KNUCKLE = 9
 # From the wrist to the middle knuckle: a quarter of the shoulder width where the whole palm is visible.
 _SHOULDERS_OF_PALM = 4.0
 # Noise on single frames is averaged over this many frames.
-_SMOOTHED = 3
+_SMOOTHED = 5
 # Copies are shifted by at most this many frames. Longer recordings are compared up to a number of frames.
 _MOST_SHIFT, _MOST_FRAMES = 15, 240
 # Pairs must have this share of the places of the shorter recording in common.
@@ -110,11 +110,12 @@ def _find_similar(clips: Sequence[Frames], aspect: float) -> set[tuple[int, int]
     """Pairs of clips that show one recording, possibly mirrored, with or without exchanged names of the sides."""
     if len(clips) < 2:
         return set()
+    clips = [_smooth(clip) for clip in clips]
     flipped = [_flip(clip, aspect) for clip in clips]
-    tracks = _smooth_tracks(clips)
+    tracks = _tracks(clips)
     pairs: set[tuple[int, int]] = set()
     for others in (clips, flipped, [clip[:, _SWAPPED] for clip in flipped]):
-        for first, second, shift in _near_tracks(tracks, _smooth_tracks(others)):
+        for first, second, shift in _near_tracks(tracks, _tracks(others)):
             pair = (min(first, second), max(first, second))
             if pair not in pairs:
                 overlay = overlay_clips(clips[first], others[second], shift)
@@ -129,22 +130,25 @@ def _flip(clip: Frames, aspect: float) -> Frames:
     return flipped
 
 
-def _smooth_tracks(clips: Sequence[Frames]) -> Frames:
-    """Places of some joints in shoulder widths, smoothed over time: float32 [n, T, 24]; NaN where they are absent."""
+def _smooth(clip: Frames) -> Frames:
+    """A clip whose joints are averaged over a few frames in which they are present."""
+    reach = _SMOOTHED // 2
+    padded = np.pad(clip, ((reach, reach), (0, 0), (0, 0)), constant_values=np.nan)
+    around = np.stack([padded[step : step + len(clip)] for step in range(2 * reach + 1)])
+    found = np.isfinite(around)
+    sums = np.where(found, around, 0).sum(axis=0, dtype=np.float32)
+    return np.where(np.isfinite(clip), sums / np.maximum(found.sum(axis=0), 1), np.nan).astype(np.float32)
+
+
+def _tracks(clips: Sequence[Frames]) -> Frames:
+    """Places of some joints in shoulder widths: float32 [n, T, 24]; NaN where they are absent."""
     frames = min(_MOST_FRAMES, max(len(clip) for clip in clips))
     tracks = np.full((len(clips), frames, len(_TRACKED), 2), np.nan, np.float32)
     for row, clip in zip(tracks, clips, strict=True):
         shown = clip[:frames]
         origin, width = _frame_of_reference(shown)
         row[: len(shown)] = (shown[:, _TRACKED, :2] - origin) / width
-    steps = range(-(_SMOOTHED // 2), _SMOOTHED // 2 + 1)
-    padded = np.pad(tracks, ((0, 0), (_SMOOTHED, _SMOOTHED), (0, 0), (0, 0)), constant_values=np.nan)
-    around = np.stack([padded[:, _SMOOTHED + step : _SMOOTHED + step + frames] for step in steps])
-    found = np.isfinite(around)
-    counts = found.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        smooth = np.where(found, around, 0).sum(axis=0) / counts
-    return np.where(np.isfinite(tracks), smooth, np.nan).reshape(len(clips), frames, -1).astype(np.float32)
+    return tracks.reshape(len(clips), frames, -1)
 
 
 def _frame_of_reference(clip: Frames) -> tuple[Frames, float]:
