@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from services.extractor.sources.instances import SPLIT_NAMES
+from services.extractor.sources.metadata import METADATA
 from services.extractor.sources.own.listing import FolderContent, VideoFile
 from services.extractor.sources.wording import count, name_some
 from signet.errors import InvalidInput, quote
@@ -49,13 +50,14 @@ class FolderLabels:
             folders = {PurePosixPath(name) for name in glosses}
         if not folders:
             raise InvalidInput(f"{root}: the glosses of its videos are unclear. {_describe(root, content)}")
-        descriptions = [path.name for path in content.others if path.suffix.lower() in _SUFFIXES_OF_DESCRIPTIONS]
-        only = next(iter(folders)).name if len(folders) == 1 else ""
-        if descriptions and only.casefold() in _NAMES_OF_COLLECTIONS:
+        names = sorted(folder.name for folder in folders)
+        if all(name.casefold() in _NAMES_OF_COLLECTIONS for name in names):
+            others = [path.name for path in content.others if path.suffix.lower() in _SUFFIXES_OF_DESCRIPTIONS]
+            described = f", and {name_some(others)}" if others else ""
             raise InvalidInput(
-                f"{root}: the glosses of its videos are unclear. It holds one folder with videos, {only}, and "
-                f"{name_some(descriptions)}. If a file describes the videos, name it: a JSON file as the path, a CSV "
-                f"file with --table. {LAYOUT}"
+                f"{root}: the glosses of its videos are unclear. It holds videos in {name_some(names)}, which is no "
+                f"gloss{described}. If a file describes the videos, name it: a JSON file as the path, a CSV file with "
+                f"--table. If they are clips of WLASL, {METADATA}: no such file. {LAYOUT}"
             )
         self._labels = {folder: self._make_label(folder) for folder in folders}
 

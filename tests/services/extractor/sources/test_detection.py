@@ -19,7 +19,7 @@ def test_the_metadata_of_wlasl_decides(tmp_path: Path) -> None:
         assert read_corpus(path).title == "WLASL"
     (tmp_path / "WLASL_v0.3.json").rename(tmp_path / "mine.json")
     assert read_corpus(tmp_path / "mine.json").title == "WLASL"
-    with pytest.raises(InvalidInput, match=r"one folder with videos, videos, and mine\.json"):
+    with pytest.raises(InvalidInput, match=r"videos in videos, which is no gloss, and mine\.json"):
         read_corpus(tmp_path)
 
 

@@ -61,7 +61,8 @@ def test_names_that_cannot_be_glosses_or_may_be_mistakes_are_said(make_files: Ma
             ["ann/book/1.mp4", "bob/go/1.mp4"],
             r"2 folders \(ann, bob\) with videos only in folders below them.*give a table",
         ),
-        (["videos/1.mp4", "labels.json"], r"one folder with videos, videos, and labels\.json.*--table"),
+        (["clips/1.mp4", "raw_videos/1.mp4"], r"It holds videos in clips, raw_videos, which is no gloss\."),
+        (["videos/1.mp4", "labels.json"], r"videos in videos, which is no gloss, and labels\.json\..*--table"),
     ],
 )
 def test_an_unclear_folder_is_refused_with_what_it_holds_and_what_is_expected(
