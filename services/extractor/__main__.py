@@ -3,6 +3,7 @@
 import asyncio
 
 from services.extractor.auto import AutoExtraction
+from services.extractor.engines.lockstep_workers import workers_on_device
 from services.extractor.jobs.queue import ExtractionQueue
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
@@ -18,8 +19,14 @@ async def _main(settings: ExtractorSettings) -> None:
     registry = new_registry()
     metrics = ExtractorMetrics(registry)
     store = open_store(settings, writable=True)
-    with WorkerPool(settings.workers, settings.clip_timeout_seconds) as workers:
-        extractions = ExtractionQueue(settings.wlasl, settings.wlasl_clips, store, workers, metrics, settings.quality)
+    timeout = settings.clip_timeout_seconds
+    with (
+        WorkerPool(settings.workers, timeout) as workers,
+        workers_on_device(workers, settings.device, settings.quality, timeout) as corpus_workers,
+    ):
+        extractions = ExtractionQueue(
+            settings.wlasl, settings.wlasl_clips, store, corpus_workers, metrics, settings.quality
+        )
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
         servicer = ExtractorServicer(extractions, workers, metrics, settings.quality)

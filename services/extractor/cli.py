@@ -1,6 +1,8 @@
 """The extractor's command `signet extract`."""
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from services.extractor.console import Interrupt, ProgressDisplay, exit_with_status, print_summary
+from services.extractor.engines.lockstep_workers import workers_on_device
 from services.extractor.engines.ray_cluster import DEFAULT_ADDRESS, RayWorkers
-from services.extractor.jobs.extraction import Extraction
+from services.extractor.jobs.extraction import ClipWorkers, Extraction
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
@@ -18,6 +21,7 @@ from services.extractor.options import (
     ClipsOption,
     ClipTimeoutOption,
     CorpusOption,
+    DeviceOption,
     Engine,
     EngineOption,
     GlossOption,
@@ -40,7 +44,7 @@ from services.extractor.settings import DEFAULT_CLIP_TIMEOUT_SECONDS, DEFAULT_CO
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.detection import read_corpus
 from services.extractor.sources.selection import SelectionCriteria
-from services.extractor.tracking.trackers import TrackingQuality
+from services.extractor.tracking.trackers import Device, TrackingQuality
 from signet.datasets.corpus import Shard
 from signet.errors import InvalidSetting, SignetError
 from signet.landmarks import PARTS, Landmarks, load
@@ -85,6 +89,7 @@ def extract(
     engine: EngineOption = Engine.LOCAL,
     ray_address: RayAddressOption = DEFAULT_ADDRESS,
     quality: QualityOption = TrackingQuality.FAST,
+    device: DeviceOption = Device.CPU,
     clip_timeout_seconds: ClipTimeoutOption = DEFAULT_CLIP_TIMEOUT_SECONDS,
     store: StoreOption = "",
     stats: StatsOption = False,
@@ -110,8 +115,11 @@ def extract(
     target = open_store_option(store, writable=True)
     source = read_corpus(*inputs)
     name = corpus or source.default_name
-    pool = _open_workers(engine, ray_address, workers, clip_timeout_seconds)
-    with pool, ProgressDisplay(console, "extracting") as display:
+    if engine is Engine.RAY:
+        opened = _open_cluster(ray_address, clip_timeout_seconds, device)
+    else:
+        opened = _open_workers(workers, clip_timeout_seconds, device, quality)
+    with opened as pool, ProgressDisplay(console, "extracting") as display:
         job = Extraction(
             name=name, corpus=source, store=target, workers=pool, metrics=ExtractorMetrics(CollectorRegistry()),
             choice=SelectionCriteria(max_glosses, samples_per_gloss, tuple(split or ()), tuple(gloss or ())),
@@ -123,8 +131,16 @@ def extract(
     exit_with_status(console, result, interrupt.number)
 
 
-def _open_workers(engine: Engine, ray_address: str, workers: int, clip_timeout: float) -> RayWorkers | WorkerPool:
-    return RayWorkers(ray_address, clip_timeout) if engine is Engine.RAY else WorkerPool(workers, clip_timeout)
+def _open_cluster(ray_address: str, clip_timeout: float, device: Device) -> AbstractContextManager[ClipWorkers]:
+    if device is not Device.CPU:
+        raise InvalidSetting(f"--engine ray tracks on CPUs only, not with --device {device}. Leave out one of both.")
+    return RayWorkers(ray_address, clip_timeout)
+
+
+@contextmanager
+def _open_workers(workers: int, clip_timeout: float, device: Device, quality: TrackingQuality) -> Iterator[ClipWorkers]:
+    with WorkerPool(workers, clip_timeout) as single, workers_on_device(single, device, quality, clip_timeout) as pool:
+        yield pool
 
 
 def _print_result(

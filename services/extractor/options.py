@@ -8,7 +8,7 @@ import typer
 
 from services.extractor.sources.instances import SPLITS
 from services.extractor.sources.own.clip_table import COLUMNS
-from services.extractor.tracking.trackers import TrackingQuality
+from services.extractor.tracking.trackers import Device, TrackingQuality
 
 PathArgument = Annotated[
     Path | None,
@@ -66,6 +66,15 @@ QualityOption = Annotated[
         envvar="SIGNET_QUALITY",
         help="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes five "
         "times as long. A corpus has clips of one quality",
+    ),
+]
+
+
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        envvar="SIGNET_DEVICE",
+        help="cuda tracks many clips at a time on an NVIDIA GPU, with the quality fast. It needs signet[extractor-gpu]",
     ),
 ]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.extractor.tracking.trackers import TrackingQuality
+from services.extractor.tracking.trackers import Device, TrackingQuality
 from signet.rpc.settings import ServiceSettings
 from signet.store.settings import HomePath
 
@@ -35,6 +35,11 @@ class ExtractorSettings(ServiceSettings):
         default=TrackingQuality.FAST,
         description="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes "
         "five times as long. A corpus has clips of one quality",
+    )
+    device: Device = Field(
+        default=Device.CPU,
+        description="Where the clips of a corpus are tracked. cuda tracks many clips at a time on an NVIDIA GPU, with "
+        "the quality fast",
     )
     clip_timeout_seconds: float = Field(
         default=DEFAULT_CLIP_TIMEOUT_SECONDS,

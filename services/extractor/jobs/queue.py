@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.extractor.jobs import leases
-from services.extractor.jobs.extraction import Extraction
+from services.extractor.jobs.extraction import ClipWorkers, Extraction
 from services.extractor.jobs.leases import JobLeases, Verdict
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_jobs import MOST_ENDED, StoredJob, StoredJobs, job_name
-from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.sources.detection import read_corpus
 from services.extractor.sources.selection import SelectionCriteria, check_criteria, check_splits
@@ -68,7 +67,7 @@ class ExtractionQueue:
         path: Path,
         clips: Path | None,
         store: ObjectStore,
-        workers: WorkerPool,
+        workers: ClipWorkers,
         metrics: ExtractorMetrics,
         quality: TrackingQuality = TrackingQuality.FAST,
     ) -> None:

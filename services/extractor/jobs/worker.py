@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -25,8 +25,9 @@ from services.extractor.quality.measurement import add_quality
 from services.extractor.sources.instances import Instance
 from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
-from services.extractor.tracking.trackers import TrackingQuality, create_tracker, fingerprint
-from services.extractor.tracking.tracks import Tracker
+from services.extractor.tracking.lockstep import LockstepTracker
+from services.extractor.tracking.trackers import FAST_RATE, TrackingQuality, create_tracker, fingerprint
+from services.extractor.tracking.tracks import Tracker, Tracks
 from services.extractor.video.decode import Frame, Segment, Video, read_file
 from signet.errors import ClipError
 from signet.landmarks import ClipRecord, Landmarks, dump
@@ -89,7 +90,7 @@ class Extracted:
         return {"decode": self.decode_seconds, "landmarks": self.landmark_seconds}
 
 
-def set_up(stderr: Connection, board: JobBoard) -> None:
+def set_up(stderr: Connection, board: JobBoard, limits_memory: bool = True) -> None:
     """Prepare a new process as a worker.
 
     Its standard error goes to `stderr`, where the parent filters it. On the `board` it counts the frames of its jobs.
@@ -100,8 +101,9 @@ def set_up(stderr: Connection, board: JobBoard) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The pool ends a worker with SIGTERM. FFmpeg does not return to Python for minutes if a file is made for that.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
-    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
+    if limits_memory:
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+        resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -168,10 +170,40 @@ def extract_file(
         ClipError: the clip is not usable, or its file has changed since it was verified.
     """
     start = time.perf_counter()
-    video = Video(read_file(path), path.name)
-    if video.sha256 != usable.sha256:
-        raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
+    video = _open_verified(path, usable)
     return _extract(video, usable.segment, labels, quality, time.perf_counter() - start)
+
+
+def extract_files(
+    device: str, clips: Sequence[tuple[Path, Usable, Labels, TrackingQuality]]
+) -> list[Extracted | ClipError]:
+    """Extract the landmark tensors of several verified clips at a time, with the quality `fast`.
+
+    Args:
+        device: "cpu" or "cuda".
+        clips: the arguments of `extract_file` for each clip.
+
+    Returns:
+        The result of each clip, or why it is not usable.
+    """
+    if not hasattr(_state, "lockstep"):
+        _state.lockstep = LockstepTracker(FAST_RATE, len(clips), device)
+    tracker: LockstepTracker = _state.lockstep
+    videos: dict[int, Video] = {}
+
+    def decode(index: int) -> Iterator[Frame]:
+        path, usable, _, _ = clips[index]
+        videos[index] = _open_verified(path, usable)
+        yield from _count_frames(videos[index], usable.segment, tracker.rate)
+
+    outcomes: dict[int, Extracted | ClipError] = {}
+    for index, outcome in tracker.track_clips((index, decode(index)) for index in range(len(clips))):
+        _, usable, labels, quality = clips[index]
+        if isinstance(outcome, Tracks):
+            outcomes[index] = _to_clip(videos.pop(index), usable.segment, labels, quality, outcome)
+        else:
+            outcomes[index] = outcome
+    return [outcomes[index] for index in range(len(clips))]
 
 
 def extract_upload(labels: Labels, path: Path, quality: TrackingQuality = TrackingQuality.FAST) -> Extracted:
@@ -199,6 +231,25 @@ def _extract(
 ) -> Extracted:
     tracker = _tracker(quality)
     tracks = tracker.track(_count_frames(video, segment, tracker.rate))
+    return _to_clip(video, segment, labels, quality, tracks, read_seconds)
+
+
+def _open_verified(path: Path, usable: Usable) -> Video:
+    video = Video(read_file(path), path.name)
+    if video.sha256 != usable.sha256:
+        raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
+    return video
+
+
+def _to_clip(
+    video: Video,
+    segment: Segment | None,
+    labels: Labels,
+    quality: TrackingQuality,
+    tracks: Tracks,
+    read_seconds: float = 0.0,
+) -> Extracted:
+    """The landmark tensor of a decoded video."""
     clip = Landmarks(
         landmarks=tracks.landmarks,
         presence=tracks.presence,

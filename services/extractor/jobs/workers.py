@@ -62,11 +62,13 @@ class WorkerPool:
     Args:
         count: number of workers; 0 takes one per core, and no more than fit into the memory of the container.
         clip_timeout: seconds after which a clip is given up and its worker is replaced.
+        limits_memory: whether each worker may use only the memory that a clip needs.
     """
 
-    def __init__(self, count: int = 0, clip_timeout: float = 300.0) -> None:
+    def __init__(self, count: int = 0, clip_timeout: float = 300.0, *, limits_memory: bool = True) -> None:
         self.count = count or workers_that_fit(len(os.sched_getaffinity(0)))
         self._clip_timeout = clip_timeout
+        self._limits_memory = limits_memory
         # Not fork: MediaPipe, gRPC and their threads do not survive a fork.
         self._processes = CleanContext()
         self._lock = threading.Lock()
@@ -288,7 +290,7 @@ class WorkerPool:
                 self._pool = ProcessPool(
                     max_workers=self.count,
                     initializer=worker.set_up,
-                    initargs=(self._stderr.write_end, self._board),
+                    initargs=(self._stderr.write_end, self._board, self._limits_memory),
                     context=self._processes,
                 )
             future: Future[Result] = self._pool.schedule(

@@ -25,6 +25,13 @@ class TrackingQuality(StrEnum):
     FULL = "full"
 
 
+class Device(StrEnum):
+    """What runs the networks."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @cache
 def fingerprint(quality: TrackingQuality) -> str:
     """The extractor version that is stored in each clip's record. A corpus never mixes two fingerprints.
