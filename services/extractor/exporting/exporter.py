@@ -14,7 +14,7 @@ from pathlib import Path
 
 from services.extractor.exporting.parquet_file import ParquetWriter
 from services.extractor.exporting.pose_file import PoseWriter
-from services.extractor.exporting.writer import Writer, decode_table, encode_table, write_whole
+from services.extractor.exporting.writer import Writer, decode_table, encode_table, remove_leftovers, write_whole
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.sources.failure import ClipFailure
 from signet.datasets.corpus import list_clips
@@ -81,6 +81,7 @@ def run_export(
     if not chosen:
         raise NotFound(_describe_nothing(store, corpus, records))
     _check_origin(folder, {"corpus": corpus, "format": form, "extractor": chosen[0].extractor})
+    remove_leftovers(folder)
     progress = ExtractionProgress(
         state=ExtractionState.RUNNING,
         total=len(chosen) + len(failures),

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,8 @@ from signet.landmarks import ClipRecord, Landmarks
 # Characters that some file system does not allow in a name, or that change a path.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 _MOST_NAME_BYTES = 200
+_TEMPORARY = ".part"
+_LEFTOVER_SECONDS = 60.0
 
 
 class Writer(Protocol):
@@ -59,7 +62,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         InvalidInput: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as opened:
@@ -71,6 +74,14 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise InvalidInput(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of an export that was killed. Those of the last minute may belong to one that runs."""
+    for path in folder.rglob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:

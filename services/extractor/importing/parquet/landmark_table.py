@@ -31,6 +31,11 @@ _TYPES: Mapping[str, tuple[int, ...]] = {
     "pose": tuple(range(POSE_JOINTS)),
     "right_hand": tuple(range(HAND_JOINTS)),
 }
+# The place of each landmark among those that are used, by its number; -1 for the others.
+_POSITIONS = {
+    name: np.array([points.index(point) if point in points else -1 for point in range(max(points) + 1)])
+    for name, points in _TYPES.items()
+}
 _ROWS_PER_FRAME = 543
 _MOST_ROWS = _ROWS_PER_FRAME * MAX_FRAMES
 # Bytes of the columns after decompression; a row has about 40.
@@ -162,12 +167,14 @@ def _place(batch: Any, frames: npt.NDArray[np.int64], parts: Mapping[str, Floats
     rows = np.searchsorted(frames, _as_integers(columns["frame"].to_numpy(zero_copy_only=False), "frame"))
     index = _as_integers(columns["landmark_index"].to_numpy(zero_copy_only=False), "landmark_index")
     values = np.stack([_as_floats(columns[name], name) for name in ("x", "y", "z")], axis=1)
-    for name, codes in _rows_by_type(columns["type"]):
+    for name, own in _rows_by_type(columns["type"]):
         if name not in parts:
             raise ValueError(f"has rows of the type {name[:40]!r}. The types are {', '.join(parts)}")
-        for position, point in enumerate(_TYPES[name]):
-            chosen = codes[index[codes] == point]
-            parts[name][rows[chosen], position] = values[chosen]
+        positions = _POSITIONS[name]
+        known = own[(index[own] >= 0) & (index[own] < len(positions))]
+        places = positions[index[known]]
+        used = known[places >= 0]
+        parts[name][rows[used], places[places >= 0]] = values[used]
 
 
 def _as_floats(column: Any, name: str) -> Floats:

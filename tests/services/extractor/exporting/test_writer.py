@@ -1,10 +1,11 @@
 """Files that are whole or not there, and tables."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from services.extractor.exporting.writer import decode_table, encode_table, folder_name, write_whole
+from services.extractor.exporting.writer import decode_table, encode_table, folder_name, remove_leftovers, write_whole
 from signet.errors import InvalidInput
 
 
@@ -16,6 +17,17 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_stays(tmp_path: Path) ->
     assert list(tmp_path.rglob("*.part")) == []
     with pytest.raises(InvalidInput, match="cannot be written"):
         write_whole(path / "c", b"three")
+
+
+def test_old_temporary_files_are_removed_and_new_ones_are_kept(tmp_path: Path) -> None:
+    old, new = tmp_path / "a" / ".x.pose.1.part", tmp_path / ".y.pose.2.part"
+    old.parent.mkdir()
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_table_keeps_any_text() -> None:
