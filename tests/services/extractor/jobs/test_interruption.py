@@ -108,7 +108,7 @@ def test_the_command_names_broken_clips_and_exits_with_their_status(
     for name in others:
         assert re.search(rf"^broken {name} \((html|text_mangled)\): ", out, re.MULTILINE)
     assert re.search(r"broken\W+9\b", out)
-    assert re.search(rf"{SHORT[0]}\W+bird\W+19x75x3\W+0\.75\b.*100%", out)
+    assert re.search(rf"{SHORT[0]}\W+bird\W+9x75x3\W+0\.75\b.*100%", out)
 
 
 @pytest.mark.parametrize(
