@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.extractor.sources.instances import Instance
-from services.extractor.sources.segments import segment_of
+from services.extractor.sources.instances import FRAMES_OF_VIDEO, Instance
+from services.extractor.sources.segments import count_frames_to_end, segment_of
 from services.extractor.sources.wlasl import read_wlasl
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError
@@ -163,3 +164,44 @@ def test_every_published_clip_is_still_taken_whole(wlasl: Path) -> None:
     for found in present:
         times = at(30, 60)
         assert segment_of(found, times) == (Segment(1, len(times)), "")
+
+
+VARIABLE = [0.0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        ({"start_seconds": 0.15, "end_seconds": 0.75}, (3, 5)),
+        ({"start_seconds": 0.5}, (4, 8)),
+        ({"end_seconds": 0.65}, (1, 4)),
+        ({"frame_start": 2, "frame_end": 4, "fps": FRAMES_OF_VIDEO}, (2, 4)),
+        ({"frame_start": 3, "fps": FRAMES_OF_VIDEO}, (3, 8)),
+        ({"frame_end": 8, "fps": FRAMES_OF_VIDEO}, (1, 8)),
+    ],
+)
+def test_parts_in_seconds_and_in_frames_of_the_video_are_found_at_a_variable_rate(
+    span: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    assert segment_of(Instance("c", "book", "", "", **span), VARIABLE) == (Segment(*expected), "")
+
+
+def test_a_part_in_seconds_of_a_video_that_was_cut_to_it_is_the_whole_video() -> None:
+    times = [index / 30 for index in range(60)]
+    segment, note = segment_of(Instance("c", "book", "", "", start_seconds=10.0, end_seconds=12.0), times)
+    assert segment == Segment(1, 60)
+    assert note.startswith("trimmed already: has 60 frames, 2.00 s, metadata says 10 s to 12 s")
+    with pytest.raises(ClipError, match="names 1 s to 5 s, but the video has 60 frames"):
+        segment_of(Instance("c", "book", "", "", start_seconds=1.0, end_seconds=5.0), times)
+
+
+@pytest.mark.parametrize(
+    ("span", "frames"),
+    [
+        ({"end_seconds": 2.0}, 60),
+        ({"frame_end": 50}, 60),
+        ({"frame_end": 50, "fps": FRAMES_OF_VIDEO}, 50),
+    ],
+)
+def test_the_frames_to_the_end_of_a_part_are_counted(span: dict[str, Any], frames: int) -> None:
+    assert count_frames_to_end(Instance("c", "book", "", "", **span), 30.0) == frames
