@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,10 @@ def test_folders_of_videos_become_a_model_that_predicts(
         assert same[0][1].startswith(f"{gloss}-take_1_2-")
         assert not manifest.audit.leaking
 
-        status, printed, error = run_signet(["predict", str(clip), "--top-k", "2"])
+        deadline = time.monotonic() + 60
+        status, printed, error = 1, "", "no model to serve yet"
+        while "no model to serve yet" in error and time.monotonic() < deadline:  # it is picked up within seconds
+            time.sleep(0.5)
+            status, printed, error = run_signet(["predict", str(clip), "--top-k", "2"])
         assert status == 0, error
         assert all(name in printed for name in others)
