@@ -17,6 +17,29 @@ from signet.terminal.output import open_console, print_line
 app = typer.Typer(help="Landmarks that others made to landmark tensors.")
 
 
+SplitsOption = Annotated[
+    Path | None,
+    typer.Option(help="CSV file with the columns clip, gloss, split, signer, for landmarks that do not say them"),
+]
+FpsOption = Annotated[
+    float | None, typer.Option(min=0.1, max=MAX_FPS, help="Frames per second, for landmarks that do not say it")
+]
+AspectOption = Annotated[
+    float | None,
+    typer.Option(min=0.1, max=10, help="Width of the video divided by its height, such as 1.7778 for 16:9"),
+]
+WidthOption = Annotated[
+    int | None, typer.Option(min=1, max=MAX_PIXELS, help="Width of the video in pixels, with --height")
+]
+HeightOption = Annotated[
+    int | None, typer.Option(min=1, max=MAX_PIXELS, help="Height of the video in pixels, with --width")
+]
+MirroredOption = Annotated[
+    bool | None,
+    typer.Option("--mirrored/--not-mirrored", help="Whether the video is mirrored, as selfie cameras show it"),
+]
+
+
 @app.callback()
 def _group() -> None:
     """Keep the name of the command: a Typer application with one command has none otherwise."""
@@ -48,27 +71,12 @@ def import_(
             "own subsets",
         ),
     ] = 0,
-    splits: Annotated[
-        Path | None,
-        typer.Option(help="CSV file with the columns clip, gloss, split, signer, for landmarks that do not say them"),
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=0.1, max=MAX_FPS, help="Frames per second, for landmarks that do not say it")
-    ] = None,
-    aspect: Annotated[
-        float | None,
-        typer.Option(min=0.1, max=10, help="Width of the video divided by its height, such as 1.7778 for 16:9"),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(min=1, max=MAX_PIXELS, help="Width of the video in pixels, with --height")
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(min=1, max=MAX_PIXELS, help="Height of the video in pixels, with --width")
-    ] = None,
-    mirrored: Annotated[
-        bool | None,
-        typer.Option("--mirrored/--not-mirrored", help="Whether the video is mirrored, as selfie cameras show it"),
-    ] = None,
+    splits: SplitsOption = None,
+    fps: FpsOption = None,
+    aspect: AspectOption = None,
+    width: WidthOption = None,
+    height: HeightOption = None,
+    mirrored: MirroredOption = None,
     store: StoreOption = "",
 ) -> None:
     """Turn landmarks that others made into landmark tensors in the store.

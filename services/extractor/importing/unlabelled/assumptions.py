@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from services.extractor.importing.source import ImportOptions
 from services.extractor.importing.unlabelled.copies import MOST_COMPARED, Copies
-from services.extractor.importing.unlabelled.first_reading import WEBCAM, Finding
+from services.extractor.importing.unlabelled.first_reading import WEBCAM, RecordingFinding
 from services.extractor.importing.unlabelled.splits import MIN_RECORDINGS_FOR_VAL
 
 # Recorders that run MediaPipe Holistic between two frames of a webcam get 10 to 15 frames a second on a laptop, and
@@ -23,7 +23,7 @@ LEADS = 0.2
 _MIN_LEADING, _LEADING_SHARE = 5, 0.7
 
 
-def choose_rate(findings: Sequence[Finding], options: ImportOptions) -> tuple[float, list[str]]:
+def choose_rate(findings: Sequence[RecordingFinding], options: ImportOptions) -> tuple[float, list[str]]:
     """The frame rate of recordings that do not say theirs, and notes about it."""
     silent = [finding for finding in findings if finding.fps is None and not finding.timed]
     if options.fps is not None:
@@ -54,7 +54,7 @@ def choose_rate(findings: Sequence[Finding], options: ImportOptions) -> tuple[fl
     return rate, notes
 
 
-def describe_size(findings: Sequence[Finding], options: ImportOptions) -> list[str]:
+def describe_size(findings: Sequence[RecordingFinding], options: ImportOptions) -> list[str]:
     """Notes about the frame size and the unit of the coordinates."""
     notes = []
     pixels = [finding for finding in findings if finding.pixels]
@@ -77,7 +77,7 @@ def describe_size(findings: Sequence[Finding], options: ImportOptions) -> list[s
     return notes
 
 
-def describe_sides(findings: Sequence[Finding], leading: Sequence[float], options: ImportOptions) -> list[str]:
+def describe_sides(findings: Sequence[RecordingFinding], leading: Sequence[float], options: ImportOptions) -> list[str]:
     """Notes about left and right. `leading` says how much the left hand leads in each recording."""
     notes = []
     if flipped := sum(finding.sides.flipped for finding in findings):
@@ -106,7 +106,7 @@ def describe_sides(findings: Sequence[Finding], leading: Sequence[float], option
     return notes
 
 
-def describe_losses(findings: Sequence[Finding]) -> list[str]:
+def describe_losses(findings: Sequence[RecordingFinding]) -> list[str]:
     """Notes about poses that are missing."""
     notes = []
     damaged = [finding for finding in findings if finding.has_pose and finding.lost_poses]

@@ -15,7 +15,7 @@ import numpy as np
 from services.extractor.importing.source import ClipLandmarks, FrameSize, ImportOptions, LandmarkClip, LandmarkSource
 from services.extractor.importing.unlabelled import assumptions
 from services.extractor.importing.unlabelled.copies import Copies, find_copies
-from services.extractor.importing.unlabelled.first_reading import Finding, read_all
+from services.extractor.importing.unlabelled.first_reading import RecordingFinding, read_all
 from services.extractor.importing.unlabelled.raw import Recording, mirror, to_fractions, to_joints, to_timestamps
 from services.extractor.importing.unlabelled.sides import SideVerdict, correct_sides
 from services.extractor.importing.unlabelled.splits import ClipLabels, assign_splits, read_splits
@@ -94,7 +94,7 @@ def make_source(
     )
 
 
-def _settle(finding: Finding, rate: float, options: ImportOptions) -> _Settings:
+def _settle(finding: RecordingFinding, rate: float, options: ImportOptions) -> _Settings:
     return _Settings(
         pixels=finding.pixels,
         size=finding.size,
@@ -106,7 +106,7 @@ def _settle(finding: Finding, rate: float, options: ImportOptions) -> _Settings:
 
 
 def _compare(
-    recordings: Sequence[Recording], findings: Mapping[str, Finding], settings: Mapping[str, _Settings]
+    recordings: Sequence[Recording], findings: Mapping[str, RecordingFinding], settings: Mapping[str, _Settings]
 ) -> tuple[Copies, list[float]]:
     """Copies among the recordings, and how much the left hand leads in each recording where that is known."""
     frames = {}
@@ -187,7 +187,9 @@ def _clip(recording: Recording, settings: _Settings, labels: ClipLabels) -> Land
     )
 
 
-def _hash(recordings: Sequence[Recording], findings: Mapping[str, Finding], settings: Mapping[str, _Settings]) -> str:
+def _hash(
+    recordings: Sequence[Recording], findings: Mapping[str, RecordingFinding], settings: Mapping[str, _Settings]
+) -> str:
     """Hash of all files and of every setting that changes the landmarks."""
     digest = hashlib.sha256()
     for recording in sorted(recordings, key=lambda each: each.clip_id):

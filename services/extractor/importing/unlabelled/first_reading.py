@@ -34,7 +34,7 @@ _MIN_SHOULDERS = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class RecordingFinding:
     """What the first reading says about one recording.
 
     Attributes:
@@ -92,9 +92,11 @@ class RateFreeLandmarks:
         )
 
 
-def read_all(recordings: Sequence[Recording], options: ImportOptions) -> tuple[dict[str, Finding], list[ClipFailure]]:
+def read_all(
+    recordings: Sequence[Recording], options: ImportOptions
+) -> tuple[dict[str, RecordingFinding], list[ClipFailure]]:
     """Read all recordings once. Returns the findings by clip id, and the recordings that cannot be used."""
-    findings: dict[str, Finding] = {}
+    findings: dict[str, RecordingFinding] = {}
     failures: list[ClipFailure] = []
     unsized: list[Recording] = []
     places: list[tuple[float, float]] = []
@@ -126,7 +128,7 @@ def _read(recording: Recording) -> RawLandmarks:
     return raw
 
 
-def _examine(raw: RawLandmarks, pixels: bool, size: FrameSize, keep_sample: bool) -> Finding:
+def _examine(raw: RawLandmarks, pixels: bool, size: FrameSize, keep_sample: bool) -> RecordingFinding:
     if pixels:
         raw = to_fractions(raw, size)
     verdict = judge_sides(raw, size.aspect)
@@ -135,7 +137,7 @@ def _examine(raw: RawLandmarks, pixels: bool, size: FrameSize, keep_sample: bool
     hands = np.isfinite(raw.hands).all(axis=(2, 3))
     lost = hands.any(axis=1) & ~posed
     joints = to_joints(raw, size.aspect)
-    return Finding(
+    return RecordingFinding(
         frames=raw.frames,
         source_sha256=raw.source_sha256,
         pixels=pixels,
