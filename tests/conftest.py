@@ -47,6 +47,15 @@ def pose_samples(wlasl: Path) -> list[Path]:
     return files
 
 
+@pytest.fixture(scope="session")
+def imports(wlasl: Path) -> Path:
+    """The folder of landmark files that others made. It is in the same directory as the folder of the clips."""
+    folder = wlasl.parent / "imports"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: this folder of landmark files does not exist here")
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever the tests start keeps its copies here, and not among the user's."""

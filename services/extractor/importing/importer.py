@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
+from pydantic import ValidationError
+
 from services.extractor.importing.source import LandmarkClip, LandmarkSource
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.stored_clips import StoredClips
@@ -18,6 +20,7 @@ from services.extractor.sources.failure import ClipFailure
 from services.extractor.tracking.tracks import mask_absent_parts
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, InvalidLandmarks
+from signet.field_types import describe_first_fault
 from signet.landmarks import ClipRecord, Landmarks, dump
 from signet.store import ObjectStore
 
@@ -114,6 +117,9 @@ class _Importer:
             return ClipFailure(clip.clip_id, error.reason, str(error))
         except InvalidLandmarks as error:
             return ClipFailure(clip.clip_id, "landmarks", str(error))
+        except ValidationError as error:
+            message = f"{clip.clip_id}: its facts cannot be stored: {describe_first_fault(error)}."
+            return ClipFailure(clip.clip_id, "record", message)
         return landmarks.frames if self._stored.create(clip.clip_id, data) else 0
 
     def _read(self, clip: LandmarkClip) -> Landmarks:

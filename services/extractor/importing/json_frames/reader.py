@@ -139,8 +139,9 @@ def _check_labels(collected: _Collected) -> list[Recording]:
     for each in sorted(collected.recordings, key=lambda recording: recording.name):
         fault = describe_gloss_fault(each.gloss) or describe_label_fault(each.signer) or describe_label_fault(each.name)
         if fault:
-            message = f"{each.name}: its sign, signer or name cannot be used: {fault}."
-            collected.failures.append(ClipFailure(each.name, "gloss", message))
+            name = ascii(each.name)[1:-1]
+            message = f"{name}: its sign, signer or name cannot be used: {fault}."
+            collected.failures.append(ClipFailure(name, "gloss", message))
         else:
             usable.append(each)
     return usable

@@ -22,7 +22,7 @@ from services.extractor.importing.unlabelled.corpus import make_source
 from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
-from signet.labels import describe_gloss_fault
+from signet.labels import describe_gloss_fault, describe_label_fault
 
 _SUFFIX = ".npy"
 _MOST_NAMED = 5
@@ -107,9 +107,9 @@ def _content(path: Path) -> str:
 def _check_glosses(found: Sequence[FoundRecording]) -> tuple[list[FoundRecording], list[ClipFailure]]:
     usable, failures = [], []
     for each in found:
-        fault = describe_gloss_fault(each.gloss)
-        if fault:
-            failures.append(ClipFailure(each.name, "gloss", f"{each.name}: its folder cannot name a sign: {fault}."))
+        if fault := describe_gloss_fault(each.gloss) or describe_label_fault(each.name):
+            name = ascii(each.name)[1:-1]
+            failures.append(ClipFailure(name, "gloss", f"{name}: this path cannot name a sign or a clip: {fault}."))
         else:
             usable.append(each)
     return usable, failures

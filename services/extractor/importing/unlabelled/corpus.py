@@ -26,7 +26,7 @@ from signet.errors import ClipError, InvalidInput
 # The number of names in a message.
 _MOST_NAMED = 5
 # The number of warnings in the record of a clip, which has a limited size.
-_MOST_WARNINGS = 5
+_MOST_WARNINGS, _MOST_WARNING_CHARACTERS = 5, 200
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,13 @@ def _settle(finding: RecordingFinding, rate: float, options: ImportOptions) -> _
         fps=options.fps or finding.fps or rate,
         sides=finding.sides,
         mirrored=bool(options.mirrored),
-        warnings=finding.faults[:_MOST_WARNINGS],
+        warnings=tuple(_to_label(fault) for fault in finding.faults[:_MOST_WARNINGS]),
     )
+
+
+def _to_label(text: str) -> str:
+    """A text that the record of a clip can hold: short, and with control characters of file names escaped."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)[:_MOST_WARNING_CHARACTERS]
 
 
 def _compare(

@@ -181,6 +181,12 @@ def test_unusable_files_are_named_and_the_others_are_imported(tmp_path: Path) ->
         assert says in messages[Path(name).stem]
 
 
+def test_the_sample_of_a_real_recorder_is_imported(imports: Path) -> None:
+    (clip,) = _open(imports / "json_per_frame").clips
+    assert (clip.gloss, len(clip.read().timestamps)) == ("book", 58)
+    assert clip.fps == pytest.approx(29.97, abs=0.01)
+
+
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.json").open("wb") as file:
         file.write(b'{"frames": [{"pose": null}],' + b" " * 1000)

@@ -1,5 +1,6 @@
 """Trees of the action-detection tutorial are imported: the right frames, parts, signs, splits, and notes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from signet.errors import InvalidInput
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, load
 from signet.store import DirectoryStore, keys
 from tests.services.extractor.importing.signers import ASPECT, film, write_frames, write_tree
+
+# Recordings and frames of each folder of samples.
+SAMPLES = {"mp_data_1662": (12, 491), "mp_data_258": (12, 360), "mp_data_ragged": (1, 44)}
 
 
 def _open(path: Path, **options: object) -> LandmarkSource:
@@ -263,6 +267,24 @@ def test_an_import_is_repeatable_and_stores_quality(tmp_path: Path, directory_st
     assert clip.record.quality is not None
     again = run_import(_open(root), directory_store, "signs")
     assert (again.extracted, again.present) == (0, 6)
+
+
+def test_names_that_nobody_can_print_are_accounted_for(tmp_path: Path, directory_store: DirectoryStore) -> None:
+    root = write_tree(tmp_path / "data", signs=1, takes=1, width=126, frames=8)
+    for name in ("line\nbreak", os.fsdecode(b"latin1-\xe9"), "x" * 200):
+        write_frames(root / "sign0" / name, film(1, frames=8).rows(126))
+    (root / "sign0/0/8\n.npy").write_bytes(b"broken")
+    result = run_import(_open(root), directory_store, "signs")
+    assert (result.extracted, result.broken) == (2, 2)
+    assert all(failure.message.isprintable() for failure in result.failures)
+    clip = load(directory_store.get(keys.clip("signs", "sign0-0")))
+    assert "8\\n.npy: not a .npy file" in clip.record.warnings[0]
+
+
+def test_the_samples_of_real_recorders_are_imported(imports: Path) -> None:
+    counts = {name: [len(clip.read().timestamps) for clip in _open(imports / name).clips] for name in SAMPLES}
+    assert {name: (len(frames), sum(frames)) for name, frames in counts.items()} == SAMPLES
+    assert "22 frames have a hand and no pose, always where the left hand" in _notes(_open(imports / "mp_data_ragged"))
 
 
 def test_folders_without_landmarks_are_refused_with_advice(tmp_path: Path) -> None:
