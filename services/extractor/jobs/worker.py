@@ -34,7 +34,12 @@ from signet.landmarks import ClipRecord, Landmarks, dump
 
 _log = logging.getLogger(__name__)
 
-_MANY_PEOPLE = "more than one person is in the picture; the landmarks can be those of any. Crop it to the signer."
+_MANY_PEOPLE = {
+    TrackingQuality.FAST: "more than one person is in the picture; the landmarks are those of the one who moves most. "
+    "Crop it if that is not the signer.",
+    TrackingQuality.FULL: "more than one person is in the picture; the landmarks can be those of any. Crop it to the "
+    "signer.",
+}
 
 # Memory that a worker can write to. A worker with its graph has 0.5 GB; the largest accepted frames need 0.4 GB more at
 # most (16 reference frames of HEVC, 10 bits, 4:4:4). A file that makes the decoder request more gets an error.
@@ -264,7 +269,7 @@ def _to_clip(
             frame_start=segment.start if segment else 1,
             frame_end=segment.end if segment else video.decoded,
             extractor=fingerprint(quality),
-            warnings=(_MANY_PEOPLE,) if tracks.many_people else (),
+            warnings=(_MANY_PEOPLE[quality],) if tracks.many_people else (),
         ),
     )
     clip = add_quality(clip, video.display_times(segment), tracks.many_people)

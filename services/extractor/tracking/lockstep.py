@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from services.extractor.tracking.pipeline.body import BodyTracker
 from services.extractor.tracking.pipeline.hands import HandTracker
 from services.extractor.tracking.pipeline.people import PersonFinder
+from services.extractor.tracking.pipeline.signer_search import SignerSearch
 from services.extractor.tracking.tracks import Tracks, TracksBuilder, are_many
 from services.extractor.video.decode import Frame
 from signet.errors import ClipError
@@ -21,6 +23,11 @@ _FILTER_SECONDS = 1 / 30
 # frames: once in 2.5 s at 10 frames a second. A call takes half as long as the rest of a frame.
 _COUNT_EVERY = 25
 
+# If a clip begins with several people, the signer is looked for in so many frames, as far as they fit into this memory.
+_SEARCHED_FRAMES, _SEARCHED_BYTES = 20, 96 << 20
+_HIPS = [23, 24]
+
+Points = npt.NDArray[np.float64]
 Name = TypeVar("Name")
 
 
@@ -28,10 +35,32 @@ class _Clip:
     """A clip that is being tracked."""
 
     def __init__(self, frames: Iterable[Frame]) -> None:
-        self.frames = iter(frames)
+        self.frames: Iterator[Frame] = iter(frames)
         self.builder = TracksBuilder()
         self.count = 0
         self.people: list[int] = []
+        # The middle of the signer's hips, in pixels; None before the signer is found.
+        self.place: Points | None = None
+
+    def read_ahead(self) -> list[Frame]:
+        """Decode the next frames of the first seconds. They are given again later, as is an error of the decoder."""
+        ahead: list[Frame] = []
+        rest = self.frames
+        error: ClipError | None = None
+        try:
+            for frame in islice(rest, _SEARCHED_FRAMES):
+                ahead.append(frame)
+                if sum(kept.rgb.nbytes for kept in ahead) > _SEARCHED_BYTES:
+                    break
+        except ClipError as fault:
+            error = fault
+        self.frames = chain(ahead, _fail(error) if error else rest)
+        return ahead
+
+
+def _fail(error: ClipError) -> Iterator[Frame]:
+    raise error
+    yield
 
 
 class LockstepTracker:
@@ -116,7 +145,12 @@ class LockstepTracker:
         places = np.fromiter(frames, np.intp)
         clips = [self._clip(place) for place in frames]
         pictures = [frame.rgb for frame in frames.values()]
-        pose, visibility, people = self._bodies.track(places, pictures, np.full(len(places), _FILTER_SECONDS))
+        pose, visibility, people = self._bodies.track(
+            places,
+            pictures,
+            np.full(len(places), _FILTER_SECONDS),
+            lambda row, found: self._choose_signer(clips[row], pictures[row], found),
+        )
         hands = self._hands.track(places, pictures, pose, visibility)
         self._count_people(clips, pictures, people)
         heights = np.array([picture.shape[0] for picture in pictures], np.float64)
@@ -124,7 +158,25 @@ class LockstepTracker:
         share = (time.perf_counter() - began) / len(places)
         for row, (clip, frame) in enumerate(zip(clips, frames.values(), strict=True)):
             clip.count += 1
+            if np.isfinite(pose[row, _HIPS]).all():
+                clip.place = pose[row, _HIPS, :2].mean(axis=0)
             clip.builder.add(frame, joints[row].astype(np.float32), visibility[row].astype(np.float32), share)
+
+    def _choose_signer(self, clip: _Clip, picture: npt.NDArray[np.uint8], people: Points) -> Points:
+        """The region [4] of the signer, among those of the people [n, 4] in a picture.
+
+        A signer who was lost is looked for near the place where that was.
+        """
+        if len(people) == 1:
+            return np.asarray(people[0])
+        if clip.place is not None:
+            distances = np.hypot(*(people[:, :2] - clip.place).T)
+            return np.asarray(people[int(np.argmin(distances))])
+        search = SignerSearch(self._finder)
+        for seen in (picture, *(frame.rgb for frame in clip.read_ahead())):
+            search.see(seen)
+        chosen = search.choose()
+        return np.asarray(people[0] if chosen is None else chosen)
 
     def _count_people(
         self, clips: Sequence[_Clip], pictures: Sequence[npt.NDArray[np.uint8]], searched: npt.NDArray[np.intp]

@@ -1,6 +1,6 @@
 """Tracks the joints of bodies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +50,21 @@ class BodyTracker:
         for part in (self._joints, self._ends, self._visibility):
             part.forget(clips)
 
-    def track(self, clips: Clips, pictures: Sequence[Picture], seconds: Array) -> tuple[Array, Array, Clips]:
+    def track(
+        self,
+        clips: Clips,
+        pictures: Sequence[Picture],
+        seconds: Array,
+        choose: Callable[[int, Array], Array] = lambda _, people: people[0],
+    ) -> tuple[Array, Array, Clips]:
         """Track the bodies in the next picture of each of these clips.
 
         Args:
             clips: [n], the numbers of the clips.
             pictures: n pictures.
             seconds: [n], the time since the clip's picture before.
+            choose: chooses one of the people that were found in a whole picture: from the row of the picture and the
+                regions [people, 4], the most probable first.
 
         Returns:
             The joints [n, 33, 3] in pixels, and their visibilities [n, 33], 0 to 1; NaN where no body was found. The
@@ -69,7 +77,7 @@ class BodyTracker:
         lost = np.flatnonzero(np.isnan(regions[:, SIZE]))
         if len(lost):
             for row, people in zip(lost, self._finder.find([pictures[row] for row in lost]), strict=True):
-                regions[row] = people[0] if len(people) else np.nan
+                regions[row] = choose(int(row), people) if len(people) else np.nan
                 people_seen[row] = len(people)
         searched = np.flatnonzero(regions[:, SIZE] > 0)
         found = searched

@@ -60,3 +60,34 @@ def test_a_used_tracker_gives_the_bits_of_a_new_one(wlasl: Path) -> None:
     fresh, again = LockstepTracker(10.0).track(read(wlasl, SHORT[0])), used.track(read(wlasl, SHORT[0]))
     for name in ("landmarks", "presence", "visibility", "timestamps"):
         np.testing.assert_array_equal(getattr(fresh, name), getattr(again, name))
+
+
+def beside_a_still_person(wlasl: Path, *, signer_is_right: bool) -> list[Frame]:
+    """The middle of a clip next to the first frame of another one."""
+    halves = []
+    for clip_id in SHORT[:2]:
+        frames = list(read(wlasl, clip_id))
+        height, width = frames[0].rgb.shape[:2]
+        left = (width - height) // 2
+        halves.append([Frame(frame.rgb[:480, left : left + 480], frame.seconds) for frame in frames])
+    signing, still = halves[0], halves[1][0].rgb
+    pairs = [[still, frame.rgb] if signer_is_right else [frame.rgb, still] for frame in signing]
+    return [
+        Frame(np.ascontiguousarray(np.hstack(pair)), frame.seconds) for pair, frame in zip(pairs, signing, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("signer_is_right", [False, True])
+def test_the_person_who_signs_is_tracked_beside_a_still_one(wlasl: Path, signer_is_right: bool) -> None:
+    frames = beside_a_still_person(wlasl, signer_is_right=signer_is_right)
+    tracks = LockstepTracker(10.0).track(iter(frames))
+    assert tracks.many_people
+    assert len(tracks.timestamps) == len(frames)
+    nose = tracks.landmarks[:, 0, 0].astype(np.float64)
+    assert ((nose > 1.0) == signer_is_right).all()
+
+
+def test_a_clip_with_two_people_that_breaks_off_gives_its_error(wlasl: Path) -> None:
+    frames = iter(beside_a_still_person(wlasl, signer_is_right=False))
+    with pytest.raises(ClipError, match="it breaks off"):
+        LockstepTracker(10.0).track(break_off(frames))
