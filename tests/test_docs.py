@@ -24,7 +24,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 HISTORY = {"experiments.md", "CHANGELOG.md"}
 # Options of other programs that the pages quote.
 FOREIGN = {
-    "--address", "--build-arg", "--cached", "--detach", "--entrypoint", "--follow", "--for", "--from-file", "--from-literal",
+    "--address", "--force-reinstall", "--head",
+    "--build-arg", "--cached", "--detach", "--entrypoint", "--follow", "--for", "--from-file", "--from-literal",
     "--hard", "--ignore-not-found", "--network", "--no-cache", "--no-deps", "--no-start", "--nproc-per-node",
     "--prefix", "--rm", "--secret", "--tail", "--timeout",
     "--user", "--volumes", "--watch",
