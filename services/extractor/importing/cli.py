@@ -82,7 +82,7 @@ def import_(
     """Turn landmarks that others made into landmark tensors in the store.
 
     The kind of the files is detected by their content. What the files do not say (frame rate, picture size, sides,
-    splits, signers) is derived or assumed. Notes say how, and the options above change it. Stored clips are not written
+    splits, signers) is derived or assumed. Notes say how, and the options below change it. Stored clips are not written
     again, so the same command resumes an interrupted import. Unusable clips are named and do not stop the others.
     """
     set_up_logging("WARNING")
