@@ -72,7 +72,7 @@ SOURCES = [
 ]
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MODULES = 400, 60, 16
 # What a clone may have at most: see CONTRIBUTING.md. The trainer is the largest service.
-MAX_PYTHON_LINES, MAX_TRAINER_LINES = 34_700, 11_900
+MAX_PYTHON_LINES, MAX_TRAINER_LINES = 50_500, 11_900
 # The training loop is read from top to bottom.
 MAX_LOOP_LINES, MAX_LOOP_IMPORTS = 250, 12
 
@@ -166,6 +166,7 @@ SCENARIOS = {
     "services/evaluator/test_process.py",
     "services/extractor/importing/test_fuzz.py",
     "services/extractor/jobs/test_interruption.py",
+    "services/extractor/tracking/pipeline/test_fidelity.py",
     "services/extractor/video/test_bombs.py",
     "services/trainer/features/test_phonology_values.py",
     "services/trainer/model/test_sign_model_branches.py",
