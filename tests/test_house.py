@@ -166,6 +166,7 @@ SCENARIOS = {
     "services/evaluator/test_process.py",
     "services/extractor/importing/test_fuzz.py",
     "services/extractor/jobs/test_interruption.py",
+    "services/extractor/test_restart.py",
     "services/extractor/tracking/pipeline/test_fidelity.py",
     "services/extractor/video/test_bombs.py",
     "services/trainer/features/test_phonology_values.py",
