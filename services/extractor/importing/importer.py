@@ -67,6 +67,7 @@ def run_import(
             outcomes = list(writers.map(importer.import_clip, batch))
             progress = replace(_advance(progress, outcomes), elapsed_seconds=time.monotonic() - started)
             on_change(progress)
+    importer.save_records()
     if progress.done < progress.total:
         progress = replace(progress, state=ExtractionState.CANCELLED)
     else:
@@ -121,6 +122,10 @@ class _Importer:
             message = f"{clip.clip_id}: its facts cannot be stored: {describe_first_fault(error)}."
             return ClipFailure(clip.clip_id, "record", message)
         return landmarks.frames if self._stored.create(clip.clip_id, data) else 0
+
+    def save_records(self) -> None:
+        """Save the records of the clips on this machine, so that a repeated import does not read them again."""
+        self._stored.save_records()
 
     def _read(self, clip: LandmarkClip) -> Landmarks:
         """The clip as it is stored."""
