@@ -133,7 +133,7 @@ def test_a_corpus_of_another_extractor_is_kept_and_reported(
         wait_for(lambda: read_manifest(directory_store, "wlasl") is not None, log)
     (key,) = (info.key for info in directory_store.list("landmarks/"))
     data = directory_store.get(key)
-    record = json.dumps("signet-landmarks-1").encode()[1:-1]
+    record = json.dumps("signet-pipeline-1").encode()[1:-1]
     assert record in data
     foreign = data.replace(record, b"other-landmarks-12"[: len(record)])
     directory_store.put(key, foreign)
