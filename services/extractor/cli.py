@@ -60,6 +60,9 @@ from signet.terminal.output import (
     say,
 )
 
+# Below this number of own clips the preset for few clips is recommended: larger batches give too few training steps.
+_FEW_CLIPS = 150
+
 app = typer.Typer(help="Video to landmark tensors.")
 
 
@@ -159,7 +162,8 @@ def _print_result(
     if result.missing and source.missing_advice:
         print_line(console, f"{result.missing} clips have no file. {source.missing_advice}")
     if result.state is ExtractionState.SUCCEEDED and result.extracted + result.present:
-        print_line(console, f"Train on them: signet train --corpus {name}")
+        few = source.default_max_glosses == 0 and result.extracted + result.present < _FEW_CLIPS
+        print_line(console, f"Train on them: signet train --corpus {name}{' --preset few' if few else ''}")
 
 
 def _input_paths(

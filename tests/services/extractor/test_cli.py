@@ -40,7 +40,7 @@ def test_own_videos_are_extracted_and_the_same_command_resumes(
         "1 file that is no video, not read: notes.txt",
         "splits were assigned: 7 clips train, 2 val",
         "2 glosses: ",
-        "Train on them: signet train --corpus videos",
+        "Train on them: signet train --corpus videos --preset few",
     ):
         assert said in printed
     stored = records(tmp_path)
