@@ -74,7 +74,8 @@ DeviceOption = Annotated[
     Device,
     typer.Option(
         envvar="SIGNET_DEVICE",
-        help="cuda tracks many clips at a time on an NVIDIA GPU, with the quality fast. It needs signet[extractor-gpu]",
+        help="cuda tracks many clips at a time on an NVIDIA GPU, with the quality fast. It needs the extra "
+        "extractor-gpu",
     ),
 ]
 
@@ -91,7 +92,7 @@ EngineOption = Annotated[
     typer.Option(
         envvar="SIGNET_ENGINE",
         help="local uses processes of this machine; ray uses all cores of a Ray cluster. Its nodes need "
-        "signet[extractor,ray], and neither the clips nor the store",
+        "the extras extractor and ray, and neither the clips nor the store",
     ),
 ]
 RayAddressOption = Annotated[
