@@ -145,7 +145,10 @@ def measure(kills: int, clips: int, seed: int) -> Interruptions:
                 environment = server.environment
                 url, _, _ = environment["SIGNET_STORE"].rpartition("/")
                 key, secret = environment["SIGNET_S3_ACCESS_KEY"], environment["SIGNET_S3_SECRET_KEY"]
-                store = S3Store(url.partition("//")[2], f"bucket-{made}", key, secret, secure=False)
+                # SeaweedFS has no room for dozens of buckets: each has volumes of its own.
+                store = S3Store(url.partition("//")[2], "interruptions", key, secret, secure=False)
+                for info in list(store.list("")):
+                    store.delete(info.key)
                 own = {"SIGNET_STORE": store.url, "SIGNET_CACHE": str(root / f"cache-{made}")}
                 return store, environment | own
 
