@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-attacks bench-presets bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-attacks bench-extract bench-presets bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-accuracy  train every row of the accuracy table that has its landmarks in the store (hours), and print it'
 	@echo 'make bench-presets   what each preset takes in time and memory, beside what it is worth'
 	@echo 'make bench-train     how fast training is, and the ratio to a plain loop'
+	@echo 'make bench-extract   how fast extraction is beside stock MediaPipe Holistic, and its memory (40 minutes)'
 	@echo 'make bench-attacks   attack real services, and measure memory and legitimate calls meanwhile (10 minutes)'
 	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
@@ -56,6 +57,9 @@ bench-presets: $(STAMP) system
 
 bench-train: $(STAMP) system
 	@$(BIN)/python -m bench.train
+
+bench-extract: $(STAMP) system
+	@$(BIN)/python -m bench.extract $(ROWS)
 
 bench-attacks: $(STAMP) system
 	@$(BIN)/python -m bench.attacks $(NAMES)

@@ -2,9 +2,9 @@
 
     python -m bench.landmarks [--wlasl DIR] [--clips N]
 
-This extracts clips and compares them with the reference in <DIR>/holistic (x, y normalised by MediaPipe; NaN where a
-part was not found). Bars: the median distance of hand joints is at most 0.02 frame heights, and at least 95 % of the
-reference's hand frames are found.
+This extracts clips with the quality `full` and compares them with the reference in <DIR>/holistic (x, y normalised by
+MediaPipe; NaN where a part was not found). Bars: the median distance of hand joints is at most 0.02 frame heights, and
+at least 95 % of the reference's hand frames are found.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.instances import Instance
 from services.extractor.sources.wlasl import read_wlasl
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, Landmarks, load
 from signet.terminal.command import run_command
@@ -100,7 +101,10 @@ def extract(corpus: VideoCorpus, instances: list[Instance], workers: int) -> Ite
     """Extract these clips. A broken clip is an error."""
     with WorkerPool(workers) as pool:
         checked = pool.each(worker.verify, ((clip, (corpus.path(clip), clip)) for clip in instances))
-        jobs = [(clip, (corpus.path(clip), _usable(video), Labels(clip.clip_id))) for clip, video in checked]
+        jobs = [
+            (clip, (corpus.path(clip), _usable(video), Labels(clip.clip_id), TrackingQuality.FULL))
+            for clip, video in checked
+        ]
         for _, extracted in pool.each(worker.extract_file, jobs):
             yield load(_usable(extracted).data)
 
