@@ -169,7 +169,7 @@ class Downloader:
         status, url = response.status, response.url
         if status == 200:
             length = str(response.headers.get("Content-Length", ""))
-            total = int(length) if length.isdigit() and len(length) < 19 else -1
+            total = int(length) if length.isdecimal() and len(length) < 19 else -1
             if total > self._limits.most_bytes:
                 self._refuse_size(response, f"{total} bytes")
             return total

@@ -79,7 +79,8 @@ def _link(url: str, instances: tuple[Instance, ...]) -> ClipLink:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        kind = LinkKind.HTTP if parts.scheme in {"http", "https"} and host else LinkKind.NONE
+        has_host = bool(host) and parts.port != 0  # `port` raises ValueError if it is larger than 65535
+        kind = LinkKind.HTTP if parts.scheme in {"http", "https"} and has_host else LinkKind.NONE
     except ValueError:
         return ClipLink(key, url, LinkKind.NONE, "", instances)
     if kind is LinkKind.HTTP and PurePosixPath(unquote(parts.path)).suffix.lower() == ".swf":

@@ -285,11 +285,11 @@ def _explain(error: Exception, url: str) -> DownloadFailed:
 def retry_after(headers: Any) -> float | None:
     """The seconds that a host asks to wait, from its header Retry-After; None if it asks for none."""
     text = str(headers.get("Retry-After", "")).strip()
-    if text.isdigit():
+    if text.isdecimal():  # `isdigit` is also true for "²", which is no number
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

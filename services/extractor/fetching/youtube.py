@@ -142,6 +142,8 @@ def _explain(link: ClipLink, lines: list[str], status: int) -> DownloadFailed:
         reason, text = "stalled", f"yt-dlp was not done within {_MOST_SECONDS:.0f} s"
     elif _BUSY.search(small):
         reason = "busy"
+    elif "requested format is not available" in small:  # yt-dlp is too old for YouTube's present pages
+        reason = "youtube"
     elif _GONE.search(small):
         reason = "gone"
     elif _LOGIN.search(small):

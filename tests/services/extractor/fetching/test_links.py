@@ -36,6 +36,7 @@ def test_instances_of_the_same_video_share_a_link() -> None:
         ("ftp://a.org/b.mp4", LinkKind.NONE),
         ("http://", LinkKind.NONE),
         ("http://[::1", LinkKind.NONE),
+        ("http://user:password@a.org:99999/b.mp4", LinkKind.NONE),
         ("b.mp4", LinkKind.NONE),
     ],
 )

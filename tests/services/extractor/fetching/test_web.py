@@ -220,5 +220,5 @@ def test_the_time_to_wait_is_read_in_seconds_and_as_a_date() -> None:
     assert retry_after({"Retry-After": later}) == pytest.approx(60, abs=3)
     assert retry_after({"Retry-After": "Sat, 01 Jan 2000 00:00:00 GMT"}) == 0
     assert retry_after({"Retry-After": "9" * 400}) == 999_999_999
-    for nonsense in ("", "soon", "-1", "1.5"):
+    for nonsense in ("", "soon", "-1", "1.5", "²", f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"):
         assert retry_after({"Retry-After": nonsense}) is None

@@ -67,6 +67,7 @@ def test_a_stop_ends_yt_dlp(web: WebServer, videos: list[bytes], tmp_path: Path)
         ("ERROR: Unable to download API page: [Errno -2] Name or service not known", "unknown_host"),
         ("ERROR: unable to download video data: The read operation timed out", "interrupted"),
         ("ERROR: [youtube] abc: Signature extraction failed", "youtube"),
+        ("ERROR: [youtube] abc: Requested format is not available. Use --list-formats for a list", "youtube"),
         ("[download] File is larger than max-filesize (70000000 bytes > 67108864 bytes). Aborting.", "too_large"),
         ("", "youtube"),
     ],
