@@ -80,7 +80,9 @@ class UploadFolder:
         path: Path | None = None
         try:
             try:
-                handle, name = await asyncio.to_thread(self._make_file)
+                await asyncio.to_thread(self._make_folder)
+                # A call that is cancelled while a thread makes its file would never delete it.
+                handle, name = tempfile.mkstemp(dir=self._folder)
                 path = Path(name)
                 with os.fdopen(handle, "wb") as file:
                     clip_id = await _write_chunks(requests, file)
@@ -95,7 +97,7 @@ class UploadFolder:
             if path is not None:
                 path.unlink(missing_ok=True)
 
-    def _make_file(self) -> tuple[int, str]:
+    def _make_folder(self) -> None:
         with self._making:
             if self._folder is None:
                 _delete_abandoned_folders()
@@ -103,7 +105,6 @@ class UploadFolder:
                 self._lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT, 0o600)
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
                 self._folder = folder
-        return tempfile.mkstemp(dir=self._folder)
 
 
 async def _write_chunks(requests: AsyncIterator[pb.ExtractClipStreamRequest], file: BinaryIO) -> str:

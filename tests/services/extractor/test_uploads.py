@@ -142,6 +142,37 @@ def test_a_full_disk_is_no_fault_of_the_client(temporary: Path) -> None:
         _receive(Request(chunk=b"x"))
 
 
+def test_a_call_that_is_cancelled_while_its_file_is_made_leaves_no_file(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, may_end = threading.Event(), threading.Event()
+    make_folder = tempfile.mkdtemp
+
+    def make_slowly(prefix: str) -> str:
+        making.set()
+        assert may_end.wait(20)
+        return make_folder(prefix=prefix)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_slowly)
+
+    async def cancel() -> None:
+        async with asyncio.timeout(20):
+            call = asyncio.create_task(_enter(UploadFolder()))
+            await asyncio.to_thread(making.wait, 20)
+            call.cancel()
+            await asyncio.wait([call])
+            may_end.set()
+
+    asyncio.run(cancel())  # waits for the thread
+    assert list(temporary.glob("signet-uploads-*"))
+    assert not files(temporary)
+
+
+async def _enter(folder: UploadFolder) -> None:
+    async with folder.receive(_send(Request(chunk=b"video"))):
+        pass
+
+
 def test_folders_of_killed_processes_are_deleted(temporary: Path) -> None:
     killed, living, new = (temporary / f"signet-uploads-{name}" for name in ("killed", "living", "new"))
     for folder in (killed, living, new):
