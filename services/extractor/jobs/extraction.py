@@ -34,7 +34,9 @@ from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, SignetError
 from signet.landmarks import ClipRecord
+from signet.landmarks.tensor import MAX_FRAMES
 from signet.store import ObjectStore, keys
+from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
 
@@ -123,11 +125,12 @@ class Extraction:
         except WorkersStopped:
             self._change(state=ExtractionState.CANCELLED)
         except SignetError as error:
-            self._change(state=ExtractionState.FAILED, error=str(error))
+            self._change(state=ExtractionState.FAILED, error=escape_control_characters(str(error)))
         except Exception as error:
             _log.exception("extraction of %s failed", self.name)
             self._change(
-                state=ExtractionState.FAILED, error=f"unexpected {type(error).__name__}: {error}; see the log."
+                state=ExtractionState.FAILED,
+                error=escape_control_characters(f"unexpected {type(error).__name__}: {error}; see the log."),
             )
             raise
         finally:
@@ -242,9 +245,11 @@ class Extraction:
     def _count_broken(self, instance: Instance, error: ClipError) -> None:
         _log.info("broken clip %s (%s): %s", instance.clip_id, error.reason, error)
         self.metrics.count("broken", error.reason)
+        # The name of a file can have bytes that are no UTF-8. Neither the store nor a message can keep them.
+        message = escape_control_characters(str(error))
         self._change(
             broken=self._progress.broken + 1,
-            failures=(*self._progress.failures, ClipFailure(instance.clip_id, error.reason, str(error))),
+            failures=(*self._progress.failures, ClipFailure(instance.clip_id, error.reason, message)),
         )
 
     def _verify(self, instances: Sequence[Instance]) -> Verdicts:
@@ -334,7 +339,7 @@ def _is_segment(record: ClipRecord, instance: Instance) -> bool:
     """Whether a stored clip has the frames that `segment_of` chooses, if the frame rate of the video is constant.
 
     The record does not tell the length of the video. Two lengths are tried: it ends with the stored frames, or just
-    after the segment.
+    after the segment. No video has more than `MAX_FRAMES`.
     """
     if instance.is_whole:
         return record.frame_start == 1
@@ -342,7 +347,9 @@ def _is_segment(record: ClipRecord, instance: Instance) -> bool:
     longest = count_frames_to_end(instance, record.fps) + 1
     for frames in (stored.end, longest):
         try:
-            if frames > 0 and segment_of(instance, [frame / record.fps for frame in range(frames)])[0] == stored:
+            if not 0 < frames <= MAX_FRAMES:
+                continue
+            if segment_of(instance, [frame / record.fps for frame in range(frames)])[0] == stored:
                 return True
         except ClipError:
             continue

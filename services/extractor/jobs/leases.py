@@ -108,6 +108,11 @@ class JobLeases:
             if name in self._held and self._update(name, _released):
                 del self._held[name]
 
+    def forget(self, name: str) -> None:
+        """No longer hold a job that this process took over but cannot run now. Its lease ends by itself."""
+        with self._lock:
+            self._held.pop(name, None)
+
     def request_cancel(self, name: str) -> StoredJob:
         """Note that a client has cancelled the job. One that no process runs ends at once.
 

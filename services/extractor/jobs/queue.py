@@ -23,6 +23,7 @@ from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, quote
 from signet.rpc.polling import StatusLog
 from signet.store import ObjectStore, keys
+from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
 
@@ -265,11 +266,13 @@ class ExtractionQueue:
     def _end(self, job: str, extraction: Extraction, title: str, *, stored: bool) -> None:
         """Note the end of an extraction, in its thread."""
         progress = extraction.progress
-        if stored:
-            self._store_end(job, progress)
-        with self._lock:
-            del self._running[job]
-        extraction.release_inputs()
+        try:
+            if stored:
+                self._store_end(job, progress)
+        finally:
+            with self._lock:
+                del self._running[job]
+            extraction.release_inputs()
         _log.log(
             logging.ERROR if progress.error else logging.INFO,
             "%s: %s: %d extracted, %d present, %d broken, %d missing%s",
@@ -312,8 +315,15 @@ class ExtractionQueue:
             del self._unstored[job]
         with self._lock:
             busy = self._busy_corpora()
-        for job, stored in self._leases.claim_abandoned(MAX_EXTRACTIONS - len(busy), busy):
-            self._resume(job, stored)
+        claimed = self._leases.claim_abandoned(MAX_EXTRACTIONS - len(busy), busy)
+        try:
+            while claimed:
+                self._resume(*claimed[0])
+                claimed.pop(0)
+        finally:
+            # Those that could not be resumed, for example because the store is away, are taken over again later.
+            for job, _ in claimed:
+                self._leases.forget(job)
         self._status.clear()
 
     def _beat(self, job: str, extraction: Extraction) -> None:
@@ -329,11 +339,11 @@ class ExtractionQueue:
         try:
             extraction = self._prepare(stored.corpus, stored.criteria, stored.quality)
         except Unavailable:
-            self._leases.release(job)
-            raise
+            raise  # the job can be resumed later
         except SignetError as error:
             _log.error("corpus %s: the extraction of %s cannot be resumed: %s", stored.corpus, stored.started, error)
-            self._leases.end(job, replace(stored.progress, state=ExtractionState.FAILED, error=str(error)))
+            message = escape_control_characters(str(error))
+            self._leases.end(job, replace(stored.progress, state=ExtractionState.FAILED, error=message))
             return
         _log.info("corpus %s: the extraction that was started at %s is resumed", stored.corpus, stored.started)
         self._run(job, extraction, f"resumed extraction of corpus {stored.corpus}", stored=True)

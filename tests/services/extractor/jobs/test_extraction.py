@@ -228,6 +228,9 @@ def test_a_stored_clip_with_other_frames_than_the_metadata_is_refused(make_corpu
         ((1, 51), 30, (373, 423), True),
         ((31, 60), 30, (26, -1), True),
         ((26, 60), 30, (26, -1), False),
+        # Numbers that no video has need neither time nor memory.
+        ((1, 60), 30, (900_000_000, 900_000_050), True),
+        ((2, 60), 30, (900_000_000, 900_000_050), False),
     ],
 )
 def test_stored_frames_match_an_instance_if_its_segment_would_choose_them(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -244,3 +245,51 @@ def test_the_end_of_an_extraction_is_stored_after_an_outage(
     while asyncio.run(make_queue().view(extraction_id)).progress.state is not ExtractionState.SUCCEEDED:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+class BriefOutage(GatedStore):
+    """A store whose manifests cannot be listed the first times."""
+
+    outages = 3
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        if prefix.endswith("/manifest.json") and self.outages:
+            self.outages -= 1
+            raise Unavailable("the store cannot be reached.")
+        return super().list(prefix)
+
+
+@pytest.mark.usefixtures("quick_leases")
+def test_extractions_are_resumed_after_an_outage_that_begins_when_they_are_taken_over(
+    extractions: ExtractionQueue,
+    store: GatedStore,
+    make_queue: Callable[[], ExtractionQueue],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = [extractions.start(corpus, SelectionCriteria()) for corpus in ("one", "two")]
+    asyncio.run(extractions.drain(0.1))
+    store.gate.set()
+    monkeypatch.setattr(store, "__class__", BriefOutage)
+    following = make_queue()
+    following.keep()
+    for extraction_id in ids:
+        view = asyncio.run(asyncio.wait_for(following.ended(extraction_id), 60))
+        assert view.progress.state is ExtractionState.SUCCEEDED
+
+
+@pytest.mark.usefixtures("quick_leases")
+def test_a_broken_clip_with_a_name_that_is_not_utf_8_does_not_keep_an_extraction_from_ending(
+    extractions: ExtractionQueue, store: GatedStore, make_queue: Callable[[], ExtractionQueue], tmp_path: Path
+) -> None:
+    for gloss, name in (("book", b"caf\xe9.mp4"), ("tree", b"1.mp4")):
+        folder = tmp_path / "own" / gloss
+        folder.mkdir(parents=True)
+        (folder / os.fsdecode(name)).write_bytes(b"no video")
+    extractions._path = tmp_path / "own"
+    store.gate.set()
+    extraction_id = extractions.start("own", SelectionCriteria())
+    view = asyncio.run(asyncio.wait_for(extractions.ended(extraction_id), 60))
+    assert view.progress.state is ExtractionState.SUCCEEDED
+    assert "caf\\udce9.mp4" in view.progress.failures[0].message
+    stored = asyncio.run(make_queue().view(extraction_id))
+    assert stored.progress.failures == view.progress.failures
