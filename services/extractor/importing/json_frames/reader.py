@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from services.extractor.importing.unlabelled.corpus import make_source
 from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
 from services.extractor.importing.unlabelled.splits import split_named
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.wording import name_some
 from signet.errors import ClipError, InvalidInput
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.text_files import decode_text, parse_json
@@ -34,7 +34,6 @@ _KEYS = re.compile(
     re.IGNORECASE,
 )
 _TRAILING_NUMBER = re.compile(r"[ _.\-]*\(?\d+\)?$")
-_MOST_NAMED = 5
 
 
 @dataclass(eq=False)
@@ -63,7 +62,7 @@ def open_json(path: Path, options: ImportOptions) -> LandmarkSource:
     for found in files_of_recordings(path, files):
         _collect_clips(folder, found, collected)
     recordings, strays = folders_of_frames(path, collected.frames)
-    notes = [f"{len(strays)} files with one frame belong to no recording: {_name(strays)}"] if strays else []
+    notes = [f"{len(strays)} files with one frame belong to no recording: {name_some(strays)}"] if strays else []
     for found in recordings:
         read = partial(_read_frames, folder, found)
         collected.recordings.append(Recording(found.name, "", found.gloss, read, found.split))
@@ -71,11 +70,6 @@ def open_json(path: Path, options: ImportOptions) -> LandmarkSource:
     ids = clip_ids([(each.gloss, each.name) for each in usable])
     named = [replace(each, clip_id=clip_id) for clip_id, each in zip(ids, usable, strict=True)]
     return make_source("json", "json-frames", named, options, failures=collected.failures, notes=notes)
-
-
-def _name(files: Sequence[Path]) -> str:
-    more = len(files) - _MOST_NAMED
-    return ", ".join(map(str, files[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _collect_clips(folder: Path, found: FoundRecording, collected: _Collected) -> None:

@@ -12,6 +12,7 @@ from services.extractor.importing.mp_data.layouts import LAYOUTS, Numbers, frame
 from services.extractor.importing.mp_data.npy import NotNumbers, read_numbers
 from services.extractor.importing.mp_data.tree import (
     FoundRecording,
+    check_names,
     clip_ids,
     files_of_recordings,
     folders_of_frames,
@@ -20,9 +21,8 @@ from services.extractor.importing.source import ImportOptions, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey, survey_path
 from services.extractor.importing.unlabelled.corpus import make_source
 from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
-from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.wording import name_some
 from signet.errors import ClipError, InvalidInput
-from signet.labels import describe_gloss_fault, describe_label_fault
 
 _SUFFIX = ".npy"
 _MOST_NAMED = 5
@@ -52,20 +52,15 @@ def open_mp_data(path: Path, options: ImportOptions) -> LandmarkSource:
     if not found:
         raise InvalidInput(f"{path}: none of {len(files)} .npy files holds frames of landmarks. {_ADVICE}")
     found.sort(key=lambda each: each.name)
-    notes = [f"{len(strays)} .npy files belong to no recording: {_name(strays)}"] if strays else []
-    notes += [f"{len(text)} .npy files hold text, no landmarks: {_name(text)}"] if text else []
-    usable, failures = _check_glosses(found)
+    notes = [f"{len(strays)} .npy files belong to no recording: {name_some(strays)}"] if strays else []
+    notes += [f"{len(text)} .npy files hold text, no landmarks: {name_some(text)}"] if text else []
+    usable, failures = check_names(found)
     ids = clip_ids([(each.gloss, each.name) for each in usable])
     recordings = [
         Recording(each.name, clip_id, each.gloss, partial(_read, folder, each), each.split)
         for clip_id, each in zip(ids, usable, strict=True)
     ]
     return make_source("mp-data", "mp-data", recordings, options, failures=failures, notes=notes)
-
-
-def _name(files: Sequence[Path]) -> str:
-    more = len(files) - _MOST_NAMED
-    return ", ".join(map(str, files[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _sort_files(folder: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
@@ -102,17 +97,6 @@ def _content(path: Path) -> str:
     if frame_width(array.shape):
         return "frame"
     return "recording" if sequence_width(array.shape) else "unknown"
-
-
-def _check_glosses(found: Sequence[FoundRecording]) -> tuple[list[FoundRecording], list[ClipFailure]]:
-    usable, failures = [], []
-    for each in found:
-        if fault := describe_gloss_fault(each.gloss) or describe_label_fault(each.name):
-            name = ascii(each.name)[1:-1]
-            failures.append(ClipFailure(name, "gloss", f"{name}: this path cannot name a sign or a clip: {fault}."))
-        else:
-            usable.append(each)
-    return usable, failures
 
 
 def _read(folder: Path, found: FoundRecording) -> RawLandmarks:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from services.extractor.importing.unlabelled.splits import split_named
+from services.extractor.sources.failure import ClipFailure
+from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
 
 _TRAILING_NUMBER = re.compile(r"(\d+)(?!.*\d)")
@@ -73,6 +75,18 @@ def files_of_recordings(root: Path, files: Sequence[Path]) -> list[FoundRecordin
         FoundRecording(str(file.with_suffix("")), places[file][0], (file,), (0,), places[file][1], is_file=True)
         for file in files
     ]
+
+
+def check_names(found: Sequence[FoundRecording]) -> tuple[list[FoundRecording], list[ClipFailure]]:
+    """The recordings whose paths can name a sign and a clip, and the failures of the others."""
+    usable, failures = [], []
+    for each in found:
+        if fault := describe_gloss_fault(each.gloss) or describe_label_fault(each.name):
+            name = ascii(each.name)[1:-1]
+            failures.append(ClipFailure(name, "gloss", f"{name}: this path cannot name a sign or a clip: {fault}."))
+        else:
+            usable.append(each)
+    return usable, failures
 
 
 def clip_ids(names: Sequence[tuple[str, str]]) -> list[str]:

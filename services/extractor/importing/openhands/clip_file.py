@@ -64,7 +64,7 @@ def read_clip_file(path: Path) -> RawLandmarks:
     content = _read_dictionary(path, data)
     try:
         return _convert(content, hashlib.sha256(data).hexdigest())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ClipError("shape", f"{path}: {error}.") from error
 
 
@@ -155,7 +155,14 @@ def _as_array(value: object, name: str) -> Floats:
             count, inner = count * len(inner), inner[0]
         if count > _MOST_VALUES:
             raise ValueError(f"{name} has more than {_MOST_VALUES} values")
-        rows = [_as_row(row, name, count // max(1, len(value))) for row in value]
+        rows: list[Floats] = []
+        total = 0
+        for item in value:
+            rows.append(_as_row(item, name, count // max(1, len(value))))
+            total += rows[-1].size
+            # A pickle may hold one array thousands of times.
+            if total > _MOST_VALUES:
+                raise ValueError(f"{name} has more than {_MOST_VALUES} values")
         if len({row.shape for row in rows}) == 1:
             return np.stack(rows)
     raise ValueError(f"{name} must be an array or a list of numbers, and its frames must have the same length")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from services.extractor.importing.mp_data.tree import FoundRecording, clip_ids, files_of_recordings
+from services.extractor.importing.mp_data.tree import check_names, clip_ids, files_of_recordings
 from services.extractor.importing.openhands.clip_file import read_clip_file
 from services.extractor.importing.source import FrameSize, ImportOptions, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey, survey_path
@@ -21,7 +21,6 @@ from services.extractor.sources.metadata import METADATA
 from services.extractor.sources.video_formats import frame_rate, video_format
 from services.extractor.sources.wlasl import read_metadata
 from signet.errors import InvalidInput, NotFound
-from signet.labels import describe_gloss_fault
 from signet.text_files import KnownIds
 
 _SUFFIXES = (".pkl", ".pickle")
@@ -73,8 +72,8 @@ def _label_by_metadata(
     for file in files:
         known = ids.find(file.stem)
         if known is None:
-            message = f"{file}: is not in the metadata, so its sign is unknown."
-            failures.append(ClipFailure(str(file), "unknown", message))
+            name = ascii(str(file))[1:-1]
+            failures.append(ClipFailure(name, "unknown", f"{name}: is not in the metadata, so its sign is unknown."))
         elif known in recordings:
             message = f"{file}: is the same clip as {recordings[known].name}."
             failures.append(ClipFailure(str(file), "index", message))
@@ -102,14 +101,11 @@ def _read_instance(path: Path, instance: Instance) -> RawLandmarks:
 
 
 def _label_by_folder(path: Path, root: Path, files: Sequence[Path]) -> tuple[list[Recording], list[ClipFailure]]:
-    found: list[FoundRecording] = sorted(files_of_recordings(path, files), key=lambda each: each.name)
-    recordings, failures = [], []
-    for each, clip_id in zip(found, clip_ids([(each.gloss, each.name) for each in found]), strict=True):
-        if fault := describe_gloss_fault(each.gloss):
-            failures.append(ClipFailure(each.name, "gloss", f"{each.name}: its folder cannot name a sign: {fault}."))
-        else:
-            read = partial(read_clip_file, root / each.files[0])
-            recordings.append(Recording(each.name, clip_id, each.gloss, read, each.split))
+    found, failures = check_names(sorted(files_of_recordings(path, files), key=lambda each: each.name))
+    recordings = [
+        Recording(each.name, clip_id, each.gloss, partial(read_clip_file, root / each.files[0]), each.split)
+        for each, clip_id in zip(found, clip_ids([(each.gloss, each.name) for each in found]), strict=True)
+    ]
     return recordings, failures
 
 

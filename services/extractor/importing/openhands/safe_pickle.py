@@ -115,6 +115,9 @@ class _Machine:
     def update_dict(self, items: list[Any]) -> None:
         if not self.stack or not isinstance(self.stack[-1], dict):
             raise MalformedPickle("items are added to something that is no dictionary")
+        # Tuples that hold one tuple twice, many levels deep, would be hashed and printed for hours.
+        if any(isinstance(key, tuple) for key in items[::2]):
+            raise UnsafePickle("a dictionary whose keys are tuples")
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
 

@@ -5,15 +5,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from services.extractor.importing.mp_data.tree import clip_ids, files_of_recordings
+from services.extractor.importing.mp_data.tree import check_names, clip_ids, files_of_recordings
 from services.extractor.importing.pose_format.reader import read_pose_file
 from services.extractor.importing.source import FrameSize, ImportOptions, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey, survey_path
 from services.extractor.importing.unlabelled.corpus import make_source
 from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
-from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
-from signet.labels import describe_gloss_fault
 from signet.store import keys
 
 _SUFFIX = ".pose"
@@ -35,7 +33,7 @@ def open_pose_files(path: Path, options: ImportOptions) -> LandmarkSource:
     files = [file for file in survey.files if file.suffix.lower() == _SUFFIX]
     if not files:
         raise InvalidInput(f"{path}: holds no {_SUFFIX} file. Found: {survey.describe()}.")
-    found = sorted(files_of_recordings(path, files), key=lambda each: each.name)
+    found, failures = check_names(sorted(files_of_recordings(path, files), key=lambda each: each.name))
     ids = clip_ids([(each.gloss, each.name) for each in found])
     if options.splits is None and (root / LABELS).is_file():
         options = replace(options, splits=root / LABELS)
@@ -43,13 +41,10 @@ def open_pose_files(path: Path, options: ImportOptions) -> LandmarkSource:
         # `signet export` names each file after its clip.
         ids = stems if len(set(stems)) == len(stems) and all(map(keys.is_name, stems)) else ids
     size = options.frame_size()
-    recordings, failures = [], []
-    for each, clip_id in zip(found, ids, strict=True):
-        if fault := describe_gloss_fault(each.gloss):
-            failures.append(ClipFailure(each.name, "gloss", f"{each.name}: its folder cannot name a sign: {fault}."))
-        else:
-            read = partial(_read, root / each.files[0], size)
-            recordings.append(Recording(each.name, clip_id, each.gloss, read, each.split))
+    recordings = [
+        Recording(each.name, clip_id, each.gloss, partial(_read, root / each.files[0], size), each.split)
+        for each, clip_id in zip(found, ids, strict=True)
+    ]
     notes = [*_describe_labels(recordings, options), *_describe_files([root / each.files[0] for each in found], size)]
     options = replace(options, width=None, height=None)  # for files that say no size; the reader has used them
     return make_source("pose", "pose", recordings, options, failures=failures, notes=notes)

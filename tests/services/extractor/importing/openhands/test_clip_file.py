@@ -99,3 +99,13 @@ def test_a_hostile_pickle_is_refused_and_nothing_is_executed(tmp_path: Path) -> 
         path.write_bytes(content)
         with pytest.raises(ClipError, match=says):
             read_clip_file(path)
+
+
+def test_numbers_and_repeated_arrays_that_are_too_large_are_faults_of_their_clip(tmp_path: Path) -> None:
+    huge = write_pickle(tmp_path / "1.pkl", {"keypoints": [[[10**400, 1, 1]] * 75] * 3})
+    with pytest.raises(ClipError, match=r"1\.pkl.*too large"):
+        read_clip_file(huge)
+    frame = np.zeros((1000, 3), np.float32)
+    repeated = write_pickle(tmp_path / "2.pkl", {"keypoints": [frame] * 20_000})
+    with pytest.raises(ClipError, match="more than 10800000 values"):
+        read_clip_file(repeated)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from services.extractor.importing.kinds import open_source
 from services.extractor.importing.source import ImportOptions
@@ -31,3 +32,14 @@ def test_folders_label_the_files_otherwise(tmp_path: Path) -> None:
     source = open_source(tmp_path, ImportOptions(wlasl=tmp_path))
     assert [(clip.clip_id, clip.gloss) for clip in source.clips] == [("book-0", "book"), ("drink-1", "drink")]
     np.testing.assert_allclose(source.clips[1].read().joints, sign(20, seed=1), atol=1e-5)
+
+
+def test_a_name_that_cannot_be_printed_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_pickle(tmp_path / "book" / "1.pkl", openhands_arrays(sign(20), 4 / 3))
+    try:
+        write_pickle(tmp_path / "book" / "caf\udce9.pkl", openhands_arrays(sign(20, seed=1), 4 / 3))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    source = open_source(tmp_path, ImportOptions(wlasl=tmp_path))
+    assert [clip.clip_id for clip in source.clips] == ["book-1"]
+    assert [failure.clip_id for failure in source.failures] == ["book/caf\\udce9"]

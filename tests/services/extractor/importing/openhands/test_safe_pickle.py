@@ -42,6 +42,12 @@ def test_containers_numbers_texts_and_arrays_of_every_protocol_are_read(protocol
         np.testing.assert_array_equal(array.values, np.asarray(arrays[name]))
 
 
+def test_nested_tuples_are_no_keys_because_they_would_take_hours_to_hash() -> None:
+    levels = b"".join(b"q" + bytes([level]) + b"h" + bytes([level]) + b"\x86" for level in range(60))
+    with pytest.raises(UnsafePickle, match="keys are tuples"):
+        read_pickle(b"\x80\x02}K\x01" + levels + b"K\x01s.")
+
+
 class Command:
     """Writes a file when Python's own machine reads its pickle."""
 

@@ -56,3 +56,14 @@ def test_what_the_file_does_not_say_is_asked_for(tmp_path: Path) -> None:
         _source(tmp_path)
     source = _source(tmp_path, ImportOptions(width=640, height=480, fps=24.0))
     assert [(clip.fps, clip.width) for clip in source.clips] == [(24.0, 640)]
+
+
+def test_a_name_that_cannot_be_printed_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_pose(tmp_path / "book" / "1.pose", sign(20))
+    try:
+        write_pose(tmp_path / "book" / "caf\udce9.pose", sign(20, seed=1))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    source = _source(tmp_path)
+    assert [clip.clip_id for clip in source.clips] == ["book-1"]
+    assert [failure.clip_id for failure in source.failures] == ["book/caf\\udce9"]
