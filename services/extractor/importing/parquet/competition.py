@@ -21,7 +21,7 @@ from services.extractor.importing.parquet.landmark_table import load_pyarrow, re
 from services.extractor.importing.source import ClipLandmarks, FrameSize, ImportOptions, LandmarkClip, LandmarkSource
 from services.extractor.importing.survey import Kind, PathSurvey
 from services.extractor.importing.unlabelled.raw import RawLandmarks, mirror, to_joints, uses_pixels
-from services.extractor.importing.unlabelled.splits import ClipLabels, read_splits
+from services.extractor.importing.unlabelled.splits import ClipLabels, describe_strangers, read_splits
 from signet.errors import ClipError, NotFound
 
 TABLE = "train.csv"
@@ -31,7 +31,6 @@ ASSUMED_FPS = 30.0
 _FILES_FOR_ASPECT = 8
 _ASSUMED_SIZE = FrameSize(480, 480)
 _ASSUMED_HEIGHT = 480
-_MOST_NAMED = 5
 
 
 def open_competition(path: Path, options: ImportOptions) -> LandmarkSource:
@@ -51,12 +50,16 @@ def open_competition(path: Path, options: ImportOptions) -> LandmarkSource:
             "path,participant_id,sequence_id,sign."
         )
     rows, failures = read_rows(table)
-    present = [row for row in rows if (folder / row.path).is_file()]
+    present = [row for row in rows if _is_file(folder / row.path)]
     if not present:
         raise NotFound(f"{folder}: has none of the {len(rows)} files that {TABLE} lists, for example {rows[0].path}.")
     notes = []
     if missing := len(rows) - len(present):
-        notes.append(f"{missing} of the {len(rows)} files that {TABLE} lists do not exist, and are left out")
+        absent = next(row.path for row in rows if not _is_file(folder / row.path))
+        notes.append(
+            f"{missing} of the {len(rows)} files that {TABLE} lists do not exist, and are left out, for example "
+            f"{absent}"
+        )
     rows, label_notes = _label(present, options)
     sizes, size_notes = _choose_sizes(folder, rows, options)
     if not options.fps and any(not row.fps for row in rows):
@@ -73,20 +76,30 @@ def open_competition(path: Path, options: ImportOptions) -> LandmarkSource:
     )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be read
+        return False
+
+
 def _label(rows: Sequence[Row], options: ImportOptions) -> tuple[list[Row], list[str]]:
     """The rows with a split each, and notes."""
     given = read_splits(options.splits) if options.splits else {}
     labelled = []
+    names = set()
     for row in rows:
         name = str(PurePosixPath(row.path).with_suffix(""))
+        names |= {name, row.clip_id}
         said = given.get(name) or given.get(row.clip_id) or ClipLabels()
         labelled.append(
             replace(row, gloss=said.gloss or row.gloss, split=said.split or row.split, signer=said.signer or row.signer)
         )
+    notes = describe_strangers(options.splits, given, names)
     if all(row.split for row in labelled):
-        return labelled, []
-    splits, notes = choose_splits(labelled)
-    return [replace(row, split=row.split or splits[row.clip_id]) for row in labelled], notes
+        return labelled, notes
+    splits, more = choose_splits(labelled)
+    return [replace(row, split=row.split or splits[row.clip_id]) for row in labelled], [*notes, *more]
 
 
 def _choose_sizes(folder: Path, rows: Sequence[Row], options: ImportOptions) -> tuple[dict[str, FrameSize], list[str]]:

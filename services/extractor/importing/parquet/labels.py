@@ -1,19 +1,20 @@
 """Reads `train.csv` of a data set in the layout of asl-signs, and divides its clips by signer."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from services.extractor.importing.source import MAX_FPS, MAX_PIXELS, FrameSize
 from services.extractor.importing.unlabelled.splits import assign_splits, split_named
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.instances import SPLITS
 from signet.datasets.snapshot import DatasetClip
 from signet.datasets.splits import signer_folds
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, quote
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.store import keys
-from signet.text_files import parse_integer, parse_number, parse_table
+from signet.text_files import TableRow, parse_integer, parse_number, parse_table
 
 COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 # What `signet export` adds.
@@ -55,7 +56,7 @@ def read_rows(path: Path) -> tuple[list[Row], list[ClipFailure]]:
     for line in parse_table(data, str(path), ("path", "sign"), (*COLUMNS, *MORE_COLUMNS)):
         name = line.cells["path"][:200] or f"line {line.line}"
         try:
-            row = _read_row(line.cells)
+            row = _read_row(line)
         except ValueError as error:
             failures.append(ClipFailure(name, "index", f"{path.name} line {line.line}: {error}."))
         except InvalidInput as error:
@@ -70,13 +71,16 @@ def read_rows(path: Path) -> tuple[list[Row], list[ClipFailure]]:
     return list(rows.values()), failures
 
 
-def _read_row(cells: Mapping[str, str]) -> Row:
+def _read_row(line: TableRow) -> Row:
     """Read a row.
 
     Raises:
         ValueError: it cannot be used.
         InvalidInput: its clip cannot be part of a key.
     """
+    if line.surplus:
+        raise ValueError(f"has {line.surplus} more values than the first line has columns")
+    cells = line.cells
     place = PurePosixPath(cells["path"].replace("\\", "/"))
     if not cells["path"] or place.is_absolute() or ".." in place.parts:
         raise ValueError("the path must name a file below the folder of the table")
@@ -85,6 +89,9 @@ def _read_row(cells: Mapping[str, str]) -> Row:
         raise ValueError(f"sign or participant cannot be used: {fault}")
     if not gloss:
         raise ValueError("the sign is missing")
+    split = split_named(cells.get("split", ""))
+    if cells.get("split") and not split:
+        raise ValueError(f"{quote(cells['split'])} is no split. The splits are {', '.join(SPLITS)}")
     sequence = cells.get("sequence_id") or place.stem
     default = f"{cells.get('participant_id') or place.parent.name}-{sequence}".strip("-")
     width, height = (parse_integer(cells.get(name) or "0") for name in ("width", "height"))
@@ -95,14 +102,17 @@ def _read_row(cells: Mapping[str, str]) -> Row:
         path=str(place),
         gloss=gloss,
         signer=signer,
-        split=split_named(cells.get("split", "")),
+        split=split,
         fps=fps if 0 < fps <= MAX_FPS else 0.0,
         size=FrameSize(width, height) if sized else None,
     )
 
 
 def choose_splits(rows: Sequence[Row]) -> tuple[dict[str, str], list[str]]:
-    """Train or val for each clip, by its id, and notes. No signer is on both sides if there are enough signers."""
+    """Train or val for each clip, by its id, and notes. No signer is on both sides if there are enough signers.
+
+    The notes are about the clips whose row says no split.
+    """
     clips = [
         DatasetClip(
             clip_id=row.clip_id, gloss=row.gloss, split="", signer=row.signer, sha256="", source_sha256="", start=0,
@@ -119,6 +129,8 @@ def choose_splits(rows: Sequence[Row]) -> tuple[dict[str, str], list[str]]:
     else:
         splits = assign_splits({row.clip_id: row.gloss for row in rows}, ())
         how = "each sign with enough clips has a fifth of them in val. There are too few signers to hold some out"
-    counts = Counter(splits.values())
+    counts = Counter(splits[row.clip_id] for row in rows if not row.split)
     shown = ", ".join(f"{count} {split}" for split, count in sorted(counts.items()))
-    return splits, [f"splits were assigned: {shown}; {how}. --splits gives other splits"]
+    return splits, [
+        f"splits of {counts.total()} of {len(rows)} clips were assigned: {shown}; {how}. --splits gives other splits"
+    ]

@@ -121,6 +121,8 @@ def _check(file: Any, path: Path) -> None:
                 "(asl-signs) can be imported"
             )
         raise ValueError(f"has no column {', '.join(missing)}. The columns must be {', '.join(COLUMNS)}")
+    if repeated := [name for name in COLUMNS if names.count(name) > 1]:
+        raise ValueError(f"has the column {repeated[0]} twice")
     metadata = file.metadata
     if metadata.num_rows > _MOST_ROWS:
         raise ValueError(f"has {metadata.num_rows} rows; {MAX_FRAMES} frames of {_ROWS_PER_FRAME} rows are allowed")

@@ -18,7 +18,7 @@ from services.extractor.importing.unlabelled.copies import Copies, find_copies
 from services.extractor.importing.unlabelled.first_reading import RecordingFinding, read_all
 from services.extractor.importing.unlabelled.raw import Recording, mirror, to_fractions, to_joints, to_timestamps
 from services.extractor.importing.unlabelled.sides import SideVerdict, correct_sides
-from services.extractor.importing.unlabelled.splits import ClipLabels, assign_splits, read_splits
+from services.extractor.importing.unlabelled.splits import ClipLabels, assign_splits, describe_strangers, read_splits
 from services.extractor.quality.measurement import measure_quality
 from services.extractor.sources.failure import ClipFailure
 from signet.errors import ClipError, InvalidInput
@@ -159,10 +159,7 @@ def _label(
             "signers are unknown, so held-out clips may show a signer of the training clips. --splits names them"
         )
     names = {each.name for each in recordings} | {each.clip_id for each in recordings}
-    if strangers := [name for name in given if name not in names]:
-        shown = ", ".join(strangers[:_MOST_NAMED])
-        notes.append(f"{options.splits}: {len(strangers)} lines name no clip of this corpus, for example {shown}")
-    return labels, notes
+    return labels, [*notes, *describe_strangers(options.splits, given, names)]
 
 
 def _clip(recording: Recording, settings: _Settings, labels: ClipLabels) -> LandmarkClip:

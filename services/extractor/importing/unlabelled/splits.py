@@ -1,11 +1,12 @@
 """Splits of recordings whose files do not say any: from the user's CSV file, or assigned by recording."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.extractor.sources.instances import SPLITS
+from services.extractor.sources.wording import name_some
 from signet.errors import InvalidInput, NotFound, quote
 from signet.labels import describe_gloss_fault, describe_label_fault
 from signet.text_files import parse_table
@@ -61,6 +62,20 @@ def read_splits(path: Path) -> dict[str, ClipLabels]:
         if labels.setdefault(cells["clip"], found) != found:
             raise InvalidInput(f"{place}: {quote(cells['clip'])} is listed twice with different values.")
     return labels
+
+
+def describe_strangers(path: Path | None, given: Mapping[str, ClipLabels], names: Container[str]) -> list[str]:
+    """A note about the lines of a file of splits that name no clip of a corpus.
+
+    Args:
+        path: the file.
+        given: its lines, by the name of the clip.
+        names: all names of the clips of the corpus.
+    """
+    strangers = [name for name in given if name not in names]
+    if not strangers:
+        return []
+    return [f"{path}: {len(strangers)} lines name no clip of this corpus, for example {name_some(strangers)}"]
 
 
 def assign_splits(glosses: Mapping[str, str], groups: Sequence[Sequence[str]]) -> dict[str, str]:

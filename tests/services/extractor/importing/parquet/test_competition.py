@@ -106,3 +106,22 @@ def test_few_signers_are_not_held_out(tmp_path: Path) -> None:
     source = open_source(tmp_path, ImportOptions())
     assert sum(clip.split == "val" for clip in source.clips) == 2
     assert any("too few signers" in note for note in source.notes)
+
+
+def test_rows_that_would_be_read_wrongly_are_named(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    table = [f"{lines[0]},split", *(f"{line},train" for line in lines[1:])]
+    table[1] = table[1].replace("book", "hello, you")
+    table[2] = table[2].replace(",train", ",held out")
+    (tmp_path / "train.csv").write_text("\n".join([*table, f"{'x' * 300}.parquet,1,9,book,train"]) + "\n")
+    (tmp_path / "splits.csv").write_text("clip,split\n1-1000,val\n77-1000,test\n")
+    source = open_source(tmp_path, ImportOptions(splits=tmp_path / "splits.csv"))
+    assert [failure.message for failure in source.failures] == [
+        "train.csv line 2: has 1 more values than the first line has columns.",
+        "train.csv line 3: 'held out' is no split. The splits are train, val, test.",
+    ]
+    notes = "\n".join(source.notes)
+    assert "1 of the 11 files that train.csv lists do not exist, and are left out, for example xxx" in notes
+    assert "1 lines name no clip of this corpus, for example 77-1000" in notes
+    assert {clip.split for clip in source.clips} == {"train", "val"}

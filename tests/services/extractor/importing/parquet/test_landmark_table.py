@@ -108,3 +108,11 @@ def test_without_pyarrow_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(NotReady, match=r"pip install 'signet\[parquet\]'"):
         load_pyarrow()
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "1.parquet", landmark_columns(sign(3), 1.0))
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("x", table["y"]), path)
+    with pytest.raises(ClipError, match="has the column x twice"):
+        read_landmark_table(path)
