@@ -4,26 +4,56 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from fractions import Fraction
 
 import av
 import numpy as np
 
+# The pixel formats of encoders that do not have yuv420p.
+_PIXEL_FORMATS = {
+    "gif": "rgb8", "apng": "rgb24", "qtrle": "rgb24", "mjpeg": "yuvj420p", "huffyuv": "yuv422p",
+    "prores": "yuv422p10le",
+}  # fmt: skip
+_CODEC_OPTIONS = {"libvpx": {"g": "1"}, "libx265": {"x265-params": "log-level=error"}}
+_CONTAINERS = {"mkv": "matroska", "png": "apng", "ebm": "webm"}
 
-def encode(name: str, codec: str = "libx264", *, frames: int = 12, title: str = "", tracks: int = 1) -> bytes:
-    """A video of 64x48 pixels in the container of the name's ending. VP8 has key frames only."""
+
+def encode(
+    name: str,
+    codec: str = "libx264",
+    *,
+    frames: int = 12,
+    title: str = "",
+    tracks: int = 1,
+    noise: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> bytes:
+    """A video of 64x48 pixels in the container of the name's ending. VP8 has key frames only.
+
+    Args:
+        name: a name of a file with the ending of the container.
+        codec: FFmpeg's name of the encoder.
+        frames: the number of frames.
+        title: the title in the metadata.
+        tracks: the number of equal video tracks.
+        noise: whether the pictures are random, always the same ones, so that their packets are not empty.
+        options: options of the container's muxer.
+    """
     buffer = io.BytesIO()
-    options = {"g": "1"} if codec == "libvpx" else {}
-    pixels = {"gif": "rgb8", "apng": "rgb24"}.get(codec, "yuv420p")
-    with av.open(buffer, "w", format={"mkv": "matroska", "png": "apng"}.get(name[-3:], name[-3:])) as file:
+    random = np.random.default_rng(frames)
+    container = _CONTAINERS.get(name[-3:], name[-3:])
+    with av.open(buffer, "w", format=container, options=dict(options or {})) as file:
         if title:
             file.metadata["title"] = title
         for _ in range(tracks):
-            stream = file.add_stream(codec, rate=25, options=options)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+            stream = file.add_stream(codec, rate=25, options=_CODEC_OPTIONS.get(codec, {}))
+            stream.width, stream.height, stream.pix_fmt = 64, 48, _PIXEL_FORMATS.get(codec, "yuv420p")
         for index in range(frames):
+            grey = np.full((48, 64, 3), 20 * index, np.uint8)
+            pixels = random.integers(0, 256, grey.shape, np.uint8) if noise else grey
             for stream in file.streams.video:
-                picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index, np.uint8), format="rgb24")
+                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 picture.pts = index
                 file.mux(stream.encode(picture))
         for stream in file.streams.video:
