@@ -17,6 +17,7 @@ from services.extractor.exporting.pose_file import PoseWriter
 from services.extractor.exporting.writer import Writer, decode_table, encode_table, remove_leftovers, write_whole
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.sources.failure import ClipFailure
+from services.extractor.sources.instances import SPLITS
 from signet.datasets.corpus import list_clips
 from signet.errors import ClipError, InvalidInput, InvalidLandmarks, NotFound, quote
 from signet.landmarks import HEADER_BYTES, ClipRecord, load, read_record
@@ -41,6 +42,24 @@ class ExportChoice:
     def includes(self, record: ClipRecord) -> bool:
         """Whether a clip is to be exported."""
         return (not self.glosses or record.gloss in self.glosses) and (not self.splits or record.split in self.splits)
+
+    def check(self, corpus: str, records: Sequence[ClipRecord]) -> None:
+        """Refuse glosses that no clip has, which are often misspelled. A split may be empty.
+
+        Raises:
+            NotFound: a gloss or a split does not exist.
+        """
+        present = {record.gloss for record in records}
+        if unknown := [gloss for gloss in self.glosses if gloss not in present]:
+            raise NotFound(
+                f"corpus {quote(corpus)}: no clip has the gloss {', '.join(map(quote, unknown))}. Correct --gloss."
+            )
+        splits = {*SPLITS, *(record.split for record in records)}
+        if unknown := [split for split in self.splits if split not in splits]:
+            raise NotFound(
+                f"corpus {quote(corpus)}: {', '.join(map(quote, unknown))} is no split. The splits are "
+                f"{', '.join(SPLITS)}. Correct --split."
+            )
 
 
 def run_export(
@@ -68,7 +87,7 @@ def run_export(
         The final progress: SUCCEEDED even if clips were damaged, or CANCELLED.
 
     Raises:
-        NotFound: the corpus has no clip, or none that is chosen.
+        NotFound: the corpus has no clip, none that is chosen, or none of a chosen gloss.
         InvalidInput: the format is unknown, or the folder cannot be used.
         SignetError: the store cannot be used.
     """
@@ -80,7 +99,9 @@ def run_export(
     chosen = [record for record in records if choice.includes(record)]
     if not chosen:
         raise NotFound(_describe_nothing(store, corpus, records))
+    choice.check(corpus, records)
     _check_origin(folder, {"corpus": corpus, "format": form, "extractor": chosen[0].extractor})
+    exporter.read_earlier_rows()  # a table that cannot be extended is reported before the work, not after it
     remove_leftovers(folder)
     progress = ExtractionProgress(
         state=ExtractionState.RUNNING,
@@ -195,13 +216,28 @@ class _Exporter:
         write_whole(self._folder / self._writer.relative_path(record), data)
         return clip.frames
 
+    def read_earlier_rows(self) -> list[dict[str, str]]:
+        """The rows of the table that an earlier export into this folder wrote.
+
+        Raises:
+            InvalidInput: the table cannot be read. Nothing is lost, because it is not written either.
+        """
+        table = self._folder / self._writer.table
+        try:
+            return decode_table(table.read_bytes(), self._writer.columns)
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"{table}: is not the table that the earlier export wrote ({error}). Restore it, or name another "
+                "folder."
+            ) from error
+
     def write_tables(self, records: Sequence[ClipRecord]) -> None:
         """Write the table of these clips and of those that an earlier export into this folder wrote."""
         table = self._folder / self._writer.table
         key = self._writer.columns[0]
-        rows = {}
-        if table.is_file():
-            rows = {row[key]: row for row in decode_table(table.read_bytes()) if key in row}
+        rows = {row[key]: row for row in self.read_earlier_rows()}
         rows |= {
             str(row[key]): {name: str(value) for name, value in row.items()} for row in map(self._writer.row, records)
         }

@@ -17,6 +17,7 @@ from signet.landmarks import ClipRecord, Landmarks
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 _MOST_NAME_BYTES = 200
 _TEMPORARY = ".part"
+_TEMPORARY_NAME = re.compile(r"\..+\.(pose|parquet|csv|json)\.\d+\.part")
 _LEFTOVER_SECONDS = 60.0
 
 
@@ -77,10 +78,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of an export that was killed. Those of the last minute may belong to one that runs."""
+    """Remove temporary files of an export that was killed. Those of the last minute may belong to one that runs.
+
+    Files of other programs stay, because the folder may hold more than the export.
+    """
     for path in folder.rglob(f".*{_TEMPORARY}"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            if _TEMPORARY_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                 path.unlink()
 
 
@@ -93,8 +97,18 @@ def encode_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -
     return text.getvalue().encode()
 
 
-def decode_table(data: bytes) -> list[dict[str, str]]:
-    """The rows of a table that `encode_table` wrote."""
-    return [
-        {name: value or "" for name, value in row.items() if name} for row in csv.DictReader(io.StringIO(data.decode()))
-    ]
+def decode_table(data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that `encode_table` wrote.
+
+    Raises:
+        ValueError: it is another table, for example because a spreadsheet has saved it.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode()))
+        names = reader.fieldnames or ()
+        rows = [{name: value or "" for name, value in row.items() if name} for row in reader]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if missing := set(columns) - set(names):
+        raise ValueError(f"its first line has no column {', '.join(sorted(missing))}")
+    return rows

@@ -126,6 +126,27 @@ def test_a_folder_of_another_export_and_an_empty_choice_are_refused(tmp_path: Pa
         run_export(store, "own", tmp_path / "file", "pose")
 
 
+def test_a_misspelled_gloss_or_split_is_refused_beside_those_that_exist(tmp_path: Path, store: DirectoryStore) -> None:
+    with pytest.raises(NotFound, match=r"no clip has the gloss 'bok'\. Correct --gloss"):
+        run_export(store, "own", tmp_path / "out", "pose", ExportChoice(glosses=("book", "bok")))
+    with pytest.raises(NotFound, match=r"'dev' is no split\. The splits are train, val, test"):
+        run_export(store, "own", tmp_path / "out", "pose", ExportChoice(splits=("train", "dev")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_a_spreadsheet_has_saved_is_not_overwritten(tmp_path: Path, store: DirectoryStore) -> None:
+    folder = tmp_path / "out"
+    run_export(store, "own", folder, "pose", ExportChoice(glosses=("book",)))
+    for damaged in (
+        b"clip;gloss;split;signer\nbook/00335;book;train;7\n",
+        "clip,gloss\nkn\xefga,x\n".encode("latin-1"),
+    ):
+        (folder / "clips.csv").write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=r"clips\.csv: is not the table that the earlier export wrote"):
+            run_export(store, "own", folder, "pose")
+        assert (folder / "clips.csv").read_bytes() == damaged
+
+
 def test_the_command_exports_and_says_where(run_signet: RunSignet, store: DirectoryStore, tmp_path: Path) -> None:
     status, output, error = run_signet(["export", "own", "--format", "pose", "--split", "train"])
     assert (status, error) == (0, "")

@@ -22,10 +22,13 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_stays(tmp_path: Path) ->
 def test_old_temporary_files_are_removed_and_new_ones_are_kept(tmp_path: Path) -> None:
     old, new = tmp_path / "a" / ".x.pose.1.part", tmp_path / ".y.pose.2.part"
     old.parent.mkdir()
-    for path in (old, new):
+    foreign = [tmp_path / "a" / ".film.mp4.part", tmp_path / ".x.part"]
+    for path in (old, new, *foreign):
         path.write_bytes(b"")
-    os.utime(old, (0, 0))
+    for path in (old, *foreign):
+        os.utime(path, (0, 0))
     remove_leftovers(tmp_path)
+    assert all(path.exists() for path in foreign)
     assert not old.exists()
     assert new.exists()
 
@@ -33,7 +36,7 @@ def test_old_temporary_files_are_removed_and_new_ones_are_kept(tmp_path: Path) -
 def test_a_table_keeps_any_text() -> None:
     rows = [{"clip": "a", "gloss": 'i, "me"\nand you', "more": "left out"}, {"clip": "книга", "gloss": ""}]
     data = encode_table(("clip", "gloss"), rows)
-    assert decode_table(data) == [{"clip": row["clip"], "gloss": row["gloss"]} for row in rows]
+    assert decode_table(data, ("clip",)) == [{"clip": row["clip"], "gloss": row["gloss"]} for row in rows]
 
 
 def test_any_gloss_is_the_name_of_a_folder() -> None:
