@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from services.extractor.importing.source import ImportOptions
-from services.extractor.importing.unlabelled.copies import MOST_COMPARED, Copies
+from services.extractor.importing.unlabelled.copies import Copies
 from services.extractor.importing.unlabelled.first_reading import WEBCAM, RecordingFinding
 from services.extractor.importing.unlabelled.splits import MIN_RECORDINGS_FOR_VAL
 
@@ -126,10 +126,13 @@ def describe_losses(findings: Sequence[RecordingFinding]) -> list[str]:
 
 def describe_copies(copies: Copies, recordings: int) -> list[str]:
     """Notes about copies of one recording."""
-    if recordings > MOST_COMPARED:
-        compared = f"more than {MOST_COMPARED} recordings: copies were looked for by name only, not by landmarks"
-    else:
-        compared = ""
+    by_name = recordings - copies.compared
+    compared = (
+        f"{by_name} of {recordings} recordings are too many, or have too many frames, to compare their landmarks: "
+        "their copies were looked for by name only"
+        if by_name
+        else ""
+    )
     count = sum(map(len, copies.groups))
     found = (
         f"{count} of {recordings} recordings are copies of one another (mirrored, scaled, moved, noised or shifted): "

@@ -7,6 +7,7 @@ copy and evaluated on another one looks better than it is, so all copies go to o
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,10 @@ from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND
 
 Frames = npt.NDArray[np.float32]
 
-# The comparison of landmarks needs memory for all recordings at once.
-MOST_COMPARED = 20_000
+# The comparison of landmarks needs memory for all recordings at once: 0.6 kB for each frame.
+MOST_COMPARED, MOST_COMPARED_FRAMES = 20_000, 2_000_000
+# Its time and memory grow with the square of the recordings of a gloss: these take minutes, and 1 GB.
+_MOST_OF_GLOSS = 2_000
 
 # Tracks of wrists, thumbs, and fingertips of both hands are compared first: joints of the pose and of the hands.
 _TRACKED = np.array([15, 16, *(hand.start + joint for hand in (LEFT_HAND, RIGHT_HAND) for joint in (0, 4, 8, 12, 20))])
@@ -66,11 +69,13 @@ class Copies:
         groups: all groups.
         by_name: the number of clips in groups that names alone give.
         by_content: the number of clips that are in a group because of their landmarks.
+        compared: the number of clips whose landmarks were compared.
     """
 
     groups: tuple[tuple[str, ...], ...]
     by_name: int
     by_content: int
+    compared: int
 
 
 def original_name(name: str) -> str:
@@ -81,13 +86,15 @@ def original_name(name: str) -> str:
     return f"{folder}{slash}{base or last}"
 
 
-def find_copies(names: Mapping[str, tuple[str, str]], clips: Mapping[str, Frames], aspect: float) -> Copies:
+def find_copies(
+    names: Mapping[str, tuple[str, str]], clips: Mapping[str, npt.NDArray[np.floating[Any]]], aspect: float
+) -> Copies:
     """Find copies among clips of the same gloss.
 
     Args:
         names: gloss and name of the recording, by clip id.
-        clips: float32 [T, 75, 3] in frame heights, by clip id; NaN where a part is absent. Empty if landmarks are not
-            compared.
+        clips: [T, 75, 3] in frame heights, by clip id; NaN where a part is absent. Clips that are not compared are left
+            out.
         aspect: width of the frames divided by their height.
     """
     by_original: dict[tuple[str, str], list[str]] = {}
@@ -97,13 +104,18 @@ def find_copies(names: Mapping[str, tuple[str, str]], clips: Mapping[str, Frames
         if clip_id in clips:
             by_gloss.setdefault(gloss, []).append(clip_id)
     named = [group for group in by_original.values() if len(group) > 1]
+    compared = [ids for ids in by_gloss.values() if len(ids) <= _MOST_OF_GLOSS]
     similar = [
         (ids[first], ids[second])
-        for ids in by_gloss.values()
-        for first, second in _find_similar([clips[clip_id] for clip_id in ids], aspect)
+        for ids in compared
+        for first, second in _find_similar([clips[clip_id].astype(np.float32) for clip_id in ids], aspect)
     ]
-    groups = merge_groups([*named, *similar])
-    return Copies(groups, sum(map(len, named)), len({clip_id for pair in similar for clip_id in pair}))
+    return Copies(
+        groups=merge_groups([*named, *similar]),
+        by_name=sum(map(len, named)),
+        by_content=len({clip_id for pair in similar for clip_id in pair}),
+        compared=sum(map(len, compared)),
+    )
 
 
 def _find_similar(clips: Sequence[Frames], aspect: float) -> set[tuple[int, int]]:

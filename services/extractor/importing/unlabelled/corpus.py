@@ -61,18 +61,24 @@ def make_source(
         notes: what the reader assumed.
 
     Raises:
-        InvalidInput: no recording can be used.
+        NotFound: the file of splits does not exist.
+        InvalidInput: no recording can be used, or the file of splits cannot be used.
     """
+    given = read_splits(options.splits) if options.splits else {}
     findings, unreadable = read_all(recordings, options)
     broken = (*failures, *unreadable)
     if not findings:
         reasons = " ".join(failure.message for failure in broken[:_MOST_NAMED])
         raise InvalidInput(f"{corpus}: no recording can be used. {reasons}")
-    usable = [recording for recording in recordings if recording.clip_id in findings]
+    usable = [
+        replace(each, gloss=_labels_given(each, given).gloss or each.gloss)
+        for each in recordings
+        if each.clip_id in findings
+    ]
     rate, rate_notes = assumptions.choose_rate([*findings.values()], options)
     settings = {clip_id: _settle(finding, rate, options) for clip_id, finding in findings.items()}
     copies, leads = _compare(usable, findings, settings)
-    labels, label_notes = _label(usable, copies, options)
+    labels, label_notes = _label(usable, copies, given, options)
     all_findings = [*findings.values()]
     return LandmarkSource(
         kind=kind,
@@ -123,19 +129,23 @@ def _compare(
         lead = measure_quality(clip).left_dominance
         if lead is not None:
             leads.append(lead)
-        frames[clip_id] = clip.landmarks.astype(np.float32)
+        frames[clip_id] = clip.landmarks
     names = {recording.clip_id: (recording.gloss, recording.name) for recording in recordings}
     aspect = next(iter(settings.values())).size.aspect
     return find_copies(names, frames, aspect), leads
 
 
+def _labels_given(recording: Recording, given: Mapping[str, ClipLabels]) -> ClipLabels:
+    """What the file of splits says about a recording."""
+    return given.get(recording.name) or given.get(recording.clip_id) or ClipLabels()
+
+
 def _label(
-    recordings: Sequence[Recording], copies: Copies, options: ImportOptions
+    recordings: Sequence[Recording], copies: Copies, given: Mapping[str, ClipLabels], options: ImportOptions
 ) -> tuple[dict[str, ClipLabels], list[str]]:
     """Gloss, split and signer of each recording, and notes about them."""
-    given = read_splits(options.splits) if options.splits else {}
-    said = {each.clip_id: given.get(each.name) or given.get(each.clip_id) or ClipLabels() for each in recordings}
-    glosses = {each.clip_id: said[each.clip_id].gloss or each.gloss for each in recordings}
+    said = {each.clip_id: _labels_given(each, given) for each in recordings}
+    glosses = {each.clip_id: each.gloss for each in recordings}
     known = {each.clip_id: said[each.clip_id].split or each.split for each in recordings}
     assigned = assign_splits(glosses, copies.groups)
     labels = {

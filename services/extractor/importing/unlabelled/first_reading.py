@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.extractor.importing.source import FrameSize, ImportOptions
-from services.extractor.importing.unlabelled.copies import MOST_COMPARED
+from services.extractor.importing.unlabelled.copies import MOST_COMPARED, MOST_COMPARED_FRAMES
 from services.extractor.importing.unlabelled.raw import (
     RawLandmarks,
     Recording,
@@ -52,7 +52,8 @@ class RecordingFinding:
         wrist_speed: how far the faster wrist moves from frame to frame on average, in shoulder widths; NaN without a
             pose.
         faults: what is wrong with single frames.
-        sample: the landmarks at any rate, to search for copies; None if there are too many recordings for the search.
+        sample: the landmarks at any rate, to search for copies; None if there are too many recordings, or frames, for
+            the search.
     """
 
     frames: int
@@ -100,7 +101,13 @@ def read_all(
     failures: list[ClipFailure] = []
     unsized: list[Recording] = []
     places: list[tuple[float, float]] = []
-    keep_samples = len(recordings) <= MOST_COMPARED
+    room = MOST_COMPARED_FRAMES if len(recordings) <= MOST_COMPARED else 0
+
+    def examine(recording: Recording, raw: RawLandmarks, pixels: bool, size: FrameSize) -> None:
+        nonlocal room
+        findings[recording.clip_id] = _examine(raw, pixels, size, keep_sample=raw.frames <= room)
+        room = max(0, room - raw.frames)
+
     given = options.frame_size()
     for recording in recordings:
         try:
@@ -111,13 +118,13 @@ def read_all(
                 unsized.append(recording)
                 places.append(largest_place(raw))
             else:
-                findings[recording.clip_id] = _examine(raw, pixels, size or WEBCAM, keep_samples)
+                examine(recording, raw, pixels, size or WEBCAM)
         except ClipError as error:
             failures.append(ClipFailure(recording.name, error.reason, str(error)))
     if unsized:
         size = guess_size(max(x for x, _ in places), max(y for _, y in places))
         for recording in unsized:
-            findings[recording.clip_id] = _examine(_read(recording), True, size, keep_samples)
+            examine(recording, _read(recording), True, size)
     return findings, failures
 
 

@@ -10,6 +10,7 @@ import pytest
 from services.extractor.importing.importer import run_import
 from services.extractor.importing.kinds import open_source
 from services.extractor.importing.source import ImportOptions, LandmarkSource
+from services.extractor.importing.unlabelled import first_reading
 from signet.errors import InvalidInput
 from signet.landmarks import LEFT_HAND, POSE, RIGHT_HAND, load
 from signet.store import DirectoryStore, keys
@@ -256,6 +257,20 @@ def test_a_file_of_splits_gives_splits_signers_and_glosses(tmp_path: Path) -> No
     assert labels["sign1-1"] == ("book", "val", "ben")
     assert labels["sign0-1"] == ("sign0", "train", "")
     assert "1 lines name no clip of this corpus, for example nobody" in _notes(source)
+
+
+def test_copies_are_looked_for_among_the_signs_that_a_file_of_splits_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("x/1", "y/2", "z/3"):
+        write_frames(tmp_path / "data" / folder, film(1, take=int(folder[-1]) // 3).rows(258))
+    (tmp_path / "splits.csv").write_text("clip,gloss\nx/1,book\ny/2,book\nz/3,book\n")
+    assert "are copies" not in _notes(_open(tmp_path / "data"))
+    notes = _notes(_open(tmp_path / "data", splits=tmp_path / "splits.csv"))
+    assert "2 of 3 recordings are copies of one another" in notes
+    monkeypatch.setattr(first_reading, "MOST_COMPARED_FRAMES", 70)
+    notes = _notes(_open(tmp_path / "data", splits=tmp_path / "splits.csv"))
+    assert "1 of 3 recordings are too many, or have too many frames, to compare their landmarks" in notes
 
 
 def test_an_import_is_repeatable_and_stores_quality(tmp_path: Path, directory_store: DirectoryStore) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from services.extractor.importing.unlabelled import copies
 from services.extractor.importing.unlabelled.copies import find_copies, original_name
 from signet.landmarks import JOINTS, LEFT_HAND, POSE, RIGHT_HAND
 from tests.services.extractor.importing.signers import ASPECT, Film, film
@@ -87,5 +88,13 @@ def test_copies_are_found_by_their_names() -> None:
         "c": ("book", "book/1_aug1"),
         "d": ("x", "x/1_aug0"),
     }
-    copies = find_copies(names, {}, ASPECT)
-    assert (copies.groups, copies.by_name, copies.by_content) == ((("a", "b", "c"),), 3, 0)
+    found = find_copies(names, {}, ASPECT)
+    assert (found.groups, found.by_name, found.by_content) == ((("a", "b", "c"),), 3, 0)
+
+
+def test_the_landmarks_of_a_sign_with_too_many_recordings_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_MOST_OF_GLOSS", 2)
+    clips = {name: _joints(film(1, 0)) for name in ("a", "b", "c", "d", "e")}
+    names = {name: ("book" if name in "abc" else "drink", f"{name}x") for name in clips}
+    found = find_copies(names, clips, ASPECT)
+    assert (found.groups, found.compared) == ((("d", "e"),), 2)
