@@ -1,8 +1,8 @@
 """Tracks the signers of several clips at a time, with MediaPipe's networks in ONNX Runtime."""
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -35,32 +35,35 @@ class _Clip:
     """A clip that is being tracked."""
 
     def __init__(self, frames: Iterable[Frame]) -> None:
-        self.frames: Iterator[Frame] = iter(frames)
+        self._frames = iter(frames)
+        self._ahead: deque[Frame] = deque()  # frames that are decoded and not tracked yet
+        self._error: ClipError | None = None  # raised after these frames
         self.builder = TracksBuilder()
         self.count = 0
         self.people: list[int] = []
         # The middle of the signer's hips, in pixels; None before the signer is found.
         self.place: Points | None = None
 
-    def read_ahead(self) -> list[Frame]:
-        """Decode the next frames of the first seconds. They are given again later, as is an error of the decoder."""
-        ahead: list[Frame] = []
-        rest = self.frames
-        error: ClipError | None = None
-        try:
-            for frame in islice(rest, _SEARCHED_FRAMES):
-                ahead.append(frame)
-                if sum(kept.rgb.nbytes for kept in ahead) > _SEARCHED_BYTES:
-                    break
-        except ClipError as fault:
-            error = fault
-        self.frames = chain(ahead, _fail(error) if error else rest)
-        return ahead
+    def next_frame(self) -> Frame | None:
+        """The next frame to track; None after the last one."""
+        if self._ahead:
+            return self._ahead.popleft()
+        if self._error is not None:
+            raise self._error
+        return next(self._frames, None)
 
-
-def _fail(error: ClipError) -> Iterator[Frame]:
-    raise error
-    yield
+    def read_ahead(self) -> Sequence[Frame]:
+        """Decode the next frames of the first seconds. `next_frame` gives them later, and an error of the decoder."""
+        while len(self._ahead) < _SEARCHED_FRAMES and sum(frame.rgb.nbytes for frame in self._ahead) <= _SEARCHED_BYTES:
+            try:
+                frame = next(self._frames, None)
+            except ClipError as error:
+                self._error = error
+                break
+            if frame is None:
+                break
+            self._ahead.append(frame)
+        return tuple(self._ahead)
 
 
 class LockstepTracker:
@@ -113,7 +116,7 @@ class LockstepTracker:
             frames_now: dict[int, Frame] = {}
             for place in list(names):
                 try:
-                    frame = next(self._clip(place).frames, None)
+                    frame = self._clip(place).next_frame()
                 except ClipError as error:
                     yield names.pop(place), error
                     continue

@@ -22,6 +22,9 @@ _REINSTALL = "Install MediaPipe again: pip install --force-reinstall --no-deps m
 # The newest build of ONNX Runtime for GPUs. It replaces the package onnxruntime: both have the same module.
 GPU_PACKAGE = "onnxruntime-gpu==1.31.1"
 
+# ONNX Runtime's words for it.
+_NO_MEMORY = "Failed to allocate memory"
+
 
 class GpuMissing(SignetError):
     """Networks cannot run on a GPU here."""
@@ -96,8 +99,18 @@ class Network:
         self.size: int = self._session.get_inputs()[0].shape[1]
 
     def run(self, pictures: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-        """Run the network on pictures, uint8 [n, size, size, 3]."""
-        outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {PICTURE: pictures})
+        """Run the network on pictures, uint8 [n, size, size, 3].
+
+        Raises:
+            MemoryError: there is too little memory.
+        """
+        try:
+            outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {PICTURE: pictures})
+        except Exception as error:
+            # The classes of ONNX Runtime's errors do not tell a lack of memory.
+            if _NO_MEMORY in str(error):
+                raise MemoryError("a network needs more memory") from error
+            raise
         return outputs
 
 

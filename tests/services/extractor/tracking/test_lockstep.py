@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 
-from services.extractor.tracking.lockstep import LockstepTracker
+from services.extractor.tracking.lockstep import _SEARCHED_FRAMES, LockstepTracker, _Clip
 from services.extractor.tracking.tracks import Tracks
 from services.extractor.video.decode import Frame, Video, read_file
 from signet.errors import ClipError
@@ -91,3 +92,20 @@ def test_a_clip_with_two_people_that_breaks_off_gives_its_error(wlasl: Path) -> 
     frames = iter(beside_a_still_person(wlasl, signer_is_right=False))
     with pytest.raises(ClipError, match="it breaks off"):
         LockstepTracker(10.0).track(break_off(frames))
+
+
+def test_a_clip_that_is_read_ahead_at_each_frame_holds_few_frames() -> None:
+    living: WeakSet[Frame] = WeakSet()
+
+    def decode() -> Iterator[Frame]:
+        for number in range(100):
+            living.add(frame := Frame(np.zeros((2, 2, 3), np.uint8), float(number)))
+            yield frame
+
+    clip, seconds, most = _Clip(decode()), [], 0
+    while (frame := clip.next_frame()) is not None:
+        clip.read_ahead()
+        seconds.append(frame.seconds)
+        most = max(most, len(living))
+    assert seconds == list(range(100))
+    assert most <= _SEARCHED_FRAMES + 2  # and the one that is tracked, and the one that is decoded

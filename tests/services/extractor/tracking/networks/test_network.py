@@ -188,3 +188,14 @@ def test_a_gpu_gives_the_outputs_of_the_cpu() -> None:
     pictures = _pictures(8, gpu.size)
     for first, second in zip(gpu.run(pictures), Network(HAND).run(pictures), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-2, atol=0.5)
+
+
+def test_too_little_memory_for_a_network_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("AllocateRawInternal: Failed to allocate memory for requested buffer of size 4194304")
+
+    pose = Network(POSE)
+    monkeypatch.setattr(pose, "_session", Exhausted())
+    with pytest.raises(MemoryError):
+        pose.run(_pictures(1, pose.size))
