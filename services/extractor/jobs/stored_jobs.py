@@ -93,8 +93,8 @@ class StoredJobs:
         """Store a new job."""
         job = StoredJob(
             corpus=corpus,
-            max_glosses=criteria.max_glosses,
-            samples_per_gloss=criteria.samples_per_gloss,
+            max_glosses=min(criteria.max_glosses or 0, MAX_COUNT),
+            samples_per_gloss=min(criteria.samples_per_gloss, MAX_COUNT),
             splits=criteria.splits,
             glosses=criteria.glosses,
             quality=quality,

@@ -175,7 +175,7 @@ class _SegmentReader:
         title = entry.get("file")
         signer = entry.get("signer_id", entry.get("signer"))
         instance = Instance(
-            clip_id=clip_id if clip_id[0].isalnum() else f"v{clip_id}",
+            clip_id=clip_id if clip_id[0].isalnum() else f"v{clip_id}"[:128],
             gloss=self._gloss(entry),
             split=split,
             signer=str(signer) if isinstance(signer, int | str) and not describe_label_fault(str(signer)) else "",

@@ -12,6 +12,7 @@ from services.extractor.jobs.stored_jobs import StoredJob, StoredJobs, job_name
 from services.extractor.sources.failure import ClipFailure
 from services.extractor.sources.selection import SelectionCriteria
 from signet.errors import NotFound
+from signet.field_types import MAX_COUNT
 from signet.store import ObjectStore, keys
 
 CRITERIA = SelectionCriteria(20, 3, ("train",), ("book", "drink"))
@@ -176,3 +177,9 @@ def test_the_store_does_not_have_the_id() -> None:
     assert "0123" not in job_name("0123")
     assert job_name("0123") != job_name("0124")
     assert keys.is_name(job_name("x" * 1000))
+
+
+def test_a_count_that_a_message_can_hold_and_no_corpus_reaches_is_stored(directory_store: ObjectStore) -> None:
+    largest = 2**32 - 1
+    JobLeases(StoredJobs(directory_store)).start("job", "wlasl", SelectionCriteria(largest, largest))
+    assert _load(directory_store).criteria == SelectionCriteria(MAX_COUNT, MAX_COUNT)

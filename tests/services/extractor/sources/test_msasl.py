@@ -7,6 +7,7 @@ import pytest
 
 from services.extractor.sources.detection import read_corpus
 from signet.errors import InvalidInput, NotFound
+from signet.store import keys
 
 SEGMENT = {
     "org_text": "match [light-a-MATCH]", "clean_text": "match", "start_time": 0.0, "signer_id": 0, "signer": 0,
@@ -48,6 +49,13 @@ def test_segments_share_a_video_and_are_cut_by_time(tmp_path: Path) -> None:
     assert not corpus.has(third)
     assert corpus.default_name == "msasl"
     assert "1 video not taken, because no segment names them: videos/other.mp4" in corpus.notes
+
+
+def test_an_absurd_frame_number_gives_an_id_that_can_name_an_object(tmp_path: Path) -> None:
+    write(tmp_path, train=[DASHED | {"start": 10**150}])
+    (tmp_path / "hello.mp4").touch()
+    (instance,) = read_corpus(tmp_path).instances
+    assert keys.is_name(instance.clip_id)
 
 
 @pytest.mark.parametrize("name", ["-ab_cdefgh1.webm", "hello.MP4", "-ab_cdefgh1_0_83.mp4"])
