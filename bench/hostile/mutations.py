@@ -37,12 +37,15 @@ class Mutator:
 
     def __init__(self, samples: Sequence[Sample], seed: int) -> None:
         self._samples = samples
+        self._containers = sorted({sample.container for sample in samples})
         self._seed = seed
 
     def make(self, number: int) -> Sample:
         """The input with this number: a sample after one to four mutations."""
         chance = random.Random(f"{self._seed} {number}")  # noqa: S311  (mutations are no secrets)
-        sample = chance.choice(self._samples)
+        # Containers with a single codec are as frequent as others.
+        container = chance.choice(self._containers)
+        sample = chance.choice([each for each in self._samples if each.container == container])
         data = bytearray(sample.data)
         for _ in range(chance.choice((1, 1, 1, 2, 3, 4))):
             if not data:
