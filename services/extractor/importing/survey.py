@@ -142,8 +142,11 @@ def _choose_samples(files: list[Path]) -> list[Path]:
 
 def _sniff(path: Path) -> str:
     """The content of a file by its first bytes."""
-    with path.open("rb") as opened:
-        head = opened.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+    except OSError:  # the reader of its kind names it, and reads the others
+        return "unreadable"
     for magic, content in _MAGIC:
         if head.startswith(magic):
             return content

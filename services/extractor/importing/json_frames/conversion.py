@@ -10,7 +10,9 @@ from services.extractor.importing.json_frames.layouts import JsonClip
 from services.extractor.importing.json_frames.points import UnknownJoints, read_joints
 from services.extractor.importing.json_frames.values import JsonObject, find_number
 from services.extractor.importing.unlabelled.raw import RawLandmarks
-from signet.errors import ClipError
+from services.extractor.importing.unlabelled.splits import split_named
+from services.extractor.sources.instances import SPLITS
+from signet.errors import ClipError, quote
 from signet.landmarks import POSE_JOINTS
 from signet.landmarks.tensor import HAND_JOINTS, MAX_FRAMES, MAX_SECONDS
 
@@ -54,6 +56,8 @@ def to_raw(clip: JsonClip, name: str, source_sha256: str) -> RawLandmarks:
     times, time_fault = _times(clip.times)
     numbers = _frame_numbers(clip.times)
     notes = [f"{fault} ({frames} of {count} frames)" for fault, frames in faults.most_common()]
+    if clip.split and not split_named(clip.split):
+        notes.insert(0, f"its split {quote(clip.split[:40])} is none of {', '.join(SPLITS)}, and is left out")
     return RawLandmarks(
         pose=pose,
         visibility=visibility,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,32 @@ _KEYS = re.compile(
 _TRAILING_NUMBER = re.compile(r"[ _.\-]*\(?\d+\)?$")
 
 
+class _RepeatedReader:
+    """Parses files again for the clips that are not kept in memory. It can be called from any thread.
+
+    The clips of a file are read one after the other, so the last file is kept. One file is parsed at a time, because a
+    parsed file needs much memory.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._clips: list[JsonClip] = []
+        self._sha256 = ""
+
+    def read(self, path: Path, index: int, name: str) -> RawLandmarks:
+        """The landmarks of a clip of a file."""
+        with self._lock:
+            if path != self._path:
+                self._path, self._clips = None, []
+                self._clips, self._sha256 = _parse(path)
+                self._path = path
+            clips, sha256 = self._clips, self._sha256
+        if index >= len(clips):
+            raise ClipError("changed", f"{name}: the file changed during the import.")
+        return to_raw(clips[index], name, sha256)
+
+
 @dataclass(eq=False)
 class _Collected:
     """What the files hold."""
@@ -44,6 +71,7 @@ class _Collected:
     frames: list[Path] = field(default_factory=list)  # files that hold one frame each
     failures: list[ClipFailure] = field(default_factory=list)
     kept_bytes: int = 0
+    reader: _RepeatedReader = field(default_factory=_RepeatedReader)
 
 
 def open_json(path: Path, options: ImportOptions) -> LandmarkSource:
@@ -85,7 +113,7 @@ def _collect_clips(folder: Path, found: FoundRecording, collected: _Collected) -
             raw = to_raw(clip, name, sha256)
             collected.kept_bytes += raw.pose.nbytes + raw.visibility.nbytes + raw.hands.nbytes
             kept = collected.kept_bytes <= _KEPT_BYTES
-            read = partial(_return, raw) if kept else partial(_read_again, folder / file, index, name)
+            read = partial(_return, raw) if kept else partial(collected.reader.read, folder / file, index, name)
             gloss = clip.sign or (found.gloss if file.parent.parts else _sign_of_file(file))
             split = split_named(clip.split) or found.split
             collected.recordings.append(Recording(name, "", gloss, read, split, clip.signer))
@@ -100,13 +128,6 @@ def _sign_of_file(file: Path) -> str:
 
 def _return(raw: RawLandmarks) -> RawLandmarks:
     return raw
-
-
-def _read_again(path: Path, index: int, name: str) -> RawLandmarks:
-    clips, sha256 = _parse(path)
-    if index >= len(clips):
-        raise ClipError("changed", f"{name}: the file changed during the import.")
-    return to_raw(clips[index], name, sha256)
 
 
 def _read_frames(folder: Path, found: FoundRecording) -> RawLandmarks:

@@ -23,6 +23,7 @@ from services.extractor.importing.unlabelled.corpus import make_source
 from services.extractor.importing.unlabelled.raw import RawLandmarks, Recording
 from services.extractor.sources.wording import name_some
 from signet.errors import ClipError, InvalidInput
+from signet.landmarks.tensor import MAX_FRAMES
 
 _SUFFIX = ".npy"
 _MOST_NAMED = 5
@@ -107,25 +108,30 @@ def _read(folder: Path, found: FoundRecording) -> RawLandmarks:
     """
     if found.is_file:
         return _read_whole(folder / found.files[0], found)
+    if len(found.files) > MAX_FRAMES:
+        raise ClipError("long", f"{found.name}: has {len(found.files)} frames; at most {MAX_FRAMES} are allowed.")
     digest = hashlib.sha256()
     rows: dict[int, Numbers] = {}
+    lengths: dict[int, int] = {}
     faults = list(found.faults)
     for file, number in zip(found.files, found.numbers, strict=True):
         try:
             array, data = read_numbers(folder / file)
             digest.update(data)
-            rows[number] = array.reshape(-1)
+            lengths[number] = array.size
+            if array.size in LAYOUTS:  # others may be as large as a file can be, and are not kept
+                rows[number] = array.reshape(-1)
         except (ClipError, NotNumbers) as error:
             digest.update(b"unusable")
             faults.append(str(error) or f"{file.name}: holds text")
-    width = _choose_width(rows.values(), found.name, faults)
-    wrong = {number: len(row) for number, row in rows.items() if len(row) != width}
+    width = _choose_width(lengths.values(), found.name, faults)
+    wrong = {number: length for number, length in lengths.items() if length != width}
     if wrong:
         number, length = next(iter(wrong.items()))
         faults.append(
             f"{len(wrong)} frames have another length: frame {number} has {length} instead of {width} numbers"
         )
-    good = [number for number in rows if number not in wrong]
+    good = [number for number in lengths if number not in wrong]
     if len(good) < _MIN_USABLE_SHARE * len(found.files):
         raise ClipError(
             "frames",
@@ -147,9 +153,9 @@ def _read_whole(path: Path, found: FoundRecording) -> RawLandmarks:
     return _convert(rows, range(len(rows)), width, hashlib.sha256(data).hexdigest(), found.faults)
 
 
-def _choose_width(rows: Iterable[Numbers], name: str, faults: Sequence[str]) -> int:
+def _choose_width(lengths: Iterable[int], name: str, faults: Sequence[str]) -> int:
     """The most frequent known number of numbers in a frame."""
-    widths = Counter(len(row) for row in rows)
+    widths = Counter(lengths)
     known = [width for width, _ in widths.most_common() if width in LAYOUTS]
     if not known:
         reason = f"its frames have {', '.join(map(str, sorted(widths)[:_MOST_NAMED]))} numbers" if widths else faults[0]

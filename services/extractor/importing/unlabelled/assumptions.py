@@ -147,9 +147,7 @@ def describe_faults(faults: Iterable[tuple[str, tuple[str, ...]]], most: int = 5
     """Notes about faults of single frames, by recording."""
     listed = [f"{name}: {fault}" for name, found in faults for fault in found]
     more = len(listed) - most
-    return listed[:most] + (
-        [f"{more} more recordings have faulty frames; their clips carry warnings"] if more > 0 else []
-    )
+    return listed[:most] + ([f"{more} more faults of frames; the clips carry them as warnings"] if more > 0 else [])
 
 
 def describe_splits(splits: Counter[str], recordings: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.importing.source import FrameSize, ImportOptions
+from services.extractor.importing.source import MAX_PIXELS, FrameSize, ImportOptions
 from services.extractor.importing.unlabelled.copies import MOST_COMPARED, MOST_COMPARED_FRAMES
 from services.extractor.importing.unlabelled.raw import (
     RawLandmarks,
@@ -115,8 +115,8 @@ def read_all(
             pixels = uses_pixels(raw, recording.name)
             size = given or raw.size
             if pixels and size is None:
+                places.append(_check_place(largest_place(raw), recording.name))
                 unsized.append(recording)
-                places.append(largest_place(raw))
             else:
                 examine(recording, raw, pixels, size or WEBCAM)
         except ClipError as error:
@@ -126,6 +126,21 @@ def read_all(
         for recording in unsized:
             examine(recording, _read(recording), True, size)
     return findings, failures
+
+
+def _check_place(place: tuple[float, float], name: str) -> tuple[float, float]:
+    """Refuse places that no video has, because the frame size of all recordings follows from the largest place.
+
+    Raises:
+        ClipError: the place is outside of the largest video.
+    """
+    if max(place) > MAX_PIXELS:
+        raise ClipError(
+            "range",
+            f"{name}: has coordinates up to {max(place):.4g}. A video has at most {MAX_PIXELS} pixels in each "
+            "direction. Import the landmarks as MediaPipe returned them.",
+        )
+    return place
 
 
 def _read(recording: Recording) -> RawLandmarks:

@@ -150,3 +150,19 @@ def test_each_kind_describes_itself() -> None:
     for name, kind in KINDS.items():
         assert kind.name == name
         assert kind.layout
+
+
+def test_a_file_that_may_not_be_read_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the error is made here."""
+    path = _write_json(tmp_path)
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: object, **options: object) -> object:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    source = open_source(tmp_path / "data", ImportOptions())
+    assert [failure.reason for failure in source.failures] == ["unreadable"]
+    assert len(source.clips) == 1

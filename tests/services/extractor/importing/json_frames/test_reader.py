@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.extractor.importing.json_frames import reader
 from services.extractor.importing.kinds import open_source
 from services.extractor.importing.source import ImportOptions, LandmarkSource
 from signet.errors import InvalidInput
@@ -193,3 +194,35 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(InvalidInput, match=r"huge.json: has 1048576 MiB; at most 128 are read. Split the file"):
         _open(tmp_path / "huge.json")
+
+
+def test_a_file_is_parsed_once_for_all_clips_that_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [{"sign": "a", "frames": _lists(film(1, take))} for take in range(5)]
+    (tmp_path / "clips.json").write_text(json.dumps(clips))
+    expected = _open(tmp_path / "clips.json")
+    monkeypatch.setattr(reader, "_KEPT_BYTES", 0)
+    parsed: list[Path] = []
+    parse = reader._parse
+    monkeypatch.setattr(reader, "_parse", lambda path: (parsed.append(path), parse(path))[1])
+    source = _open(tmp_path / "clips.json")
+    for clip, other in zip(source.clips, expected.clips, strict=True):
+        np.testing.assert_array_equal(clip.read().joints, other.read().joints)
+    assert source.fingerprint == expected.fingerprint
+    assert len(parsed) == 2
+
+
+def test_a_split_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    (tmp_path / "clip.json").write_text(json.dumps({"sign": "a", "split": "held out", "frames": _lists(film(1))}))
+    source = _open(tmp_path / "clip.json")
+    assert "clip: its split 'held out' is none of train, val, test, and is left out" in source.notes
+
+
+def test_one_recording_with_impossible_pixels_does_not_change_the_others(tmp_path: Path) -> None:
+    for name, scale in (("good", 640), ("bad", 50_000)):
+        shot = film(1, both_hands=True)
+        shot.pose[..., :2] *= [scale, scale * 0.75]
+        shot.hands[..., :2] *= [scale, scale * 0.75]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"sign": "a", "frames": _lists(shot)}))
+    source = _open(tmp_path)
+    assert [(clip.width, clip.height) for clip in source.clips] == [(640, 360)]
+    assert [(failure.clip_id, failure.reason) for failure in source.failures] == [("bad", "range")]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -309,3 +310,15 @@ def test_folders_without_landmarks_are_refused_with_advice(tmp_path: Path) -> No
         _open(tmp_path / "data")
     with pytest.raises(InvalidInput, match=r"Frames with 1692, 1662, 1530, 258, 225, 126, 63 numbers can be imported"):
         open_source(tmp_path / "data", ImportOptions(), "mp-data")
+
+
+def test_frames_of_other_layouts_are_not_kept_in_memory(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "data/hello/0", film(1).rows(258))
+    for number in range(30, 42):
+        np.save(folder / f"{number}.npy", np.zeros((1000, 1000), np.float32))
+    tracemalloc.start()
+    source = _open(tmp_path / "data")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "12 frames have another length: frame 30 has 1000000 instead of 258 numbers" in _notes(source)
+    assert peak < 24e6
