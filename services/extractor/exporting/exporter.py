@@ -116,7 +116,7 @@ def run_export(
     with ThreadPoolExecutor(_THREADS) as threads:
         while not stopped() and (batch := list(islice(pending, _BATCH))):
             outcomes = list(threads.map(exporter.export_clip, batch))
-            progress = replace(_advance(progress, outcomes), elapsed_seconds=time.monotonic() - started)
+            progress = progress.after_batch(outcomes, time.monotonic() - started)
             on_change(progress)
     exporter.write_tables([record for record in chosen if exporter.has(record)])
     state = ExtractionState.CANCELLED if progress.done < progress.total else ExtractionState.SUCCEEDED
@@ -172,20 +172,6 @@ def _check_origin(folder: Path, origin: Mapping[str, str]) -> None:
             f"{folder}: holds an export of something else ({marker.name}: {json.dumps(found)[:300]}). Name another "
             "folder, or delete this one."
         )
-
-
-def _advance(progress: ExtractionProgress, outcomes: Sequence[int | ClipFailure]) -> ExtractionProgress:
-    """The progress after a batch with these outcomes of `_Exporter.export_clip`."""
-    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, ClipFailure))
-    frames = [outcome for outcome in outcomes if isinstance(outcome, int)]
-    return replace(
-        progress,
-        extracted=progress.extracted + sum(1 for count in frames if count),
-        present=progress.present + sum(1 for count in frames if not count),
-        broken=progress.broken + len(failures),
-        failures=progress.failures + failures,
-        frames=progress.frames + sum(frames),
-    )
 
 
 class _Exporter:

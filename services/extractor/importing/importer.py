@@ -5,7 +5,7 @@ does not stop the others.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -65,7 +65,7 @@ def run_import(
     with ThreadPoolExecutor(_WRITERS) as writers:
         while not stopped() and (batch := list(islice(pending, _BATCH))):
             outcomes = list(writers.map(importer.import_clip, batch))
-            progress = replace(_advance(progress, outcomes), elapsed_seconds=time.monotonic() - started)
+            progress = progress.after_batch(outcomes, time.monotonic() - started)
             on_change(progress)
     importer.save_records()
     if progress.done < progress.total:
@@ -76,20 +76,6 @@ def run_import(
         progress = replace(progress, state=ExtractionState.SUCCEEDED, elapsed_seconds=time.monotonic() - started)
     on_change(progress)
     return progress
-
-
-def _advance(progress: ExtractionProgress, outcomes: Sequence[int | ClipFailure]) -> ExtractionProgress:
-    """The progress after a batch with these outcomes of `_Importer.import_clip`."""
-    failures = tuple(outcome for outcome in outcomes if isinstance(outcome, ClipFailure))
-    frames = [outcome for outcome in outcomes if isinstance(outcome, int)]
-    return replace(
-        progress,
-        extracted=progress.extracted + sum(1 for count in frames if count),
-        present=progress.present + sum(1 for count in frames if not count),
-        broken=progress.broken + len(failures),
-        failures=progress.failures + failures,
-        frames=progress.frames + sum(frames),
-    )
 
 
 class _Importer:

@@ -1,6 +1,7 @@
 """The progress of an extraction, and the outcome of its clips."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.extractor.sources.failure import ClipFailure
@@ -53,6 +54,25 @@ class ExtractionProgress:
     def done(self) -> int:
         """The number of clips that are finished."""
         return self.extracted + self.present + self.broken
+
+    def after_batch(self, outcomes: Sequence[int | ClipFailure], elapsed_seconds: float) -> "ExtractionProgress":
+        """The progress after a batch of clips.
+
+        Args:
+            outcomes: for each clip, the frames that were stored, 0 if the clip was present, or why it is unusable.
+            elapsed_seconds: seconds since the start.
+        """
+        failures = tuple(outcome for outcome in outcomes if isinstance(outcome, ClipFailure))
+        frames = [outcome for outcome in outcomes if isinstance(outcome, int)]
+        return replace(
+            self,
+            extracted=self.extracted + sum(1 for count in frames if count),
+            present=self.present + sum(1 for count in frames if not count),
+            broken=self.broken + len(failures),
+            failures=self.failures + failures,
+            frames=self.frames + sum(frames),
+            elapsed_seconds=elapsed_seconds,
+        )
 
     @property
     def ended(self) -> bool:

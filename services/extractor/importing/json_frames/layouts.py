@@ -13,7 +13,7 @@ A FRAME is an object with pose, left_hand and right_hand (or pose_landmarks, lef
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from services.extractor.importing.json_frames.values import (
     JsonObject,
@@ -61,7 +61,6 @@ class JsonClip:
     fps: float | None = None
     size: FrameSize | None = None
     is_frame: bool = False
-    keys: tuple[str, ...] = field(default_factory=tuple)
 
 
 def find_clips(root: JsonValue, name: str) -> list[JsonClip]:

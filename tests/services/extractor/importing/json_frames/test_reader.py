@@ -203,7 +203,12 @@ def test_a_file_is_parsed_once_for_all_clips_that_are_not_kept(tmp_path: Path, m
     monkeypatch.setattr(reader, "_KEPT_BYTES", 0)
     parsed: list[Path] = []
     parse = reader._parse
-    monkeypatch.setattr(reader, "_parse", lambda path: (parsed.append(path), parse(path))[1])
+
+    def count_and_parse(path: Path) -> object:
+        parsed.append(path)
+        return parse(path)
+
+    monkeypatch.setattr(reader, "_parse", count_and_parse)
     source = _open(tmp_path / "clips.json")
     for clip, other in zip(source.clips, expected.clips, strict=True):
         np.testing.assert_array_equal(clip.read().joints, other.read().joints)
