@@ -29,7 +29,7 @@ from services.extractor.tracking.lockstep import LockstepTracker
 from services.extractor.tracking.trackers import FAST_RATE, TrackingQuality, create_tracker, fingerprint
 from services.extractor.tracking.tracks import Tracker, Tracks
 from services.extractor.video.decode import Frame, Segment, Video, read_file
-from signet.errors import ClipError
+from signet.errors import ClipError, InvalidLandmarks
 from signet.landmarks import ClipRecord, Landmarks, dump
 
 _log = logging.getLogger(__name__)
@@ -204,10 +204,13 @@ def extract_files(
     outcomes: dict[int, Extracted | ClipError] = {}
     for index, outcome in tracker.track_clips((index, decode(index)) for index in range(len(clips))):
         _, usable, labels, quality = clips[index]
-        if isinstance(outcome, Tracks):
-            outcomes[index] = _to_clip(videos.pop(index), usable.segment, labels, quality, outcome)
-        else:
+        if isinstance(outcome, ClipError):
             outcomes[index] = outcome
+            continue
+        try:
+            outcomes[index] = _to_clip(videos.pop(index), usable.segment, labels, quality, outcome)
+        except ClipError as error:
+            outcomes[index] = error
     return [outcomes[index] for index in range(len(clips))]
 
 
@@ -254,7 +257,11 @@ def _to_clip(
     tracks: Tracks,
     read_seconds: float = 0.0,
 ) -> Extracted:
-    """The landmark tensor of a decoded video."""
+    """The landmark tensor of a decoded video.
+
+    Raises:
+        ClipError: the labels are too long for the record of a clip.
+    """
     clip = Landmarks(
         landmarks=tracks.landmarks,
         presence=tracks.presence,
@@ -273,8 +280,16 @@ def _to_clip(
         ),
     )
     clip = add_quality(clip, video.display_times(segment), tracks.many_people)
+    try:
+        data = dump(clip)
+    except InvalidLandmarks as error:
+        raise ClipError(
+            "too_large",
+            f"{video.name}: its labels are too long to be stored with its landmarks ({error}). Shorten the gloss or "
+            "the name of the signer.",
+        ) from error
     return Extracted(
-        data=dump(clip),
+        data=data,
         frames=video.decoded,
         tracked_frames=len(tracks.timestamps),
         found=_count_parts(clip.presence),

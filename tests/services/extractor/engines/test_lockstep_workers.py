@@ -17,7 +17,7 @@ from services.extractor.tracking.trackers import Device, TrackingQuality
 from services.extractor.video.decode import Segment, Video, read_file
 from signet.errors import ClipError, InvalidSetting
 from signet.landmarks import load
-from tests.services.extractor.conftest import SHORT
+from tests.services.extractor.conftest import SHORT, MakeVideo
 
 Job = tuple[str, tuple[Any, ...]]
 
@@ -53,6 +53,20 @@ def assert_complete(outcomes: dict[str, Extracted | ClipError], expected: dict[s
         np.testing.assert_array_equal(clip.presence, reference.presence)
         np.testing.assert_allclose(clip.landmarks, reference.landmarks, atol=2e-3, equal_nan=True)
         assert clip.record.model_copy(update={"quality": None}) == reference.record.model_copy(update={"quality": None})
+
+
+def test_labels_that_are_too_long_for_a_record_break_only_their_clip(make_video: MakeVideo) -> None:
+    path = make_video(frames=10)
+    video = Video(read_file(path), path.name)
+    usable = Usable(video.sha256, Segment(1, len(video.times())))
+    short, long = Labels("short", gloss="book"), Labels("long", gloss="\u5b57" * 700)
+    fast = TrackingQuality.FAST
+    broken, good = worker.extract_files("cpu", [(path, usable, long, fast), (path, usable, short, fast)])
+    assert isinstance(good, Extracted)
+    assert isinstance(broken, ClipError)
+    with pytest.raises(ClipError, match="Shorten the gloss") as alone:
+        worker.extract_file(path, usable, long)
+    assert (alone.value.reason, str(alone.value)) == ("too_large", str(broken))
 
 
 @pytest.mark.clips
