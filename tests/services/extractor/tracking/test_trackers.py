@@ -46,5 +46,5 @@ def test_fast_landmarks_are_where_full_ones_are(wlasl: Path, workers: WorkerPool
     for part, index, bar in ((POSE, 0, 0.02), (LEFT_HAND, 1, 0.02), (RIGHT_HAND, 2, 0.02)):
         both = (full.presence[same][:, index] & fast.presence[:, index]).astype(bool)
         difference = (full.landmarks[same][both, part, :2] - fast.landmarks[both, part, :2]).astype(np.float64)
-        if both.any():
+        if both.sum() >= 3:
             assert np.median(np.linalg.norm(difference, axis=-1)) <= bar
