@@ -96,10 +96,7 @@ def run_export(
     started = time.monotonic()
     exporter = _Exporter(store, corpus, FORMATS[form](), folder)
     records, failures = _read_records(store, corpus)
-    chosen = [record for record in records if choice.includes(record)]
-    if not chosen:
-        raise NotFound(_describe_nothing(store, corpus, records))
-    choice.check(corpus, records)
+    chosen = _choose(store, corpus, records, choice)
     _check_origin(folder, {"corpus": corpus, "format": form, "extractor": chosen[0].extractor})
     exporter.read_earlier_rows()  # a table that cannot be extended is reported before the work, not after it
     remove_leftovers(folder)
@@ -141,6 +138,19 @@ def _read_records(store: ObjectStore, corpus: str) -> tuple[list[ClipRecord], li
     return [each for each in found if isinstance(each, ClipRecord)], [
         each for each in found if isinstance(each, ClipFailure)
     ]
+
+
+def _choose(store: ObjectStore, corpus: str, records: Sequence[ClipRecord], choice: ExportChoice) -> list[ClipRecord]:
+    """The chosen clips.
+
+    Raises:
+        NotFound: there are none, or none of a chosen gloss.
+    """
+    chosen = [record for record in records if choice.includes(record)]
+    if not chosen:
+        raise NotFound(_describe_nothing(store, corpus, records))
+    choice.check(corpus, records)
+    return chosen
 
 
 def _describe_nothing(store: ObjectStore, corpus: str, records: Sequence[ClipRecord]) -> str:
