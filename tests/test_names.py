@@ -24,7 +24,8 @@ from tests.services.evaluator.conftest import World, everyday_clips, make_clip, 
 
 # Where a command takes a name; `NAME` stands for it. WLASL and CLIP stand for files.
 PLACES = (
-    "extract --wlasl NAME", "extract --wlasl WLASL --clips NAME", "import NAME --wlasl WLASL", "import . --wlasl NAME",
+    "extract --wlasl NAME", "extract --wlasl WLASL --clips NAME", "import NAME --wlasl WLASL",
+    "import . --kind archive --wlasl NAME",
     "train --corpus NAME", "train --model-name NAME", "train --start-from NAME", "train --resume NAME",
     "train --preset NAME", "train --without NAME", "train --device NAME", "runs --store NAME", "runs NAME",
     "analyze NAME", "analyze a --clip NAME", "features NAME", "features a --corpus NAME", "features a --model NAME",
