@@ -102,7 +102,8 @@ def test_every_clip_is_extracted_into_s3_as_a_landmark_tensor(path: Walk) -> Non
     clips = [load(store.get(info.key), info.key) for info in store.list("landmarks/v1/wlasl/")]
     assert len(clips) == progress.extracted
     assert {clip.record.gloss for clip in clips} == set(progress.glosses)
-    assert sum(clip.frames for clip in clips) == progress.frames
+    assert sum(clip.record.frame_end - clip.record.frame_start + 1 for clip in clips) == progress.frames
+    assert all(clip.frames <= 10 * clip.length.seconds + 2 for clip in clips), "ten frames a second are tracked"
     # A signing person: the body is nearly always found, a hand in a good part of the frames.
     assert sum(clip.presence[:, 0].mean() for clip in clips) / len(clips) > 0.9
     assert sum(clip.presence[:, 1:].any(axis=1).mean() for clip in clips) / len(clips) > 0.3

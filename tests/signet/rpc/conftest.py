@@ -37,6 +37,10 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
             await asyncio.sleep(float(what.split()[1]))
         return extractor_pb2.ExtractClipResponse(landmarks=request.video)
 
+    async def ExtractClipStream(self, requests, context):
+        async for _ in requests:
+            yield extractor_pb2.ExtractClipStreamResponse()
+
     async def WatchExtraction(self, request, context):
         for n in range(3):
             yield extractor_pb2.WatchExtractionResponse(progress=extractor_pb2.ExtractionProgress(extracted=n))

@@ -111,9 +111,12 @@ def test_a_list_that_is_cut_off_is_not_taken_for_a_short_one(scripted_server: Sc
         list(store.list("k"))
 
 
-def test_a_list_with_a_time_that_is_none_is_an_error_and_no_traceback(scripted_server: ScriptedServer) -> None:
+def test_a_list_with_a_size_that_is_none_is_an_error_and_no_traceback(scripted_server: ScriptedServer) -> None:
     store = scripted_server.open()
     entry = b"<Contents><Key>k</Key><LastModified>yesterday</LastModified><Size>1</Size></Contents></ListBucketResult>"
+    scripted_server.listing = Answer(200, LISTING.replace(b"</ListBucketResult>", entry))
+    assert [info.key for info in store.list("k")] == ["k"], "times are not read"
+    entry = entry.replace(b"<Size>1<", b"<Size>large<")
     scripted_server.listing = Answer(200, LISTING.replace(b"</ListBucketResult>", entry))
     with pytest.raises(Unavailable, match="the answer of the store cannot be read"):
         list(store.list("k"))
