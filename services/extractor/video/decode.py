@@ -29,7 +29,6 @@ REASONS = (
     "empty",  # zero bytes
     "html",  # a web page
     "image",  # a still picture
-    "long",  # its gloss or signer does not fit into a clip's record
     "no_video",  # a container without a video stream
     "outside",  # the video does not contain the requested segment
     "text_mangled",  # binary data that was read and written as text
