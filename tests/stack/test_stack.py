@@ -68,7 +68,11 @@ def test_an_image_is_small_and_holds_only_what_it_needs(stack: Stack, service: s
     packages, tools, services = json.loads(said)
     assert (
         packages
-        == {"extractor": ["mediapipe"], "trainer": ["torch", "onnxruntime"], "evaluator": ["onnxruntime"]}[service]
+        == {
+            "extractor": ["mediapipe", "onnxruntime"],
+            "trainer": ["torch", "onnxruntime"],
+            "evaluator": ["onnxruntime"],
+        }[service]
     )
     assert tools == []
     assert services == [service]
