@@ -243,10 +243,10 @@ class Extraction:
         return self._change(extracted=self._progress.extracted + 1, frames=self._progress.frames + outcome.frames)
 
     def _count_broken(self, instance: Instance, error: ClipError) -> None:
-        _log.info("broken clip %s (%s): %s", instance.clip_id, error.reason, error)
-        self.metrics.count("broken", error.reason)
-        # The name of a file can have bytes that are no UTF-8. Neither the store nor a message can keep them.
+        # The name of a file can have bytes that are no UTF-8. Neither the store nor a message or a log can keep them.
         message = escape_control_characters(str(error))
+        _log.info("broken clip %s (%s): %s", instance.clip_id, error.reason, message)
+        self.metrics.count("broken", error.reason)
         self._change(
             broken=self._progress.broken + 1,
             failures=(*self._progress.failures, ClipFailure(instance.clip_id, error.reason, message)),
