@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from minio import Minio
 
 from services.cli import app
 from services.local.seaweedfs import LocalStore
@@ -72,22 +73,34 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 
 
 @pytest.fixture
-def new_bucket(s3_server: LocalStore, request: pytest.FixtureRequest) -> Callable[..., S3Store]:
-    """Opens an S3 store in this test's own bucket; `secret` replaces the right one."""
+def new_bucket(s3_server: LocalStore, request: pytest.FixtureRequest) -> Iterator[Callable[..., S3Store]]:
+    """Opens an S3 store in this test's own bucket; `secret` replaces the right one.
+
+    The bucket is deleted after the test: each has volumes of its own, and the server has room for some dozens.
+    """
     count = abs(hash(request.node.nodeid)) % 10**12
+    environment = s3_server.environment
+    client = Minio(
+        environment["SIGNET_STORE"].split("/")[2],
+        environment["SIGNET_S3_ACCESS_KEY"],
+        environment["SIGNET_S3_SECRET_KEY"],
+        secure=False,
+    )
 
     def connect(secret: str = "") -> S3Store:
-        environment = s3_server.environment
-        endpoint = environment["SIGNET_STORE"].split("/")[2]
         return S3Store(
-            endpoint,
+            environment["SIGNET_STORE"].split("/")[2],
             f"test-{count}",
             environment["SIGNET_S3_ACCESS_KEY"],
             secret or environment["SIGNET_S3_SECRET_KEY"],
             secure=False,
         )
 
-    return connect
+    yield connect
+    if client.bucket_exists(f"test-{count}"):
+        for found in client.list_objects(f"test-{count}", recursive=True):
+            client.remove_object(f"test-{count}", str(found.object_name))
+        client.remove_bucket(f"test-{count}")
 
 
 @pytest.fixture(params=["directory", "s3"])
