@@ -72,7 +72,7 @@ class LockstepWorkers:
             return
         pending = iter(jobs)
         batches = iter(lambda: list(islice(pending, self._clips)), [])
-        tasks = ((batch, (self._device, [arguments for _, arguments in batch])) for batch in batches)
+        tasks = ((batch, (self._device, self._clips, [arguments for _, arguments in batch])) for batch in batches)
         for batch, outcomes in self._batches.each(worker.extract_files, tasks, stopped):
             if isinstance(outcomes, ClipError):
                 yield from self._single.each(function, batch, stopped)

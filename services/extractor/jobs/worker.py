@@ -180,19 +180,20 @@ def extract_file(
 
 
 def extract_files(
-    device: str, clips: Sequence[tuple[Path, Usable, Labels, TrackingQuality]]
+    device: str, places: int, clips: Sequence[tuple[Path, Usable, Labels, TrackingQuality]]
 ) -> list[Extracted | ClipError]:
     """Extract the landmark tensors of several verified clips at a time, with the quality `fast`.
 
     Args:
         device: "cpu" or "cuda".
+        places: the number of clips at a time, the same in each call of a process.
         clips: the arguments of `extract_file` for each clip.
 
     Returns:
         The result of each clip, or why it is not usable.
     """
     if not hasattr(_state, "lockstep"):
-        _state.lockstep = LockstepTracker(FAST_RATE, len(clips), device)
+        _state.lockstep = LockstepTracker(FAST_RATE, places, device)
     tracker: LockstepTracker = _state.lockstep
     videos: dict[int, Video] = {}
 

@@ -61,7 +61,7 @@ def test_labels_that_are_too_long_for_a_record_break_only_their_clip(make_video:
     usable = Usable(video.sha256, Segment(1, len(video.times())))
     short, long = Labels("short", gloss="book"), Labels("long", gloss="\u5b57" * 700)
     fast = TrackingQuality.FAST
-    broken, good = worker.extract_files("cpu", [(path, usable, long, fast), (path, usable, short, fast)])
+    broken, good = worker.extract_files("cpu", 2, [(path, usable, long, fast), (path, usable, short, fast)])
     assert isinstance(good, Extracted)
     assert isinstance(broken, ClipError)
     with pytest.raises(ClipError, match="Shorten the gloss") as alone:
