@@ -29,7 +29,7 @@ from bench.record import load_results, origin, save_results
 from services.extractor.jobs import workers as worker_pool
 from services.extractor.jobs.worker import Extracted, Labels, extract_bytes
 from services.extractor.jobs.workers import WorkerPool
-from services.extractor.video.decode import REASONS
+from services.extractor.video.limits import REASONS
 from signet.errors import ClipError
 from signet.terminal.command import run_command
 from signet.terminal.output import TableColumn, TextTable, open_console, print_line, print_table, say

@@ -103,7 +103,12 @@ RayAddressOption = Annotated[
     ),
 ]
 ClipTimeoutOption = Annotated[
-    float, typer.Option(min=0.1, envvar="SIGNET_CLIP_TIMEOUT_SECONDS", help="Give a clip up after this many seconds")
+    float,
+    typer.Option(
+        min=0.1,
+        envvar="SIGNET_CLIP_TIMEOUT_SECONDS",
+        help="Give a clip up after this many seconds; one of more than a minute has more time",
+    ),
 ]
 
 AuditOption = Annotated[

@@ -44,8 +44,8 @@ class ExtractorSettings(ServiceSettings):
     clip_timeout_seconds: float = Field(
         default=DEFAULT_CLIP_TIMEOUT_SECONDS,
         gt=0,
-        description="After this long a clip is given up and its worker replaced; raise it for clips of many minutes. "
-        "A clip that is sent in a call has at most 60 s, and 0.2 s more for each frame",
+        description="After this long a clip is given up and its worker replaced; a clip of more than 1,500 frames has "
+        "more time in proportion. A clip that is sent in a call has at most 60 s, and 0.2 s more for each frame",
     )
     auto_extract: bool = Field(
         default=False, description="Extract without being asked, whenever the clips are there and have changed"

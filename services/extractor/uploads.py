@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from services.extractor.video.decode import MAX_FILE_BYTES
+from services.extractor.video.limits import MAX_FILE_BYTES
 from signet.errors import Busy, DeadlineExceeded, InvalidInput
 from signet.rpc.receiving import LARGE_REQUEST_BYTES
 from signet.v1 import extractor_pb2 as pb

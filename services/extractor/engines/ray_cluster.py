@@ -1,6 +1,7 @@
 """Runs the jobs of an extraction on a Ray cluster. This process alone reads the clips and stores the results.
 
-Each clip is a task that gets the bytes of the file, so nodes need neither the files nor the store. Ray repeats a task
+Each clip is a task that gets the bytes of the file, so nodes need neither the files nor the store. The parts of a large
+file are objects of the cluster, which the tasks of all its pieces and segments share. Ray repeats a task
 whose node or process was lost. The result comes back here and is stored by a conditional write, so no clip is lost and
 none is stored twice, also if a task has run twice.
 """
@@ -14,6 +15,8 @@ from typing import Any, Self, TypeVar
 
 from services.extractor.engines.remote_job import RemoteFault, RemoteJob, extractor_versions, run_remote_job
 from services.extractor.video.decode import read_file
+from services.extractor.video.file_bytes import FileBytes, FileState
+from services.extractor.video.limits import MAX_VIDEO_BYTES, how_to_cut, refuse_size
 from signet.errors import ClipError, InvalidInput, NotReady, Unavailable
 
 DEFAULT_ADDRESS = "auto"
@@ -22,6 +25,8 @@ DEFAULT_ADDRESS = "auto"
 # process, whose end is noticed.
 _RETRIES = 8
 _CONNECT_SECONDS = 5.0
+# A larger file is sent in parts of this size.
+_PART_BYTES = 32 * 1024**2
 # How often the number of cores is asked for: nodes come and go.
 _LOOK_SECONDS = 2.0
 
@@ -46,9 +51,11 @@ class RayWorkers:
         self._clip_timeout = clip_timeout
         self._ray = _connect(address)
         self._extractors = extractor_versions()
-        self._task = self._ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)(run_remote_job)
+        self._task = self._ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)(_run_task)
         self._cores = 0
         self._looked = 0.0
+        # The last large file that was sent: its path, its state, and its parts.
+        self._sent: tuple[Path, FileState, tuple[Any, ...]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +103,23 @@ class RayWorkers:
 
     def _submit(self, function: Callable[..., Any], path: Path, arguments: tuple[Any, ...]) -> Any:
         """Send a clip to the cluster. Raises `ClipError` if its file cannot be read."""
-        data = read_file(path)
-        return self._task.remote(RemoteJob(function, path.name, data, arguments, self._clip_timeout, self._extractors))
+        parts = self._send_parts(path)
+        data = b"" if parts else read_file(path)
+        return self._task.remote(
+            RemoteJob(function, path.name, data, arguments, self._clip_timeout, self._extractors, parts)
+        )
+
+    def _send_parts(self, path: Path) -> tuple[Any, ...]:
+        """Give a large file to the cluster. The parts are freed when no task needs them, and another file was sent."""
+        file = FileBytes(path)
+        if len(file) > MAX_VIDEO_BYTES:
+            refuse_size(path.name, f"{len(file)} bytes", f"{MAX_VIDEO_BYTES} bytes", how_to_cut(path.name))
+        if len(file) <= _PART_BYTES:
+            return ()
+        if self._sent is None or self._sent[:2] != (path, file.state):
+            starts = range(0, len(file), _PART_BYTES)
+            self._sent = path, file.state, tuple(self._ray.put(file[start : start + _PART_BYTES]) for start in starts)
+        return self._sent[2]
 
     def _count_cores(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
@@ -126,6 +148,13 @@ class RayWorkers:
         if outcome.reason:
             return ClipError(outcome.reason, outcome.message)
         raise NotReady(outcome.message)
+
+
+def _run_task(job: RemoteJob) -> Any:
+    """Run a job on a node."""
+    import ray  # noqa: PLC0415  (the module is not sent to the nodes)
+
+    return run_remote_job(job, ray.get)
 
 
 def _connect(address: str) -> Any:

@@ -30,6 +30,7 @@ class RemoteJob:
         arguments: the other arguments of the function.
         clip_timeout: seconds after which the clip is given up.
         extractors: the versions of the extractor on the machine that asks.
+        parts: the bytes of a large file, after `data`: references to objects of the cluster.
     """
 
     function: Callable[..., Any]
@@ -38,6 +39,7 @@ class RemoteJob:
     arguments: tuple[Any, ...]
     clip_timeout: float
     extractors: tuple[str, ...]
+    parts: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,13 @@ def extractor_versions() -> tuple[str, ...]:
     return tuple(fingerprint(quality) for quality in TrackingQuality)
 
 
-def run_remote_job(job: RemoteJob) -> Any:
-    """Run a job, and return its result or a `RemoteFault`."""
+def run_remote_job(job: RemoteJob, fetch: Callable[[Any], bytes] = bytes) -> Any:
+    """Run a job, and return its result or a `RemoteFault`.
+
+    Args:
+        job: the job.
+        fetch: returns the bytes that a reference in `parts` stands for.
+    """
     try:
         versions = extractor_versions()
         if versions != job.extractors:
@@ -64,7 +71,10 @@ def run_remote_job(job: RemoteJob) -> Any:
             )
         with tempfile.TemporaryDirectory(prefix="signet-clip-") as folder:
             path = Path(folder) / job.name
-            path.write_bytes(job.data)
+            with path.open("wb") as file:
+                file.write(job.data)
+                for part in job.parts:
+                    file.write(fetch(part))
             ((_, outcome),) = _pool(job.clip_timeout).each(job.function, [(None, (path, *job.arguments))])
     except SignetError as error:
         return RemoteFault(str(error))

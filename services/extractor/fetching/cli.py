@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from services.extractor.console import EXIT_BROKEN, Interrupt
+from services.extractor.fetching.download import DEFAULT_MOST_BYTES, DownloadLimits
 from services.extractor.fetching.job import FetchJob
 from services.extractor.fetching.ledger import FetchLedger
 from services.extractor.fetching.progress import FetchProgress, FetchSettings
@@ -22,6 +23,7 @@ from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.instances import SPLITS, Instance
 from services.extractor.sources.selection import SelectionCriteria, check_criteria
 from services.extractor.sources.wlasl import list_clip_directories, read_metadata
+from services.extractor.video.limits import MAX_VIDEO_BYTES
 from signet.errors import InvalidInput
 from signet.terminal.logs import set_up_logging
 from signet.terminal.output import Console, open_console, print_line
@@ -71,6 +73,9 @@ def fetch(
     interval: Annotated[
         float, typer.Option(min=0, max=3600, help="Seconds between the starts of two downloads from the same host")
     ] = 0.5,
+    max_megabytes: Annotated[
+        int, typer.Option(min=1, help="Refuse videos with more megabytes. An hour at 720 lines has about 1000")
+    ] = DEFAULT_MOST_BYTES // 1024**2,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also try links again that failed for good, such as deleted videos")
     ] = False,
@@ -100,7 +105,8 @@ def fetch(
             states = survey_clips(chosen, find_files(directories, chosen), directories[0], ledger)
         _print_states(console, states, listed.notes, all_glosses=True)
     else:
-        settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed)
+        limits = DownloadLimits(min(max_megabytes * 1024**2, MAX_VIDEO_BYTES))
+        settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed, limits=limits)
         states = _download(console, chosen, directories, settings, listed.notes)
     raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from services.extractor.fetching.failures import DownloadFailed, FetchStopped
 from services.extractor.fetching.links import ClipLink
 from services.extractor.fetching.web import WebClient, WebResponse, retry_after
-from services.extractor.video.decode import MAX_FILE_BYTES
 
+# An hour of video at 720 lines has 1 GB. The extractor reads larger files, too, but a host may send anything.
+DEFAULT_MOST_BYTES = 2 * 1024**3
 _CHUNK_BYTES = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _WEB_PAGE = re.compile(rb"\s*(?:<!doctype\s+html|<html|<head|<\?xml)", re.IGNORECASE)
@@ -23,12 +24,12 @@ class DownloadLimits:
     """When a download is given up.
 
     Attributes:
-        most_bytes: a video of more bytes is refused; the extractor reads no larger one.
+        most_bytes: a video of more bytes is refused.
         speed_bytes: so many bytes must come...
         speed_seconds: ...in this time.
     """
 
-    most_bytes: int = MAX_FILE_BYTES
+    most_bytes: int = DEFAULT_MOST_BYTES
     speed_bytes: int = 32 * 1024
     speed_seconds: float = 30.0
 
@@ -238,7 +239,7 @@ class Downloader:
     def _refuse_size(self, response: WebResponse, size: str) -> None:
         raise DownloadFailed(
             "too_large",
-            f"{response.url}: {size}; the extractor reads {self._limits.most_bytes} at most.",
+            f"{response.url}: {size}; the limit is {self._limits.most_bytes}. --max-megabytes changes it.",
             final_url=response.url,
         )
 

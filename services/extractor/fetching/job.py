@@ -89,7 +89,7 @@ class FetchJob:
         client = WebClient(settings.host.at_a_time, settings.read_seconds)
         work = self._work_folder, self._stop.is_set
         self._web = Downloader(client, work[0], settings.limits, work[1], self._count_bytes)
-        self._youtube = YoutubeDownloader(*work, self._count_bytes)
+        self._youtube = YoutubeDownloader(*work, self._count_bytes, settings.limits)
 
     def cancel(self) -> None:
         """Stop. Unfinished files are kept, and another run goes on with them."""

@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from services.extractor.fetching.download import Downloaded
+from services.extractor.fetching.download import Downloaded, DownloadLimits
 from services.extractor.fetching.failures import DownloadFailed, FetchStopped
 from services.extractor.fetching.links import ClipLink
 from services.extractor.fetching.schedule import HostLimits
 from services.extractor.jobs.processes import clean_environment
-from services.extractor.video.decode import MAX_FILE_BYTES
 
 # YouTube blocks guests that ask for more than about 300 videos an hour.
 YOUTUBE_LIMITS = HostLimits(at_a_time=1, interval_seconds=12.0)
 
-_MOST_SECONDS = 900.0
+# A video may take so long, and longer if so many bytes a second would take longer for the largest allowed one.
+_MOST_SECONDS, _SLOWEST_BYTES = 900.0, 1_000_000
 # Runs yt-dlp, and ends it when standard input is closed: also when SIGKILL ends this process.
 _PROGRAM = """
 import os, runpy, threading
@@ -30,8 +30,8 @@ runpy.run_module("yt_dlp", run_name="__main__", alter_sys=True)
 """
 # Videos without sound, because nothing needs it, and joining both would need ffmpeg. 720 lines show every finger.
 _FORMATS = (
-    f"bv*[vcodec^=avc1][height<=720][filesize<{MAX_FILE_BYTES}]/b[ext=mp4][height<=720]/"
-    f"bv*[height<=720][filesize<{MAX_FILE_BYTES}]/b[height<=720]/wv*/w"
+    "bv*[vcodec^=avc1][height<=720][filesize<{most_bytes}]/b[ext=mp4][height<=720]/"
+    "bv*[height<=720][filesize<{most_bytes}]/b[height<=720]/wv*/w"
 )
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
@@ -57,10 +57,19 @@ class YoutubeDownloader:
         folder: the folder of unfinished files.
         stopped: whether all downloads must end.
         on_bytes: called with the size of a video that came.
+        limits: when a download is given up. Of these, only the largest size is used.
     """
 
-    def __init__(self, folder: Path, stopped: Callable[[], bool], on_bytes: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stopped: Callable[[], bool],
+        on_bytes: Callable[[int], None],
+        limits: DownloadLimits = DownloadLimits(),  # noqa: B008  (frozen)
+    ) -> None:
         self._folder = folder
+        self._most_bytes = limits.most_bytes
+        self._most_seconds = max(_MOST_SECONDS, limits.most_bytes / _SLOWEST_BYTES)
         self._stopped = stopped
         self._on_bytes = on_bytes
 
@@ -76,7 +85,7 @@ class YoutubeDownloader:
             return Downloaded(part, link.url, resumed=False, has_known_size=True)
         log = self._folder / f"{link.key}.yt-dlp.log"
         try:
-            status = self._run(_command(self._folder, link), log)
+            status = self._run(_command(self._folder, link, self._most_bytes), log)
             lines = log.read_text(errors="replace").splitlines()
         finally:
             log.unlink(missing_ok=True)
@@ -93,7 +102,7 @@ class YoutubeDownloader:
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(),
                 start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + _MOST_SECONDS
+        end = time.monotonic() + self._most_seconds
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -114,11 +123,11 @@ class YoutubeDownloader:
                 process.stdin.close()
 
 
-def _command(folder: Path, link: ClipLink) -> list[str]:
+def _command(folder: Path, link: ClipLink, most_bytes: int) -> list[str]:
     return [
         sys.executable, "-c", _PROGRAM, "--ignore-config", "--no-plugin-dirs", "--no-cache-dir", "--no-playlist",
         "--no-progress", "--no-colors", "--no-mtime", "--socket-timeout", "30", "--retries", "3",
-        "--max-filesize", str(MAX_FILE_BYTES), "--fixup", "never", "--format", _FORMATS,
+        "--max-filesize", str(most_bytes), "--fixup", "never", "--format", _FORMATS.format(most_bytes=most_bytes),
         "--output", str(folder / f"{link.key}.video.%(ext)s").replace("%", "%%").replace("%%(ext)s", "%(ext)s"),
         "--", link.url,
     ]  # fmt: skip
@@ -137,9 +146,9 @@ def _explain(link: ClipLink, lines: list[str], status: int) -> DownloadFailed:
     text = errors[-1].removeprefix("ERROR:").strip()[:300] if errors else f"yt-dlp ended with status {status}"
     small = text.lower()
     if any("larger than max-filesize" in line for line in lines):
-        reason, text = "too_large", f"the video has more than {MAX_FILE_BYTES} bytes"
+        reason, text = "too_large", "the video is larger than --max-megabytes allows"
     elif status == -1:
-        reason, text = "stalled", f"yt-dlp was not done within {_MOST_SECONDS:.0f} s"
+        reason, text = "stalled", "yt-dlp was not done in time"
     elif _BUSY.search(small):
         reason = "busy"
     elif "requested format is not available" in small:  # yt-dlp is too old for YouTube's present pages

@@ -46,10 +46,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class VideoSize:
-    """What a worker found in a video before it decoded it: frames, and pixels of a frame; 0 if it is not known."""
+    """What a worker found in a video before it decoded it; 0 if it is not known.
+
+    Attributes:
+        frames: the frames to decode.
+        pixels: the pixels of a frame.
+        tracked: how many of the frames are tracked.
+    """
 
     frames: int
     pixels: int
+    tracked: int
 
 
 class JobBoard:
@@ -59,6 +66,7 @@ class JobBoard:
         self._done = processes.RawArray("q", _PLACES)
         self._total = processes.RawArray("q", _PLACES)
         self._pixels = processes.RawArray("q", _PLACES)
+        self._tracked = processes.RawArray("q", _PLACES)
         # When the job and its first frame were begun, by the monotonic clock, which all processes of a machine share.
         self._started = processes.RawArray("d", _PLACES)
         self._began = processes.RawArray("d", _PLACES)
@@ -75,7 +83,7 @@ class JobBoard:
         """Give a new job its place."""
         assert self._numbers is not None  # noqa: S101  (only the pool adds jobs)
         place = next(self._numbers) % _PLACES
-        self._done[place] = self._total[place] = self._pixels[place] = self._stopped[place] = 0
+        self._done[place] = self._total[place] = self._pixels[place] = self._tracked[place] = self._stopped[place] = 0
         self._started[place] = self._began[place] = self._alive[place] = 0.0
         return place
 
@@ -90,7 +98,7 @@ class JobBoard:
 
     def size(self, place: int) -> VideoSize:
         """The size of the job's video."""
-        return VideoSize(self._total[place], self._pixels[place])
+        return VideoSize(self._total[place], self._pixels[place], self._tracked[place])
 
     def running_seconds(self, place: int) -> float:
         """The seconds since a worker began the job; 0 while it waits."""
@@ -113,13 +121,14 @@ class JobBoard:
         if self._stopped[place]:
             raise JobStopped("the caller no longer waits for this clip.")
 
-    def note_packet(self, place: int, frames: int, pixels: int) -> None:
+    def note_packet(self, place: int, size: VideoSize) -> None:
         """Note that the worker decodes the next packet of the job's video, and the size of the video.
 
         Raises:
             JobStopped: the job must stop.
         """
-        self._total[place], self._pixels[place], self._alive[place] = frames, pixels, time.monotonic()
+        self._total[place], self._pixels[place], self._tracked[place] = size.frames, size.pixels, size.tracked
+        self._alive[place] = time.monotonic()
         self.check(place)
 
     def count(self, place: int, frames: Iterable[Item], decoded: Callable[[], int] | None = None) -> Iterator[Item]:

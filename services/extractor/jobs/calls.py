@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.extractor.jobs.board import JobBoard
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy
 
 # For each worker, so many clips of calls may wait in addition to the one that it works on. Long clips are counted
@@ -23,8 +24,9 @@ _RETRY_SECONDS, _LONG_RETRY_SECONDS = 5, 60
 
 # A clip with more work than this is long. The longest clips of WLASL take about 10 s.
 _LONG_SECONDS = 10.0
-# The work of one core for a frame: MediaPipe's, and the decoding and the conversion of each million pixels.
-_FRAME_SECONDS = 0.05
+# The work of one core for a frame that is tracked, by quality, and for the decoding and the conversion of each million
+# pixels of any frame.
+_TRACKING_SECONDS = {TrackingQuality.FAST: 0.03, TrackingQuality.FULL: 0.05}
 _MEGAPIXEL_SECONDS = 0.008
 # A clip that tells less work than it is becomes long after this time, with the time to load MediaPipe.
 _LONG_ELAPSED_SECONDS = 20.0
@@ -43,6 +45,7 @@ class Call:
 
     Attributes:
         size: the bytes of the clip.
+        quality: the quality of its landmarks.
         place: the place of its job on the board.
         future: the result of its job; None while it waits in this process.
         long: whether it is a long clip.
@@ -51,6 +54,7 @@ class Call:
     """
 
     size: int = 0
+    quality: TrackingQuality = TrackingQuality.FAST
     place: int = 0
     future: "Future[Any] | None" = None
     long: bool = False
@@ -88,14 +92,14 @@ class CallQueue:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, size: int) -> Call:
-        """Accept a clip of so many bytes.
+    def add(self, size: int, quality: TrackingQuality = TrackingQuality.FAST) -> Call:
+        """Accept a clip of so many bytes, whose landmarks shall have this quality.
 
         Raises:
             Busy: too many clips are under way.
         """
         self.check_room(size)
-        call = Call(size)
+        call = Call(size, quality)
         self._calls.append(call)
         return call
 
@@ -144,7 +148,8 @@ class CallQueue:
         if call.long or call.future is None:
             return
         opened = self._board.size(call.place)
-        work = opened.frames * (_FRAME_SECONDS + _MEGAPIXEL_SECONDS * opened.pixels / 1e6)
+        work = opened.tracked * _TRACKING_SECONDS[call.quality]
+        work += opened.frames * _MEGAPIXEL_SECONDS * opened.pixels / 1e6
         slow = self._board.running_seconds(call.place) > _LONG_ELAPSED_SECONDS
         if work <= _LONG_SECONDS and not slow and self._board.silent_seconds(call.place) <= SILENT_SECONDS:
             return

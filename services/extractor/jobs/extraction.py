@@ -19,6 +19,7 @@ from services.extractor.jobs import worker
 from services.extractor.jobs.progress import ExtractionProgress, ExtractionState
 from services.extractor.jobs.scan_cache import FileHashes
 from services.extractor.jobs.stored_clips import StoredClips
+from services.extractor.jobs.stored_pieces import StoredPieces, mark_stored_pieces, to_usable
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkersStopped
 from services.extractor.metrics import ExtractorMetrics
@@ -26,6 +27,7 @@ from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.failure import ClipFailure
 from services.extractor.sources.instances import Instance
 from services.extractor.sources.own.splits import assign_splits
+from services.extractor.sources.pieces import parse_piece_id
 from services.extractor.sources.segments import count_frames_to_end, segment_of
 from services.extractor.sources.selection import Selection, SelectionCriteria, Usable, Verdicts, select
 from services.extractor.sources.wording import count, name_some
@@ -34,7 +36,6 @@ from services.extractor.video.decode import Segment
 from signet.datasets.corpus import Shard, finish_extraction
 from signet.errors import ClipError, SignetError
 from signet.landmarks import ClipRecord
-from signet.landmarks.tensor import MAX_FRAMES
 from signet.store import ObjectStore, keys
 from signet.terminal.characters import escape_control_characters
 
@@ -42,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 # Threads that read records and files of stored clips. They wait for the store or the disk most of the time.
 _READERS = 16
+# The frames of a video of nine hours at 30 frames a second.
+_MOST_TRIED_FRAMES = 1_000_000
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -92,6 +95,7 @@ class Extraction:
         self._progress = ExtractionProgress()
         # Created by `run`, because they read the store and its cache.
         self._stored: StoredClips
+        self._pieces: StoredPieces
         self._hashes: FileHashes
         self._readers: ThreadPoolExecutor
 
@@ -109,7 +113,7 @@ class Extraction:
     def release_inputs(self) -> None:
         """Free the memory of the metadata, after the end."""
         self.corpus = replace(self.corpus, instances=(), files={}, names=frozenset())
-        for name in ("_stored", "_hashes"):
+        for name in ("_stored", "_pieces", "_hashes"):
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -140,6 +144,7 @@ class Extraction:
 
     def _run(self) -> None:
         self._stored = StoredClips(self.store, self.name, fingerprint(self.quality))
+        self._pieces = StoredPieces(self._stored.clip_ids)
         self._hashes = FileHashes(self.store.cache, self.corpus.folder)
         with ThreadPoolExecutor(_READERS, "scan") as self._readers:
             self._prepare_corpus()
@@ -176,11 +181,12 @@ class Extraction:
         """Assign splits if the source has none, and note stored clips that the source does not have."""
         ids = {instance.clip_id for instance in self.corpus.instances}
         if not self.corpus.has_splits:
-            stored = [clip_id for clip_id in sorted(ids) if clip_id in self._stored]
-            records = self._readers.map(self._stored.check_record, stored)
-            splits = {record.clip_id: record.split for record in records}
+            known = (clip_id if clip_id in self._stored else self._pieces.find_any(clip_id) for clip_id in sorted(ids))
+            records = self._readers.map(self._stored.check_record, filter(None, known))
+            splits = {parse_piece_id(record.clip_id)[0]: record.split for record in records}
             self.corpus = assign_splits(self.corpus, splits, self._hashes.sha256)
-        if foreign := sorted(self._stored.clip_ids - ids):
+        others = self._stored.clip_ids - ids
+        if foreign := sorted(clip_id for clip_id in others if parse_piece_id(clip_id)[0] not in ids):
             note = (
                 f"corpus {self.name} has {count(foreign, 'stored clip')} that {self.corpus.title} does not have: "
                 f"{name_some(foreign)}. A training takes them too. Delete them from {keys.clips(self.name)}, or choose "
@@ -258,14 +264,22 @@ class Extraction:
         unclear: dict[Instance, ClipRecord] = {}
         for instance, record in self._find_all_stored(instances):
             if _is_segment(record, instance):
-                verdicts[instance] = _usable(record)
+                verdicts[instance] = to_usable(record)
             else:
                 unclear[instance] = record
+        cuts = self.corpus.cuts_long_videos
+        for instance in instances if cuts else ():
+            if (pieces := self._pieces.find_complete(instance, self._find_stored)) is not None:
+                verdicts[instance] = pieces
         jobs = (
-            (instance, (self.corpus.path(instance), instance)) for instance in instances if instance not in verdicts
+            (instance, (self.corpus.path(instance), instance, cuts))
+            for instance in instances
+            if instance not in verdicts
         )
         self._change(verified=self._progress.verified + len(verdicts))
         for instance, verdict in self.workers.each(worker.verify, jobs, self._stop.is_set):
+            if isinstance(verdict, Usable) and verdict.pieces:
+                verdict = mark_stored_pieces(instance, verdict, self._find_stored, self._stored.conflict)  # noqa: PLW2901
             verdicts[instance] = verdict
             self._change(verified=self._progress.verified + 1)
         if self._stop.is_set():  # the selection will be discarded, so any verdict serves
@@ -314,8 +328,8 @@ class Extraction:
             if verdict.reason == "outside":
                 raise self._stored.conflict(record.clip_id, f"{made}. {verdict}")
             return verdict
-        if verdict.segment == _usable(record).segment:
-            return _usable(record)
+        if verdict.segment == to_usable(record).segment:
+            return to_usable(record)
         wanted = f"frames {verdict.segment.start} to {verdict.segment.end}"
         raise self._stored.conflict(record.clip_id, f"{made}, but the sign is in {wanted}")
 
@@ -330,16 +344,11 @@ class Extraction:
         self.on_change(self._progress)
 
 
-def _usable(record: ClipRecord) -> Usable:
-    segment = Segment(record.frame_start, record.frame_end)
-    return Usable(record.source_sha256, segment, note=" ".join(record.warnings), stored=True)
-
-
 def _is_segment(record: ClipRecord, instance: Instance) -> bool:
     """Whether a stored clip has the frames that `segment_of` chooses, if the frame rate of the video is constant.
 
     The record does not tell the length of the video. Two lengths are tried: it ends with the stored frames, or just
-    after the segment. No video has more than `MAX_FRAMES`.
+    after the segment. Of a video with more frames than `_MOST_TRIED_FRAMES`, no segment is tried.
     """
     if instance.is_whole:
         return record.frame_start == 1
@@ -347,7 +356,7 @@ def _is_segment(record: ClipRecord, instance: Instance) -> bool:
     longest = count_frames_to_end(instance, record.fps) + 1
     for frames in (stored.end, longest):
         try:
-            if not 0 < frames <= MAX_FRAMES:
+            if not 0 < frames <= _MOST_TRIED_FRAMES:
                 continue
             if segment_of(instance, [frame / record.fps for frame in range(frames)])[0] == stored:
                 return True

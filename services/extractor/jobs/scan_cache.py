@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.extractor.video.decode import read_file
+from services.extractor.video.decode import hash_file
 from signet.landmarks import ClipRecord
 from signet.store import ObjectInfo, ObjectStore
 from signet.store.cache import Cache
@@ -109,7 +109,7 @@ class FileHashes(_Table):
         entry = self.get(str(path))
         if entry is not None and entry[:-1] == before:
             return str(entry[-1])
-        sha256 = hashlib.sha256(read_file(path)).hexdigest()
+        sha256 = hash_file(path)
         if before and before == _identify(path) and time.time_ns() - max(before[-2:]) > _SETTLED_NS:
             self.set(str(path), [*before, sha256])
         return sha256

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import multiprocessing
 import os
 import resource
@@ -20,15 +21,17 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.board import JobBoard, VideoSize
 from services.extractor.quality.measurement import add_quality
 from services.extractor.sources.instances import Instance
-from services.extractor.sources.segments import segment_of
 from services.extractor.sources.selection import Usable
+from services.extractor.sources.verification import find_clip
 from services.extractor.tracking.lockstep import LockstepTracker
 from services.extractor.tracking.trackers import FAST_RATE, TrackingQuality, create_tracker, fingerprint
 from services.extractor.tracking.tracks import Tracker, Tracks
-from services.extractor.video.decode import Frame, Segment, Video, read_file
+from services.extractor.video.decode import Frame, Segment, Video
+from services.extractor.video.file_bytes import FileState, read_state
+from services.extractor.video.limits import MAX_FILE_BYTES
 from signet.errors import ClipError, InvalidLandmarks
 from signet.landmarks import ClipRecord, Landmarks, dump
 
@@ -155,15 +158,20 @@ def _free_frames(error: BaseException | None) -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def verify(path: Path, instance: Instance) -> Usable:
-    """Check that a clip of the corpus decodes, and find its segment. No landmarks are computed.
+def verify(path: Path, instance: Instance, cuts: bool = False) -> Usable:
+    """Check a clip of the corpus, and find its frames. No landmarks are computed. See `sources.verification`.
+
+    Args:
+        path: the video.
+        instance: the clip.
+        cuts: whether a video that is too long for a clip is cut into pieces.
 
     Raises:
         ClipError: the clip is not usable.
     """
-    video = Video(read_file(path), path.name)
-    segment, note = segment_of(instance, video.times(limited=instance.is_whole))
-    return Usable(video.sha256, segment, note)
+    video = _open_video(path)
+    _note_packets(video, None)
+    return find_clip(video, instance, cuts=cuts)
 
 
 def extract_file(
@@ -175,7 +183,8 @@ def extract_file(
         ClipError: the clip is not usable, or its file has changed since it was verified.
     """
     start = time.perf_counter()
-    video = _open_verified(path, usable)
+    video = _open_video(path)
+    _check_verified(video, path, usable)
     return _extract(video, usable.segment, labels, quality, time.perf_counter() - start)
 
 
@@ -199,7 +208,9 @@ def extract_files(
 
     def decode(index: int) -> Iterator[Frame]:
         path, usable, _, _ = clips[index]
-        videos[index] = _open_verified(path, usable)
+        # Several clips of one file are decoded at the same time: each has a `Video` of its own.
+        videos[index] = Video(path, path.name)
+        _check_verified(videos[index], path, usable)
         yield from _count_frames(videos[index], usable.segment, tracker.rate)
 
     outcomes: dict[int, Extracted | ClipError] = {}
@@ -222,7 +233,7 @@ def extract_upload(labels: Labels, path: Path, quality: TrackingQuality = Tracki
         ClipError: the video is not usable.
     """
     start = time.perf_counter()
-    return _extract(Video(read_file(path), labels.clip_id), None, labels, quality, time.perf_counter() - start)
+    return _extract(Video(path, labels.clip_id), None, labels, quality, time.perf_counter() - start)
 
 
 def extract_bytes(data: bytes, labels: Labels, quality: TrackingQuality = TrackingQuality.FAST) -> Extracted:
@@ -243,10 +254,23 @@ def _extract(
     return _to_clip(video, segment, labels, quality, tracks, read_seconds)
 
 
-def _open_verified(path: Path, usable: Usable) -> Video:
-    video = Video(read_file(path), path.name)
+def _check_verified(video: Video, path: Path, usable: Usable) -> None:
     if video.sha256 != usable.sha256:
         raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
+
+
+def _open_video(path: Path) -> Video:
+    """Open a video. A large one is kept for the next job, which often needs another part of it."""
+    kept: tuple[Path, FileState, Video] | None = getattr(_state, "kept", None)
+    if kept is not None:
+        with contextlib.suppress(OSError):
+            if kept[0] == path and kept[1] == read_state(path):
+                kept[2].before_packet = lambda: None
+                return kept[2]
+        _state.kept = None
+    video = Video(path, path.name)
+    if video.state is not None and video.state.size > MAX_FILE_BYTES and video.state.is_settled:
+        _state.kept = path, video.state, video
     return video
 
 
@@ -309,13 +333,24 @@ def _count_frames(video: Video, segment: Segment | None, rate: float) -> Iterato
     if not hasattr(_state, "place"):
         return frames
     board: JobBoard = _state.board
+    _note_packets(video, segment, rate)
+    return board.count(_state.place, frames, lambda: video.decoded)
+
+
+def _note_packets(video: Video, segment: Segment | None, rate: float = 0.0) -> None:
+    """Show on the board that the job goes on, also where a video has many packets without a frame."""
+    if not hasattr(_state, "place"):
+        return
+    board: JobBoard = _state.board
     place: int = _state.place
+
+    def note() -> None:
+        frames = segment.frames if segment else video.expected_frames
+        tracked = min(frames, math.ceil(frames / video.fps * rate)) if rate else frames
+        board.note_packet(place, VideoSize(frames, video.pixels, tracked))
+
     board.open(place)
-    # A damaged video can have many packets without a frame.
-    video.before_packet = lambda: board.note_packet(
-        place, segment.frames if segment else video.expected_frames, video.pixels
-    )
-    return board.count(place, frames, lambda: video.decoded)
+    video.before_packet = note
 
 
 def _count_parts(presence: npt.NDArray[np.uint8]) -> dict[str, int]:

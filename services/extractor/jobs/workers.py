@@ -21,6 +21,8 @@ from services.extractor.jobs.calls import SILENT_SECONDS, Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
 from services.extractor.jobs.stderr_filter import StderrFilter
+from services.extractor.jobs.time_limits import length_factor
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import ClipError, DeadlineExceeded, SignetError
 from signet.rpc.limits import MAX_MESSAGE_BYTES
 
@@ -61,7 +63,9 @@ class WorkerPool:
 
     Args:
         count: number of workers; 0 takes one per core, and no more than fit into the memory of the container.
-        clip_timeout: seconds after which a clip is given up and its worker is replaced.
+        clip_timeout: seconds after which a clip is given up and its worker is replaced. A clip of more than a minute
+            has more time (`time_limits`), but only as long as it goes on: after so many seconds without a packet it is
+            given up, too.
         limits_memory: whether each worker may use only the memory that a clip needs.
     """
 
@@ -117,14 +121,19 @@ class WorkerPool:
                     if attempt is None:
                         break
                     attempt.place = self._board.add()
-                    running[self._schedule(function, attempt, self._clip_timeout)] = attempt
+                    attempt.timeout = self._clip_timeout * length_factor(attempt.arguments)
+                    running[self._schedule(function, attempt, attempt.timeout)] = attempt
                 if not running:
                     return
                 # Short waits, so that signal handlers can run.
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 if not done:
                     self._remove_failed_pool()
-                for future in done:
+                for future in [future for future in running if self._hangs(future, running[future])]:
+                    future.cancel()
+                    attempt = running.pop(future)
+                    yield attempt.job, self._error_of_hang(attempt)
+                for future in done & running.keys():
                     attempt = running.pop(future)
                     try:
                         outcome: Result | ClipError = self._result(future, attempt)
@@ -144,6 +153,17 @@ class WorkerPool:
             for future in running:
                 future.cancel()
 
+    def _hangs(self, future: "Future[Any]", attempt: "_Attempt[Any]") -> bool:
+        """Whether a job has not begun with a packet of its video for too long."""
+        return not future.done() and self._board.silent_seconds(attempt.place) > self._clip_timeout
+
+    def _error_of_hang(self, attempt: "_Attempt[Any]") -> ClipError:
+        return ClipError(
+            "timeout",
+            f"{_name(attempt.arguments)}: nothing came out of its decoder for {self._clip_timeout:.0f} s. Convert it "
+            "to H.264, or raise --clip-timeout-seconds.",
+        )
+
     def check_room(self, size: int) -> None:
         """Check that `one` would accept a clip of so many bytes.
 
@@ -162,7 +182,9 @@ class WorkerPool:
             DeadlineExceeded: the time is over. The job is stopped.
             Busy: too many clips of calls are under way.
         """
-        call = self._calls.add(sum(len(argument) for argument in arguments if isinstance(argument, bytes)))
+        size = sum(len(argument) for argument in arguments if isinstance(argument, bytes))
+        qualities = (argument for argument in arguments if isinstance(argument, TrackingQuality))
+        call = self._calls.add(size, next(qualities, TrackingQuality.FAST))
         try:
             return await self._run_call(call, function, arguments, timeout)
         finally:
@@ -328,7 +350,7 @@ class WorkerPool:
         except TimeoutError:
             raise ClipError(
                 "timeout",
-                f"{name}: not done within {self._clip_timeout:.0f} s, the extractor's limit for one clip: "
+                f"{name}: not done within {attempt.timeout:.0f} s, the extractor's limit for a clip of its length: "
                 f"{self._board.progress(attempt.place)}. Cut it to the sign, or raise --clip-timeout-seconds.",
             ) from None
         except MemoryError:
@@ -348,11 +370,12 @@ class WorkerPool:
 
 @dataclass
 class _Attempt(Generic[Job]):
-    """A job, its place on the board, and how often the whole pool failed while the job was in it."""
+    """A job, its place on the board and its time limit, and how often the whole pool failed while the job was in it."""
 
     job: Job
     arguments: tuple[Any, ...]
     place: int = 0
+    timeout: float = 0.0
     failures: int = 0
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment
 from services.extractor.quality import findings
 from services.extractor.quality.audit import AuditedClip, CorpusAudit
 from services.extractor.quality.pictures import choose_frames, draw_strip, to_data_uri
+from services.extractor.sources.pieces import parse_piece_id
 from signet import __version__
 from signet.html import page_environment
 from signet.landmarks import load
@@ -87,7 +88,7 @@ def render_audit(
     drawn: list[SheetClip] = []
     for count, clip in enumerate([*worst, *others]):
         on_progress("drawing clips", count, len(worst) + len(others))
-        drawn.append(_draw_clip(clip, store, videos.get(clip.record.clip_id)))
+        drawn.append(_draw_clip(clip, store, _find_video(videos, clip.record.clip_id)))
     sheet = drawn[: len(worst)]
     return (
         _environment()
@@ -125,6 +126,11 @@ def _figure(value: float | None) -> str:
 
 def _has(clip: AuditedClip, key: str) -> bool:
     return any(finding.kind.key == key for finding in clip.findings)
+
+
+def _find_video(videos: Mapping[str, Path], clip_id: str) -> Path | None:
+    """The video of a clip, or that of which the clip is a piece."""
+    return videos.get(clip_id) or videos.get(parse_piece_id(clip_id)[0])
 
 
 def _draw_clip(clip: AuditedClip, store: ObjectStore, video: Path | None) -> SheetClip:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from services.extractor.video.decode import Segment, Video, read_file
+from services.extractor.video.decode import Segment, Video
 from signet.errors import ClipError
 from signet.landmarks import LEFT_HAND, RIGHT_HAND, ClipRecord, Landmarks
 
@@ -84,7 +84,7 @@ def _read_grounds(clip: Landmarks, frames: Sequence[int], video: Path | None) ->
     if video is None:
         return plain, "the video is not here"
     try:
-        opened = Video(read_file(video), video.name)
+        opened = Video(video, video.name)
         if opened.sha256 != clip.record.source_sha256:
             return plain, f"{video.name} is not the video that the clip was extracted from"
         return _read_frames(opened, clip, frames, width), ""

@@ -24,6 +24,7 @@ class VideoCorpus:
         default_name: name of its landmarks in the store, if none is given.
         default_max_glosses: the number of glosses to extract, if none is given; 0 takes all.
         has_splits: whether the source says splits. If not, the extraction assigns them.
+        cuts_long_videos: whether a whole video that is too long for a clip is cut into pieces. If not, it is refused.
     """
 
     instances: tuple[Instance, ...]
@@ -38,10 +39,11 @@ class VideoCorpus:
     default_name: str = "wlasl"
     default_max_glosses: int = 20
     has_splits: bool = True
+    cuts_long_videos: bool = False
 
     def path(self, instance: Instance) -> Path:
         """Path of the instance's video; if it has no file, the path where it could be."""
-        return self.files.get(instance.clip_id, self.folder / f"{instance.clip_id}.mp4")
+        return self.files.get(instance.part_of or instance.clip_id, self.folder / f"{instance.clip_id}.mp4")
 
     def has(self, instance: Instance) -> bool:
         """Whether the instance's video exists."""

@@ -26,7 +26,8 @@ class Instance:
     `fps`, which is not the rate of the video, or the frames of the video if it is `FRAMES_OF_VIDEO`; 0 if the metadata
     has no usable rate. A source that gives times sets `start_seconds` and `end_seconds` instead; an end of 0 is the end
     of the video. `split` and `signer` are "" if they are unknown. `source` is the publisher of the video, `url` its
-    address, and `box` the signer's bounding box in it: left, top, right, bottom, in pixels.
+    address, and `box` the signer's bounding box in it: left, top, right, bottom, in pixels. `part_of` is the id of the
+    whole video if this is a piece of a long one, and "" otherwise.
     """
 
     clip_id: str
@@ -41,6 +42,7 @@ class Instance:
     url: str = ""
     start_seconds: float = 0.0
     end_seconds: float = 0.0
+    part_of: str = ""
 
     @property
     def has_times(self) -> bool:

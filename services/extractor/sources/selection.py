@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.extractor.sources.corpus import VideoCorpus
 from services.extractor.sources.instances import SPLITS, Instance
+from services.extractor.sources.pieces import make_piece
 from services.extractor.video.decode import Segment
 from signet.errors import ClipError, InvalidInput, NotFound, quote
 
@@ -55,12 +56,14 @@ class Usable:
         segment: the frames of the sign.
         note: a remark for people if the frames are not those of the metadata.
         stored: whether the store has its landmarks already.
+        pieces: the clips that a long video is cut into; () if the clip is not cut.
     """
 
     sha256: str
     segment: Segment
     note: str = ""
     stored: bool = False
+    pieces: tuple["Usable", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,19 @@ def _check_known(owner: str, kind: str, asked: Iterable[str], known: Iterable[st
 def _sample(
     clips: Iterable[Instance], verdicts: Mapping[Instance, Usable | ClipError], limit: int
 ) -> list[tuple[Instance, Usable]]:
-    """The first `limit` usable clips, ordered by the hash of their ids: the same clips every time, from any split."""
-    usable = [(clip, verdict) for clip in clips if isinstance(verdict := verdicts[clip], Usable)]
+    """The first `limit` usable clips, ordered by the hash of their ids: the same clips every time, from any split.
+
+    Each piece of a long video is a clip.
+    """
+    usable = [pair for clip in clips if isinstance(verdict := verdicts[clip], Usable) for pair in _cut(clip, verdict)]
     if limit and len(usable) > limit:
         usable = sorted(usable, key=lambda pair: hashlib.sha256(pair[0].clip_id.encode()).digest())[:limit]
     return sorted(usable, key=lambda pair: pair[0].clip_id)
+
+
+def _cut(clip: Instance, usable: Usable) -> list[tuple[Instance, Usable]]:
+    """The clip itself, or its pieces."""
+    count = len(usable.pieces)
+    return [(make_piece(clip, number, count), piece) for number, piece in enumerate(usable.pieces, start=1)] or [
+        (clip, usable)
+    ]

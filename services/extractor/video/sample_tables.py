@@ -7,11 +7,12 @@ their names anywhere outside the media data (ISO/IEC 14496-12, 8.6 to 8.8).
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from services.extractor.video.file_bytes import VideoBytes, iterate_blocks
 from signet.errors import ClipError
 
 # Tables of entries of a fixed size: where the number of entries is, counted from the end of the type, and the bytes of
@@ -22,10 +23,15 @@ _TABLES = {
 }  # fmt: skip
 _SIZES, _COMPACT_SIZES, _RUN, _EDITS, _COMPRESSED = b"stsz", b"stz2", b"trun", b"elst", b"cmov"
 _ANY = re.compile(b"|".join((*_TABLES, _SIZES, _COMPACT_SIZES, _RUN, _EDITS, _COMPRESSED)))
+_NAME_BYTES = 4
 # The flags of the fields that each sample of a run can have; a field has 4 bytes.
 _RUN_FIELDS = (0x100, 0x200, 0x400, 0x800)
 
-# The samples of a sound track in QuickTime are its PCM samples: ten minutes at 192 kHz.
+# What is not media data: the index, and little else. The index of 12 hours at 60 frames a second, with sound, has
+# 100 MB.
+_MOST_INDEX_BYTES = 256 * 1024**2
+# The samples of a sound track in QuickTime are its PCM samples: ten minutes at 192 kHz. A longer track has at least a
+# byte for each sample.
 _MOST_SAMPLES = 600 * 192_000
 # FFmpeg copies the index for each edit. Files of editing programs have a few dozens of edits.
 _MOST_EDITS = 1000
@@ -48,17 +54,25 @@ class Table:
     room: int
 
 
-def check_tables(data: bytes, media: Iterable[tuple[int, int]], name: str) -> None:
+def check_tables(data: VideoBytes, media: Sequence[tuple[int, int]], name: str) -> None:
     """Refuse an MP4 file whose tables declare absurd numbers.
 
     Args:
-        data: the bytes of the whole file.
+        data: the whole file. It is read in parts, without its media data.
         media: the start and the end of each part that holds media data only, in order.
         name: the name of the file in error messages.
 
     Raises:
-        ClipError: a table declares more entries than its box can hold, or more samples than a clip can have.
+        ClipError: a table declares more entries than its box can hold, or more samples than a clip can have; or the
+            file has too much that is no media data.
     """
+    index_bytes = len(data) - sum(end - start for start, end in media)
+    if index_bytes > _MOST_INDEX_BYTES:
+        raise ClipError(
+            "too_large",
+            f"{name}: {index_bytes} of its bytes are no media data; at most {_MOST_INDEX_BYTES} are read. Write it "
+            f"again: ffmpeg -i {shlex.quote(name)} -c copy sign.mp4",
+        )
     samples = times = run_samples = edits = 0
     for table in _find_tables(data, media):
         if table.kind == _COMPRESSED:
@@ -76,19 +90,19 @@ def check_tables(data: bytes, media: Iterable[tuple[int, int]], name: str) -> No
             run_samples += entries
         elif table.kind == _EDITS:
             edits = max(edits, entries)
-    _refuse_above(samples, _MOST_SAMPLES, "samples", name)
+    _refuse_above(samples, max(_MOST_SAMPLES, len(data)), "samples", name)
     _refuse_above(times, 2 * samples + _SPARE_TIMES, "times of samples", name)
     # A sample has at least one byte.
     _refuse_above(run_samples, len(data), "samples of fragments", name)
     _refuse_above(edits, _MOST_EDITS, "edits", name)
 
 
-def _find_tables(data: bytes, media: Iterable[tuple[int, int]]) -> Iterable[Table]:
+def _find_tables(data: VideoBytes, media: Sequence[tuple[int, int]]) -> Iterator[Table]:
     position = 0
     for start, end in (*media, (len(data), len(data))):
-        for found in _ANY.finditer(data, position, max(position, start)):
-            size = int.from_bytes(data[found.start() - 4 : found.start()], "big") if found.start() >= 4 else 0
-            body, room = found.end(), size - 8
+        for at, kind in _find_names(data, position, start):
+            size = int.from_bytes(data[at - 4 : at], "big") if at >= 4 else 0
+            body, room = at + _NAME_BYTES, size - 8
             if size == 1:
                 room = int.from_bytes(data[body : body + 8], "big") - 16
                 body += 8
@@ -96,11 +110,20 @@ def _find_tables(data: bytes, media: Iterable[tuple[int, int]]) -> Iterable[Tabl
                 room = len(data) - body
             # FFmpeg reads a table also if its box is too short, or longer than the file. A negative room: other data.
             if room >= 0:
-                yield Table(found.group(), body, min(room, len(data) - body))
+                yield Table(kind, body, min(room, len(data) - body))
         position = max(position, end)
 
 
-def _count_entries(data: bytes, table: Table, name: str) -> int:
+def _find_names(data: VideoBytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The position and the name of each table between two positions. Names may share bytes."""
+    for position, block in iterate_blocks(data, start, end, _NAME_BYTES - 1):
+        found = _ANY.search(block)
+        while found:
+            yield position + found.start(), found.group()
+            found = _ANY.search(block, found.start() + 1)
+
+
+def _count_entries(data: VideoBytes, table: Table, name: str) -> int:
     """The number of entries that a table declares."""
     if table.kind in {_SIZES, _COMPACT_SIZES}:
         field, entries = _number(data, table.body + 4), _number(data, table.body + 8)
@@ -124,13 +147,16 @@ def _count_entries(data: bytes, table: Table, name: str) -> int:
     return entries
 
 
-def _count_times(data: bytes, table: Table, entries: int) -> int:
+def _count_times(data: VideoBytes, table: Table, entries: int) -> int:
     """The number of samples to which a table of runs gives times."""
-    runs = np.frombuffer(data, ">u4", 2 * entries, table.body + 8)[::2]
-    return int(runs.sum(dtype=np.uint64))
+    start = table.body + 8
+    return sum(
+        int(np.frombuffer(block, ">u4", 2 * (len(block) // 8))[::2].sum(dtype=np.uint64))
+        for _, block in iterate_blocks(data, start, start + 8 * entries)
+    )
 
 
-def _number(data: bytes, position: int) -> int:
+def _number(data: VideoBytes, position: int) -> int:
     return int.from_bytes(data[position : position + 4], "big")
 
 

@@ -58,6 +58,7 @@ def read_own_videos(root: Path, videos: Path | None = None, tables: Sequence[Pat
         default_name="videos",
         default_max_glosses=0,
         has_splits=clips.has_splits,
+        cuts_long_videos=True,
     )
 
 

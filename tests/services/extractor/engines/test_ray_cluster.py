@@ -68,7 +68,7 @@ def nodes(environment: dict[str, str]) -> Iterator[Nodes]:
 
 @pytest.fixture
 def corpus(make_video: MakeVideo, tmp_path: Path) -> Path:
-    """Metadata and made videos, one of them no video."""
+    """Metadata and made videos: one is large, because it has an empty part of 40 MB, and one is no video."""
     folder = tmp_path / "wlasl"
     (folder / "clips").mkdir(parents=True)
     instances = []
@@ -76,6 +76,8 @@ def corpus(make_video: MakeVideo, tmp_path: Path) -> Path:
         make_video(f"wlasl/clips/{number}.mp4", frames=10 + number)
         instance = {"video_id": str(number), "split": "train", "signer_id": number, "fps": 25}
         instances.append(instance | {"frame_start": 1, "frame_end": -1})
+    with (folder / "clips/0.mp4").open("ab") as large:
+        large.write((40 * 1024**2).to_bytes(4, "big") + b"free" + bytes(40 * 1024**2 - 8))
     (folder / "clips/9.mp4").write_bytes(b"<!doctype html><html></html>")
     instances.append(instances[0] | {"video_id": "9"})
     (folder / "WLASL_v0.3.json").write_text(json.dumps([{"gloss": "book", "instances": instances}]))

@@ -38,6 +38,14 @@ def test_a_job_has_the_result_of_a_worker_of_this_machine(make_video: MakeVideo,
     assert remote.data == local.data
 
 
+def test_the_bytes_of_a_large_file_come_in_parts(make_video: MakeVideo) -> None:
+    data = make_video().read_bytes()
+    whole = _job(data)
+    store = {"first": data[:500], "second": data[500:]}
+    parts = RemoteJob(whole.function, whole.name, b"", whole.arguments, TIMEOUT, whole.extractors, tuple(store))
+    assert run_remote_job(parts, store.__getitem__).data == run_remote_job(whole).data
+
+
 def test_a_broken_clip_has_its_reason_and_its_name() -> None:
     fault = run_remote_job(_job(b"<!doctype html><html></html>"))
     assert isinstance(fault, RemoteFault)

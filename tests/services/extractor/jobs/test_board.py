@@ -17,7 +17,7 @@ def board() -> JobBoard:
 def test_the_frames_of_a_job_are_counted_when_they_are_done(board: JobBoard) -> None:
     board.add()
     place = board.add()
-    board.note_packet(place, 3, 64)
+    board.note_packet(place, VideoSize(3, 64, 3))
     frames = board.count(place, "abc")
     assert str(board.progress(place)) == "its first frame was not done"
     assert next(frames) == "a"
@@ -41,7 +41,7 @@ def test_the_time_of_a_job_begins_when_a_worker_takes_it(board: JobBoard) -> Non
 
 def test_the_time_for_all_frames_is_estimated_by_those_that_are_done(board: JobBoard) -> None:
     place = board.add()
-    board.note_packet(place, 40, 64)
+    board.note_packet(place, VideoSize(40, 64, 40))
     frames = board.count(place, range(40))
     next(frames)
     time.sleep(0.2)
@@ -64,7 +64,7 @@ def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoa
     with pytest.raises(JobStopped):
         board.check(first)
     with pytest.raises(JobStopped):
-        board.note_packet(first, 3, 64)
+        board.note_packet(first, VideoSize(3, 64, 3))
     board.check(second)
     assert list(other) == ["b", "c"]
 
@@ -72,10 +72,10 @@ def test_a_stopped_job_gets_no_further_frame_and_its_neighbours_do(board: JobBoa
 def test_a_place_is_used_again_as_if_it_were_new(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.extractor.jobs.board._PLACES", 1)
     place = board.add()
-    board.note_packet(place, 2, 64)
+    board.note_packet(place, VideoSize(2, 64, 2))
     list(board.count(place, "ab"))
     board.stop(place)
     assert board.add() == place
     board.check(place)
     assert board.progress(place) == Progress(0, 0, 0.0)
-    assert board.size(place) == VideoSize(0, 0)
+    assert board.size(place) == VideoSize(0, 0, 0)

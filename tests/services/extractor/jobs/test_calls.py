@@ -11,9 +11,10 @@ import pytest
 
 from bench.hostile.videos import matroska_with_tags
 from services.extractor.jobs import calls, worker
-from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.board import JobBoard, VideoSize
 from services.extractor.jobs.calls import Call, CallQueue
 from services.extractor.jobs.workers import WorkerPool
+from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy, ClipError
 from tests.services.extractor.conftest import MakeVideo
 
@@ -63,7 +64,7 @@ def test_long_clips_sent_four_at_a_time_do_not_keep_a_short_clip_from_being_answ
 def test_clips_that_were_stopped_for_others_are_answered_in_the_end(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "_LONG_SECONDS", 2.0)
+    monkeypatch.setattr(calls, "_LONG_SECONDS", 0.5)
     short, long = make_video("short.mp4", frames=20).read_bytes(), make_video(frames=60).read_bytes()
     stops: list[int] = []
 
@@ -85,13 +86,21 @@ def board() -> JobBoard:
     return JobBoard(multiprocessing.get_context("spawn"))
 
 
-def _open(queue: CallQueue, board: JobBoard, frames: int, pixels: int = 640 * 480, size: int = 1000) -> Call:
-    """A clip that a worker has opened."""
-    call = queue.add(size)
+def _open(
+    queue: CallQueue,
+    board: JobBoard,
+    frames: int,
+    pixels: int = 640 * 480,
+    size: int = 1000,
+    quality: TrackingQuality = TrackingQuality.FULL,
+) -> Call:
+    """A clip of 25 frames a second that a worker has opened."""
+    call = queue.add(size, quality)
     call.place, call.future = board.add(), Future()
     call.future.set_running_or_notify_cancel()
     board.start(call.place)
-    board.note_packet(call.place, frames, pixels)
+    tracked = frames if quality is TrackingQuality.FULL else frames * 10 // 25
+    board.note_packet(call.place, VideoSize(frames, pixels, tracked))
     queue.check_work(call)
     return call
 
@@ -109,6 +118,15 @@ def test_a_clip_is_long_by_its_frames_and_their_pixels(board: JobBoard) -> None:
     assert _open(queue, board, 300).long
     assert _open(queue, board, 100, 4096 * 2304).long
     assert not _open(queue, board, 50, 4096 * 2304).long
+
+
+def test_a_clip_of_the_quality_fast_is_long_by_its_tracked_frames(board: JobBoard) -> None:
+    queue = CallQueue(4, board, 10**9)
+    fast = TrackingQuality.FAST
+    assert not _open(queue, board, 600, quality=fast).long
+    assert _open(queue, board, 750, quality=fast).long
+    assert _open(queue, board, 125, 4096 * 2304, quality=fast).long
+    assert not _open(queue, board, 100, 4096 * 2304, quality=fast).long
 
 
 def test_a_clip_that_tells_less_work_than_it_is_becomes_long(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,3 +129,22 @@ def test_unknown_glosses_and_splits_are_refused_by_name() -> None:
         select(corpus(book="g"), SelectionCriteria(splits=("dev",)), Judge())
     with pytest.raises(NotFound, match="none of the 2 requested clips"):
         select(corpus(book="mm"), SelectionCriteria(), Judge())
+
+
+def test_each_piece_of_a_long_video_is_a_clip() -> None:
+    pieces = tuple(Usable("0" * 64, Segment(10 * number + 1, 10 * number + 10)) for number in range(3))
+    source = corpus(a="gg", b="g")
+
+    def verify(instances: Sequence[Instance]) -> Verdicts:
+        long = Usable("0" * 64, Segment(1, 30), pieces=pieces)
+        return {found: long if found.clip_id == "a0" else Usable("0" * 64, Segment(1, 30)) for found in instances}
+
+    ids = [f"a0-part-{number}-of-3" for number in (1, 2, 3)]
+    selection = select(source, SelectionCriteria(), verify)
+    assert [clip.clip_id for clip, _ in selection.clips] == [*ids, "a1", "b0"]
+    assert [usable for clip, usable in selection.clips if clip.part_of == "a0"] == list(pieces)
+    for clip, _ in selection.clips[:3]:
+        assert (clip.gloss, clip.split, source.path(clip)) == ("a", "train", Path("clips/a0.mp4"))
+    sampled = select(source, SelectionCriteria(samples_per_gloss=2), verify)
+    assert len(sampled.clips) == 3
+    assert set(sampled.clips) < set(selection.clips)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from services.extractor.video import decode as video
-from services.extractor.video.decode import MIN_FRAMES, REASONS, Segment, Video, read_file
+from services.extractor.video.decode import Segment, Video, read_file
+from services.extractor.video.limits import MAX_FILE_BYTES, MIN_FRAMES, REASONS
 from signet.errors import ClipError
 from tests.services.extractor.conftest import SHORT, MakeVideo
 
@@ -74,7 +75,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
 def test_a_file_over_the_size_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.mp4"
     with path.open("wb") as file:
-        file.truncate(video.MAX_FILE_BYTES + 1)
+        file.truncate(MAX_FILE_BYTES + 1)
     assert refusal(path).reason == "too_large"
 
 

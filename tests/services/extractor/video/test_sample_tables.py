@@ -8,6 +8,7 @@ import pytest
 from bench.hostile.videos import encode, patch
 from services.extractor.video.container import identify
 from services.extractor.video.decode import Video
+from services.extractor.video.file_bytes import FileBytes
 from signet.errors import ClipError
 
 ABSURD = 1_000_000_000
@@ -77,3 +78,34 @@ def test_every_real_clip_passes(wlasl: Path) -> None:
             identify(path.read_bytes(), path.name)
         except ClipError as error:
             assert error.reason != "damaged", path
+
+
+def test_a_table_is_found_where_two_blocks_meet(plain: bytes) -> None:
+    table = b"stsz" + bytes(8) + ABSURD.to_bytes(4, "big")
+    box = (len(table) + 4).to_bytes(4, "big") + table
+    for shift in range(-2, 10):
+        padding = 1024 * 1024 - len(plain) % (1024 * 1024) - 8 - shift
+        data = plain + (padding + len(box) + 8).to_bytes(4, "big") + b"free" + bytes(padding) + box
+        with pytest.raises(ClipError, match="stsz"):
+            identify(data, "bomb.mp4")
+
+
+def test_a_name_that_shares_bytes_with_another_name_does_not_hide_it(plain: bytes) -> None:
+    """The last byte of stss is the first of the size of stts."""
+    table = b"sts" + b"stts" + bytes(4) + ABSURD.to_bytes(4, "big")
+    box = b"\x00sts" + b"stts" + bytes(4) + ABSURD.to_bytes(4, "big")
+    assert table[:4] == b"stss"
+    data = plain + (len(box) + 8).to_bytes(4, "big") + b"free" + box
+    with pytest.raises(ClipError, match="stts"):
+        identify(data, "bomb.mp4")
+
+
+def test_a_long_sound_track_may_have_as_many_samples_as_the_file_has_bytes(tmp_path: Path, plain: bytes) -> None:
+    long = patch(patch(plain, b"stsz", 8, 200_000_000), b"stsz", 4, 4)
+    with pytest.raises(ClipError, match="declare 200000000 samples; at most 115200000 are possible"):
+        identify(long, "sound.mp4")
+    path = tmp_path / "sound.mp4"
+    path.write_bytes(long + (1).to_bytes(4, "big") + b"mdat" + (10**9).to_bytes(8, "big"))
+    with path.open("ab") as file:
+        file.truncate(len(long) + 10**9)
+    assert identify(FileBytes(path), "sound.mp4") == "mp4"

@@ -1,8 +1,10 @@
 """Of several video tracks, the one is taken that a player would show."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from av.stream import Disposition
 
 from services.extractor.video.decode import Video, read_file
+from services.extractor.video.tracks import check_packets
 from signet.errors import ClipError
 
 
@@ -124,3 +127,38 @@ def test_a_recording_whose_size_changes_is_still_refused_by_name(faults: Path) -
     path = faults / "14_webrtc_resolution_change.webm"
     with pytest.raises(ClipError, match=f"^{path.name}: its frame size changes midway"):
         list(Video(read_file(path), path.name).frames())
+
+
+class _Packets:
+    """A container with packets of one size, which reads none of them."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count = count
+        self._packet = SimpleNamespace(size=size)
+
+    def demux(self) -> Iterator[SimpleNamespace]:
+        return itertools.repeat(self._packet, self._count)
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "packets", "most"),
+    [(1000, 500_001, 500_000), (100 * 1024**2, 819_201, 819_200), (16 * 1024**3, 5_000_001, 5_000_000)],
+)
+def test_a_larger_file_may_have_more_packets_up_to_a_limit(file_bytes: int, packets: int, most: int) -> None:
+    check_packets(_Packets(most, 10), file_bytes, "a.mp4", lambda: None)
+    with pytest.raises(ClipError, match=f"has more than {most} packets in all") as caught:
+        check_packets(_Packets(packets, 10), file_bytes, "a.mp4", lambda: None)
+    assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize(("file_bytes", "most"), [(1000, 128 * 1024**2), (1024**3, 2 * 1024**3)])
+def test_the_packets_of_a_larger_file_may_have_more_bytes(file_bytes: int, most: int) -> None:
+    check_packets(_Packets(most // 4096, 4096), file_bytes, "a.mp4", lambda: None)
+    with pytest.raises(ClipError, match=f"packets have more than {most} bytes in all"):
+        check_packets(_Packets(most // 4096 + 1, 4096), file_bytes, "a.mp4", lambda: None)
+
+
+def test_a_job_shows_that_it_goes_on_while_packets_are_counted() -> None:
+    calls: list[int] = []
+    check_packets(_Packets(10_000, 1), 1000, "a.mp4", lambda: calls.append(1))
+    assert len(calls) == 4
