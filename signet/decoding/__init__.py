@@ -6,10 +6,18 @@ difference between the two on isolated clips measures blank collapse. `alignment
 clip. docs/recognition.md explains these methods.
 """
 
-from signet.decoding.alignment import Alignment, Span, align, occupation
+from signet.decoding.alignment import Alignment, Span, align, align_sign, occupation
 from signet.decoding.beam import DEFAULT_BEAM_WIDTH, ContinuousDecoder, Hypothesis
 from signet.decoding.exact import single_sign_posterior, single_sign_scores
-from signet.decoding.frames import BLANK, best_path, blank_ratio, concentrate_signs, log_softmax, penalise_blank
+from signet.decoding.frames import (
+    BLANK,
+    best_path,
+    blank_ratio,
+    collapse_path,
+    concentrate_signs,
+    log_softmax,
+    penalise_blank,
+)
 
 __all__ = [
     "BLANK",
@@ -19,8 +27,10 @@ __all__ = [
     "Hypothesis",
     "Span",
     "align",
+    "align_sign",
     "best_path",
     "blank_ratio",
+    "collapse_path",
     "concentrate_signs",
     "log_softmax",
     "occupation",

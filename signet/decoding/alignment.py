@@ -77,6 +77,27 @@ def align(log_probs: LogProbs, signs: Sequence[int]) -> Alignment:
     return Alignment(tuple(spans), total)
 
 
+def align_sign(log_probs: LogProbs, sign: int) -> Span:
+    """The span of one sign in its most probable alignment, like `align` for this sign alone, but faster.
+
+    The sign has the run of frames in which log p(sign) - log p(blank) has the largest sum.
+
+    Args:
+        log_probs: [T, C + 1].
+        sign: a class 1..C.
+    """
+    advantage = log_probs[:, sign].astype(np.float64) - log_probs[:, BLANK]
+    first = begin = end = 0
+    best = run = -np.inf
+    for t, value in enumerate(advantage.tolist()):
+        if run < 0:
+            run, begin = 0.0, t
+        run += value
+        if run > best:
+            best, first, end = run, begin, t
+    return Span(sign, first, end)
+
+
 def occupation(log_probs: LogProbs, signs: Sequence[int]) -> Array:
     """The probability that frame t belongs to the i-th sign, over all alignments of these signs: float64 [T, n].
 

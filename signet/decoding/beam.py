@@ -1,11 +1,10 @@
-"""Decoding of continuous signing: the most probable sequences of signs, by prefix beam search over a batch of clips."""
+"""Decoding of continuous signing: the most probable sequences of signs, by prefix beam search."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import exp, inf, isfinite, log1p
 
 import numpy as np
-import numpy.typing as npt
 
 from signet.decoding.exact import Lengths
 from signet.decoding.frames import BLANK, Array, LogProbs, concentrate_signs, penalise_blank
@@ -15,18 +14,8 @@ from signet.errors import InvalidInput, InvalidSetting
 # decodings; a width of 4 does in 200, and one of 2 in 187. Beyond 8, each doubling nearly doubles the time.
 DEFAULT_BEAM_WIDTH = 8
 
-# Clips that are searched together: more do not fit into the cache, fewer leave numpy waiting for Python.
-_CLIPS_PER_SEARCH = 128
-
 # Log-probabilities that are penalised and sorted at a time; bounds the memory for clips of any length.
 _PREPARED = 2**21
-
-# The name of the empty prefix, and that of its parent, which does not exist.
-_ROOT = np.uint64(1)
-_NONE = np.uint64(0)
-
-Integers = npt.NDArray[np.int64]
-Names = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -73,12 +62,16 @@ class ContinuousDecoder:
         if self.beam_width < 1:
             raise InvalidSetting(f"a beam of {self.beam_width} prefixes keeps nothing. Give it a width of 1 or more.")
         for name in ("blank_penalty", "insertion_penalty", "repetition_penalty"):
-            if not np.isfinite(getattr(self, name)):
+            if not isfinite(getattr(self, name)):
                 raise InvalidSetting(f"{name}={getattr(self, name)}: give a finite number of nats.")
 
     def decode(self, log_probs: LogProbs, lengths: Lengths | None = None) -> list[tuple[int, ...]]:
         """The best sequence of each clip; the arguments are those of `hypotheses`."""
         return [best.signs for (best, *_) in self.hypotheses(log_probs, lengths, most=1)]
+
+    def decode_clips(self, clips: Sequence[LogProbs]) -> list[tuple[int, ...]]:
+        """The best sequence of each clip, [T, C + 1]; like `decode`, without padding."""
+        return [best.signs for (best, *_) in self._search(clips, most=1)]
 
     def hypotheses(
         self, log_probs: LogProbs, lengths: Lengths | None = None, most: int | None = None
@@ -96,176 +89,191 @@ class ContinuousDecoder:
         Raises:
             InvalidInput: a log-probability within a clip is not finite.
         """
-        clips, longest, _ = log_probs.shape
-        frames = np.full(clips, longest) if lengths is None else np.asarray(lengths)
-        ranked: list[list[Hypothesis]] = [[] for _ in range(clips)]
-        order = np.argsort(-frames, kind="stable")
-        for start in range(0, clips, _CLIPS_PER_SEARCH):
-            rows = order[start : start + _CLIPS_PER_SEARCH]
-            prepared = self._prepare(log_probs, rows, frames[rows])
-            for row, hypotheses in zip(rows, self._search(prepared, frames[rows], most), strict=True):
-                ranked[row] = hypotheses
-        return ranked
+        frames = [log_probs.shape[1]] * len(log_probs) if lengths is None else lengths
+        return self._search([clip[:length] for clip, length in zip(log_probs, frames, strict=True)], most)
 
-    def _prepare(
-        self, log_probs: LogProbs, rows: Integers, lengths: npt.NDArray[np.integer[Any]]
-    ) -> Iterator[tuple[Array, Integers]]:
-        """For each frame: penalised log-probabilities [B, C + 1] and best signs [B, K] of the rows that have it.
-
-        The rows are sorted by length, the longest first.
-        """
-        classes = log_probs.shape[2]
-        tried = min(self.beam_width + 1, classes - 1)
-        step = max(1, _PREPARED // (len(rows) * classes))
-        for start in range(0, int(lengths[0]), step):
-            live_rows = rows[: np.searchsorted(-lengths, -start)]
-            block = penalise_blank(log_probs[live_rows, start : start + step], self.blank_penalty)
-            block = concentrate_signs(block) if self.undoubted else block
-            best = 1 + np.argpartition(-block[..., 1:], tried - 1, axis=-1)[..., :tried]
-            for t in range(start, min(start + step, int(lengths[0]))):
-                live = np.searchsorted(-lengths, -t)
-                frame = block[:live, t - start]
-                if not np.isfinite(frame.sum()):
-                    raise InvalidInput(
-                        "log-probabilities that are not finite cannot be decoded. Train the model again."
-                    )
-                yield frame, best[:live, t - start]
-
-    def _search(
-        self, prepared: Iterable[tuple[Array, Integers]], lengths: npt.NDArray[np.integer[Any]], most: int | None
-    ) -> list[list[Hypothesis]]:
-        """The hypotheses of clips that are sorted by length, the longest first."""
-        clips, longest = len(lengths), int(lengths[0])
-        came_from = np.empty((longest, clips, self.beam_width), np.int32)
-        emitted = np.empty((longest, clips, self.beam_width), np.int32)
-        beam = _Beam.start(clips, self.beam_width)
-        scores = np.empty((clips, self.beam_width))
-        for t, (frame, tried) in enumerate(prepared):
-            live = len(frame)
-            if live < len(beam.last):
-                scores[live : len(beam.last)] = beam.total[live:]
-                beam = beam.first(live)
-            beam, came_from[t, :live], emitted[t, :live] = _step(
-                beam, frame, tried, self.insertion_penalty, self.repetition_penalty
+    def _search(self, clips: Sequence[LogProbs], most: int | None) -> list[list[Hypothesis]]:
+        """The best sequences of each clip, [T, C + 1]."""
+        if not clips:
+            return []
+        classes = clips[0].shape[1]
+        searches = [_PrefixSearch(self, classes) for _ in clips]
+        for pieces in _group_frames([len(clip) for clip in clips], max(1, _PREPARED // classes)):
+            block, tried, scores = self._prepare(
+                np.concatenate([clips[clip][first:last] for clip, first, last in pieces])
             )
-        scores[: len(beam.last)] = beam.total
+            view = memoryview(block)
+            begin = 0
+            for clip, first, last in pieces:
+                end = begin + last - first
+                searches[clip].advance(view, begin, tried[begin:end], scores[begin:end])
+                begin = end
+        return [search.ranked(most) for search in searches]
 
-        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :most]
-        scores = np.take_along_axis(scores, ranked, axis=1)
-        signs = _trace_back(came_from, emitted, lengths, ranked)
-        return [
-            [
-                Hypothesis(tuple(int(c) for c in path[path != BLANK]), float(score))
-                for path, score in zip(signs[:, row].T, scores[row], strict=True)
-                if np.isfinite(score)
-            ]
-            for row in range(clips)
-        ]
+    def _prepare(self, log_probs: LogProbs) -> tuple[Array, list[list[int]], list[list[float]]]:
+        """For frames [N, C + 1]: penalised log-probabilities, the signs to extend prefixes by, and their values.
 
-
-@dataclass(frozen=True)
-class _Beam:
-    """The W prefixes of each of B clips, [B, W]; a prefix that does not exist has log-probability -inf."""
-
-    blank: Array  # log-probability of the alignments that end in a blank
-    sign: Array  # of those that end in the prefix's last sign
-    last: Integers  # that sign; the blank for the empty prefix
-    # A hash of the whole prefix. It finds equal prefixes of a clip, even if their parents have left the beam.
-    name: Names
-    parent: Names  # the hash of the prefix without its last sign
-
-    @classmethod
-    def start(cls, clips: int, width: int) -> "_Beam":
-        """The beam before the first frame: the empty prefix alone."""
-        blank = np.full((clips, width), -np.inf)
-        blank[:, 0] = 0
-        return cls(
-            blank=blank,
-            sign=np.full((clips, width), -np.inf),
-            last=np.full((clips, width), BLANK),
-            name=np.full((clips, width), _ROOT),
-            parent=np.full((clips, width), _NONE),
-        )
-
-    def first(self, clips: int) -> "_Beam":
-        """The prefixes of the first so many clips."""
-        return _Beam(*(values[:clips] for values in vars(self).values()))
-
-    @property
-    def total(self) -> Array:
-        """Log-probability of each prefix."""
-        return np.asarray(np.logaddexp(self.blank, self.sign))
+        The signs of each frame are sorted, the most probable one first.
+        """
+        block = penalise_blank(log_probs, self.blank_penalty)
+        block = concentrate_signs(block) if self.undoubted else block
+        if not np.isfinite(block).all():
+            raise InvalidInput("log-probabilities that are not finite cannot be decoded. Train the model again.")
+        below = -block[:, BLANK + 1 :]
+        tried = min(self.beam_width + 1, below.shape[1])
+        best = np.argpartition(below, tried - 1, axis=1)[:, :tried]
+        best = np.take_along_axis(best, np.argsort(np.take_along_axis(below, best, axis=1), axis=1), axis=1)
+        scores = -np.take_along_axis(below, best, axis=1)
+        return np.ascontiguousarray(block), (best + BLANK + 1).tolist(), scores.tolist()
 
 
-def _step(
-    beam: _Beam, frame: Array, tried: Integers, insertion_penalty: float, repetition_penalty: float
-) -> tuple[_Beam, Integers, Integers]:
-    """Advance the beam by one frame: its log-probabilities [B, C + 1], and the classes to extend prefixes by, [B, K].
+# A prefix in a beam: its log-probability, its number in the search, and the log-probabilities of those of its
+# alignments that end in a blank, and of those that end in its last sign.
+_Prefix = tuple[float, int, float, float]
 
-    Returns:
-        The next beam, the prefix that each of its prefixes came from, [B, W], and the sign that was added (or the
-        blank), [B, W].
+_ROOT: _Prefix = (0.0, 0, 0.0, -inf)
+
+
+class _PrefixSearch:
+    """The search in one clip. It is plain Python: a frame has so few numbers that calls of numpy take longer.
+
+    Prefixes are numbered. Number 0 is the empty prefix.
     """
-    clips, width = beam.last.shape
-    total = beam.total
-    # A prefix's last sign can be repeated as a new sign only after a blank.
-    again = beam.blank - repetition_penalty
 
-    # A prefix stays the same by a blank, or by its last sign going on ...
-    stay_blank = total + frame[:, :1]
-    stay_sign = beam.sign + np.take_along_axis(frame, beam.last, axis=1)
-    # ... or it is made again from its parent, [B, child, parent], if the parent is in the beam too.
-    child_of = (beam.parent[:, :, None] == beam.name[:, None, :]) & np.isfinite(total)[:, :, None]
-    repeats = beam.last[:, :, None] == beam.last[:, None, :]
-    made_again = np.where(child_of, np.where(repeats, again[:, None, :], total[:, None, :]), -np.inf).max(axis=2)
-    made_again += np.take_along_axis(frame, beam.last, axis=1) - insertion_penalty
-    stay_sign = np.logaddexp(stay_sign, made_again)
+    def __init__(self, decoder: ContinuousDecoder, classes: int) -> None:
+        self._width = decoder.beam_width
+        self._insertion = decoder.insertion_penalty
+        self._repetition = decoder.repetition_penalty
+        # What an extension adds to a score at most, besides its sign: a repetition may cost less than nothing.
+        self._bonus = max(0.0, -decoder.repetition_penalty) - decoder.insertion_penalty
+        self._classes = classes
+        # For each prefix, the number of the prefix without its last sign, and this sign.
+        self._parents = [-1]
+        self._last_signs = [BLANK]
+        # The numbers of prefixes by `parent * classes + last sign`. They find equal prefixes, even if the parents have
+        # left the beam.
+        self._numbers: dict[int, int] = {}
+        # The best prefix is the first one.
+        self._beam = [_ROOT]
 
-    # A new prefix: each class after each prefix, [B, W, K], except the children that were made again above.
-    repeats = beam.last[:, :, None] == tried[:, None, :]
-    new = np.where(repeats, again[:, :, None], total[:, :, None])
-    new += np.take_along_axis(frame, tried, axis=1)[:, None, :] - insertion_penalty
-    seen = np.matmul(child_of.transpose(0, 2, 1).astype(np.float32), repeats.astype(np.float32)) > 0
-    new[seen] = -np.inf
+    def advance(
+        self, frames: memoryview, first: int, tried: Sequence[Sequence[int]], scores: Sequence[Sequence[float]]
+    ) -> None:
+        """Go on by some frames.
 
-    scores = np.concatenate([np.logaddexp(stay_blank, stay_sign), new.reshape(clips, -1)], axis=1)
-    chosen = np.argpartition(-scores, width - 1, axis=1)[:, :width]
-    is_new = chosen >= width
-    came_from = np.where(is_new, (chosen - width) // tried.shape[1], chosen)
-    added = np.take_along_axis(tried, (chosen - width) % tried.shape[1], axis=1)
-    last, name, parent, blank, sign = (
-        np.take_along_axis(values, came_from, axis=1)
-        for values in (beam.last, beam.name, beam.parent, stay_blank, stay_sign)
-    )
-    after = _Beam(
-        blank=np.where(is_new, -np.inf, blank),
-        sign=np.where(is_new, np.take_along_axis(scores, chosen, axis=1), sign),
-        last=np.where(is_new, added, last),
-        name=np.where(is_new, _extend_names(name, added), name),
-        parent=np.where(is_new, name, parent),
-    )
-    return after, came_from, np.where(is_new, added, BLANK)
+        Args:
+            frames: log-probabilities, [N, C + 1].
+            first: the first of these frames that belongs to the clip.
+            tried: for each frame of the clip, the signs to extend prefixes by, the most probable one first.
+            scores: their log-probabilities.
+        """
+        for t, (signs, values) in enumerate(zip(tried, scores, strict=True), first):
+            beam = self._beam
+            after = self._repeat(frames, t)
+            # The score of the worst prefix that would be kept, and the best score of a new one.
+            least = min(after)[0] if len(after) == self._width else -inf
+            if beam[0][0] + values[0] + self._bonus > least:
+                self._extend(after, least, signs, values)
+            if len(after) > 1:
+                after.sort(reverse=True)
+            self._beam = after
+
+    def ranked(self, most: int | None) -> list[Hypothesis]:
+        """The sequences that are left in the beam, the best first."""
+        return [Hypothesis(self._signs(number), total) for total, number, _, _ in self._beam[:most]]
+
+    def _repeat(self, frames: memoryview, t: int) -> list[_Prefix]:
+        """The prefixes of the beam after frame t, if no new one is added."""
+        parents, last_signs = self._parents, self._last_signs
+        numbered = {prefix[1]: prefix for prefix in self._beam}
+        blank_score = frames[t, BLANK]
+        after = []
+        for total, number, _, ended in self._beam:
+            # A prefix stays the same by a blank, or by its last sign going on ...
+            blank, sign = total + blank_score, ended
+            if number:
+                last = last_signs[number]
+                # ... or it is made again from its parent, if the parent is in the beam too.
+                parent = numbered.get(parents[number])
+                if parent is not None:
+                    repeats = last_signs[parent[1]] == last
+                    before = parent[2] - self._repetition if repeats else parent[0]
+                    sign = _log_add(sign, before - self._insertion)
+                sign += frames[t, last]
+            # The smaller number changes no digit beyond a difference of 40.
+            apart = blank - sign
+            if apart > 40:
+                both = blank
+            elif apart > 0:
+                both = blank + log1p(exp(-apart))
+            else:
+                both = _log_add(blank, sign)
+            after.append((both, number, blank, sign))
+        return after
+
+    def _extend(self, after: list[_Prefix], least: float, signs: Sequence[int], values: Sequence[float]) -> None:
+        """Add the prefixes of the beam with one more sign, if they are better than `least`.
+
+        Those that are in the beam already are left out: `_repeat` has made them again.
+        """
+        kept = {prefix[1] for prefix in self._beam}
+        for total, number, blank, _ in self._beam:
+            if total + values[0] + self._bonus <= least:
+                continue
+            last, base = self._last_signs[number], number * self._classes
+            for sign, value in zip(signs, values, strict=True):
+                # A prefix's last sign can be repeated as a new sign only after a blank.
+                before = blank - self._repetition if sign == last else total
+                score = before - self._insertion + value
+                if score > least and self._numbers.get(base + sign) not in kept:
+                    after.append((score, -1 - base - sign, -inf, score))
+            if len(after) > self._width:
+                after.sort(reverse=True)
+                del after[self._width :]
+                least = after[-1][0]
+        for place, (total, code, blank, sign) in enumerate(after):
+            if code < 0:
+                after[place] = (total, self._number(-1 - code), blank, sign)
+
+    def _number(self, key: int) -> int:
+        """The number of the prefix with this key, which is `parent * classes + last sign`."""
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._parents)
+            parent, last = divmod(key, self._classes)
+            self._parents.append(parent)
+            self._last_signs.append(last)
+        return number
+
+    def _signs(self, number: int) -> tuple[int, ...]:
+        """The signs of a prefix."""
+        signs = []
+        while number:
+            signs.append(self._last_signs[number])
+            number = self._parents[number]
+        return tuple(reversed(signs))
 
 
-def _extend_names(names: Names, signs: Integers) -> Names:
-    """The names of prefixes with one more sign: a hash of 64 bits (splitmix64, Steele et al. 2014)."""
-    mixed = names * np.uint64(0x9E3779B97F4A7C15) + signs.astype(np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+def _log_add(one: float, other: float) -> float:
+    """Log of the sum of two numbers whose logs are given. Either number may be 0."""
+    if one < other:
+        one, other = other, one
+    return one + log1p(exp(other - one)) if other > one - 40 else one
 
 
-def _trace_back(
-    came_from: npt.NDArray[np.int32],
-    emitted: npt.NDArray[np.int32],
-    lengths: npt.NDArray[np.integer[Any]],
-    ranked: Integers,
-) -> npt.NDArray[np.int32]:
-    """The signs of the ranked prefixes, in the frames that added them: [T, B, N]; the blank in the other frames."""
-    signs = np.full((len(emitted), *ranked.shape), BLANK, np.int32)
-    place = ranked.copy()
-    for t in range(len(emitted) - 1, -1, -1):
-        live = int(np.searchsorted(-lengths, -t))
-        signs[t, :live] = np.take_along_axis(emitted[t, :live], place[:live], axis=1)
-        place[:live] = np.take_along_axis(came_from[t, :live], place[:live], axis=1)
-    return signs
+def _group_frames(lengths: Sequence[int], most: int) -> Iterator[list[tuple[int, int, int]]]:
+    """All frames of all clips, in groups of at most `most` frames: clip, first frame, and the frame after the last."""
+    group: list[tuple[int, int, int]] = []
+    left = most
+    for clip, length in enumerate(lengths):
+        first = 0
+        while first < length:
+            last = min(length, first + left)
+            group.append((clip, first, last))
+            left -= last - first
+            first = last
+            if not left:
+                yield group
+                group, left = [], most
+    if group:
+        yield group

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from signet.decoding.frames import Array, LogProbs, log_softmax
 
-# Clips times glosses that run through the recursion together, so that they fit into a core's cache.
-_STATE = 16_384
+# Log-probabilities that are computed together, so that they fit into a core's cache. It bounds the memory.
+_TOGETHER = 4_096
 
-# The scores of this many frames are collected before they are summed.
-_COLLECTED_FRAMES = 16
+# Logs that are less than the largest one by this still have an exponential above 0.
+_RANGE = 700.0
 
 Lengths = npt.NDArray[np.integer[Any]] | list[int]
 
@@ -24,8 +24,9 @@ def single_sign_scores(log_probs: LogProbs, lengths: Lengths | None = None) -> A
 
         u(t) = exp(d(t)) · (1 + u(t - 1)),        log p([c] | x) = sum of log p(blank at t) + log(sum of u(t))
 
-    This is the forward recursion of Graves et al. 2006 (eq. 6) for a label sequence of length one, in O(T·C). It adds
-    only positive terms and works on log u, so that long clips and very confident models lose no digits.
+    This is the forward recursion of Graves et al. 2006 (eq. 6) for a label sequence of length one, in O(T·C). With
+    D(t) = d(1) + ... + d(t), it is a cumulative sum: u(t) = exp(D(t)) · sum over s < t of exp(-D(s)). It adds only
+    positive terms and works on logs, so that long clips and very confident models lose no digits.
 
     Args:
         log_probs: finite, [T, C + 1] of one clip or [B, T, C + 1] of a padded batch, T at least 1. They are not copied:
@@ -36,15 +37,10 @@ def single_sign_scores(log_probs: LogProbs, lengths: Lengths | None = None) -> A
         float64 [C] or [B, C].
     """
     if log_probs.ndim == 2:
-        return np.asarray(single_sign_scores(log_probs[None], lengths)[0])
-    clips, longest, classes = log_probs.shape
-    frames = np.full(clips, longest) if lengths is None else np.asarray(lengths)
-    scores = np.empty((clips, classes - 1))
-    together = max(1, _STATE // classes)
-    order = np.argsort(-frames, kind="stable")
-    for rows in np.split(order, range(together, clips, together)):
-        scores[rows] = _scores(log_probs, rows, frames[rows])
-    return scores
+        return _scores(log_probs)
+    frames = [log_probs.shape[1]] * len(log_probs) if lengths is None else lengths
+    scores = [_scores(clip[:length]) for clip, length in zip(log_probs, frames, strict=True)]
+    return np.array(scores).reshape(len(log_probs), log_probs.shape[2] - 1)
 
 
 def single_sign_posterior(log_probs: LogProbs, lengths: Lengths | None = None) -> Array:
@@ -52,31 +48,35 @@ def single_sign_posterior(log_probs: LogProbs, lengths: Lengths | None = None) -
     return np.asarray(np.exp(log_softmax(single_sign_scores(log_probs, lengths))))
 
 
-def _scores(log_probs: LogProbs, rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer[Any]]) -> Array:
-    """`single_sign_scores` of these rows, which are sorted by length, the longest first."""
-    blanks = np.zeros((len(rows), 1))
-    # log u of the frame before; u is 0 before the first frame.
-    run = np.full((len(rows), log_probs.shape[2] - 1), -np.inf)
-    # Row 0 is the sum over the frames so far; the other rows are frames that are not yet in this sum.
-    collected = np.empty((1 + _COLLECTED_FRAMES, *run.shape))
-    collected[0] = -np.inf
-    filled = 1
-    for t in range(int(lengths[0])):
-        # The sums of clips that have ended stay as they are.
-        live_rows = rows[: np.searchsorted(-lengths, -t)]
-        live = len(live_rows)
-        if filled == len(collected) or live < len(run):
-            collected[0, : len(run)] = _log_sum(collected[:filled, : len(run)])
-            run, filled = run[:live], 1
-        frame = log_probs[live_rows, t].astype(np.float64)
-        blanks[:live] += frame[:, :1]
-        frame = frame[:, 1:] - frame[:, :1]
-        # log(1 + u). Unlike np.logaddexp, these operations use vector units.
-        one_more = np.maximum(run, 0) + np.log(1 + np.exp(-np.abs(run)))
-        run = np.add(frame, one_more, out=collected[filled, :live])
-        filled += 1
-    collected[0, : len(run)] = _log_sum(collected[:filled, : len(run)])
-    return np.asarray(blanks + collected[0])
+def _scores(log_probs: LogProbs) -> Array:
+    """`single_sign_scores` of one clip, [T, C + 1]."""
+    frames, classes = log_probs.shape
+    together = max(1, _TOGETHER // classes)
+    blanks = 0.0
+    # log u of the frame before, and log of the sum of u so far. Both are 0 before the first frame.
+    run = total = np.full(classes - 1, -np.inf)
+    for start in range(0, frames, together):
+        block = log_probs[start : start + together].astype(np.float64)
+        blanks += float(block[:, 0].sum())
+        rise = np.cumsum(block[:, 1:] - block[:, :1], axis=0)
+        # In each frame, a run begins, or the one before goes on.
+        begun = np.empty_like(rise)
+        begun[0] = np.logaddexp(run, 0.0)
+        np.negative(rise[:-1], out=begun[1:])
+        runs = _log_cumulative_sum(begun)
+        runs += rise
+        run = runs[-1]
+        total = np.logaddexp(total, _log_sum(runs))
+    return np.asarray(blanks + total)
+
+
+def _log_cumulative_sum(logs: Array) -> Array:
+    """Log of the cumulative sums of the exponentials over the first axis."""
+    largest = logs.max(axis=0)
+    if (largest - logs[0]).max() > _RANGE:
+        return np.asarray(np.logaddexp.accumulate(logs, axis=0))
+    # No sum is smaller than its first term. With this, exponentials that become 0 change no digit of a sum.
+    return np.asarray(largest + np.log(np.exp(logs - largest).cumsum(axis=0)))
 
 
 def _log_sum(logs: Array) -> Array:

@@ -1,5 +1,7 @@
 """Operations on the log-probabilities of single frames: blank penalty, best path, blank ratio."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -45,9 +47,12 @@ def concentrate_signs(log_probs: LogProbs) -> Array:
 
 def best_path(log_probs: LogProbs) -> list[int]:
     """Greedy decoding: the best class of every frame, repeats merged, blanks dropped. Classes 1..C."""
-    path = log_probs.argmax(axis=-1)
-    merged = path[np.flatnonzero(np.diff(path, prepend=-1))]
-    return [int(c) for c in merged if c != BLANK]
+    return collapse_path(log_probs.argmax(axis=-1).tolist())
+
+
+def collapse_path(path: Iterable[int]) -> list[int]:
+    """The signs of a path, which has a class for each frame: repeats merged, blanks dropped."""
+    return [c for c, _ in groupby(path) if c != BLANK]
 
 
 def blank_ratio(log_probs: LogProbs) -> float:

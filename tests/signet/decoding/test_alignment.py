@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signet.decoding import Span, align, log_softmax, occupation, single_sign_scores
+from signet.decoding import Span, align, align_sign, log_softmax, occupation, single_sign_scores
 from signet.errors import InvalidInput
 from tests.signet.decoding.enumeration import Array, Path, collapse, paths, posteriors, small
 
@@ -44,6 +44,14 @@ def test_the_alignment_is_the_best_of_all_paths_and_the_occupation_the_mean_over
             expected[span.first : span.last + 1, number] += math.exp(score)
     expected /= sum(math.exp(score) for _, score in these)
     np.testing.assert_allclose(occupation(log_probs, signs), expected, atol=1e-12)
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 10_000), st.sampled_from([0.3, 3.0, 30.0]))
+@settings(max_examples=60, deadline=None)
+def test_the_span_of_one_sign_is_that_of_the_alignment(frames: int, classes: int, seed: int, scale: float) -> None:
+    log_probs = posteriors(frames, classes, seed, scale)
+    for sign in range(1, classes + 1):
+        assert (align_sign(log_probs, sign),) == align(log_probs, [sign]).spans
 
 
 def test_the_occupation_of_a_sign_is_the_derivative_of_the_score() -> None:

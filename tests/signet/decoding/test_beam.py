@@ -87,6 +87,8 @@ def test_clips_of_all_lengths_together_are_decoded_as_each_alone() -> None:
     clips = [posteriors(1 + (seed * 7) % 40, 30, seed, 2.0) for seed in range(150)]
     decoder = ContinuousDecoder(beam_width=4, blank_penalty=1.0, insertion_penalty=0.5)
     together = decoder.hypotheses(*padded_batch(clips), most=2)
+    assert decoder.decode_clips(clips) == [best.signs for best, _ in together]
+    assert decoder.decode_clips([]) == []
     for answer, clip in zip(together, clips, strict=True):
         (alone,) = decoder.hypotheses(clip[None], most=2)
         assert [one.signs for one in answer] == [one.signs for one in alone]
