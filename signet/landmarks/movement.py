@@ -8,6 +8,7 @@ persons at rest. docs/protocol.md has the figures.
 """
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,12 +77,15 @@ def why_nothing_is_signed(frames: Frames) -> NothingSigned | None:
     """
     if len(frames) < MIN_FRAMES:
         return NothingSigned.TOO_SHORT
-    if np.isfinite(frames[:, [LEFT_HAND.start, RIGHT_HAND.start], 0]).any(axis=1).sum() < MIN_HAND_FRAMES:
+    left, right = ~np.isnan(frames[:, LEFT_HAND.start, 0]), ~np.isnan(frames[:, RIGHT_HAND.start, 0])
+    if np.count_nonzero(left | right) < MIN_HAND_FRAMES:
         return None if _raised_wrist_moves(frames) else NothingSigned.NO_HAND_FOUND
-    points = _relative_to_shoulders(frames)
+    origin, scale = _shoulders(frames)
     still_speed = STILL_SPEED if np.isfinite(frames[:, POSE.start, 0]).any() else STILL_SPEED_WITHOUT_POSE
-    if any(_moves(points[:, hand], still_speed) for hand in (LEFT_HAND, RIGHT_HAND)):
-        return None
+    # Most signers sign with the right hand.
+    for hand, found in ((RIGHT_HAND, right), (LEFT_HAND, left)):
+        if found.any() and _moves(_relative(frames[:, hand], origin, scale), np.flatnonzero(found), still_speed):
+            return None
     return NothingSigned.NO_HAND_MOVES
 
 
@@ -90,60 +94,76 @@ def _raised_wrist_moves(frames: Frames) -> bool:
     with_pose = frames[np.isfinite(frames[:, POSE.start, 0])]
     if len(with_pose) < MIN_HAND_FRAMES:
         return False
-    points = _relative_to_shoulders(with_pose)
+    points = _relative(with_pose, *_shoulders(with_pose))
     for wrist in _WRISTS:
         # y is in frame heights, so the picture ends at 0 and 1.
         inside = (with_pose[:, wrist, 1] > 0) & (with_pose[:, wrist, 1] < 1)
         if (inside & (points[:, wrist, 1] < RAISED_WRIST_HEIGHT)).mean() < 0.5:
             continue
-        low, high = np.percentile(points[:, wrist], [10, 90], axis=0)
+        low, high = (_percentile(points[:, wrist], share) for share in (10, 90))
         if (high - low).max() >= RAISED_WRIST_RANGE:
             return True
     return False
 
 
-def _moves(hand: Points, still_speed: float) -> bool:
-    """Whether a hand, [T, 21, 2] in shoulder widths, moves; False if it is absent."""
-    found = np.flatnonzero(np.isfinite(hand[:, 0, 0]))
+def _moves(hand: Points, found: npt.NDArray[np.int64], still_speed: float) -> bool:
+    """Whether a hand, [T, 21, 2] in shoulder widths, moves. It was found in the frames `found`, at least one."""
     settled = found[found >= _SETTLING_FRAMES]
     if len(settled) >= _MIN_SETTLED_FRAMES:
         found = settled
-    steps = found[1:][np.diff(found) == 1]
+    hand = hand[found]
+    steps = (hand[1:] - hand[:-1])[np.diff(found) == 1]
     if not len(steps):
         return False
     # The median over the joints: one finger that the tracker confuses does not count.
-    speeds = np.median(np.linalg.norm(hand[steps] - hand[steps - 1], axis=-1), axis=1) * _FRAME_RATE
-    if np.percentile(speeds, 75) < still_speed:
+    speeds = _percentile(_lengths(steps).T, 50) * _FRAME_RATE
+    if _percentile(speeds, 75) < still_speed:
         return False
-    if hand[found, 0, 1].min() < REST_HEIGHT:
+    if hand[:, 0, 1].min() < REST_HEIGHT:
         return True
-    low, high = np.percentile(hand[found], [10, 90], axis=0)
-    return bool(np.median(np.linalg.norm(high - low, axis=-1)) >= REST_RANGE)
+    return bool(_percentile(_lengths(_percentile(hand, 90) - _percentile(hand, 10)), 50) >= REST_RANGE)
 
 
-def _relative_to_shoulders(frames: Frames) -> Points:
-    """The joints in the picture, in shoulder widths from the midpoint of the shoulders of the same frame: [T, 75, 2].
+def _shoulders(frames: Frames) -> tuple[Points, npt.NDArray[np.float64]]:
+    """The midpoint of the shoulders, [T, 2], and their width, [T]: the origin and the scale of each frame.
 
     Frames without a pose have the median midpoint and width. A clip without any pose keeps its origin, and its scale is
     that of its hands.
     """
-    points = frames[..., :2].astype(np.float64)
-    shoulders = points[:, _SHOULDERS]
-    with_pose = np.isfinite(shoulders[:, 0, 0])
+    one, other = (frames[:, shoulder, :2].astype(np.float64) for shoulder in _SHOULDERS)
+    with_pose = np.isfinite(one[:, 0])
     if not with_pose.any():
-        return points / max(_SHOULDERS_PER_PALM * _palm_length(points), _SMALLEST_SCALE)
-    middle = shoulders.mean(axis=1)
-    width = np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1)
-    middle[~with_pose] = np.median(middle[with_pose], axis=0)
-    usual = max(float(np.median(width[with_pose])), _SMALLEST_SCALE)
-    width = np.maximum(np.where(with_pose, width, usual), _NARROWEST_SHOULDERS * usual)
-    points -= middle[:, None]
-    points /= width[:, None, None]
-    return points
+        scale = max(_SHOULDERS_PER_PALM * _palm_length(frames[..., :2].astype(np.float64)), _SMALLEST_SCALE)
+        return np.zeros((len(frames), 2)), np.full(len(frames), scale)
+    middle = (one + other) / 2
+    width = _lengths(one - other)
+    usual = max(float(_percentile(width[with_pose], 50)), _SMALLEST_SCALE)
+    if not with_pose.all():
+        middle[~with_pose] = _percentile(middle[with_pose], 50)
+        width[~with_pose] = usual
+    return middle, np.maximum(width, _NARROWEST_SHOULDERS * usual)
+
+
+def _relative(joints: Frames, origin: Points, scale: npt.NDArray[np.float64]) -> Points:
+    """Joints in the picture, [T, J, 3], relative to an origin, in units of a scale: [T, J, 2]."""
+    return np.asarray((joints[..., :2] - origin[:, None]) / scale[:, None, None])
+
+
+def _lengths(vectors: Points) -> npt.NDArray[np.float64]:
+    """The lengths of vectors [..., 2]."""
+    return np.asarray(np.hypot(vectors[..., 0], vectors[..., 1]))
+
+
+def _percentile(values: npt.NDArray[np.float64], share: float) -> Any:
+    """A percentile over the first axis, like that of numpy, which needs several times as long for so few values."""
+    place = share / 100 * (len(values) - 1)
+    below = int(place)
+    ordered = np.sort(values, axis=0)
+    return ordered[below] + (place - below) * (ordered[min(below + 1, len(values) - 1)] - ordered[below])
 
 
 def _palm_length(points: Points) -> float:
     """Mean distance from the wrist to the knuckles, over the frames and the hands that were found."""
     hands = np.concatenate([points[:, LEFT_HAND], points[:, RIGHT_HAND]])
     hands = hands[np.isfinite(hands[:, 0, 0])]
-    return float(np.linalg.norm(hands[:, _KNUCKLES] - hands[:, :1], axis=-1).mean())
+    return float(_lengths(hands[:, _KNUCKLES] - hands[:, :1]).mean())
