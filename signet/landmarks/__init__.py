@@ -7,8 +7,10 @@ from signet.landmarks.sampling import (
     MAX_GAP_SECONDS,
     SAMPLES_PER_FRAME,
     SMOOTHING_SECONDS,
+    count_model_frames,
     describe_sampling_difference,
     to_model_input,
+    to_model_inputs,
     to_subframe_samples,
 )
 from signet.landmarks.tensor import (
@@ -47,12 +49,14 @@ __all__ = [
     "ClipRecord",
     "Landmarks",
     "NothingSigned",
+    "count_model_frames",
     "describe_sampling_difference",
     "dump",
     "load",
     "read_length",
     "read_record",
     "to_model_input",
+    "to_model_inputs",
     "to_subframe_samples",
     "why_nothing_is_signed",
 ]

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from signet.landmarks.tensor import JOINTS, MAX_SECONDS, PARTS, Landmarks
+from signet.landmarks.tensor import JOINTS, MAX_SECONDS, PARTS, ClipLength, Landmarks
 
 # Frames per second that each model sees. The movements of a sign last 0.2 s and more. At 15 Hz, training and serving
 # take 1.5 times as long, and no more clips are recognised (docs/experiments.md).
@@ -70,6 +70,11 @@ def to_model_input(clip: Landmarks) -> npt.NDArray[np.float32]:
 def to_model_inputs(clips: Sequence[Landmarks]) -> list[npt.NDArray[np.float32]]:
     """`to_model_input` of each clip. Short clips together take less time than one by one."""
     return _sample(clips, 1)
+
+
+def count_model_frames(length: ClipLength) -> int:
+    """T', the number of frames that a model sees of a clip."""
+    return max(1, math.ceil(length.seconds * FRAME_RATE))
 
 
 def to_subframe_samples(clip: Landmarks) -> npt.NDArray[np.float32]:
@@ -133,6 +138,8 @@ class _Samples:
 
 def _sample(clips: Sequence[Landmarks], samples_per_frame: int) -> list[npt.NDArray[np.float32]]:
     """The samples of clips at even times: float32 [T' · samples_per_frame, 75, 3] of each."""
+    if not clips:
+        return []
     frames = _Frames.join(clips)
     grids = [_grid(clip, samples_per_frame) for clip in clips]
     samples = _find_neighbours(frames, grids)
@@ -155,7 +162,7 @@ def _sample(clips: Sequence[Landmarks], samples_per_frame: int) -> list[npt.NDAr
 
 def _grid(clip: Landmarks, samples_per_frame: int) -> Floats:
     """The times of the samples, in seconds after the first frame."""
-    frames = max(1, math.ceil(clip.length.seconds * FRAME_RATE))
+    frames = count_model_frames(clip.length)
     return np.asarray(
         (np.arange(frames)[:, None] + np.arange(samples_per_frame) / samples_per_frame).ravel() / FRAME_RATE
     )

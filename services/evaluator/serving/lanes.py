@@ -1,82 +1,53 @@
 """Lanes: calls of similar cost share places, threads and model runs, so that costly calls do not hold up cheap ones."""
 
-import asyncio
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.admission import Admission
-from services.evaluator.serving.batching import Batcher
+from services.evaluator.serving.batching import Batcher, BatchQueue
+from services.evaluator.serving.pipeline import ClipRequest, Pipeline, ProcessedClip
 from services.evaluator.serving.work_threads import WorkThreads
 from signet.landmarks import ClipLength
 from signet.rpc.limits import MAX_MESSAGE_BYTES
 
 _MIB = 1024 * 1024
-Result = TypeVar("Result")
 
 # Of 707 clips of signs, 704 are shorter than 6 s. A short clip costs a core at most 0.1 s.
 _SHORT_SECONDS, _SHORT_FRAMES = 6.0, 720
 # A recording of a sign with some seconds before and after it.
 _MEDIUM_SECONDS, _MEDIUM_FRAMES = 30.0, 3_600
-# As many as asyncio takes.
-_SHORT_THREADS = min(32, (os.cpu_count() or 1) + 4)
-# Short clips wait for nothing but a thread: each has at most 60 frames of the model.
+# Each short clip has at most 60 frames of the model.
 _SHORT_CALLS = 128
-# While one is decoded, the model runs for the next ones.
-_MEDIUM_OUTPUTS, _LONG_OUTPUTS = 8, 2
 # A video with more bytes is longer than a sign, or has a high resolution.
 _SMALL_VIDEO_BYTES = 4 * _MIB
 
 
 @dataclass(frozen=True)
 class Lane:
-    """The places of calls, and the threads and the model runs for their clips.
-
-    Several lanes may share threads. Then they take turns, because at most `turn` calls of a lane wait for a thread.
-    """
+    """The places of calls, and the queue in which they wait for their batch."""
 
     admission: Admission
-    batcher: Batcher
-    threads: WorkThreads
-    turn: asyncio.Semaphore
-    # As many calls may hold an output of the model: frames times glosses, 14 MB for a long clip and 2,000 glosses.
-    outputs: asyncio.Semaphore
-
-    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a function in a thread of the lane."""
-        async with self.turn:
-            return await self.threads.run(function, *arguments)
+    queue: BatchQueue[ClipRequest, ProcessedClip]
 
 
 class Lanes:
     """The lanes of short, medium and long clips, and the places of videos."""
 
-    def __init__(self, metrics: EvaluatorMetrics) -> None:
-        # One thread: medium and long clips together occupy one core.
-        cheap, costly = WorkThreads(_SHORT_THREADS, "short"), WorkThreads(1, "costly")
-        batches = Batcher(metrics, costly)
+    def __init__(self, pipeline: Pipeline) -> None:
+        # Each batcher has one thread. So medium and long clips together occupy one core, and their outputs of the model
+        # (frames times glosses, 14 MB for a long clip and 2,000 glosses) exist for one batch at a time.
+        short = Batcher(pipeline.process, WorkThreads(1, "short"))
+        costly = Batcher(pipeline.process, WorkThreads(1, "costly"))
         self._short = Lane(
             Admission("short clips", max_calls=_SHORT_CALLS, max_bytes=32 * _MIB, max_seconds=768, retry_seconds=1),
-            Batcher(metrics, cheap),
-            cheap,
-            asyncio.Semaphore(_SHORT_CALLS),
-            asyncio.Semaphore(_SHORT_CALLS),
+            short.add_queue(),
         )
         self._medium = Lane(
             Admission("clips of more than 6 s", max_calls=128, max_bytes=32 * _MIB, max_seconds=1_500, retry_seconds=2),
-            batches,
-            costly,
-            asyncio.Semaphore(1),
-            asyncio.Semaphore(_MEDIUM_OUTPUTS),
+            costly.add_queue(),
         )
         self._long = Lane(
             Admission("long clips", max_calls=32, max_bytes=48 * _MIB, max_seconds=2_880, retry_seconds=5),
-            batches,
-            costly,
-            asyncio.Semaphore(1),
-            asyncio.Semaphore(_LONG_OUTPUTS),
+            costly.add_queue(),
         )
         # A place of a video holds its bytes, a copy, and the request to the extractor.
         self._small_videos = Admission("videos", max_calls=32, max_bytes=32 * _MIB, retry_seconds=5)

@@ -1,6 +1,5 @@
 """A published model in memory: its card, its ONNX session and its decoder."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from services.evaluator.serving.graph_check import find_forbidden_part, try_model
+from services.evaluator.serving.watchdog import WATCHDOG
 from signet import registry
 from signet.decoding import BLANK, align_sign, collapse_path, log_softmax, penalise_blank, single_sign_scores
 from signet.errors import DataLoss, SignetError, quote
@@ -195,19 +195,14 @@ class LoadedModel:
         padded = np.full((len(clips), lengths.max(), JOINTS, 3), np.nan, np.float32)
         for row, clip in zip(padded, clips, strict=True):
             row[: len(clip)] = clip
-        limit = ort.RunOptions()
-        watchdog = threading.Timer(_RUN_SECONDS + padded.shape[0] * padded.shape[1] * _FRAME_SECONDS, _stop, [limit])
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths}, limit)
+            with WATCHDOG.limit(_RUN_SECONDS + padded.shape[0] * padded.shape[1] * _FRAME_SECONDS) as options:
+                (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths}, options)
         except _ORT_ERRORS as error:
             raise SignetError(
                 f"model {self.name}: the graph failed on {len(clips)} clips of {lengths.min()} to {lengths.max()} "
                 f"frames ({_first_line(error)}). Move the alias to another version, or publish the model again."
             ) from error
-        finally:
-            watchdog.cancel()
         expected = (*padded.shape[:2], len(self.vocabulary) + 1)
         if output.shape != expected:
             raise self._fault(f"the output of its graph has shape {list(output.shape)} instead of {list(expected)}")
@@ -267,11 +262,6 @@ def batch_indices(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
-
-
-def _stop(run: Any) -> None:
-    """Make a run of the graph end at its next node, with an error."""
-    run.terminate = True
 
 
 def _listed(nodes: dict[str, str]) -> str:

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving.clip_limits import load_isolated_clip, measure_clip
+from services.evaluator.serving.clip_limits import measure_clip
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.lanes import Lane, Lanes
-from services.evaluator.serving.loaded_model import DecodedClip, Frames, LoadedModel
+from services.evaluator.serving.loaded_model import DecodedClip, LoadedModel
+from services.evaluator.serving.pipeline import ClipRequest, Pipeline
 from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
-from signet.landmarks import NothingSigned, to_model_input, why_nothing_is_signed
+from signet.landmarks import ClipLength, NothingSigned, count_model_frames
 from signet.registry import ModelCard
 
 DEFAULT_TOP_K = 5
@@ -46,7 +47,7 @@ class Recognizer:
         self._served = served
         self._extractor = extractor
         self._metrics = metrics
-        self._lanes = Lanes(metrics)
+        self._lanes = Lanes(Pipeline(metrics))
 
     async def recognise_video(
         self, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
@@ -64,8 +65,9 @@ class Recognizer:
         with self._lanes.videos(len(video)).admit(len(video)):
             with self._stage("extract", seconds):
                 landmarks = await self._extractor.landmarks(video, deadline_seconds)
-            lane = self._lanes.lane(measure_clip(landmarks, "video"), len(landmarks))
-            return await self._recognise(landmarks, top_k, "video", lane, started, seconds)
+            length = measure_clip(landmarks, "video")
+            lane = self._lanes.lane(length, len(landmarks))
+            return await self._recognise(ClipRequest(landmarks, "video"), length, lane, top_k, started, seconds)
 
     async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
@@ -84,32 +86,35 @@ class Recognizer:
         length = measure_clip(landmarks, "landmarks")
         lane = self._lanes.lane(length, len(landmarks))
         with lane.admission.admit(len(landmarks), length.seconds):
-            return await self._recognise(landmarks, top_k, "landmarks", lane, started, {})
+            return await self._recognise(ClipRequest(landmarks, "landmarks"), length, lane, top_k, started, {})
 
     async def _recognise(
-        self, landmarks: bytes, top_k: int, name: str, lane: Lane, started: float, seconds: dict[str, float]
+        self,
+        request: ClipRequest,
+        length: ClipLength,
+        lane: Lane,
+        top_k: int,
+        started: float,
+        seconds: dict[str, float],
     ) -> RecognitionResult:
         # The call keeps this version to its end, even if a newer one is published meanwhile.
         model = self._model_for(top_k)
-        with self._stage("prepare", seconds):
-            clip, warnings, reason = await lane.run(_prepare, landmarks, name)
-        if reason is not None:
-            self._metrics.count_nothing_signed(reason)
-            seconds["total"] = time.perf_counter() - started
-            return RecognitionResult((), None, reason, len(clip), model.card, seconds, warnings)
-        async with lane.outputs:
-            with self._stage("model", seconds):
-                log_probs = await lane.batcher.log_probs(model, clip)
-            with self._stage("decode", seconds):
-                decoded = await lane.run(model.decode, log_probs)
-            del log_probs
-        ranked = tuple(
-            RankedGloss(model.vocabulary[index], float(decoded.posterior[index]))
-            for index in decoded.ranking()[: top_k or DEFAULT_TOP_K]
+        clip = await lane.queue.answer(model, request, count_model_frames(length))
+        for stage, duration in clip.seconds.items():
+            self._metrics.observe_stage(stage, duration)
+        ranked: tuple[RankedGloss, ...] = ()
+        if clip.nothing_signed is not None:
+            self._metrics.count_nothing_signed(clip.nothing_signed)
+        if clip.decoded is not None:
+            ranked = tuple(
+                RankedGloss(model.vocabulary[index], float(clip.decoded.posterior[index]))
+                for index in clip.decoded.ranking()[: top_k or DEFAULT_TOP_K]
+            )
+            self._metrics.count_prediction(ranked[0].gloss)
+        seconds |= {**clip.seconds, "total": time.perf_counter() - started}
+        return RecognitionResult(
+            ranked, clip.decoded, clip.nothing_signed, clip.frames, model.card, seconds, clip.warnings
         )
-        self._metrics.count_prediction(ranked[0].gloss)
-        seconds["total"] = time.perf_counter() - started
-        return RecognitionResult(ranked, decoded, None, len(clip), model.card, seconds, warnings)
 
     def _model_for(self, top_k: int) -> LoadedModel:
         """The served model, if its vocabulary has `top_k` glosses."""
@@ -127,10 +132,3 @@ class Recognizer:
         yield
         seconds[stage] = time.perf_counter() - started
         self._metrics.observe_stage(stage, seconds[stage])
-
-
-def _prepare(landmarks: bytes, name: str) -> tuple[Frames, tuple[str, ...], NothingSigned | None]:
-    """The model input of a landmark tensor, the warnings of its record, and why nothing is signed."""
-    clip = load_isolated_clip(landmarks, name)
-    frames = to_model_input(clip)
-    return frames, clip.record.warnings, why_nothing_is_signed(frames)

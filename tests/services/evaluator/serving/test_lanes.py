@@ -2,22 +2,56 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving.lanes import Lane, Lanes
+from services.evaluator.serving.lanes import Lanes
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.pipeline import ClipRequest, Pipeline, ProcessedClip
 from signet.errors import Busy
 from signet.landmarks import ClipLength
+from signet.registry import ModelCard
+
+if TYPE_CHECKING:
+    from tests.services.evaluator.conftest import World
 
 MB = 1_000_000
 SHORT, MEDIUM, LONG = ClipLength(60, 2.0), ClipLength(360, 12.0), ClipLength(5_400, 180.0)
 
 
+class HeldPipeline(Pipeline):
+    """Answers nothing, keeps the order of the requests, and waits at requests with the names in `held`."""
+
+    def __init__(self) -> None:
+        super().__init__(EvaluatorMetrics(CollectorRegistry()))
+        self.order: list[str] = []
+        self.held: set[str] = set()
+        self.release = threading.Event()
+
+    def process(self, model: LoadedModel, requests: Sequence[ClipRequest]) -> list[ProcessedClip | Exception]:
+        self.order += [request.name for request in requests]
+        if any(request.name in self.held for request in requests):
+            assert self.release.wait(10)
+        return [ProcessedClip(0, (), None) for _ in requests]
+
+
 @pytest.fixture
-def lanes() -> Lanes:
-    return Lanes(EvaluatorMetrics(CollectorRegistry()))
+def pipeline() -> HeldPipeline:
+    return HeldPipeline()
+
+
+@pytest.fixture
+def lanes(pipeline: HeldPipeline) -> Lanes:
+    return Lanes(pipeline)
+
+
+@pytest.fixture
+def model(world: "World", card: ModelCard) -> LoadedModel:
+    return LoadedModel.load(world.store, card.name, card.version, threads=1)
 
 
 @pytest.mark.parametrize(
@@ -41,13 +75,31 @@ def test_a_clip_goes_to_the_lane_of_its_cost(
     assert lanes.lane(ClipLength(frames, seconds), size) is lanes.lane(like, 30_000)
 
 
-def test_the_three_lanes_share_no_places_and_only_the_costly_ones_share_a_thread(lanes: Lanes) -> None:
-    short, medium, long = (lanes.lane(length, 30_000) for length in (SHORT, MEDIUM, LONG))
-    assert len({id(lane.admission) for lane in (short, medium, long)}) == 3
-    assert medium.threads is long.threads
-    assert medium.batcher is long.batcher
-    assert short.threads is not long.threads
-    assert short.batcher is not long.batcher
+def test_the_three_lanes_share_no_places_and_no_queue(lanes: Lanes) -> None:
+    found = [lanes.lane(length, 30_000) for length in (SHORT, MEDIUM, LONG)]
+    assert len({id(lane.admission) for lane in found}) == 3
+    assert len({id(lane.queue) for lane in found}) == 3
+
+
+def test_only_the_costly_lanes_share_a_thread(model: LoadedModel, pipeline: HeldPipeline) -> None:
+    """A short clip is answered while a long one is computed, and a medium one waits."""
+
+    async def main() -> None:
+        lanes = Lanes(pipeline)
+        short, medium, long = (lanes.lane(length, 30_000) for length in (SHORT, MEDIUM, LONG))
+        pipeline.held.add("long")
+        first = asyncio.create_task(long.queue.answer(model, ClipRequest(b"", "long"), 1_800))
+        await asyncio.sleep(0.01)
+        behind = asyncio.create_task(medium.queue.answer(model, ClipRequest(b"", "medium"), 120))
+        await short.queue.answer(model, ClipRequest(b"", "short"), 20)
+        await asyncio.sleep(0.01)
+        assert not first.done()
+        assert not behind.done()
+        pipeline.release.set()
+        await asyncio.gather(first, behind)
+
+    asyncio.run(main())
+    assert pipeline.order == ["long", "short", "medium"]
 
 
 def test_sixteen_of_the_longest_clips_fill_their_lane_and_no_other(lanes: Lanes) -> None:
@@ -64,28 +116,23 @@ def test_sixteen_of_the_longest_clips_fill_their_lane_and_no_other(lanes: Lanes)
         place.__exit__(None, None, None)
 
 
-def test_medium_and_long_clips_take_turns_at_their_thread(lanes: Lanes) -> None:
-    """A medium clip waits for one long clip at most, and the other way round."""
-    order: list[str] = []
-
-    async def work(lane: Lane, name: str) -> None:
-        await lane.run(order.append, name)
+def test_medium_and_long_clips_take_turns_at_their_thread(model: LoadedModel, pipeline: HeldPipeline) -> None:
+    """A medium clip waits for one batch of long clips at most, and the other way round."""
 
     async def main() -> None:
+        lanes = Lanes(pipeline)
         medium, long = lanes.lane(MEDIUM, 1), lanes.lane(LONG, 1)
-        held = threading.Event()
-        first = asyncio.create_task(long.run(held.wait, 10))
+        pipeline.held.add("long")
+        calls = [asyncio.create_task(long.queue.answer(model, ClipRequest(b"", "long"), 1_800)) for _ in range(5)]
         await asyncio.sleep(0.01)
-        calls = [asyncio.create_task(work(long, "long")) for _ in range(4)]
+        calls += [asyncio.create_task(medium.queue.answer(model, ClipRequest(b"", "medium"), 300)) for _ in range(20)]
         await asyncio.sleep(0.01)
-        calls += [asyncio.create_task(work(medium, "medium")) for _ in range(4)]
-        await asyncio.sleep(0.01)
-        held.set()
-        await asyncio.gather(first, *calls)
+        pipeline.release.set()
+        await asyncio.gather(*calls)
 
     asyncio.run(main())
-    assert order[:6].count("medium") >= 3
-    assert order[:6].count("long") >= 2
+    turn = ["long", *["medium"] * 6]
+    assert pipeline.order == [*turn, *turn, *turn, "long", "medium", "medium", "long"]
 
 
 def test_a_small_video_has_a_place_beside_the_largest_one(lanes: Lanes) -> None:

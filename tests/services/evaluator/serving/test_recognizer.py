@@ -11,10 +11,11 @@ from prometheus_client import CollectorRegistry
 from safetensors.numpy import save
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving import recognizer as module
+from services.evaluator.serving import pipeline as module
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import LoadedModel
-from services.evaluator.serving.recognizer import RecognitionResult, Recognizer, _prepare
+from services.evaluator.serving.pipeline import ClipRequest, load_clip
+from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.serving.served_model import ServedModel
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
@@ -178,12 +179,12 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_not_started(
     asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
     held, prepared = threading.Event(), []
 
-    def prepare(data: bytes, name: str) -> Any:
-        prepared.append(data)
+    def load(request: ClipRequest) -> Any:
+        prepared.append(request)
         held.wait(SECONDS)
-        return _prepare(data, name)
+        return load_clip(request)
 
-    monkeypatch.setattr(module, "_prepare", prepare)
+    monkeypatch.setattr(module, "load_clip", load)
 
     async def main() -> None:
         first = asyncio.create_task(asked.recognise(stretched(sign, 100, 100.0)))
