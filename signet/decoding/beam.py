@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log1p
+from typing import cast
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class ContinuousDecoder:
             block, tried, scores = self._prepare(
                 np.concatenate([clips[clip][first:last] for clip, first, last in pieces])
             )
-            view = memoryview(block)
+            view = cast("memoryview[float]", block.data)
             begin = 0
             for clip, first, last in pieces:
                 end = begin + last - first
@@ -157,7 +158,7 @@ class _PrefixSearch:
         self._beam = [_ROOT]
 
     def advance(
-        self, frames: memoryview, first: int, tried: Sequence[Sequence[int]], scores: Sequence[Sequence[float]]
+        self, frames: "memoryview[float]", first: int, tried: Sequence[Sequence[int]], scores: Sequence[Sequence[float]]
     ) -> None:
         """Go on by some frames.
 
@@ -182,7 +183,7 @@ class _PrefixSearch:
         """The sequences that are left in the beam, the best first."""
         return [Hypothesis(self._signs(number), total) for total, number, _, _ in self._beam[:most]]
 
-    def _repeat(self, frames: memoryview, t: int) -> list[_Prefix]:
+    def _repeat(self, frames: "memoryview[float]", t: int) -> list[_Prefix]:
         """The prefixes of the beam after frame t, if no new one is added."""
         parents, last_signs = self._parents, self._last_signs
         numbered = {prefix[1]: prefix for prefix in self._beam}
@@ -231,9 +232,9 @@ class _PrefixSearch:
                 after.sort(reverse=True)
                 del after[self._width :]
                 least = after[-1][0]
-        for place, (total, code, blank, sign) in enumerate(after):
-            if code < 0:
-                after[place] = (total, self._number(-1 - code), blank, sign)
+        for place, (total, number, blank, ended) in enumerate(after):
+            if number < 0:
+                after[place] = (total, self._number(-1 - number), blank, ended)
 
     def _number(self, key: int) -> int:
         """The number of the prefix with this key, which is `parent * classes + last sign`."""

@@ -91,11 +91,12 @@ class BatchQueue(Generic[Request, Answer]):
 
     async def answer(self, model: LoadedModel, request: Request, frames: int) -> Answer:
         """The answer of this version of a model to a request with so many frames of the model."""
-        call = _PendingCall(model, request, frames, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        call = _PendingCall(model, request, frames, future)
         self._pending.append(call)
         self._batcher.start()
         try:
-            return await call.answer
+            return await future
         except asyncio.CancelledError:
             with contextlib.suppress(ValueError):  # its batch has begun
                 self._pending.remove(call)

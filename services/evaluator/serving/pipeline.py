@@ -60,8 +60,8 @@ class Pipeline:
             computed = time.perf_counter()
             decoded = model.decode_all(log_probs)
             ended = time.perf_counter()
-            for index, clip in zip(signed, decoded, strict=True):
-                processed[index].decoded = clip
+            for index, answer in zip(signed, decoded, strict=True):
+                processed[index].decoded = answer
                 processed[index].seconds |= {"model": computed - prepared, "decode": ended - computed}
         answers = iter(processed)
         return [next(answers) if isinstance(clip, Landmarks) else clip for clip in loaded]
