@@ -13,6 +13,10 @@ NAME_RULE = "use 1 to 128 letters, digits, dots, dashes and underscores, and beg
 FOLDERS = ("landmarks", "corpora", "datasets", "runs", "models", "reports", "probe", "local")
 
 
+# The folder of a model's aliases, beside those of its versions.
+_ALIASES = "aliases"
+
+
 def is_name(name: str) -> bool:
     """Whether a name can be part of a key."""
     return _NAME.fullmatch(name) is not None and ".." not in name
@@ -128,12 +132,29 @@ def held_out(run_id: str) -> str:
 
 def models(name: str) -> str:
     """The prefix of the versions and aliases of a model."""
-    return f"models/{check_name('model', name)}/"
+    return f"{all_models()}{check_name('model', name)}/"
+
+
+def all_models() -> str:
+    """The prefix of all models."""
+    return "models/"
+
+
+def model_name(key: str) -> str:
+    """The model that an object with this key belongs to; "" if the key has another form."""
+    return _folder_and_file(key, all_models())[0]
+
+
+def model_version(name: str, version: str) -> str:
+    """The prefix of the files of a published model."""
+    if version == _ALIASES:
+        raise InvalidInput(f"{quote(version)} cannot name a model version: the aliases are stored under this name.")
+    return f"{models(name)}{check_name('model version', version)}/"
 
 
 def model(name: str, version: str, file: str) -> str:
     """A file of a published model."""
-    return f"{models(name)}{check_name('model version', version)}/{file}"
+    return f"{model_version(name, version)}{file}"
 
 
 def model_file(name: str, key: str) -> tuple[str, str]:
@@ -143,7 +164,7 @@ def model_file(name: str, key: str) -> tuple[str, str]:
 
 def aliases(name: str) -> str:
     """The prefix of the aliases of a model."""
-    return f"{models(name)}aliases/"
+    return f"{models(name)}{_ALIASES}/"
 
 
 def alias(name: str, alias: str) -> str:

@@ -72,7 +72,7 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
         card = registry.read_card(store, name, version)
         if card.run_id == run_id:
             if registry.aliases(store, name).get(registry.LATEST, "") < version:
-                registry.move_alias(store, name, registry.LATEST, version)
+                registry.move_alias(store, name, registry.LATEST, version, f"published by run {run_id}")
             return card
     return None
 
