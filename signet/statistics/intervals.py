@@ -3,7 +3,7 @@
 from math import sqrt
 
 # The two-sided 95 % quantile of the normal distribution.
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 def wilson(successes: float, trials: int) -> tuple[float, float]:
@@ -11,8 +11,8 @@ def wilson(successes: float, trials: int) -> tuple[float, float]:
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials
-    square = _Z95 * _Z95
+    square = Z95 * Z95
     centre = share + square / (2 * trials)
-    spread = _Z95 * sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
+    spread = Z95 * sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
     scale = 1 + square / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -8,11 +8,11 @@ probability 1/2 (McNemar 1947, in its exact form).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
 from typing import Any
 
 from services.trainer.config.setting_effects import WITHOUT_EFFECT_ON_LEARNING
 from services.trainer.inspection.run.predictions import ClipPrediction
+from signet.statistics.paired import mcnemar_p_value
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,6 @@ def compare_pairs(runs: Sequence[Sequence[ClipPrediction]]) -> tuple[PairedCompa
     """Compare each two of these runs. Runs without predictions are left out."""
     predicting = [index for index, predictions in enumerate(runs) if predictions]
     return tuple(_compare(first, second, runs[first], runs[second]) for first, second in combinations(predicting, 2))
-
-
-def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """The exact two-sided p-value of McNemar's test.
-
-    It is the probability that n = only_first + only_second fair coins fall at least as unevenly as these counts.
-    """
-    n = only_first + only_second
-    tail = sum(comb(n, k) for k in range(min(only_first, only_second) + 1))
-    return float(min(1.0, 2 * tail / 2**n))
 
 
 def _compare(

@@ -1,26 +1,9 @@
 """The comparison of runs: the paired test, and the settings that differ."""
 
-from itertools import product
-
-import pytest
-
 from services.trainer.config.train_config import TrainConfig
-from services.trainer.inspection.run.comparison import compare_pairs, compare_settings, mcnemar_p_value
+from services.trainer.inspection.run.comparison import compare_pairs, compare_settings
 from services.trainer.inspection.run.predictions import collect_clip_predictions
 from tests.services.trainer.inspection.conftest import held_out
-
-
-@pytest.mark.parametrize(("one", "other"), [(0, 0), (0, 1), (0, 5), (5, 0), (1, 8), (3, 4), (6, 6)])
-def test_the_p_value_is_that_of_all_throws_of_coins(one: int, other: int) -> None:
-    least = min(one, other)
-    throws = list(product((0, 1), repeat=one + other))
-    as_uneven = [throw for throw in throws if min(sum(throw), len(throw) - sum(throw)) <= least]
-    assert mcnemar_p_value(one, other) == pytest.approx(len(as_uneven) / len(throws))
-
-
-def test_the_p_value_of_many_clips_is_finite() -> None:
-    assert mcnemar_p_value(600, 700) == pytest.approx(0.006, abs=0.001)
-    assert 0 < mcnemar_p_value(0, 1000) < 1e-200
 
 
 def test_clips_that_only_one_run_gets_right_have_the_prediction_of_the_other_run() -> None:
