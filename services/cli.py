@@ -39,7 +39,7 @@ COMMANDS = {
     "features": ("trainer", "Show a clip as the model sees it: skeleton, motion, features."),
     "evaluate": ("evaluator", "Measure a published model on a split, and write a report."),
     "predict": ("evaluator", "Say which sign a clip shows."),
-    "models": ("evaluator", "List the published models."),
+    "models": ("evaluator", "List, compare, promote, roll back, copy and delete published models."),
     "reports": ("evaluator", "List the reports, or show one."),
 }
 
@@ -62,6 +62,7 @@ _MODULES: dict[str, str] = {
     "fetch": "services.extractor.fetching.cli",
     "import": "services.extractor.importing.cli",
     "export": "services.extractor.exporting.cli",
+    "models": "services.evaluator.models.cli",
 }
 
 

@@ -4,7 +4,7 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,15 @@ def _command(name: str) -> Any:
     return command
 
 
-def _options(name: str) -> set[str]:
+def _options(name: str, words: Sequence[str] = ()) -> set[str]:
+    """The options of a command; of its subcommand, if it has any and the first of these words names one."""
+    command = _command(name)
+    subcommands: dict[str, Any] = getattr(command, "commands", {})
+    if subcommands and words and re.fullmatch("[a-z]+", words[0]):
+        assert words[0] in subcommands, f"`signet {name} {words[0]}` does not exist"
+        command = subcommands[words[0]]
     return {"--help"} | {
-        option for parameter in _command(name).params for option in (*parameter.opts, *parameter.secondary_opts)
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }
 
 
@@ -60,6 +66,8 @@ def _known_options() -> frozenset[str]:
     known = FOREIGN | {"--help", "--version"}
     for name in (*COMMANDS, "up", "demo"):
         known |= _options(name)
+        for subcommand in getattr(_command(name), "commands", {}):
+            known |= _options(name, [subcommand])
     for settings in (ExtractorSettings, TrainerSettings, EvaluatorSettings):
         known |= {"--" + field.replace("_", "-") for field in settings.model_fields}
     for program in ROOT.glob("bench/*.py"):
@@ -88,7 +96,7 @@ def test_every_signet_command_of_a_page_exists_with_its_options(page: Path) -> N
         words = _signet_words(command)
         if words is None:
             continue
-        unknown = {word.split("=")[0] for word in words[1:] if word.startswith("--")} - _options(words[0])
+        unknown = {word.split("=")[0] for word in words[1:] if word.startswith("--")} - _options(words[0], words[1:])
         assert not unknown, f"{page.name}: `{command}` has unknown options {sorted(unknown)}"
 
 
@@ -172,7 +180,7 @@ def test_every_command_that_a_message_recommends_exists_with_its_options() -> No
     found = set()
     for place, text in _recommending_texts():
         for name, rest in _RECOMMENDED.findall(text):
-            options = _options(name)  # fails if there is no such command
+            options = _options(name, rest.split())  # fails if there is no such command
             found.add(name)
             unknown = {word.split("=")[0].rstrip(".:") for word in rest.split() if word.startswith("--")} - options
             assert not unknown, f"{place}: `signet {name}{rest}` has unknown options {sorted(unknown)}"

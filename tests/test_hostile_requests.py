@@ -18,9 +18,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from services.evaluator.__main__ import evaluator
+from signet import registry
 from signet.rpc.server import ServiceServer
 from signet.store import DirectoryStore
-from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
+from signet.v1 import evaluator_pb2, extractor_pb2, registry_pb2, trainer_pb2
 from tests.servers import extractor, serving, trainer
 from tests.services.evaluator.conftest import World, everyday_clips
 
@@ -158,9 +159,13 @@ def test_all_calls_of_the_extractor(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_all_calls_of_the_evaluator(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     world = World(tmp_path / "store")
-    world.publish(world.snapshot(everyday_clips()))
-    settings = world.settings(auto_evaluate=False)
+    card = world.publish(world.snapshot(everyday_clips()))
+    settings = world.settings(auto_evaluate=False, registry_writes=True)
     assert isinstance(world.store, DirectoryStore)
-    services = [f"signet.v1.{name}" for name in evaluator_pb2.DESCRIPTOR.services_by_name]
+    modules = (evaluator_pb2, registry_pb2)
+    services = [f"signet.v1.{name}" for module in modules for name in module.DESCRIPTOR.services_by_name]
+    assert services == ["signet.v1.Recognizer", "signet.v1.Evaluation", "signet.v1.Registry"]
     _check(services, lambda: evaluator(settings), world.store, caplog)
+    assert registry.versions(world.store, "signet") == [card.version], "no call has deleted or added a version"
+    assert registry.aliases(world.store, "signet").items() >= {("latest", card.version)}
     assert len({info.key.split("/")[1] for info in world.store.list("reports/")}) == 1, "one report for all calls"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.models.service import RegistryServicer
 from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
 from services.evaluator.serving.extractor_client import ExtractorClient
@@ -14,7 +15,7 @@ from services.evaluator.serving.served_model import ServedModel
 from services.evaluator.settings import EvaluatorSettings
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
-from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, registry_pb2, registry_pb2_grpc
 
 # Python's threads take turns of this length. With the usual 5 ms, a short clip takes three times as long beside a long
 # one, because it waits for several turns.
@@ -48,6 +49,12 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
             evaluation,
             evaluator_pb2_grpc.add_EvaluationServicer_to_server,
             EvaluationServicer(store, settings, evaluations),
+        )
+        (models,) = service_names(registry_pb2)
+        server.add(
+            models,
+            registry_pb2_grpc.add_RegistryServicer_to_server,
+            RegistryServicer(store, settings.model_name, writable=settings.registry_writes),
         )
         pollers = [asyncio.create_task(served.poll(settings.refresh_seconds))]
         if settings.auto_evaluate:

@@ -1,23 +1,24 @@
-"""The evaluator's commands: evaluate, predict, models, reports."""
+"""The evaluator's commands: evaluate, predict, reports. `services.evaluator.models.cli` has `models`."""
 
 import math
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import grpc
 import typer
-from pydantic import ValidationError
 
 from services.evaluator.clip_length import estimate_seconds
-from services.evaluator.console import show_models, show_prediction, show_report, show_reports
+from services.evaluator.console import show_gate, show_prediction, show_report, show_reports
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report_store
+from services.evaluator.reports.gate import MAX_P, check_gate
+from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
-from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.settings import EvaluatorSettings, read_evaluator_settings
 from signet import registry
-from signet.errors import DataLoss, DeadlineExceeded, InvalidInput, InvalidSetting, NotFound, Unavailable
-from signet.registry import ModelCard
+from signet.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
 from signet.rpc.probe import check_address, describe_listener
@@ -36,6 +37,9 @@ from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+# The exit status of `signet evaluate --gate` for a version that is worse.
+WORSE = 3
+
 # A server that does not accept a connection within this time is not there.
 _CONNECT_SECONDS = 5.0
 
@@ -48,6 +52,41 @@ _LONGEST_VIDEO_SECONDS = 600.0
 ModelNameOption = Annotated[str, typer.Option(help="The model. Default: SIGNET_MODEL_NAME, or signet")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Save the report's page to this file", dir_okay=False)]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Save report.json to this file", dir_okay=False)]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        help="Split of the snapshot that the model was trained on. If the snapshot does not have it, the clips are "
+        "taken from the corpus, for example test clips that were extracted after the training"
+    ),
+]
+RunOption = Annotated[
+    str,
+    typer.Option(
+        help="A training run. Reports on the models of all its seeds and folds, each on its held-out clips, instead of "
+        "on a published model"
+    ),
+]
+GateOption = Annotated[
+    bool,
+    typer.Option(
+        "--gate",
+        help=f"Compare the version with that of --against on the same clips. Exit status {WORSE}: it is worse. Stored "
+        "reports of this code on these clips are used. A version is worse if its top-1 accuracy is lower by more than "
+        "--margin, and if chance does not explain that it is lower (McNemar's exact test, one-sided, p at most "
+        f"{MAX_P:g})",
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The version or alias to compare with, for --gate. Without an alias production yet, the version passes",
+        show_default=registry.PRODUCTION,
+    ),
+]
+MarginOption = Annotated[
+    float | None,
+    typer.Option(help="Points of top-1 accuracy that a version may lose, for --gate", min=0, max=100, show_default="0"),
+]
 
 
 @app.command()
@@ -55,54 +94,79 @@ def evaluate(
     *,
     model_name: ModelNameOption = "",
     model_version: Annotated[str, typer.Option(help="A version or an alias")] = registry.LATEST,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Split of the snapshot that the model was trained on. If the snapshot does not have it, the clips are "
-            "taken from the corpus, for example test clips that were extracted after the training"
-        ),
-    ] = evaluation.DEFAULT_SPLIT,
-    run: Annotated[
-        str,
-        typer.Option(
-            help="A training run. Reports on the models of all its seeds and folds, each on its held-out clips, "
-            "instead of on a published model"
-        ),
-    ] = "",
+    split: SplitOption = evaluation.DEFAULT_SPLIT,
+    run: RunOption = "",
+    gate: GateOption = False,
+    against: AgainstOption = None,
+    margin: MarginOption = None,
     store: StoreOption = "",
     html: HtmlOption = None,
     json: JsonOption = None,
-) -> None:
+) -> int:
     """Evaluate a published model on a split, or all models of a training run, and store the report."""
-    settings = _settings()
+    settings = read_evaluator_settings()
     opened = open_store_option(store, must_exist=True, writable=True)
     console = open_console()
+    if not gate and (against is not None or margin is not None):
+        raise InvalidInput("--against and --margin belong to --gate. Add --gate, or leave them out.")
     if run:
-        if model_name or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
+        if model_name or gate or model_version != registry.LATEST or split != evaluation.DEFAULT_SPLIT:
             raise InvalidInput(
                 "--run reports on the models and the held-out clips of the run. Leave out --model-name, "
-                "--model-version and --split."
+                "--model-version, --split and --gate."
             )
         report, page = evaluation.evaluate_run(opened, run, commit=settings.commit)
     else:
-        errors = open_console(stderr=True)
-        with progress_bar(
-            errors, "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        ) as progress:
-            task = progress.add_task("evaluating", total=None)
-            report, page = evaluation.evaluate(
-                opened,
-                model_name or settings.model_name,
-                model_version,
-                split,
-                commit=settings.commit,
-                threads=settings.threads,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
+        report_on = partial(
+            _report_on,
+            opened,
+            settings,
+            model_name or settings.model_name,
+            split,
+            report_store.ReportIndex(opened) if gate else None,
+        )
+        report, page = report_on(model_version)
     show_report(console, report)
     print_line(console, f"report {report.report_id} in {opened.url}")
     _save(console, html, page.encode())
     _save(console, json, report.to_json())
+    if not gate:
+        return 0
+    result = check_gate(
+        opened, report, against or registry.PRODUCTION, margin or 0.0, lambda version: report_on(version)[0]
+    )
+    show_gate(console, result)
+    return 0 if result.passed else WORSE
+
+
+def _report_on(
+    store: ObjectStore,
+    settings: EvaluatorSettings,
+    model_name: str,
+    split: str,
+    stored: report_store.ReportIndex | None,
+    version: str,
+) -> tuple[Report, str]:
+    """The report on a version, and its page: the stored one if `stored` has it, otherwise a new one."""
+    console = open_console(stderr=True)
+    with progress_bar(
+        console, "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    ) as progress:
+        task = progress.add_task(f"evaluating {version}", total=None)
+        report, page = evaluation.evaluate(
+            store,
+            model_name,
+            version,
+            split,
+            commit=settings.commit,
+            threads=settings.threads,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            stored=stored,
+        )
+    if page:
+        return report, page
+    # An index has no clips of its reports.
+    return report_store.read_report(store, report.report_id), report_store.read_report_html(store, report.report_id)
 
 
 @app.command()
@@ -150,23 +214,6 @@ def predict(
         except InvalidInput as error:
             raise InvalidInput(_name_clip(str(error), clip)) from error
     show_prediction(open_console(), response)
-
-
-@app.command()
-def models(*, model_name: ModelNameOption = "", store: StoreOption = "") -> None:
-    """List the versions of a model, newest first, with their accuracy on val at publication."""
-    name = model_name or _settings().model_name
-    opened = open_store_option(store, must_exist=True)
-    versions = registry.versions(opened, name)
-    if not versions:
-        raise NotFound(f"{opened.url}: no model {name!r} is published. `signet train` publishes one.")
-    aliases: dict[str, list[str]] = {}
-    for alias, version in registry.aliases(opened, name).items():
-        aliases.setdefault(version, []).append(alias)
-    show_models(
-        open_console(),
-        [(version, aliases.get(version, []), _read_card(opened, name, version)) for version in reversed(versions)],
-    )
 
 
 @app.command()
@@ -221,23 +268,6 @@ def _connect(channel: grpc.Channel, server: str, seconds: float) -> None:
             f"{server}: no evaluator answers at this address{reason and f' ({reason})'}. Start one (`signet up`), "
             "or name another with --server."
         ) from error
-
-
-def _settings() -> EvaluatorSettings:
-    """The settings of the environment."""
-    try:
-        return EvaluatorSettings(_cli_parse_args=False)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        variable = "SIGNET_" + "_".join(map(str, fault["loc"])).upper()
-        raise InvalidSetting(f"{variable}={fault['input']!r}: {fault['msg']}.") from error
-
-
-def _read_card(store: ObjectStore, name: str, version: str) -> ModelCard | None:
-    try:
-        return registry.read_card(store, name, version)
-    except DataLoss:
-        return None
 
 
 def _save(console: Console, path: Path | None, data: bytes) -> None:

@@ -1,10 +1,10 @@
 """Console output of the evaluator's commands: reports, predictions and lists."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
+from services.evaluator.reports.gate import MAX_P, GateResult
+from services.evaluator.reports.pairing import ReportPair
 from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
-from signet.registry import ModelCard
 from signet.terminal.output import Console, TableColumn, bar, print_table, say
 from signet.v1 import evaluator_pb2
 
@@ -121,36 +121,6 @@ def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -
         )
 
 
-def show_models(console: Console, models: Sequence[tuple[str, Sequence[str], ModelCard | None]]) -> None:
-    """Print a table of versions, each with its aliases and its card; None for a card that is damaged."""
-    columns = [
-        TableColumn("version", style="bold", whole=True),
-        TableColumn("aliases", style="green"),
-        TableColumn("published"),
-        TableColumn("val", "right"),
-        TableColumn("best path", "right", optional=True),
-        TableColumn("glosses", "right", optional=True),
-        TableColumn("parameters", "right", optional=True),
-        TableColumn("dataset", style="dim", optional=True),
-    ]
-    rows = []
-    for version, aliases, card in models:
-        if card is None:
-            cells = ["its card is damaged: publish it again", "", "", "", "", ""]
-        else:
-            val = card.metrics
-            cells = [
-                f"{datetime.fromisoformat(card.created):%Y-%m-%d}",
-                _share(Proportion(correct=val.val_correct, n=val.val_clips)),
-                _percent(Proportion(correct=val.val_greedy_correct, n=val.val_clips).value),
-                str(len(card.vocabulary)),
-                f"{card.parameters:,}",
-                f"{card.dataset_name}/{card.dataset_version}",
-            ]
-        rows.append([version, " ".join(sorted(aliases)), *cells])
-    print_table(console, columns, rows)
-
-
 def show_reports(console: Console, reports: Sequence[Report]) -> None:
     """Print a table of reports."""
     columns = [
@@ -174,6 +144,44 @@ def show_reports(console: Console, reports: Sequence[Report]) -> None:
             figures = [_share(report.top1), "", _percent(report.top5.value), continuous]
         rows.append([report.report_id, about.model_version, about.split, *figures, about.model_name])
     print_table(console, columns, rows)
+
+
+def show_gate(console: Console, gate: GateResult) -> None:
+    """Print what the gate has decided, with the figures that decided it."""
+    if gate.pair is not None:
+        _show_pair(console, gate, gate.pair)
+    for caution in gate.cautions:
+        say(console, f"caution: {caution}", "yellow")
+    result, style = ("passed", "bold green") if gate.passed else ("failed", "bold red")
+    say(console, f"gate {result}: {gate.verdict}", style)
+
+
+def _show_pair(console: Console, gate: GateResult, pair: ReportPair) -> None:
+    counts = pair.counts
+    columns = [
+        TableColumn("gate"),
+        TableColumn("version", style="bold", whole=True),
+        TableColumn("top-1", "right", "bold"),
+        TableColumn("95 % interval", "right"),
+        TableColumn("clips", "right"),
+        TableColumn("only it is right", "right"),
+        TableColumn("report", style="dim", optional=True),
+    ]
+    rows = []
+    versions = ((gate.against, pair.first, counts.only_first), ("candidate", pair.second, counts.only_second))
+    for role, report, only in versions:
+        share = Proportion(correct=counts.both + only, n=counts.clips)
+        figures = [_percent(share.value), _interval(share), f"{share.correct} of {share.n}", f"{only} clips"]
+        rows.append([role, report.provenance.model_version, *figures, report.report_id])
+    print_table(console, columns, rows)
+    low, high = counts.gain_interval
+    say(
+        console,
+        f"difference on the same {counts.clips} clips: {100 * counts.gain:+.1f} points (95 % interval {100 * low:+.1f} "
+        f"to {100 * high:+.1f}). McNemar's exact test that the candidate is worse: p = {counts.p_second_is_worse:.2g}.",
+    )
+    rule = f"it fails if it is more than {gate.margin:g} points worse, and p is at most {MAX_P:g}"
+    say(console, f"the rule for the candidate: {rule}", "dim")
 
 
 def _show_accuracies(console: Console, report: Report) -> None:

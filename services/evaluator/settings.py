@@ -1,7 +1,8 @@
 """The settings of the evaluator."""
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from signet.errors import InvalidSetting
 from signet.registry import LATEST
 from signet.rpc.settings import ServiceSettings
 
@@ -24,3 +25,21 @@ class EvaluatorSettings(ServiceSettings):
         default=False,
         description="Evaluate each served version on its val clips, unless the store already has that report",
     )
+    registry_writes: bool = Field(
+        default=False,
+        description="Let callers of the Registry promote, roll back, delete and import models; they can always read",
+    )
+
+
+def read_evaluator_settings() -> EvaluatorSettings:
+    """The settings of the environment, for commands.
+
+    Raises:
+        InvalidSetting: a variable has an unusable value.
+    """
+    try:
+        return EvaluatorSettings(_cli_parse_args=False)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        variable = "SIGNET_" + "_".join(map(str, fault["loc"])).upper()
+        raise InvalidSetting(f"{variable}={fault['input']!r}: {fault['msg']}.") from error

@@ -10,7 +10,7 @@ import grpc
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, MAX_PLAIN_MESSAGE_BYTES
 from signet.rpc.retry import read_retry_seconds
-from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, trainer_pb2_grpc
+from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, registry_pb2_grpc, trainer_pb2_grpc
 
 # The details of a deadline that gRPC itself noticed, in the client or in the server.
 _OWN_DEADLINE = re.compile(r"(Stream removed \()?Deadline Exceeded\)?")
@@ -30,6 +30,7 @@ class Client:
         self.trainer: Any = trainer_pb2_grpc.TrainerStub(self._open(trainer)) if trainer else None
         self.recognizer: Any = evaluator_pb2_grpc.RecognizerStub(self._open(evaluator)) if evaluator else None
         self.evaluation: Any = evaluator_pb2_grpc.EvaluationStub(self._open(evaluator)) if evaluator else None
+        self.registry: Any = registry_pb2_grpc.RegistryStub(self._open(evaluator)) if evaluator else None
 
     def _open(self, address: str) -> Any:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)

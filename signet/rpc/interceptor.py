@@ -74,17 +74,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 None,
                 handler.response_serializer,
             )
-        if handler.request_streaming:
-            return handler
+        behaviour = handler.stream_unary or handler.unary_unary
         return grpc.stream_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary, parse), None, handler.response_serializer
+            self._unary(method, behaviour, parse, one=not handler.request_streaming),
+            None,
+            handler.response_serializer,
         )
 
-    def _unary(self, method: str, behaviour: Any, parse: "_Parser") -> Any:
+    def _unary(self, method: str, behaviour: Any, parse: "_Parser", *, one: bool) -> Any:
         async def call(_requests: Any, context: Any) -> Any:
             with _Call(self, method) as measured:
                 try:
-                    return await self._answer(method, behaviour, parse, context)
+                    return await self._answer(method, behaviour, parse, context, one=one)
                 except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
                     measured.fail(error, context)
             try:
@@ -102,10 +103,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return call
 
-    async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any) -> Any:
+    async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any, *, one: bool) -> Any:
         with self._take_call(method, streaming=False):
             seconds = _shorter(context.time_remaining(), max_call_seconds(method))
             async with asyncio.timeout(seconds_for_call(seconds)):
+                if not one:
+                    return await behaviour(self._requests(method, parse, context), context)
                 data = await self._receiver.receive(method, context)
                 with self._receiver.hold(len(data)):
                     request, data = parse.message(data), None

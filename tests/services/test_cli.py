@@ -31,8 +31,12 @@ HEAVY = ("torch", "matplotlib", "onnx", "onnxruntime", "mediapipe", "cv2", "mini
 
 
 @pytest.mark.parametrize(
-    "arguments", [("train", "--help"), ("runs",), ("runs", "--help"), ("analyze", "--help"), ("features", "--help")]
-)
+    "arguments",
+    [
+        ("train", "--help"), ("runs",), ("runs", "--help"), ("analyze", "--help"), ("features", "--help"),
+        ("models", "--help"), ("models", "promote", "--help"),
+    ],
+)  # fmt: skip
 def test_lists_and_help_load_no_heavy_library(arguments: tuple[str, ...], tmp_path: Path) -> None:
     report = f"import atexit, sys; atexit.register(lambda: print('loaded', [m for m in {HEAVY} if m in sys.modules]))"
     (tmp_path / "runs/r1").mkdir(parents=True)
@@ -85,7 +89,7 @@ ALL_HELP = f"""
 import sys
 from services.cli import app
 from signet.terminal.command import run_command
-for command in {[[], *([name] for name in (*COMMANDS, "up", "demo"))]}:
+for command in {[[], *([name] for name in (*COMMANDS, "up", "demo")), ["models", "show"], ["models", "import"]]}:
     status = run_command(lambda: app([*command, "--help"], standalone_mode=False))
     assert status == 0, command
 """

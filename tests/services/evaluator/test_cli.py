@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from services.evaluator.cli import _name_clip, app
+from signet import registry
 from signet.errors import InvalidInput
 from signet.rpc.limits import MAX_MESSAGE_BYTES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunSignet
+from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -52,3 +54,63 @@ def test_a_report_is_printed_in_an_encoding_without_block_characters(world: "Wor
     assert "[wh]book" in shown
     assert ("██████" if encoding == "utf-8" else "######") in shown
     assert ("本" if encoding == "utf-8" else "\\u672c") in shown
+
+
+@pytest.fixture
+def worse(world: "World") -> str:
+    """A version that mistakes every sign for another, beside a good one, which `production` names."""
+    snapshot = world.snapshot(world.everyday_clips())
+    good = world.publish(snapshot)
+    registry.promote(world.store, "signet", good.version)
+    places = [place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))]
+    return world.publish(snapshot, make_graph([*places[1:], places[0]])).version
+
+
+def test_a_version_that_is_worse_fails_the_gate_with_status_three(
+    world: "World", worse: str, run_signet: RunSignet, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    status, output, _ = run_signet(["evaluate", "--gate", "--html", str(page)])
+    assert status == 3
+    assert "gate failed: the candidate is 78.6 points worse" in output
+    assert "difference on the same 14 clips: -78.6 points (95 % interval -9" in output
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    reports = [info.key for info in world.store.list("reports/") if info.key.endswith("report.json")]
+    assert len(reports) == 2
+    status, again, _ = run_signet(["evaluate", "--gate", "--html", str(page)])
+    assert (status, again.splitlines()[-4:]) == (3, output.splitlines()[-4:])
+    assert [info.key for info in world.store.list("reports/") if info.key.endswith("report.json")] == reports
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    status, output, _ = run_signet(["evaluate", "--gate", "--margin", "80"])
+    assert (status, "is not more than the margin of 80 points" in output) == (0, True)
+    status, output, _ = run_signet(["evaluate", "--gate", "--model-version", "production", "--against", worse])
+    assert (status, "the candidate is not worse" in output) == (0, True)
+
+
+def test_a_gate_without_production_passes_and_says_so(world: "World", run_signet: RunSignet) -> None:
+    version = world.publish(world.snapshot(world.everyday_clips())).version
+    status, output, _ = run_signet(["evaluate", "--gate"])
+    assert status == 0
+    assert "gate passed: there is no alias 'production' yet" in output
+    assert f"`signet models promote {version}` makes it" in output
+    status, _, error = run_signet(["evaluate", "--gate", "--against", "prodution"])
+    assert (status, "has no version or alias 'prodution'" in error) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--margin", "2"], 1, "--against and --margin belong to --gate"),
+        (["--against", "latest"], 1, "--against and --margin belong to --gate"),
+        (["--gate", "--run", "r1"], 1, "Leave out --model-name, --model-version, --split and --gate"),
+        (["--gate", "--margin", "nan"], 2, "--margin"),
+        (["--gate", "--margin", "101"], 2, "--margin"),
+        (["--gate", "--margin", "-1"], 2, "--margin"),
+    ],
+)
+def test_options_of_the_gate_that_cannot_be_used_are_named(
+    world: "World", run_signet: RunSignet, arguments: list[str], status: int, words: str
+) -> None:
+    world.publish(world.snapshot(world.everyday_clips()))
+    failed, _, error = run_signet(["evaluate", *arguments])
+    assert (failed, words in error) == (status, True), error

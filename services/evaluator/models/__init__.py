@@ -1,0 +1,1 @@
+"""Published models for people and for other programs: `signet models`, and the gRPC service `Registry`."""
