@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from services.extractor.video.container import identify
 from services.extractor.video.decoder import PictureDecoder
-from services.extractor.video.display import Orientation, OrientationReader, to_rgb
+from services.extractor.video.display import Orientation, OrientationReader, RgbConverter
 from services.extractor.video.display_clock import DisplayClock
 from services.extractor.video.file_bytes import FileBytes, VideoBytes, hash_bytes
 from services.extractor.video.frame_choice import FrameChoice
@@ -187,7 +187,7 @@ class Video(PictureDecoder):
         self.decoded = 0
         transposed: bool | None = None
         skipped: tuple[Any, Orientation, float] | None = None
-        pixel_aspect = 1.0
+        pixel_aspect, converter = 1.0, RgbConverter()
         for picture, orientation in self._requested(segment):
             seconds = clock.seconds(picture, self.fps)
             if seconds > MAX_SECONDS:
@@ -200,7 +200,7 @@ class Video(PictureDecoder):
             if choice.is_due(seconds, 1 / self.fps):
                 skipped = None
                 # No variable holds the image: its memory is free again before the next image needs memory.
-                yield Frame(to_rgb(picture, pixel_aspect, orientation), seconds)
+                yield Frame(self.convert(converter, picture, pixel_aspect, orientation), seconds)
             else:
                 skipped = picture, orientation, seconds
         if segment is not None:
@@ -208,7 +208,7 @@ class Video(PictureDecoder):
         self._check_end(self.decoded)
         if skipped is not None:
             picture, orientation, seconds = skipped
-            yield Frame(to_rgb(picture, pixel_aspect, orientation), seconds)
+            yield Frame(self.convert(converter, picture, pixel_aspect, orientation), seconds)
 
     def check_segment(self, segment: Segment) -> None:
         """Decode a segment, and throw the pictures away.

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4
+from services.extractor.video.display import Orientation, RgbConverter
 from services.extractor.video.file_bytes import VideoBytes, open_stream
 from services.extractor.video.limits import MAX_DAMAGED_SHARE, MAX_PIXELS, how_to_cut, refuse_size
 from services.extractor.video.tracks import CODECS, KeyFrame, Track, check_packets, read_track
@@ -127,6 +130,17 @@ class PictureDecoder:
                 f"{self.name}: cut off: {track.declared} frames are declared, {decoded} were found. Download it again.",
             )
         self.check_damage(damaged, decoded)
+
+    def convert(
+        self, converter: RgbConverter, picture: Any, pixel_aspect: float, orientation: Orientation
+    ) -> npt.NDArray[np.uint8]:
+        """Convert a picture to an image, as `RgbConverter.convert` does.
+
+        Raises:
+            ClipError: FFmpeg cannot convert it.
+        """
+        with self._failures():
+            return converter.convert(picture, pixel_aspect, orientation)
 
     def _decode_packets(self, track: Track, start: KeyFrame | None) -> Iterator[Any]:
         for packet in self._read_packets(track, start):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 
 # The numbers of a display matrix, in the order a b u, c d v, x y w. A stored point (p, q) is shown at
 # (a p + c q + x, b p + d q + y); x grows to the right, y downwards.
@@ -70,20 +71,31 @@ def _find_orientation(picture: Any) -> Orientation | None:
     return Orientation(transposed=True, mirrored=c < 0, flipped=b < 0)
 
 
-def to_rgb(picture: Any, pixel_aspect: float, orientation: Orientation) -> npt.NDArray[np.uint8]:
-    """Convert a decoded picture to an upright RGB image with square pixels: uint8 [height, width, 3].
+class RgbConverter:
+    """Converts the decoded pictures of one video to upright RGB images with square pixels.
 
-    Args:
-        picture: the decoded picture.
-        pixel_aspect: width of a stored pixel divided by its height.
-        orientation: how the stored picture is shown.
+    FFmpeg keeps the tables of the conversion from picture to picture. It uses one thread: by default it would start
+    threads for each picture, and each thread reserves memory for its stack.
     """
-    width = max(1, round(picture.width * pixel_aspect))
-    rgb = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
-    if orientation.transposed:
-        rgb = rgb.swapaxes(0, 1)
-    if orientation.mirrored:
-        rgb = rgb[:, ::-1]
-    if orientation.flipped:
-        rgb = rgb[::-1]
-    return np.ascontiguousarray(rgb)
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def convert(self, picture: Any, pixel_aspect: float, orientation: Orientation) -> npt.NDArray[np.uint8]:
+        """Convert a picture: uint8 [height, width, 3].
+
+        Args:
+            picture: the decoded picture.
+            pixel_aspect: width of a stored pixel divided by its height.
+            orientation: how the stored picture is shown.
+        """
+        width = max(1, round(picture.width * pixel_aspect))
+        converted = self._reformatter.reformat(picture, width, picture.height, "rgb24", threads=1)
+        rgb = converted.to_ndarray()
+        if orientation.transposed:
+            rgb = rgb.swapaxes(0, 1)
+        if orientation.mirrored:
+            rgb = rgb[:, ::-1]
+        if orientation.flipped:
+            rgb = rgb[::-1]
+        return np.ascontiguousarray(rgb)

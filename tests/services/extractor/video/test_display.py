@@ -17,6 +17,7 @@ from services.extractor.jobs import worker
 from services.extractor.jobs.worker import Extracted, Labels
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.video.decode import Segment, Video, read_file
+from services.extractor.video.display import RgbConverter
 from signet.errors import ClipError
 from signet.landmarks import Landmarks, load
 from tests.services.extractor.conftest import MakeVideo
@@ -190,3 +191,23 @@ def test_a_selfie_that_is_stored_mirrored_has_the_landmarks_of_its_original(
         assert both.sum() >= 0.9 * expected.presence.sum(), path.name
         distance = np.linalg.norm((clip.landmarks - expected.landmarks)[..., :2].astype(np.float32), axis=-1)
         assert np.nanmedian(distance) < 0.01, path.name
+
+
+def test_conversion_starts_no_threads(make_video: MakeVideo) -> None:
+    """Each thread reserves memory: a worker would reach its limit after some dozens of clips."""
+    path = make_video(frames=30)
+    threads = {len([*Path("/proc/self/task").iterdir()]) for _ in Video(read_file(path), path.name).frames()}
+    assert len(threads | {len([*Path("/proc/self/task").iterdir()])}) == 1
+
+
+def test_a_picture_that_cannot_be_converted_makes_its_video_unusable(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise av.error.BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(RgbConverter, "convert", fail)
+    path = make_video(frames=30)
+    with pytest.raises(ClipError, match=f"{path.name}: MP4 that does not decode") as caught:
+        decode(path)
+    assert caught.value.reason == "undecodable"
