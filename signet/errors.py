@@ -55,9 +55,14 @@ def quote(value: object) -> str:
 
 
 class SignetError(Exception):
-    """Base class of all errors that Signet raises."""
+    """Base class of all errors that Signet raises.
+
+    Attributes:
+        request_id: the id of the call that ended with this error, as in the logs of the servers; "" without a call.
+    """
 
     code: ClassVar[str] = "INTERNAL"
+    request_id: str = ""
 
 
 class InvalidInput(SignetError):

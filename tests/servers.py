@@ -30,8 +30,8 @@ Serve = Callable[[], AbstractAsyncContextManager[ServiceServer]]
 
 
 @contextmanager
-def serving(serve: Serve) -> Iterator[grpc.Channel]:
-    """A server on a thread of its own, and a channel to it."""
+def listening(serve: Serve) -> Iterator[str]:
+    """A server on a thread of its own, and its address."""
     started: Queue[int] = Queue()
     loop = asyncio.new_event_loop()
 
@@ -46,12 +46,18 @@ def serving(serve: Serve) -> Iterator[grpc.Channel]:
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
     thread.start()
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{started.get(timeout=60)}", options=CHANNEL_OPTIONS) as channel:
-            yield channel
+        yield f"127.0.0.1:{started.get(timeout=60)}"
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def serving(serve: Serve) -> Iterator[grpc.Channel]:
+    """A server on a thread of its own, and a channel to it."""
+    with listening(serve) as address, grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        yield channel
 
 
 @asynccontextmanager

@@ -1,15 +1,11 @@
 """The evaluator's commands: evaluate, predict, reports. `services.evaluator.models.cli` has `models`."""
 
-import math
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
-from services.evaluator.clip_length import estimate_seconds
 from services.evaluator.console import show_gate, show_prediction, show_report, show_reports
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report_store
@@ -18,10 +14,10 @@ from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import EvaluatorSettings, read_evaluator_settings
 from signet import registry
-from signet.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable
-from signet.rpc.client import signet_errors
-from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES
-from signet.rpc.probe import check_address, describe_listener
+from signet.client import RetryPolicy, SignetClient
+from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND, read_clip
+from signet.errors import DeadlineExceeded, InvalidInput, NotFound
+from signet.rpc.probe import check_address
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import (
@@ -33,21 +29,11 @@ from signet.terminal.output import (
     print_line,
     progress_bar,
 )
-from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 # The exit status of `signet evaluate --gate` for a version that is worse.
 WORSE = 3
-
-# A server that does not accept a connection within this time is not there.
-_CONNECT_SECONDS = 5.0
-
-# The time to wait for an answer: a minute, and four times the work of one core on a video of 30 frames a second. A
-# frame takes 50 ms of it. The extractor may work on other clips at the same time. Longer videos are refused at once.
-_LEAST_SECONDS = 60.0
-_SECONDS_PER_SECOND = 4 * 0.05 * 30
-_LONGEST_VIDEO_SECONDS = 600.0
 
 ModelNameOption = Annotated[str, typer.Option(help="The model. Default: SIGNET_MODEL_NAME, or signet")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Save the report's page to this file", dir_okay=False)]
@@ -182,38 +168,24 @@ def predict(
         typer.Option(
             min=0.1,
             max=86_400,
-            help=f"Seconds to wait for the answer. Default: {_LEAST_SECONDS:.0f}, and {_SECONDS_PER_SECOND:.0f} for "
+            help=f"Seconds to wait for the answer. Default: {LEAST_SECONDS:.0f}, and {SECONDS_PER_SECOND:.0f} for "
             "each second of the video",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Ask a running evaluator which sign a clip shows."""
-    try:
-        data = clip.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{clip}: cannot be read ({error.strerror}). Name the file of one clip.") from error
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise InvalidInput(
-            f"{clip}: {len(data)} bytes; a call carries at most {MAX_MESSAGE_BYTES}. Cut it to the sign. This takes "
-            f"10 s from second 5 on: ffmpeg -ss 5 -i {shlex.quote(str(clip))} -t 10 sign.mp4"
-        )
     check_address(server, "--server")
-    kind = "landmarks" if clip.suffix.lower() == ".safetensors" else "video"
-    seconds = timeout or _default_timeout(data, kind)
-    request = evaluator_pb2.RecognizeRequest(**{kind: data}, top_k=top_k)
-    with grpc.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
-        _connect(channel, server, min(_CONNECT_SECONDS, seconds))
+    # A server that cannot be reached is reported at once. A server that is busy is asked again.
+    with SignetClient(server, retry=RetryPolicy(codes=("RESOURCE_EXHAUSTED",))) as client:
         try:
-            with signet_errors(server):
-                response = evaluator_pb2_grpc.RecognizerStub(channel).Recognize(request, timeout=seconds)
+            recognition = client.recognise(clip, top_k=top_k, timeout=timeout)
         except DeadlineExceeded as error:
+            seconds = timeout or read_clip(clip).default_timeout
             raise DeadlineExceeded(
                 f"{clip}: {error} The option --timeout sets this time; it was {seconds:g} s."
             ) from error
-        except InvalidInput as error:
-            raise InvalidInput(_name_clip(str(error), clip)) from error
-    show_prediction(open_console(), response)
+    show_prediction(open_console(), recognition)
 
 
 @app.command()
@@ -240,34 +212,6 @@ def reports(
     if not stored:
         raise NotFound(f"{opened.url}: there are no reports yet. `signet evaluate` writes one.")
     show_reports(console, stored)
-
-
-def _name_clip(message: str, clip: Path) -> str:
-    """A message of the server with the path of the clip. Servers call each video "video"."""
-    named = message.removeprefix("video: ").replace(" -i video ", f" -i {shlex.quote(str(clip))} ")
-    return f"{clip}: {named}"
-
-
-def _default_timeout(data: bytes, kind: str) -> float:
-    """The seconds to wait for the answer to a clip."""
-    video_seconds = min(estimate_seconds(data), _LONGEST_VIDEO_SECONDS) if kind == "video" else 0.0
-    return math.ceil(_LEAST_SECONDS + _SECONDS_PER_SECOND * video_seconds)
-
-
-def _connect(channel: grpc.Channel, server: str, seconds: float) -> None:
-    """Wait for the connection.
-
-    Raises:
-        Unavailable: there is none within this many seconds.
-    """
-    try:
-        grpc.channel_ready_future(channel).result(timeout=seconds)
-    except grpc.FutureTimeoutError as error:
-        reason = describe_listener(server, seconds)
-        raise Unavailable(
-            f"{server}: no evaluator answers at this address{reason and f' ({reason})'}. Start one (`signet up`), "
-            "or name another with --server."
-        ) from error
 
 
 def _save(console: Console, path: Path | None, data: bytes) -> None:

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from services.evaluator.reports.gate import MAX_P, GateResult
 from services.evaluator.reports.pairing import ReportPair
 from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
+from signet.client import Recognition
+from signet.landmarks import NothingSigned
 from signet.terminal.output import Console, TableColumn, bar, print_table, say
-from signet.v1 import evaluator_pb2
 
-_NOTHING_SIGNED = {
-    evaluator_pb2.NOTHING_SIGNED_TOO_SHORT: "the clip is too short for a sign. Film the whole sign.",
-    evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND: "no hand was found. Film the signer from the waist up, in good light, "
+_NOTHING_SIGNED: dict[str, str] = {
+    NothingSigned.TOO_SHORT: "the clip is too short for a sign. Film the whole sign.",
+    NothingSigned.NO_HAND_FOUND: "no hand was found. Film the signer from the waist up, in good light, "
     "with both hands in the picture.",
-    evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES: "no hand moves. All hands are held still, or rest.",
+    NothingSigned.NO_HAND_MOVES: "no hand moves. All hands are held still, or rest.",
 }
 
 # With a lower score, an unknown sign is more probable than one of the vocabulary, if both are equally frequent.
@@ -72,34 +73,34 @@ def show_report(console: Console, report: Report) -> None:
         say(console, f"note: {note.title}. {note.text}", "yellow" if note.caution else "dim")
 
 
-def show_prediction(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
+def show_prediction(console: Console, recognition: Recognition) -> None:
     """Print the answer of a running evaluator."""
-    if response.nothing_signed:
-        reason = _NOTHING_SIGNED.get(response.nothing_signed, "this version of Signet does not know the reason")
+    if recognition.nothing_signed:
+        reason = _NOTHING_SIGNED.get(recognition.nothing_signed, "this version of Signet does not know the reason")
         say(console, f"nothing signed: {reason}", "bold")
     else:
-        _show_ranking(console, response)
-    for warning in response.warnings:
+        _show_ranking(console, recognition)
+    for warning in recognition.warnings:
         say(console, f"warning: {warning}", "yellow")
-    timing = response.timing
+    timing = recognition.timing
     extract = f", of which extraction {timing.extract_seconds:.2f} s" if timing.extract_seconds else ""
-    decoded = f"{response.frames} frames"
-    if not response.nothing_signed:
-        best_path = " ".join(response.greedy_glosses) or "(empty)"
-        decoded = f"best path: {best_path}; blank in {_percent(response.blank_ratio)} of {decoded}"
-    model = f"{response.model_name} {response.model_version}"
+    decoded = f"{recognition.frames} frames"
+    if not recognition.nothing_signed:
+        best_path = " ".join(recognition.greedy_glosses) or "(empty)"
+        decoded = f"best path: {best_path}; blank in {_percent(recognition.blank_ratio)} of {decoded}"
+    model = f"{recognition.model_name} {recognition.model_version}"
     say(console, f"{model}; {decoded}; {timing.total_seconds:.2f} s{extract}", "dim")
 
 
-def _show_in_vocabulary(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
-    if not response.HasField("in_vocabulary"):  # an older model, or an older server
+def _show_in_vocabulary(console: Console, recognition: Recognition) -> None:
+    if recognition.in_vocabulary is None:  # an older model, or an older server
         return
-    score = response.in_vocabulary
-    unlikely = f" - probably none of the model's {response.vocabulary_size} signs" if score < _LIKELY else ""
+    score = recognition.in_vocabulary
+    unlikely = f" - probably none of the model's {recognition.vocabulary_size} signs" if score < _LIKELY else ""
     say(console, f"in vocabulary: {score:.2f}{unlikely}", "yellow" if unlikely else "")
 
 
-def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -> None:
+def _show_ranking(console: Console, recognition: Recognition) -> None:
     columns = [
         TableColumn("", "right", "dim"),
         TableColumn("sign", style="bold"),
@@ -108,16 +109,16 @@ def _show_ranking(console: Console, response: evaluator_pb2.RecognizeResponse) -
     ]
     rows = [
         [str(rank), guess.gloss, f"{guess.probability:.3f}", bar(guess.probability)]
-        for rank, guess in enumerate(response.predictions, 1)
+        for rank, guess in enumerate(recognition.predictions, 1)
     ]
     print_table(console, columns, rows)
-    _show_in_vocabulary(console, response)
-    if response.HasField("moment"):  # a server of version 0.1 sends none
+    _show_in_vocabulary(console, recognition)
+    if recognition.moment is not None:  # a server of version 0.1 sends none
         say(
             console,
-            f"{response.predictions[0].gloss}: {response.moment.start_seconds:.1f} to "
-            f"{response.moment.end_seconds:.1f} s into the clip; read as continuous signing: "
-            f"{' '.join(response.continuous_glosses) or '(nothing)'}",
+            f"{recognition.predictions[0].gloss}: {recognition.moment.start_seconds:.1f} to "
+            f"{recognition.moment.end_seconds:.1f} s into the clip; read as continuous signing: "
+            f"{' '.join(recognition.continuous_glosses) or '(nothing)'}",
         )
 
 

@@ -1,5 +1,7 @@
 """The settings of the evaluator."""
 
+from typing import ClassVar
+
 from pydantic import Field, ValidationError
 
 from signet.errors import InvalidSetting
@@ -9,6 +11,8 @@ from signet.rpc.settings import ServiceSettings
 
 class EvaluatorSettings(ServiceSettings):
     """Settings of the evaluator. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
+
+    service: ClassVar[str] = "evaluator"
 
     model_name: str = Field(default="signet", description="The model that is served")
     alias: str = Field(

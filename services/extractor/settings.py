@@ -1,6 +1,7 @@
 """The settings of the extractor service."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -15,6 +16,8 @@ DEFAULT_MAX_GLOSSES = 20
 
 class ExtractorSettings(ServiceSettings):
     """Turns sign-language video into landmark tensors, over gRPC."""
+
+    service: ClassVar[str] = "extractor"
 
     wlasl: HomePath = Field(
         default=Path("data/wlasl"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from services.extractor.sources.wlasl import has_clips, read_wlasl
 from services.local.messages import Narrator
 from services.local.stack import LocalStack
+from signet.client import Prediction, SignetClient
 from signet.errors import NotFound, NotReady, SignetError, Unavailable
 from signet.rpc.client import Client, signet_errors
 from signet.terminal.command import run_command
@@ -43,7 +44,7 @@ class DemoResult:
     """The report, the prediction for the unseen clip with its true gloss, and the duration of the demo."""
 
     report: evaluator.ReportSummary
-    best: evaluator.Prediction
+    best: Prediction
     truth: str
     seconds: float
 
@@ -137,7 +138,7 @@ def run_demo(
             model_version = _train(client, narrator, max_glosses, samples_per_gloss, num_epochs)
             report = _evaluate(client, narrator, model_version)
             clip = unseen_clip(clips, extraction.glosses, [failure.clip_id for failure in extraction.failures])
-            best = _recognise(client, narrator, clip, model_version)
+        best = _recognise(stack.services["evaluator"].address, narrator, clip, model_version)
     finally:
         with narrator.step("stop") as step:
             step.show("the services drain")
@@ -234,22 +235,20 @@ def _evaluate(client: Client, narrator: Narrator, version: str) -> evaluator.Rep
     return report
 
 
-def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: str) -> evaluator.Prediction:
-    with narrator.step("recognise") as step:
+def _recognise(address: str, narrator: Narrator, clip: UnseenClip, version: str) -> Prediction:
+    with narrator.step("recognise") as step, SignetClient(address, timeout=_CALL_SECONDS) as client:
         step.show(f"{clip.path.name}, never trained on")
-        request = evaluator.RecognizeRequest(video=clip.path.read_bytes())
-        answer = evaluator.RecognizeResponse()
+        answer = None
         deadline = time.monotonic() + _PICK_UP_SECONDS
         # The evaluator checks for new models every few seconds. Until then it has none, or the model of an earlier run.
-        while answer.model_version != version:
+        while answer is None or answer.model_version != version:
             if time.monotonic() > deadline:
                 raise Unavailable(f"the evaluator does not serve {MODEL}/{version} after {_PICK_UP_SECONDS:.0f} s.")
             try:
-                with signet_errors():
-                    answer = client.recognizer.Recognize(request, timeout=_CALL_SECONDS)
+                answer = client.recognise(clip.path)
             except NotReady:
                 time.sleep(_PICK_UP_POLL_SECONDS)
-    if not answer.predictions:
+    if answer.best is None:
         raise SignetError(f"{clip.path}: the evaluator returned no predictions.")
     narrator.say(
         "recognise",
@@ -258,8 +257,7 @@ def _recognise(client: Client, narrator: Narrator, clip: UnseenClip, version: st
     )
     for rank, prediction in enumerate(answer.predictions, 1):
         narrator.say("recognise", f"{rank}. {prediction.gloss:<14} {prediction.probability:6.1%}")
-    best: evaluator.Prediction = answer.predictions[0]
-    return best
+    return answer.best
 
 
 def _commit() -> str:

@@ -1,5 +1,7 @@
 """The settings of the trainer process, beside those of every service."""
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,8 @@ class TrainerSettings(ServiceSettings):
 
     Every flag can also be set in the environment, as SIGNET_<NAME>, and the fields of --train as SIGNET_TRAIN__<NAME>.
     """
+
+    service: ClassVar[str] = "trainer"
 
     # This adds to the settings of every service. An empty variable counts as not set: Compose passes a variable on even
     # if nobody has set it, and the preset's value must hold then.

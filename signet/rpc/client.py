@@ -10,6 +10,7 @@ import grpc
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable, from_code
 from signet.rpc.limits import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, MAX_PLAIN_MESSAGE_BYTES
 from signet.rpc.retry import read_retry_seconds
+from signet.telemetry.request_ids import read_request_id
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, registry_pb2_grpc, trainer_pb2_grpc
 
 # The details of a deadline that gRPC itself noticed, in the client or in the server.
@@ -59,6 +60,12 @@ def signet_errors(server: str = "") -> Iterator[None]:
 
 def to_signet_error(error: Any, server: str = "") -> SignetError:
     """The `SignetError` for the error of a call. The statuses of gRPC itself get messages that say what to do."""
+    raised = _translate(error, server)
+    raised.request_id = read_request_id(error.trailing_metadata())
+    return raised
+
+
+def _translate(error: Any, server: str) -> SignetError:
     code, details = error.code(), error.details() or "no details"
     at = f"{server}: " if server else ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _OWN_DEADLINE.fullmatch(details):

@@ -20,6 +20,7 @@ from signet.rpc.polling import StatusLog
 from signet.rpc.receiving import RequestReceiver
 from signet.rpc.requests import check_request, largest_request
 from signet.rpc.retry import retry_metadata
+from signet.telemetry.request_ids import begin_request, current_request_id, request_id_metadata
 from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Wrap the handler of a method."""
+        begin_request(details.invocation_metadata)
         handler = await continuation(details)
         if handler is None:
             # A handler of streams suits a call of any kind.
@@ -83,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _unary(self, method: str, behaviour: Any, parse: "_Parser", *, one: bool) -> Any:
         async def call(_requests: Any, context: Any) -> Any:
-            with _Call(self, method) as measured:
+            with _Call(self, method, context) as measured:
                 try:
                     return await self._answer(method, behaviour, parse, context, one=one)
                 except Exception as error:  # noqa: BLE001  (the client must get a status for any error)
@@ -116,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _streaming(self, method: str, behaviour: Any, parse: "_Parser", *, one: bool) -> Any:
         async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
-            with _Call(self, method) as measured:
+            with _Call(self, method, context) as measured:
                 try:
                     with self._take_call(method, streaming=True):
                         if one:
@@ -160,6 +162,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _refuse_unknown(self, method: str) -> Any:
         async def call(_requests: Any, context: Any) -> None:
             self.count(_UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            context.set_trailing_metadata(request_id_metadata())
             context.set_code(grpc.StatusCode.UNIMPLEMENTED)
             context.set_details(
                 _shorten(f"{method}: this server has no such method. It has {', '.join(self._methods())}.")
@@ -216,9 +219,10 @@ class _Parser:
 
 
 class _Call:
-    """Measures the status and the duration of a call."""
+    """Measures the status and the duration of a call, and sends its id back to the client."""
 
-    def __init__(self, metrics: CallInterceptor, method: str) -> None:
+    def __init__(self, metrics: CallInterceptor, method: str, context: Any) -> None:
+        context.set_trailing_metadata(request_id_metadata())
         self._metrics = metrics
         self._method = method
         self._code = "OK"
@@ -258,7 +262,10 @@ class _Call:
             raise error
         else:
             _log.exception("%s failed", self._method)
-            self._code, message = SignetError.code, f"{self._method}: unexpected {type(error).__name__}; see the log."
+            self._code, message = (
+                SignetError.code,
+                f"{self._method}: unexpected {type(error).__name__}; see the log for request {current_request_id()}.",
+            )
         _forget_frames(error)
         if context.done():
             # The caller has gone, or its deadline has passed. gRPC would log an attempt to send a status.
@@ -266,7 +273,7 @@ class _Call:
         context.set_code(grpc.StatusCode[self._code])
         context.set_details(_shorten(message))
         if isinstance(error, SignetError):
-            context.set_trailing_metadata(retry_metadata(error))
+            context.set_trailing_metadata((*request_id_metadata(), *retry_metadata(error)))
         self._count()  # before the caller can know that the call has ended
 
 

@@ -28,6 +28,14 @@ MAX_CONNECTIONS = 4_000
 # The options of every client's channel.
 CHANNEL_OPTIONS = [*_SIZE_OPTIONS, *_KEEPALIVE_OPTIONS]
 
+# By default gRPC waits up to two minutes between attempts to connect, and 20 s for a connection. A server that was
+# started again must be used sooner, and one that cannot be reached must be reported sooner.
+RECONNECT_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
 # By default a server allows a ping every 5 minutes, and every 2 hours without a call. It ends the connection of a
 # client that sends more ("Too many pings"), and the client loses its answer. Here a client may send two pings a second,
 # with calls and without. A server sends pings too: it stops the work of a client that has vanished.

@@ -21,7 +21,7 @@ from signet.rpc.interceptor import CallInterceptor
 from signet.rpc.limits import MAX_CONNECTIONS, SERVER_OPTIONS
 from signet.rpc.metrics_server import MetricsServer
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
-from signet.terminal.logs import set_up_logging
+from signet.terminal.logs import log_as_json, set_up_logging
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +124,8 @@ def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any,
     try:
         settings = read_settings(kind)
         logging.getLogger().setLevel(settings.log_level)
+        if settings.log_format == "json":
+            log_as_json(settings.service)
         asyncio.run(serve(settings))
     except SignetError as error:
         _log.error("%s", error)

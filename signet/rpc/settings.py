@@ -1,6 +1,6 @@
 """The settings that all services have, from the environment and from flags."""
 
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
@@ -11,6 +11,9 @@ from signet.store import StoreSettings
 
 class ServiceSettings(StoreSettings):
     """The settings of all three services. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
+
+    # The name of the service in logs and traces.
+    service: ClassVar[str] = "signet"
 
     model_config = SettingsConfigDict(
         env_prefix="SIGNET_", extra="ignore", cli_parse_args=True, cli_kebab_case=True, cli_implicit_flags=True,
@@ -25,6 +28,9 @@ class ServiceSettings(StoreSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Minimum level of log messages"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How the log is written: lines of text, or a JSON object in each line"
     )
 
 

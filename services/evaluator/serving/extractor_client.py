@@ -6,11 +6,9 @@ import grpc
 
 from signet.errors import SignetError, Unavailable
 from signet.rpc.client import to_signet_error
-from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
+from signet.telemetry.request_ids import request_id_metadata
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
-
-# By default gRPC waits up to two minutes between attempts to connect. A restarted extractor must be used sooner.
-_RECONNECT_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
 
 
 class ExtractorClient:
@@ -18,7 +16,7 @@ class ExtractorClient:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        options = CHANNEL_OPTIONS + _RECONNECT_OPTIONS
+        options = CHANNEL_OPTIONS + RECONNECT_OPTIONS
         self._channel: Any = grpc.aio.insecure_channel(address, options=options) if address else None
 
     async def aclose(self) -> None:
@@ -43,7 +41,7 @@ class ExtractorClient:
         request = extractor_pb2.ExtractClipRequest(video=video, clip_id="video")
         try:
             stub = extractor_pb2_grpc.ExtractorStub(self._channel)
-            response = await stub.ExtractClip(request, timeout=deadline_seconds)
+            response = await stub.ExtractClip(request, timeout=deadline_seconds, metadata=request_id_metadata())
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return bytes(response.landmarks)

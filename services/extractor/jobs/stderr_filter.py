@@ -4,7 +4,7 @@ import re
 import threading
 from typing import Any
 
-from signet.terminal.output import say_error
+from signet.terminal.logs import pass_on
 
 # Lines that MediaPipe and TensorFlow Lite write for every graph. All other output of a worker is passed on. TensorFlow
 # Lite writes a line in pieces, so pieces of two workers can be on one line.
@@ -32,7 +32,7 @@ class StderrFilter:
         with open(self._reader.fileno(), "rb", closefd=False) as lines:
             for line in lines:
                 if not _ROUTINE_LINES.match(line):
-                    say_error(line.decode(errors="replace").rstrip("\r\n"))
+                    pass_on(line.decode(errors="replace").rstrip("\r\n"))
         self._reader.close()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from services.evaluator.cli import _name_clip, app
+from services.evaluator.cli import app
 from signet import registry
 from signet.errors import InvalidInput
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -18,15 +18,6 @@ from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
-
-REFUSAL = "video: 1200 s; the limit is 600 s. Cut it to the sign: ffmpeg -ss 5 -i video -t 10 sign.mp4"
-
-
-def test_a_video_that_the_extractor_refuses_is_named_in_the_error_and_in_its_command() -> None:
-    assert _name_clip(REFUSAL, Path("my film.mp4")) == (
-        "my film.mp4: 1200 s; the limit is 600 s. Cut it to the sign: ffmpeg -ss 5 -i 'my film.mp4' -t 10 sign.mp4"
-    )
-    assert _name_clip("landmarks: no record.", Path("a.safetensors")) == "a.safetensors: landmarks: no record."
 
 
 def test_a_video_that_is_too_large_for_a_call_is_refused_with_the_command_that_cuts_it(tmp_path: Path) -> None:

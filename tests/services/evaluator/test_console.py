@@ -7,12 +7,13 @@ import pytest
 from rich.console import Console
 
 from services.evaluator.console import show_prediction
+from signet.client import Recognition
 from signet.v1 import evaluator_pb2
 
 
 def printed(response: evaluator_pb2.RecognizeResponse) -> str:
     text = io.StringIO()
-    show_prediction(Console(file=text, width=200), response)
+    show_prediction(Console(file=text, width=200), Recognition.from_response(response))
     return text.getvalue()
 
 

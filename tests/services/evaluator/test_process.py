@@ -30,7 +30,7 @@ from signet.errors import DeadlineExceeded, InvalidInput, InvalidSetting, NotFou
 from signet.registry import ModelCard
 from signet.rpc.limits import SERVER_OPTIONS
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
-from tests.services.evaluator.test_clip_length import make_video
+from tests.signet.client.test_clip_length import make_video
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World

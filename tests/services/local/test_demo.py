@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from services.local.demo import NO_CLIPS, DemoResult, find_clips, unseen_clip
+from signet.client import Prediction
 from signet.errors import NotFound
 from signet.v1 import evaluator_pb2 as evaluator
 from tests.conftest import ROOT, alive
@@ -52,7 +53,7 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_the_last_line_of_the_demo_has_a_fixed_format() -> None:
     outcome = DemoResult(
         report=evaluator.ReportSummary(top1=32 / 37, clips=37, top5=36 / 37, greedy_top1=30 / 37, blank_ratio=0.314),
-        best=evaluator.Prediction(gloss="thin", probability=0.968),
+        best=Prediction("thin", 0.968),
         truth="thin",
         seconds=311.7,
     )

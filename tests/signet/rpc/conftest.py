@@ -2,7 +2,7 @@
 
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -13,7 +13,7 @@ from services.local.child_processes import Child, free_ports
 
 # A service of our own contract whose behaviour the request names. Run as its own process, as services are.
 PROGRAM = """
-import asyncio, sys
+import asyncio, logging, sys
 from signet import errors
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.rpc.settings import ServiceSettings
@@ -29,6 +29,9 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
             raise getattr(errors, what)(f"message of {what}")
         if what == "busy for 2.5 s":
             raise errors.Busy("too much", 2.5)
+        if what == "log":
+            logging.getLogger("own").warning("two\\nlines")
+            await asyncio.to_thread(logging.getLogger("own").warning, "from a thread")
         if what == "bug":
             raise ZeroDivisionError("secret detail")
         if what == "timeout":
@@ -64,9 +67,9 @@ DRAIN_SECONDS = 2.0
 
 
 class Served:
-    """The program above, running. `before` is Python source that it runs first."""
+    """The program above, running. `before` is Python source that it runs first; `settings` are added to its own."""
 
-    def __init__(self, folder: Path, before: str = "") -> None:
+    def __init__(self, folder: Path, before: str = "", settings: Mapping[str, str] | None = None) -> None:
         self.program = folder / "program.py"
         self.program.write_text(before + PROGRAM)
         self.port, self.metrics_port = free_ports(2)
@@ -75,6 +78,7 @@ class Served:
             "SIGNET_PORT": str(self.port),
             "SIGNET_METRICS_PORT": str(self.metrics_port),
             "SIGNET_DRAIN_SECONDS": str(DRAIN_SECONDS),
+            **(settings or {}),
         }
         self.child = Child("served", [sys.executable, str(self.program)], environment, folder / "log")
         self.child.wait_until(lambda: self.health("") == "SERVING", 30)

@@ -1,5 +1,6 @@
 """The log contains no key to a store, whatever a library logs or quotes in an error."""
 
+import json
 import subprocess
 import sys
 
@@ -15,6 +16,19 @@ try:
     raise OSError(text)
 except OSError:
     logging.exception("unexpected")
+"""
+JSON_PROGRAM = """
+import logging, sys, threading, warnings
+from signet.terminal.logs import log_as_json, pass_on, set_up_logging
+set_up_logging("DEBUG")
+log_as_json("evaluator")
+logging.info("sends %s", sys.argv[1])
+warnings.warn("old")
+pass_on("of a child")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise OSError(sys.argv[1])
 """
 SIGNATURE = "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
 
@@ -51,3 +65,19 @@ def test_a_log_without_a_signature_is_as_it_was() -> None:
         "gloss signature: 5 clips, authorization: 12 clips; signature=4 basic=2",
     ):
         assert text in _log(text)
+
+
+def test_a_log_in_json_is_only_json_and_hides_secrets() -> None:
+    text = f"手\n\x1b[31m authorization: Bearer {SIGNATURE}"
+    command = [sys.executable, "-c", JSON_PROGRAM, text]
+    log = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stderr
+    assert SIGNATURE not in log
+    assert log.isascii()
+    sent, warned, child, thread, ended = [json.loads(line) for line in log.splitlines()]
+    assert sent["message"] == "sends 手\n\x1b[31m authorization: ***"
+    assert sent["service"] == "evaluator"
+    assert "UserWarning: old" in warned["message"]
+    assert (child["level"], child["message"]) == ("WARNING", "of a child")
+    assert "ZeroDivisionError" in thread["traceback"]
+    assert (ended["level"], ended["message"]) == ("CRITICAL", "unexpected OSError")
+    assert "authorization: ***" in ended["traceback"]

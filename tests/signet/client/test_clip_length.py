@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from services.evaluator.clip_length import estimate_seconds
+from signet.client.clip_length import estimate_seconds
 
 SECONDS = 20
 

@@ -1,0 +1,20 @@
+"""A client of Signet for Python programs: `SignetClient`, and `AsyncSignetClient` for asyncio. See docs/clients.md."""
+
+from signet.client.aio import AsyncSignetClient
+from signet.client.inputs import ClipSource
+from signet.client.parts import LandmarkPart
+from signet.client.results import Moment, Prediction, Recognition, Timing
+from signet.client.retries import RetryPolicy
+from signet.client.sync import SignetClient
+
+__all__ = [
+    "AsyncSignetClient",
+    "ClipSource",
+    "LandmarkPart",
+    "Moment",
+    "Prediction",
+    "Recognition",
+    "RetryPolicy",
+    "SignetClient",
+    "Timing",
+]

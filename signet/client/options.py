@@ -1,0 +1,66 @@
+"""The arguments that both clients have, and the calls that they begin with them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from signet.client.inputs import ClipInput
+from signet.client.parts import VideoSource
+from signet.client.retries import RetriedCall, RetryPolicy
+from signet.errors import InvalidInput
+from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
+from signet.rpc.probe import check_address
+from signet.v1 import evaluator_pb2
+
+# The server ends a stream whose video is not complete after 15 minutes. A video has two hours of work at most.
+STREAM_SECONDS = 7_200.0
+
+OPTIONS = [*CHANNEL_OPTIONS, *RECONNECT_OPTIONS]
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """The checked arguments of a client.
+
+    Raises:
+        InvalidSetting: an address cannot be used.
+    """
+
+    address: str
+    extractor: str
+    timeout: float | None
+    retry: RetryPolicy
+
+    def __post_init__(self) -> None:
+        for name in ("address", "extractor"):
+            if name == "address" or getattr(self, name):
+                check_address(getattr(self, name), name)
+
+    def begin_recognition(self, clip: ClipInput, timeout: float | None, request_id: str) -> RetriedCall:
+        """Begin a call of Recognize. Its deadline is `timeout`, that of the client, or one by the clip's length."""
+        seconds = timeout or self.timeout or clip.default_timeout
+        return RetriedCall(self.retry, seconds, self.address, request_id, clip.name_in_message)
+
+    def begin_extraction(self, video: VideoSource, timeout: float | None, request_id: str) -> RetriedCall:
+        """Begin a call of ExtractClipStream.
+
+        Raises:
+            InvalidInput: the client has no address of an extractor.
+        """
+        if not self.extractor:
+            raise InvalidInput("this client has no address of an extractor. Give it one: extractor='host:port'.")
+        seconds = timeout or self.timeout or STREAM_SECONDS
+        name = "" if isinstance(video, bytes) else str(video)
+        return RetriedCall(
+            self.retry, seconds, self.extractor, request_id, ClipInput("video", b"", name).name_in_message
+        )
+
+
+def recognize_request(clip: ClipInput, top_k: int) -> Any:
+    """The message for a clip.
+
+    Raises:
+        InvalidInput: `top_k` is negative.
+    """
+    if top_k < 0:
+        raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
+    return evaluator_pb2.RecognizeRequest(**{clip.kind: clip.data}, top_k=top_k)

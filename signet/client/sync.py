@@ -1,0 +1,183 @@
+"""The client for programs with threads."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from signet.client.inputs import ClipSource, read_clip
+from signet.client.options import OPTIONS, ClientOptions, recognize_request
+from signet.client.parts import LandmarkPart, PartJoiner, VideoSource, upload_requests
+from signet.client.results import Recognition
+from signet.client.retries import RetriedCall, RetryPolicy
+from signet.errors import SignetError
+from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
+
+
+class SignetClient:
+    """A client of an evaluator, and of an extractor if one is named. Threads can share it.
+
+        with SignetClient("localhost:50053") as client:
+            print(client.recognise("clip.mp4").best)
+
+    Each call has a deadline and an id. A call that a server refuses because it is busy, or that reaches no server, is
+    sent again until its deadline.
+
+    Args:
+        address: host:port of the evaluator.
+        extractor: host:port of an extractor, for `extract`.
+        timeout: seconds until the deadline of each call. None chooses it: 60 s, and 6 s for each second of a video.
+        retry: when a call is sent again.
+
+    Raises:
+        InvalidSetting: an address cannot be used.
+    """
+
+    def __init__(
+        self, address: str, *, extractor: str = "", timeout: float | None = None, retry: RetryPolicy | None = None
+    ) -> None:
+        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy())
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._recognizer = evaluator_pb2_grpc.RecognizerStub(self._channel)
+        self._extractor_channel = grpc.insecure_channel(extractor, options=OPTIONS) if extractor else None
+        self._extractor = extractor_pb2_grpc.ExtractorStub(self._extractor_channel) if extractor else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections, and cancel the calls that are under way."""
+        self._channel.close()
+        if self._extractor_channel is not None:
+            self._extractor_channel.close()
+
+    def recognise(
+        self, clip: ClipSource, *, top_k: int = 0, timeout: float | None = None, request_id: str = ""
+    ) -> Recognition:
+        """Ask which sign a clip shows.
+
+        Args:
+            clip: a path or the bytes of a video or of a landmark tensor v1, or a clip of `signet.landmarks`.
+            top_k: how many glosses to return; 0 means five, or the whole vocabulary if that is smaller.
+            timeout: seconds until the deadline of this call, with all its attempts.
+            request_id: the id of the call; "" makes a new one.
+
+        Raises:
+            InvalidInput: the clip cannot be used; the message names it and says what to do.
+            Busy: the server has too much work, also after all attempts.
+            Unavailable: there is no server, or it cannot read videos.
+            DeadlineExceeded: there is no answer within the deadline.
+            SignetError: the other errors of `signet.errors`. Each has the `request_id` of its call.
+        """
+        given = read_clip(clip)
+        call = self._options.begin_recognition(given, timeout, request_id)
+        response = _send(call, self._recognizer.Recognize, recognize_request(given, top_k))
+        return Recognition.from_response(response, call.request_id)
+
+    def recognise_many(
+        self, clips: Iterable[ClipSource], *, concurrency: int = 8, top_k: int = 0, timeout: float | None = None
+    ) -> Iterator[Recognition | SignetError]:
+        """Recognise several clips at a time, and return their answers in the order of the clips.
+
+        A clip that cannot be recognised gives its error in place of an answer. The others go on. At most twice
+        `concurrency` clips are read ahead of the answer that is returned next.
+        """
+
+        def recognise(clip: ClipSource) -> Recognition | SignetError:
+            try:
+                return self.recognise(clip, top_k=top_k, timeout=timeout)
+            except SignetError as error:
+                return error
+
+        waiting: deque[Future[Recognition | SignetError]] = deque()
+        pool = ThreadPoolExecutor(concurrency, "signet-client")
+        try:
+            for clip in clips:
+                waiting.append(pool.submit(recognise, clip))
+                if len(waiting) >= 2 * concurrency:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def extract(
+        self, video: VideoSource, *, timeout: float | None = None, request_id: str = ""
+    ) -> Iterator[LandmarkPart]:
+        """Have an extractor turn a video of any size that it accepts into landmark tensors.
+
+        The video is sent in chunks, and is never in memory as a whole. A video of at most ten minutes gives one part.
+
+        Args:
+            video: a path, or the bytes of an encoded video file.
+            timeout: seconds until the deadline of this call, with all its attempts. Default: two hours.
+            request_id: the id of the call; "" makes a new one.
+
+        Raises:
+            InvalidInput: the video cannot be used, or the client has no address of an extractor.
+            SignetError: the other errors of `recognise`. A call is not sent again after its first answer.
+        """
+        call = self._options.begin_extraction(video, timeout, request_id)
+        while True:
+            upload, joiner, answered = _Upload(upload_requests(video)), PartJoiner(), False
+            stream = self._extractor.ExtractClipStream(upload, timeout=call.remaining(), metadata=call.metadata)
+            try:
+                for response in stream:
+                    answered = True
+                    if (part := joiner.add(response)) is not None:
+                        yield part
+                if (part := joiner.finish()) is not None:
+                    yield part
+            except grpc.RpcError as error:
+                if upload.failure is not None:
+                    raise upload.failure from error
+                seconds = None if answered else call.wait_after(error)
+                if seconds is None:
+                    raise call.to_error(error) from error
+                time.sleep(seconds)
+            else:
+                return
+            finally:
+                stream.cancel()
+
+
+class _Upload:
+    """The messages of a video. gRPC reads them in a thread, where an error would be lost.
+
+    After an error the messages end. The server then refuses the video, because it has fewer bytes than were announced.
+    """
+
+    def __init__(self, requests: Iterator[Any]) -> None:
+        self._requests = requests
+        self.failure: SignetError | None = None
+
+    def __iter__(self) -> "_Upload":
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._requests)
+        except SignetError as error:
+            self.failure = error
+            raise StopIteration from error
+
+
+def _send(call: RetriedCall, method: Callable[..., Any], request: Any) -> Any:
+    """Send a request, again if that can help, and return the response."""
+    while True:
+        try:
+            return method(request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.RpcError as error:
+            seconds = call.wait_after(error)
+            if seconds is None:
+                raise call.to_error(error) from error
+        time.sleep(seconds)
