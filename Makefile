@@ -7,6 +7,8 @@ export WLASL
 PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'import sys; sys.version_info[:2] == (3, 11) and print(sys.executable)' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
+# The last release. proto/<release>.binpb is its contract.
+RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,7 @@ help:
 	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
 	@echo 'make format  let ruff format and fix what it can'
-	@echo 'make proto   generate signet/v1 from proto/signet/v1 again'
+	@echo 'make proto   generate signet/v1 and docs/api.md from proto/signet/v1 again'
 	@echo 'make locks   write requirements.lock and deploy/locks again, after a change of the dependencies'
 	@echo 'make dashboards  generate deploy/grafana/dashboards again'
 	@echo 'make pictures  make the pictures of the README again, from a trained run (RUN=<run>)'
@@ -101,6 +103,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/$(RELEASE).binpb
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -108,6 +111,7 @@ format: $(STAMP)
 
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/signet/v1/*.proto
+	$(BIN)/python -m docs.make_api
 
 # Minutes: the package index tells pip each version and each hash.
 locks: $(STAMP)

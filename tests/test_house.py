@@ -5,8 +5,10 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 import services
 import signet
+from docs.make_api import PAGE, Page, read_contract
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -45,6 +48,29 @@ def test_generated_stubs_are_those_of_the_contract(tmp_path: Path) -> None:
 
 def test_the_contract_is_linted() -> None:
     _run("buf", "lint")
+
+
+def test_the_contract_breaks_no_client_of_the_last_release() -> None:
+    """The contract of the release is a file, so that the check needs neither tags nor history."""
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## {release}" in (ROOT / "CHANGELOG.md").read_text()
+    _run("buf", "breaking", "--against", f"proto/{release}.binpb")
+
+
+def test_a_change_that_breaks_clients_is_found(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    shutil.copy(ROOT / "buf.yaml", tmp_path)
+    path = tmp_path / "proto/signet/v1/evaluator.proto"
+    path.write_text(path.read_text().replace("uint32 top_k = 3;", "string top_k = 3;"))
+    (against,) = (ROOT / "proto").glob("*.binpb")
+    command = [str(BIN / "buf"), "breaking", "--against", str(against)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'Field "3" with name "top_k" on message "RecognizeRequest" changed type' in done.stdout
+
+
+def test_the_page_of_the_api_is_that_of_the_contract() -> None:
+    assert PAGE.read_text() == Page(read_contract()).text(), "run `make proto`"
 
 
 def test_import_contracts_hold() -> None:
@@ -219,7 +245,7 @@ def _constants_first(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
-@pytest.mark.parametrize("module", ["signet", "signet.rpc.client", "signet.landmarks", "services.cli"])
+@pytest.mark.parametrize("module", ["signet", "signet.client", "signet.rpc.client", "signet.landmarks", "services.cli"])
 def test_a_client_loads_neither_torch_nor_mediapipe(module: str) -> None:
     heavy = "{'torch', 'mediapipe', 'cv2', 'onnxruntime', 'jinja2'}"
     program = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
