@@ -56,6 +56,12 @@ _METADATA = (
     ),
 )
 
+# The statuses after which a call should be sent again.
+_SEND_AGAIN = {
+    errors.Busy.code: "yes, after the time that the metadata say",
+    errors.Unavailable.code: "yes, after a pause",
+}
+
 
 class Page:
     """The files of the contract as Markdown."""
@@ -157,12 +163,12 @@ def _metadata() -> str:
 def _status_codes() -> str:
     lines = ["## Status codes\n", "| code | meaning | send it again? |", "|---|---|---|"]
     own = [kind for kind in SignetError.__subclasses__() if kind.__module__ == errors.__name__]
-    for kind in [SignetError, *own]:
+    kinds: list[type[SignetError]] = [SignetError, *own]
+    for kind in kinds:
         meaning = (kind.__doc__ or "").partition("\n")[0].rstrip(".")
         if kind is SignetError:
             meaning = "A fault of the server; its log has the reason"
-        again = {errors.Busy: "yes, after the time that the metadata say", errors.Unavailable: "yes, after a pause"}
-        lines.append(f"| {kind.code} | {meaning} | {again.get(kind, 'no')} |")
+        lines.append(f"| {kind.code} | {meaning} | {_SEND_AGAIN.get(kind.code, 'no')} |")
     lines += ["| UNIMPLEMENTED | The server has no such method | no |"]
     lines.append("\nThe message says what was wrong, with which input, and what to do. It has at most 2,000 bytes.\n")
     return "\n".join(lines)

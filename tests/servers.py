@@ -72,7 +72,7 @@ async def trainer(store: DirectoryStore) -> AsyncIterator[ServiceServer]:
 
 
 @asynccontextmanager
-async def extractor(store: DirectoryStore, wlasl: Path) -> AsyncIterator[ServiceServer]:
+async def extractor(store: DirectoryStore, wlasl: Path, **settings: object) -> AsyncIterator[ServiceServer]:
     """An extractor with metadata of one gloss and no clip, which are written to the folder `wlasl`."""
     (wlasl / "clips").mkdir(parents=True)
     instance = {"video_id": "1", "split": "train", "signer_id": 1, "frame_start": 1, "frame_end": -1, "fps": 25}
@@ -81,7 +81,8 @@ async def extractor(store: DirectoryStore, wlasl: Path) -> AsyncIterator[Service
     metrics = ExtractorMetrics(registry)
     with WorkerPool(1, 60.0) as workers:
         extractions = ExtractionQueue(wlasl, None, store, workers, metrics)
-        server = ServiceServer(ExtractorSettings(_cli_parse_args=False), registry)
+        own = ExtractorSettings(_cli_parse_args=False, **settings)  # type: ignore[arg-type]
+        server = ServiceServer(own, registry)
         servicer = ExtractorServicer(extractions, workers, metrics)
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         yield server

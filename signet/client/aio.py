@@ -8,12 +8,14 @@ from typing import Any, Self
 
 import grpc
 
+from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions, recognize_request
-from signet.client.parts import LandmarkPart, PartJoiner, VideoSource, upload_requests
+from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
+from signet.telemetry.tracing import open_client_tracing
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
 
 
@@ -28,10 +30,18 @@ class AsyncSignetClient:
     """
 
     def __init__(
-        self, address: str, *, extractor: str = "", timeout: float | None = None, retry: RetryPolicy | None = None
+        self,
+        address: str,
+        *,
+        extractor: str = "",
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        traces: bool = False,
     ) -> None:
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy())
-        self._channels: dict[str, Any] = {}
+        recorder = open_client_tracing() if traces else None
+        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder)
+        self._channel: Any = None
+        self._extractor: Any = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,14 +53,12 @@ class AsyncSignetClient:
 
     async def aclose(self) -> None:
         """End the connections, and cancel the calls that are under way."""
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        channel, self._channel = self._channel, None
+        if channel is not None:
             await channel.close()
-
-    def _channel(self, address: str) -> Any:
-        if address not in self._channels:
-            self._channels[address] = grpc.aio.insecure_channel(address, options=OPTIONS)
-        return self._channels[address]
+        extractor, self._extractor = self._extractor, None
+        if extractor is not None:
+            extractor.close()
 
     async def recognise(
         self, clip: ClipSource, *, top_k: int = 0, timeout: float | None = None, request_id: str = ""
@@ -59,14 +67,17 @@ class AsyncSignetClient:
         given = await asyncio.to_thread(read_clip, clip)
         call = self._options.begin_recognition(given, timeout, request_id)
         request = recognize_request(given, top_k)
-        stub = evaluator_pb2_grpc.RecognizerStub(self._channel(self._options.address))
-        while True:
-            try:
-                response = await stub.Recognize(request, timeout=call.remaining(), metadata=call.metadata)
-            except grpc.RpcError as error:
-                await _wait_or_raise(call, error)
-            else:
-                return Recognition.from_response(response, call.request_id)
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._options.address, options=OPTIONS)
+        stub = evaluator_pb2_grpc.RecognizerStub(self._channel)
+        with call:
+            while True:
+                try:
+                    response = await stub.Recognize(request, timeout=call.remaining(), metadata=call.metadata)
+                except grpc.RpcError as error:
+                    await _wait_or_raise(call, error)
+                else:
+                    return Recognition.from_response(response, call.request_id)
 
     async def recognise_many(
         self, clips: Iterable[ClipSource], *, concurrency: int = 8, top_k: int = 0, timeout: float | None = None
@@ -102,31 +113,15 @@ class AsyncSignetClient:
     ) -> AsyncIterator[LandmarkPart]:
         """Have an extractor turn a video into landmark tensors, as `SignetClient.extract` does."""
         call = self._options.begin_extraction(video, timeout, request_id)
-        stub = extractor_pb2_grpc.ExtractorStub(self._channel(self._options.extractor))
-        while True:
-            joiner, answered = PartJoiner(), False
-            stream = stub.ExtractClipStream(timeout=call.remaining(), metadata=call.metadata)
-            upload = asyncio.create_task(_upload(stream, video))
-            try:
-                async for response in stream:
-                    answered = True
-                    if (part := joiner.add(response)) is not None:
-                        yield part
-                if (part := joiner.finish()) is not None:
-                    yield part
-            except grpc.RpcError as error:
-                await _raise_unreadable(upload)
-                if answered:
-                    raise await asyncio.to_thread(call.to_error, error) from error
-                await _wait_or_raise(call, error)
-            except asyncio.CancelledError:
-                await _raise_unreadable(upload)
-                raise
-            else:
-                return
-            finally:
-                upload.cancel()
-                stream.cancel()
+        if self._extractor is None:
+            self._extractor = grpc.insecure_channel(self._options.extractor, options=OPTIONS)
+        stub = extractor_pb2_grpc.ExtractorStub(self._extractor)
+        extraction = VideoExtraction(stub.ExtractClipStream, call, video)
+        try:
+            while (part := await asyncio.to_thread(next, extraction, None)) is not None:
+                yield part
+        finally:
+            extraction.cancel()
 
 
 async def _wait_or_raise(call: RetriedCall, error: Any) -> None:
@@ -135,30 +130,3 @@ async def _wait_or_raise(call: RetriedCall, error: Any) -> None:
     if seconds is None:
         raise await asyncio.to_thread(call.to_error, error) from error
     await asyncio.sleep(seconds)
-
-
-async def _upload(stream: Any, video: VideoSource) -> None:
-    """Send the messages of a video.
-
-    Raises:
-        InvalidInput: the file cannot be read. The call is cancelled.
-    """
-    try:
-        requests = await asyncio.to_thread(upload_requests, video)
-        while (request := await asyncio.to_thread(next, requests, None)) is not None:
-            await stream.write(request)
-        await stream.done_writing()
-    except (grpc.RpcError, asyncio.InvalidStateError):
-        return  # the call has ended; its status says why
-    except SignetError:
-        stream.cancel()
-        raise
-
-
-async def _raise_unreadable(upload: "asyncio.Task[None]") -> None:
-    """Raise the error of a file that could not be read."""
-    upload.cancel()
-    done, _ = await asyncio.wait({upload})
-    for task in done:
-        if not task.cancelled() and isinstance(error := task.exception(), SignetError):
-            raise error

@@ -1,6 +1,8 @@
 """The arguments that both clients have, and the calls that they begin with them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from signet.client.inputs import ClipInput
@@ -9,6 +11,7 @@ from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import InvalidInput
 from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
 from signet.rpc.probe import check_address
+from signet.telemetry.tracing import CallSpan, TraceRecorder
 from signet.v1 import evaluator_pb2
 
 # The server ends a stream whose video is not complete after 15 minutes. A video has two hours of work at most.
@@ -29,6 +32,7 @@ class ClientOptions:
     extractor: str
     timeout: float | None
     retry: RetryPolicy
+    traces: TraceRecorder | None
 
     def __post_init__(self) -> None:
         for name in ("address", "extractor"):
@@ -38,7 +42,8 @@ class ClientOptions:
     def begin_recognition(self, clip: ClipInput, timeout: float | None, request_id: str) -> RetriedCall:
         """Begin a call of Recognize. Its deadline is `timeout`, that of the client, or one by the clip's length."""
         seconds = timeout or self.timeout or clip.default_timeout
-        return RetriedCall(self.retry, seconds, self.address, request_id, clip.name_in_message)
+        span = self._span("signet.v1.Recognizer/Recognize")
+        return RetriedCall(self.retry, seconds, self.address, request_id, clip.name_in_message, span)
 
     def begin_extraction(self, video: VideoSource, timeout: float | None, request_id: str) -> RetriedCall:
         """Begin a call of ExtractClipStream.
@@ -50,9 +55,12 @@ class ClientOptions:
             raise InvalidInput("this client has no address of an extractor. Give it one: extractor='host:port'.")
         seconds = timeout or self.timeout or STREAM_SECONDS
         name = "" if isinstance(video, bytes) else str(video)
-        return RetriedCall(
-            self.retry, seconds, self.extractor, request_id, ClipInput("video", b"", name).name_in_message
-        )
+        clip = ClipInput("video", b"", name)
+        span = self._span("signet.v1.Extractor/ExtractClipStream")
+        return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span)
+
+    def _span(self, method: str) -> Callable[[str], CallSpan] | None:
+        return partial(self.traces.begin_client_call, method) if self.traces is not None else None
 
 
 def recognize_request(clip: ClipInput, top_k: int) -> Any:

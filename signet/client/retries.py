@@ -4,7 +4,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 
@@ -13,6 +14,7 @@ from signet.rpc.client import to_signet_error
 from signet.rpc.probe import describe_listener
 from signet.rpc.retry import read_retry_seconds
 from signet.telemetry.request_ids import REQUEST_ID_KEY, is_request_id, new_request_id
+from signet.telemetry.tracing import CallSpan
 
 # The details of gRPC if there is no connection to a server.
 _NO_CONNECTION = ("failed to connect", "DNS resolution failed", "Name resolution failure")
@@ -54,6 +56,7 @@ class RetriedCall:
         server: the address, for messages.
         request_id: the id of the call; "" makes a new one.
         name_input: puts the name of the input into the message of an error about the input.
+        span: begins the span of the call with its id; None for no span.
 
     Raises:
         InvalidInput: the id cannot be used.
@@ -66,6 +69,7 @@ class RetriedCall:
         server: str,
         request_id: str = "",
         name_input: Callable[[str], str] = str,
+        span: Callable[[str], CallSpan] | None = None,
     ) -> None:
         if request_id and not is_request_id(request_id):
             raise InvalidInput(
@@ -77,11 +81,22 @@ class RetriedCall:
         self._server = server
         self._end = time.monotonic() + seconds
         self._attempt = 1
+        self._span = span(self.request_id) if span else None
+        self._code = "CANCELLED"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._span is not None:
+            self._span.end("OK" if error is None else self._code)
 
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
         """The metadata of each attempt."""
-        return ((REQUEST_ID_KEY, self.request_id),)
+        return ((REQUEST_ID_KEY, self.request_id), *(self._span.metadata if self._span else ()))
 
     def remaining(self) -> float:
         """The seconds until the deadline."""
@@ -101,7 +116,7 @@ class RetriedCall:
 
     def to_error(self, error: Any) -> SignetError:
         """The error to raise for the last attempt. It can take some seconds to find out why there is no connection."""
-        details = error.details() or ""
+        self._code, details = error.code().name, error.details() or ""
         if error.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NO_CONNECTION):
             reason = describe_listener(self._server, min(_PROBE_SECONDS, self.remaining()))
             raised: SignetError = Unavailable(

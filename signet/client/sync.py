@@ -9,12 +9,14 @@ from typing import Any, Self
 
 import grpc
 
+from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions, recognize_request
-from signet.client.parts import LandmarkPart, PartJoiner, VideoSource, upload_requests
+from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
+from signet.telemetry.tracing import open_client_tracing
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
 
 
@@ -32,19 +34,27 @@ class SignetClient:
         extractor: host:port of an extractor, for `extract`.
         timeout: seconds until the deadline of each call. None chooses it: 60 s, and 6 s for each second of a video.
         retry: when a call is sent again.
+        traces: whether each call has a span in the OpenTelemetry of this program, which the servers continue.
 
     Raises:
-        InvalidSetting: an address cannot be used.
+        InvalidSetting: an address cannot be used, or OpenTelemetry is not installed.
     """
 
     def __init__(
-        self, address: str, *, extractor: str = "", timeout: float | None = None, retry: RetryPolicy | None = None
+        self,
+        address: str,
+        *,
+        extractor: str = "",
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        traces: bool = False,
     ) -> None:
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy())
+        recorder = open_client_tracing() if traces else None
+        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder)
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._recognizer = evaluator_pb2_grpc.RecognizerStub(self._channel)
         self._extractor_channel = grpc.insecure_channel(extractor, options=OPTIONS) if extractor else None
-        self._extractor = extractor_pb2_grpc.ExtractorStub(self._extractor_channel) if extractor else None
+        self._extractor: Any = extractor_pb2_grpc.ExtractorStub(self._extractor_channel) if extractor else None
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +90,9 @@ class SignetClient:
         """
         given = read_clip(clip)
         call = self._options.begin_recognition(given, timeout, request_id)
-        response = _send(call, self._recognizer.Recognize, recognize_request(given, top_k))
+        request = recognize_request(given, top_k)
+        with call:
+            response = _send(call, self._recognizer.Recognize, request)
         return Recognition.from_response(response, call.request_id)
 
     def recognise_many(
@@ -127,48 +139,11 @@ class SignetClient:
             SignetError: the other errors of `recognise`. A call is not sent again after its first answer.
         """
         call = self._options.begin_extraction(video, timeout, request_id)
-        while True:
-            upload, joiner, answered = _Upload(upload_requests(video)), PartJoiner(), False
-            stream = self._extractor.ExtractClipStream(upload, timeout=call.remaining(), metadata=call.metadata)
-            try:
-                for response in stream:
-                    answered = True
-                    if (part := joiner.add(response)) is not None:
-                        yield part
-                if (part := joiner.finish()) is not None:
-                    yield part
-            except grpc.RpcError as error:
-                if upload.failure is not None:
-                    raise upload.failure from error
-                seconds = None if answered else call.wait_after(error)
-                if seconds is None:
-                    raise call.to_error(error) from error
-                time.sleep(seconds)
-            else:
-                return
-            finally:
-                stream.cancel()
-
-
-class _Upload:
-    """The messages of a video. gRPC reads them in a thread, where an error would be lost.
-
-    After an error the messages end. The server then refuses the video, because it has fewer bytes than were announced.
-    """
-
-    def __init__(self, requests: Iterator[Any]) -> None:
-        self._requests = requests
-        self.failure: SignetError | None = None
-
-    def __iter__(self) -> "_Upload":
-        return self
-
-    def __next__(self) -> Any:
+        extraction = VideoExtraction(self._extractor.ExtractClipStream, call, video)
         try:
-            return next(self._requests)
-        except SignetError as error:
-            self.failure = error
-            raise StopIteration from error
+            yield from extraction
+        finally:
+            extraction.cancel()
 
 
 def _send(call: RetriedCall, method: Callable[..., Any], request: Any) -> Any:

@@ -21,6 +21,7 @@ from signet.rpc.receiving import RequestReceiver
 from signet.rpc.requests import check_request, largest_request
 from signet.rpc.retry import retry_metadata
 from signet.telemetry.request_ids import begin_request, current_request_id, request_id_metadata
+from signet.telemetry.tracing import TraceRecorder
 from signet.terminal.characters import escape_control_characters
 
 _log = logging.getLogger(__name__)
@@ -45,15 +46,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     Args:
         registry: takes the metrics of the calls.
         services: the full names of the services that the server has; they can be added later.
+        traces: records the spans of calls; None for no traces.
     """
 
-    def __init__(self, registry: CollectorRegistry, services: Sequence[str]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, services: Sequence[str], traces: TraceRecorder | None = None
+    ) -> None:
         labels = ("method", "code")
         self._calls = Counter("signet_rpc_requests", "gRPC calls by method and status code", labels, registry=registry)
         self._seconds = Histogram(
             "signet_rpc_seconds", "gRPC call latency", ("method",), buckets=_LATENCY_BUCKETS, registry=registry
         )
         self._services = services
+        self.traces = traces
         self._refused = StatusLog(_log)
         self._receiver = RequestReceiver()
         # The calls that are under way, by the kinds of calls that `max_calls` knows.
@@ -223,6 +228,9 @@ class _Call:
 
     def __init__(self, metrics: CallInterceptor, method: str, context: Any) -> None:
         context.set_trailing_metadata(request_id_metadata())
+        self._span = None
+        if metrics.traces is not None and method.startswith("signet."):
+            self._span = metrics.traces.begin_call(method, context.invocation_metadata())
         self._metrics = metrics
         self._method = method
         self._code = "OK"
@@ -236,6 +244,8 @@ class _Call:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._code = "CANCELLED"
         self._count()
+        if self._span is not None:
+            self._span.end(self._code)
 
     def _count(self) -> None:
         """Count the call, once."""

@@ -21,6 +21,7 @@ from signet.rpc.interceptor import CallInterceptor
 from signet.rpc.limits import MAX_CONNECTIONS, SERVER_OPTIONS
 from signet.rpc.metrics_server import MetricsServer
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
+from signet.telemetry.tracing import open_tracing
 from signet.terminal.logs import log_as_json, set_up_logging
 
 _log = logging.getLogger(__name__)
@@ -53,9 +54,9 @@ class ServiceServer:
         options["grpc.max_allowed_incoming_connections"] = max_connections(raise_descriptor_limit(), MAX_CONNECTIONS)
         if max_request_bytes is not None:
             options["grpc.max_receive_message_length"] = max_request_bytes
-        self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(registry, self._names)], options=list(options.items())
-        )
+        self._traces = open_tracing(settings.service, settings.traces_endpoint, settings.traces_share)
+        interceptor = CallInterceptor(registry, self._names, self._traces)
+        self._server = grpc.aio.server(interceptors=[interceptor], options=list(options.items()))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
@@ -98,6 +99,8 @@ class ServiceServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
         self._metrics.stop()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
 
 
 async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitable[None]] | None = None) -> None:

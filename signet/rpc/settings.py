@@ -32,6 +32,14 @@ class ServiceSettings(StoreSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="How the log is written: lines of text, or a JSON object in each line"
     )
+    traces_endpoint: str = Field(
+        default="",
+        description="Send traces of calls to the OpenTelemetry collector at this URL (OTLP over HTTP), for example "
+        "http://localhost:4318; needs the extra `tracing`",
+    )
+    traces_share: float = Field(
+        default=1.0, ge=0, le=1, description="Share of calls that are traced, if their caller does not decide it"
+    )
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)

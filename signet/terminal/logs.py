@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from signet.telemetry.request_ids import current_request_id
+from signet.telemetry.tracing import current_trace_id
 from signet.terminal.characters import escape_control_characters, prepare_streams
 from signet.terminal.output import say_error
 
@@ -93,6 +94,7 @@ class _JsonFormatter(logging.Formatter):
             "message": _hide_secrets(record.getMessage()),
             "service": self._service,
             "request_id": current_request_id(),
+            "trace_id": current_trace_id(),
             "traceback": _hide_secrets(traceback) if traceback else "",
         }
         return json.dumps({key: value for key, value in event.items() if value or key == "message"})

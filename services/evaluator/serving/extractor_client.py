@@ -8,6 +8,7 @@ from signet.errors import SignetError, Unavailable
 from signet.rpc.client import to_signet_error
 from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
 from signet.telemetry.request_ids import request_id_metadata
+from signet.telemetry.tracing import trace_metadata
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
 
@@ -39,9 +40,10 @@ class ExtractorClient:
                 "(--extractor), or send landmarks."
             )
         request = extractor_pb2.ExtractClipRequest(video=video, clip_id="video")
+        metadata = (*request_id_metadata(), *trace_metadata())
         try:
             stub = extractor_pb2_grpc.ExtractorStub(self._channel)
-            response = await stub.ExtractClip(request, timeout=deadline_seconds, metadata=request_id_metadata())
+            response = await stub.ExtractClip(request, timeout=deadline_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return bytes(response.landmarks)

@@ -15,6 +15,7 @@ from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
 from signet.landmarks import ClipLength, NothingSigned, count_model_frames
 from signet.registry import ModelCard
+from signet.telemetry.tracing import span
 
 DEFAULT_TOP_K = 5
 
@@ -129,6 +130,7 @@ class Recognizer:
     @contextmanager
     def _stage(self, stage: str, seconds: dict[str, float]) -> Iterator[None]:
         started = time.perf_counter()
-        yield
+        with span(stage):
+            yield
         seconds[stage] = time.perf_counter() - started
         self._metrics.observe_stage(stage, seconds[stage])

@@ -33,9 +33,9 @@ def test_an_answer_has_the_values_of_the_response() -> None:
 
 
 def test_every_reason_why_nothing_is_signed_has_a_name() -> None:
-    for value in evaluator_pb2.NothingSigned.values():
-        answer = Recognition.from_response(evaluator_pb2.RecognizeResponse(nothing_signed=value))
-        assert answer.best is answer.moment is answer.in_vocabulary is None
+    for name, value in evaluator_pb2.NothingSigned.items():
+        answer = Recognition.from_response(evaluator_pb2.RecognizeResponse(nothing_signed=name))
+        assert (answer.best, answer.moment, answer.in_vocabulary) == (None, None, None)
         assert (answer.nothing_signed is None) == (value == 0)
         assert value == 0 or answer.nothing_signed in set(NothingSigned)
     later = evaluator_pb2.RecognizeResponse(nothing_signed=99)  # type: ignore[arg-type]

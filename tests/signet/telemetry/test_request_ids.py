@@ -65,7 +65,7 @@ def test_the_id_of_a_call_comes_back_with_every_error(served: Served, what: str)
         assert caught.value.retry_seconds == 2.5
     with grpc.insecure_channel(served.address) as channel, pytest.raises(grpc.RpcError) as unknown:
         channel.unary_unary("/no/such")(b"", timeout=20, metadata=[("x-request-id", "mine")])
-    assert read_request_id(unknown.value.trailing_metadata()) == "mine"  # type: ignore[attr-defined]
+    assert read_request_id(unknown.value.trailing_metadata()) == "mine"
 
 
 def log_of_call(served: Served, what: str, request_id: str) -> str:
@@ -75,8 +75,8 @@ def log_of_call(served: Served, what: str, request_id: str) -> str:
         try:
             client.extractor.ExtractClip(Request(clip_id=what), timeout=20, metadata=[("x-request-id", request_id)])
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.INTERNAL:  # type: ignore[attr-defined]
-                assert request_id in error.details()  # type: ignore[attr-defined]
+            if error.code() is grpc.StatusCode.INTERNAL:
+                assert request_id in error.details()
     return served.child.log.read_text().removeprefix(before)
 
 
@@ -121,6 +121,6 @@ def test_a_log_in_json_has_one_object_a_line_with_the_id_of_the_call(json_served
     assert failed["request_id"] == "mine-5"
     assert failed["traceback"].startswith("Traceback")
     assert "ZeroDivisionError: secret detail" in failed["traceback"]
-    (listening, *_) = [json.loads(line) for line in json_served.child.log.read_text().splitlines()]
-    assert listening["message"].startswith("listening on")
-    assert "request_id" not in listening
+    every = [json.loads(line) for line in json_served.child.log.read_text().splitlines()]
+    (start,) = [event for event in every if event["message"].startswith("listening on")]
+    assert "request_id" not in start
