@@ -4,7 +4,8 @@ Without a collector nothing of OpenTelemetry is imported, and `span` costs a loo
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -75,6 +76,15 @@ class TraceRecorder:
             _current.reset(token)
             span.end()
 
+    def add_children(self, parent: Any, durations: Mapping[str, float]) -> None:
+        """Spans below another one, one after the other, of which the last has just ended."""
+        context = self._api.set_span_in_context(parent)
+        start = time.time_ns() - sum(map(_nanoseconds, durations.values()))
+        for name, seconds in durations.items():
+            end = start + _nanoseconds(seconds)
+            self._tracer.start_span(name, context, start_time=start).end(end)
+            start = end
+
     def end_call(self, span: Any, code: str) -> None:
         """End the span of a call with the name of its status."""
         span.set_attribute("rpc.grpc.status", code)
@@ -111,6 +121,10 @@ class CallSpan:
     def child(self, name: str) -> AbstractContextManager[None]:
         """A span of a part of this one."""
         return self._recorder.child(self._span, name)
+
+    def add_children(self, durations: Mapping[str, float]) -> None:
+        """Add the parts of this one that have just ended."""
+        self._recorder.add_children(self._span, durations)
 
     def end(self, code: str) -> None:
         """End it with the name of a status."""
@@ -175,6 +189,10 @@ def _not_installed(error: ImportError) -> str:
     return f"OpenTelemetry is not installed ({error}). Run: pip install 'signet[tracing]'"
 
 
+def _nanoseconds(seconds: float) -> int:
+    return round(1e9 * seconds)
+
+
 def _attributes(method: str, request_id: str) -> dict[str, str]:
     """The attributes of a call's span, as OpenTelemetry names them."""
     service, _, name = method.rpartition("/")
@@ -185,6 +203,16 @@ def span(name: str) -> AbstractContextManager[None]:
     """Record a part of the present call; nothing if it is not traced."""
     current = _current.get()
     return _OFF if current is None else current.child(name)
+
+
+def add_spans(durations: Mapping[str, float]) -> None:
+    """Record parts of the present call after they have ended, with their seconds; nothing if the call is not traced.
+
+    They are recorded one after the other, up to now. A part may have run for several calls at a time.
+    """
+    current = _current.get()
+    if current is not None:
+        current.add_children(durations)
 
 
 def trace_metadata() -> tuple[tuple[str, str], ...]:

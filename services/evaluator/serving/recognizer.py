@@ -15,7 +15,7 @@ from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
 from signet.landmarks import ClipLength, NothingSigned, count_model_frames
 from signet.registry import ModelCard
-from signet.telemetry.tracing import span
+from signet.telemetry.tracing import add_spans, span
 
 DEFAULT_TOP_K = 5
 
@@ -103,6 +103,7 @@ class Recognizer:
         clip = await lane.queue.answer(model, request, count_model_frames(length))
         for stage, duration in clip.seconds.items():
             self._metrics.observe_stage(stage, duration)
+        add_spans(clip.seconds)
         ranked: tuple[RankedGloss, ...] = ()
         if clip.nothing_signed is not None:
             self._metrics.count_nothing_signed(clip.nothing_signed)
