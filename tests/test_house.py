@@ -190,6 +190,7 @@ def test_only_one_package_prints() -> None:
 SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
     "services/evaluator/test_process.py",
+    "services/evaluator/test_reloads.py",
     "services/extractor/importing/test_fuzz.py",
     "services/extractor/jobs/test_interruption.py",
     "services/extractor/test_restart.py",

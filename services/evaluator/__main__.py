@@ -1,7 +1,10 @@
 """The evaluator's process: `python -m services.evaluator --help`."""
 
 import asyncio
+import logging
+import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -11,15 +14,23 @@ from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.recognizer import Recognizer
-from services.evaluator.serving.served_model import ServedModel
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.versions.lookup import Models
+from services.evaluator.versions.model_memory import ModelMemory
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, registry_pb2, registry_pb2_grpc
 
+_log = logging.getLogger(__name__)
+
 # Python's threads take turns of this length. With the usual 5 ms, a short clip takes three times as long beside a long
 # one, because it waits for several turns.
 _SWITCH_SECONDS = 0.0005
+
+# A load that has begun usually ends within this time. The process ends without it otherwise.
+_CLOSE_SECONDS = 0.5
+# After the last call, the process ends within this time.
+_END_SECONDS = 1.5
 
 
 @asynccontextmanager
@@ -33,9 +44,16 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     store = await asyncio.to_thread(open_store, settings)
     registry = new_registry()
     metrics = EvaluatorMetrics(registry)
-    served = ServedModel(store, settings.model_name, settings.alias, metrics, threads=settings.threads)
+    memory = ModelMemory(
+        store,
+        metrics,
+        threads=settings.threads,
+        max_models=settings.max_models,
+        max_bytes=settings.model_memory_mib << 20,
+    )
+    models = Models(memory, settings.model_name, settings.alias)
     evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
-    await asyncio.to_thread(served.refresh)  # before the server listens
+    await asyncio.to_thread(models.default.refresh)  # before the server listens
     await asyncio.to_thread(evaluations.show_stored)
     async with aclosing(ExtractorClient(settings.extractor)) as extractor:
         server = ServiceServer(settings, registry)
@@ -43,34 +61,59 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
         server.add(
             recognizer,
             evaluator_pb2_grpc.add_RecognizerServicer_to_server,
-            RecognizerServicer(Recognizer(served, extractor, metrics)),
+            RecognizerServicer(models, Recognizer(extractor, metrics)),
         )
         server.add(
             evaluation,
             evaluator_pb2_grpc.add_EvaluationServicer_to_server,
             EvaluationServicer(store, settings, evaluations),
         )
-        (models,) = service_names(registry_pb2)
+        (published,) = service_names(registry_pb2)
         server.add(
-            models,
+            published,
             registry_pb2_grpc.add_RegistryServicer_to_server,
             RegistryServicer(store, settings.model_name, writable=settings.registry_writes),
         )
-        pollers = [asyncio.create_task(served.poll(settings.refresh_seconds))]
+        pollers = [
+            asyncio.create_task(models.poll_default(settings.refresh_seconds)),
+            asyncio.create_task(models.poll_others(settings.refresh_seconds)),
+            asyncio.create_task(models.show_health(server.set_model_health)),
+        ]
         if settings.auto_evaluate:
-            pollers.append(asyncio.create_task(evaluations.poll(served, settings.refresh_seconds)))
+            pollers.append(asyncio.create_task(evaluations.poll(models.default, settings.refresh_seconds)))
         try:
             yield server
         finally:
             for poller in pollers:
                 poller.cancel()
+            await models.close(_CLOSE_SECONDS)
 
 
 async def serve(settings: EvaluatorSettings) -> None:
     """Serve until the process is told to stop."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+
+    async def drain() -> None:
+        _end_process_after(settings.drain_seconds + _END_SECONDS)
+
     async with evaluator(settings) as server:
-        await serve_until_stopped(server)
+        await serve_until_stopped(server, drain)
+
+
+def _end_process_after(seconds: float) -> None:
+    """End this process after so many seconds, if it has not ended by itself.
+
+    Python waits for threads. One that reads from a store that does not answer would keep the process for minutes.
+    """
+
+    def end() -> None:
+        _log.warning("ending, although some work has not stopped; the store may not answer")
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def main() -> None:

@@ -16,6 +16,12 @@ REPORTS_SHOWN = 5
 
 STAGES = ("extract", "prepare", "model", "decode")
 
+# A version that was tried before loads in 0.1 s, another one in about 1 s; its trial is ended after a minute.
+_LOAD_BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+# Why versions are refused: names of status codes, and a parity vector that differs. Why they are unloaded.
+REFUSALS = ("NOT_FOUND", "DATA_LOSS", "PARITY", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "UNAVAILABLE", "OTHER")
+UNLOADS = ("replaced", "room")
+
 
 class EvaluatorMetrics:
     """The evaluator's counters, gauges and histograms."""
@@ -61,8 +67,84 @@ class EvaluatorMetrics:
         )
         for stage in STAGES:
             self._stages.labels(stage)
+        self._add_model_metrics(registry)
         self._served: ModelCard | None = None
         self._reports: deque[tuple[str, str, str]] = deque()
+
+    def _add_model_metrics(self, registry: CollectorRegistry) -> None:
+        self._models_loaded = Gauge("signet_evaluator_models_loaded", "Versions of models in memory", registry=registry)
+        self._model_bytes = Gauge(
+            "signet_evaluator_model_memory_bytes",
+            "Bytes that the versions in memory need, as measured in the trial of each",
+            registry=registry,
+        )
+        self._load_seconds = Histogram(
+            "signet_evaluator_model_load_seconds",
+            "Seconds from reading a version to its first answer",
+            buckets=_LOAD_BUCKETS,
+            registry=registry,
+        )
+        self._unloads = Counter(
+            "signet_evaluator_model_unloads", "Versions that were removed from memory", ("reason",), registry=registry
+        )
+        self._refusals = Counter(
+            "signet_evaluator_model_refusals",
+            "Attempts to load a version that ended without one",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in UNLOADS:
+            self._unloads.labels(reason)
+        for reason in REFUSALS:
+            self._refusals.labels(reason)
+        self._aliases = Gauge(
+            "signet_evaluator_alias_info",
+            "1 for the version that is served for each alias that is followed",
+            ("name", "alias", "version"),
+            registry=registry,
+        )
+        self._alias_refused = Gauge(
+            "signet_evaluator_alias_refused",
+            "1 if an alias that is followed names a version that is refused, else 0",
+            ("name", "alias"),
+            registry=registry,
+        )
+        self._alias_versions: dict[tuple[str, str], str] = {}
+
+    def show_memory(self, models: int, size: int) -> None:
+        """Show how many versions are in memory, and how many bytes they need."""
+        self._models_loaded.set(models)
+        self._model_bytes.set(size)
+
+    def count_load(self, seconds: float) -> None:
+        """Count a version that was loaded within these seconds."""
+        self._load_seconds.observe(seconds)
+
+    def count_unload(self, reason: str) -> None:
+        """Count a version that was removed from memory; the reason is one of `UNLOADS`."""
+        self._unloads.labels(reason).inc()
+
+    def count_refusal(self, reason: str) -> None:
+        """Count an attempt to load a version that failed; a reason that is not in `REFUSALS` is counted as OTHER."""
+        self._refusals.labels(reason if reason in REFUSALS else "OTHER").inc()
+
+    def show_alias(self, name: str, alias: str, version: str, *, refused: bool) -> None:
+        """Show which version is served for an alias ("" for none), and whether it names one that is refused."""
+        old = self._alias_versions.get((name, alias), "")
+        if old and old != version:
+            self._aliases.remove(name, alias, old)
+        if version:
+            self._aliases.labels(name, alias, version).set(1)
+        self._alias_versions[name, alias] = version
+        self._alias_refused.labels(name, alias).set(refused)
+
+    def forget_alias(self, name: str, alias: str) -> None:
+        """Remove an alias that is no longer followed."""
+        version = self._alias_versions.pop((name, alias), None)
+        if version is not None:
+            self._alias_refused.remove(name, alias)
+            if version:
+                self._aliases.remove(name, alias, version)
 
     def show_served(self, card: ModelCard) -> None:
         """Show this version alone as the served one, and one prediction counter for each gloss of its vocabulary."""
@@ -75,9 +157,9 @@ class EvaluatorMetrics:
         for gloss in card.vocabulary:
             self._predictions.labels(gloss)  # a rate needs a zero before the first prediction
 
-    def count_prediction(self, gloss: str) -> None:
-        """Count the first guess of one call, unless the served version no longer has the gloss."""
-        if self._served is not None and gloss in self._served.vocabulary:
+    def count_prediction(self, model_name: str, gloss: str) -> None:
+        """Count the first guess of one call of the default model, unless its version no longer has the gloss."""
+        if self._served is not None and self._served.name == model_name and gloss in self._served.vocabulary:
             self._predictions.labels(gloss).inc()
 
     def count_nothing_signed(self, reason: NothingSigned) -> None:

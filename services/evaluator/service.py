@@ -9,6 +9,8 @@ from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.versions.lookup import Models
+from services.evaluator.versions.served_model import ServingStatus
 from signet.errors import InvalidInput
 from signet.landmarks import NothingSigned
 from signet.registry import LATEST
@@ -27,23 +29,34 @@ _NOTHING_SIGNED = {
 class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
     """signet.v1.Recognizer."""
 
-    def __init__(self, recognizer: Recognizer) -> None:
+    def __init__(self, models: Models, recognizer: Recognizer) -> None:
+        self._models = models
         self._recognizer = recognizer
 
     async def Recognize(  # noqa: N802
         self, request: evaluator_pb2.RecognizeRequest, context: Any
     ) -> evaluator_pb2.RecognizeResponse:
         """Rank the vocabulary for landmarks or a video."""
-        match request.WhichOneof("input"):
-            case "landmarks":
-                result = await self._recognizer.recognise(request.landmarks, request.top_k)
-            case "video":
-                result = await self._recognizer.recognise_video(
-                    request.video, request.top_k, seconds_for_work(context.time_remaining())
-                )
-            case _:
-                raise InvalidInput("the request holds neither landmarks nor a video. Set one of the two.")
+        if request.WhichOneof("input") is None:
+            raise InvalidInput("the request holds neither landmarks nor a video. Set one of the two.")
+        seconds = seconds_for_work(context.time_remaining())
+        with await self._models.acquire(request.model_name, request.model_version, seconds) as model:
+            if request.HasField("video"):
+                seconds = seconds_for_work(context.time_remaining())
+                result = await self._recognizer.recognise_video(model, request.video, request.top_k, seconds)
+            else:
+                result = await self._recognizer.recognise(model, request.landmarks, request.top_k)
         return _recognize_response(result)
+
+    async def GetServingStatus(  # noqa: N802
+        self, request: evaluator_pb2.GetServingStatusRequest, _context: Any
+    ) -> evaluator_pb2.GetServingStatusResponse:
+        """Say which versions are served, and why others are not."""
+        return evaluator_pb2.GetServingStatusResponse(
+            models=[_model_status(status) for status in self._models.status(request.model_name)],
+            memory_bytes=self._models.memory_bytes(),
+            memory_limit_bytes=self._models.memory_limit_bytes,
+        )
 
 
 class EvaluationServicer(evaluator_pb2_grpc.EvaluationServicer):
@@ -108,6 +121,20 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         if decoded.in_vocabulary is not None:
             response.in_vocabulary = decoded.in_vocabulary
     return response
+
+
+def _model_status(status: ServingStatus) -> evaluator_pb2.ModelStatus:
+    return evaluator_pb2.ModelStatus(
+        model_name=status.model_name,
+        alias=status.alias,
+        is_default=status.is_default,
+        model_version=status.version,
+        refused_version=status.refused_version,
+        reason=status.reason,
+        memory_bytes=status.memory_bytes,
+        running_calls=status.calls,
+        loaded_at=status.loaded_at,
+    )
 
 
 def _summary(report: Report) -> evaluator_pb2.ReportSummary:

@@ -14,10 +14,20 @@ class EvaluatorSettings(ServiceSettings):
 
     service: ClassVar[str] = "evaluator"
 
-    model_name: str = Field(default="signet", description="The model that is served")
+    model_name: str = Field(default="signet", description="The model that answers calls that name none")
     alias: str = Field(
         default=LATEST,
-        description="The alias or the version that is served; when an alias moves, its new version is served",
+        description="The alias or the version that answers calls that name none; when an alias moves, its new version "
+        "is served",
+    )
+    max_models: int = Field(
+        default=8,
+        ge=1,
+        description="The most model versions in memory at once; a call that names another one has the least recently "
+        "used one unloaded",
+    )
+    model_memory_mib: int = Field(
+        default=1024, ge=1, description="The most memory in MiB that the model versions in memory may need together"
     )
     extractor: str = Field(
         default="", description="host:port of the extractor; without one, videos are refused and landmarks still served"

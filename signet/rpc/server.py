@@ -94,6 +94,11 @@ class ServiceServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         _log.info("listening on %s:%d, metrics on :%d", self._settings.host, self.port, self.metrics_port)
 
+    async def set_model_health(self, name: str, is_serving: bool) -> None:
+        """Report the health of a model as that of the service "model:NAME"."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(f"model:{name}", status.SERVING if is_serving else status.NOT_SERVING)
+
     async def stop(self) -> None:
         """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time."""
         await self._health.enter_graceful_shutdown()

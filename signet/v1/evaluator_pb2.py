@@ -14,41 +14,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\"P\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\rB\x07\n\x05input\"\x94\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x10\n\x08warnings\x18\r \x03(\tB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03\x32T\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse2\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\"{\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x12\n\nmodel_name\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\tB\x07\n\x05input\"\x94\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x10\n\x08warnings\x18\r \x03(\tB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"-\n\x17GetServingStatusRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"t\n\x18GetServingStatusResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.signet.v1.ModelStatus\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x1a\n\x12memory_limit_bytes\x18\x03 \x01(\x04\"\xc4\x01\n\x0bModelStatus\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x17\n\x0frefused_version\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\x12\x15\n\rrunning_calls\x18\x08 \x01(\r\x12\x11\n\tloaded_at\x18\t \x01(\t\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03\x32\xb1\x01\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse\x12[\n\x10GetServingStatus\x12\".signet.v1.GetServingStatusRequest\x1a#.signet.v1.GetServingStatusResponse2\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signet.v1.evaluator_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_NOTHINGSIGNED']._serialized_start=1335
-  _globals['_NOTHINGSIGNED']._serialized_end=1480
+  _globals['_NOTHINGSIGNED']._serialized_start=1742
+  _globals['_NOTHINGSIGNED']._serialized_end=1887
   _globals['_RECOGNIZEREQUEST']._serialized_start=40
-  _globals['_RECOGNIZEREQUEST']._serialized_end=120
-  _globals['_RECOGNIZERESPONSE']._serialized_start=123
-  _globals['_RECOGNIZERESPONSE']._serialized_end=527
-  _globals['_PREDICTION']._serialized_start=529
-  _globals['_PREDICTION']._serialized_end=577
-  _globals['_MOMENT']._serialized_start=579
-  _globals['_MOMENT']._serialized_end=631
-  _globals['_TIMING']._serialized_start=634
-  _globals['_TIMING']._serialized_end=762
-  _globals['_RUNEVALUATIONREQUEST']._serialized_start=764
-  _globals['_RUNEVALUATIONREQUEST']._serialized_end=844
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=846
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=912
-  _globals['_REPORTSUMMARY']._serialized_start=915
-  _globals['_REPORTSUMMARY']._serialized_end=1156
-  _globals['_GETREPORTREQUEST']._serialized_start=1158
-  _globals['_GETREPORTREQUEST']._serialized_end=1195
-  _globals['_GETREPORTRESPONSE']._serialized_start=1197
-  _globals['_GETREPORTRESPONSE']._serialized_end=1244
-  _globals['_LISTREPORTSREQUEST']._serialized_start=1246
-  _globals['_LISTREPORTSREQUEST']._serialized_end=1266
-  _globals['_LISTREPORTSRESPONSE']._serialized_start=1268
-  _globals['_LISTREPORTSRESPONSE']._serialized_end=1332
-  _globals['_RECOGNIZER']._serialized_start=1482
-  _globals['_RECOGNIZER']._serialized_end=1566
-  _globals['_EVALUATION']._serialized_start=1569
-  _globals['_EVALUATION']._serialized_end=1815
+  _globals['_RECOGNIZEREQUEST']._serialized_end=163
+  _globals['_RECOGNIZERESPONSE']._serialized_start=166
+  _globals['_RECOGNIZERESPONSE']._serialized_end=570
+  _globals['_PREDICTION']._serialized_start=572
+  _globals['_PREDICTION']._serialized_end=620
+  _globals['_MOMENT']._serialized_start=622
+  _globals['_MOMENT']._serialized_end=674
+  _globals['_TIMING']._serialized_start=677
+  _globals['_TIMING']._serialized_end=805
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=807
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=852
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=854
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=970
+  _globals['_MODELSTATUS']._serialized_start=973
+  _globals['_MODELSTATUS']._serialized_end=1169
+  _globals['_RUNEVALUATIONREQUEST']._serialized_start=1171
+  _globals['_RUNEVALUATIONREQUEST']._serialized_end=1251
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=1253
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=1319
+  _globals['_REPORTSUMMARY']._serialized_start=1322
+  _globals['_REPORTSUMMARY']._serialized_end=1563
+  _globals['_GETREPORTREQUEST']._serialized_start=1565
+  _globals['_GETREPORTREQUEST']._serialized_end=1602
+  _globals['_GETREPORTRESPONSE']._serialized_start=1604
+  _globals['_GETREPORTRESPONSE']._serialized_end=1651
+  _globals['_LISTREPORTSREQUEST']._serialized_start=1653
+  _globals['_LISTREPORTSREQUEST']._serialized_end=1673
+  _globals['_LISTREPORTSRESPONSE']._serialized_start=1675
+  _globals['_LISTREPORTSRESPONSE']._serialized_end=1739
+  _globals['_RECOGNIZER']._serialized_start=1890
+  _globals['_RECOGNIZER']._serialized_end=2067
+  _globals['_EVALUATION']._serialized_start=2070
+  _globals['_EVALUATION']._serialized_end=2316
 # @@protoc_insertion_point(module_scope)

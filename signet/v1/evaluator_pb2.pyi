@@ -18,14 +18,18 @@ NOTHING_SIGNED_NO_HAND_FOUND: NothingSigned
 NOTHING_SIGNED_NO_HAND_MOVES: NothingSigned
 
 class RecognizeRequest(_message.Message):
-    __slots__ = ("landmarks", "video", "top_k")
+    __slots__ = ("landmarks", "video", "top_k", "model_name", "model_version")
     LANDMARKS_FIELD_NUMBER: _ClassVar[int]
     VIDEO_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     landmarks: bytes
     video: bytes
     top_k: int
-    def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ...) -> None: ...
+    model_name: str
+    model_version: str
+    def __init__(self, landmarks: _Optional[bytes] = ..., video: _Optional[bytes] = ..., top_k: _Optional[int] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class RecognizeResponse(_message.Message):
     __slots__ = ("predictions", "model_name", "model_version", "greedy_glosses", "blank_ratio", "frames", "timing", "continuous_glosses", "moment", "nothing_signed", "in_vocabulary", "vocabulary_size", "warnings")
@@ -86,6 +90,44 @@ class Timing(_message.Message):
     decode_seconds: float
     total_seconds: float
     def __init__(self, extract_seconds: _Optional[float] = ..., prepare_seconds: _Optional[float] = ..., model_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ...) -> None: ...
+
+class GetServingStatusRequest(_message.Message):
+    __slots__ = ("model_name",)
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    def __init__(self, model_name: _Optional[str] = ...) -> None: ...
+
+class GetServingStatusResponse(_message.Message):
+    __slots__ = ("models", "memory_bytes", "memory_limit_bytes")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    memory_bytes: int
+    memory_limit_bytes: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
+
+class ModelStatus(_message.Message):
+    __slots__ = ("model_name", "alias", "is_default", "model_version", "refused_version", "reason", "memory_bytes", "running_calls", "loaded_at")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_CALLS_FIELD_NUMBER: _ClassVar[int]
+    LOADED_AT_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    alias: str
+    is_default: bool
+    model_version: str
+    refused_version: str
+    reason: str
+    memory_bytes: int
+    running_calls: int
+    loaded_at: str
+    def __init__(self, model_name: _Optional[str] = ..., alias: _Optional[str] = ..., is_default: bool = ..., model_version: _Optional[str] = ..., refused_version: _Optional[str] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., running_calls: _Optional[int] = ..., loaded_at: _Optional[str] = ...) -> None: ...
 
 class RunEvaluationRequest(_message.Message):
     __slots__ = ("model_name", "model_version", "split")

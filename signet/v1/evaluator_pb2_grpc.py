@@ -6,7 +6,7 @@ from signet.v1 import evaluator_pb2 as signet_dot_v1_dot_evaluator__pb2
 
 
 class RecognizerStub(object):
-    """Recognises signs with the model that the evaluator serves.
+    """Recognises signs with the models that the evaluator serves.
     """
 
     def __init__(self, channel):
@@ -20,15 +20,29 @@ class RecognizerStub(object):
                 request_serializer=signet_dot_v1_dot_evaluator__pb2.RecognizeRequest.SerializeToString,
                 response_deserializer=signet_dot_v1_dot_evaluator__pb2.RecognizeResponse.FromString,
                 )
+        self.GetServingStatus = channel.unary_unary(
+                '/signet.v1.Recognizer/GetServingStatus',
+                request_serializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.FromString,
+                )
 
 
 class RecognizerServicer(object):
-    """Recognises signs with the model that the evaluator serves.
+    """Recognises signs with the models that the evaluator serves.
     """
 
     def Recognize(self, request, context):
         """Ranks the vocabulary for one isolated clip by the exact CTC posterior over single signs. If nothing is signed in the
         clip, there are no predictions, and nothing_signed says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServingStatus(self, request, context):
+        """Which versions are in memory, and why others could not be loaded. The default model comes first, then the models,
+        versions and aliases that calls have named. For a load balancer, the health service has a service "model:NAME" for
+        each model: SERVING as long as a version of it is in memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -42,6 +56,11 @@ def add_RecognizerServicer_to_server(servicer, server):
                     request_deserializer=signet_dot_v1_dot_evaluator__pb2.RecognizeRequest.FromString,
                     response_serializer=signet_dot_v1_dot_evaluator__pb2.RecognizeResponse.SerializeToString,
             ),
+            'GetServingStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServingStatus,
+                    request_deserializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'signet.v1.Recognizer', rpc_method_handlers)
@@ -50,7 +69,7 @@ def add_RecognizerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Recognizer(object):
-    """Recognises signs with the model that the evaluator serves.
+    """Recognises signs with the models that the evaluator serves.
     """
 
     @staticmethod
@@ -67,6 +86,23 @@ class Recognizer(object):
         return grpc.experimental.unary_unary(request, target, '/signet.v1.Recognizer/Recognize',
             signet_dot_v1_dot_evaluator__pb2.RecognizeRequest.SerializeToString,
             signet_dot_v1_dot_evaluator__pb2.RecognizeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetServingStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/signet.v1.Recognizer/GetServingStatus',
+            signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.SerializeToString,
+            signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -10,7 +10,7 @@ from services.evaluator.metrics import REPORTS_SHOWN, EvaluatorMetrics
 from services.evaluator.reports.evaluate import DEFAULT_SPLIT, evaluate
 from services.evaluator.reports.report import PUBLISHED, Report
 from services.evaluator.reports.report_store import ReportIndex, list_reports
-from services.evaluator.serving.served_model import ServedModel
+from services.evaluator.versions.served_model import ServedModel
 from signet import __version__, registry
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, NotReady, SignetError, Unavailable
 from signet.rpc.polling import StatusLog, poll_forever

@@ -33,8 +33,8 @@ _SERVING_FIELDS = {
     "repetition_penalty", "beam_width", "undoubted", "vocabulary_score",
 }  # fmt: skip
 
-# Models that have passed a trial in this process.
-_passed: set[str] = set()
+# The bytes of memory that each model needed which has passed a trial in this process.
+_passed: dict[str, int] = {}
 
 # The messages of ONNX that are searched, and in each the fields that are messages too (onnx.proto3).
 _MESSAGES: dict[str, dict[int, str]] = {
@@ -70,8 +70,11 @@ def find_forbidden_part(graph: bytes) -> str:
     return _find_forbidden(memoryview(graph), "model", 0)
 
 
-def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECONDS) -> None:
+def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECONDS) -> int:
     """Load and run a model in a child process with little memory and time. A model that has passed is not tried again.
+
+    Returns:
+        The bytes of memory that the model needs to answer a full batch of short clips.
 
     Raises:
         DataLoss: the model does not pass.
@@ -79,7 +82,7 @@ def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECOND
     settings = card.model_dump_json(by_alias=True, include=_SERVING_FIELDS)
     digest = hashlib.sha256(settings.encode() + hashlib.sha256(graph).digest()).hexdigest()
     if digest in _passed:
-        return
+        return _passed[digest]
     limits = f"{MODEL_BYTES >> 20} MiB and {cpu_seconds} s"
     try:
         trial = subprocess.run(
@@ -97,7 +100,9 @@ def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECOND
         raise DataLoss(trial.stdout.decode(errors="replace")[:2000])
     if trial.returncode:
         raise _refusal(card, f"it needs more than {limits} to load and to answer once, or it crashes")
-    _passed.add(digest)
+    measured = trial.stdout.decode(errors="replace")
+    _passed[digest] = int(measured) if measured.isdecimal() else MODEL_BYTES + len(graph)
+    return _passed[digest]
 
 
 def _environment() -> dict[str, str]:

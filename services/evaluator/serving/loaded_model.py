@@ -15,6 +15,7 @@ from signet import registry
 from signet.decoding import BLANK, align_sign, collapse_path, log_softmax, penalise_blank, single_sign_scores
 from signet.errors import DataLoss, SignetError, quote
 from signet.landmarks import JOINTS
+from signet.parity import PARITY_FILE, ParityVector, largest_difference, load_parity
 from signet.store import ObjectStore
 
 ONNX_FILE = "model.onnx"
@@ -50,6 +51,10 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+class ParityMismatch(DataLoss):
+    """A model gives other answers here than in the trainer."""
+
+
 @dataclass(frozen=True)
 class TimeSpan:
     """A stretch of time, in seconds from the clip's first frame."""
@@ -79,16 +84,18 @@ class DecodedClip:
 class LoadedModel:
     """One version of a model, ready to run. Safe to use from several threads."""
 
-    def __init__(self, card: registry.ModelCard, graph: bytes, threads: int = 0) -> None:
+    def __init__(self, card: registry.ModelCard, graph: bytes, threads: int = 0, memory_bytes: int = 0) -> None:
         """Build the session of an ONNX file, and check that the graph is the one that its card describes.
 
-        `threads` is the number of threads inside one operator; 0 means one per core.
+        `threads` is the number of threads inside one operator; 0 means one per core. `memory_bytes` is what the trial
+        of the model has measured.
 
         Raises:
             DataLoss: this evaluator cannot serve the card or the graph.
         """
         self.card = card
         self.name = f"{card.name}/{card.version}"
+        self.memory_bytes = memory_bytes
         self._check_card()
         self._decoder = card.decoder
         self._check_structure(graph)
@@ -109,8 +116,22 @@ class LoadedModel:
         self._probe()
 
     @classmethod
-    def load(cls, store: ObjectStore, name: str, version: str, threads: int = 0) -> "LoadedModel":
-        """Read a version from the store.
+    def load(
+        cls,
+        store: ObjectStore,
+        name: str,
+        version: str,
+        threads: int = 0,
+        make_room: Callable[[int], None] | None = None,
+    ) -> "LoadedModel":
+        """Read a version from the store, and check it.
+
+        Args:
+            store: has the version.
+            name: the model.
+            version: the version, and no alias.
+            threads: the number of threads inside one operator; 0 means one per core.
+            make_room: called with the bytes of memory that the model needs before it is loaded; it may raise.
 
         Raises:
             NotFound: there is no such version.
@@ -118,8 +139,32 @@ class LoadedModel:
         """
         card = registry.read_card(store, name, version)
         graph = registry.read_file(store, card, ONNX_FILE)
-        try_model(card, graph)
-        return cls(card, graph, threads)
+        needed = try_model(card, graph)
+        if make_room is not None:
+            make_room(needed)
+        model = cls(card, graph, threads, needed)
+        if PARITY_FILE in card.files:
+            model.check_parity(load_parity(registry.read_file(store, card, PARITY_FILE), model.name))
+        return model
+
+    @property
+    def has_parity_vector(self) -> bool:
+        """Whether the version has a parity vector, so that `load` has compared its answers with the trainer's."""
+        return PARITY_FILE in self.card.files
+
+    def check_parity(self, vector: ParityVector) -> None:
+        """Compare this model's answers with those of the trainer.
+
+        Raises:
+            ParityMismatch: they differ by more than rounding.
+        """
+        difference = largest_difference(self.log_probs(vector.landmarks), vector.log_probs)
+        if difference > vector.tolerance:
+            raise ParityMismatch(
+                f"model {self.name} cannot be served: its answers to {PARITY_FILE} differ from those of the trainer. "
+                f"The largest difference of log-probabilities is {difference:.1e}; at most {vector.tolerance:.1e} is "
+                "rounding. Publish it again, or run the evaluator with the version of onnxruntime in requirements.lock."
+            )
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.lanes import Lane, Lanes
 from services.evaluator.serving.loaded_model import DecodedClip, LoadedModel
 from services.evaluator.serving.pipeline import ClipRequest, Pipeline
-from services.evaluator.serving.served_model import ServedModel
 from signet.errors import InvalidInput
 from signet.landmarks import ClipLength, NothingSigned, count_model_frames
 from signet.registry import ModelCard
@@ -42,24 +41,23 @@ class RecognitionResult:
 
 
 class Recognizer:
-    """Recognises clips with the served model; `extractor` turns videos into landmarks."""
+    """Recognises clips with the model of each call; `extractor` turns videos into landmarks."""
 
-    def __init__(self, served: ServedModel, extractor: ExtractorClient, metrics: EvaluatorMetrics) -> None:
-        self._served = served
+    def __init__(self, extractor: ExtractorClient, metrics: EvaluatorMetrics) -> None:
         self._extractor = extractor
         self._metrics = metrics
         self._lanes = Lanes(Pipeline(metrics))
 
     async def recognise_video(
-        self, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
+        self, model: LoadedModel, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
     ) -> RecognitionResult:
-        """Rank the vocabulary for an encoded video.
+        """Rank the vocabulary of a model for an encoded video.
 
         Raises:
             SignetError: the errors of `recognise` and of `ExtractorClient.landmarks`.
         """
         started = time.perf_counter()
-        self._model_for(top_k)
+        _check_top_k(model, top_k)
         if not video:
             raise InvalidInput("the video is empty. Send the bytes of an encoded video file.")
         seconds: dict[str, float] = {}
@@ -68,29 +66,30 @@ class Recognizer:
                 landmarks = await self._extractor.landmarks(video, deadline_seconds)
             length = measure_clip(landmarks, "video")
             lane = self._lanes.lane(length, len(landmarks))
-            return await self._recognise(ClipRequest(landmarks, "video"), length, lane, top_k, started, seconds)
+            return await self._recognise(model, ClipRequest(landmarks, "video"), length, lane, top_k, started, seconds)
 
-    async def recognise(self, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
+    async def recognise(self, model: LoadedModel, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
 
         Args:
+            model: answers the call. Its owner keeps it in memory until the call has ended.
             landmarks: a landmark tensor v1.
             top_k: how many glosses to return; 0 means `DEFAULT_TOP_K`, or the whole vocabulary if that is smaller.
 
         Raises:
-            NotReady: no model is served yet.
             InvalidInput: the landmarks cannot be used, or `top_k` is larger than the vocabulary.
             Busy: too many calls are under way.
         """
         started = time.perf_counter()
-        self._model_for(top_k)
+        _check_top_k(model, top_k)
         length = measure_clip(landmarks, "landmarks")
         lane = self._lanes.lane(length, len(landmarks))
         with lane.admission.admit(len(landmarks), length.seconds):
-            return await self._recognise(ClipRequest(landmarks, "landmarks"), length, lane, top_k, started, {})
+            return await self._recognise(model, ClipRequest(landmarks, "landmarks"), length, lane, top_k, started, {})
 
     async def _recognise(
         self,
+        model: LoadedModel,
         request: ClipRequest,
         length: ClipLength,
         lane: Lane,
@@ -98,8 +97,6 @@ class Recognizer:
         started: float,
         seconds: dict[str, float],
     ) -> RecognitionResult:
-        # The call keeps this version to its end, even if a newer one is published meanwhile.
-        model = self._model_for(top_k)
         clip = await lane.queue.answer(model, request, count_model_frames(length))
         for stage, duration in clip.seconds.items():
             self._metrics.observe_stage(stage, duration)
@@ -112,21 +109,11 @@ class Recognizer:
                 RankedGloss(model.vocabulary[index], float(clip.decoded.posterior[index]))
                 for index in clip.decoded.ranking()[: top_k or DEFAULT_TOP_K]
             )
-            self._metrics.count_prediction(ranked[0].gloss)
+            self._metrics.count_prediction(model.card.name, ranked[0].gloss)
         seconds |= {**clip.seconds, "total": time.perf_counter() - started}
         return RecognitionResult(
             ranked, clip.decoded, clip.nothing_signed, clip.frames, model.card, seconds, clip.warnings
         )
-
-    def _model_for(self, top_k: int) -> LoadedModel:
-        """The served model, if its vocabulary has `top_k` glosses."""
-        model = self._served.current()
-        if top_k > len(model.vocabulary):
-            raise InvalidInput(
-                f"top_k={top_k}: the model {model.name} knows {len(model.vocabulary)} glosses. Ask for at most that "
-                f"many, or for 0, which means {DEFAULT_TOP_K}."
-            )
-        return model
 
     @contextmanager
     def _stage(self, stage: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -135,3 +122,11 @@ class Recognizer:
             yield
         seconds[stage] = time.perf_counter() - started
         self._metrics.observe_stage(stage, seconds[stage])
+
+
+def _check_top_k(model: LoadedModel, top_k: int) -> None:
+    if top_k > len(model.vocabulary):
+        raise InvalidInput(
+            f"top_k={top_k}: the model {model.name} knows {len(model.vocabulary)} glosses. Ask for at most that many, "
+            f"or for 0, which means {DEFAULT_TOP_K}."
+        )

@@ -9,10 +9,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks, registry
 from signet.datasets.snapshot import Dataset, assemble_snapshot, publish_snapshot, sample_clip
-from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, SMOOTHING_SECONDS, ClipRecord, Landmarks
+from signet.landmarks import (
+    FRAME_RATE,
+    JOINTS,
+    LEFT_HAND,
+    POSE,
+    SMOOTHING_SECONDS,
+    ClipRecord,
+    Landmarks,
+    to_model_input,
+)
+from signet.parity import PARITY_FILE, ParityVector, dump_parity
 from signet.registry import Metrics, ModelCard
 from signet.store import DirectoryStore, ObjectStore
 
@@ -175,6 +186,24 @@ class World:
         graph = graph or make_graph([place_of(index, len(vocabulary)) for index in range(len(vocabulary))])
         card = self.card(snapshot, graph, **changes)
         registry.publish(self.store, card, {"model.onnx": graph})
+        return card
+
+    def publish_with_parity(
+        self, snapshot: Dataset, error: float = 0.0, parity: bytes = b"", **changes: object
+    ) -> ModelCard:
+        """Publish a model whose parity vector differs from its answers by `error`, and move `latest` to it.
+
+        `parity` replaces the vector.
+        """
+        vocabulary = snapshot.manifest.vocabulary
+        graph = make_graph([place_of(index, len(vocabulary)) for index in range(len(vocabulary))])
+        frames = to_model_input(make_clip("parity", "", place_of(1, len(vocabulary))))
+        answers = LoadedModel(self.card(snapshot, graph), graph, 1).log_probs([frames])
+        parity = parity or dump_parity(ParityVector((frames,), (answers[0] + np.float32(error),), 1e-6))
+        files = {"model.onnx": graph, PARITY_FILE: parity}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        card = self.card(snapshot, graph, **{"files": hashes, **changes})
+        registry.publish(self.store, card, files)
         return card
 
     def everyday_clips(self, glosses: Sequence[str] = GLOSSES) -> list[Landmarks]:

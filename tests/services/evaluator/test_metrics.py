@@ -40,12 +40,12 @@ def test_a_report_that_is_shown_again_takes_no_second_place() -> None:
 def test_a_gloss_that_is_no_longer_served_is_not_counted() -> None:
     collected = CollectorRegistry()
     metrics = EvaluatorMetrics(collected)
-    metrics.count_prediction("book")
+    metrics.count_prediction("signet", "book")
     for version, vocabulary in (("1", ("book", "go")), ("2", ("go", "who"))):
         card: dict[str, Any] = {"name": "signet", "version": version, "vocabulary": vocabulary}
         metrics.show_served(ModelCard.model_construct(**card))
-        metrics.count_prediction("go")
-    metrics.count_prediction("book")
+        metrics.count_prediction("signet", "go")
+    metrics.count_prediction("signet", "book")
     count = {
         gloss: collected.get_sample_value("signet_evaluator_predictions_total", {"gloss": gloss})
         for gloss in ("book", "go", "who")

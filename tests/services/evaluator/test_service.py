@@ -476,3 +476,76 @@ def test_evaluations_with_wrong_arguments_are_refused_with_what_to_do(world: "Wo
             assert (found, words in message) == (code, True), message
 
     run(world.settings(), scenario)
+
+
+def test_a_call_names_its_model_and_version_and_the_status_says_what_is_served(
+    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
+) -> None:
+    newer = world.publish(snapshot)
+    places = [place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))]
+    other = world.publish(snapshot, make_graph(places[::-1]), name="other")
+    refused_version = world.publish(snapshot, name="bad", files={"model.onnx": "0" * 64})
+
+    async def scenario(calls: Calls) -> None:
+        for name, version, answered, gloss in (
+            ("", "", newer, "drink"),
+            ("", card.version, card, "drink"),
+            ("other", "", other, "go"),
+            ("other", "latest", other, "go"),
+        ):
+            request = Request(landmarks=clip, model_name=name, model_version=version)
+            answer = await calls.recognizer.Recognize(request)
+            assert (answer.model_name, answer.model_version) == (answered.name, answered.version)
+            assert answer.predictions[0].gloss == gloss
+        for name, version, code, words in (
+            ("none", "", "NOT_FOUND", "signet models"),
+            ("", "none", "NOT_FOUND", "no version or alias 'none'"),
+            ("../x", "", "INVALID_ARGUMENT", "cannot name a model"),
+            ("bad", "", "DATA_LOSS", "is damaged"),
+        ):
+            request = Request(landmarks=clip, model_name=name, model_version=version)
+            found, message = await refused(calls.recognizer.Recognize(request))
+            assert (found, words in message) == (code, True), message
+        metrics = await calls.metrics()
+        assert 'signet_evaluator_predictions_total{gloss="go"} 0.0' in metrics, "the default model did not answer it"
+        assert "signet_evaluator_models_loaded 3.0" in metrics
+        assert "none" not in metrics
+
+        status = await calls.recognizer.GetServingStatus(evaluator_pb2.GetServingStatusRequest())
+        default = status.models[0]
+        assert (default.is_default, default.model_version, default.reason) == (True, newer.version, "")
+        assert 0 < default.memory_bytes < status.memory_bytes < status.memory_limit_bytes == 1 << 30
+        (bad,) = (one for one in status.models if one.model_name == "bad")
+        assert (bad.model_version, "is damaged" in bad.reason) == ("", True)
+        only = await calls.recognizer.GetServingStatus(evaluator_pb2.GetServingStatusRequest(model_name="other"))
+        assert {(one.alias, one.model_version) for one in only.models} == {("latest", other.version)}
+        assert refused_version.version not in {one.model_version for one in status.models}
+
+    run(world.settings(), scenario)
+
+
+def test_the_health_service_watches_each_model(world: "World", snapshot: Dataset, clip: bytes) -> None:
+    status = health_pb2.HealthCheckResponse
+
+    async def scenario(calls: Calls) -> None:
+        async def check(name: str) -> int:
+            return int((await calls.health.Check(health_pb2.HealthCheckRequest(service=name))).status)
+
+        assert await check("model:signet") == status.NOT_SERVING
+        watch = calls.health.Watch(health_pb2.HealthCheckRequest(service="model:signet"))
+        assert (await watch.read()).status == status.NOT_SERVING
+        world.publish(snapshot)
+        assert (await asyncio.wait_for(watch.read(), 10)).status == status.SERVING
+        watch.cancel()
+        assert (await refused(calls.health.Check(health_pb2.HealthCheckRequest(service="model:other"))))[
+            0
+        ] == "NOT_FOUND"
+        world.publish(snapshot, name="other")
+        await calls.recognizer.Recognize(Request(landmarks=clip, model_name="other"))
+
+        async def healthy() -> bool:
+            return bool(await check("model:other") == status.SERVING)
+
+        await until(healthy)
+
+    run(world.settings(), scenario)

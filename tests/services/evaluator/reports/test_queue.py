@@ -11,7 +11,8 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.queue import MAX_EVALUATIONS, EvaluationQueue
 from services.evaluator.reports.report_store import list_reports
-from services.evaluator.serving.served_model import ServedModel
+from services.evaluator.versions.model_memory import ModelMemory
+from services.evaluator.versions.served_model import ServedModel
 from signet.datasets.snapshot import Dataset
 from signet.errors import Busy, InvalidInput, Unavailable
 from signet.landmarks import dump
@@ -117,7 +118,7 @@ def test_each_served_version_is_evaluated_once(
     store = HeldStore(world.store)
     store.released.release(100)
     evaluations, metrics = queue(store)
-    served = ServedModel(store, "signet", LATEST, EvaluatorMetrics(CollectorRegistry()), threads=1)
+    served = ServedModel(ModelMemory(store, EvaluatorMetrics(CollectorRegistry()), threads=1), "signet", LATEST)
     versions: list[str] = []
 
     async def check() -> bool:
@@ -231,7 +232,7 @@ def test_a_flood_of_evaluations_is_refused_with_a_time_to_retry_and_leaves_nothi
 def test_the_automatic_evaluation_waits_while_the_queue_is_full(world: "World", card: ModelCard) -> None:
     store = HeldStore(world.store)
     evaluations, _ = queue(store)
-    served = ServedModel(world.store, "signet", LATEST, EvaluatorMetrics(CollectorRegistry()), threads=1)
+    served = ServedModel(ModelMemory(world.store, EvaluatorMetrics(CollectorRegistry()), threads=1), "signet", LATEST)
     served.refresh()
 
     async def main() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from services.evaluator.serving.loaded_model import LoadedModel, batch_indices
+from services.evaluator.serving.loaded_model import LoadedModel, ParityMismatch, batch_indices
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, blank_ratio, log_softmax, penalise_blank, single_sign_posterior
-from signet.errors import DataLoss, NotFound, SignetError
+from signet.errors import Busy, DataLoss, NotFound, SignetError
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
 
@@ -192,3 +192,43 @@ def test_a_graph_with_another_hash_than_on_its_card_is_refused(world: "World", s
         LoadedModel.load(world.store, card.name, card.version)
     with pytest.raises(NotFound, match="signet models"):
         LoadedModel.load(world.store, card.name, "1999")
+
+
+def test_a_model_that_answers_otherwise_than_in_the_trainer_is_refused(world: "World", snapshot: Dataset) -> None:
+    same = world.publish_with_parity(snapshot)
+    assert LoadedModel.load(world.store, same.name, same.version, 1).has_parity_vector
+    rounded = world.publish_with_parity(snapshot, error=9e-4)
+    assert LoadedModel.load(world.store, rounded.name, rounded.version, 1)
+    wrong = world.publish_with_parity(snapshot, error=2e-3)
+    with pytest.raises(ParityMismatch, match=r"is 2\.0e-03; at most 1\.0e-03 is rounding"):
+        LoadedModel.load(world.store, wrong.name, wrong.version, 1)
+    older = world.publish(snapshot)
+    assert not LoadedModel.load(world.store, older.name, older.version, 1).has_parity_vector
+
+
+def test_a_parity_vector_that_is_damaged_or_of_another_vocabulary_is_refused(world: "World", snapshot: Dataset) -> None:
+    damaged = world.publish_with_parity(snapshot)
+    world.store.put(f"models/signet/{damaged.version}/parity.safetensors", b"?")
+    with pytest.raises(DataLoss, match="its sha256 differs"):
+        LoadedModel.load(world.store, damaged.name, damaged.version, 1)
+    fewer = world.snapshot(world.everyday_clips(("book", "go")))
+    other = world.publish_with_parity(fewer)
+    vector = world.store.get(f"models/signet/{other.version}/parity.safetensors")
+    mixed = world.publish_with_parity(snapshot, parity=vector)
+    with pytest.raises(ParityMismatch, match="is inf"):
+        LoadedModel.load(world.store, mixed.name, mixed.version, 1)
+
+
+def test_the_trial_measures_the_memory_of_a_model_and_it_is_asked_for_before_the_load(
+    world: "World", card: ModelCard
+) -> None:
+    asked: list[int] = []
+    model = LoadedModel.load(world.store, card.name, card.version, 1, make_room=asked.append)
+    assert asked == [model.memory_bytes]
+    assert 100_000 < model.memory_bytes < 100 << 20
+
+    def refuse(_: int) -> None:
+        raise Busy("no room")
+
+    with pytest.raises(Busy):
+        LoadedModel.load(world.store, card.name, card.version, 1, make_room=refuse)

@@ -16,12 +16,11 @@ from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.serving.pipeline import ClipRequest, load_clip
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
-from services.evaluator.serving.served_model import ServedModel
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
-from signet.errors import Busy, InvalidInput, NotReady
+from signet.errors import Busy, InvalidInput
 from signet.landmarks import NothingSigned
-from signet.registry import LATEST, ModelCard
+from signet.registry import ModelCard
 from tests.services.evaluator.conftest import GLOSSES, place_of
 from tests.services.evaluator.serving.test_batching import HeldModel, models
 
@@ -33,27 +32,26 @@ __all__ = ["models"]
 SECONDS = 20.0
 
 
-class Served(ServedModel):
-    """Serves the model that the test gives it."""
+class OneModel(Recognizer):
+    """Asks the model that the test gives it."""
 
-    model: LoadedModel | None = None
+    def __init__(self, model: LoadedModel, metrics: EvaluatorMetrics) -> None:
+        super().__init__(ExtractorClient(""), metrics)
+        self.model = model
 
-    def current(self) -> LoadedModel:
-        return self.model or super().current()
+    async def ask(self, clip: bytes, top_k: int = 0) -> RecognitionResult:
+        return await self.recognise(self.model, clip, top_k)
 
 
-def recognizer(world: "World", model: LoadedModel | None) -> tuple[Recognizer, Served, CollectorRegistry]:
+def recognizer(model: LoadedModel) -> tuple[OneModel, CollectorRegistry]:
     collected = CollectorRegistry()
     metrics = EvaluatorMetrics(collected)
-    served = Served(world.store, "signet", LATEST, metrics, threads=1)
-    served.model = model
-    if model is not None:
-        metrics.show_served(model.card)
-    return Recognizer(served, ExtractorClient(""), metrics), served, collected
+    metrics.show_served(model.card)
+    return OneModel(model, metrics), collected
 
 
-def recognise(recognizer: Recognizer, clip: bytes, top_k: int = 0) -> RecognitionResult:
-    return asyncio.run(recognizer.recognise(clip, top_k))
+def recognise(recognizer: OneModel, clip: bytes, top_k: int = 0) -> RecognitionResult:
+    return asyncio.run(recognizer.ask(clip, top_k))
 
 
 @pytest.fixture
@@ -66,13 +64,13 @@ def test_a_version_that_is_published_during_a_call_does_not_answer_it(
     world: "World", models: tuple[HeldModel, HeldModel], clip: bytes
 ) -> None:
     old, new = models
-    asked, served, collected = recognizer(world, old)
+    asked, collected = recognizer(old)
 
     async def main() -> tuple[RecognitionResult, RecognitionResult]:
-        first = asyncio.create_task(asked.recognise(clip))
+        first = asyncio.create_task(asked.ask(clip))
         await old.run_started()
-        served.model = new
-        second = asyncio.create_task(asked.recognise(clip))
+        asked.model = new
+        second = asyncio.create_task(asked.ask(clip))
         old.released.release()
         new.released.release()
         return await first, await second
@@ -90,7 +88,7 @@ def test_a_version_that_is_published_during_a_call_does_not_answer_it(
 
 def test_as_many_glosses_are_returned_as_are_asked_for(world: "World", card: ModelCard, clip: bytes) -> None:
     model = LoadedModel.load(world.store, "signet", card.version, 1)
-    asked, _, _ = recognizer(world, model)
+    asked, _ = recognizer(model)
     for top_k, count in ((0, 5), (1, 1), (3, 3), (6, 6)):
         ranked = recognise(asked, clip, top_k).ranked
         assert len(ranked) == count
@@ -103,7 +101,7 @@ def test_a_vocabulary_of_three_is_returned_whole(world: "World", sign: Any) -> N
     glosses = ("chair", "go", "who")
     snapshot = world.snapshot(world.everyday_clips(glosses))
     card = world.publish(snapshot)
-    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, _ = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     found = recognise(asked, landmarks.dump(sign("new", "", place_of(1, 3))))
     assert found.ranked[0].gloss == "go"
     assert len(found.ranked) == 3
@@ -113,7 +111,7 @@ def test_the_best_path_and_the_continuous_decoder_are_not_mixed_up(
     world: "World", snapshot: Dataset, clip: bytes
 ) -> None:
     card = world.publish(snapshot, insertion_penalty=1000.0)
-    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, _ = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     found = recognise(asked, clip)
     assert found.decoded is not None
     assert (found.decoded.continuous, found.decoded.greedy) == ((), ("drink",))
@@ -122,7 +120,7 @@ def test_the_best_path_and_the_continuous_decoder_are_not_mixed_up(
 
 
 def test_a_clip_without_a_sign_is_not_given_to_the_model(world: "World", card: ModelCard, sign: Any) -> None:
-    asked, _, collected = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, collected = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     found = recognise(asked, landmarks.dump(sign("new", "", None, frames=40)))
     assert (found.nothing_signed, found.ranked, found.decoded) == (NothingSigned.NO_HAND_FOUND, (), None)
     assert found.frames == 13
@@ -131,14 +129,6 @@ def test_a_clip_without_a_sign_is_not_given_to_the_model(world: "World", card: M
     count = {reason: collected.get_sample_value(counter, {"reason": reason}) for reason in NothingSigned}
     assert count == {"too short": 0, "no hand found": 1, "no hand moves": 0}
     assert collected.get_sample_value("signet_evaluator_batch_clips_count") == 0
-
-
-def test_without_a_model_nothing_is_recognised(world: "World", clip: bytes) -> None:
-    asked, _, _ = recognizer(world, None)
-    with pytest.raises(NotReady, match="has just started"):
-        recognise(asked, clip)
-    with pytest.raises(NotReady):
-        asyncio.run(asked.recognise_video(b"video"))
 
 
 def stretched(sign: Any, frames: int, seconds: float) -> bytes:
@@ -151,11 +141,11 @@ def test_eighty_clips_of_three_minutes_at_once_get_an_answer_or_are_refused_at_o
     world: "World", card: ModelCard, clip: bytes, sign: Any
 ) -> None:
     """A short clip beside them is answered. Later calls have places again."""
-    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, _ = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     attack = stretched(sign, 1_800, 180.0)
 
     async def main() -> None:
-        calls = [asyncio.create_task(asked.recognise(attack)) for _ in range(80)]
+        calls = [asyncio.create_task(asked.ask(attack)) for _ in range(80)]
         refused = [call for call in (await asyncio.wait(calls, timeout=0.01))[0] if call.exception()]
         assert len(refused) == 64
         for call in refused:
@@ -163,12 +153,12 @@ def test_eighty_clips_of_three_minutes_at_once_get_an_answer_or_are_refused_at_o
             assert isinstance(error, Busy)
             assert error.retry_seconds == 5
             assert "the evaluator works on 16 long clips, and takes no more. Retry in 5 s." in str(error)
-        assert (await asked.recognise(clip)).ranked[0].gloss == "drink"
+        assert (await asked.ask(clip)).ranked[0].gloss == "drink"
         assert sum(call.done() for call in calls) < 80, "the short clip did not wait for the long ones"
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
-        assert (await asked.recognise(attack)).frames == 1_800
+        assert (await asked.ask(attack)).frames == 1_800
 
     asyncio.run(main())
 
@@ -176,7 +166,7 @@ def test_eighty_clips_of_three_minutes_at_once_get_an_answer_or_are_refused_at_o
 def test_a_call_whose_deadline_passes_while_it_waits_is_not_started(
     world: "World", card: ModelCard, sign: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, _ = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     held, prepared = threading.Event(), []
 
     def load(request: ClipRequest) -> Any:
@@ -187,11 +177,11 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_not_started(
     monkeypatch.setattr(module, "load_clip", load)
 
     async def main() -> None:
-        first = asyncio.create_task(asked.recognise(stretched(sign, 100, 100.0)))
+        first = asyncio.create_task(asked.ask(stretched(sign, 100, 100.0)))
         await asyncio.sleep(0.05)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await asked.recognise(stretched(sign, 110, 110.0))
+                await asked.ask(stretched(sign, 110, 110.0))
         held.set()
         assert (await first).frames == 1_000
 
@@ -202,7 +192,7 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_not_started(
 def test_joints_that_are_not_finite_are_refused_and_huge_ones_get_an_answer_or_an_error_that_names_it(
     world: "World", card: ModelCard, sign: Any
 ) -> None:
-    asked, _, _ = recognizer(world, LoadedModel.load(world.store, "signet", card.version, 1))
+    asked, _ = recognizer(LoadedModel.load(world.store, "signet", card.version, 1))
     made = sign("joints", "", place_of(2, 6), frames=40)
     tensors = {name: getattr(made, name) for name in ("presence", "visibility", "timestamps")}
     record = {"signet": made.record.model_dump_json(by_alias=True)}

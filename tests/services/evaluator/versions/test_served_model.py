@@ -1,6 +1,5 @@
 """The served model: which version is served, and what is logged."""
 
-import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.loaded_model import LoadedModel
-from services.evaluator.serving.served_model import ServedModel
+from services.evaluator.versions.model_memory import ModelMemory
+from services.evaluator.versions.served_model import ServedModel
 from services.local.seaweedfs import LocalStore
 from signet import registry
 from signet.datasets.snapshot import Dataset
@@ -34,9 +34,13 @@ def serving(
     store: ObjectStore, alias: str = LATEST, clock: Clock | None = None
 ) -> tuple[ServedModel, CollectorRegistry]:
     metrics = CollectorRegistry()
-    served = ServedModel(store, "signet", alias, EvaluatorMetrics(metrics), threads=1, clock=clock or Clock())
+    served = ServedModel(memory_of(store, EvaluatorMetrics(metrics), clock), "signet", alias)
     served.refresh()
     return served, metrics
+
+
+def memory_of(store: ObjectStore, metrics: EvaluatorMetrics, clock: Clock | None = None) -> ModelMemory:
+    return ModelMemory(store, metrics, threads=1, clock=clock or Clock())
 
 
 def failures(metrics: CollectorRegistry) -> float | None:
@@ -217,28 +221,6 @@ def test_a_store_without_a_model_or_with_a_damaged_alias_is_up(
     assert served.current().card.version == card.version
 
 
-def test_the_polling_goes_on_after_an_unexpected_error(
-    world: "World", snapshot: Dataset, card: ModelCard, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = FailingStore(world.store)
-    served, _ = serving(store)
-    store.away, store.error = "latest.json", ZeroDivisionError("unforeseen")
-
-    async def main() -> None:
-        poller = asyncio.create_task(served.poll(0.01))
-        async with asyncio.timeout(20):
-            while "failed unexpectedly" not in caplog.text:
-                await asyncio.sleep(0.01)
-            newer = world.publish(snapshot)
-            store.away = ""
-            while served.current().card.version != newer.version:
-                await asyncio.sleep(0.01)
-        assert not poller.done()
-        poller.cancel()
-
-    asyncio.run(main())
-
-
 def test_a_model_runs_with_the_threads_that_it_is_given(world: "World", card: ModelCard) -> None:
     def options(model: Any) -> Any:
         return model._session.get_session_options()
@@ -255,7 +237,7 @@ def test_a_card_of_another_version_is_refused_once_and_not_loaded_again_at_each_
 ) -> None:
     """A copied folder: before, the evaluator loaded it again at each look, because its version was never served."""
     metrics = EvaluatorMetrics(CollectorRegistry())
-    served = ServedModel(world.store, "signet", "latest", metrics, threads=1, clock=lambda: 0.0)
+    served = ServedModel(memory_of(world.store, metrics), "signet", "latest")
     served.refresh()
     for file in ("model.json", "model.onnx"):
         world.store.put(keys.model("signet", "copy", file), world.store.get(keys.model("signet", card.version, file)))
@@ -271,8 +253,38 @@ def test_a_card_of_another_version_is_refused_once_and_not_loaded_again_at_each_
 
 def test_a_graph_that_is_refused_does_not_end_the_service(world: "World", snapshot: Dataset, card: ModelCard) -> None:
     metrics = EvaluatorMetrics(CollectorRegistry())
-    served = ServedModel(world.store, "signet", "latest", metrics, threads=1)
+    served = ServedModel(memory_of(world.store, metrics), "signet", "latest")
     served.refresh()
     world.publish(snapshot, b"\x0a\xff")
     served.refresh()
     assert served.current().card.version == card.version
+
+
+def test_a_version_whose_answers_differ_is_refused_with_the_reason_and_the_old_one_serves_on(
+    world: "World", snapshot: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = world.publish_with_parity(snapshot)
+    served, metrics = serving(world.store)
+    bad = world.publish_with_parity(snapshot, error=0.5)
+    served.refresh()
+    assert served.current().card.version == good.version
+    status = served.status()
+    assert (status.version, status.refused_version) == (good.version, bad.version)
+    assert "its answers to parity.safetensors differ" in status.reason
+    assert metrics.get_sample_value("signet_evaluator_model_refusals_total", {"reason": "PARITY"}) == 1
+    alias = {"name": "signet", "alias": "latest"}
+    assert metrics.get_sample_value("signet_evaluator_alias_refused", alias) == 1
+    assert metrics.get_sample_value("signet_evaluator_alias_info", {**alias, "version": good.version}) == 1
+    assert f"Still serving signet/{good.version}" in caplog.text
+
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        older = world.publish(snapshot)
+        served.refresh()
+    assert served.current().card.version == older.version
+    assert "it has no parity vector" in caplog.text
+    assert served.status().reason == ""
+    assert metrics.get_sample_value("signet_evaluator_alias_refused", alias) == 0
+    served.close()
+    assert metrics.get_sample_value("signet_evaluator_alias_refused", alias) is None
+    assert metrics.get_sample_value("signet_evaluator_models_loaded") == 0
