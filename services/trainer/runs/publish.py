@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.export.onnx import GRAPH, ExportAgreement, ExportMismatch, export_model
+from services.trainer.export.parity import make_parity_vector
 from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.heldout_evaluation import HeldOutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
+from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import Metrics, ModelCard
 from signet.statistics.vocabulary_score import published_score
 from signet.store import ObjectStore, keys
@@ -45,6 +47,9 @@ def publish(
             f"version of Signet that corrects the export, {checkpoints.resume_hint()}"
         ) from error
     files = {WEIGHTS: serialise_weights(model), GRAPH: graph}
+    parity = make_parity_vector(model, graph)
+    if parity is not None:
+        files[PARITY_FILE] = dump_parity(parity)
     card = _card(dataset, config, run_id, model, evaluation, files, agreement)
 
     def write() -> ModelCard:
