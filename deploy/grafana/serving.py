@@ -156,6 +156,49 @@ def _inside_row() -> list[Any]:
     ]
 
 
+def _models_row() -> list[Any]:
+    return [
+        bars(
+            "Versions in memory",
+            "The version that is served for each alias that calls have named. Calls that name a version are not "
+            "listed here. An alias appears when its first version is loaded.",
+            Ask("max by (name, alias, version) (signet_evaluator_alias_info)", "{{name}}/{{alias}}: {{version}}"),
+            unit="none",
+            width=8,
+            top=1,
+            empty="no model is served",
+        ),
+        lines(
+            "Memory of models",
+            "What the versions in memory need, as measured in the trial of each, and how many they are. When the limit "
+            "(SIGNET_MODEL_MEMORY_MIB, SIGNET_MAX_MODELS) is reached, the least recently used one is unloaded.",
+            Ask("sum(signet_evaluator_model_memory_bytes)", "memory"),
+            unit="bytes",
+            width=5,
+        ),
+        lines(
+            "Loads and unloads",
+            "Versions per minute that were loaded, and unloaded because an alias moved (replaced) or because another "
+            "version needed room. Many of the last kind mean that the memory is too small for the models in use.",
+            Ask("60 * sum(rate(signet_evaluator_model_load_seconds_count[$__rate_interval]))", "loaded"),
+            Ask(
+                "60 * sum by (reason) (rate(signet_evaluator_model_unloads_total[$__rate_interval]))",
+                "unloaded: {{reason}}",
+            ),
+            unit="short",
+            width=6,
+        ),
+        lines(
+            "Refused versions",
+            "Attempts per minute to load a version that failed, by status; PARITY is a version whose answers differ "
+            "from those of the trainer. NOT_FOUND are calls that name what does not exist.",
+            Ask("60 * sum by (reason) (rate(signet_evaluator_model_refusals_total[$__rate_interval]))", "{{reason}}"),
+            unit="short",
+            width=5,
+        ),
+    ]
+
+
 def _answers_row() -> list[Any]:
     return [
         bars(
@@ -193,6 +236,7 @@ def serving() -> Any:
             ("Now", _now_row()),
             ("Calls", _calls_row()),
             ("Inside Recognize", _inside_row()),
+            ("Models", _models_row()),
             ("Answers", _answers_row()),
         ],
     )
