@@ -71,4 +71,6 @@ def recognize_request(clip: ClipInput, top_k: int) -> Any:
     """
     if top_k < 0:
         raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
-    return evaluator_pb2.RecognizeRequest(**{clip.kind: clip.data}, top_k=top_k)
+    request = evaluator_pb2.RecognizeRequest(top_k=top_k)
+    setattr(request, clip.kind, clip.data)
+    return request

@@ -59,6 +59,10 @@ class WatchedStore(DirectoryStore):
         self._look(key)
         return super().get_head(key, length)
 
+    def get_head_versioned(self, key: str, length: int) -> tuple[bytes, str]:
+        self._look(key)
+        return super().get_head_versioned(key, length)
+
 
 class Clock:
     def __init__(self) -> None:
