@@ -19,15 +19,15 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE
 COPY signet /app/signet
-COPY services/__init__.py services/cli.py /app/services/
+COPY services/__init__.py services/cli.py services/token_cli.py /app/services/
 COPY services/evaluator /app/services/evaluator
-ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR \
     SIGNET_HOST=0.0.0.0 SIGNET_PORT=50053 SIGNET_METRICS_PORT=9103
 WORKDIR /app
 USER 10001
 EXPOSE 50053 9103
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["python", "-m", "signet.rpc.health", "127.0.0.1:50053"]
+    CMD ["python", "-m", "signet.rpc.health", "http://127.0.0.1:9103/healthz"]
 ENTRYPOINT ["python", "-m", "services.evaluator"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

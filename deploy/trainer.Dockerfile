@@ -19,16 +19,16 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp signet
 COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE
 COPY signet /app/signet
-COPY services/__init__.py services/cli.py /app/services/
+COPY services/__init__.py services/cli.py services/token_cli.py /app/services/
 COPY services/trainer /app/services/trainer
-ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR \
     SIGNET_HOST=0.0.0.0 SIGNET_PORT=50052 SIGNET_METRICS_PORT=9102 \
     MPLCONFIGDIR=/tmp/matplotlib NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /app
 USER 10001
 EXPOSE 50052 9102
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
-    CMD ["python", "-m", "signet.rpc.health", "127.0.0.1:50052"]
+    CMD ["python", "-m", "signet.rpc.health", "http://127.0.0.1:9102/healthz"]
 ENTRYPOINT ["python", "-m", "services.trainer"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

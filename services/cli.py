@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from services import token_cli
 from signet import __version__
 from signet.errors import SignetError
 from signet.terminal.command import run_command
@@ -83,6 +84,9 @@ def _mount(command: str, service: str, summary: str) -> None:
 
 for _command, (_service, _summary) in COMMANDS.items():
     _mount(_command, _service, _summary)
+
+
+app.add_typer(token_cli.app, name="token", rich_help_panel="Whole system")
 
 
 @app.callback(invoke_without_command=True)

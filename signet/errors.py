@@ -12,7 +12,10 @@
      ├── Busy                        RESOURCE_EXHAUSTED   too much work is under way: retry later
      ├── Unavailable                 UNAVAILABLE          a store or service cannot be reached
      ├── DeadlineExceeded            DEADLINE_EXCEEDED    the caller's time ran out
+     ├── Unauthenticated             UNAUTHENTICATED      the call has no valid token
+     ├── PermissionDenied            PERMISSION_DENIED    the token does not permit the call
      └── DataLoss                    DATA_LOSS            stored bytes differ from what was written
+          └── UntrustedModel         DATA_LOSS            a model has no signature of a trusted key
 
 Each message says what was wrong, with which input, and what to do next. `code` is the name of the gRPC status that a
 server sends for the error. `signet.rpc.client` turns this status into the same error again.
@@ -33,8 +36,11 @@ __all__ = [
     "InvalidSetting",
     "NotFound",
     "NotReady",
+    "PermissionDenied",
     "SignetError",
+    "Unauthenticated",
     "Unavailable",
+    "UntrustedModel",
     "from_code",
     "quote",
 ]
@@ -145,10 +151,26 @@ class DeadlineExceeded(SignetError):
     code = "DEADLINE_EXCEEDED"
 
 
+class Unauthenticated(SignetError):
+    """The call has no token, or one that is not valid."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(SignetError):
+    """The token of the call does not permit this method."""
+
+    code = "PERMISSION_DENIED"
+
+
 class DataLoss(SignetError):
     """Stored bytes differ from what was written."""
 
     code = "DATA_LOSS"
+
+
+class UntrustedModel(DataLoss):
+    """A model has no signature of a trusted key: it was not signed, or its card was changed."""
 
 
 _BY_CODE: dict[str, type[SignetError]] = {kind.code: kind for kind in SignetError.__subclasses__()}

@@ -64,7 +64,7 @@ def _options(name: str, words: Sequence[str] = ()) -> set[str]:
 def _known_options() -> frozenset[str]:
     """The options of all commands, services and benchmarks, and of the other programs that we quote."""
     known = FOREIGN | {"--help", "--version"}
-    for name in (*COMMANDS, "up", "demo"):
+    for name in (*COMMANDS, "up", "demo", "token"):
         known |= _options(name)
         for subcommand in getattr(_command(name), "commands", {}):
             known |= _options(name, [subcommand])

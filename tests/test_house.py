@@ -196,6 +196,7 @@ SCENARIOS = {
     "services/extractor/test_restart.py",
     "services/extractor/tracking/pipeline/test_fidelity.py",
     "services/extractor/video/test_bombs.py",
+    "services/test_secured_processes.py",
     "services/trainer/features/test_phonology_values.py",
     "services/trainer/model/test_sign_model_branches.py",
     "services/trainer/runs/test_interruption.py",

@@ -16,6 +16,17 @@ from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc, registry_pb2_grpc,
 # The details of a deadline that gRPC itself noticed, in the client or in the server.
 _OWN_DEADLINE = re.compile(r"(Stream removed \()?Deadline Exceeded\)?")
 
+# The details of TLS connections that gRPC could not make, and what to do.
+_TLS_FAILURES = {
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS. Unset SIGNET_CLIENT_CA and SIGNET_CLIENT_TLS, if that is right",
+    "certificate has expired": "the certificate of the server has expired. It must be renewed there",
+    "Hostname Verification": "the certificate of the server is for another host. Call the server by a name in its "
+    "certificate, or set SIGNET_CLIENT_SERVER_NAME to one",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server comes from an authority that is not trusted. Set "
+    "SIGNET_CLIENT_CA to the PEM file of its authority",
+    "handshake failed": "the TLS connection failed",
+}
+
 # The details of connections that end during a call.
 _LOST_CONNECTION = re.compile(
     r"^(Stream removed|Socket closed|ping timeout|Connection reset|recvmsg:|GOAWAY)", re.IGNORECASE
@@ -81,9 +92,19 @@ def _translate(error: Any, server: str) -> SignetError:
         return Unavailable(f"{at}the server is not the service that this call is for ({details}). Check its address.")
     if "http2 header with status" in details:
         return Unavailable(f"{at}a web server or a proxy answers, not a gRPC server ({details}). Check its address.")
-    if code is grpc.StatusCode.UNAVAILABLE and _LOST_CONNECTION.search(details):
-        return Unavailable(f"{at}the connection was lost ({details}). Check that the server runs, and try again.")
+    if code is grpc.StatusCode.UNAVAILABLE and (advice := _explain_lost_connection(details)):
+        return Unavailable(f"{at}{advice}")
     raised = from_code(code.name, details)
     if isinstance(raised, Busy):
         raised.retry_seconds = read_retry_seconds(error.trailing_metadata())
     return raised
+
+
+def _explain_lost_connection(details: str) -> str:
+    """Why there is no connection, and what to do; "" if the details name no known reason."""
+    for words, advice in _TLS_FAILURES.items():
+        if words in details:
+            return f"{advice} ({details})."
+    if _LOST_CONNECTION.search(details):
+        return f"the connection was lost ({details}). Check that the server runs, and try again."
+    return ""

@@ -20,6 +20,7 @@ from signet.rpc.polling import StatusLog
 from signet.rpc.receiving import RequestReceiver
 from signet.rpc.requests import check_request, largest_request
 from signet.rpc.retry import retry_metadata
+from signet.security.access import AccessControl
 from signet.telemetry.request_ids import begin_request, current_request_id, request_id_metadata
 from signet.telemetry.tracing import TraceRecorder
 from signet.terminal.characters import escape_control_characters
@@ -36,6 +37,8 @@ _MAX_DETAILS_BYTES = 2000
 # The name under which calls of unknown methods are counted. A client chooses such names freely, so that they would
 # give any number of series.
 _UNKNOWN_METHOD = "unknown"
+# Who may be told which methods there are.
+_ANY_METHOD = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -46,11 +49,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     Args:
         registry: takes the metrics of the calls.
         services: the full names of the services that the server has; they can be added later.
+        access: which calls are allowed; None for all.
         traces: records the spans of calls; None for no traces.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, services: Sequence[str], traces: TraceRecorder | None = None
+        self,
+        registry: CollectorRegistry,
+        services: Sequence[str],
+        access: AccessControl | None = None,
+        traces: TraceRecorder | None = None,
     ) -> None:
         labels = ("method", "code")
         self._calls = Counter("signet_rpc_requests", "gRPC calls by method and status code", labels, registry=registry)
@@ -58,6 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             "signet_rpc_seconds", "gRPC call latency", ("method",), buckets=_LATENCY_BUCKETS, registry=registry
         )
         self._services = services
+        self._access = access or AccessControl(None)
         self.traces = traces
         self._refused = StatusLog(_log)
         self._receiver = RequestReceiver()
@@ -111,7 +120,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return call
 
     async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any, *, one: bool) -> Any:
-        with self._take_call(method, streaming=False):
+        with self._take_call(method, context, streaming=False):
             seconds = _shorter(context.time_remaining(), max_call_seconds(method))
             async with asyncio.timeout(seconds_for_call(seconds)):
                 if not one:
@@ -125,7 +134,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
             with _Call(self, method, context) as measured:
                 try:
-                    with self._take_call(method, streaming=True):
+                    with self._take_call(method, context, streaming=True):
                         if one:
                             request = parse.message(await self._receiver.receive(method, context))
                         else:
@@ -149,12 +158,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             yield parse.message(data)
 
     @contextmanager
-    def _take_call(self, method: str, *, streaming: bool) -> Iterator[None]:
-        """Count a call while it is under way.
+    def _take_call(self, method: str, context: Any, *, streaming: bool) -> Iterator[None]:
+        """Check that a call is allowed, and count it while it is under way.
 
         Raises:
-            Busy: there are too many.
+            Unauthenticated: the call has no valid token.
+            PermissionDenied: its token does not permit the method.
+            Busy: there are too many calls, or too many with this token.
         """
+        self._access.check(method, context.invocation_metadata())
         kind, largest = max_calls(method, streaming=streaming)
         if self._running[kind] >= largest:
             raise Busy(f"{method}: the server works on {largest} calls already. Try again in 1 s.", 1.0)
@@ -166,12 +178,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _refuse_unknown(self, method: str) -> Any:
         async def call(_requests: Any, context: Any) -> None:
-            self.count(_UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            try:
+                self._access.check(_ANY_METHOD, context.invocation_metadata())
+            except SignetError as error:
+                code, message = error.code, str(error)
+            else:
+                code = grpc.StatusCode.UNIMPLEMENTED.name
+                message = f"{method}: this server has no such method. It has {', '.join(self._methods())}."
+            self.count(_UNKNOWN_METHOD, code, 0.0)
             context.set_trailing_metadata(request_id_metadata())
-            context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-            context.set_details(
-                _shorten(f"{method}: this server has no such method. It has {', '.join(self._methods())}.")
-            )
+            context.set_code(grpc.StatusCode[code])
+            context.set_details(_shorten(message))
 
         return call
 

@@ -1,4 +1,4 @@
-"""Serves /metrics over HTTP, with limits for connections, for their time and for the size of requests.
+"""Serves /metrics and /healthz over HTTP, with limits for connections, for their time and for the size of requests.
 
 The server of prometheus_client starts a thread for each connection, and waits for its request for ever.
 """
@@ -8,7 +8,8 @@ import logging
 import socket
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,17 +25,30 @@ _CONNECTION_SECONDS = 10.0
 # address that has the most, so that a scraper is answered while others hold connections.
 MAX_CONNECTIONS = 64
 _MAX_HEAD_BYTES = 8192
+# Probes ask here. A probe of gRPC's own kind in Kubernetes speaks no TLS.
+HEALTH_PATH = "/healthz"
+# A server whose loop of calls does not answer for so long is not healthy.
+_HEALTH_SECONDS = 3.0
 
 
 class MetricsServer:
     """Serves the metrics of a registry from a thread of its own. Port 0 takes a free one.
 
+    `ask_health` says whether the service is serving; None for a server without /healthz.
+
     Raises:
         OSError: it cannot listen on the address.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        ask_health: Callable[[], Future[bool]] | None = None,
+    ) -> None:
         self._app: Any = make_wsgi_app(registry)
+        self._ask_health = ask_health
         self._failures = StatusLog(_log)
         # The open connections, oldest first, and the addresses of their clients.
         self._open: dict[asyncio.Task[None], str] = {}
@@ -95,6 +109,8 @@ class MetricsServer:
                 path, _, query = target.partition("?")
             case _:
                 return _response("400 Bad Request")
+        if path == HEALTH_PATH and self._ask_health is not None:
+            return await _answer_health(self._ask_health())
         headers = {key.strip().lower(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
         environment = {
             "REQUEST_METHOD": method,
@@ -112,6 +128,16 @@ class MetricsServer:
         self._failures.clear()
         status, sent = started
         return _response(status, sent, body)
+
+
+async def _answer_health(asked: Future[bool]) -> bytes:
+    try:
+        serving = await asyncio.wait_for(asyncio.wrap_future(asked), _HEALTH_SECONDS)
+    except (TimeoutError, asyncio.CancelledError, RuntimeError):
+        serving = False
+    if serving:
+        return _response("200 OK", body=b"SERVING\n")
+    return _response("503 Service Unavailable", body=b"NOT_SERVING\n")
 
 
 def _response(status: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bytes:

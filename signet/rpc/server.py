@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from signet.rpc.interceptor import CallInterceptor
 from signet.rpc.limits import MAX_CONNECTIONS, SERVER_OPTIONS
 from signet.rpc.metrics_server import MetricsServer
 from signet.rpc.settings import ServiceSettings, Settings, read_settings
+from signet.security.server import ServerSecurity
 from signet.telemetry.tracing import open_tracing
 from signet.terminal.logs import log_as_json, set_up_logging
 
@@ -40,8 +42,11 @@ def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
 class ServiceServer:
     """A gRPC server with health checks, reflection, metrics and error handling around its servicers.
 
-    The metrics of `registry` are served on /metrics. gRPC refuses requests of more than `max_request_bytes`; None for
-    the largest clip and the other fields of its message.
+    The metrics of `registry` are served on /metrics, and /healthz answers whether the server serves. gRPC refuses
+    requests of more than `max_request_bytes`; None for the largest clip and the other fields of its message.
+
+    Raises:
+        InvalidSetting: the settings of TLS or of tokens cannot be used.
     """
 
     def __init__(
@@ -54,8 +59,9 @@ class ServiceServer:
         options["grpc.max_allowed_incoming_connections"] = max_connections(raise_descriptor_limit(), MAX_CONNECTIONS)
         if max_request_bytes is not None:
             options["grpc.max_receive_message_length"] = max_request_bytes
+        self._security = ServerSecurity(settings)
         self._traces = open_tracing(settings.service, settings.traces_endpoint, settings.traces_share)
-        interceptor = CallInterceptor(registry, self._names, self._traces)
+        interceptor = CallInterceptor(registry, self._names, self._security.access, self._traces)
         self._server = grpc.aio.server(interceptors=[interceptor], options=list(options.items()))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -73,16 +79,20 @@ class ServiceServer:
         Raises:
             Unavailable: a port is taken.
         """
-        reflection.enable_server_reflection([*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        if self._settings.reflection:
+            names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._server)
         address = f"{self._settings.host}:{self._settings.port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._security.add_port(self._server, address)
         except RuntimeError as error:
             raise Unavailable(
                 f"{address}: cannot listen on this address. Is the port taken? Choose another with --port."
             ) from error
         try:
-            self._metrics = MetricsServer(self._settings.host, self._settings.metrics_port, self._registry)
+            self._metrics = MetricsServer(
+                self._settings.host, self._settings.metrics_port, self._registry, self._ask_health()
+            )
         except OSError as error:
             raise Unavailable(
                 f"{self._settings.host}:{self._settings.metrics_port}: cannot serve metrics ({error.strerror}). "
@@ -98,6 +108,16 @@ class ServiceServer:
         """Report the health of a model as that of the service "model:NAME"."""
         status = health_pb2.HealthCheckResponse
         await self._health.set(f"model:{name}", status.SERVING if is_serving else status.NOT_SERVING)
+
+    def _ask_health(self) -> Callable[[], Future[bool]]:
+        """A function for other threads: whether the server is serving. The loop of the calls answers."""
+        loop = asyncio.get_running_loop()
+
+        async def is_serving() -> bool:
+            answer = await self._health.Check(health_pb2.HealthCheckRequest(), None)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        return lambda: asyncio.run_coroutine_threadsafe(is_serving(), loop)
 
     async def stop(self) -> None:
         """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time."""

@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict, SettingsError
 
 from signet.errors import InvalidSetting
 from signet.store import StoreSettings
+from signet.store.settings import HomePath
 
 
 class ServiceSettings(StoreSettings):
@@ -26,6 +27,25 @@ class ServiceSettings(StoreSettings):
     drain_seconds: float = Field(
         default=8.0, ge=0, description="After SIGTERM, how long running calls may go on before they are cancelled"
     )
+    tls_certificate: HomePath | None = Field(
+        default=None,
+        description="PEM file with the certificate of this server, and those of its authorities after it. It turns TLS "
+        "on. A changed file is used for new connections",
+    )
+    tls_key: HomePath | None = Field(default=None, description="PEM file with the key of --tls-certificate")
+    tls_client_ca: HomePath | None = Field(
+        default=None,
+        description="PEM file with authorities. Clients must then have a certificate of one of them (mutual TLS)",
+    )
+    tokens_file: HomePath | None = Field(
+        default=None,
+        description="File of `signet token create`. Each call but health checks must then have one of its tokens",
+    )
+    tls_at_proxy: bool = Field(
+        default=False,
+        description="Accept tokens without TLS from other machines, because a proxy or a service mesh encrypts",
+    )
+    reflection: bool = Field(default=True, description="Tell clients such as grpcurl which methods there are")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Minimum level of log messages"
     )

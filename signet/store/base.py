@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from signet.store.cache import Cache
+
+if TYPE_CHECKING:
+    from signet.security.signatures import ModelKeys
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class ObjectStore(Protocol):
     url: str
     # Copies and notes on this machine.
     cache: Cache
+    # The keys that sign models here, and those that are trusted; None for a process without such keys.
+    model_keys: "ModelKeys | None"
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises `NotFound`."""

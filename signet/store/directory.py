@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, Unavailable, quote
 from signet.store import keys
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache, map_file
+
+if TYPE_CHECKING:
+    from signet.security.signatures import ModelKeys
 
 # Names with this prefix are no objects: files that are being written, the lock, the cache.
 _TEMPORARY = ".signet-"
@@ -48,6 +51,7 @@ class DirectoryStore:
                 f"{self.url}: cannot be used as a store ({reason}). A store is a directory that this user can read. "
                 "Check --store and SIGNET_STORE."
             ) from error
+        self.model_keys: ModelKeys | None = None
         # Only for notes: the objects are files on this machine already.
         self.cache = Cache(self.root / f"{_TEMPORARY}cache")
 

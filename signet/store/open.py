@@ -4,12 +4,16 @@ import logging
 import re
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from signet.errors import InvalidSetting
 from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
 from signet.store.settings import StoreSettings, expand_home
+
+if TYPE_CHECKING:
+    from signet.security.signatures import ModelKeys
 
 _log = logging.getLogger(__name__)
 
@@ -28,14 +32,32 @@ def open_store(settings: StoreSettings, *, must_exist: bool = False, writable: b
         writable: for a command that will write. A directory that cannot be written to is found out here.
 
     Raises:
-        InvalidSetting: Signet does not know this kind of URL, or the credentials are missing.
+        InvalidSetting: Signet does not know this kind of URL, the credentials are missing, or a key for models cannot
+            be used.
         NotFound: there is no store, and it must exist.
         Unavailable: the store cannot be used; the message says why.
     """
+    model_keys = _read_model_keys(settings)
     url = settings.store.strip()
     parts = _split(url)
-    if parts.scheme != "file":
-        return _open_s3(url, parts, settings, must_exist)
+    if parts.scheme == "file":
+        store: ObjectStore = _open_directory(url, must_exist, writable)
+    else:
+        store = _open_s3(url, parts, settings, must_exist)
+    store.model_keys = model_keys
+    return store
+
+
+def _read_model_keys(settings: StoreSettings) -> "ModelKeys | None":
+    """The keys that the settings name; None if they name none."""
+    if settings.model_signing_key is None and settings.model_trusted_keys is None:
+        return None
+    from signet.security.signatures import read_model_keys  # noqa: PLC0415  (it takes 70 ms to load)
+
+    return read_model_keys(settings.model_signing_key, settings.model_trusted_keys)
+
+
+def _open_directory(url: str, must_exist: bool, writable: bool) -> DirectoryStore:
     store = DirectoryStore(_directory(url))
     if writable:
         store.check_writable()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 import urllib3
@@ -22,6 +22,9 @@ from signet.store.s3_http import RefusedRequest, S3Address, S3PoolManager
 from signet.store.s3_listing import ListingClient
 from signet.store.s3_refusals import explain_missing_bucket, explain_refusal
 from signet.store.settings import DEFAULT_REGION
+
+if TYPE_CHECKING:
+    from signet.security.signatures import ModelKeys
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +96,7 @@ class S3Store:
     ) -> None:
         self.url = f"{'https' if secure else 'http'}://{endpoint}/{bucket}"
         self.cache = Cache(cache)
+        self.model_keys: ModelKeys | None = None
         self._bucket = bucket
         check_bucket_name(bucket)
         self._address = S3Address(

@@ -97,6 +97,14 @@ class StoreSettings(BaseSettings):
         "AWS_CA_BUNDLE",
     )
 
+    model_signing_key: HomePath | None = Field(
+        default=None, description="PEM file with an ed25519 private key, which signs each model that is published"
+    )
+    model_trusted_keys: HomePath | None = Field(
+        default=None,
+        description="PEM file with ed25519 public keys. Models without a signature of one of them are refused",
+    )
+
     cache: HomePath | None = Field(
         default_factory=_user_cache,
         description="Directory on this machine for copies of datasets from S3; it can be deleted at any time",

@@ -22,6 +22,9 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 
+# A token of `signet token create`.
+_TOKEN = re.compile(r"\bsignet_[\w-]{43}")
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,11 +63,11 @@ def pass_on(line: str) -> None:
 
 
 def _hide_secrets(text: str) -> str:
-    return _SECRETS.sub(r"\1***", text)
+    return _TOKEN.sub("signet_***", _SECRETS.sub(r"\1***", text))
 
 
 class _OneLineFormatter(logging.Formatter):
-    """Escapes control characters in a message, so that a name cannot forge a line of the log. Hides signatures."""
+    """Escapes control characters in a message, so that a name cannot forge a line of the log. Hides secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, with the traceback of an unexpected error."""

@@ -2,11 +2,14 @@
 
 import os
 import re
+import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -14,7 +17,11 @@ from pydantic import BaseModel
 from services.evaluator.settings import EvaluatorSettings
 from services.extractor.settings import ExtractorSettings
 from services.trainer.settings import TrainerSettings
+from signet.rpc.metrics_server import HEALTH_PATH
+from signet.security.certificates import CertificateFiles, ServerCertificate
+from signet.security.credentials import ChannelSecurity, ClientSettings
 from tests.conftest import ROOT
+from tests.signet.security.conftest import secured
 
 BIN = Path(sys.executable).parent
 SERVICES = ("extractor", "trainer", "evaluator")
@@ -167,6 +174,55 @@ def test_secrets_are_created_once_and_replaced_only_by_given_values(tmp_path: Pa
     assert make() == first
     assert make(store="chosen by a person") == ("chosen by a person", first[1])
     assert make() == ("chosen by a person", first[1])
+
+
+def test_every_image_has_the_command_line_and_asks_the_page_of_health() -> None:
+    imported = set(re.findall(r"^from services import (\w+)$", (ROOT / "services/cli.py").read_text(), re.MULTILINE))
+    for name in SERVICES:
+        text = (ROOT / f"deploy/{name}.Dockerfile").read_text()
+        assert all(f"services/{module}.py" in text for module in {"__init__", "cli", *imported})
+        (port,) = re.findall(r"SIGNET_METRICS_PORT=(\d+)", text)
+        assert f'"signet.rpc.health", "http://127.0.0.1:{port}{HEALTH_PATH}"' in text
+
+
+def test_each_service_gets_only_its_own_folder_of_keys() -> None:
+    override = yaml.safe_load((ROOT / "deploy/compose.security.yaml").read_text())["services"]
+    assert set(override) == set(SERVICES)
+    for name, service in override.items():
+        assert service["volumes"] == [f"${{SIGNET_SECURITY_DIR:-./data/security}}/{name}:/security:ro"]
+        for key, value in service["environment"].items():
+            field = key.removeprefix("SIGNET_").lower()
+            known = SETTINGS[name].model_fields
+            assert field in known or field.removeprefix("client_") in ClientSettings.model_fields, key
+            assert value.startswith("/security/") or re.fullmatch(r"\$\{SIGNET_\w+:-\}", value), key
+    assert [name for name in SERVICES if "SIGNET_MODEL_SIGNING_KEY" in override[name]["environment"]] == ["trainer"]
+
+
+def _make_certificates(folder: Path, *names: str) -> None:
+    command = ["sh", str(ROOT / "deploy/make-certificates"), str(folder), *names]
+    subprocess.run(command, env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
+
+
+def test_the_certificates_of_the_script_work_and_can_be_renewed(tmp_path: Path) -> None:
+    folder = tmp_path / "security"
+    _make_certificates(folder, "evaluator", "extractor")
+    own = folder / "evaluator"
+    assert {path.name for path in own.iterdir()} == {"ca.crt", "tls.crt", "tls.key"}
+    assert stat.S_IMODE((own / "tls.key").stat().st_mode) == stat.S_IMODE((folder / "ca.key").stat().st_mode) == 0o600
+    files = CertificateFiles(own / "tls.crt", own / "tls.key", own / "ca.crt")
+    assert 80 < (ServerCertificate(files).expires - datetime.now(UTC)).days < 100
+    client = folder / "extractor"
+    settings = ClientSettings(ca=client / "ca.crt", certificate=client / "tls.crt", key=client / "tls.key")
+    with (
+        secured(tls_certificate=files.certificate, tls_key=files.key, tls_client_ca=files.client_ca) as server,
+        ChannelSecurity(settings).open_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        grpc.channel_ready_future(channel).result(timeout=10)
+    authority, first = (folder / "ca.crt").read_bytes(), (own / "tls.crt").read_bytes()
+    _make_certificates(folder, "evaluator")
+    assert (folder / "ca.crt").read_bytes() == authority
+    assert (own / "tls.crt").read_bytes() != first
+    ServerCertificate(files)
 
 
 def test_the_operating_guide_explains_every_alert() -> None:

@@ -22,7 +22,9 @@ from services.extractor import cli as extractor_cli
 from services.extractor.settings import ExtractorSettings
 from services.trainer.settings import TrainerSettings
 from signet.datasets.corpus import Shard
+from signet.rpc.metrics_server import HEALTH_PATH
 from signet.rpc.settings import ServiceSettings
+from signet.security.credentials import ClientSettings
 from signet.store import StoreSettings
 from tests.conftest import ROOT
 
@@ -568,6 +570,7 @@ def _find(documents: list[Document], name: str) -> Document:
         ("base components/cpu", False, False),
         ("base components/cpu components/s3", False, False),
         ("base components/s3 components/ca-bundle", False, True),
+        ("overlays/cpu components/security components/signatures", True, False),
     ],
 )
 def test_the_overlays_render(tmp_path: Path, folders: str, store: bool, gpu: bool) -> None:
@@ -602,6 +605,58 @@ def test_each_service_and_the_job_trust_the_certificates_of_the_component(tmp_pa
         (container,) = pods.spec["containers"]
         mount = {"name": "ca-bundle", "mountPath": str(mounted.parent), "readOnly": True}
         assert mount in container["volumeMounts"]
+
+
+def _rendered_with(tmp_path: Path, *components: str) -> list[Document]:
+    shutil.copytree(K8S, tmp_path / "k8s")
+    own = tmp_path / "k8s/overlays/own"
+    own.mkdir()
+    folders = {"resources": ["../../base"], "components": [f"../../components/{name}" for name in components]}
+    (own / KUSTOMIZATION).write_text(yaml.safe_dump({"kind": "Kustomization", **folders}))
+    return _render(own)
+
+
+def test_the_component_of_security_gives_each_service_its_own_files(tmp_path: Path) -> None:
+    documents = _rendered_with(tmp_path, "security")
+    (settings,) = [document["data"] for document in documents if document["kind"] == "ConfigMap"]
+    for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA", "TOKENS_FILE"):
+        assert settings[f"SIGNET_{name}"].startswith("/security/")
+    assert settings["SIGNET_REFLECTION"] == "false"
+    for name in SERVICES:
+        pods = _pods(_find(documents, f"Deployment/{name}"))
+        assert pods is not None
+        (volume,) = [volume for volume in pods.spec["volumes"] if volume["name"] == "security"]
+        assert volume["secret"] == {"secretName": f"security-{name}", "defaultMode": 0o440}
+        assert pods.spec["securityContext"]["fsGroup"] == NOBODY
+        (container,) = pods.spec["containers"]
+        assert {"name": "security", "mountPath": "/security", "readOnly": True} in container["volumeMounts"]
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[kind]["httpGet"] == {"path": HEALTH_PATH, "port": "metrics"}
+            assert "grpc" not in container[kind]
+        known = {*SETTINGS[container["image"].partition(":")[0]].model_fields}
+        known |= {f"client_{field}" for field in ClientSettings.model_fields}
+        assert {name.removeprefix("SIGNET_").lower() for name in _environment(container)} <= known
+    assert "security" not in str(_find(documents, "Job/extract"))
+    for name in ("evaluator", "extractor"):
+        assert _find(documents, f"Service/{name}")["spec"]["ports"][0]["appProtocol"] == "https"
+
+
+def test_only_the_trainer_has_the_key_that_signs_models(tmp_path: Path) -> None:
+    documents = _rendered_with(tmp_path, "signatures")
+    signing = {"name": "SIGNET_MODEL_SIGNING_KEY", "value": "/model-keys/signing.pem"}
+    trusted = {"name": "SIGNET_MODEL_TRUSTED_KEYS", "value": "/model-keys/trusted.pem"}
+    for name, variable, source in (
+        ("trainer", signing, {"secret": {"secretName": "model-signing-key", "defaultMode": 0o440}}),
+        ("evaluator", trusted, {"configMap": {"name": "model-keys"}}),
+        ("reports", trusted, {"configMap": {"name": "model-keys"}}),
+    ):
+        pods = _pods(_find(documents, f"Deployment/{name}"))
+        assert pods is not None
+        assert {"name": "model-keys", **source} in pods.spec["volumes"]
+        assert variable in pods.spec["containers"][0]["env"]
+    assert [str(document).count("model-signing-key") for document in documents if "model-keys" in str(document)] == [
+        0, 0, 1,
+    ]  # fmt: skip
 
 
 def test_the_data_overlay_renders() -> None:

@@ -1,5 +1,6 @@
 """Client of the extractor: landmarks of an encoded video, and error messages that tell the caller what to do."""
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -7,23 +8,57 @@ import grpc
 from signet.errors import SignetError, Unavailable
 from signet.rpc.client import to_signet_error
 from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
+from signet.security.credentials import ChannelSecurity
 from signet.telemetry.request_ids import request_id_metadata
 from signet.telemetry.tracing import trace_metadata
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
 
+# The extractor's answers that mean that this evaluator cannot use it, whatever its clients send.
+_UNUSABLE = {
+    grpc.StatusCode.UNAVAILABLE: "Check that it runs, and that SIGNET_EXTRACTOR names it.",
+    grpc.StatusCode.UNIMPLEMENTED: "Check that it runs, and that SIGNET_EXTRACTOR names it.",
+    grpc.StatusCode.UNAUTHENTICATED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
+    grpc.StatusCode.PERMISSION_DENIED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
+}
+# After new certificates were read, calls on the old channel may go on for so long.
+_CLOSE_SECONDS = 600.0
+
 
 class ExtractorClient:
-    """Calls ExtractClip at host:port; "" for no extractor. Make it inside the event loop that serves, and close it."""
+    """Calls ExtractClip at host:port; "" for no extractor. Make it inside the event loop that serves, and close it.
+
+    TLS, certificates and the token come from the settings SIGNET_CLIENT_*. Changed files are used for new calls.
+
+    Raises:
+        InvalidSetting: these settings cannot be used.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
-        options = CHANNEL_OPTIONS + RECONNECT_OPTIONS
-        self._channel: Any = grpc.aio.insecure_channel(address, options=options) if address else None
+        self._security = ChannelSecurity() if address else None
+        self._channel: Any = self._open()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
         """Close the channel."""
+        for task in self._closing:
+            task.cancel()
         if self._channel is not None:
             await self._channel.close()
+
+    def _open(self) -> Any:
+        """Open a channel with the certificates of now; None without an extractor."""
+        if self._security is None:
+            return None
+        return self._security.open_async_channel(self._address, CHANNEL_OPTIONS + RECONNECT_OPTIONS)
+
+    def _use_new_certificates(self, security: ChannelSecurity) -> None:
+        """Open another channel if the certificates have changed."""
+        if security.reload():
+            closing = asyncio.create_task(self._channel.close(_CLOSE_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self._channel = self._open()
 
     async def landmarks(self, video: bytes, deadline_seconds: float | None) -> bytes:
         """Extract a landmark tensor v1 from an encoded video file, within the deadline; None for no deadline.
@@ -34,13 +69,14 @@ class ExtractorClient:
             Busy: the extractor has too much work; with the time after which it can be tried again.
             Unavailable: no extractor is configured, or it cannot be reached.
         """
-        if self._channel is None:
+        if self._security is None:
             raise Unavailable(
                 "this evaluator has no extractor, so it cannot read videos. Start it with SIGNET_EXTRACTOR=host:port "
                 "(--extractor), or send landmarks."
             )
         request = extractor_pb2.ExtractClipRequest(video=video, clip_id="video")
-        metadata = (*request_id_metadata(), *trace_metadata())
+        self._use_new_certificates(self._security)
+        metadata = (*request_id_metadata(), *trace_metadata(), *self._security.metadata())
         try:
             stub = extractor_pb2_grpc.ExtractorStub(self._channel)
             response = await stub.ExtractClip(request, timeout=deadline_seconds, metadata=metadata)
@@ -50,9 +86,9 @@ class ExtractorClient:
 
     def _translate(self, error: grpc.aio.AioRpcError) -> SignetError:
         code, details = error.code(), error.details() or "no details"
-        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED}:
+        if code in _UNUSABLE:
             return Unavailable(
-                f"the extractor at {self._address} cannot be used ({details}). Check that it runs, and that "
-                "SIGNET_EXTRACTOR names it. Landmarks are served without it."
+                f"the extractor at {self._address} cannot be used ({details}). {_UNUSABLE[code]} Landmarks are served "
+                "without it."
             )
         return to_signet_error(error, f"the extractor at {self._address}")

@@ -4,13 +4,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from services.local.child_processes import free_ports
 from signet.errors import InvalidSetting
 from signet.rpc.probe import check_address, describe_listener
+from signet.rpc.server import ServiceServer
+from signet.security.credentials import ChannelSecurity, ClientSettings
+from tests.certificates import Authority, Pair
 from tests.signet.rpc.conftest import Served
+from tests.signet.security.conftest import secured
 
 
 @contextmanager
@@ -65,3 +70,25 @@ def test_addresses_that_grpc_knows_are_accepted(address: str) -> None:
 def test_other_addresses_are_refused_with_an_example(address: str) -> None:
     with pytest.raises(InvalidSetting, match=r"--server .*Give host:port, for example localhost:50053"):
         check_address(address, "--server")
+
+
+def test_a_failed_tls_connection_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path / "other", "other")
+    pair, client = authority.issue("server"), authority.issue("client")
+
+    def ask(server: ServiceServer, ca: Authority, pair: Pair | None = None, name: str = "") -> str:
+        settings = ClientSettings(ca=ca.ca, certificate=pair and pair.certificate, key=pair and pair.key)
+        return describe_listener(f"127.0.0.1:{server.port}", 2.0, ChannelSecurity(settings).tls_context(), name)
+
+    with secured(tls_certificate=pair.certificate, tls_key=pair.key) as server:
+        assert "wants TLS. Set SIGNET_CLIENT_CA" in describe_listener(f"127.0.0.1:{server.port}", 2.0)
+        assert "it was not ready in time" in ask(server, authority)
+        assert "is refused: unable to get local issuer certificate. Check SIGNET_CLIENT_CA" in ask(server, other)
+        assert "certificate is not valid for 'signet.example'" in ask(server, authority, name="signet.example")
+    with secured(tls_certificate=pair.certificate, tls_key=pair.key, tls_client_ca=authority.ca) as server:
+        assert "It may ask for a certificate" in ask(server, authority)
+        assert "It may ask for a certificate" in ask(server, authority, other.issue("client"))
+        assert "it was not ready in time" in ask(server, authority, client)
+    with secured() as server:
+        assert ask(server, authority) == "the server there speaks no TLS"

@@ -59,6 +59,13 @@ def test_a_signature_or_token_does_not_reach_the_log(text: str) -> None:
     assert "OSError" in log
 
 
+def test_a_token_of_signet_does_not_reach_the_log() -> None:
+    token = f"signet_{SIGNATURE[:42]}-"
+    log = _log(f"the token {token}, and again={token}")
+    assert SIGNATURE[:10] not in log
+    assert log.count("signet_***") >= 4, "in the message and in the traceback"
+
+
 def test_a_log_without_a_signature_is_as_it_was() -> None:
     for text in (
         "signet/k: refused. The signature is wrong; check SIGNET_S3_SECRET_KEY, signature_version 4 (no Authorization)",
