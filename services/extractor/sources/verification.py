@@ -62,6 +62,14 @@ def locate_segment(video: Video, instance: Instance, times: Sequence[float]) -> 
         return None
     if not is_long and not video.starts_late(segment):
         return None
+    if is_long and segment.frames == len(times):
+        # A video that was trimmed to a sign is not so long.
+        raise ClipError(
+            "outside",
+            f"{instance.clip_id}: {video.name} lasts {times[-1]:.0f} s, and does not have the part that the metadata "
+            f"names ({note}). Download it again, or correct the metadata.",
+        )
+    video.check_length(segment)
     if segment.frames <= _MOST_CHECKED_FRAMES:
         video.check_segment(segment)
     return segment, note

@@ -136,7 +136,7 @@ class Video(PictureDecoder):
         clock = DisplayClock(self.container)
         track = self._find_track()
         if limited:
-            self._check_length(track, None)
+            self.check_length(None)
         times = tuple(clock.seconds(picture, self.fps) for picture in self.decode(track, limited=limited))
         self._check_end(len(times))
         return times
@@ -222,7 +222,7 @@ class Video(PictureDecoder):
     def _requested(self, segment: Segment | None) -> Iterator[tuple[Any, Orientation]]:
         """Decode the pictures of a segment, with their orientations."""
         track = self._find_track()
-        self._check_length(track, segment)
+        self.check_length(segment)
         orientations = OrientationReader()
         if segment is not None and self.starts_late(segment):
             yield from self._seek(track, segment, orientations)
@@ -262,12 +262,16 @@ class Video(PictureDecoder):
             self.fps, self.pixels, self.expected_frames = track.fps, track.pixels, len(track.ticks)
         return self._known_track
 
-    def _check_length(self, track: Track, segment: Segment | None) -> None:
+    def check_length(self, segment: Segment | None) -> None:
         """Refuse a segment, or a whole video, that is too long before it is decoded.
 
         The packets are counted, because a header can lie. Only lengths that are certain are refused here. The exact
         limits are checked while the video is decoded.
+
+        Raises:
+            ClipError: the segment is too long.
         """
+        track = self._find_track()
         part = segment or Segment(1, MAX_FRAMES)
         times = track.times[part.start - 1 : part.end].tolist()
         if times and len(times) - bisect_right(times, times[0] + MAX_SECONDS) >= _LATE_PACKETS:

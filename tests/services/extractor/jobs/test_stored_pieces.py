@@ -25,8 +25,8 @@ from signet.store import DirectoryStore, keys
 from signet.terminal.output import open_console
 from tests.services.extractor.conftest import MakeVideo
 
-# A frame each 50 s: 20 minutes.
-_TICKS = [50 * number for number in range(24)]
+# A frame each 50 s: 22 minutes.
+_TICKS = [50 * number for number in range(27)]
 
 
 @dataclass
@@ -68,8 +68,8 @@ def run(directory_store: DirectoryStore, workers: WorkerPool, make_video: MakeVi
     """Two short videos of a sign, and two long ones of another."""
     for gloss, name, settings in (
         ("book", "1.mp4", {"frames": 10}), ("book", "2.mp4", {"frames": 12}),
-        ("drink", "long.mp4", {"frames": 24, "ticks": _TICKS, "fps": 1}),
-        ("drink", "longer.webm", {"frames": 24, "ticks": _TICKS, "fps": 1, "codec": "libvpx-vp9"}),
+        ("drink", "long.mp4", {"frames": 27, "ticks": _TICKS, "fps": 1}),
+        ("drink", "longer.webm", {"frames": 27, "ticks": _TICKS, "fps": 1, "codec": "libvpx-vp9"}),
     ):  # fmt: skip
         (tmp_path / "own" / gloss).mkdir(parents=True, exist_ok=True)
         make_video(name, size=(32, 32), **settings).rename(tmp_path / "own" / gloss / name)
@@ -79,17 +79,17 @@ def run(directory_store: DirectoryStore, workers: WorkerPool, make_video: MakeVi
 def test_a_long_video_becomes_clips_in_pieces(run: Run) -> None:
     result = run.extract()
     assert (result.state, result.total, result.extracted, result.broken) == (ExtractionState.SUCCEEDED, 8, 8, 0)
-    assert result.frames == 10 + 12 + 24 + 24
+    assert result.frames == 10 + 12 + 27 + 27
     (note,) = (note for note in result.notes if "long.mp4" in note)
     assert note.startswith("drink-long-")
-    assert "-part-1-of-3: long.mp4 lasts 19.2 minutes, so it is cut into 3 clips of 6.4 minutes" in note
+    assert "-part-1-of-3: long.mp4 lasts 21.7 minutes, so it is cut into 3 clips of 7.2 minutes" in note
     pieces = {clip_id: record for clip_id, record in run.records().items() if record.gloss == "drink"}
     assert len(pieces) == 6
     for clip_id, record in pieces.items():
         number = int(clip_id.split("-part-")[1][0])
-        assert (record.frame_start, record.frame_end) == (8 * number - 7, 8 * number)
+        assert (record.frame_start, record.frame_end) == (9 * number - 8, 9 * number)
         assert clip_id.endswith(f"-part-{number}-of-3")
-        assert load(run.store.get(keys.clip("videos", clip_id)), clip_id).timestamps[-1] == pytest.approx(350, abs=0.1)
+        assert load(run.store.get(keys.clip("videos", clip_id)), clip_id).timestamps[-1] == pytest.approx(400, abs=0.1)
     manifest = read_manifest(run.store, "videos")
     assert manifest is not None
     assert len(manifest.clips) == 8
@@ -132,7 +132,7 @@ def test_all_pieces_of_a_video_are_in_its_split_also_after_videos_were_added(run
 
 def test_another_video_under_the_name_of_a_long_one_is_refused(run: Run, make_video: MakeVideo) -> None:
     run.extract()
-    make_video("other.mp4", frames=24, ticks=_TICKS, fps=1).replace(run.folder / "drink/long.mp4")
+    make_video("other.mp4", frames=27, ticks=_TICKS, fps=1).replace(run.folder / "drink/long.mp4")
     result = run.extract()
     assert result.state is ExtractionState.FAILED
     assert "made from another video" in result.error

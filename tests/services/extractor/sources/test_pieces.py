@@ -44,7 +44,7 @@ def test_a_video_whose_frames_are_denser_in_a_part_is_cut_into_more_pieces() -> 
     cut = cut_into_pieces(times)
     assert not any(is_too_long(times[piece.start - 1 : piece.end]) for piece in cut)
     assert sum(piece.frames for piece in cut) == len(times)
-    assert len(cut) == 3
+    assert len(cut) == 4
 
 
 def test_a_piece_without_a_frame_is_left_out() -> None:

@@ -35,9 +35,8 @@ def _decoded_all(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture
 def long_path(make_video: MakeVideo) -> Path:
-    """A video of 46 minutes with 5 frames a second in its first minute, and then one each 10 s."""
-    ticks = [*range(300), *range(300, 13_800, 50)]
-    return make_video("long.mp4", frames=len(ticks), ticks=ticks, fps=5, size=(16, 16))
+    """A video of 46 minutes with a frame each second."""
+    return make_video("long.mp4", frames=2760, fps=1, size=(16, 16))
 
 
 def test_a_short_video_is_decoded_as_a_whole(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,11 +63,14 @@ def test_segments_of_a_long_video_are_found_without_decoding_the_rest(
 ) -> None:
     calls = _decoded_all(monkeypatch)
     video = Video(long_path, "long.mp4")
-    assert find_clip(video, _part(2.0, 4.0)).segment == Segment(11, 20)
-    assert find_clip(video, _part(2000.0, 2100.0)).segment == Segment(494, 503)
-    with pytest.raises(ClipError, match="the video has 570 frames") as caught:
-        find_clip(video, _part(5000.0, 5002.0), cuts=True)
+    assert find_clip(video, _part(2.0, 12.0)).segment == Segment(3, 12)
+    assert find_clip(video, _part(2000.0, 2100.0)).segment == Segment(2001, 2100)
+    with pytest.raises(ClipError, match=r"long\.mp4 lasts 2759 s, and does not have the part") as caught:
+        find_clip(video, _part(5000.0, 5010.0), cuts=True)
     assert caught.value.reason == "outside"
+    with pytest.raises(ClipError, match="899 s; the limit is 600 s") as caught:
+        find_clip(video, _part(100.0, 1000.0), cuts=True)
+    assert caught.value.reason == "too_large"
     assert calls == []
 
 
@@ -76,10 +78,10 @@ def test_a_whole_long_video_is_cut_or_refused(long_path: Path) -> None:
     video = Video(long_path, "long.mp4")
     usable = find_clip(video, WHOLE, cuts=True)
     assert [piece.segment for piece in usable.pieces] == [
-        Segment(1, 349), Segment(350, 404), Segment(405, 459), Segment(460, 515), Segment(516, 570),
-    ]  # fmt: skip
-    assert usable.segment == Segment(1, 570)
-    assert usable.note.startswith("long.mp4 lasts 45.8 minutes, so it is cut into 5 clips of 9.2 minutes. If it shows")
+        Segment(start, start + 551) for start in (1, 553, 1105, 1657, 2209)
+    ]
+    assert usable.segment == Segment(1, 2760)
+    assert usable.note.startswith("long.mp4 lasts 46.0 minutes, so it is cut into 5 clips of 9.2 minutes. If it shows")
     assert [piece.note for piece in usable.pieces] == [usable.note, "", "", "", ""]
     with pytest.raises(ClipError, match="the limit is 600 s") as caught:
         find_clip(video, WHOLE)
@@ -104,7 +106,7 @@ def test_a_late_segment_that_does_not_decode_is_refused(long_path: Path) -> None
     data = bytearray(long_path.read_bytes())
     with Video(long_path, "long.mp4")._open() as opened:
         packets = [(packet.pos, packet.size) for packet in opened.demux(video=0) if packet.size]
-    for position, size in packets[480:510]:
+    for position, size in packets[2020:2080]:
         data[position + 6 : position + size] = bytes(max(0, size - 6))
     long_path.write_bytes(data)
     with pytest.raises(ClipError) as caught:

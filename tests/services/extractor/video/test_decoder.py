@@ -123,13 +123,24 @@ def test_an_early_segment_is_decoded_from_the_start(tmp_path: Path) -> None:
     assert video.starts_late(Segment(302, 320))
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.webm"])
-def test_a_video_whose_packets_are_not_its_frames_is_decoded_from_the_start(tmp_path: Path, name: str) -> None:
-    """AVI has no display times, and VP8 has packets without a frame."""
-    codec, options = ("mpeg4", MPEG4) if name == "a.avi" else ("libvpx", {**VP9, "deadline": "good"})
-    video = Video(write_long_video(tmp_path / name, codec, options, ticks=EVEN), name)
+def test_an_avi_is_decoded_from_the_start_because_it_has_no_display_times(tmp_path: Path) -> None:
+    video = Video(write_long_video(tmp_path / "a.avi", "mpeg4", MPEG4, ticks=EVEN), "a.avi")
     assert video.packet_times() is None
     assert not video.starts_late(Segment(470, 490))
+    assert len(_collect(video, Segment(470, 490))) == 21
+
+
+def test_a_video_with_packets_that_are_not_shown_is_decoded_from_the_start(tmp_path: Path) -> None:
+    path = write_long_video(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, ticks=EVEN)
+    video = Video(path, "a.webm")
+    assert video.starts_late(Segment(470, 490))
+    with video._open() as opened:
+        packet = [bytes(packet) for packet in opened.demux(video=0)][100]
+    shown, hidden = packet, bytes([packet[0] & ~0x10]) + packet[1:]
+    path.write_bytes(path.read_bytes().replace(shown, hidden))
+    video = Video(path, "a.webm")
+    assert video.packet_times() is None
+    assert len(video.times()) == 699
     assert len(_collect(video, Segment(470, 490))) == 21
 
 
