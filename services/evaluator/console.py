@@ -172,7 +172,7 @@ def _show_pair(console: Console, gate: GateResult, pair: ReportPair) -> None:
     versions = ((gate.against, pair.first, counts.only_first), ("candidate", pair.second, counts.only_second))
     for role, report, only in versions:
         share = Proportion(correct=counts.both + only, n=counts.clips)
-        figures = [_percent(share.value), _interval(share), f"{share.correct} of {share.n}", f"{only} clips"]
+        figures = [_percent(share.value), _interval(share), f"{share.correct} of {share.n}", str(only)]
         rows.append([role, report.provenance.model_version, *figures, report.report_id])
     print_table(console, columns, rows)
     low, high = counts.gain_interval

@@ -11,7 +11,7 @@ from signet.labels import describe_label_fault
 from signet.registry.card import CARD
 from signet.registry.reading import read_card
 from signet.store import ObjectStore, keys
-from signet.store.strays import log_skipped_object
+from signet.store.strays import log_skipped_object, read_limited
 
 # The alias that the trainer moves to each version that it publishes, and the one that people move.
 LATEST = "latest"
@@ -94,7 +94,11 @@ def read_alias(store: ObjectStore, name: str, alias: str) -> Alias:
         NotFound: there is no such alias.
         DataLoss: it is damaged.
     """
-    return _parse(_read_bytes(store, name, alias)[0], keys.alias(name, alias))
+    key = keys.alias(name, alias)
+    try:
+        return _parse(read_limited(store, key, _MAX_ALIAS_BYTES), key)
+    except NotFound:
+        raise _no_alias(store, name, alias) from None
 
 
 def read_aliases(store: ObjectStore, name: str) -> dict[str, Alias]:
@@ -207,7 +211,7 @@ def rollback(
     """
     _check_reason(reason)
     _check_expected_name(expected_from)
-    data, etag = _read_bytes(store, name, alias)
+    data, etag = _read_versioned(store, name, alias)
     before = _parse(data, keys.alias(name, alias))
     _check_expected(name, alias, before, expected_from)
     version = before.version_before
@@ -234,15 +238,23 @@ def rollback(
     return after
 
 
-def _read_bytes(store: ObjectStore, name: str, alias: str) -> tuple[bytes, str]:
-    """The bytes of an alias and its etag. Bytes beyond `_MAX_ALIAS_BYTES` are left out, so that it does not parse."""
+def _no_alias(store: ObjectStore, name: str, alias: str) -> NotFound:
+    return NotFound(
+        f"{store.url}: model {quote(name)} has no alias {quote(alias)}. `signet models` lists the aliases; "
+        "`signet models promote` makes one."
+    )
+
+
+def _read_versioned(store: ObjectStore, name: str, alias: str) -> tuple[bytes, str]:
+    """The bytes of an alias and its etag. An object that is too large to be an alias is not read: it has no bytes."""
+    key = keys.alias(name, alias)
+    info = store.stat(key)
     try:
-        return store.get_head_versioned(keys.alias(name, alias), _MAX_ALIAS_BYTES)
+        if info is not None and info.size > _MAX_ALIAS_BYTES:
+            return b"", info.etag
+        return store.get_versioned(key)
     except NotFound:
-        raise NotFound(
-            f"{store.url}: model {quote(name)} has no alias {quote(alias)}. `signet models` lists the aliases; "
-            "`signet models promote` makes one."
-        ) from None
+        raise _no_alias(store, name, alias) from None
 
 
 def _read_for_move(store: ObjectStore, name: str, alias: str) -> tuple[Alias, str | None]:
@@ -252,7 +264,7 @@ def _read_for_move(store: ObjectStore, name: str, alias: str) -> tuple[Alias, st
     """
     key = keys.alias(name, alias)
     try:
-        data, etag = _read_bytes(store, name, alias)
+        data, etag = _read_versioned(store, name, alias)
     except NotFound:
         return _NO_ALIAS, None
     try:

@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel
 
 from services.evaluator.models.comparison import compare_versions
-from services.evaluator.models.console import show_comparison, show_details, show_history, show_versions
+from services.evaluator.models.console import show_comparison, show_details, show_versions
 from services.evaluator.models.summary import MAX_REPORTS, list_versions, read_details
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import read_evaluator_settings
@@ -88,9 +88,7 @@ def show(
             }
         )
         return
-    show_details(open_console(), details)
-    if version in details.aliases:
-        show_history(open_console(), version, details.aliases[version])
+    show_details(open_console(), details, version)
 
 
 @models.command()

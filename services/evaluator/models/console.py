@@ -6,11 +6,13 @@ from datetime import datetime
 from services.evaluator.models.comparison import PairedFigures, Value, VersionComparison
 from services.evaluator.models.summary import VersionDetails, VersionSummary
 from services.evaluator.reports.report import Proportion, Report
-from signet.registry import Alias, AliasMove
+from signet.registry import AliasMove
 from signet.terminal.output import Console, TableColumn, print_table, say
 
 # The newest moves of each alias that are shown beside a version. `signet models show ALIAS` shows all.
 _SHOWN_MOVES = 10
+# On a terminal of fewer columns, two versions leave no room for the reason of a move.
+_WIDE = 100
 # The longest list of glosses or clips in a line.
 _SHOWN_NAMES = 20
 
@@ -22,7 +24,7 @@ def show_versions(console: Console, versions: Sequence[VersionSummary]) -> None:
         TableColumn("aliases", style="green"),
         TableColumn("published"),
         TableColumn("val", "right"),
-        TableColumn("glosses", "right"),
+        TableColumn("glosses", "right", optional=True),
         TableColumn("best path", "right", optional=True),
         TableColumn("parameters", "right", optional=True),
         TableColumn("dataset", style="dim", optional=True),
@@ -44,8 +46,8 @@ def show_versions(console: Console, versions: Sequence[VersionSummary]) -> None:
     print_table(console, columns, rows)
 
 
-def show_details(console: Console, details: VersionDetails) -> None:
-    """Print everything about a version."""
+def show_details(console: Console, details: VersionDetails, alias: str = "") -> None:
+    """Print everything about a version. Of an alias by which it was named, all moves are shown."""
     card = details.card
     val = card.metrics
     penalties = f"penalties: blank {card.blank_penalty:g}, insertion {card.insertion_penalty:g}, "
@@ -76,21 +78,24 @@ def show_details(console: Console, details: VersionDetails) -> None:
         _show_reports(console, details.reports)
     else:
         say(console, f"no report yet: `signet evaluate --model-version {card.version}` writes one", "dim")
-    for name, alias in sorted(details.aliases.items()):
-        moves = [move for move in alias.history if card.version in {move.version, move.previous}]
+    for name, moving in sorted(details.aliases.items()):
+        moves = moving.history
+        if name != alias:
+            moves = tuple(move for move in moves if card.version in {move.version, move.previous})[-_SHOWN_MOVES:]
         if moves:
-            show_history(console, name, alias, moves[-_SHOWN_MOVES:])
+            _show_moves(console, name, moves)
+        if name == alias and moving.older_moves:
+            say(console, f"{moving.older_moves} older moves are no longer kept", "dim")
 
 
-def show_history(console: Console, name: str, alias: Alias, moves: Sequence[AliasMove] | None = None) -> None:
-    """Print moves of an alias, newest first: all, or some of them."""
+def _show_moves(console: Console, name: str, moves: Sequence[AliasMove]) -> None:
+    """Print moves of an alias, newest first."""
     columns = [
-        TableColumn(f"moves of {name}"),
-        TableColumn("from", style="dim"),
+        TableColumn(f"moves of {name}", whole=True),
+        TableColumn("from", style="dim", whole=True),
         TableColumn("to", style="bold", whole=True),
         TableColumn("why"),
     ]
-    shown = alias.history if moves is None else moves
     rows = [
         [
             _time(move.moved),
@@ -98,11 +103,13 @@ def show_history(console: Console, name: str, alias: Alias, moves: Sequence[Alia
             move.version,
             f"{'rolled back' if move.rollback else ''}{': ' if move.rollback and move.reason else ''}{move.reason}",
         ]
-        for move in reversed(shown)
+        for move in reversed(moves)
     ]
+    if console.is_terminal and console.width < _WIDE:  # each version is in the row below, too
+        del columns[1]
+        for row in rows:
+            del row[1]
     print_table(console, columns, rows)
-    if moves is None and alias.older_moves:
-        say(console, f"{alias.older_moves} older moves are no longer kept", "dim")
 
 
 def show_comparison(console: Console, comparison: VersionComparison) -> None:
@@ -133,7 +140,7 @@ def show_comparison(console: Console, comparison: VersionComparison) -> None:
 
 def _show_figures(console: Console, figures: Sequence[PairedFigures]) -> None:
     columns = [
-        TableColumn("on the same clips"),
+        TableColumn("same clips"),
         TableColumn("clips", "right"),
         TableColumn("A", "right", "bold"),
         TableColumn("B", "right", "bold"),

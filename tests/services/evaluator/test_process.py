@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.evaluator.cli import app
+from services.evaluator.models.cli import app as models_app
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import EvaluatorSettings
 from signet import landmarks
@@ -95,7 +96,7 @@ def process(world: "World", card: ModelCard) -> Iterator[Process]:
 
 
 def command(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(models_app if arguments[0] == "models" else app, list(arguments))
 
 
 def failed(*arguments: str) -> SignetError:
@@ -308,7 +309,7 @@ def test_models_are_listed_newest_first_with_their_aliases(world: "World", snaps
     assert lines[1].startswith(damaged.version)
     assert "latest" in lines[1]
     assert "damaged" in lines[1]
-    assert re.match(rf"{newer.version} +2026-01-01 +80 % \(49–94, n=10\) +70 % +6 +1,234 +made/", lines[2])
+    assert re.match(rf"{newer.version} +2026-01-01 +80 % \(49–94, n=10\) +6 +70 % +1,234 +made/", lines[2])
     assert lines[3].startswith(card.version)
 
 

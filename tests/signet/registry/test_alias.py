@@ -58,11 +58,12 @@ def test_the_error_without_a_model_names_the_command_that_publishes_one(
         registry.resolve(directory_store, "signet", wanted)
 
 
-def test_a_damaged_alias_does_not_stop_a_publication(directory_store: DirectoryStore) -> None:
-    directory_store.put(keys.alias("signet", "latest"), b"{")
-    registry.publish(directory_store, make_card(), FILES)
-    assert registry.resolve(directory_store, "signet", "latest") == "v1"
-    assert [move.version for move in stored_alias(directory_store).history] == ["v1"]
+@pytest.mark.parametrize("damage", [b"{", b"", b"x" * (5 << 20)])
+def test_a_damaged_alias_does_not_stop_a_publication(object_store: ObjectStore, damage: bytes) -> None:
+    object_store.put(keys.alias("signet", "latest"), damage)
+    registry.publish(object_store, make_card(), FILES)
+    assert registry.resolve(object_store, "signet", "latest") == "v1"
+    assert [move.version for move in stored_alias(object_store).history] == ["v1"]
 
 
 def _publish(store: ObjectStore, *versions: str) -> None:
