@@ -18,6 +18,8 @@ from signet.client import RetryPolicy, SignetClient
 from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND, read_clip
 from signet.errors import DeadlineExceeded, InvalidInput, NotFound
 from signet.rpc.probe import check_address
+from signet.security.credentials import read_client_settings
+from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import (
@@ -173,11 +175,19 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    ca: CaOption = None,
+    client_certificate: CertificateOption = None,
+    client_key: KeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
-    """Ask a running evaluator which sign a clip shows."""
+    """Ask a running evaluator which sign a clip shows.
+
+    SIGNET_CLIENT_TLS=true uses TLS with the usual public authorities. docs/security.md has all variables.
+    """
     check_address(server, "--server")
+    security = read_client_settings(ca, client_certificate, client_key, token_file)
     # A server that cannot be reached is reported at once. A server that is busy is asked again.
-    with SignetClient(server, retry=RetryPolicy(codes=("RESOURCE_EXHAUSTED",))) as client:
+    with SignetClient(server, retry=RetryPolicy(codes=("RESOURCE_EXHAUSTED",)), security=security) as client:
         try:
             recognition = client.recognise(clip, top_k=top_k, timeout=timeout)
         except DeadlineExceeded as error:

@@ -6,9 +6,11 @@ from signet.client.parts import LandmarkPart
 from signet.client.results import Moment, Prediction, Recognition, Timing
 from signet.client.retries import RetryPolicy
 from signet.client.sync import SignetClient
+from signet.security.credentials import ClientSettings
 
 __all__ = [
     "AsyncSignetClient",
+    "ClientSettings",
     "ClipSource",
     "LandmarkPart",
     "Moment",

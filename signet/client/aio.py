@@ -15,6 +15,7 @@ from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
+from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
 
@@ -37,9 +38,10 @@ class AsyncSignetClient:
         timeout: float | None = None,
         retry: RetryPolicy | None = None,
         traces: bool = False,
+        security: ClientSettings | None = None,
     ) -> None:
-        recorder = open_client_tracing() if traces else None
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder)
+        recorder, secured = open_client_tracing() if traces else None, ChannelSecurity(security)
+        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder, secured)
         self._channel: Any = None
         self._extractor: Any = None
 
@@ -68,7 +70,7 @@ class AsyncSignetClient:
         call = self._options.begin_recognition(given, timeout, request_id)
         request = recognize_request(given, top_k)
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._options.address, options=OPTIONS)
+            self._channel = self._options.security.open_async_channel(self._options.address, OPTIONS)
         stub = evaluator_pb2_grpc.RecognizerStub(self._channel)
         with call:
             while True:
@@ -114,7 +116,7 @@ class AsyncSignetClient:
         """Have an extractor turn a video into landmark tensors, as `SignetClient.extract` does."""
         call = self._options.begin_extraction(video, timeout, request_id)
         if self._extractor is None:
-            self._extractor = grpc.insecure_channel(self._options.extractor, options=OPTIONS)
+            self._extractor = self._options.security.open_channel(self._options.extractor, OPTIONS)
         stub = extractor_pb2_grpc.ExtractorStub(self._extractor)
         extraction = VideoExtraction(stub.ExtractClipStream, call, video)
         try:

@@ -11,6 +11,7 @@ from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import InvalidInput
 from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
 from signet.rpc.probe import check_address
+from signet.security.credentials import ChannelSecurity
 from signet.telemetry.tracing import CallSpan, TraceRecorder
 from signet.v1 import evaluator_pb2
 
@@ -25,7 +26,7 @@ class ClientOptions:
     """The checked arguments of a client.
 
     Raises:
-        InvalidSetting: an address cannot be used.
+        InvalidSetting: an address cannot be used, or the token would cross a network without TLS.
     """
 
     address: str
@@ -33,17 +34,19 @@ class ClientOptions:
     timeout: float | None
     retry: RetryPolicy
     traces: TraceRecorder | None
+    security: ChannelSecurity
 
     def __post_init__(self) -> None:
         for name in ("address", "extractor"):
             if name == "address" or getattr(self, name):
                 check_address(getattr(self, name), name)
+                self.security.check_address(getattr(self, name))
 
     def begin_recognition(self, clip: ClipInput, timeout: float | None, request_id: str) -> RetriedCall:
         """Begin a call of Recognize. Its deadline is `timeout`, that of the client, or one by the clip's length."""
         seconds = timeout or self.timeout or clip.default_timeout
         span = self._span("signet.v1.Recognizer/Recognize")
-        return RetriedCall(self.retry, seconds, self.address, request_id, clip.name_in_message, span)
+        return RetriedCall(self.retry, seconds, self.address, request_id, clip.name_in_message, span, self.security)
 
     def begin_extraction(self, video: VideoSource, timeout: float | None, request_id: str) -> RetriedCall:
         """Begin a call of ExtractClipStream.
@@ -57,7 +60,7 @@ class ClientOptions:
         name = "" if isinstance(video, bytes) else str(video)
         clip = ClipInput("video", b"", name)
         span = self._span("signet.v1.Extractor/ExtractClipStream")
-        return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span)
+        return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span, self.security)
 
     def _span(self, method: str) -> Callable[[str], CallSpan] | None:
         return partial(self.traces.begin_client_call, method) if self.traces is not None else None

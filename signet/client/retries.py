@@ -13,6 +13,7 @@ from signet.errors import Busy, InvalidInput, SignetError, Unavailable
 from signet.rpc.client import to_signet_error
 from signet.rpc.probe import describe_listener
 from signet.rpc.retry import read_retry_seconds
+from signet.security.credentials import ChannelSecurity
 from signet.telemetry.request_ids import REQUEST_ID_KEY, is_request_id, new_request_id
 from signet.telemetry.tracing import CallSpan
 
@@ -57,6 +58,7 @@ class RetriedCall:
         request_id: the id of the call; "" makes a new one.
         name_input: puts the name of the input into the message of an error about the input.
         span: begins the span of the call with its id; None for no span.
+        security: gives the token, and the TLS by which a failed connection is explained; None for neither.
 
     Raises:
         InvalidInput: the id cannot be used.
@@ -70,6 +72,7 @@ class RetriedCall:
         request_id: str = "",
         name_input: Callable[[str], str] = str,
         span: Callable[[str], CallSpan] | None = None,
+        security: ChannelSecurity | None = None,
     ) -> None:
         if request_id and not is_request_id(request_id):
             raise InvalidInput(
@@ -82,6 +85,7 @@ class RetriedCall:
         self._end = time.monotonic() + seconds
         self._attempt = 1
         self._span = span(self.request_id) if span else None
+        self._security = security
         self._code = "CANCELLED"
 
     def __enter__(self) -> Self:
@@ -96,7 +100,8 @@ class RetriedCall:
     @property
     def metadata(self) -> Sequence[tuple[str, str]]:
         """The metadata of each attempt."""
-        return ((REQUEST_ID_KEY, self.request_id), *(self._span.metadata if self._span else ()))
+        token = self._security.metadata() if self._security else ()
+        return ((REQUEST_ID_KEY, self.request_id), *token, *(self._span.metadata if self._span else ()))
 
     def remaining(self) -> float:
         """The seconds until the deadline."""
@@ -114,11 +119,17 @@ class RetriedCall:
         self._attempt += 1
         return seconds
 
+    def _explain_missing_connection(self) -> str:
+        seconds = min(_PROBE_SECONDS, self.remaining())
+        if self._security is None:
+            return describe_listener(self._server, seconds)
+        return describe_listener(self._server, seconds, self._security.tls_context(), self._security.server_name)
+
     def to_error(self, error: Any) -> SignetError:
         """The error to raise for the last attempt. It can take some seconds to find out why there is no connection."""
         self._code, details = error.code().name, error.details() or ""
         if error.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NO_CONNECTION):
-            reason = describe_listener(self._server, min(_PROBE_SECONDS, self.remaining()))
+            reason = self._explain_missing_connection()
             raised: SignetError = Unavailable(
                 f"{self._server}: no evaluator answers at this address{reason and f' ({reason})'}. Start one "
                 "(`signet up`), or name the address of another."

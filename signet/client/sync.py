@@ -16,6 +16,7 @@ from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
+from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
 from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
 
@@ -35,9 +36,12 @@ class SignetClient:
         timeout: seconds until the deadline of each call. None chooses it: 60 s, and 6 s for each second of a video.
         retry: when a call is sent again.
         traces: whether each call has a span in the OpenTelemetry of this program, which the servers continue.
+        security: TLS, certificates and the token: `ClientSettings(ca="ca.pem", token_file="token")`. What it does not
+            give comes from the variables SIGNET_CLIENT_* of the environment.
 
     Raises:
-        InvalidSetting: an address cannot be used, or OpenTelemetry is not installed.
+        InvalidSetting: an address, a file or a variable cannot be used, the token would be sent without TLS, or
+            OpenTelemetry is not installed.
     """
 
     def __init__(
@@ -48,12 +52,13 @@ class SignetClient:
         timeout: float | None = None,
         retry: RetryPolicy | None = None,
         traces: bool = False,
+        security: ClientSettings | None = None,
     ) -> None:
-        recorder = open_client_tracing() if traces else None
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder)
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        recorder, secured = open_client_tracing() if traces else None, ChannelSecurity(security)
+        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder, secured)
+        self._channel = secured.open_channel(address, OPTIONS)
         self._recognizer = evaluator_pb2_grpc.RecognizerStub(self._channel)
-        self._extractor_channel = grpc.insecure_channel(extractor, options=OPTIONS) if extractor else None
+        self._extractor_channel = secured.open_channel(extractor, OPTIONS) if extractor else None
         self._extractor: Any = extractor_pb2_grpc.ExtractorStub(self._extractor_channel) if extractor else None
 
     def __enter__(self) -> Self:

@@ -116,7 +116,7 @@ class ChannelSecurity:
         Raises:
             InvalidSetting: the token would cross a network without TLS.
         """
-        self._check_token_is_safe(address)
+        self.check_address(address)
         options = [*(options or []), *self._name_option()]
         if self.uses_tls:
             return grpc.secure_channel(address, self._credentials(), options=options)
@@ -128,7 +128,7 @@ class ChannelSecurity:
         Raises:
             InvalidSetting: the token would cross a network without TLS.
         """
-        self._check_token_is_safe(address)
+        self.check_address(address)
         options = [*(options or []), *self._name_option()]
         if self.uses_tls:
             return grpc.aio.secure_channel(address, self._credentials(), options=options, **further)
@@ -211,8 +211,12 @@ class ChannelSecurity:
             pem = replace(pem, certificate=certificate, key=key)
         return pem
 
-    def _check_token_is_safe(self, address: str) -> None:
-        """Refuse to send the token without TLS to another machine."""
+    def check_address(self, address: str) -> None:
+        """Check that a token may be sent to host:port.
+
+        Raises:
+            InvalidSetting: the token would cross a network without TLS.
+        """
         if not self._token or self.uses_tls or self._settings.plain_token or address.startswith(_LOCAL_SCHEMES):
             return
         if not is_loopback(address.rpartition(":")[0]):

@@ -4,17 +4,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from services.evaluator.cli import app
 from signet import registry
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, Unauthenticated
 from signet.rpc.limits import MAX_MESSAGE_BYTES
+from signet.security.permissions import Permission
+from signet.security.tokens import TokenLimits, create_token
+from tests.certificates import Authority
 from tests.conftest import ROOT, RunSignet
 from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
+from tests.signet.security.conftest import secured
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -105,3 +110,28 @@ def test_options_of_the_gate_that_cannot_be_used_are_named(
     world.publish(world.snapshot(world.everyday_clips()))
     failed, _, error = run_signet(["evaluate", *arguments])
     assert (failed, words in error) == (status, True), error
+
+
+def test_a_clip_is_sent_with_tls_a_certificate_and_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, tokens, saved, clip = Authority(tmp_path, "ca"), tmp_path / "t.json", tmp_path / "t", tmp_path / "c.mp4"
+    pair, own = authority.issue("server"), authority.issue("client")
+    saved.write_text(create_token(tokens, "me", TokenLimits(Permission.READ)))
+    clip.write_bytes(b"book")
+    files = {"tls_certificate": pair.certificate, "tls_key": pair.key, "tls_client_ca": authority.ca}
+    with secured(tokens_file=tokens, **files) as server:
+        ask = ["predict", str(clip), "--server", f"127.0.0.1:{server.port}", "--ca", str(authority.ca)]
+        ask += ["--client-certificate", str(own.certificate), "--client-key", str(own.key)]
+        refused = CliRunner().invoke(app, ask)
+        assert isinstance(refused.exception, Unauthenticated), refused.output
+        done = CliRunner().invoke(app, [*ask, "--token-file", str(saved)])
+        assert done.exit_code == 0, done.output
+        assert "book" in done.output
+        monkeypatch.setenv("SIGNET_CLIENT_TOKEN_FILE", str(saved))
+        assert CliRunner().invoke(app, ask).exit_code == 0
+    assert not any(option.startswith("--token") and option != "--token-file" for option in _options_of("predict"))
+
+
+def _options_of(name: str) -> list[str]:
+    """The options of a command. A token must not be one: other users see the options of a process."""
+    command: Any = typer.main.get_command(app)
+    return [option for parameter in command.commands[name].params for option in parameter.opts]

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from signet.rpc.server import ServiceServer
 from signet.rpc.settings import ServiceSettings
-from signet.v1 import extractor_pb2, extractor_pb2_grpc
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 from tests.certificates import Authority, Pair
 
 
-class EchoServicer(extractor_pb2_grpc.ExtractorServicer):
+class EchoServicer(extractor_pb2_grpc.ExtractorServicer, evaluator_pb2_grpc.RecognizerServicer):
     """Answers at once."""
 
     # The methods are those of the contract.
@@ -31,6 +31,10 @@ class EchoServicer(extractor_pb2_grpc.ExtractorServicer):
 
     async def StartExtraction(self, request: Any, context: Any) -> Any:
         return extractor_pb2.StartExtractionResponse(extraction_id="x")
+
+    async def Recognize(self, request: Any, context: Any) -> Any:
+        gloss = request.video.decode(errors="replace")
+        return evaluator_pb2.RecognizeResponse(predictions=[evaluator_pb2.Prediction(gloss=gloss, probability=0.5)])
 
     async def WatchExtraction(self, request: Any, context: Any) -> Any:
         yield extractor_pb2.WatchExtractionResponse()
@@ -47,6 +51,7 @@ def secured(**settings: Any) -> Iterator[ServiceServer]:
         try:
             server = ServiceServer(ServiceSettings(_cli_parse_args=False, **settings), CollectorRegistry())
             server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, EchoServicer())
+            server.add("signet.v1.Recognizer", evaluator_pb2_grpc.add_RecognizerServicer_to_server, EchoServicer())
             await server.start()
         except BaseException as error:  # noqa: BLE001  (the test gets it)
             started.put(error)
