@@ -142,7 +142,8 @@ def main() -> None:
             f"write the hash of the CPU build of torch {torch.version} into TORCH_CPU of deploy/make_locks.py"
         )
     cuda = frozenset(name for name in packages if name.startswith(CUDA_PREFIXES))
-    extras, common = project["optional-dependencies"], [*project["dependencies"], "setuptools"]
+    extras = project["optional-dependencies"]
+    common = [*project["dependencies"], *extras["tracing"], "setuptools"]
     images = {
         name: needed_by(packages, [*common, *extras[name]], cuda | ({OPENCV} if name == "extractor" else frozenset()))
         for name in ("extractor", "trainer", "evaluator")

@@ -248,6 +248,7 @@ class _Call:
         self._span = None
         if metrics.traces is not None and method.startswith("signet."):
             self._span = metrics.traces.begin_call(method, context.invocation_metadata())
+            self._span.enter()
         self._metrics = metrics
         self._method = method
         self._code = "OK"

@@ -29,7 +29,7 @@ class Chromium:
             f"--disable-component-update --disable-sync --user-data-dir={self._profile} --remote-debugging-pipe"
         )
         self._process = subprocess.Popen(
-            ["sh", "-c", f"exec chromium {options} 3<&{from_us} 4>&{to_us} 2>/dev/null"], pass_fds=(from_us, to_us)
+            ["bash", "-c", f"exec chromium {options} 3<&{from_us} 4>&{to_us} 2>/dev/null"], pass_fds=(from_us, to_us)
         )
         os.close(from_us)
         os.close(to_us)
@@ -49,7 +49,7 @@ class Chromium:
         target = self.call("Target.createTarget", {"url": url})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = BrowserPage(self, session)
-        page.wait_for("document.readyState === 'complete'")
+        page.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
         return page
 
     def call(self, method: str, parameters: dict[str, Any], session: str = "") -> dict[str, Any]:
