@@ -8,6 +8,7 @@ from services.trainer.runs.queue import TrainingQueue
 from services.trainer.runtime.threads import use_threads
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
+from signet.registry import check_can_sign
 from signet.rpc.gpu import Nvml
 from signet.rpc.limits import MAX_PLAIN_MESSAGE_BYTES
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped
@@ -20,6 +21,7 @@ async def _main(settings: TrainerSettings) -> None:
     nvml = Nvml()
     registry = new_registry(nvml)
     store = open_store(settings, writable=True)
+    check_can_sign(store)
     runs = TrainingQueue(store, TrainerMetrics(registry), nvml)
     server = ServiceServer(settings, registry, MAX_PLAIN_MESSAGE_BYTES)
     server.add("signet.v1.Trainer", trainer_pb2_grpc.add_TrainerServicer_to_server, TrainerServicer(runs))

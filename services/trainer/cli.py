@@ -16,6 +16,7 @@ from services.trainer.inspection import cli as inspection
 from services.trainer.runs.listing import LATEST, find_latest_unfinished_run, list_runs
 from services.trainer.runs.progress import load_progress, resume_hint
 from services.trainer.runtime.threads import DEFAULT_THREADS, THREADS_HELP, use_threads
+from signet import registry
 from signet.errors import InvalidSetting
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
@@ -87,6 +88,7 @@ def train(
     if plot is not None and config is not None and config.pretrain:
         raise InvalidSetting("--plot: --pretrain draws no curves. Its losses are in history.jsonl. Leave out --plot.")
     opened = open_store_option(store, must_exist=True, writable=True)
+    registry.check_can_sign(opened)
     with distributed.process_group() as ranks:
         if not ranks.leads:
             follow(ranks, opened)

@@ -21,8 +21,9 @@ from signet.registry.alias import (
 )
 from signet.registry.card import CARD, MAX_BEAM_WIDTH, MAX_PENALTY, SCHEMA, Metrics, ModelCard
 from signet.registry.deletion import delete
-from signet.registry.publication import new_version, publish
+from signet.registry.publication import new_version, publish, sign
 from signet.registry.reading import MAX_FILE_BYTES, file_sizes, model_names, read_card, read_file, versions
+from signet.registry.signature import SIGNATURE, check_can_sign, read_signature
 from signet.registry.transfer import ImportedModel, export_archive, import_archive
 
 __all__ = [
@@ -35,12 +36,14 @@ __all__ = [
     "MAX_REASON_CHARACTERS",
     "PRODUCTION",
     "SCHEMA",
+    "SIGNATURE",
     "Alias",
     "AliasMove",
     "ImportedModel",
     "Metrics",
     "ModelCard",
     "aliases",
+    "check_can_sign",
     "delete",
     "export_archive",
     "file_sizes",
@@ -54,7 +57,9 @@ __all__ = [
     "read_aliases",
     "read_card",
     "read_file",
+    "read_signature",
     "resolve",
     "rollback",
+    "sign",
     "versions",
 ]

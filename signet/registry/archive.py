@@ -4,7 +4,7 @@ The archive has these members, and no others, in this order:
 
     signet-model/manifest.json    the name of the model, its version, and size and sha256 of the other members
     signet-model/model.json       the card, as it is stored
-    signet-model/<file>           the files that the card names, sorted by name
+    signet-model/<file>           the files that the card names, and model.json.sig of a signed version, sorted by name
 
 The same version gives the same bytes: headers are in the format ustar, without times and users, and nothing is
 compressed. A reader refuses each archive that is not exactly in this form. So it has to interpret no other kinds of tar

@@ -1,10 +1,13 @@
-"""Publishes a version: its files first, its card last, and then an alias."""
+"""Publishes a version: its files first, then its signature, its card last, and then an alias. Signs old versions."""
 
 import hashlib
 from datetime import UTC, datetime
 
+from signet.errors import InvalidSetting
 from signet.registry.alias import LATEST, MAX_REASON_CHARACTERS, move_alias
 from signet.registry.card import CARD, ModelCard
+from signet.registry.reading import read_file, read_unchecked_card
+from signet.registry.signature import SIGNATURE, make_signature
 from signet.store import ObjectStore, keys
 
 
@@ -17,13 +20,39 @@ def new_version(run_id: str, content: bytes) -> str:
 
 
 def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias: str = LATEST) -> None:
-    """Store a version, with its card last, and move an alias to it.
+    """Store a version, with its card last, and move an alias to it. It is signed if this process has a key for that.
 
     Raises:
         AlreadyExists: the version exists already.
+        InvalidSetting: this process trusts only signed models, and would not trust this one.
     """
-    for name, data in files.items():
-        store.create(keys.model(card.name, card.version, name), data)
-    store.create(keys.model(card.name, card.version, CARD), card.model_dump_json(by_alias=True, indent=1).encode())
+    data = card.model_dump_json(by_alias=True, indent=1).encode()
+    signature = make_signature(store, data)
+    for name, content in files.items():
+        store.create(keys.model(card.name, card.version, name), content)
+    if signature is not None:
+        store.create(keys.model(card.name, card.version, SIGNATURE), signature)
+    store.create(keys.model(card.name, card.version, CARD), data)
     reason = f"published by run {card.run_id}"
     move_alias(store, card.name, alias, card.version, reason[:MAX_REASON_CHARACTERS])
+
+
+def sign(store: ObjectStore, name: str, version: str) -> ModelCard:
+    """Sign a version that is in the store, after all its files were checked. An older signature is replaced.
+
+    Raises:
+        NotFound: there is no such version.
+        DataLoss: its card or a file is damaged.
+        InvalidSetting: this process has no key to sign with, or does not trust its own key.
+    """
+    card, data = read_unchecked_card(store, name, version)
+    for file in card.files:
+        read_file(store, card, file)
+    signature = make_signature(store, data)
+    if signature is None:
+        raise InvalidSetting(
+            "SIGNET_MODEL_SIGNING_KEY is not set. It names the PEM file of the private key that signs. To make one: "
+            "openssl genpkey -algorithm ed25519 -out FILE"
+        )
+    store.put(keys.model(name, version, SIGNATURE), signature)
+    return card

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from signet.errors import DataLoss, NotFound, quote
 from signet.field_types import describe_first_fault
 from signet.registry.card import CARD, ModelCard
+from signet.registry.signature import SIGNATURE, check_signature
 from signet.store import ObjectStore, keys
 from signet.store.strays import log_skipped_object, read_limited
 
@@ -20,25 +21,37 @@ def read_card(store: ObjectStore, name: str, version: str) -> ModelCard:
     Raises:
         NotFound: there is no such version.
         DataLoss: the card cannot be read.
+        UntrustedModel: this process trusts only signed models, and the version has no signature of a trusted key.
     """
     return read_stored_card(store, name, version)[0]
 
 
 def read_stored_card(store: ObjectStore, name: str, version: str) -> tuple[ModelCard, bytes]:
-    """Read the card of a version, and its bytes as they are stored.
+    """Read the card of a version, and its bytes as they are stored. The errors are those of `read_card`."""
+    data = _read_card_bytes(store, name, version)
+    check_signature(store, name, version, data)
+    return _parse_card(store, name, version, data), data
 
-    Raises:
-        NotFound: there is no such version.
-        DataLoss: the card cannot be read.
-    """
-    key = keys.model(name, version, CARD)
+
+def read_unchecked_card(store: ObjectStore, name: str, version: str) -> tuple[ModelCard, bytes]:
+    """Read the card of a version as `read_stored_card`, but do not check its signature: to sign it, or to compare."""
+    data = _read_card_bytes(store, name, version)
+    return _parse_card(store, name, version, data), data
+
+
+def _read_card_bytes(store: ObjectStore, name: str, version: str) -> bytes:
     try:
-        data = read_limited(store, key)
-        card = ModelCard.model_validate_json(data)
+        return read_limited(store, keys.model(name, version, CARD))
     except NotFound:
         raise NotFound(
             f"{store.url}: model {quote(name)} has no version {quote(version)}. `signet models` lists them."
         ) from None
+
+
+def _parse_card(store: ObjectStore, name: str, version: str, data: bytes) -> ModelCard:
+    key = keys.model(name, version, CARD)
+    try:
+        card = ModelCard.model_validate_json(data)
     except ValidationError as error:
         raise DataLoss(f"{store.url}/{key}: not a model card ({describe_first_fault(error)}).") from error
     if (card.name, card.version) != (name, version):
@@ -46,7 +59,7 @@ def read_stored_card(store: ObjectStore, name: str, version: str) -> tuple[Model
             f"{store.url}/{key}: this is the card of another model or version. Delete this version, and publish the "
             "model again."
         )
-    return card, data
+    return card
 
 
 def read_file(store: ObjectStore, card: ModelCard, file: str) -> bytes:
@@ -100,7 +113,7 @@ def model_names(store: ObjectStore) -> list[str]:
 
 
 def _file_key(store: ObjectStore, card: ModelCard, file: str) -> str:
-    if not keys.is_name(file) or file == CARD:
+    if not keys.is_name(file) or file in (CARD, SIGNATURE):
         raise DataLoss(
             f"{store.url}/{keys.model(card.name, card.version, CARD)}: names a file {quote(file)}, and no version can "
             "have such a file. Delete this version, and publish the model again."

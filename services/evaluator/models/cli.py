@@ -13,7 +13,7 @@ from services.evaluator.models.summary import MAX_REPORTS, list_versions, read_d
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import read_evaluator_settings
 from signet import registry
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, InvalidSetting
 from signet.registry import LATEST, PRODUCTION, Alias
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
@@ -21,7 +21,7 @@ from signet.terminal.output import open_console, print_line, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(
-    help="List, compare, promote, roll back, delete, export and import published models. Without a command: list.",
+    help="List, compare, promote, roll back, delete, export, import or sign published models. Without a command: list.",
     invoke_without_command=True,
 )
 app.add_typer(models, name="models")
@@ -216,6 +216,43 @@ def import_models(
         card = imported.card
         done = "imported" if imported.is_new else f"{opened.url} has it already:"
         print_line(open_console(), f"{done} {card.name} {card.version}")
+
+
+@models.command()
+def sign(
+    versions: Annotated[list[str], typer.Argument(help="Versions or aliases", show_default=False)],
+    *,
+    model_name: ModelNameOption = "",
+    store: StoreOption = "",
+) -> None:
+    """Sign versions that are in the store with the key of SIGNET_MODEL_SIGNING_KEY, after their files were checked.
+
+    Newly published versions are signed by the trainer. Use this for older ones, and after a change of the key.
+    """
+    opened, name = _open(store, model_name, writable=True)
+    for version in versions:
+        card = registry.sign(opened, name, registry.resolve(opened, name, version))
+        print_line(open_console(), f"signed {name} {card.version}")
+
+
+@models.command()
+def verify(
+    versions: Annotated[list[str], typer.Argument(help="Versions or aliases", show_default=False)],
+    *,
+    model_name: ModelNameOption = "",
+    store: StoreOption = "",
+) -> None:
+    """Check the files of versions, and their signatures with the keys of SIGNET_MODEL_TRUSTED_KEYS."""
+    opened, name = _open(store, model_name)
+    if opened.model_keys is None or not opened.model_keys.trusted:
+        raise InvalidSetting("SIGNET_MODEL_TRUSTED_KEYS is not set. It names a PEM file with the public keys to trust.")
+    for version in versions:
+        card = registry.read_card(opened, name, registry.resolve(opened, name, version))
+        for file in card.files:
+            registry.read_file(opened, card, file)
+        print_line(
+            open_console(), f"{name} {card.version} is signed by a trusted key; {len(card.files)} files are right"
+        )
 
 
 def _list(model_name: str, store: str, *, as_json: bool) -> None:

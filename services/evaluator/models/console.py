@@ -32,7 +32,8 @@ def show_versions(console: Console, versions: Sequence[VersionSummary]) -> None:
     rows = []
     for version in versions:
         if version.damaged:
-            cells = ["its card is damaged: publish it again", "", "", "", "", ""]
+            fault = "no signature of a trusted key" if version.untrusted else "its card is damaged: publish it again"
+            cells = [fault, "", "", "", "", ""]
         else:
             cells = [
                 f"{datetime.fromisoformat(version.created):%Y-%m-%d}",

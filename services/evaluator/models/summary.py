@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from services.evaluator.reports.report import PUBLISHED, Proportion, Report
 from services.evaluator.reports.report_store import list_reports
 from signet import registry
-from signet.errors import DataLoss, NotFound, quote
+from signet.errors import DataLoss, NotFound, SignetError, UntrustedModel, quote
 from signet.registry import Alias, ModelCard
 from signet.store import ObjectStore
 
@@ -27,6 +27,7 @@ class VersionSummary(BaseModel):
     version: str
     aliases: tuple[str, ...]
     damaged: bool = False  # then all further fields are empty
+    untrusted: bool = False  # it has no signature of a trusted key; then it counts as damaged
     created: str = ""
     run_id: str = ""
     dataset_name: str = ""
@@ -70,15 +71,22 @@ def list_versions(store: ObjectStore, name: str, limit: int | None = None) -> li
     with ThreadPoolExecutor(_READERS) as readers:
         cards = list(readers.map(lambda version: _read_card(store, name, version), versions))
     return [
-        summarise_version(version, tuple(sorted(alias for alias, target in named.items() if target == version)), card)
+        summarise_version(
+            version,
+            tuple(sorted(alias for alias, target in named.items() if target == version)),
+            card if isinstance(card, ModelCard) else None,
+            untrusted=isinstance(card, UntrustedModel),
+        )
         for version, card in zip(versions, cards, strict=True)
     ]
 
 
-def summarise_version(version: str, aliases: tuple[str, ...], card: ModelCard | None) -> VersionSummary:
-    """The summary of a version; `card` is None if it is damaged."""
+def summarise_version(
+    version: str, aliases: tuple[str, ...], card: ModelCard | None, *, untrusted: bool = False
+) -> VersionSummary:
+    """The summary of a version; `card` is None if it is damaged or not trusted."""
     if card is None:
-        return VersionSummary(version=version, aliases=aliases, damaged=True)
+        return VersionSummary(version=version, aliases=aliases, damaged=True, untrusted=untrusted)
     val = card.metrics
     return VersionSummary(
         version=version,
@@ -124,9 +132,9 @@ def _proportion(correct: int, n: int) -> Proportion | None:
     return Proportion(correct=correct, n=n) if correct <= n else None
 
 
-def _read_card(store: ObjectStore, name: str, version: str) -> ModelCard | None:
-    """The card of a version; None if it is damaged, or was deleted since it was listed."""
+def _read_card(store: ObjectStore, name: str, version: str) -> ModelCard | SignetError:
+    """The card of a version, or why there is none: it is damaged or not trusted, or was deleted since it was listed."""
     try:
         return registry.read_card(store, name, version)
-    except (DataLoss, NotFound):
-        return None
+    except (DataLoss, NotFound) as error:
+        return error

@@ -11,6 +11,7 @@ from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.store import DirectoryStore, keys
 from tests.conftest import RunSignet
+from tests.model_keys import make_key
 from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
 
 if TYPE_CHECKING:
@@ -161,3 +162,28 @@ def test_a_damaged_version_is_listed_as_damaged_and_can_be_deleted(
     assert json.loads(_ok(run_signet, "list", "--json"))["versions"][-1]["damaged"]
     assert "not a model card" in _fails(run_signet, "show", versions[0])
     _ok(run_signet, "delete", versions[0])
+
+
+def test_versions_are_signed_and_verified(
+    versions: list[str], run_signet: RunSignet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = make_key(tmp_path, "publisher")
+    assert "SIGNET_MODEL_SIGNING_KEY is not set" in _fails(run_signet, "sign", versions[0])
+    assert "SIGNET_MODEL_TRUSTED_KEYS is not set" in _fails(run_signet, "verify", versions[0])
+    monkeypatch.setenv("SIGNET_MODEL_SIGNING_KEY", str(private))
+    assert _ok(run_signet, "sign", versions[0], "latest").splitlines() == [
+        f"signed signet {versions[0]}",
+        f"signed signet {versions[2]}",
+    ]
+    monkeypatch.setenv("SIGNET_MODEL_TRUSTED_KEYS", str(public))
+    assert "is signed by a trusted key; 1 files are right" in _ok(run_signet, "verify", versions[0])
+    assert "is not signed" in _fails(run_signet, "verify", versions[1])
+    assert "is not signed" in _fails(run_signet, "promote", versions[1])
+    listed = {line.split()[0]: line for line in _ok(run_signet, "list").splitlines()}
+    assert ["no signature of a trusted key" in listed[version] for version in versions] == [False, True, False]
+    read = json.loads(_ok(run_signet, "list", "--json"))["versions"]
+    assert [(version["damaged"], version["untrusted"]) for version in read] == [
+        (False, False),
+        (True, True),
+        (False, False),
+    ]

@@ -1,6 +1,7 @@
 """The served model: which version is served, and what is logged."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from signet.datasets.snapshot import Dataset
 from signet.errors import NotReady, Unavailable
 from signet.registry import LATEST, ModelCard
 from signet.store import DirectoryStore, ObjectStore, keys
+from tests.model_keys import signing_keys
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -73,6 +75,32 @@ def test_a_damaged_version_is_logged_once_and_served_after_it_was_restored(
     clock.now += 61
     served.refresh()
     assert served.current().card.version == newer.version
+
+
+def test_a_version_without_a_trusted_signature_is_refused_while_the_signed_one_serves_on(
+    world: "World", snapshot: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher, other = signing_keys(tmp_path), signing_keys(tmp_path, "other")
+    world.store.model_keys = publisher
+    signed = world.publish(snapshot)
+    evaluator = DirectoryStore(Path(world.store.url.removeprefix("file://")))
+    evaluator.model_keys = replace(publisher, signing=None)
+    served, metrics = serving(evaluator)
+    for model_keys, reason in ((None, "is not signed"), (other, "it was signed with another key, or was changed")):
+        world.store.model_keys = model_keys
+        world.publish(snapshot)
+        served.refresh()
+        assert reason in caplog.text
+        assert f"Still serving signet/{signed.version}" in caplog.text
+    assert failures(metrics) == 2
+    assert served.current().card.version == signed.version
+    first, _ = serving(evaluator)
+    with pytest.raises(NotReady, match="SIGNET_MODEL_TRUSTED_KEYS asks for signed models"):
+        first.current()
+    world.store.model_keys = publisher
+    trusted = world.publish(snapshot)
+    served.refresh()
+    assert served.current().card.version == trusted.version
 
 
 def test_moving_the_alias_back_serves_the_older_version_again(
