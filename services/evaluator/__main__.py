@@ -72,7 +72,7 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
         server.add(
             published,
             registry_pb2_grpc.add_RegistryServicer_to_server,
-            RegistryServicer(store, settings.model_name, writable=settings.registry_writes),
+            RegistryServicer(store, settings.model_name, writable=settings.registry_writable),
         )
         pollers = [
             asyncio.create_task(models.poll_default(settings.refresh_seconds)),

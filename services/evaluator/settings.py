@@ -41,8 +41,14 @@ class EvaluatorSettings(ServiceSettings):
     )
     registry_writes: bool = Field(
         default=False,
-        description="Let callers of the Registry promote, roll back, delete and import models; they can always read",
+        description="Let each caller of the Registry promote, roll back, delete and import models. With --tokens-file, "
+        "callers whose token permits it can do so anyway",
     )
+
+    @property
+    def registry_writable(self) -> bool:
+        """Whether calls of the Registry may change something. With tokens, their permissions decide."""
+        return self.registry_writes or self.tokens_file is not None
 
 
 def read_evaluator_settings() -> EvaluatorSettings:

@@ -8,8 +8,9 @@ from signet.v1 import registry_pb2 as signet_dot_v1_dot_registry__pb2
 class RegistryStub(object):
     """Lists, promotes, rolls back, deletes, exports and imports published models.
 
-    In each request an empty model_name means the model that the evaluator serves. The calls that change something end with
-    FAILED_PRECONDITION if the evaluator was started without --registry-writes.
+    In each request an empty model_name means the model that the evaluator serves. The calls that change something need a
+    token with the permission "write". An evaluator without tokens ends them with FAILED_PRECONDITION, unless it was started
+    with --registry-writes.
     """
 
     def __init__(self, channel):
@@ -68,8 +69,9 @@ class RegistryStub(object):
 class RegistryServicer(object):
     """Lists, promotes, rolls back, deletes, exports and imports published models.
 
-    In each request an empty model_name means the model that the evaluator serves. The calls that change something end with
-    FAILED_PRECONDITION if the evaluator was started without --registry-writes.
+    In each request an empty model_name means the model that the evaluator serves. The calls that change something need a
+    token with the permission "write". An evaluator without tokens ends them with FAILED_PRECONDITION, unless it was started
+    with --registry-writes.
     """
 
     def ListModels(self, request, context):
@@ -198,8 +200,9 @@ def add_RegistryServicer_to_server(servicer, server):
 class Registry(object):
     """Lists, promotes, rolls back, deletes, exports and imports published models.
 
-    In each request an empty model_name means the model that the evaluator serves. The calls that change something end with
-    FAILED_PRECONDITION if the evaluator was started without --registry-writes.
+    In each request an empty model_name means the model that the evaluator serves. The calls that change something need a
+    token with the permission "write". An evaluator without tokens ends them with FAILED_PRECONDITION, unless it was started
+    with --registry-writes.
     """
 
     @staticmethod

@@ -172,8 +172,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
     def _check_writable(self) -> None:
         if not self._writable:
             raise NotReady(
-                "this evaluator answers only calls that read models. Start it with --registry-writes, or use "
-                "`signet models` where the store can be reached."
+                "this evaluator answers only calls that read models. Start it with --tokens-file or --registry-writes, "
+                "or use `signet models` where the store can be reached."
             )
 
     @contextmanager

@@ -16,6 +16,8 @@ from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.registry import ModelCard
 from signet.rpc.retry import RETRY_KEY
+from signet.security.permissions import Permission
+from signet.security.tokens import TokenLimits, create_token
 from signet.store import DirectoryStore, keys
 from signet.v1 import registry_pb2 as pb
 from signet.v1 import registry_pb2_grpc
@@ -213,3 +215,31 @@ def test_an_evaluator_that_may_not_write_only_reads(world: "World", versions: li
             assert (code, "--registry-writes" in message) == ("FAILED_PRECONDITION", True)
     assert isinstance(world.store, DirectoryStore)
     assert registry.aliases(world.store, "signet") == {"latest": versions[2]}
+
+
+def test_with_tokens_their_permission_decides(world: "World", versions: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    tokens = {
+        str(permission): create_token(path, str(permission), TokenLimits(permission))
+        for permission in (Permission.READ, Permission.WRITE)
+    }
+    with serving(lambda: evaluator(world.settings(tokens_file=path))) as channel:
+        calls = registry_pb2_grpc.RegistryStub(channel)
+
+        def promote(permission: str) -> Any:
+            metadata = [("authorization", f"Bearer {tokens[permission]}")]
+            return calls.Promote(pb.PromoteRequest(model_version=versions[0]), metadata=metadata)
+
+        assert refused(lambda: promote("read"))[0] == "PERMISSION_DENIED"
+        assert promote("write").alias.model_version == versions[0]
+
+
+@pytest.mark.parametrize("method", ["ImportModel", "ExportModel", "Promote"])
+def test_a_request_that_does_not_parse_is_refused_by_name(world: "World", card: ModelCard, method: str) -> None:
+    with serving(lambda: evaluator(world.settings(registry_writes=True))) as channel:
+        call = channel.stream_stream(f"/signet.v1.Registry/{method}")
+        assert refused(lambda: call(iter([b"\xff\xff\xff"]), timeout=20)) == (
+            "INVALID_ARGUMENT",
+            f"signet.v1.Registry/{method}: the request (3 bytes) does not parse. Send the message that the .proto file "
+            "of this method names.",
+        )
