@@ -3,7 +3,7 @@
 The trainer writes it at export. A server runs its copy of the model on the inputs, and refuses a version whose answers
 differ: another runtime, another processor or a damaged library computes something else than what was trained.
 
-The file is `parity.safetensors` of a version. Its metadata key "signet" holds a JSON record (`_Header`). For input i:
+The file is `parity.safetensors` of a version. Its metadata key "signet" holds a JSON record (`_ParityHeader`). For input i:
 
     i.landmarks     float32 [T, 75, 3]      a model input; joints of absent parts are NaN
     i.log_probs     float32 [T, C + 1]      log-probabilities of the blank (class 0) and the glosses, from PyTorch
@@ -43,7 +43,7 @@ _METADATA_KEY = "signet"
 Floats = npt.NDArray[np.float32]
 
 
-class _Header(BaseModel):
+class _ParityHeader(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     schema_version: Literal["signet.parity/1"] = Field(default="signet.parity/1", alias="schema")
@@ -80,7 +80,7 @@ def largest_difference(answers: Sequence[Floats], expected: Sequence[Floats]) ->
 
 def dump_parity(vector: ParityVector) -> bytes:
     """Encode a parity vector. Equal ones give equal bytes."""
-    header = _Header(inputs=len(vector.landmarks), difference=vector.difference)
+    header = _ParityHeader(inputs=len(vector.landmarks), difference=vector.difference)
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     for index, (landmarks, log_probs) in enumerate(zip(vector.landmarks, vector.log_probs, strict=True)):
         tensors[f"{index}.landmarks"] = np.ascontiguousarray(landmarks, np.float32)
@@ -95,7 +95,7 @@ def load_parity(data: bytes, name: str) -> ParityVector:
         DataLoss: the bytes are no parity vector.
     """
     try:
-        header = _Header.model_validate_json(read_metadata(data, _METADATA_KEY) or "")
+        header = _ParityHeader.model_validate_json(read_metadata(data, _METADATA_KEY) or "")
         tensors = load_safetensors(data)
         landmarks = tuple(_tensor(tensors, f"{index}.landmarks", 3) for index in range(header.inputs))
         log_probs = tuple(_tensor(tensors, f"{index}.log_probs", 2) for index in range(header.inputs))

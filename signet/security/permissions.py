@@ -28,6 +28,7 @@ READ, WRITE = Permission.READ, Permission.WRITE
 # Methods with their permissions. A test compares this table with the protos.
 PERMISSIONS = {
     "signet.v1.Recognizer/Recognize": READ,
+    "signet.v1.Recognizer/GetServingStatus": READ,
     "signet.v1.Evaluation/RunEvaluation": WRITE,
     "signet.v1.Evaluation/GetReport": READ,
     "signet.v1.Evaluation/ListReports": READ,
