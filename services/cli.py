@@ -42,6 +42,7 @@ COMMANDS = {
     "predict": ("evaluator", "Say which sign a clip shows."),
     "models": ("evaluator", "List, compare, promote, roll back, copy and delete published models."),
     "reports": ("evaluator", "List the reports, or show one."),
+    "serving": ("evaluator", "Show which versions an evaluator serves, and why others are refused."),
 }
 
 
@@ -64,6 +65,7 @@ _MODULES: dict[str, str] = {
     "import": "services.extractor.importing.cli",
     "export": "services.extractor.exporting.cli",
     "models": "services.evaluator.models.cli",
+    "serving": "services.evaluator.serving_cli",
 }
 
 

@@ -3,7 +3,8 @@
 The trainer writes it at export. A server runs its copy of the model on the inputs, and refuses a version whose answers
 differ: another runtime, another processor or a damaged library computes something else than what was trained.
 
-The file is `parity.safetensors` of a version. Its metadata key "signet" holds a JSON record (`_ParityHeader`). For input i:
+The file is `parity.safetensors` of a version. Its metadata key "signet" holds a JSON record (`_ParityHeader`). It has
+these tensors for input i:
 
     i.landmarks     float32 [T, 75, 3]      a model input; joints of absent parts are NaN
     i.log_probs     float32 [T, C + 1]      log-probabilities of the blank (class 0) and the glosses, from PyTorch

@@ -165,6 +165,10 @@ def predict(
         str, typer.Option(help="host:port of a running evaluator", envvar="SIGNET_EVALUATOR", show_default=False)
     ],
     top_k: Annotated[int, typer.Option(min=1, help="How many glosses to show")] = DEFAULT_TOP_K,
+    model_name: Annotated[str, typer.Option(help="The model. Default: that of the evaluator", show_default=False)] = "",
+    model_version: Annotated[
+        str, typer.Option(help="A version or an alias. Default: that of the evaluator", show_default=False)
+    ] = "",
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -187,7 +191,10 @@ def predict(
     check_address(server, "--server")
     security = read_client_settings(ca, client_certificate, client_key, token_file)
     # A server that cannot be reached is reported at once. A server that is busy is asked again.
-    with SignetClient(server, retry=RetryPolicy(codes=("RESOURCE_EXHAUSTED",)), security=security) as client:
+    retry = RetryPolicy(codes=("RESOURCE_EXHAUSTED",))
+    with SignetClient(
+        server, retry=retry, security=security, model_name=model_name, model_version=model_version
+    ) as client:
         try:
             recognition = client.recognise(clip, top_k=top_k, timeout=timeout)
         except DeadlineExceeded as error:

@@ -10,7 +10,7 @@ import grpc
 
 from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
-from signet.client.options import OPTIONS, ClientOptions, recognize_request
+from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
@@ -39,9 +39,13 @@ class AsyncSignetClient:
         retry: RetryPolicy | None = None,
         traces: bool = False,
         security: ClientSettings | None = None,
+        model_name: str = "",
+        model_version: str = "",
     ) -> None:
         recorder, secured = open_client_tracing() if traces else None, ChannelSecurity(security)
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder, secured)
+        self._options = ClientOptions(
+            address, extractor, timeout, retry or RetryPolicy(), recorder, secured, model_name, model_version
+        )
         self._channel: Any = None
         self._extractor: Any = None
 
@@ -68,7 +72,7 @@ class AsyncSignetClient:
         """Ask which sign a clip shows. Arguments and errors are those of `SignetClient.recognise`."""
         given = await asyncio.to_thread(read_clip, clip)
         call = self._options.begin_recognition(given, timeout, request_id)
-        request = recognize_request(given, top_k)
+        request = self._options.recognize_request(given, top_k)
         if self._channel is None:
             self._channel = self._options.security.open_async_channel(self._options.address, OPTIONS)
         stub = evaluator_pb2_grpc.RecognizerStub(self._channel)

@@ -35,6 +35,8 @@ class ClientOptions:
     retry: RetryPolicy
     traces: TraceRecorder | None
     security: ChannelSecurity
+    model_name: str
+    model_version: str
 
     def __post_init__(self) -> None:
         for name in ("address", "extractor"):
@@ -62,18 +64,19 @@ class ClientOptions:
         span = self._span("signet.v1.Extractor/ExtractClipStream")
         return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span, self.security)
 
+    def recognize_request(self, clip: ClipInput, top_k: int) -> Any:
+        """The message for a clip.
+
+        Raises:
+            InvalidInput: `top_k` is negative.
+        """
+        if top_k < 0:
+            raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
+        request = evaluator_pb2.RecognizeRequest(
+            top_k=top_k, model_name=self.model_name, model_version=self.model_version
+        )
+        setattr(request, clip.kind, clip.data)
+        return request
+
     def _span(self, method: str) -> Callable[[str], CallSpan] | None:
         return partial(self.traces.begin_client_call, method) if self.traces is not None else None
-
-
-def recognize_request(clip: ClipInput, top_k: int) -> Any:
-    """The message for a clip.
-
-    Raises:
-        InvalidInput: `top_k` is negative.
-    """
-    if top_k < 0:
-        raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
-    request = evaluator_pb2.RecognizeRequest(top_k=top_k)
-    setattr(request, clip.kind, clip.data)
-    return request

@@ -11,7 +11,7 @@ import grpc
 
 from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
-from signet.client.options import OPTIONS, ClientOptions, recognize_request
+from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition
 from signet.client.retries import RetriedCall, RetryPolicy
@@ -38,6 +38,8 @@ class SignetClient:
         traces: whether each call has a span in the OpenTelemetry of this program, which the servers continue.
         security: TLS, certificates and the token: `ClientSettings(ca="ca.pem", token_file="token")`. What it does not
             give comes from the variables SIGNET_CLIENT_* of the environment.
+        model_name: the model that is asked; "" for the default one of the evaluator.
+        model_version: a version or an alias of it; "" for the default one of the evaluator.
 
     Raises:
         InvalidSetting: an address, a file or a variable cannot be used, the token would be sent without TLS, or
@@ -53,9 +55,13 @@ class SignetClient:
         retry: RetryPolicy | None = None,
         traces: bool = False,
         security: ClientSettings | None = None,
+        model_name: str = "",
+        model_version: str = "",
     ) -> None:
         recorder, secured = open_client_tracing() if traces else None, ChannelSecurity(security)
-        self._options = ClientOptions(address, extractor, timeout, retry or RetryPolicy(), recorder, secured)
+        self._options = ClientOptions(
+            address, extractor, timeout, retry or RetryPolicy(), recorder, secured, model_name, model_version
+        )
         self._channel = secured.open_channel(address, OPTIONS)
         self._recognizer = evaluator_pb2_grpc.RecognizerStub(self._channel)
         self._extractor_channel = secured.open_channel(extractor, OPTIONS) if extractor else None
@@ -95,7 +101,7 @@ class SignetClient:
         """
         given = read_clip(clip)
         call = self._options.begin_recognition(given, timeout, request_id)
-        request = recognize_request(given, top_k)
+        request = self._options.recognize_request(given, top_k)
         with call:
             response = _send(call, self._recognizer.Recognize, request)
         return Recognition.from_response(response, call.request_id)

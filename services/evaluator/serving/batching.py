@@ -103,18 +103,19 @@ class BatchQueue(Generic[Request, Answer]):
             raise
 
     def next_batch(self) -> list[_PendingCall[Request, Answer]]:
-        """Take the next calls in order of arrival, up to the first that asks for another version.
+        """Take the oldest call, and the next calls that ask for the same version.
 
-        Calls that would make the batch too large, or pad it too much, keep their places for the next batch.
+        Calls for other versions, and calls that would make the batch too large or pad it too much, keep their places.
         """
         batch: list[_PendingCall[Request, Answer]] = []
         left_out: list[_PendingCall[Request, Answer]] = []
         frames = longest = 0
         while self._pending and len(batch) < _MAX_BATCH:
-            if batch and self._pending[0].model is not batch[0].model:
-                break
             call = self._pending.popleft()
             if call.answer.done():  # it was just cancelled
+                continue
+            if batch and call.model is not batch[0].model:
+                left_out.append(call)
                 continue
             padded = (len(batch) + 1) * max(longest, call.frames)
             if batch and padded > min(_MAX_PADDED_FRAMES, _MAX_PADDING * (frames + call.frames)):
