@@ -1,6 +1,6 @@
 // Which sign does a clip show? `npm install`, then `node recognise.mjs localhost:50053 clip.mp4`.
 //
-// SIGNET_CA=<PEM file> uses TLS, SIGNET_TOKEN sends a token.
+// SIGNET_CLIENT_CA=<PEM file> uses TLS, SIGNET_CLIENT_TOKEN sends a token.
 
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -37,14 +37,14 @@ const RETRIES = JSON.stringify({
 });
 
 const [address, path] = process.argv.slice(2);
-const credentials = process.env.SIGNET_CA
-  ? grpc.credentials.createSsl(await readFile(process.env.SIGNET_CA))
+const credentials = process.env.SIGNET_CLIENT_CA
+  ? grpc.credentials.createSsl(await readFile(process.env.SIGNET_CLIENT_CA))
   : grpc.credentials.createInsecure();
 const client = new signet.v1.Recognizer(address, credentials, { "grpc.service_config": RETRIES });
 
 const metadata = new grpc.Metadata();
 metadata.set("x-request-id", randomUUID());
-if (process.env.SIGNET_TOKEN) metadata.set("authorization", `Bearer ${process.env.SIGNET_TOKEN}`);
+if (process.env.SIGNET_CLIENT_TOKEN) metadata.set("authorization", `Bearer ${process.env.SIGNET_CLIENT_TOKEN}`);
 
 const field = path.endsWith(".safetensors") ? "landmarks" : "video";
 const request = { [field]: await readFile(path), top_k: 3 };

@@ -3,7 +3,7 @@
 from signet.client.aio import AsyncSignetClient
 from signet.client.inputs import ClipSource
 from signet.client.parts import LandmarkPart
-from signet.client.results import Moment, Prediction, Recognition, Timing
+from signet.client.results import Moment, Prediction, Recognition, ServedModelStatus, Timing
 from signet.client.retries import RetryPolicy
 from signet.client.sync import SignetClient
 from signet.security.credentials import ClientSettings
@@ -17,6 +17,7 @@ __all__ = [
     "Prediction",
     "Recognition",
     "RetryPolicy",
+    "ServedModelStatus",
     "SignetClient",
     "Timing",
 ]

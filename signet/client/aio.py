@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,12 +12,12 @@ from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
-from signet.client.results import Recognition
+from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
-from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2_grpc
 
 
 class AsyncSignetClient:
@@ -67,26 +67,35 @@ class AsyncSignetClient:
             extractor.close()
 
     async def recognise(
-        self, clip: ClipSource, *, top_k: int = 0, timeout: float | None = None, request_id: str = ""
+        self,
+        clip: ClipSource,
+        *,
+        top_k: int = 0,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
     ) -> Recognition:
         """Ask which sign a clip shows. Arguments and errors are those of `SignetClient.recognise`."""
         given = await asyncio.to_thread(read_clip, clip)
         call = self._options.begin_recognition(given, timeout, request_id)
-        request = self._options.recognize_request(given, top_k)
+        request = self._options.recognize_request(given, top_k, model_name, model_version)
+        with call:
+            response = await _send(call, self._recognizer().Recognize, request)
+        return Recognition.from_response(response, call.request_id)
+
+    def _recognizer(self) -> Any:
         if self._channel is None:
             self._channel = self._options.security.open_async_channel(self._options.address, OPTIONS)
-        stub = evaluator_pb2_grpc.RecognizerStub(self._channel)
-        with call:
-            while True:
-                try:
-                    response = await stub.Recognize(request, timeout=call.remaining(), metadata=call.metadata)
-                except grpc.RpcError as error:
-                    await _wait_or_raise(call, error)
-                else:
-                    return Recognition.from_response(response, call.request_id)
+        return evaluator_pb2_grpc.RecognizerStub(self._channel)
 
     async def recognise_many(
-        self, clips: Iterable[ClipSource], *, concurrency: int = 8, top_k: int = 0, timeout: float | None = None
+        self,
+        clips: Iterable[ClipSource],
+        *,
+        concurrency: int = 8,
+        top_k: int = 0,
+        timeout: float | None = None,
     ) -> AsyncIterator[Recognition | SignetError]:
         """Recognise several clips at a time, and return their answers in the order of the clips.
 
@@ -114,6 +123,12 @@ class AsyncSignetClient:
             for task in waiting:
                 task.cancel()
 
+    async def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
+        """Ask which versions the evaluator has in memory, as `SignetClient.serving` does."""
+        request = evaluator_pb2.GetServingStatusRequest(model_name=model_name)
+        with self._options.begin_question("signet.v1.Recognizer/GetServingStatus", timeout) as call:
+            return statuses_from_response(await _send(call, self._recognizer().GetServingStatus, request))
+
     async def extract(
         self, video: VideoSource, *, timeout: float | None = None, request_id: str = ""
     ) -> AsyncIterator[LandmarkPart]:
@@ -130,9 +145,13 @@ class AsyncSignetClient:
             extraction.cancel()
 
 
-async def _wait_or_raise(call: RetriedCall, error: Any) -> None:
-    """Wait before the next attempt of a call, or raise its error."""
-    seconds = call.wait_after(error)
-    if seconds is None:
-        raise await asyncio.to_thread(call.to_error, error) from error
-    await asyncio.sleep(seconds)
+async def _send(call: RetriedCall, method: Callable[..., Any], request: Any) -> Any:
+    """Send a request, again if that can help, and return the response."""
+    while True:
+        try:
+            return await method(request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.RpcError as error:
+            seconds = call.wait_after(error)
+            if seconds is None:
+                raise await asyncio.to_thread(call.to_error, error) from error
+        await asyncio.sleep(seconds)

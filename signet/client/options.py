@@ -18,6 +18,9 @@ from signet.v1 import evaluator_pb2
 # The server ends a stream whose video is not complete after 15 minutes. A video has two hours of work at most.
 STREAM_SECONDS = 7_200.0
 
+# The evaluator answers questions about itself from memory.
+QUESTION_SECONDS = 10.0
+
 OPTIONS = [*CHANNEL_OPTIONS, *RECONNECT_OPTIONS]
 
 
@@ -64,19 +67,26 @@ class ClientOptions:
         span = self._span("signet.v1.Extractor/ExtractClipStream")
         return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span, self.security)
 
-    def recognize_request(self, clip: ClipInput, top_k: int) -> Any:
-        """The message for a clip.
+    def recognize_request(self, clip: ClipInput, top_k: int, model_name: str = "", model_version: str = "") -> Any:
+        """The message for a clip. A name of a model or version that is "" is that of the client.
 
         Raises:
             InvalidInput: `top_k` is negative.
         """
         if top_k < 0:
             raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
+        if not model_version and model_name in {"", self.model_name}:
+            model_version = self.model_version
         request = evaluator_pb2.RecognizeRequest(
-            top_k=top_k, model_name=self.model_name, model_version=self.model_version
+            top_k=top_k, model_name=model_name or self.model_name, model_version=model_version
         )
         setattr(request, clip.kind, clip.data)
         return request
+
+    def begin_question(self, method: str, timeout: float | None) -> RetriedCall:
+        """Begin a call of a method that the evaluator answers from memory."""
+        seconds = timeout or self.timeout or QUESTION_SECONDS
+        return RetriedCall(self.retry, seconds, self.address, span=self._span(method), security=self.security)
 
     def _span(self, method: str) -> Callable[[str], CallSpan] | None:
         return partial(self.traces.begin_client_call, method) if self.traces is not None else None

@@ -1,6 +1,6 @@
 """What a client returns: the answer to a clip, as frozen dataclasses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from signet.landmarks import NothingSigned
@@ -113,3 +113,36 @@ class Recognition:
             ),
             request_id=request_id,
         )
+
+
+@dataclass(frozen=True)
+class ServedModelStatus:
+    """What an evaluator serves for an alias or a version.
+
+    Attributes:
+        model_name: the model.
+        alias: the alias, or the version that calls have named.
+        is_default: whether calls that name no model get this one.
+        model_version: the version that answers; "" if none is in memory.
+        refused_version: the version that the alias names, if it is refused.
+        reason: why no version is served, or no newer one; "" if all is well.
+        running_calls: the calls that it answers now.
+        memory_bytes: the memory that the version needs.
+        loaded_at: when it was loaded, as ISO 8601.
+    """
+
+    model_name: str
+    alias: str
+    is_default: bool
+    model_version: str
+    refused_version: str
+    reason: str
+    running_calls: int
+    memory_bytes: int
+    loaded_at: str
+
+
+def statuses_from_response(response: Any) -> tuple[ServedModelStatus, ...]:
+    """Convert a message `GetServingStatusResponse`."""
+    names = [field.name for field in fields(ServedModelStatus)]
+    return tuple(ServedModelStatus(**{name: getattr(status, name) for name in names}) for status in response.models)

@@ -13,12 +13,12 @@ from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
-from signet.client.results import Recognition
+from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
-from signet.v1 import evaluator_pb2_grpc, extractor_pb2_grpc
+from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2_grpc
 
 
 class SignetClient:
@@ -82,13 +82,22 @@ class SignetClient:
             self._extractor_channel.close()
 
     def recognise(
-        self, clip: ClipSource, *, top_k: int = 0, timeout: float | None = None, request_id: str = ""
+        self,
+        clip: ClipSource,
+        *,
+        top_k: int = 0,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
     ) -> Recognition:
         """Ask which sign a clip shows.
 
         Args:
             clip: a path or the bytes of a video or of a landmark tensor v1, or a clip of `signet.landmarks`.
             top_k: how many glosses to return; 0 means five, or the whole vocabulary if that is smaller.
+            model_name: the model; "" for that of this client.
+            model_version: a version or an alias of the model; "" for that of this client.
             timeout: seconds until the deadline of this call, with all its attempts.
             request_id: the id of the call; "" makes a new one.
 
@@ -101,13 +110,18 @@ class SignetClient:
         """
         given = read_clip(clip)
         call = self._options.begin_recognition(given, timeout, request_id)
-        request = self._options.recognize_request(given, top_k)
+        request = self._options.recognize_request(given, top_k, model_name, model_version)
         with call:
             response = _send(call, self._recognizer.Recognize, request)
         return Recognition.from_response(response, call.request_id)
 
     def recognise_many(
-        self, clips: Iterable[ClipSource], *, concurrency: int = 8, top_k: int = 0, timeout: float | None = None
+        self,
+        clips: Iterable[ClipSource],
+        *,
+        concurrency: int = 8,
+        top_k: int = 0,
+        timeout: float | None = None,
     ) -> Iterator[Recognition | SignetError]:
         """Recognise several clips at a time, and return their answers in the order of the clips.
 
@@ -132,6 +146,20 @@ class SignetClient:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
+        """Ask which versions the evaluator has in memory, and why it refuses others.
+
+        Args:
+            model_name: only this model; "" for all models. The default model comes first.
+            timeout: seconds until the deadline of this call. Default: 10 s.
+
+        Raises:
+            SignetError: the errors of `recognise`.
+        """
+        request = evaluator_pb2.GetServingStatusRequest(model_name=model_name)
+        with self._options.begin_question("signet.v1.Recognizer/GetServingStatus", timeout) as call:
+            return statuses_from_response(_send(call, self._recognizer.GetServingStatus, request))
 
     def extract(
         self, video: VideoSource, *, timeout: float | None = None, request_id: str = ""

@@ -6,13 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from services.evaluator.__main__ import evaluator
 from signet import landmarks
+from signet.security.permissions import Permission
+from signet.security.tokens import TokenLimits, create_token
+from tests.certificates import Authority
 from tests.conftest import ROOT
 from tests.examples.chromium import Chromium
 from tests.servers import listening
@@ -24,10 +27,16 @@ _NO_REGISTRY = re.compile(r"ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E403
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An evaluator that serves a model of six glosses."""
-    world = World(tmp_path_factory.mktemp("world"))
-    world.publish(world.snapshot(everyday_clips()))
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A store with a model of six glosses."""
+    made = World(tmp_path_factory.mktemp("world"))
+    made.publish(made.snapshot(everyday_clips()))
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(world: World) -> Iterator[str]:
+    """An evaluator that serves this model."""
     with listening(lambda: evaluator(world.settings())) as address:
         yield address
 
@@ -43,9 +52,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(*command: str | Path, status: int = 0) -> str:
-    """What a command prints, to both of its outputs."""
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+def _run(*command: str | Path, status: int = 0, added: Mapping[str, str] | None = None) -> str:
+    """What a command prints, to both of its outputs. `added` is added to its environment."""
+    environment = {**os.environ, **(added or {}), "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -101,6 +110,23 @@ def test_node(address: str, clips: Path, tmp_path: Path) -> None:
     )
     refused = _run("node", program, address, clips / "page.safetensors", status=1)
     assert re.match(r"refused \(INVALID_ARGUMENT, request [\w-]{36}\): landmarks: not a landmark tensor", refused)
+
+
+def test_node_and_python_with_tls_and_a_token(clips: Path, tmp_path: Path, world: World) -> None:
+    authority = Authority(tmp_path, "authority")
+    pair = authority.issue("server")
+    tokens = tmp_path / "tokens.json"
+    token = create_token(tokens, "example", TokenLimits(Permission.READ))
+    settings = world.settings(tls_certificate=pair.certificate, tls_key=pair.key, tokens_file=tokens)
+    secrets = {"SIGNET_CLIENT_CA": str(authority.ca), "SIGNET_CLIENT_TOKEN": token}
+    without_token = {"SIGNET_CLIENT_CA": str(authority.ca)}
+    drink = clips / "drink.safetensors"
+    with listening(lambda: evaluator(settings)) as address:
+        assert ": drink " in _run(sys.executable, ROOT / "examples/python/sync.py", address, drink, added=secrets)
+        program = _install("node", tmp_path) / "recognise.mjs"
+        assert "drink " in _run("node", program, address, drink, added=secrets)
+        refused = _run("node", program, address, drink, status=1, added=without_token)
+        assert "refused (UNAUTHENTICATED, request " in refused  # after a warning of Node about names in certificates
 
 
 def test_browser(address: str, clips: Path, tmp_path: Path) -> None:

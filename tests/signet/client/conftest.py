@@ -10,7 +10,15 @@ from typing import Any
 import grpc
 import pytest
 
-from signet.client import AsyncSignetClient, ClipSource, LandmarkPart, Recognition, RetryPolicy, SignetClient
+from signet.client import (
+    AsyncSignetClient,
+    ClipSource,
+    LandmarkPart,
+    Recognition,
+    RetryPolicy,
+    ServedModelStatus,
+    SignetClient,
+)
 from signet.errors import SignetError
 from signet.rpc.limits import SERVER_OPTIONS
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
@@ -89,15 +97,30 @@ class Caller:
     def __init__(self, asynchronous: bool) -> None:
         self._asynchronous = asynchronous
 
-    def recognise(self, address: str, clip: ClipSource, *, top_k: int = 0, **options: Any) -> Recognition:
+    def recognise(
+        self, address: str, clip: ClipSource, *, top_k: int = 0, model: tuple[str, str] = ("", ""), **options: Any
+    ) -> Recognition:
+        """Recognise with a client of these options; `model` is the name and the version of the call."""
         options = {"retry": QUICK, **options}
+        model_name, model_version = model
         if not self._asynchronous:
             with SignetClient(address, **options) as client:
-                return client.recognise(clip, top_k=top_k)
+                return client.recognise(clip, top_k=top_k, model_name=model_name, model_version=model_version)
 
         async def call() -> Recognition:
             async with AsyncSignetClient(address, **options) as client:
-                return await client.recognise(clip, top_k=top_k)
+                return await client.recognise(clip, top_k=top_k, model_name=model_name, model_version=model_version)
+
+        return asyncio.run(call())
+
+    def serving(self, address: str, model_name: str = "") -> tuple[ServedModelStatus, ...]:
+        if not self._asynchronous:
+            with SignetClient(address) as client:
+                return client.serving(model_name)
+
+        async def call() -> tuple[ServedModelStatus, ...]:
+            async with AsyncSignetClient(address) as client:
+                return await client.serving(model_name)
 
         return asyncio.run(call())
 

@@ -11,7 +11,7 @@ import pytest
 from services.evaluator.__main__ import evaluator
 from signet import landmarks
 from signet.client import LandmarkPart, SignetClient
-from signet.errors import InvalidInput, InvalidLandmarks, SignetError, Unavailable
+from signet.errors import InvalidInput, InvalidLandmarks, NotFound, SignetError, Unavailable
 from tests.servers import extractor, listening
 from tests.services.evaluator.conftest import GLOSSES, World, everyday_clips, make_clip, place_of
 
@@ -48,6 +48,21 @@ def test_a_clip_is_recognised_as_an_object_as_bytes_and_as_a_file(
         assert (answer.model_name, answer.vocabulary_size) == ("signet", 6)
         assert 0 < answer.timing.total_seconds < 5
         assert len(answer.request_id) == 36
+
+
+def test_a_call_can_name_its_model_and_version(caller: "Caller", address: str) -> None:
+    status, *_ = caller.serving(address)  # and those of earlier calls
+    assert (status.model_name, status.alias, status.is_default, status.reason) == ("signet", "latest", True, "")
+    answer = caller.recognise(address, _clip("go"), model=("signet", status.model_version))
+    assert answer.model_version == status.model_version
+    assert caller.recognise(address, _clip("go"), model_name="other", model=("signet", "")).best is not None
+    with pytest.raises(NotFound, match="other"):
+        caller.recognise(address, _clip("go"), model_name="other")
+    with pytest.raises(NotFound, match="other"):
+        caller.recognise(address, _clip("go"), model=("other", ""))
+    with pytest.raises(NotFound, match="nothing"):
+        caller.recognise(address, _clip("go"), model=("", "nothing"))
+    assert "latest" in {status.alias for status in caller.serving(address, "signet")}
 
 
 def test_nothing_signed_has_a_reason_and_no_prediction(caller: "Caller", address: str) -> None:
