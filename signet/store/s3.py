@@ -1,6 +1,7 @@
 """The store on an S3 endpoint, through the minio client."""
 
-import io
+import base64
+import hashlib
 import logging
 import ssl
 from collections.abc import Iterator, Mapping
@@ -8,11 +9,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
 import urllib3
 from minio.helpers import BaseURL, check_bucket_name
+from urllib3.response import BaseHTTPResponse
 
 from signet.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from signet.store.base import ObjectInfo
@@ -165,7 +167,7 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         with self._reached(key):
-            self._client.put_object(self._bucket, key, io.BytesIO(data), len(data))
+            self._write(key, data, {})
 
     def create(self, key: str, data: bytes) -> str:
         etag = self._put_if(key, data, {"If-None-Match": "*"})
@@ -210,16 +212,11 @@ class S3Store:
                 response.release_conn()
 
     def _put_if(self, key: str, data: bytes, condition: Mapping[str, str]) -> str | None:
-        """Write under a condition, and return the etag of the new object; None if the condition does not hold.
-
-        `Minio.put_object` (7.2.20) turns unknown headers into user metadata, so the condition would be lost silently.
-        With a presigned URL, the header arrives.
-        """
+        """Write under a condition, and return the etag of the new object; None if the condition does not hold."""
         with self._reached(key):
-            url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_URL_EXPIRES)
             try:
                 # No retries: after a lost answer, a retry would find our own object and take it for another writer's.
-                answer = self._http.request("PUT", url, body=data, headers=condition, retries=False)
+                answer = self._write(key, data, condition, retries=False)
             except RefusedRequest as refused:
                 # 409: two conditional writes at the same time, and this one lost.
                 lost = refused.status in {409, 412}
@@ -228,6 +225,17 @@ class S3Store:
                     return None
                 raise
         return str(answer.headers.get("etag", "")).strip('"')
+
+    def _write(self, key: str, data: bytes, headers: Mapping[str, str], **settings: Any) -> BaseHTTPResponse:
+        """Send an object. The store compares it with its digest.
+
+        A writer can be killed between the headers of a request and the data. SeaweedFS (4.48) then stores an empty
+        object, unless the headers have a digest. `Minio.put_object` (7.2.20) sends none, and turns unknown headers into
+        metadata of the user, so that a condition would be lost. With a presigned URL, all headers arrive.
+        """
+        url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_URL_EXPIRES)
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        return self._http.request("PUT", url, body=data, headers={"Content-MD5": digest, **headers}, **settings)
 
     @contextmanager
     def _reached(self, key: str) -> Iterator[None]:

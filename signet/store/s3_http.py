@@ -17,8 +17,6 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 # Enough for each error of S3 and for the title of a web page.
 _MAX_BODY_BYTES = 1 << 16
 
-# The answers to the first and the last request of an upload in parts.
-_UPLOAD = re.compile(rb"<(\w+:)?(Initiate|Complete)MultipartUploadResult[\s>/]")
 _LISTING = re.compile(rb"<(\w+:)?ListBucketResult[\s>/]")
 _PAGE = re.compile(rb"\s*((<\?xml.*?\?>|<!--.*?-->)\s*)*(<!doctype html|<html)", re.IGNORECASE | re.DOTALL)
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
@@ -127,8 +125,6 @@ class S3PoolManager(urllib3.PoolManager):
             succeeded = False
         elif listing:
             succeeded = _LISTING.search(response.data[:4096]) is not None
-        elif key and method == "POST":
-            succeeded = _UPLOAD.search(response.data[:4096]) is not None
         elif key and method != "DELETE":
             # Each S3 server sends the ETag of the object that it sends or has stored. A store may name the type of a
             # stored page by its key.

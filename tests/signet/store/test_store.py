@@ -2,12 +2,15 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -30,11 +33,40 @@ def test_an_object_is_read_as_it_was_put(object_store: ObjectStore) -> None:
     assert (info.key, info.size) == ("a/b/c.bin", len(data))
 
 
-def test_an_object_that_is_sent_in_several_parts_is_read_as_it_was_put(object_store: ObjectStore) -> None:
-    """The client sends objects above 5 MiB in parts: a POST request, the parts, and a POST request."""
+def test_a_large_object_is_read_as_it_was_put(object_store: ObjectStore) -> None:
     data = os.urandom(11 << 20)
     object_store.put("large", data)
     assert object_store.get("large") == data
+
+
+@pytest.mark.parametrize("write", ["put", "create"])
+def test_a_writer_that_dies_before_it_has_sent_the_data_leaves_no_object(
+    new_bucket: Callable[..., S3Store], write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_bucket()
+    data = os.urandom(60_000)
+
+    def send_only_headers(method: str, url: str, headers: dict[str, str], **_: object) -> None:
+        parts = urlsplit(url)
+        lines = [
+            f"{method} {parts.path}?{parts.query} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"Content-Length: {len(data)}",
+        ]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            time.sleep(0.2)
+        raise Unavailable("the writer died")
+
+    monkeypatch.setattr(store._http, "request", send_only_headers)
+    with pytest.raises(Unavailable):
+        getattr(store, write)("k", data)
+    monkeypatch.undo()
+    time.sleep(0.5)
+    assert store.stat("k") is None
+    store.create("k", data)
+    assert store.get("k") == data
 
 
 def test_an_empty_object_exists(object_store: ObjectStore) -> None:
