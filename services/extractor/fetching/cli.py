@@ -93,8 +93,7 @@ def fetch(
 
     Videos of YouTube need yt-dlp, which Signet's extra "fetch" installs. Without it, all other clips are downloaded.
     """
-    set_up_logging("WARNING")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole addresses in them
+    _set_up_logging()
     console = open_console()
     listed = read_metadata(wlasl)
     directories = list_clip_directories(wlasl, clips)
@@ -109,6 +108,11 @@ def fetch(
         settings = FetchSettings(workers, HostLimits(per_host, interval), retry_refused=retry_failed, limits=limits)
         states = _download(console, chosen, directories, settings, listed.notes)
     raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
+
+
+def _set_up_logging() -> None:
+    set_up_logging("WARNING")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole addresses in them
 
 
 def _download(
