@@ -93,8 +93,7 @@ def fetch(
 
     Videos of YouTube need yt-dlp, which Signet's extra "fetch" installs. Without it, all other clips are downloaded.
     """
-    _set_up_logging()
-    console = open_console()
+    console = _open_console()
     listed = read_metadata(wlasl)
     directories = list_clip_directories(wlasl, clips)
     choice = SelectionCriteria(max_glosses, 0, tuple(split or ()), tuple(gloss or ()))
@@ -110,9 +109,11 @@ def fetch(
     raise typer.Exit(EXIT_BROKEN if any(state.reason for state in states) else 0)
 
 
-def _set_up_logging() -> None:
+def _open_console() -> Console:
+    """The console, after the logs were set up."""
     set_up_logging("WARNING")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole addresses in them
+    return open_console()
 
 
 def _download(

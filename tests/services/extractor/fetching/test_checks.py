@@ -26,7 +26,8 @@ def test_of_a_long_video_the_segments_are_decoded(make_video: MakeVideo, monkeyp
         patch.setattr(Video, "times", refuse)
         instances = [_part("early", 5, 15), _part("late", 1200, 1210), _part("after", 2000, 2010)]
         checked = check_video(path, instances, "long.mp4")
-    assert (checked.frames, checked.seconds, checked.suffixes[0]) == (1300, pytest.approx(1299), ".mp4")
+    assert (checked.frames, checked.suffixes[0]) == (1300, ".mp4")
+    assert checked.seconds == pytest.approx(1299)
     assert checked.outside.keys() == {"after"}
     with pytest.raises(ClipError, match="the limit is 600 s"):
         check_video(path, [Instance("whole", "book", "train", "")], "long.mp4")
