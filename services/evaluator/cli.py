@@ -12,7 +12,7 @@ from services.evaluator.reports import report_store
 from services.evaluator.reports.gate import MAX_P, check_gate
 from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import DEFAULT_TOP_K
-from services.evaluator.settings import EvaluatorSettings, read_evaluator_settings
+from services.evaluator.settings import UNKNOWN_COMMIT, EvaluatorSettings, read_evaluator_settings
 from signet import registry
 from signet.client import RetryPolicy, SignetClient
 from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND, read_clip
@@ -59,9 +59,9 @@ GateOption = Annotated[
     typer.Option(
         "--gate",
         help=f"Compare the version with that of --against on the same clips. Exit status {WORSE}: it is worse. Stored "
-        "reports of this code on these clips are used. A version is worse if its top-1 accuracy is lower by more than "
-        "--margin, and if chance does not explain that it is lower (McNemar's exact test, one-sided, p at most "
-        f"{MAX_P:g})",
+        "reports on these clips by this code (SIGNET_COMMIT) are used. It is worse if its top-1 accuracy is lower by "
+        "more than --margin, and if chance does not explain that it is lower (McNemar's exact test, one-sided, p at "
+        f"most {MAX_P:g})",
     ),
 ]
 AgainstOption = Annotated[
@@ -111,7 +111,7 @@ def evaluate(
             settings,
             model_name or settings.model_name,
             split,
-            report_store.ReportIndex(opened) if gate else None,
+            report_store.ReportIndex(opened) if gate and settings.commit != UNKNOWN_COMMIT else None,
         )
         report, page = report_on(model_version)
     show_report(console, report)

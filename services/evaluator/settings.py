@@ -8,6 +8,8 @@ from signet.errors import InvalidSetting
 from signet.registry import LATEST
 from signet.rpc.settings import ServiceSettings
 
+UNKNOWN_COMMIT = "unknown"
+
 
 class EvaluatorSettings(ServiceSettings):
     """Settings of the evaluator. Each field is SIGNET_<NAME> in the environment and --<name> as a flag."""
@@ -34,7 +36,7 @@ class EvaluatorSettings(ServiceSettings):
     )
     refresh_seconds: float = Field(default=2.0, gt=0, description="How often to check whether the alias has moved")
     threads: int = Field(default=0, ge=0, description="Threads inside one model run; 0 means one per core")
-    commit: str = Field(default="unknown", description="Git commit of this code; every report names it")
+    commit: str = Field(default=UNKNOWN_COMMIT, description="Git commit of this code; every report names it")
     auto_evaluate: bool = Field(
         default=False,
         description="Evaluate each served version on its val clips, unless the store already has that report",

@@ -63,8 +63,9 @@ def worse(world: "World") -> str:
 
 
 def test_a_version_that_is_worse_fails_the_gate_with_status_three(
-    world: "World", worse: str, run_signet: RunSignet, tmp_path: Path
+    world: "World", worse: str, run_signet: RunSignet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SIGNET_COMMIT", "0123abc")
     page = tmp_path / "page.html"
     status, output, _ = run_signet(["evaluate", "--gate", "--html", str(page)])
     assert status == 3
@@ -81,6 +82,9 @@ def test_a_version_that_is_worse_fails_the_gate_with_status_three(
     assert (status, "is not more than the margin of 80 points" in output) == (0, True)
     status, output, _ = run_signet(["evaluate", "--gate", "--model-version", "production", "--against", worse])
     assert (status, "the candidate is not worse" in output) == (0, True)
+    monkeypatch.setenv("SIGNET_COMMIT", "another")
+    assert run_signet(["evaluate", "--gate"])[0] == 3
+    assert len([info for info in world.store.list("reports/") if info.key.endswith("report.json")]) == 4
 
 
 def test_a_gate_without_production_passes_and_says_so(world: "World", run_signet: RunSignet) -> None:
