@@ -21,6 +21,11 @@ _SECONDS = 10.0
 _MIB = 1 << 20
 
 
+@app.callback()
+def _group() -> None:
+    """Keep the name of the command: a Typer application with one command has none otherwise."""
+
+
 @app.command()
 def serving(
     *,

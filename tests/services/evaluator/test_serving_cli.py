@@ -27,7 +27,7 @@ def test_the_command_names_each_version_and_why_one_is_refused(
     with started(world) as process:
 
         def serving(*options: str) -> tuple[int, str]:
-            result = CliRunner().invoke(app, ["--server", process.address, *options])
+            result = CliRunner().invoke(app, ["serving", "--server", process.address, *options])
             return result.exit_code, result.output
 
         status, output = serving()
@@ -55,5 +55,5 @@ def test_the_command_names_each_version_and_why_one_is_refused(
         assert "is damaged: its sha256 differs" in output.replace("\n", " ")
         (shown,) = json.loads(serving("--model-name", "signet", "--json")[1])["models"]
         assert (shown["model_version"], shown["refused_version"]) == (card.version, bad.version)
-    gone = CliRunner().invoke(app, ["--server", process.address])
+    gone = CliRunner().invoke(app, ["serving", "--server", process.address])
     assert isinstance(gone.exception, Unavailable)
