@@ -25,8 +25,10 @@ HISTORY = {"experiments.md", "CHANGELOG.md"}
 # Options of other programs that the pages quote.
 FOREIGN = {
     "--address", "--force-reinstall", "--head",
-    "--build-arg", "--cached", "--detach", "--entrypoint", "--follow", "--for", "--from-file", "--from-literal",
+    "--build-arg", "--cached", "--detach", "--entrypoint", "--exclude-source-info", "--follow", "--for",
+    "--from-file", "--from-literal",
     "--hard", "--ignore-not-found", "--network", "--no-cache", "--no-deps", "--no-start", "--nproc-per-node",
+    "--output",
     "--prefix", "--rm", "--secret", "--tail", "--timeout",
     "--user", "--volumes", "--watch",
 }  # fmt: skip
