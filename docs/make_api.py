@@ -21,6 +21,7 @@ from signet import errors
 from signet.errors import SignetError
 from signet.rpc import limits, receiving, requests
 from signet.rpc.retry import RETRY_KEY
+from signet.security.permissions import needed_permission
 from signet.telemetry.request_ids import REQUEST_ID_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +33,8 @@ _MESSAGE, _ENUM, _SERVICE, _MEMBER = 4, 5, 6, 2
 _INTRODUCTION = """# The gRPC API
 
 This page is written by `make proto` from [proto/signet/v1](../proto/signet/v1) and from limits in the code.
-[clients.md](clients.md) has examples in several languages. Servers answer reflection, so that grpcurl and `buf curl`
-need no files.
+[clients.md](clients.md) has examples in several languages. Servers answer reflection, unless it is turned off, so
+that grpcurl and `buf curl` need no files.
 
 The contract only grows: fields and methods are added, and numbers are never used again. `make lint` compares it with
 the contract of the last release, which is in [proto](../proto).
@@ -47,7 +48,12 @@ _METADATA = (
         "none, or one that cannot be used. It comes back in the trailing metadata, and is in each line of the log that "
         "belongs to the call",
     ),
-    ("authorization", "request", "`Bearer` and a token, where a server asks for one"),
+    (
+        "authorization",
+        "request",
+        "`Bearer` and a token with the permission of the method, where a server asks for tokens ([security.md]"
+        "(security.md)). The permission write includes read",
+    ),
     ("traceparent", "request", "the trace of the caller (W3C Trace Context), where traces are on"),
     (
         RETRY_KEY,
@@ -100,7 +106,8 @@ class Page:
             yield f"### {service.name}.{method.name}\n"
             takes = ("a stream of " if method.client_streaming else "") + _link(method.input_type)
             gives = ("a stream of " if method.server_streaming else "") + _link(method.output_type)
-            yield f"Takes {takes}, returns {gives}.\n"
+            permission = needed_permission(f"{file.package}.{service.name}/{method.name}")
+            yield f"Takes {takes}, returns {gives}. Permission: {permission}.\n"
             yield _paragraph(self._comment(file, _SERVICE, index, _MEMBER, number))
 
     def _message(self, file: FileDescriptorProto, index: int, message: DescriptorProto) -> Iterator[str]:

@@ -17,6 +17,13 @@ from signet.store.settings import expand_home
 SERVICES = ("extractor", "trainer", "evaluator")
 
 _HOST = "127.0.0.1"
+# The stack is for one machine, and its services call one another without TLS and tokens. Settings of the shell for
+# servers elsewhere must not reach them.
+_PLAIN = [
+    *(f"SIGNET_TLS_{name}" for name in ("CERTIFICATE", "KEY", "CLIENT_CA")),
+    *(f"SIGNET_CLIENT_{name}" for name in ("TLS", "CA", "CERTIFICATE", "KEY", "TOKEN", "TOKEN_FILE")),
+    "SIGNET_TOKENS_FILE",
+]
 
 # Time for a service to start. Importing torch or MediaPipe takes seconds, and longer on a busy machine.
 _START_SECONDS = 120.0
@@ -161,7 +168,7 @@ class LocalStack:
         return Client(**{name: service.address for name, service in self.services.items()})
 
     def _service_settings(self, name: str) -> dict[str, str]:
-        inputs = {}
+        inputs = dict.fromkeys(_PLAIN, "")
         if name == "extractor":
             inputs["SIGNET_WLASL"] = str(self._clips)
         if name == "evaluator":
