@@ -19,6 +19,7 @@ from services.extractor.video.limits import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
     MAX_SECONDS,
+    MAX_SIDE,
     MAX_VIDEO_BYTES,
     MIN_FRAMES,
     how_to_cut,
@@ -303,6 +304,7 @@ class Video(PictureDecoder):
 def _pixel_aspect(track: Track) -> float:
     """Width of a pixel divided by its height; 1 if it is unknown, nearly 1, or would make a frame too large."""
     ratio = track.pixel_aspect
-    if abs(ratio - 1) <= _SQUARE_TOLERANCE or not 0 < ratio * track.pixels <= MAX_PIXELS:
+    fits = 0 < ratio * track.pixels <= MAX_PIXELS and ratio * track.width <= MAX_SIDE
+    if abs(ratio - 1) <= _SQUARE_TOLERANCE or not fits:
         return 1.0
     return ratio

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from services.extractor.video.container import APNG, AVI, GIF, MATROSKA, MP4
 from services.extractor.video.display import Orientation, RgbConverter
 from services.extractor.video.file_bytes import VideoBytes, open_stream
-from services.extractor.video.limits import MAX_DAMAGED_SHARE, MAX_PIXELS, how_to_cut, refuse_size
+from services.extractor.video.limits import MAX_DAMAGED_SHARE, MAX_PIXELS, MAX_SIDE, how_to_cut, refuse_size
 from services.extractor.video.tracks import CODECS, KeyFrame, Track, check_packets, read_track
 from signet.errors import ClipError
 from signet.landmarks.tensor import MAX_FRAMES
@@ -185,11 +185,11 @@ class PictureDecoder:
             raise ClipError("damaged", f"{self.name}: {damaged} of {frames} frames are damaged. Download it again.")
 
     def _check_pixels(self, width: int, height: int) -> None:
-        if width * height > MAX_PIXELS:
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
             refuse_size(
                 self.name,
                 f"{width}x{height} pixels",
-                f"{MAX_PIXELS} pixels in all",
+                f"{MAX_PIXELS} pixels in all, and {MAX_SIDE} in each direction",
                 f"Make it smaller, for example: ffmpeg -i {shlex.quote(self.name)} -vf scale=1280:-2 smaller.mp4",
             )
 

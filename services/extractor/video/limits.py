@@ -35,6 +35,8 @@ MAX_FILE_BYTES = 2 * MAX_MESSAGE_BYTES
 MAX_VIDEO_BYTES = 16 * 1024**3
 # 4096 x 2304 is the largest size that phones record, in either orientation. One frame is 28 MB of RGB.
 MAX_PIXELS = 4096 * 2304
+# OpenCV crops no picture of 32,767 pixels or more in a direction. Panoramas of this width have too many pixels.
+MAX_SIDE = 16_384
 # MAX_FRAMES at 60 frames a second. Up to this value, float32 timestamps are more precise than 0.1 ms.
 MAX_SECONDS = 600.0
 # Decoders conceal damaged frames. Sampling bridges a few of them, as it bridges a lost hand; a larger share is refused.

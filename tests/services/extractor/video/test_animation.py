@@ -100,3 +100,13 @@ def test_a_sign_in_an_animated_gif_is_tracked(faults: Path, workers: WorkerPool)
     assert clip.timestamps[-1] == pytest.approx(1.87, abs=0.01)
     assert clip.presence[:, 0].all()
     assert clip.presence[:, 1:].any(axis=1).mean() > 0.5
+
+
+def test_a_picture_that_is_too_wide_to_be_cropped_is_refused(tmp_path: Path) -> None:
+    """A GIF of few pixels can declare a width of 65,535."""
+    data = bytearray(make_animation(tmp_path / "wide.gif").read_bytes())
+    data[6:8] = (40_000).to_bytes(2, "little")
+    (tmp_path / "wide.gif").write_bytes(data)
+    error = refusal(tmp_path / "wide.gif")
+    assert error.reason == "too_large"
+    assert "40000x48 pixels; the limit is 9437184 pixels in all, and 16384 in each direction" in str(error)
