@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError
+from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable
 from signet.rpc.deadline import seconds_for_call
 from signet.rpc.limits import max_call_seconds, max_calls
 from signet.rpc.polling import StatusLog
@@ -37,6 +37,11 @@ _MAX_DETAILS_BYTES = 2000
 # The name under which calls of unknown methods are counted. A client chooses such names freely, so that they would
 # give any number of series.
 _UNKNOWN_METHOD = "unknown"
+# Calls no longer arrive if none has arrived while the event loop was asked so often, with these pauses.
+_QUIET_CHECKS = 5
+_QUIET_SECONDS = 0.02
+# A stopping server answers new calls after this time. Callers that try again at once would not let it become quiet.
+_REFUSAL_SECONDS = 0.3
 # Who may be told which methods there are.
 _ANY_METHOD = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -72,9 +77,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._receiver = RequestReceiver()
         # The calls that are under way, by the kinds of calls that `max_calls` knows.
         self._running: collections.Counter[str] = collections.Counter()
+        self._arrived = 0
+        self._is_stopping = False
+
+    async def wait_for_quiet(self, seconds: float) -> bool:
+        """Wait until calls no longer arrive, at most so long. Returns whether this is so."""
+        ends, quiet, seen = time.monotonic() + seconds, 0, self._arrived
+        while quiet < _QUIET_CHECKS and time.monotonic() < ends:
+            await asyncio.sleep(_QUIET_SECONDS)
+            quiet, seen = (quiet + 1, seen) if self._arrived == seen else (0, self._arrived)
+        return quiet == _QUIET_CHECKS
+
+    def refuse_new_calls(self) -> None:
+        """From now on, answer new calls with UNAVAILABLE, except those of the health service."""
+        self._is_stopping = True
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Wrap the handler of a method."""
+        self._arrived += 1
         begin_request(details.invocation_metadata)
         handler = await continuation(details)
         if handler is None:
@@ -119,7 +139,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return call
 
+    async def _refuse_while_stopping(self, method: str) -> None:
+        if self._is_stopping and method.startswith("signet."):
+            await asyncio.sleep(_REFUSAL_SECONDS)
+            raise Unavailable(f"{method}: this server is stopping. Send the call again, or to another server.")
+
     async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any, *, one: bool) -> Any:
+        await self._refuse_while_stopping(method)
         with self._take_call(method, context, streaming=False):
             seconds = _shorter(context.time_remaining(), max_call_seconds(method))
             async with asyncio.timeout(seconds_for_call(seconds)):
@@ -134,6 +160,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def call(_requests: Any, context: Any) -> AsyncIterator[Any]:
             with _Call(self, method, context) as measured:
                 try:
+                    await self._refuse_while_stopping(method)
                     with self._take_call(method, context, streaming=True):
                         if one:
                             request = parse.message(await self._receiver.receive(method, context))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -27,6 +28,10 @@ from signet.telemetry.tracing import open_tracing
 from signet.terminal.logs import log_as_json, set_up_logging
 
 _log = logging.getLogger(__name__)
+
+# A stopping server answers calls as usual for so long, while others learn from its health that it stops; and then it
+# refuses calls for so long.
+_SETTLE_SECONDS = 1.0
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
@@ -61,8 +66,8 @@ class ServiceServer:
             options["grpc.max_receive_message_length"] = max_request_bytes
         self._security = ServerSecurity(settings)
         self._traces = open_tracing(settings.service, settings.traces_endpoint, settings.traces_share)
-        interceptor = CallInterceptor(registry, self._names, self._security.access, self._traces)
-        self._server = grpc.aio.server(interceptors=[interceptor], options=list(options.items()))
+        self._calls = CallInterceptor(registry, self._names, self._security.access, self._traces)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=list(options.items()))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
@@ -120,9 +125,18 @@ class ServiceServer:
         return lambda: asyncio.run_coroutine_threadsafe(is_serving(), loop)
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time."""
+        """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time.
+
+        When gRPC stops, it resets the calls that it has received and that Python has not begun. Under load there are
+        always some. So the server goes on until calls no longer arrive. If they do not end, it refuses them first.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._settings.drain_seconds)
+        ends = time.monotonic() + self._settings.drain_seconds
+        seconds = min(_SETTLE_SECONDS, self._settings.drain_seconds / 4)
+        if not await self._calls.wait_for_quiet(seconds):
+            self._calls.refuse_new_calls()
+            await self._calls.wait_for_quiet(seconds)
+        await self._server.stop(max(0.0, ends - time.monotonic()))
         self._metrics.stop()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)

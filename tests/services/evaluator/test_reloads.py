@@ -157,7 +157,7 @@ def test_sigterm_under_load_loses_no_call_that_has_begun(world: "World", card: M
     with (
         slow_extractor(clip) as (extractor, address),
         started(world, SIGNET_EXTRACTOR=address) as process,
-        Load(process.address, clip) as load,
+        Load(process.address, clip, callers=32) as load,
         grpc.insecure_channel(process.address) as channel,
     ):
         stub = evaluator_pb2_grpc.RecognizerStub(channel)
@@ -170,12 +170,12 @@ def test_sigterm_under_load_loses_no_call_that_has_begun(world: "World", card: M
         assert [call.result().predictions[0].gloss for call in slow] == ["drink"] * 4
         assert process.process.wait(SECONDS) == 0
         assert time.monotonic() - stopped < 10
-    assert len(load.errors) == 4
+    assert len(load.errors) == 32
     for error in load.errors:
         assert isinstance(error, grpc.Call)
-        # The server had closed the connection or the port: it has begun none of these calls.
+        # The server has begun none of these calls. gRPC itself would reset some, and then the status is CANCELLED.
         assert error.code() is grpc.StatusCode.UNAVAILABLE, error
-        assert "Connection refused" in str(error.details()), error.details()
+        assert any(words in str(error.details()) for words in ("Connection refused", "is stopping")), error.details()
 
 
 def test_serving_goes_on_while_the_store_is_dead_and_the_alias_is_followed_after_it(

@@ -1,7 +1,9 @@
 """The server of a service over a real channel: health, reflection, status codes, metrics, graceful stop."""
 
+import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from signet.errors import (
     Unavailable,
 )
 from signet.rpc.client import Client, signet_errors
-from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
+from signet.v1 import evaluator_pb2, extractor_pb2, extractor_pb2_grpc, trainer_pb2
 from tests.signet.rpc.conftest import DRAIN_SECONDS, Served
 
 
@@ -213,6 +215,39 @@ def test_after_sigterm_calls_may_finish_and_long_ones_are_cancelled(
         assert "signet.rpc.server: stopped" in log
     finally:
         served.child.stop(5)
+
+
+@pytest.mark.parametrize("callers", [4, 64])
+def test_a_stopping_server_resets_no_call_of_callers_that_go_on(tmp_path: Path, callers: int) -> None:
+    """Before, gRPC reset the calls that it had received and Python had not begun: their status was CANCELLED."""
+    served = Served(tmp_path)
+    statuses: list[grpc.StatusCode] = []
+
+    async def call_until_refused() -> None:
+        async with grpc.aio.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = extractor_pb2_grpc.ExtractorStub(channel)
+            while True:
+                try:
+                    await stub.ExtractClip(extractor_pb2.ExtractClipRequest(clip_id="sleep 0.01"), timeout=30)
+                except grpc.aio.AioRpcError as error:
+                    statuses.append(error.code())
+                    return
+
+    async def main() -> None:
+        calls = [asyncio.create_task(call_until_refused()) for _ in range(callers)]
+        await asyncio.sleep(1.0)
+        os.kill(served.child.pid, signal.SIGTERM)
+        began = time.monotonic()
+        await asyncio.gather(*calls)
+        while served.child.running:
+            assert time.monotonic() - began < DRAIN_SECONDS + 5
+            await asyncio.sleep(0.05)
+
+    try:
+        asyncio.run(main())
+    finally:
+        served.child.stop(5)
+    assert statuses == [grpc.StatusCode.UNAVAILABLE] * callers
 
 
 @pytest.mark.parametrize(
