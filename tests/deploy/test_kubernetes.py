@@ -633,10 +633,13 @@ def test_the_component_of_security_gives_each_service_its_own_files(tmp_path: Pa
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[kind]["httpGet"] == {"path": HEALTH_PATH, "port": "metrics"}
             assert "grpc" not in container[kind]
-        known = {*SETTINGS[container["image"].partition(":")[0]].model_fields}
-        known |= {f"client_{field}" for field in ClientSettings.model_fields}
-        assert {name.removeprefix("SIGNET_").lower() for name in _environment(container)} <= known
-    assert "security" not in str(_find(documents, "Job/extract"))
+        known = SETTINGS[container["image"].partition(":")[0]]
+        own = [name for name in _environment(container) if not name.startswith("SIGNET_CLIENT_")]
+        assert all(_is_setting(known, name.removeprefix("SIGNET_")) for name in own)
+        client = {name.removeprefix("SIGNET_CLIENT_").lower() for name in set(_environment(container)) - set(own)}
+        assert client <= set(ClientSettings.model_fields)
+        assert bool(client) == (name == "evaluator")
+    assert "'/security'" not in str(_find(documents, "Job/extract"))
     for name in ("evaluator", "extractor"):
         assert _find(documents, f"Service/{name}")["spec"]["ports"][0]["appProtocol"] == "https"
 

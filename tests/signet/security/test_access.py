@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -97,6 +98,22 @@ def test_a_call_without_a_valid_token_is_unauthenticated(tokens_file: Path) -> N
         assert status(caller.read, (("authorization", f"bearer {token}"),)) == "OK", "RFC 7235: any case"
         assert status(caller.upload, bearer(token)) == "OK"
         assert status(caller.watch, bearer(token)) == "OK"
+
+
+def test_no_value_of_the_metadata_confuses_the_check(tokens_file: Path) -> None:
+    token = create_token(tokens_file, "phone", TokenLimits(Permission.READ))
+    access, signs = AccessControl(tokens_file), random.Random(1)  # noqa: S311
+    alphabet = [*map(chr, range(0x20, 0x7F)), token, "Bearer", " ", "\t", ",", "signet_", "\ud800", "é", "\0"]
+    for _ in range(3000):
+        value = "".join(signs.choices(alphabet, k=signs.randrange(12)))
+        if value.lower().split() == ["bearer", token.lower()] and token in value:
+            continue
+        with pytest.raises(Unauthenticated):
+            access.check(METHOD, (("authorization", value),))
+    long, half, in_bytes = "Bearer " + "x" * 1_000_000, "Bearer \ud800", b"Bearer " + token.encode()
+    for other in (long, half, in_bytes, b"\xff\xfe"):
+        with pytest.raises(Unauthenticated):
+            access.check(METHOD, (("authorization", other),))
 
 
 def test_a_token_that_may_read_may_not_write(tokens_file: Path) -> None:
