@@ -1,14 +1,15 @@
 """Batching of concurrent calls: calls that arrive while a batch is computed share the next batch."""
 
 import asyncio
-import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from services.evaluator.serving.loaded_model import LoadedModel
-from services.evaluator.serving.work_threads import WorkThreads
 
 # One batch takes as many clips.
 _MAX_BATCH = 32
@@ -27,90 +28,120 @@ class _PendingCall(Generic[Request, Answer]):
     request: Request
     frames: int
     answer: "asyncio.Future[Answer]"
+    loop: asyncio.AbstractEventLoop
+
+
+_Batch = list[_PendingCall[Request, Answer]]
 
 
 class Batcher(Generic[Request, Answer]):
-    """Computes one batch at a time, in a thread. An idle batcher starts at once: no call waits for others to come.
+    """Computes one batch at a time, in a thread of its own. An idle one starts at once: no call waits for others.
+
+    The thread takes the next batch itself. If the event loop gave it the batches, it would wait for the loop, which has
+    much to do when a batch of answers is ready.
 
     Calls wait in queues. The queues take turns, so that many calls in one of them do not hold up the others.
 
     Args:
         process: computes the answers to the requests of a batch by one version of a model. An answer that is an
             exception is raised to its caller.
-        threads: where `process` runs.
+        name: the name of the thread.
     """
 
     def __init__(
-        self, process: Callable[[LoadedModel, list[Request]], Sequence[Answer | Exception]], threads: WorkThreads
+        self, process: Callable[[LoadedModel, list[Request]], Sequence[Answer | Exception]], name: str
     ) -> None:
         self._process = process
-        self._threads = threads
+        self._thread = ThreadPoolExecutor(1, name)
+        # Guards all that follows, and the queues.
+        self.lock = threading.Lock()
         self._queues: list[BatchQueue[Request, Answer]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._working = False
 
-    def add_queue(self) -> "BatchQueue[Request, Answer]":
-        """A new queue."""
-        self._queues.append(BatchQueue(self))
+    def add_queue(self, share: int = 1) -> "BatchQueue[Request, Answer]":
+        """A new queue. A batch takes at most one `share`-th of its calls that are under way."""
+        self._queues.append(BatchQueue(self, share))
         return self._queues[-1]
 
     def start(self) -> None:
-        """Compute the waiting calls, if this is not under way."""
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._run_pending())
+        """Compute the waiting calls, if this is not under way. The caller has the lock."""
+        if not self._working:
+            self._working = True
+            self._thread.submit(self._work)
 
-    async def _run_pending(self) -> None:
-        while waiting := [queue for queue in self._queues if queue]:
-            for queue in waiting:
-                if batch := queue.next_batch():
-                    await self._run(batch)
+    def _work(self) -> None:
+        """Compute batches until no call waits."""
+        turn = 0
+        while True:
+            with self.lock:
+                batch: _Batch[Request, Answer] = []
+                for _ in self._queues:
+                    turn = (turn + 1) % len(self._queues)
+                    if batch := self._queues[turn].next_batch():
+                        break
+                if not batch:
+                    self._working = False
+                    return
+            self._run(batch)
+            del batch
 
-    async def _run(self, batch: "list[_PendingCall[Request, Answer]]") -> None:
+    def _run(self, batch: _Batch[Request, Answer]) -> None:
         answers: Sequence[Answer | Exception]
         try:
-            answers = await self._threads.run(self._process, batch[0].model, [call.request for call in batch])
+            answers = self._process(batch[0].model, [call.request for call in batch])
         except Exception as error:  # noqa: BLE001  (each caller of the batch gets it; the next batch still runs)
             answers = [error] * len(batch)
-        for call, answer in zip(batch, answers, strict=True):
-            if call.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                call.answer.set_exception(answer)
-            else:
-                call.answer.set_result(answer)
+        with suppress(RuntimeError):  # the loop has ended
+            batch[0].loop.call_soon_threadsafe(_deliver, batch, answers)
+
+
+def _deliver(batch: _Batch[Request, Answer], answers: Sequence[Answer | Exception]) -> None:
+    for call, answer in zip(batch, answers, strict=True):
+        if call.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            call.answer.set_exception(answer)
+        else:
+            call.answer.set_result(answer)
 
 
 class BatchQueue(Generic[Request, Answer]):
     """Calls that wait for a batcher, in order of arrival."""
 
-    def __init__(self, batcher: Batcher[Request, Answer]) -> None:
+    def __init__(self, batcher: Batcher[Request, Answer], share: int) -> None:
         self._batcher = batcher
+        self._share = share
         self._pending: deque[_PendingCall[Request, Answer]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._pending)
+        self._under_way = 0
 
     async def answer(self, model: LoadedModel, request: Request, frames: int) -> Answer:
         """The answer of this version of a model to a request with so many frames of the model."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = _PendingCall(model, request, frames, future)
-        self._pending.append(call)
-        self._batcher.start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        call = _PendingCall(model, request, frames, future, loop)
+        self._under_way += 1
+        with self._batcher.lock:
+            self._pending.append(call)
+            self._batcher.start()
         try:
             return await future
         except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):  # its batch has begun
+            with self._batcher.lock, suppress(ValueError):  # its batch has begun
                 self._pending.remove(call)
             raise
+        finally:
+            self._under_way -= 1
 
-    def next_batch(self) -> list[_PendingCall[Request, Answer]]:
+    def next_batch(self) -> _Batch[Request, Answer]:
         """Take the oldest call, and the next calls that ask for the same version.
 
         Calls for other versions, and calls that would make the batch too large or pad it too much, keep their places.
         """
-        batch: list[_PendingCall[Request, Answer]] = []
-        left_out: list[_PendingCall[Request, Answer]] = []
+        batch: _Batch[Request, Answer] = []
+        left_out: _Batch[Request, Answer] = []
         frames = longest = 0
-        while self._pending and len(batch) < _MAX_BATCH:
+        most = min(_MAX_BATCH, -(-self._under_way // self._share))
+        while self._pending and len(batch) < most:
             call = self._pending.popleft()
             if call.answer.done():  # it was just cancelled
                 continue

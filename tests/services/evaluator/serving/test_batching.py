@@ -12,7 +12,6 @@ import pytest
 
 from services.evaluator.serving.batching import Batcher, BatchQueue
 from services.evaluator.serving.loaded_model import Frames, LoadedModel
-from services.evaluator.serving.work_threads import WorkThreads
 from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
@@ -87,7 +86,7 @@ def run_model(model: LoadedModel, clips: list[Frames]) -> list[Frames]:
 def scenario(steps: Callable[[Queue], Awaitable[None]]) -> None:
     async def main() -> None:
         async with asyncio.timeout(SECONDS):
-            await steps(Queue(Batcher(run_model, WorkThreads(2, "test"))))
+            await steps(Queue(Batcher(run_model, "test")))
 
     asyncio.run(main())
 
@@ -293,3 +292,24 @@ def test_a_thousand_cancelled_callers_leave_the_queue_at_once(
 
     scenario(steps)
     assert model.runs == [1]
+
+
+def test_a_batch_takes_its_share_of_the_calls_that_are_under_way(
+    models: tuple[HeldModel, HeldModel], clips: list[Frames]
+) -> None:
+    """The other callers send their next requests meanwhile."""
+    model, _ = models
+
+    async def main() -> None:
+        queue = Batcher(run_model, "test").add_queue(2)
+        calls = [asyncio.create_task(queue.answer(model, clips[0], len(clips[0])))]
+        await model.run_started()
+        calls += [asyncio.create_task(queue.answer(model, clips[0], len(clips[0]))) for _ in range(8)]
+        await asyncio.sleep(0)
+        model.released.release(9)
+        await asyncio.gather(*calls)
+
+    asyncio.run(main())
+    assert model.runs[0] == 1
+    assert 4 <= model.runs[1] <= 5
+    assert sum(model.runs) == 9
