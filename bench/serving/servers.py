@@ -22,9 +22,7 @@ RECOGNIZE = "/signet.v1.Recognizer/Recognize"
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 # The name of the model in MLServer.
 MLSERVER_MODEL = "sign"
-WORKERS=1
-# With a newer uvloop, the worker processes of this MLServer do not start.
-MLSERVER = ("mlserver==1.7.1", "onnxruntime==1.32.0", "uvloop==0.21.0")
+MLSERVER = ("mlserver==1.7.1", "onnxruntime==1.32.0")
 _HERE = Path(__file__).parent
 
 
@@ -78,7 +76,15 @@ def start_mlserver(environment: Path, graph: Path, requests: Path, folder: Path,
     port, others = free_port(), [free_port(), free_port()]
     _write(
         folder / "settings.json",
-        {"host": "127.0.0.1", "grpc_port": port, "http_port": others[0], "metrics_port": others[1], "debug": False, "parallel_workers": WORKERS},
+        {
+            "host": "127.0.0.1",
+            "grpc_port": port,
+            "http_port": others[0],
+            "metrics_port": others[1],
+            "debug": False,
+            # Worker processes make it slower on two cores; with uvloop 0.22 and newer, they do not start.
+            "parallel_workers": 0,
+        },
     )
     model = {
         "name": MLSERVER_MODEL,

@@ -35,7 +35,12 @@ class EvaluatorSettings(ServiceSettings):
         default="", description="host:port of the extractor; without one, videos are refused and landmarks still served"
     )
     refresh_seconds: float = Field(default=2.0, gt=0, description="How often to check whether the alias has moved")
-    threads: int = Field(default=0, ge=0, description="Threads inside one model run; 0 means one per core")
+    threads: int = Field(
+        default=1,
+        ge=0,
+        description="Threads inside one model run; 0 means one per core. More threads answer a long clip sooner, and "
+        "take more of the cores for each clip",
+    )
     commit: str = Field(default=UNKNOWN_COMMIT, description="Git commit of this code; every report names it")
     auto_evaluate: bool = Field(
         default=False,

@@ -75,6 +75,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.traces = traces
         self._refused = StatusLog(_log)
         self._receiver = RequestReceiver()
+        # The handlers of methods, each with the handler around it.
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        # The metrics of methods with a status: looking them up by their labels takes as long as counting.
+        self._counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         # The calls that are under way, by the kinds of calls that `max_calls` knows.
         self._running: collections.Counter[str] = collections.Counter()
         self._arrived = 0
@@ -100,7 +104,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None:
             # A handler of streams suits a call of any kind.
             return grpc.stream_stream_rpc_method_handler(self._refuse_unknown(details.method))
-        method = details.method.removeprefix("/")
+        # A method has the same handler for each call.
+        known = self._wrapped.get(details.method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[details.method] = handler, self._wrap(details.method.removeprefix("/"), handler)
+        return known[1]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        """The handler that does all that this interceptor does, around the handler of a method."""
         parse = _Parser(method, handler.request_deserializer, self._refused)
         # A handler of request streams reads its request itself. gRPC would keep the bytes until the call has ended.
         if handler.response_streaming:
@@ -227,8 +238,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def count(self, method: str, code: str, seconds: float) -> None:
         """Count a call that has ended."""
         if method.startswith(("signet.", _UNKNOWN_METHOD)):
-            self._calls.labels(method, code).inc()
-            self._seconds.labels(method).observe(seconds)
+            counters = self._counters.get((method, code))
+            if counters is None:
+                counters = self._calls.labels(method, code), self._seconds.labels(method)
+                self._counters[method, code] = counters
+            counters[0].inc()
+            counters[1].observe(seconds)
 
 
 class _Parser:

@@ -32,6 +32,12 @@ class HeldPipeline(Pipeline):
         self.held: set[str] = set()
         self.release = threading.Event()
 
+    async def has(self, name: str) -> None:
+        """Wait for a request."""
+        async with asyncio.timeout(10):
+            while name not in self.order:
+                await asyncio.sleep(0.001)
+
     def process(self, model: LoadedModel, requests: Sequence[ClipRequest]) -> list[ProcessedClip | Exception]:
         self.order += [request.name for request in requests]
         if any(request.name in self.held for request in requests):
@@ -89,10 +95,9 @@ def test_only_the_costly_lanes_share_a_thread(model: LoadedModel, pipeline: Held
         short, medium, long = (lanes.lane(length, 30_000) for length in (SHORT, MEDIUM, LONG))
         pipeline.held.add("long")
         first = asyncio.create_task(long.queue.answer(model, ClipRequest(b"", "long"), 1_800))
-        await asyncio.sleep(0.01)
+        await pipeline.has("long")
         behind = asyncio.create_task(medium.queue.answer(model, ClipRequest(b"", "medium"), 120))
         await short.queue.answer(model, ClipRequest(b"", "short"), 20)
-        await asyncio.sleep(0.01)
         assert not first.done()
         assert not behind.done()
         pipeline.release.set()
@@ -124,7 +129,7 @@ def test_medium_and_long_clips_take_turns_at_their_thread(model: LoadedModel, pi
         medium, long = lanes.lane(MEDIUM, 1), lanes.lane(LONG, 1)
         pipeline.held.add("long")
         calls = [asyncio.create_task(long.queue.answer(model, ClipRequest(b"", "long"), 1_800)) for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await pipeline.has("long")
         calls += [asyncio.create_task(medium.queue.answer(model, ClipRequest(b"", "medium"), 300)) for _ in range(20)]
         await asyncio.sleep(0.01)
         pipeline.release.set()
