@@ -37,11 +37,11 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU-seconds of the server with its child processes."""
-        return sum(times.user + times.system for times in (one.cpu_times() for one in self._processes()))
+        return float(sum(times.user + times.system for times in (one.cpu_times() for one in self._processes())))
 
     def megabytes(self) -> float:
         """The memory (RSS) of the server with its child processes."""
-        return sum(one.memory_info().rss for one in self._processes()) / 1e6
+        return float(sum(one.memory_info().rss for one in self._processes()) / 1e6)
 
     def _processes(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
