@@ -1,5 +1,6 @@
 """The id of a call. It is in the metadata of the call, in both directions, and in each line of the servers' logs."""
 
+import itertools
 import re
 import uuid
 from collections.abc import Iterable
@@ -12,6 +13,10 @@ REQUEST_ID_KEY = "x-request-id"
 _VALID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 Metadata = Iterable[tuple[str, str | bytes]]
+
+# A server makes ids of a random part and a number: a uuid takes ten times as long.
+_PROCESS = uuid.uuid4().hex[:16]
+_numbers = itertools.count(1)
 
 _current: ContextVar[str] = ContextVar("signet_request_id", default="")
 
@@ -39,7 +44,7 @@ def begin_request(metadata: Metadata | None) -> str:
 
     The id holds for the task of the call, and for the threads that `asyncio.to_thread` starts for it.
     """
-    request_id = read_request_id(metadata) or new_request_id()
+    request_id = read_request_id(metadata) or f"{_PROCESS}-{next(_numbers)}"
     _current.set(request_id)
     return request_id
 

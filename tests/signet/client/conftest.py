@@ -68,7 +68,9 @@ class ScriptedServer(evaluator_pb2_grpc.RecognizerServicer, extractor_pb2_grpc.E
 
     def ExtractClipStream(self, requests: Any, context: Any) -> Any:  # noqa: N802
         self._begin(context)
+        context.add_callback(self.left.set)
         received = list(requests)
+        time.sleep(self.seconds)
         video = b"".join(request.chunk for request in received)
         self.videos.append(video)
         if len(video) != received[0].size:

@@ -48,3 +48,24 @@ def test_a_client_can_be_made_before_there_is_an_event_loop(scripted: Any) -> No
         return answer.best.gloss
 
     assert asyncio.run(main()) == "book"
+
+
+def test_a_cancelled_extraction_ends_the_work_of_the_server(scripted: Any) -> None:
+    scripted.seconds = 0.5
+
+    async def main() -> None:
+        async with AsyncSignetClient(scripted.address, extractor=scripted.address) as client:
+            parts = client.extract(b"video")
+
+            async def wait() -> None:
+                await anext(parts)
+
+            waiting = asyncio.create_task(wait())
+            while not scripted.calls:
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert await asyncio.to_thread(scripted.left.wait, 5)
+
+    asyncio.run(main())
