@@ -6,8 +6,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.extractor.tracking.trackers import Device, TrackingQuality
+from signet.home_paths import HomePath
 from signet.rpc.settings import ServiceSettings
-from signet.store.settings import HomePath
 
 DEFAULT_CLIP_TIMEOUT_SECONDS = 300.0
 DEFAULT_CORPUS = "wlasl"

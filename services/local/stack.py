@@ -10,9 +10,9 @@ from typing import Self
 from services.local.child_processes import Child, free_ports
 from services.local.seaweedfs import LocalStore
 from signet.errors import InvalidInput, NotReady
+from signet.home_paths import expand_home
 from signet.rpc.client import Client
 from signet.rpc.health import is_serving
-from signet.store.settings import expand_home
 
 SERVICES = ("extractor", "trainer", "evaluator")
 

@@ -6,8 +6,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from signet.errors import InvalidSetting
+from signet.home_paths import HomePath
 from signet.store import StoreSettings
-from signet.store.settings import HomePath
 
 
 class ServiceSettings(StoreSettings):

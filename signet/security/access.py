@@ -3,12 +3,13 @@
 import logging
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from signet.errors import Busy, InvalidSetting, PermissionDenied, Unauthenticated
 from signet.rpc.polling import StatusLog
+from signet.security.bearer import Metadata, read_bearer_token
 from signet.security.permissions import needed_permission
 from signet.security.rate_limit import RateLimiter
 from signet.security.setting_files import file_states
@@ -16,13 +17,8 @@ from signet.security.tokens import SETTING, TokenList, read_tokens
 
 _log = logging.getLogger(__name__)
 
-AUTHORIZATION = "authorization"
-_SCHEME = "bearer"
-
 # The file is checked for changes at most so often. A revoked token may be used so long.
 _CHECK_SECONDS = 1.0
-
-Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class AccessControl:
@@ -63,7 +59,7 @@ class AccessControl:
         if self._path is None or needed is None:
             return
         self._reload(self._path)
-        entry = self._tokens.find(_bearer_token(metadata))
+        entry = self._tokens.find(read_bearer_token(metadata))
         if entry is None:
             raise Unauthenticated("the token of this call is not known. It may have been revoked.")
         if entry.expires is not None and datetime.now(UTC) >= entry.expires:
@@ -99,20 +95,3 @@ class AccessControl:
         self._status.clear()
         self._limiter.forget_all_but({entry.name for entry in self._tokens.tokens})
         _log.info("%s=%s: read again; %d tokens", SETTING, path, len(self._tokens.tokens))
-
-
-def _bearer_token(metadata: Metadata | None) -> str:
-    """The token of a call.
-
-    Raises:
-        Unauthenticated: the metadata have none, or several.
-    """
-    values = [value for key, value in metadata or () if key.lower() == AUTHORIZATION]
-    if not values:
-        raise Unauthenticated("this server asks for a token. Send it as metadata: `authorization: Bearer TOKEN`.")
-    scheme, _, token = str(values[0]).partition(" ")
-    if len(values) > 1 or scheme.lower() != _SCHEME or not token.strip():
-        raise Unauthenticated(
-            "the metadata `authorization` of this call cannot be used. It must be `Bearer` and one token."
-        )
-    return token.strip()

@@ -15,10 +15,10 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from signet.errors import InvalidSetting
-from signet.security.access import AUTHORIZATION
+from signet.home_paths import HomePath
+from signet.security.bearer import bearer_metadata
 from signet.security.hosts import is_loopback
 from signet.security.setting_files import FileState, file_states, read_setting_file, warn_of_readers
-from signet.store.settings import HomePath
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class ChannelSecurity:
                 self._token = _read_token(path)
             except InvalidSetting as error:
                 _log.warning("the changed token is not used: %s The token of before is sent.", error)
-        return ((AUTHORIZATION, f"Bearer {self._token}"),) if self._token else ()
+        return bearer_metadata(self._token)
 
     def open_channel(self, address: str, options: Options | None = None) -> grpc.Channel:
         """Open a channel to host:port.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from signet.errors import InvalidSetting
+from signet.home_paths import expand_home
 from signet.store.base import ObjectStore
 from signet.store.directory import DirectoryStore
-from signet.store.settings import StoreSettings, expand_home
+from signet.store.settings import StoreSettings
 
 if TYPE_CHECKING:
     from signet.security.signatures import ModelKeys

@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from signet.errors import InvalidSetting
+from signet.home_paths import HomePath
 from signet.text_files import REPLACEMENT, decode_text
 
 DEFAULT_STORE = "file:data/store"
@@ -16,22 +17,6 @@ STORE_HELP = "The store: http(s)://host:port/bucket for S3, file:<directory> for
 
 # The region of a server that has none of its own, as MinIO and SeaweedFS.
 DEFAULT_REGION = "us-east-1"
-
-
-def expand_home(path: Path) -> Path:
-    """The path with ~ or ~user at its beginning replaced by the home directory.
-
-    Raises:
-        ValueError: there is no such user, or the user has no home directory.
-    """
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{path.parts[0]} has no home directory; write the whole path") from error
-
-
-# A path from a setting. A shell does not expand the ~ in FLAG=~/x, and nothing expands it in an env file.
-HomePath = Annotated[Path, AfterValidator(expand_home)]
 
 
 def _user_cache() -> Path | None:

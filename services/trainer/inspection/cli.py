@@ -10,10 +10,10 @@ from services.trainer.runs.listing import LATEST, find_latest_run
 from services.trainer.runtime.threads import DEFAULT_THREADS, use_threads
 from signet import landmarks, registry
 from signet.errors import InvalidInput, NotFound
+from signet.home_paths import expand_home
 from signet.landmarks import Landmarks
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
-from signet.store.settings import expand_home
 from signet.terminal.output import Console, open_console, print_line
 
 if TYPE_CHECKING:

@@ -1,5 +1,7 @@
 """TLS, certificates and tokens of both clients, from arguments and from the environment."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from signet.errors import InvalidSetting, Unauthenticated, Unavailable
 from signet.security.permissions import Permission
 from signet.security.tokens import TokenLimits, create_token
 from tests.certificates import Authority
+from tests.conftest import ROOT
 from tests.signet.security.conftest import secured
 
 if TYPE_CHECKING:
@@ -62,3 +65,8 @@ def test_a_token_for_another_machine_needs_tls(client: type[SignetClient | Async
         client("evaluator.example:50053", security=ClientSettings(token=SecretStr("x")))
     with pytest.raises(InvalidSetting, match=r"extractor\.example:50051: the token would be sent without TLS"):
         client("localhost:1", extractor="extractor.example:50051", security=ClientSettings(token=SecretStr("x")))
+
+
+def test_the_client_needs_no_module_that_windows_lacks() -> None:
+    program = "import sys; sys.modules.update(fcntl=None, resource=None); import signet.client"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=60)
