@@ -190,8 +190,8 @@ def _models_row() -> list[Any]:
         ),
         lines(
             "Refused versions",
-            "Attempts per minute to load a version that failed, by status; PARITY is a version whose answers differ "
-            "from those of the trainer. NOT_FOUND are calls that name what does not exist.",
+            "Attempts per minute to load a version that failed, by status. PARITY: its answers differ from those of "
+            "the trainer. UNTRUSTED: it has no signature of a trusted key.",
             Ask("60 * sum by (reason) (rate(signet_evaluator_model_refusals_total[$__rate_interval]))", "{{reason}}"),
             unit="short",
             width=5,

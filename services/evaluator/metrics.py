@@ -18,8 +18,12 @@ STAGES = ("extract", "prepare", "model", "decode")
 
 # A version that was tried before loads in 0.1 s, another one in about 1 s; its trial is ended after a minute.
 _LOAD_BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
-# Why versions are refused: names of status codes, and a parity vector that differs. Why they are unloaded.
-REFUSALS = ("NOT_FOUND", "DATA_LOSS", "PARITY", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "UNAVAILABLE", "OTHER")
+# Why versions are refused: names of status codes, a parity vector that differs, and no signature of a trusted key.
+REFUSALS = (
+    "NOT_FOUND", "DATA_LOSS", "PARITY", "UNTRUSTED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "UNAVAILABLE",
+    "OTHER",
+)  # fmt: skip
+# Why versions are unloaded.
 UNLOADS = ("replaced", "room")
 
 

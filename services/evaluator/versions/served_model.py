@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.evaluator.serving.loaded_model import LoadedModel, ParityMismatch
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse, VersionInMemory
 from signet import registry
-from signet.errors import Busy, DataLoss, NotFound, NotReady, SignetError, Unavailable
+from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, UntrustedModel
 from signet.rpc.polling import StatusLog
 
 _log = logging.getLogger(__name__)
@@ -14,6 +14,8 @@ _log = logging.getLogger(__name__)
 # A version that could not be served is tried again after this time: it may have been restored from a backup. Each
 # attempt downloads the version.
 RETRY_SECONDS = 60.0
+# Reasons for a refusal that have no status code of their own.
+_REASONS: dict[type[SignetError], str] = {ParityMismatch: "PARITY", UntrustedModel: "UNTRUSTED"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class ServedModel:
         try:
             held = self._memory.load(self.name, version, essential=self._essential)
         except SignetError as error:
-            metrics.count_refusal("PARITY" if isinstance(error, ParityMismatch) else error.code)
+            metrics.count_refusal(_REASONS.get(type(error), error.code))
             if isinstance(error, Unavailable | Busy):
                 # The version is not at fault. It is tried again at the next refresh.
                 self._keep_current(_with_prefix(f"cannot load {self.name}/{version}", error))
@@ -181,8 +183,7 @@ class ServedModel:
         if not self._essential and (self._held is None or self.is_fixed()):
             return
         version = self._held.version if self._held is not None else ""
-        refused = isinstance(self._error, DataLoss | NotReady) and self._refused is not None
-        self._memory.metrics.show_alias(self.name, self.alias, version, refused=refused)
+        self._memory.metrics.show_alias(self.name, self.alias, version, refused=self._refused is not None)
 
 
 def _with_prefix(prefix: str, error: SignetError) -> SignetError:

@@ -1,6 +1,7 @@
 """The evaluator over a real gRPC channel."""
 
 import asyncio
+import gc
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -547,5 +548,31 @@ def test_the_health_service_watches_each_model(world: "World", snapshot: Dataset
             return bool(await check("model:other") == status.SERVING)
 
         await until(healthy)
+
+    run(world.settings(), scenario)
+
+
+def test_the_memory_of_a_replaced_version_is_freed_after_its_calls(
+    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
+) -> None:
+    def alive() -> set[str]:
+        return {found.card.version for found in gc.get_objects() if isinstance(found, LoadedModel)}
+
+    async def scenario(calls: Calls) -> None:
+        versions = [card.version]
+        for _ in range(3):
+            await asyncio.gather(*(calls.recognizer.Recognize(Request(landmarks=clip)) for _ in range(8)))
+            versions.append(world.publish(snapshot).version)
+
+            async def replaced(newest: str = versions[-1]) -> bool:
+                answer = await calls.recognizer.Recognize(Request(landmarks=clip))
+                return bool(answer.model_version == newest)
+
+            await until(replaced)
+
+        async def freed() -> bool:
+            return alive() & set(versions) == {versions[-1]}
+
+        await until(freed)
 
     run(world.settings(), scenario)

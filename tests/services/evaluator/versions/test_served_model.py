@@ -316,3 +316,19 @@ def test_a_version_whose_answers_differ_is_refused_with_the_reason_and_the_old_o
     served.close()
     assert metrics.get_sample_value("signet_evaluator_alias_refused", alias) is None
     assert metrics.get_sample_value("signet_evaluator_models_loaded") == 0
+
+
+def test_a_version_without_a_trusted_signature_is_refused_and_a_signed_one_is_served(
+    world: "World", snapshot: Dataset, tmp_path: Path
+) -> None:
+    world.store.model_keys = signing_keys(tmp_path)
+    signed = world.publish(snapshot)
+    served, metrics = serving(world.store)
+    assert served.current().card.version == signed.version
+    unsigned = world.publish(snapshot)
+    world.store.delete(keys.model("signet", unsigned.version, "model.json.sig"))
+    served.refresh()
+    assert served.current().card.version == signed.version
+    assert "is not signed" in served.status().reason
+    assert metrics.get_sample_value("signet_evaluator_model_refusals_total", {"reason": "UNTRUSTED"}) == 1
+    assert metrics.get_sample_value("signet_evaluator_alias_refused", {"name": "signet", "alias": "latest"}) == 1
