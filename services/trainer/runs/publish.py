@@ -14,6 +14,7 @@ from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.heldout_evaluation import HeldOutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
+from signet.errors import UntrustedModel
 from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import Metrics, ModelCard
 from signet.statistics.vocabulary_score import published_score
@@ -74,7 +75,10 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
         # A run id starts with the start time of the run, a version with its time of publication.
         if version.partition("-")[0] < run_id.partition("-")[0]:
             return None
-        card = registry.read_card(store, name, version)
+        try:
+            card = registry.read_card(store, name, version)
+        except UntrustedModel:  # this process signs what it publishes
+            continue
         if card.run_id == run_id:
             if registry.aliases(store, name).get(registry.LATEST, "") < version:
                 registry.move_alias(store, name, registry.LATEST, version, f"published by run {run_id}")

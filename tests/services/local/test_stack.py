@@ -114,7 +114,10 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
     _wait_gone(grandchild)
 
 
-def test_the_stack_starts_and_stops_all_processes(tmp_path: Path) -> None:
+def test_the_stack_starts_and_stops_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Settings of the shell for servers elsewhere do not reach the services.
+    for name in ("SIGNET_TLS_CERTIFICATE", "SIGNET_TOKENS_FILE", "SIGNET_CLIENT_CA", "SIGNET_CLIENT_TOKEN_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "missing"))
     with LocalStack(tmp_path, tmp_path / "no-clips") as stack:
         pids = stack.pids
         assert set(pids) == {"store", "extractor", "trainer", "evaluator"}

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signet.errors import InvalidSetting
+from signet.rpc.server import ServiceServer
 from signet.security.certificates import CertificateFiles, ServerCertificate
+from signet.security.credentials import ChannelSecurity, ClientSettings
 from tests.certificates import LATER, LONG_AGO, NOW, TOMORROW, YESTERDAY, Authority, Pair
 from tests.signet.security.conftest import secured
 
@@ -120,6 +123,30 @@ def test_a_key_that_everybody_can_read_and_a_near_end_are_warned_of(
     load(pair)
     assert "all users of this machine can read this secret. Run: chmod o-r" in caplog.text
     assert "expires at" in caplog.text
+
+
+def test_a_changed_authority_of_clients_holds_for_new_connections(
+    pair: Pair, authority: Authority, client_pair: Pair, tmp_path: Path
+) -> None:
+    (tmp_path / "next").mkdir()
+    following, ca = Authority(tmp_path / "next", "next"), tmp_path / "ca.pem"
+    new_pair = following.issue("client")
+    shutil.copy(authority.ca, ca)
+
+    def connects(own: Pair, server: ServiceServer) -> bool:
+        settings = ClientSettings(ca=authority.ca, certificate=own.certificate, key=own.key)
+        with ChannelSecurity(settings).open_channel(f"127.0.0.1:{server.port}") as channel:
+            try:
+                grpc.channel_ready_future(channel).result(timeout=1.5)
+            except grpc.FutureTimeoutError:
+                return False
+            return True
+
+    with secured(tls_certificate=pair.certificate, tls_key=pair.key, tls_client_ca=ca) as server:
+        assert [connects(client_pair, server), connects(new_pair, server)] == [True, False]
+        shutil.copy(following.ca, ca)
+        time.sleep(1.1)
+        assert [connects(client_pair, server), connects(new_pair, server)] == [False, True]
 
 
 def _presented(port: int, ca: Path) -> str:

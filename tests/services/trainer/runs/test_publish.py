@@ -1,5 +1,6 @@
 """A run publishes its model once. A model that cannot be published yet is kept, and is published later."""
 
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -18,6 +19,7 @@ from signet import registry
 from signet.errors import NotFound
 from signet.registry import LATEST, Metrics, ModelCard
 from signet.store import DirectoryStore, keys
+from tests.model_keys import signing_keys
 from tests.services.trainer.conftest import Fill
 
 RUN = "20261120T120000Z-aaaaaa"
@@ -57,6 +59,19 @@ def test_the_model_of_a_run_is_found_among_those_of_other_runs(directory_store: 
     assert found is not None
     assert (found.version, found.run_id) == (mine, RUN)
     assert latest(directory_store) == "20261120T130000Z-33333333", "a newer model stays the latest"
+
+
+def test_models_that_others_published_without_a_trusted_signature_are_skipped(
+    directory_store: DirectoryStore, tmp_path: Path
+) -> None:
+    directory_store.model_keys = signing_keys(tmp_path)
+    publish(directory_store, "20261120T120030Z-22222222", RUN)
+    signed, directory_store.model_keys = directory_store.model_keys, None
+    publish(directory_store, "20261120T130000Z-33333333", "20261120T125900Z-cccccc")
+    directory_store.model_keys = signed
+    found = find_published_model(directory_store, RUN, "signet")
+    assert found is not None
+    assert found.version == "20261120T120030Z-22222222"
 
 
 def test_the_alias_moves_to_the_model_of_a_run_that_ended_before_it_moved_it(directory_store: DirectoryStore) -> None:
