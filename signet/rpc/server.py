@@ -65,6 +65,7 @@ class ServiceServer:
         if max_request_bytes is not None:
             options["grpc.max_receive_message_length"] = max_request_bytes
         self._security = ServerSecurity(settings)
+        self._security.register_metrics(registry)
         self._traces = open_tracing(settings.service, settings.traces_endpoint, settings.traces_share)
         self._calls = CallInterceptor(registry, self._names, self._security.access, self._traces)
         self._server = grpc.aio.server(interceptors=[self._calls], options=list(options.items()))

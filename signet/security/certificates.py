@@ -75,6 +75,10 @@ class ServerCertificate:
         """When the certificate expires."""
         return self._loaded.expires
 
+    def expiry_timestamp(self) -> float:
+        """When the certificate expires, in seconds since 1970."""
+        return self._loaded.expires.timestamp()
+
     def credentials(self) -> grpc.ServerCredentials:
         """What gRPC needs for a secure port."""
         return grpc.dynamic_ssl_server_credentials(

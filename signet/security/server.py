@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any, Protocol
 
+from prometheus_client import CollectorRegistry, Gauge
+
 from signet.errors import InvalidSetting
 from signet.security.access import AccessControl
 from signet.security.certificates import CERTIFICATE, CLIENT_CA, KEY, CertificateFiles, ServerCertificate
@@ -46,6 +48,16 @@ class ServerSecurity:
         open_to_all = settings.tokens_file is None and settings.tls_client_ca is None
         if open_to_all and not local and not settings.tls_at_proxy:
             _log.info("no tokens and no client certificates: every host that reaches this port may make every call")
+
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        """Add the time at which the certificate expires to the metrics; nothing without TLS."""
+        certificate = self._certificate
+        if certificate is not None:
+            Gauge(
+                "signet_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of this server expires, in seconds since 1970",
+                registry=registry,
+            ).set_function(certificate.expiry_timestamp)
 
     def add_port(self, server: Any, address: str) -> int:
         """Let a gRPC server listen on host:port, and return the port.

@@ -1,9 +1,11 @@
 """The certificate of a server: faults at start are named, and a renewed one is used without a restart."""
 
 import logging
+import re
 import shutil
 import ssl
 import time
+import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -149,6 +151,14 @@ def test_a_changed_authority_of_clients_holds_for_new_connections(
         assert [connects(client_pair, server), connects(new_pair, server)] == [False, True]
 
 
+def _expiry(server: ServiceServer) -> float:
+    """When the certificate expires, as the page of metrics says."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as answer:
+        page = answer.read().decode()
+    (text,) = re.findall(r"^signet_tls_certificate_expiry_timestamp_seconds (\S+)$", page, re.MULTILINE)
+    return float(text)
+
+
 def _presented(port: int, ca: Path) -> str:
     """The common name of the certificate that a new connection sees."""
     certificate = x509.load_pem_x509_certificate(
@@ -165,7 +175,8 @@ def test_new_connections_see_a_renewed_certificate_and_never_a_broken_one(
     authority.issue("first").copy_to(used)
     with secured(tls_certificate=used.certificate, tls_key=used.key) as server:
         assert _presented(server.port, authority.ca) == "CN=first"
-        renewed = authority.issue("second")
+        assert abs(_expiry(server) - LATER.timestamp()) < 2
+        renewed = authority.issue("second", end=TOMORROW)
         # The certificate is replaced before its key: for a moment they do not belong together.
         shutil.copy(renewed.certificate, used.certificate)
         time.sleep(1.1)
@@ -174,6 +185,7 @@ def test_new_connections_see_a_renewed_certificate_and_never_a_broken_one(
         renewed.copy_to(used)
         time.sleep(1.1)
         assert _presented(server.port, authority.ca) == "CN=second"
+        assert abs(_expiry(server) - TOMORROW.timestamp()) < 2
         authority.issue("third", end=YESTERDAY).copy_to(used)
         time.sleep(1.1)
         assert _presented(server.port, authority.ca) == "CN=second"
