@@ -42,9 +42,6 @@ class ModelKeys:
         return any(_is_valid(key, card, signature) for key in self.trusted)
 
 
-NO_KEYS = ModelKeys()
-
-
 def read_model_keys(signing: Path | None, trusted: Path | None) -> ModelKeys:
     """Read the keys that the settings name.
 
