@@ -37,11 +37,8 @@ _MAX_DETAILS_BYTES = 2000
 # The name under which calls of unknown methods are counted. A client chooses such names freely, so that they would
 # give any number of series.
 _UNKNOWN_METHOD = "unknown"
-# Calls no longer arrive if none has arrived while the event loop was asked so often, with these pauses.
-_QUIET_CHECKS = 5
-_QUIET_SECONDS = 0.02
-# A stopping server answers new calls after this time. Callers that try again at once would not let it become quiet.
-_REFUSAL_SECONDS = 0.3
+# Between two looks at whether calls arrive. Several are needed: a busy event loop has not yet seen all calls.
+_LOOK_SECONDS = 0.02
 # Who may be told which methods there are.
 _ANY_METHOD = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -82,19 +79,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         # The calls that are under way, by the kinds of calls that `max_calls` knows.
         self._running: collections.Counter[str] = collections.Counter()
         self._arrived = 0
-        self._is_stopping = False
+        # Set while the server stops; done when the callers know it.
+        self._stopped: asyncio.Event | None = None
 
-    async def wait_for_quiet(self, seconds: float) -> bool:
-        """Wait until calls no longer arrive, at most so long. Returns whether this is so."""
-        ends, quiet, seen = time.monotonic() + seconds, 0, self._arrived
-        while quiet < _QUIET_CHECKS and time.monotonic() < ends:
-            await asyncio.sleep(_QUIET_SECONDS)
-            quiet, seen = (quiet + 1, seen) if self._arrived == seen else (0, self._arrived)
-        return quiet == _QUIET_CHECKS
+    async def wait_for_quiet(self, quiet_seconds: float, most_seconds: float) -> bool:
+        """Wait until no call has arrived for so long, but not longer than `most_seconds`.
 
-    def refuse_new_calls(self) -> None:
-        """From now on, answer new calls with UNAVAILABLE, except those of the health service."""
-        self._is_stopping = True
+        Returns whether no call has arrived at all, and none is under way.
+        """
+        ends, first, seen, quiet = time.monotonic() + most_seconds, self._arrived, self._arrived, 0.0
+        while quiet < quiet_seconds and time.monotonic() < ends:
+            await asyncio.sleep(_LOOK_SECONDS)
+            quiet, seen = (quiet + _LOOK_SECONDS if self._arrived == seen else 0.0), self._arrived
+        return self._arrived == first and not self._running.total()
+
+    def hold_new_calls(self) -> None:
+        """From now on, hold new calls until `refuse_held_calls`, except those of the health service."""
+        self._stopped = asyncio.Event()
+
+    def refuse_held_calls(self) -> None:
+        """Answer the held calls, and all later ones, with UNAVAILABLE."""
+        if self._stopped is not None:
+            self._stopped.set()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Wrap the handler of a method."""
@@ -151,8 +157,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return call
 
     async def _refuse_while_stopping(self, method: str) -> None:
-        if self._is_stopping and method.startswith("signet."):
-            await asyncio.sleep(_REFUSAL_SECONDS)
+        if self._stopped is not None and method.startswith("signet."):
+            await self._stopped.wait()
             raise Unavailable(f"{method}: this server is stopping. Send the call again, or to another server.")
 
     async def _answer(self, method: str, behaviour: Any, parse: "_Parser", context: Any, *, one: bool) -> Any:

@@ -29,9 +29,12 @@ from signet.terminal.logs import log_as_json, set_up_logging
 
 _log = logging.getLogger(__name__)
 
-# A stopping server answers calls as usual for so long, while others learn from its health that it stops; and then it
-# refuses calls for so long.
-_SETTLE_SECONDS = 1.0
+# A stopping server answers calls until none has arrived for the first time, but not longer than for the second one.
+# Then it holds calls in the same way.
+_ANSWERED_QUIET_SECONDS, _ANSWERED_SECONDS = 0.1, 1.0
+_HELD_QUIET_SECONDS, _HELD_SECONDS = 0.3, 2.0
+# Within this time, callers learn that gRPC stops.
+_GOODBYE_SECONDS = 0.3
 
 
 def new_registry(nvml: Nvml | None = None) -> CollectorRegistry:
@@ -128,16 +131,20 @@ class ServiceServer:
     async def stop(self) -> None:
         """Report NOT_SERVING, let running calls finish, and cancel the remaining ones after the drain time.
 
-        When gRPC stops, it resets the calls that it has received and that Python has not begun. Under load there are
-        always some. So the server goes on until calls no longer arrive. If they do not end, it refuses them first.
+        When gRPC stops, it resets the calls that it has received and that Python has not begun, and those that arrive
+        before their callers know that it stops. Under load there are always some. So the server first answers what
+        arrives. Then it holds further calls, so that their callers send no others, and refuses them at the end.
         """
         await self._health.enter_graceful_shutdown()
         ends = time.monotonic() + self._settings.drain_seconds
-        seconds = min(_SETTLE_SECONDS, self._settings.drain_seconds / 4)
-        if not await self._calls.wait_for_quiet(seconds):
-            self._calls.refuse_new_calls()
-            await self._calls.wait_for_quiet(seconds)
-        await self._server.stop(max(0.0, ends - time.monotonic()))
+        drain = self._settings.drain_seconds
+        if not await self._calls.wait_for_quiet(_ANSWERED_QUIET_SECONDS, min(_ANSWERED_SECONDS, drain / 4)):
+            self._calls.hold_new_calls()
+            await self._calls.wait_for_quiet(_HELD_QUIET_SECONDS, min(_HELD_SECONDS, drain / 4))
+        stopping = asyncio.create_task(self._server.stop(max(0.0, ends - time.monotonic())))
+        await asyncio.wait([stopping], timeout=_GOODBYE_SECONDS)
+        self._calls.refuse_held_calls()
+        await stopping
         self._metrics.stop()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
