@@ -165,9 +165,11 @@ def main() -> None:
         new = start_evaluator(models.url, chosen.model, requests, folder / "log", flags=tuple(chosen.flags))
         servers = {NEW: running.enter_context(new)}
         if chosen.check:
-            faults = check_answers(servers[NEW], models, chosen.model, clips, chosen.seconds, folder / "answers")
-            for fault in faults:
-                print_line(console, fault)
+            summary, faults = check_answers(
+                servers[NEW], models, chosen.model, clips, chosen.seconds, folder / "answers"
+            )
+            for line in (*faults, summary):
+                print_line(console, line)
             raise SystemExit(bool(faults))
         if chosen.old:
             old = start_evaluator(models.url, chosen.model, requests, folder / "old log", chosen.old)

@@ -20,8 +20,8 @@ _CALLERS = 32
 
 def check_answers(
     server: Server, models: ObjectStore, name: str, clips: Sequence[bytes], seconds: float, answers: Path
-) -> list[str]:
-    """Put load on an evaluator, and name the answers that are not those for the clip alone."""
+) -> tuple[str, list[str]]:
+    """Put load on an evaluator: a summary, and the answers that are not those for the clip alone."""
     model = LoadedModel.load(models, name, registry.resolve(models, name, registry.LATEST))
     expected = [expected_answer(model, clip) for clip in clips]
     result = put_load(server.address, server.method, server.requests, _CALLERS, seconds, answers)
@@ -34,8 +34,7 @@ def check_answers(
             faults += [f"clip {number % len(clips)}, answer {number}: {fault}"] if fault else []
             compared += 1
     rate = result.answered / result.seconds
-    print(f"{compared} answers to {_CALLERS} callers, {rate:.0f} a second: {len(faults)} differ")
-    return faults
+    return f"{compared} answers to {_CALLERS} callers, {rate:.0f} a second: {len(faults)} differ", faults
 
 
 def expected_answer(model: LoadedModel, clip: bytes) -> evaluator_pb2.RecognizeResponse:

@@ -20,6 +20,7 @@ import grpc
 import numpy as np
 
 from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.terminal.output import open_console, print_line
 
 # A server that does not answer by then has failed.
 _READY_SECONDS = 20.0
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("callers", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("answers", type=Path, nargs="?")
-    print(json.dumps(vars(asyncio.run(_load(parser.parse_args())))))
+    print_line(open_console(), json.dumps(vars(asyncio.run(_load(parser.parse_args())))))
 
 
 if __name__ == "__main__":

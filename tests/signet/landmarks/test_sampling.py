@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from signet.landmarks import (
     FRAME_RATE,
+    JOINTS,
     LEFT_HAND,
     MAX_GAP_SECONDS,
     PARTS,
@@ -19,7 +20,9 @@ from signet.landmarks import (
     SMOOTHING_SECONDS,
     ClipRecord,
     Landmarks,
+    count_model_frames,
     to_model_input,
+    to_model_inputs,
     to_subframe_samples,
 )
 from signet.landmarks.tensor import MAX_FRAMES
@@ -190,3 +193,24 @@ def test_a_hand_seen_in_one_frame_is_shown_within_half_a_step_of_it_and_no_farth
     presence[:, 2] = [time == seen_at for time in times]
     sampled = to_model_input(make_clip(timestamps=times, presence=presence))
     assert np.flatnonzero(np.isfinite(sampled[:, RIGHT_HAND]).all(axis=(1, 2))).tolist() == shown
+
+
+def test_clips_that_are_sampled_together_give_the_same_numbers_as_alone() -> None:
+    """Of all lengths, at even and uneven times, with parts that come and go, also none."""
+    random = np.random.default_rng(3)
+    clips = []
+    for number, frames in enumerate((1, 2, 40, 7, 90, 2_500, 33, 12)):
+        steps = random.uniform(0.01, 0.2 if number % 2 else 0.04, frames)
+        times = (np.cumsum(steps) - steps[0] + 5 * (number % 3)).astype(np.float32)
+        presence = (random.random((frames, 3)) < (0.0, 0.5, 0.95)[number % 3]).astype(np.uint8)
+        joints = random.random((frames, JOINTS, 3)).astype(np.float16)
+        for index, part in enumerate(PARTS.values()):
+            joints[presence[:, index] == 0, part] = np.nan
+        record = ClipRecord(clip_id=str(number), fps=30, width=640, height=480, frame_end=frames)
+        clips.append(Landmarks(joints, presence, np.zeros((frames, 33), np.float16), times, record))
+    together = to_model_inputs(clips)
+    for clip, frames in zip(clips, together, strict=True):
+        np.testing.assert_array_equal(frames, to_model_input(clip))
+        assert len(frames) == count_model_frames(clip.length)
+        np.testing.assert_allclose(frames, to_subframe_samples(clip)[:, 0], atol=1e-6)
+    assert to_model_inputs([]) == []
