@@ -209,8 +209,8 @@ def test_clips_that_are_sampled_together_give_the_same_numbers_as_alone() -> Non
         record = ClipRecord(clip_id=str(number), fps=30, width=640, height=480, frame_end=frames)
         clips.append(Landmarks(joints, presence, np.zeros((frames, 33), np.float16), times, record))
     together = to_model_inputs(clips)
-    for clip, frames in zip(clips, together, strict=True):
-        np.testing.assert_array_equal(frames, to_model_input(clip))
-        assert len(frames) == count_model_frames(clip.length)
-        np.testing.assert_allclose(frames, to_subframe_samples(clip)[:, 0], atol=1e-6)
+    for clip, sampled in zip(clips, together, strict=True):
+        np.testing.assert_array_equal(sampled, to_model_input(clip))
+        assert len(sampled) == count_model_frames(clip.length)
+        np.testing.assert_allclose(sampled, to_subframe_samples(clip)[:, 0], atol=1e-6)
     assert to_model_inputs([]) == []
