@@ -186,9 +186,22 @@ def _mend_checksums(data: bytearray) -> None:
         position = end + 4
 
 
+# These suit data of any kind.
+_PLAIN_MUTATIONS: tuple[Mutation, ...] = (
+    _flip_bits, _replace_bytes, _cut_end, _cut_middle, _insert, _duplicate, _reorder, _splice, _graft, _zero,
+)  # fmt: skip
 # Changes of structure are as frequent as all others, because most of the others end in a refusal of the whole file.
 _MUTATIONS: tuple[Mutation, ...] = (
-    _flip_bits, _replace_bytes, _cut_end, _cut_middle, _insert, _duplicate, _reorder, _splice, _graft, _zero,
-    _change_header, _change_header, _change_header, _change_box, _change_box, _change_box, _change_element,
-    _change_element, _change_element,
+    *_PLAIN_MUTATIONS, _change_header, _change_header, _change_header, _change_box, _change_box, _change_box,
+    _change_element, _change_element, _change_element,
 )  # fmt: skip
+
+
+def mutate_bytes(data: bytes, chance: random.Random, other: bytes) -> bytes:
+    """Change data of any kind one to four times. `other` gives the bytes that are spliced in; it must not be empty."""
+    mutated = bytearray(data)
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 4))):
+        if mutated:
+            chance.choice(_PLAIN_MUTATIONS)(mutated, chance, other)
+            del mutated[_MOST_BYTES:]
+    return bytes(mutated)

@@ -1,7 +1,7 @@
 """The attacked system: real services as child processes on 127.0.0.1, on a directory store in one folder."""
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,18 +40,28 @@ class Target:
 
 
 class AttackedSystem:
-    """Services and their store, as a context manager. The model is trained before the first start of the evaluator.
+    """Services and their store, as a context manager. The model is published before the first start of the evaluator.
 
     Args:
         folder: an empty folder.
         wlasl: the directory of WLASL; None takes synthetic landmarks, and a video without a person.
+        settings: further SIGNET_* settings of the services.
+        publish: publishes the model.
     """
 
-    def __init__(self, folder: Path, wlasl: Path | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wlasl: Path | None,
+        settings: Mapping[str, str] | None = None,
+        publish: Callable[[DirectoryStore], None] = train_tiny_model,
+    ) -> None:
         self.folder = folder
         self.store = DirectoryStore(folder / "store")
         self.services: dict[str, LocalService] = {}
         self._wlasl = wlasl
+        self._more_settings = dict(settings or {})
+        self._publish = publish
         self._landmarks = b""
         self._cleanup = ExitStack()
 
@@ -59,7 +69,7 @@ class AttackedSystem:
         (self.folder / "store").mkdir()
         self._clips = make_wlasl(self.folder / "wlasl", self._wlasl)
         store_clips(self.store)
-        train_tiny_model(self.store)
+        self._publish(self.store)
         if self._wlasl is None:
             self._landmarks = dump(moving_clip("good", GLOSSES[0], "val", 1))
         else:
@@ -123,7 +133,7 @@ class AttackedSystem:
         }
         if name == "evaluator" and "extractor" in self.services:
             settings["SIGNET_EXTRACTOR"] = self.services["extractor"].address
-        return settings
+        return settings | self._more_settings
 
     def _load_workers(self) -> None:
         """Let each worker extract a clip: it loads MediaPipe with the first one. Keep the landmarks of one."""

@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from signet.errors import SignetError, Unavailable
 from signet.rpc.descriptors import max_connections, raise_descriptor_limit
 from signet.rpc.gpu import GpuCollector, Nvml
+from signet.rpc.health_service import HealthServicer
 from signet.rpc.interceptor import CallInterceptor
 from signet.rpc.limits import MAX_CONNECTIONS, SERVER_OPTIONS
 from signet.rpc.metrics_server import MetricsServer
@@ -72,7 +73,7 @@ class ServiceServer:
         self._traces = open_tracing(settings.service, settings.traces_endpoint, settings.traces_share)
         self._calls = CallInterceptor(registry, self._names, self._security.access, self._traces)
         self._server = grpc.aio.server(interceptors=[self._calls], options=list(options.items()))
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
         self.metrics_port = 0

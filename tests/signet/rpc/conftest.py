@@ -90,6 +90,7 @@ class Served:
                     health_pb2.HealthCheckRequest(service=service), timeout=2
                 )
             except grpc.RpcError as error:
+                self.health_message = str(error.details())
                 return str(error.code().name)
             return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 

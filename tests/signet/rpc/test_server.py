@@ -57,6 +57,9 @@ def test_health_says_serving_for_the_process_and_for_each_service(served: Served
     assert served.health("") == "SERVING"
     assert served.health("signet.v1.Extractor") == "SERVING"
     assert served.health("signet.v1.Nothing") == "NOT_FOUND"
+    assert served.health_message.startswith(
+        "health of 'signet.v1.Nothing': there is no such service. Known services are"
+    )
 
 
 def test_reflection_lists_the_services(served: Served) -> None:
