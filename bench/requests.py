@@ -272,7 +272,8 @@ def send_requests(
             return await recognition(other)
 
     def notice() -> None:
-        if report.requests % max(1, count // _SAMPLES) == 0 or report.requests == count:
+        taken = max((len(samples) for samples in report.memory.values()), default=0)
+        if report.requests >= (taken + 1) * count / _SAMPLES:
             for name, pid in pids.items():
                 if (state := read_state(pid)) is not None:
                     report.memory.setdefault(name, []).append((report.requests, round(state.resident, 1)))

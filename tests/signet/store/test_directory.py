@@ -1,6 +1,8 @@
 """The directory store and writers that share its files."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -111,3 +113,35 @@ def test_links_that_lead_out_of_the_store_or_in_a_circle_are_not_listed(director
         directory_store.get("runs/r/pipe")
     with pytest.raises(NotFound):
         directory_store.get_head("runs/r/pipe", 10)
+
+
+def test_a_full_disk_leaves_the_old_object_and_no_other_file(tmp_path: Path) -> None:
+    """The process may write only half of the object, as on a full disk. This is how a checkpoint is written, too."""
+    program = f"""
+import resource, signal
+from pathlib import Path
+from signet.errors import Unavailable
+from signet.store import DirectoryStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+store = DirectoryStore(Path({str(tmp_path)!r}))
+etag = store.create("runs/state", b"old")
+for write in (
+    lambda data: store.put("runs/state", data),
+    lambda data: store.replace("runs/state", data, etag),
+    lambda data: store.create("runs/new", data),
+):
+    try:
+        write(bytes(100_000))
+    except Unavailable as error:
+        assert "the space on its disk" in str(error) and "\\n" not in str(error), error
+    else:
+        raise SystemExit("a full disk was not noticed")
+assert store.get("runs/state") == b"old"
+store.put("runs/state", b"new")
+"""
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["state"]
+    assert DirectoryStore(tmp_path).get("runs/state") == b"new"
