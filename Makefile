@@ -12,7 +12,7 @@ RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-requests bench-soak bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -34,6 +34,8 @@ help:
 	@echo 'make bench-extract   how fast extraction is beside stock MediaPipe Holistic, and its memory (40 minutes)'
 	@echo 'make bench-attacks   attack real services, and measure memory and legitimate calls meanwhile (10 minutes)'
 	@echo 'make bench-fuzz      extract 10,000 mutated videos: none may crash, hang or be lost (30 minutes)'
+	@echo 'make bench-requests  send 100,000 mutated requests: each must get a status, and memory must stay (10 minutes)'
+	@echo 'make bench-soak      send a million requests while versions change: no error, and memory must stay (hours)'
 	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
 	@echo 'make format  let ruff format and fix what it can'
@@ -69,6 +71,12 @@ bench-attacks: $(STAMP) system
 
 bench-fuzz: $(STAMP) system
 	@$(BIN)/python -m bench.fuzz
+
+bench-requests: $(STAMP) system
+	@$(BIN)/python -m bench.requests
+
+bench-soak: $(STAMP) system
+	@$(BIN)/python -m bench.soak
 
 # Images carry the commit that they were built from.
 up:
