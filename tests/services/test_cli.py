@@ -69,7 +69,7 @@ def test_each_command_shows_the_help_of_its_service(command: str) -> None:
     done = _signet(command, "--help")
     assert done.returncode == 0, done.stderr
     assert f"Usage: signet {command}" in done.stdout
-    assert {"predict": "--server", "fetch": "--clips"}.get(command, "--store") in done.stdout
+    assert {"predict": "--server", "serving": "--server", "fetch": "--clips"}.get(command, "--store") in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -556,7 +556,7 @@ def test_the_memory_of_a_replaced_version_is_freed_after_its_calls(
     world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
 ) -> None:
     def alive() -> set[str]:
-        return {found.card.version for found in gc.get_objects() if isinstance(found, LoadedModel)}
+        return {found.card.version for found in gc.get_objects() if type(found) is LoadedModel}
 
     async def scenario(calls: Calls) -> None:
         versions = [card.version]

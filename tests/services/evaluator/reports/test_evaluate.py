@@ -164,9 +164,9 @@ def test_an_evaluation_runs_with_the_threads_that_it_is_given(
     threads: list[int] = []
     init = LoadedModel.__init__
 
-    def counting(model: LoadedModel, card: ModelCard, graph: bytes, count: int = 0) -> None:
+    def counting(model: LoadedModel, card: ModelCard, graph: bytes, count: int, memory: int) -> None:
         threads.append(count)
-        init(model, card, graph, count)
+        init(model, card, graph, count, memory)
 
     monkeypatch.setattr(LoadedModel, "__init__", counting)
     evaluate(world.store, "signet", threads=3)
