@@ -1,4 +1,4 @@
-"""Requests a second of the evaluator, beside those of MLServer with the same graph, and of an older commit.
+"""Compares the requests a second of the evaluator with those of MLServer with the same graph, and of an older commit.
 
     python -m bench.serve --store STORE --model MODEL [--models STORE] [--old TREE] [--mlserver FOLDER] [--rounds N]
     python -m bench.serve --store STORE --model MODEL --check

@@ -39,7 +39,7 @@ _MAX_DETAILS_BYTES = 2000
 _UNKNOWN_METHOD = "unknown"
 # Between two looks at whether calls arrive. Several are needed: a busy event loop has not yet seen all calls.
 _LOOK_SECONDS = 0.02
-# Who may be told which methods there are.
+# The method that lists the methods of a server.
 _ANY_METHOD = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 

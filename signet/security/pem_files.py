@@ -93,7 +93,7 @@ def check_validity(setting: str, path: Path, certificate: x509.Certificate, now:
 
 
 def check_authorities(setting: str, path: Path, data: bytes) -> None:
-    """Check that a PEM file has at least one valid certificate. Old authorities may stay in it beside new ones.
+    """Check that a PEM file has at least one valid certificate. It can hold old authorities and new ones.
 
     Raises:
         InvalidSetting: it has none.

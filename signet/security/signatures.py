@@ -1,4 +1,4 @@
-"""Signatures of models: ed25519 (RFC 8032) over the bytes of model.json, in the object model.json.sig beside it.
+"""Signatures of models: ed25519 (RFC 8032) over the bytes of model.json, in the object model.json.sig of its folder.
 
 The card has the sha256 of all other files of its version, so that the signature covers them too. The object has the 64
 bytes of the signature and nothing else: openssl can check it.

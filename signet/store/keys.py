@@ -13,7 +13,7 @@ NAME_RULE = "use 1 to 128 letters, digits, dots, dashes and underscores, and beg
 FOLDERS = ("landmarks", "corpora", "datasets", "runs", "models", "reports", "probe", "local")
 
 
-# The folder of a model's aliases, beside those of its versions.
+# The folder of a model's aliases, next to those of its versions.
 _ALIASES = "aliases"
 
 

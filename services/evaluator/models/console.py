@@ -9,7 +9,7 @@ from services.evaluator.reports.report import Proportion, Report
 from signet.registry import AliasMove
 from signet.terminal.output import Console, TableColumn, print_table, say
 
-# The newest moves of each alias that are shown beside a version. `signet models show ALIAS` shows all.
+# The newest moves of each alias in the description of a version. `signet models show ALIAS` shows all.
 _SHOWN_MOVES = 10
 # On a terminal of fewer columns, two versions leave no room for the reason of a move.
 _WIDE = 100
