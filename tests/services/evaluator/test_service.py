@@ -1,9 +1,9 @@
 """The evaluator over a real gRPC channel."""
 
 import asyncio
-import gc
 import re
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -553,10 +553,16 @@ def test_the_health_service_watches_each_model(world: "World", snapshot: Dataset
 
 
 def test_the_memory_of_a_replaced_version_is_freed_after_its_calls(
-    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes
+    world: "World", snapshot: Dataset, card: ModelCard, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def alive() -> set[str]:
-        return {found.card.version for found in gc.get_objects() if type(found) is LoadedModel}
+    loaded: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
+    init = LoadedModel.__init__
+
+    def remember(model: LoadedModel, *arguments: Any) -> None:
+        loaded.add(model)
+        init(model, *arguments)
+
+    monkeypatch.setattr(LoadedModel, "__init__", remember)
 
     async def scenario(calls: Calls) -> None:
         versions = [card.version]
@@ -571,7 +577,7 @@ def test_the_memory_of_a_replaced_version_is_freed_after_its_calls(
             await until(replaced)
 
         async def freed() -> bool:
-            return alive() & set(versions) == {versions[-1]}
+            return {model.card.version for model in loaded} == {versions[-1]}
 
         await until(freed)
 
