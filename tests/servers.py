@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import Queue
@@ -21,7 +22,7 @@ from services.trainer.runs.queue import TrainingQueue
 from services.trainer.service import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from signet.rpc.gpu import Nvml
-from signet.rpc.limits import CHANNEL_OPTIONS
+from signet.rpc.limits import CHANNEL_OPTIONS, SERVER_OPTIONS
 from signet.rpc.server import ServiceServer
 from signet.store import DirectoryStore
 from signet.v1 import extractor_pb2_grpc, trainer_pb2_grpc
@@ -87,3 +88,16 @@ async def extractor(store: DirectoryStore, wlasl: Path, **settings: object) -> A
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         yield server
         servicer.close()
+
+
+@contextmanager
+def stand_in_extractor(servicer: extractor_pb2_grpc.ExtractorServicer, threads: int) -> Iterator[str]:
+    """The address of a server with this servicer, for tests of what its callers do."""
+    server = grpc.server(ThreadPoolExecutor(threads), options=SERVER_OPTIONS)
+    extractor_pb2_grpc.add_ExtractorServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

@@ -12,13 +12,10 @@ from signet.rpc.polling import StatusLog
 from signet.security.bearer import Metadata, read_bearer_token
 from signet.security.permissions import needed_permission
 from signet.security.rate_limit import RateLimiter
-from signet.security.setting_files import file_states
+from signet.security.setting_files import WatchedFiles
 from signet.security.tokens import SETTING, TokenList, read_tokens
 
 _log = logging.getLogger(__name__)
-
-# The file is checked for changes at most so often. A revoked token may be used so long.
-_CHECK_SECONDS = 1.0
 
 
 class AccessControl:
@@ -33,13 +30,11 @@ class AccessControl:
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._clock = clock
         self._limiter = RateLimiter(clock)
         self._status = StatusLog(_log)
-        self._checked = clock()
         self._tokens = TokenList()
+        self._watched = WatchedFiles([] if path is None else [path], clock)
         if path is not None:
-            self._states = file_states([path])
             self._tokens = read_tokens(path)
             if path.stat().st_mode & stat.S_IWOTH:
                 _log.warning(
@@ -79,14 +74,8 @@ class AccessControl:
 
     def _reload(self, path: Path) -> None:
         """Read the file again if it has changed."""
-        now = self._clock()
-        if now - self._checked < _CHECK_SECONDS:
+        if not self._watched.is_check_due() or not self._watched.have_changed():
             return
-        self._checked = now
-        states = file_states([path])
-        if states == self._states:
-            return
-        self._states = states
         try:
             self._tokens = read_tokens(path)
         except InvalidSetting as error:

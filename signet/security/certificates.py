@@ -14,14 +14,12 @@ import grpc
 from signet.errors import InvalidSetting
 from signet.rpc.polling import StatusLog
 from signet.security.pem_files import check_authorities, check_pair, check_validity, parse_certificates
-from signet.security.setting_files import file_states, read_setting_file, warn_of_readers
+from signet.security.setting_files import WatchedFiles, read_setting_file, warn_of_readers
 
 _log = logging.getLogger(__name__)
 
 CERTIFICATE, KEY, CLIENT_CA = "SIGNET_TLS_CERTIFICATE", "SIGNET_TLS_KEY", "SIGNET_TLS_CLIENT_CA"
 
-# New connections look at the files at most so often.
-_CHECK_SECONDS = 1.0
 # From this time before the end on, the log warns.
 _WARN_BEFORE = timedelta(days=14)
 
@@ -61,12 +59,10 @@ class ServerCertificate:
 
     def __init__(self, files: CertificateFiles, clock: Callable[[], float] = time.monotonic) -> None:
         self._files = files
-        self._clock = clock
         self._status = StatusLog(_log)
         self._lock = threading.Lock()
-        self._states = file_states(files.paths)
+        self._watched = WatchedFiles(files.paths, clock)
         self._loaded = _load(files)
-        self._checked = clock()
         warn_of_readers(KEY, files.key)
         self._warn_of_end()
 
@@ -91,16 +87,11 @@ class ServerCertificate:
             return self._reload()
 
     def _reload(self) -> Any:
-        now = self._clock()
-        if now - self._checked < _CHECK_SECONDS:
+        if not self._watched.is_check_due():
             return None
-        self._checked = now
-        # Before the files are read: a change in between is then seen the next time.
-        states = file_states(self._files.paths)
-        if states == self._states:
+        if not self._watched.have_changed():
             self._warn_of_end()
             return None
-        self._states = states
         try:
             self._loaded = _load(self._files)
         except InvalidSetting as error:

@@ -18,7 +18,7 @@ from signet.errors import InvalidSetting
 from signet.home_paths import HomePath
 from signet.security.bearer import bearer_metadata
 from signet.security.hosts import is_loopback
-from signet.security.setting_files import FileState, file_states, read_setting_file, warn_of_readers
+from signet.security.setting_files import WatchedFiles, read_setting_file, warn_of_readers
 
 _log = logging.getLogger(__name__)
 
@@ -85,14 +85,14 @@ class ChannelSecurity:
     def __init__(self, settings: ClientSettings | None = None) -> None:
         self._settings = settings or read_client_settings()
         self._check_settings()
-        self._states = file_states(self._paths())
+        self._pem_files = WatchedFiles(self._paths())
         self._pem = self._read_pem()
-        self._token_states: tuple[FileState, ...] = ()
+        token_file = self._settings.token_file
+        self._token_files = WatchedFiles([] if token_file is None else [token_file])
         self._token = self._settings.token.get_secret_value().strip()
-        if self._settings.token_file is not None:
-            self._token_states = file_states([self._settings.token_file])
-            self._token = _read_token(self._settings.token_file)
-            warn_of_readers(TOKEN_FILE, self._settings.token_file)
+        if token_file is not None:
+            self._token = _read_token(token_file)
+            warn_of_readers(TOKEN_FILE, token_file)
 
     @property
     def uses_tls(self) -> bool:
@@ -102,8 +102,7 @@ class ChannelSecurity:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata to send with each call: the token, if there is one. A changed token file is read again."""
         path = self._settings.token_file
-        if path is not None and (states := file_states([path])) != self._token_states:
-            self._token_states = states
+        if path is not None and self._token_files.have_changed():
             try:
                 self._token = _read_token(path)
             except InvalidSetting as error:
@@ -139,10 +138,8 @@ class ChannelSecurity:
 
         If the new files cannot be used, the old content is used on, and the log says why.
         """
-        states = file_states(self._paths())
-        if states == self._states:
+        if not self._pem_files.have_changed():
             return False
-        self._states = states
         try:
             self._pem = self._read_pem()
         except InvalidSetting as error:

@@ -2,7 +2,8 @@
 
 import logging
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from signet.errors import InvalidSetting
@@ -12,8 +13,42 @@ _log = logging.getLogger(__name__)
 # The bundle of all public authorities has 250 KB.
 MAX_FILE_BYTES = 4 << 20
 
+# Servers look for changes of their files at most so often. A revoked token may be used so long.
+_CHECK_SECONDS = 1.0
+
 # One file, as far as a change of it can be seen without reading it: time of change, size, inode.
-FileState = tuple[int, int, int] | None
+_FileState = tuple[int, int, int] | None
+
+
+class WatchedFiles:
+    """Files that are read again when they have changed. Make it before they are read, so that no change is missed.
+
+    Args:
+        paths: the files. They need not exist.
+        clock: gives monotonic seconds.
+    """
+
+    def __init__(self, paths: Sequence[Path], clock: Callable[[], float] = time.monotonic) -> None:
+        self._paths = tuple(paths)
+        self._clock = clock
+        self._checked = clock()
+        self._states = self._read_states()
+
+    def is_check_due(self) -> bool:
+        """Whether the last check was long enough ago. The next one is due so long after this one."""
+        now = self._clock()
+        if now - self._checked < _CHECK_SECONDS:
+            return False
+        self._checked = now
+        return True
+
+    def have_changed(self) -> bool:
+        """Whether a file has changed since the last question. A file that is made or deleted has changed, too."""
+        before, self._states = self._states, self._read_states()
+        return self._states != before
+
+    def _read_states(self) -> tuple[_FileState, ...]:
+        return tuple(map(_file_state, self._paths))
 
 
 def read_setting_file(setting: str, path: Path, kind: str) -> bytes:
@@ -35,12 +70,8 @@ def read_setting_file(setting: str, path: Path, kind: str) -> bytes:
     return data
 
 
-def file_states(paths: Sequence[Path]) -> tuple[FileState, ...]:
-    """The state of each file; None for a file that is not there. Equal states mean that no file has changed."""
-    return tuple(map(_file_state, paths))
-
-
-def _file_state(path: Path) -> FileState:
+def _file_state(path: Path) -> _FileState:
+    """The state of a file; None if it is not there."""
     try:
         found = path.stat()
     except OSError:

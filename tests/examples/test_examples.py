@@ -63,7 +63,7 @@ def _run(*command: str | Path, status: int = 0, added: Mapping[str, str] | None 
 
 
 def _install(example: str, folder: Path) -> Path:
-    """A copy of an example with its npm packages. The contract is beside it, as in the repository."""
+    """A copy of an example with its npm packages. The contract is next to it, as in the repository."""
     if not shutil.which("npm"):
         pytest.skip("there is no Node here: apt-get install nodejs npm")
     shutil.copytree(ROOT / "proto", folder / "proto")

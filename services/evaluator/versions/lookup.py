@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from services.evaluator.versions.background_thread import BackgroundThread
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse
-from services.evaluator.versions.served_model import RETRY_SECONDS, ServedModel, ServingStatus
+from services.evaluator.versions.served_model import RETRY_SECONDS, ServedModel, ServingStatus, copy_error
 from signet.errors import Busy, DataLoss, DeadlineExceeded, NotFound, NotReady, SignetError
 from signet.store import keys
 
@@ -162,7 +162,7 @@ class Models:
         error, until = self._errors.get(key, (None, 0.0))
         if error is not None:
             if self._memory.clock() < until:
-                raise _copy(error)
+                raise copy_error(error, str(error))
             del self._errors[key]
         load = self._loads.get(key)
         if load is None:
@@ -188,7 +188,7 @@ class Models:
                 error = served.error() or NotReady(f"model {'/'.join(key)} was unloaded at once. Try again.")
                 served.close()
                 self._keep_error(key, error)
-                raise _copy(error)
+                raise copy_error(error, str(error))
             self._others[key] = served
             while len(self._others) > _MAX_FOLLOWED:
                 self._forget(next(iter(self._others)))
@@ -208,11 +208,3 @@ class Models:
         served = self._others.pop(key, None)
         if served is not None:
             served.close()
-
-
-def _copy(error: SignetError) -> SignetError:
-    """The same error for another caller. Each caller's error gets a traceback of its own."""
-    copied = type(error)(str(error))
-    if isinstance(error, Busy) and isinstance(copied, Busy):
-        copied.retry_seconds = error.retry_seconds
-    return copied

@@ -117,7 +117,7 @@ class ServedModel:
             return
         except SignetError as error:
             metrics.store_up.set(not isinstance(error, Unavailable))
-            self._keep_current(_with_prefix("cannot look for a newer model", error))
+            self._keep_current(copy_error(error, f"cannot look for a newer model: {error}"))
             return
         held = self._held
         if held is not None and held.model is not None and held.version == version:
@@ -146,7 +146,7 @@ class ServedModel:
             metrics.count_refusal(_REASONS.get(type(error), error.code))
             if isinstance(error, Unavailable | Busy):
                 # The version is not at fault. It is tried again at the next refresh.
-                self._keep_current(_with_prefix(f"cannot load {self.name}/{version}", error))
+                self._keep_current(copy_error(error, f"cannot load {self.name}/{version}: {error}"))
                 return
             metrics.load_failures.inc()
             self._refused = (version, self._memory.clock() + RETRY_SECONDS)
@@ -186,9 +186,9 @@ class ServedModel:
         self._memory.metrics.show_alias(self.name, self.alias, version, refused=self._refused is not None)
 
 
-def _with_prefix(prefix: str, error: SignetError) -> SignetError:
-    """The same kind of error, and its time to retry, with a longer message."""
-    longer = type(error)(f"{prefix}: {error}")
-    if isinstance(error, Busy) and isinstance(longer, Busy):
-        longer.retry_seconds = error.retry_seconds
-    return longer
+def copy_error(error: SignetError, message: str) -> SignetError:
+    """A new error of the same kind, with the same time to retry. It gets a traceback of its own."""
+    copied = type(error)(message)
+    if isinstance(error, Busy) and isinstance(copied, Busy):
+        copied.retry_seconds = error.retry_seconds
+    return copied

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from services.extractor.sources.instances import Instance
-from services.extractor.sources.pieces import make_piece, parse_piece_id
+from services.extractor.sources.pieces import make_piece, make_piece_id, parse_piece_id
 from services.extractor.sources.selection import Usable
 from services.extractor.video.decode import Segment
 from signet.landmarks import ClipRecord
@@ -30,7 +30,7 @@ class StoredPieces:
     def find_any(self, clip_id: str) -> str:
         """The id of a stored piece of a video; "" if there is none."""
         for count, numbers in sorted(self._numbers.get(clip_id, {}).items()):
-            return f"{clip_id}-part-{min(numbers)}-of-{count}"
+            return make_piece_id(clip_id, min(numbers), count)
         return ""
 
     def find_complete(self, instance: Instance, find_record: FindRecord) -> Usable | None:

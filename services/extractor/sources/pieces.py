@@ -45,7 +45,12 @@ def cut_into_pieces(times: Sequence[float]) -> tuple[Segment, ...]:
 
 def make_piece(instance: Instance, number: int, count: int) -> Instance:
     """The instance of a piece of a long video; pieces are counted from 1."""
-    return replace(instance, clip_id=f"{instance.clip_id}-part-{number}-of-{count}", part_of=instance.clip_id)
+    return replace(instance, clip_id=make_piece_id(instance.clip_id, number, count), part_of=instance.clip_id)
+
+
+def make_piece_id(clip_id: str, number: int, count: int) -> str:
+    """The id of a piece of the video with this id; `parse_piece_id` reads it."""
+    return f"{clip_id}-part-{number}-of-{count}"
 
 
 def parse_piece_id(clip_id: str) -> tuple[str, int, int]:

@@ -22,8 +22,7 @@ from services.extractor.video.limits import (
     MAX_SIDE,
     MAX_VIDEO_BYTES,
     MIN_FRAMES,
-    how_to_cut,
-    refuse_size,
+    check_bytes,
 )
 from services.extractor.video.tracks import FALLBACK_FPS, Track
 from signet.errors import ClipError
@@ -73,8 +72,7 @@ def hash_file(path: Path) -> str:
         ClipError: the file does not exist, cannot be read, or is larger than `MAX_VIDEO_BYTES`.
     """
     data = FileBytes(path)
-    if len(data) > MAX_VIDEO_BYTES:
-        refuse_size(path.name, f"{len(data)} bytes", f"{MAX_VIDEO_BYTES} bytes", how_to_cut(path.name))
+    check_bytes(len(data), MAX_VIDEO_BYTES, path.name)
     return hash_bytes(data)
 
 
@@ -85,9 +83,7 @@ def read_file(path: Path) -> bytes:
         ClipError: the file does not exist, cannot be read, or is larger than `MAX_FILE_BYTES`.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            refuse_size(path.name, f"{size} bytes", f"{MAX_FILE_BYTES} bytes", how_to_cut(path.name))
+        check_bytes(path.stat().st_size, MAX_FILE_BYTES, path.name)
         return path.read_bytes()
     except OSError as error:
         raise ClipError("unreadable", f"{path}: cannot be read ({error.strerror}).") from error
@@ -113,9 +109,7 @@ class Video(PictureDecoder):
 
     def __init__(self, source: bytes | Path, name: str) -> None:
         data: VideoBytes = FileBytes(source) if isinstance(source, Path) else source
-        limit = MAX_VIDEO_BYTES if isinstance(source, Path) else MAX_FILE_BYTES
-        if len(data) > limit:
-            refuse_size(name, f"{len(data)} bytes", f"{limit} bytes", how_to_cut(name))
+        check_bytes(len(data), MAX_VIDEO_BYTES if isinstance(source, Path) else MAX_FILE_BYTES, name)
         super().__init__(data, identify(data, name), name)
         self.state = data.state if isinstance(data, FileBytes) else None
         self.sha256 = hash_bytes(data)

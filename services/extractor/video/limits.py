@@ -48,6 +48,12 @@ def how_to_cut(name: str) -> str:
     return f"Cut it to the sign. This takes 10 s from second 5 on: ffmpeg -ss 5 -i {shlex.quote(name)} -t 10 sign.mp4"
 
 
+def check_bytes(size: int, limit: int, name: str) -> None:
+    """Raise the error for a video of more bytes than the limit."""
+    if size > limit:
+        refuse_size(name, f"{size} bytes", f"{limit} bytes", how_to_cut(name))
+
+
 def refuse_size(name: str, size: str, limit: str, remedy: str) -> NoReturn:
     """Raise the error for a video that is too large."""
     raise ClipError("too_large", f"{name}: {size}; the limit is {limit}. {remedy}")

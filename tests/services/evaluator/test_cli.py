@@ -54,7 +54,7 @@ def test_a_report_is_printed_in_an_encoding_without_block_characters(world: "Wor
 
 @pytest.fixture
 def worse(world: "World") -> str:
-    """A version that mistakes every sign for another, beside a good one, which `production` names."""
+    """A version that mistakes every sign for another, and a good one, which `production` names."""
     snapshot = world.snapshot(world.everyday_clips())
     good = world.publish(snapshot)
     registry.promote(world.store, "signet", good.version)

@@ -29,8 +29,8 @@ from signet import landmarks
 from signet.datasets.snapshot import Dataset
 from signet.errors import DeadlineExceeded, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
 from signet.registry import ModelCard
-from signet.rpc.limits import SERVER_OPTIONS
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
+from tests.servers import stand_in_extractor
 from tests.signet.client.test_clip_length import make_video
 
 if TYPE_CHECKING:
@@ -227,15 +227,11 @@ class SlowExtractor(extractor_pb2_grpc.ExtractorServicer):
 @contextmanager
 def slow_extractor() -> Iterator[tuple[SlowExtractor, str]]:
     servicer = SlowExtractor()
-    server = grpc.server(ThreadPoolExecutor(1), options=SERVER_OPTIONS)
-    extractor_pb2_grpc.add_ExtractorServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield servicer, f"127.0.0.1:{port}"
-    finally:
-        servicer.left.set()
-        server.stop(None).wait()
+    with stand_in_extractor(servicer, 1) as address:
+        try:
+            yield servicer, address
+        finally:
+            servicer.left.set()
 
 
 @contextmanager

@@ -1,11 +1,10 @@
-"""A real evaluator process under load: versions change, the store is away, and the process is told to stop."""
+"""A real evaluator process under load: versions change, the store is away, and the process gets SIGTERM."""
 
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from services.local.seaweedfs import LocalStore
 from signet import landmarks, registry
 from signet.datasets.snapshot import Dataset
 from signet.registry import LATEST, ModelCard
-from signet.rpc.limits import SERVER_OPTIONS
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
+from tests.servers import stand_in_extractor
 from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
 from tests.services.evaluator.test_process import started, wait_for
 
@@ -143,14 +142,8 @@ class SlowStandIn(extractor_pb2_grpc.ExtractorServicer):
 @contextmanager
 def slow_extractor(clip: bytes) -> Iterator[tuple[SlowStandIn, str]]:
     servicer = SlowStandIn(clip)
-    server = grpc.server(ThreadPoolExecutor(8), options=SERVER_OPTIONS)
-    extractor_pb2_grpc.add_ExtractorServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield servicer, f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
+    with stand_in_extractor(servicer, 8) as address:
+        yield servicer, address
 
 
 def test_sigterm_under_load_loses_no_call_that_has_begun(world: "World", card: ModelCard, clip: bytes) -> None:

@@ -1,4 +1,4 @@
-"""With trusted keys, a version is read only if a trusted key has signed its card, whoever can write to the store."""
+"""With trusted keys, a version is read only if a trusted key has signed its card; write access is not enough."""
 
 import io
 from dataclasses import replace

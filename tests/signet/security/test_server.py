@@ -1,4 +1,4 @@
-"""TLS over a real socket, the rules between the settings, and what each refused client is told."""
+"""TLS over a real socket, the rules between the settings, and the message for each refused client."""
 
 import urllib.error
 import urllib.request
