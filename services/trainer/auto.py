@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 
 from services.trainer.config.setting_effects import WHERE_IT_TRAINS
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.listing import find_succeeded_runs, find_unfinished_runs
+from services.trainer.runs.progress import SILENCE_SECONDS, RunProgress
 from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet.datasets.corpus import read_manifest
 from signet.errors import Unavailable
@@ -31,7 +34,14 @@ class AutoTraining:
     resumed. A configuration that trains something else starts a new run.
     """
 
-    def __init__(self, store: ObjectStore, runs: TrainingQueue, config: TrainConfig, seconds: float) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        runs: TrainingQueue,
+        config: TrainConfig,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._runs = runs
         self._config = config
@@ -39,6 +49,9 @@ class AutoTraining:
         self._settled_version = ""
         self._tried_version = ""
         self._failures = 0
+        self._clock = clock
+        self._seen: tuple[str, str, str] | None = None  # the progress of a run of another machine, as last seen
+        self._seen_since = 0.0
         self._status = StatusLog(_log)
 
     async def follow(self) -> None:
@@ -75,7 +88,7 @@ class AutoTraining:
                 continue
             if not self._trains_the_same(config):
                 continue
-            if progress.is_live():
+            if self._seems_live(run_id, progress):
                 self._status.report(
                     f"process {progress.owner.pid} on {progress.owner.host} seems to train run {run_id}: waiting for "
                     "its end"
@@ -87,6 +100,19 @@ class AutoTraining:
         run = self._runs.start(self._config, version)
         _log.info("version %s of corpus %r is new: run %s", version, self._config.corpus, run.run_id)
         return run
+
+    def _seems_live(self, run_id: str, progress: RunProgress) -> bool:
+        """Whether another process seems to train the run. Clocks of two machines are never compared.
+
+        A process on another machine is taken for dead when its progress stays the same for so long by the clock here.
+        """
+        running = progress.owner.is_running()
+        if running is not None:
+            return running
+        seen = (run_id, progress.owner.token, progress.updated)
+        if self._seen != seen:
+            self._seen, self._seen_since = seen, self._clock()
+        return self._clock() - self._seen_since < SILENCE_SECONDS
 
     def _is_settled_by(self, run: QueuedRun, version: str) -> bool:
         """Whether no other run on this version is to be started after this one, which has ended."""

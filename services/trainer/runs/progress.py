@@ -20,7 +20,7 @@ PROGRESS = "progress.json"
 _NO_PROCESS = 0
 
 # A process on another machine that has written nothing for this long is taken for dead.
-_SILENCE_SECONDS = 120.0
+SILENCE_SECONDS = 120.0
 
 
 class RunOwner(BaseModel, frozen=True):
@@ -102,12 +102,16 @@ class RunProgress(BaseModel, frozen=True):
         return sum(member.done for member in self.members)
 
     def is_live(self) -> bool:
-        """Whether a process seems to train the run now."""
+        """Whether a process seems to train the run now.
+
+        For a process on another machine this compares its clock with the clock here: see `AutoTraining`, which can
+        wait, for a better way.
+        """
         running = self.owner.is_running()
         if running is not None:
             return running
         silent = datetime.now(UTC) - datetime.fromisoformat(self.updated)
-        return silent.total_seconds() < _SILENCE_SECONDS
+        return silent.total_seconds() < SILENCE_SECONDS
 
 
 def load_progress(store: ObjectStore, run_id: str) -> RunProgress | None:

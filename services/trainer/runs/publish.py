@@ -14,11 +14,12 @@ from services.trainer.runs.checkpoints import Checkpoints
 from services.trainer.runs.heldout_evaluation import HeldOutEvaluation
 from signet import registry
 from signet.datasets.snapshot import TRAIN, VAL, Dataset
-from signet.errors import UntrustedModel
+from signet.errors import DataLoss, NotFound, UntrustedModel
 from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import Metrics, ModelCard
 from signet.statistics.vocabulary_score import published_score
 from signet.store import ObjectStore, keys
+from signet.store.strays import log_skipped_object
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +54,15 @@ def publish(
         files[PARITY_FILE] = dump_parity(parity)
     card = _card(dataset, config, run_id, model, evaluation, files, agreement)
 
+    attempts = 0
+
     def write() -> ModelCard:
+        nonlocal attempts
         checkpoints.check_owner()
+        attempts += 1
+        # The attempt before may have published the model, although its answer was lost.
+        if attempts > 1 and (earlier := find_published_model(store, run_id, config.model_name)) is not None:
+            return earlier
         # A new version at each attempt: an attempt that failed may have left some of its files in the store.
         version = registry.new_version(run_id, b"".join(files.values()))
         published = card.model_copy(update={"version": version, "created": _now()})
@@ -69,21 +77,30 @@ def publish(
 def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCard | None:
     """The card of the model that a run published before its process ended without a result; None if there is none.
 
-    The alias `latest` is moved to it if it names an older version.
+    All cards are read, the last versions first: the machine that published it may have had a wrong clock, so that the
+    order of versions says little. The alias `latest` moves to the model if it has never named it.
     """
     for version in reversed(registry.versions(store, name)):
-        # A run id starts with the start time of the run, a version with its time of publication.
-        if version.partition("-")[0] < run_id.partition("-")[0]:
-            return None
         try:
             card = registry.read_card(store, name, version)
         except UntrustedModel:  # this process signs what it publishes
             continue
+        except NotFound:  # deleted since it was listed
+            continue
+        except DataLoss as error:
+            log_skipped_object(store, keys.model(name, version, registry.CARD), str(error))
+            continue
         if card.run_id == run_id:
-            if registry.aliases(store, name).get(registry.LATEST, "") < version:
-                registry.move_alias(store, name, registry.LATEST, version, f"published by run {run_id}")
+            _finish_publication(store, card)
             return card
     return None
+
+
+def _finish_publication(store: ObjectStore, card: ModelCard) -> None:
+    """Move the alias `latest` to a version, unless it names it or has named it: then others have moved it away."""
+    latest = registry.read_aliases(store, card.name).get(registry.LATEST)
+    if latest is None or all(move.version != card.version for move in latest.history):
+        registry.move_alias(store, card.name, registry.LATEST, card.version, f"published by run {card.run_id}")
 
 
 def _now() -> str:

@@ -18,6 +18,7 @@ from services.trainer.auto import AutoTraining
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.runs.listing import list_runs
 from services.trainer.runs.metrics import TrainerMetrics
+from services.trainer.runs.progress import RunOwner, RunProgress
 from services.trainer.runs.queue import QueuedRun, RunFailure, TrainingQueue
 from signet import registry
 from signet.datasets.corpus import Shard, finish_extraction, read_manifest
@@ -140,6 +141,29 @@ def test_a_run_that_another_process_seems_to_train_is_waited_for(
     runs = TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
     assert asyncio.run(AutoTraining(directory_store, runs, TrainConfig(), seconds=1)._poll())
     assert "process 1 on another seems to train run r: waiting" in caplog.text
+    runs.close()
+
+
+@pytest.mark.parametrize("year", [2001, 2999], ids=["clock behind", "clock ahead"])
+def test_a_process_of_another_machine_is_dead_after_two_minutes_of_the_clock_here(
+    directory_store: DirectoryStore, year: int
+) -> None:
+    now, runs = [0.0], TrainingQueue(directory_store, TrainerMetrics(CollectorRegistry()))
+    auto = AutoTraining(directory_store, runs, TrainConfig(), seconds=1, clock=lambda: now[0])
+
+    def seems_live(at: float, second: int) -> bool:
+        now[0] = at
+        owner = RunOwner(token="t", host="another", pid=1)  # noqa: S106  (a token of ownership)
+        return auto._seems_live(
+            "r",
+            RunProgress(
+                dataset_name="d", dataset_version="v", corpus_version="c", owner=owner, seconds=1, members=(),
+                updated=f"{year}-01-01T00:00:{second:02}+00:00",
+            ),
+        )  # fmt: skip
+
+    assert [seems_live(at, second) for at, second in [(0, 1), (119, 1), (119.5, 2), (239, 2)]] == [True] * 4
+    assert not seems_live(240, 2)
     runs.close()
 
 

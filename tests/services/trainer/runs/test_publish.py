@@ -16,7 +16,7 @@ from services.trainer.runs.progress import load_progress
 from services.trainer.runs.publish import find_published_model
 from services.trainer.runs.run import resume, run
 from signet import registry
-from signet.errors import NotFound
+from signet.errors import NotFound, Unavailable
 from signet.registry import LATEST, Metrics, ModelCard
 from signet.store import DirectoryStore, keys
 from tests.model_keys import signing_keys
@@ -84,10 +84,52 @@ def test_the_alias_moves_to_the_model_of_a_run_that_ended_before_it_moved_it(dir
     assert move == LATEST
 
 
-def test_models_that_are_older_than_the_run_are_not_read(directory_store: DirectoryStore) -> None:
+def test_damaged_cards_of_other_models_are_skipped(directory_store: DirectoryStore) -> None:
     publish(directory_store, "20261120T115959Z-11111111", "20261120T115900Z-bbbbbb")
     directory_store.put("models/signet/20261120T115959Z-11111111/model.json", b"damaged")
     assert find_published_model(directory_store, RUN, "signet") is None
+    publish(directory_store, "20261120T110000Z-22222222", RUN)
+    found = find_published_model(directory_store, RUN, "signet")
+    assert found is not None
+    assert found.run_id == RUN
+
+
+@pytest.mark.parametrize("published", ["20201120T120030Z-22222222", "20301120T120030Z-22222222"])
+def test_the_model_of_a_run_is_found_whatever_the_clocks_said(directory_store: DirectoryStore, published: str) -> None:
+    """The machine that published had a clock years behind or ahead of the one that made the id of the run."""
+    publish(directory_store, "20261120T110000Z-11111111", "20261120T105900Z-bbbbbb")
+    publish(directory_store, published, RUN)
+    publish(directory_store, "20261120T130000Z-33333333", "20261120T125900Z-cccccc")
+    found = find_published_model(directory_store, RUN, "signet")
+    assert found is not None
+    assert found.version == published
+    assert latest(directory_store) == "20261120T130000Z-33333333", "it was moved on, whatever the clocks said"
+
+
+def test_the_alias_moves_to_a_model_that_it_never_named_although_a_clock_was_behind(
+    directory_store: DirectoryStore,
+) -> None:
+    publish(directory_store, "20261120T110000Z-11111111", "20261120T105900Z-bbbbbb")
+    publish(directory_store, "20201120T120030Z-22222222", RUN, alias="elsewhere")
+    assert find_published_model(directory_store, RUN, "signet") is not None
+    assert latest(directory_store) == "20201120T120030Z-22222222"
+
+
+def test_a_publication_whose_answer_was_lost_is_not_repeated(
+    directory_store: DirectoryStore, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store fails after the card was stored, and before the alias moved."""
+    real, failures = registry.move_alias, [Unavailable("the store is away")]
+
+    def fail_once(*arguments: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr("signet.registry.publication.move_alias", fail_once)
+    result = run(fill(directory_store), CONFIG, RUN, callbacks([]))
+    assert registry.versions(directory_store, "signet") == [result.model_version]
+    assert latest(directory_store) == result.model_version
 
 
 def callbacks(epochs: list[MemberEpoch]) -> RunCallbacks:
