@@ -13,7 +13,7 @@ from services.evaluator.serving.graph_check import find_forbidden_part, try_mode
 from services.evaluator.serving.watchdog import WATCHDOG
 from signet import registry
 from signet.decoding import BLANK, align_sign, collapse_path, log_softmax, penalise_blank, single_sign_scores
-from signet.errors import DataLoss, SignetError, quote
+from signet.errors import DataLoss, NotReady, SignetError, quote
 from signet.landmarks import JOINTS
 from signet.parity import PARITY_FILE, ParityVector, largest_difference, load_parity
 from signet.store import ObjectStore
@@ -24,6 +24,9 @@ Frames = npt.NDArray[np.float32]
 
 _INPUTS = {"landmarks": "tensor(float)", "lengths": "tensor(int64)"}
 _OUTPUTS = {"log_probs": "tensor(float)"}
+# What graphs of competition heads have, too, and graphs of older versions of Signet lack: see
+# services/trainer/export/onnx.py.
+_EMBEDDINGS, _DOMINANCE = "embeddings", "dominance"
 
 # Larger batches are no faster on a CPU, and need more padding.
 _BATCH_CLIPS = 32
@@ -171,12 +174,25 @@ class LoadedModel:
         """The glosses; class c of the graph is vocabulary[c - 1]."""
         return self.card.vocabulary
 
-    def log_probs(self, clips: Sequence[Frames], before_batch: Callable[[int], None] | None = None) -> list[Frames]:
+    @property
+    def takes_dominance(self) -> bool:
+        """Whether the graph has the input `dominance`. Graphs of older versions of Signet lack it."""
+        return any(node.name == _DOMINANCE for node in self._session.get_overridable_initializers())
+
+    def log_probs(
+        self,
+        clips: Sequence[Frames],
+        before_batch: Callable[[int], None] | None = None,
+        dominance: Sequence[float] | None = None,
+    ) -> list[Frames]:
         """Run the graph, clips of similar length together, padded with NaN.
 
         Args:
             clips: model inputs as `signet.landmarks.to_model_input` makes them, each float32 [T, 75, 3].
             before_batch: called before each run of the graph with the number of clips; it may raise to stop.
+            dominance: for each clip, what is added to the graph's own measure of how much the left hand dominates. That
+                measure is between -2 and 2, and the left hand is dominant if the sum is positive. Only for a model that
+                `takes_dominance`.
 
         Returns:
             For each clip, float32 [T, C + 1]: log-probabilities of the blank (class 0) and the glosses.
@@ -188,9 +204,31 @@ class LoadedModel:
         for batch in batch_indices([len(clip) for clip in clips]):
             if before_batch is not None:
                 before_batch(len(batch))
-            answers = self._run_graph([clips[index] for index in batch])
+            biases = None if dominance is None else [dominance[index] for index in batch]
+            answers = self._run_graph([clips[index] for index in batch], biases)
             results.update(zip(batch, answers, strict=True))
         return [results[index] for index in range(len(clips))]
+
+    def embed(self, clips: Sequence[Frames]) -> list[tuple[Frames, Frames]]:
+        """Run the graph on each clip alone.
+
+        Returns:
+            For each clip, its log-probabilities float32 [T, C + 1] and its embeddings float32 [T, E].
+
+        Raises:
+            NotReady: the graph has no embeddings.
+            SignetError: the graph failed, or its output is not log-probabilities.
+        """
+        if _EMBEDDINGS not in {node.name for node in self._session.get_outputs()}:
+            raise NotReady(
+                f"model {self.name} has no embeddings: it was exported by an older version of Signet, or it has a "
+                "linear head. Train it again with the default head."
+            )
+        outputs = [self._run_outputs([clip], ["log_probs", _EMBEDDINGS], None) for clip in clips]
+        return [
+            (self._check_log_probs(log_probs, [clip])[0], embeddings[0])
+            for clip, (log_probs, embeddings) in zip(clips, outputs, strict=True)
+        ]
 
     def decode(self, log_probs: Frames) -> DecodedClip:
         """Decode one clip's log-probabilities [T, C + 1] with the card's decoder and blank penalty."""
@@ -235,20 +273,35 @@ class LoadedModel:
     def _glosses(self, signs: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.vocabulary[c - 1] for c in signs)
 
-    def _run_graph(self, clips: Sequence[Frames]) -> list[Frames]:
+    def _run_graph(self, clips: Sequence[Frames], dominance: Sequence[float] | None = None) -> list[Frames]:
+        (output,) = self._run_outputs(clips, ["log_probs"], dominance)
+        return self._check_log_probs(output, clips)
+
+    def _run_outputs(
+        self, clips: Sequence[Frames], outputs: Sequence[str], dominance: Sequence[float] | None
+    ) -> list[Frames]:
+        """Run the graph on one batch: the outputs [B, T, ...] with these names."""
         lengths = np.array([len(clip) for clip in clips], np.int64)
         padded = np.full((len(clips), lengths.max(), JOINTS, 3), np.nan, np.float32)
         for row, clip in zip(padded, clips, strict=True):
             row[: len(clip)] = clip
+        inputs = {"landmarks": padded, "lengths": lengths}
+        if dominance is not None:
+            inputs[_DOMINANCE] = np.array(dominance, np.float32)
         try:
             with WATCHDOG.limit(_RUN_SECONDS + padded.shape[0] * padded.shape[1] * _FRAME_SECONDS) as options:
-                (output,) = self._session.run(["log_probs"], {"landmarks": padded, "lengths": lengths}, options)
+                found: list[Frames] = self._session.run(outputs, inputs, options)
+                return found
         except _ORT_ERRORS as error:
             raise SignetError(
                 f"model {self.name}: the graph failed on {len(clips)} clips of {lengths.min()} to {lengths.max()} "
                 f"frames ({_first_line(error)}). Move the alias to another version, or publish the model again."
             ) from error
-        expected = (*padded.shape[:2], len(self.vocabulary) + 1)
+
+    def _check_log_probs(self, output: Frames, clips: Sequence[Frames]) -> list[Frames]:
+        """The log-probabilities [T, C + 1] of each clip in a batch, after a check."""
+        lengths = [len(clip) for clip in clips]
+        expected = (len(clips), max(lengths), len(self.vocabulary) + 1)
         if output.shape != expected:
             raise self._fault(f"the output of its graph has shape {list(output.shape)} instead of {list(expected)}")
         answers = [output[row, :length] for row, length in enumerate(lengths)]
@@ -281,7 +334,7 @@ class LoadedModel:
             ("output", _OUTPUTS, self._session.get_outputs()),
         ):
             actual = {node.name: node.type for node in nodes}
-            if actual != expected:
+            if {name: type_ for name, type_ in actual.items() if name != _EMBEDDINGS} != expected:
                 raise self._fault(f"its graph has the {kind}s {_listed(actual)}; expected are {_listed(expected)}")
 
     def _probe(self) -> None:

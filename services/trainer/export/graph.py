@@ -1,6 +1,6 @@
 """An ONNX graph that is built node by node, in which some sizes differ from call to call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -42,6 +42,9 @@ class Dim(int):
     def __hash__(self) -> int:
         return hash((self.axis, self.offset))
 
+    def __str__(self) -> str:
+        return f"{self.axis}+{self.offset}" if self.offset else self.axis
+
     def _refuse(self, *_: object) -> int:
         raise SignetError("The ONNX export cannot compute with the batch size or the number of frames, only add to it.")
 
@@ -64,10 +67,25 @@ class Graph:
     def add_input(self, name: str, dtype: int, shape: Shape) -> str:
         """Add an input of an ONNX type. The first input with a named axis gives that axis its size."""
         self._inputs.append(_value_info(name, dtype, shape))
+        self._name_axes(name, shape)
+        return name
+
+    def add_optional_input(self, name: str, dtype: int, shape: Shape, default: npt.NDArray[np.generic]) -> str:
+        """Add an input that a call may leave out. The default may have other sizes along named axes."""
+        self._inputs.append(_value_info(name, dtype, shape))
+        self._initializers.append(numpy_helper.from_array(default, name))
+        return name
+
+    def add_parameter(self, name: str, array: npt.NDArray[np.generic], shape: Shape) -> str:
+        """Add a constant that programs can find by its name and replace; sizes with a `Dim` may then change."""
+        self._initializers.append(numpy_helper.from_array(array, name))
+        self._name_axes(name, shape)
+        return name
+
+    def _name_axes(self, name: str, shape: Shape) -> None:
         for axis, size in enumerate(shape):
             if isinstance(size, Dim) and size not in self._dims:
                 self._dims[size] = self.add_node("Shape", [name], start=axis, end=axis + 1)
-        return name
 
     def add_node(self, operator: str, inputs: Sequence[str], **attributes: object) -> str:
         """Add a node with one output; an empty name stands for an input that is left out."""
@@ -97,15 +115,15 @@ class Graph:
             self._dims[size] = self.add_node("Add", [axis, self.add_constant(np.array([size.offset], np.int64))])
         return self._dims[size]
 
-    def serialise(self, value: str, name: str, dtype: int, shape: Shape) -> bytes:
-        """The finished graph, whose one output has this name and is this value."""
-        nodes = [*self._nodes, helper.make_node("Identity", [value], [name])]
-        outputs = [_value_info(name, dtype, shape)]
-        graph = helper.make_graph(nodes, "signet", self._inputs, outputs, self._initializers)
+    def serialise(self, outputs: Mapping[str, tuple[str, int, Shape]]) -> bytes:
+        """The finished graph. Each output is given by its name, with the value that it is, its type and its shape."""
+        nodes = [helper.make_node("Identity", [value], [name]) for name, (value, _, _) in outputs.items()]
+        infos = [_value_info(name, dtype, shape) for name, (_, dtype, shape) in outputs.items()]
+        graph = helper.make_graph([*self._nodes, *nodes], "signet", self._inputs, infos, self._initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         data: bytes = model.SerializeToString()
         return data
 
 
 def _value_info(name: str, dtype: int, shape: Shape) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, dtype, [s.axis if isinstance(s, Dim) else s for s in shape])
+    return helper.make_tensor_value_info(name, dtype, [str(s) if isinstance(s, Dim) else s for s in shape])

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from services.trainer.export.graph import Dim, Graph
-from services.trainer.export.tracer import Symbol, Tracing
-from services.trainer.model.sign_model import SignModel
+from services.trainer.export.tracer import Symbol, Tracing, serialise
+from services.trainer.model.heads import sign_logits
+from services.trainer.model.sign_model import SignModel, length_mask
 from signet.decoding import ContinuousDecoder, Hypothesis, single_sign_posterior
 from signet.errors import SignetError
 from signet.landmarks import JOINTS
@@ -22,7 +23,9 @@ from signet.landmarks import JOINTS
 _log = logging.getLogger(__name__)
 
 GRAPH = "model.onnx"
-_LANDMARKS, _LENGTHS, _LOG_PROBS = "landmarks", "lengths", "log_probs"
+_LANDMARKS, _LENGTHS, _DOMINANCE = "landmarks", "lengths", "dominance"
+_LOG_PROBS, _EMBEDDINGS = "log_probs", "embeddings"
+_DIRECTIONS = "sign_directions"
 
 # No probability of a frame may differ by more between ONNX and torch. Glosses, and sequences of glosses, whose
 # probabilities are nearer to one another than this are tied: their order is not compared.
@@ -72,14 +75,45 @@ def export_model(
 
 
 def to_onnx(model: SignModel) -> bytes:
-    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], output `log_probs` [B, T, C + 1]."""
+    """The graph with inputs `landmarks` [B, T, 75, 3] and `lengths` [B], and output `log_probs` [B, T, C + 1].
+
+    The input `dominance` [B] or [1] may be left out: see `SignModel.compute_features`. With a competition head, the
+    graph also has the output `embeddings` [B, T, N·D] and the initializer `sign_directions` [C, N, D]: see
+    `sign_logits`. No other part of the graph depends on C, so that signs can be added and removed by replacing this
+    one tensor.
+    """
     graph = Graph()
     batch, time = Dim("batch"), Dim("time")
     landmarks = Symbol.new_input(graph, _LANDMARKS, torch.float32, (batch, time, JOINTS, 3))
     lengths = Symbol.new_input(graph, _LENGTHS, torch.int64, (batch,))
+    dominance = Symbol.new_optional_input(graph, _DOMINANCE, torch.zeros(1), (Dim("dominances"),))
     with torch.no_grad(), Tracing(graph):
-        log_probs: Symbol = _with_onnx_lstms(model)(landmarks, lengths)
-    return log_probs.serialise(_LOG_PROBS)
+        return serialise(_trace(_with_onnx_lstms(model), landmarks, lengths, dominance))
+
+
+def new_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A session that runs a graph on the CPU."""
+    options = onnxruntime.SessionOptions()
+    # ONNX Runtime warns of optional inputs, because it cannot treat them as constants.
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _trace(model: SignModel, landmarks: Symbol, lengths: Symbol, dominance: Symbol) -> dict[str, Symbol]:
+    """The outputs of the graph. Only a `Symbol` stands where a model says Tensor."""
+    given: Any = (landmarks, lengths, dominance)
+    directions = model.directions()
+    if directions is None:
+        return {_LOG_PROBS: model(*given)}
+    replaceable: Any = Symbol.new_parameter(
+        landmarks.graph, _DIRECTIONS, directions, (Dim("signs"), *directions.shape[1:])
+    )
+    features: Any = model.compute_features(*given)
+    timing, embeddings = model.embed(features, given[1])
+    logits = torch.cat([timing, sign_logits(embeddings, replaceable)], dim=-1)
+    log_probs: Any = model.encoders[0].head.log_probs(logits, length_mask(features, given[1]), model.branch_count)
+    embedded: Any = embeddings
+    return {_LOG_PROBS: log_probs, _EMBEDDINGS: embedded}
 
 
 class _OnnxLstm(nn.Module):
@@ -116,7 +150,7 @@ def compare(model: SignModel, graph: bytes, clips: Mapping[str, Clip], decoder: 
         ExportMismatch: a probability differs by more than `TOLERANCE`, the median clip's by more than
             `TYPICAL_TOLERANCE`, or another ranking of the glosses or another sequence of glosses comes out.
     """
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = new_session(graph)
     model = model.cpu().eval()
     by_length = sorted(clips, key=lambda clip_id: len(clips[clip_id]))
     differences: dict[str, float] = {}

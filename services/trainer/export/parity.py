@@ -8,9 +8,9 @@ import logging
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
+from services.trainer.export.onnx import new_session
 from services.trainer.model.sign_model import SignModel
 from signet.landmarks import FRAME_RATE, JOINTS, LEFT_HAND, POSE, RIGHT_HAND
 from signet.parity import MAX_EXPORT_DIFFERENCE, ParityVector, largest_difference
@@ -40,13 +40,13 @@ def make_parity_vector(model: SignModel, graph: bytes) -> ParityVector | None:
     Returns:
         None if they differ by more than `MAX_EXPORT_DIFFERENCE`: a server could not tell a fault from rounding.
     """
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = new_session(graph)
     model = model.cpu().eval()
     clips = [_make_clip(frames, hands) for frames, hands in _INPUTS]
     expected, answers = [], []
     for clip in clips:
         lengths = np.array([len(clip)])
-        (answer,) = session.run(None, {"landmarks": clip[None], "lengths": lengths})
+        (answer,) = session.run(["log_probs"], {"landmarks": clip[None], "lengths": lengths})
         with torch.no_grad():
             reference = model(torch.from_numpy(clip)[None], torch.from_numpy(lengths))
         answers.append(answer[0])

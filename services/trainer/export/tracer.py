@@ -7,7 +7,7 @@ constant of the graph.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partialmethod
 from itertools import pairwise
@@ -93,9 +93,16 @@ class Symbol:
         """A new input of a graph."""
         return cls(graph, graph.add_input(name, _ONNX_TYPES[dtype], shape), dtype, shape)
 
-    def serialise(self, name: str) -> bytes:
-        """The graph as a file; its output has this name and is this tensor."""
-        return self.graph.serialise(self.name, name, _ONNX_TYPES[self.dtype], self.shape)
+    @classmethod
+    def new_optional_input(cls, graph: Graph, name: str, default: Tensor, shape: Shape) -> "Symbol":
+        """A new input of a graph that a call may leave out."""
+        named = graph.add_optional_input(name, _ONNX_TYPES[default.dtype], shape, default.numpy())
+        return cls(graph, named, default.dtype, shape)
+
+    @classmethod
+    def new_parameter(cls, graph: Graph, name: str, value: Tensor, shape: Shape) -> "Symbol":
+        """A constant of a graph that programs can find by its name and replace."""
+        return cls(graph, graph.add_parameter(name, value.contiguous().numpy(), shape), value.dtype, shape)
 
     def _add(
         self,
@@ -351,7 +358,8 @@ class Symbol:
             return self
         size, start, stop = self.shape[axis], part.start or 0, part.stop
         if isinstance(size, Dim):
-            if not isinstance(stop, Dim):
+            # A size is at least its offset.
+            if not isinstance(stop, Dim) and not (stop is not None and 0 <= start <= stop <= size.offset):
                 raise SignetError("The ONNX export takes parts of the batch and of the frames only up to a known size.")
             length: int = stop + -start
         else:
@@ -359,3 +367,9 @@ class Symbol:
             length = stop - start
         bounds = [self.graph.add_sizes([bound]) for bound in (start, stop, axis)]
         return self._add("Slice", bounds, (*self.shape[:axis], length, *self.shape[axis + 1 :]))
+
+
+def serialise(outputs: Mapping[str, Symbol]) -> bytes:
+    """The graph of these tensors as a file; each output has the name that is given for it."""
+    graph = next(iter(outputs.values())).graph
+    return graph.serialise({name: (out.name, _ONNX_TYPES[out.dtype], out.shape) for name, out in outputs.items()})

@@ -113,20 +113,21 @@ class Features(nn.Module):
         self.both_size = sum(size for group, size in BOTH_GROUPS.items() if group in self.groups)
         self.size = 2 * self.hand_size + self.both_size
 
-    def forward(self, joints: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, joints: Tensor, present: Tensor, lengths: Tensor, dominance: Tensor | None = None) -> Tensor:
         """Compute the features of every frame.
 
         Args:
             joints: float32 [3, J, B, T], x, y, z of `USED_JOINTS`; any finite number where a part is absent.
             present: bool [3, B, T], of pose, left hand and right hand.
             lengths: int64 [B], frames.
+            dominance: float32 [B] or [1], added to `left_dominance`; None adds nothing.
 
         Returns:
             float32 [B, T, D]; zeros for absent parts and beyond a clip's length.
         """
         steps = torch.arange(joints.shape[-1], device=joints.device)
         inside = steps[None, :] < lengths[:, None]
-        joints, present = mirror_left_dominant(joints, present & inside, lengths)
+        joints, present = mirror_left_dominant(joints, present & inside, lengths, dominance)
         signer = _relative_to_body(joints, present, lengths)
         hands = [function(signer) for group, function in _HAND_FUNCTIONS.items() if group in self.groups]
         both = [function(signer) for group, function in _BOTH_FUNCTIONS.items() if group in self.groups]
@@ -134,12 +135,15 @@ class Features(nn.Module):
         return features.permute(1, 2, 0)
 
 
-def mirror_left_dominant(joints: Tensor, present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def mirror_left_dominant(
+    joints: Tensor, present: Tensor, lengths: Tensor, dominance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mirror the clips in which the left hand is dominant.
 
-    Joints [3, J, B, T] and presence [3, B, T] are those of `Features.forward`.
+    Joints [3, J, B, T], presence [3, B, T] and dominance are those of `Features.forward`.
     """
-    left_dominant = (left_dominance(joints, present, lengths) > 0)[:, None]
+    measured = left_dominance(joints, present, lengths)
+    left_dominant = ((measured if dominance is None else measured + dominance) > 0)[:, None]
     flip = joints.new_tensor([-1.0, 1.0, 1.0])[:, None, None, None]
     mirrored = joints[:, MIRRORED] * flip
     # Not `where`: ONNX Runtime does not implement it for bool.

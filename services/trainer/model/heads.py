@@ -17,7 +17,9 @@ direction.
 
 A head has K branches, each with its own weights. `mean_logits` averages the logits of the branches, and `log_probs`
 turns this average, or the average of several models, into log-probabilities. In training each branch has its own loss,
-which needs only a few classes of each sequence: `sign_log_probs` returns those for each branch.
+which needs only a few classes of each sequence: `sign_log_probs` returns those for each branch. The exported graph
+keeps the two factors of the signs' logits apart (`embed` and `directions`), so that signs can be added without
+training.
 
 Shapes: K branches, B clips, T frames, D numbers a frame, C signs, S signs of a sequence.
 """
@@ -37,7 +39,7 @@ WINDOW = 5
 _SHARPNESS = 2.0
 
 # The logit of a cosine of 1. Cosines alone would leave the softmax flat.
-_LOGIT_SCALE = 12.0
+LOGIT_SCALE = 12.0
 
 # Logit of a frame outside the clip: far below any other, and finite.
 _OUTSIDE = -1e4
@@ -127,15 +129,25 @@ class CompetitionHead(nn.Module):
         Returns:
             float32 [B, T, 2 + C].
         """
-        saliency, gate = self._timing_logits(x)
+        timing, embeddings = self.embed(x, inside)
+        return torch.cat([timing, sign_logits(embeddings, self.directions())], dim=-1)
+
+    def embed(self, x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head computes before it compares frames with signs. Arguments as of `mean_logits`.
+
+        Returns:
+            float32 [B, T, 2], the branches' mean of β·s and of the gate's logit; and float32 [B, T, K·D'], the unit
+            vector of each branch, whose cosines with the directions are the signs' logits.
+        """
+        timing = torch.cat(self._timing_logits(x), dim=-1).mean(dim=0)
         if self.attention is not None:
             x = self._attention_pooled(x, inside)
-        frames, signs = self._unit_vectors(x)
-        # One product of the concatenated branches is the sum of the products of the branches.
-        frames, signs = frames.permute(1, 2, 0, 3).flatten(2), signs.permute(1, 0, 2).flatten(1)
-        with torch.autocast(x.device.type, enabled=False):
-            logits = (_LOGIT_SCALE / self.branches) * (frames @ signs.T)
-        return torch.cat([saliency.mean(dim=0), gate.mean(dim=0), logits], dim=-1)
+        frames, _ = self._unit_vectors(x)
+        return timing, frames.permute(1, 2, 0, 3).flatten(2)
+
+    def directions(self) -> Tensor:
+        """The unit vector of each sign and branch: float32 [C, K, D']."""
+        return F.normalize(self.signs.weight.float(), dim=-1).permute(1, 0, 2)
 
     def log_probs(self, logits: Tensor, inside: Tensor, branches: int = 1) -> Tensor:
         """Log-probabilities [B, T, C + 1] of the mean logits [B, T, 2 + C] of this many branches, of all models.
@@ -165,7 +177,7 @@ class CompetitionHead(nn.Module):
         wanted = _at_each_frame((signs - 1).clamp(min=0), x)
         given_emission = emission.new_zeros(wanted.shape)
         frames, directions = self._unit_vectors(x[:, inside])
-        given_emission[:, inside] = chunked_log_softmax(frames, directions, wanted[:, inside], _LOGIT_SCALE)
+        given_emission[:, inside] = chunked_log_softmax(frames, directions, wanted[:, inside], LOGIT_SCALE)
         return torch.cat([blank, emission + given_emission], dim=-1), given_emission
 
     def penalise_blank(self, penalty: float) -> None:
@@ -197,6 +209,19 @@ class CompetitionHead(nn.Module):
         """The gate's bias of each branch: [K], a view of the parameter."""
         assert self.timing.bias is not None  # noqa: S101  (`__init__` makes one)
         return self.timing.bias.detach()[:, 1]
+
+
+def sign_logits(embeddings: Tensor, directions: Tensor) -> Tensor:
+    """The signs' logits, the branches' mean of the scaled cosines: float32 [B, T, C].
+
+    Args:
+        embeddings: float32 [B, T, N·D], as `CompetitionHead.embed` returns them, of one model or of several.
+        directions: float32 [C, N, D], of the same branches.
+    """
+    # One product of the concatenated branches is the sum of the products of the branches.
+    scale = LOGIT_SCALE / directions.shape[1]
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return torch.matmul(embeddings, directions.flatten(1).transpose(0, 1)) * scale
 
 
 def build_head(name: str, branches: int, units: int, classes: int, sign_dim: int = 0) -> LinearHead | CompetitionHead:

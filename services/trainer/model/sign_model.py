@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from services.trainer.features.groups import GROUPS
 from services.trainer.features.phonology import PART_STARTS, USED_JOINTS, Features
-from services.trainer.model.heads import build_head
+from services.trainer.model.heads import CompetitionHead, build_head
 
 # Bounds of standardisation. A feature that is constant in training must not explode on the first clip where it varies.
 # A feature further from the training mean than _LARGEST_DEVIATION standard deviations is an error of the tracker.
@@ -76,6 +76,12 @@ class Encoder(nn.Module):
         """Features float32 [B, T, D] and lengths int64 [B] to mean logits [B, T, E]."""
         x = self.dropout(self.states(features, lengths))
         return self.head.mean_logits(x, length_mask(features, lengths))
+
+    def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SignModel.embed`."""
+        assert isinstance(self.head, CompetitionHead)  # noqa: S101
+        x = self.dropout(self.states(features, lengths))
+        return self.head.embed(x, length_mask(features, lengths))
 
     def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
         """See `SignModel.sign_log_probs`."""
@@ -149,15 +155,19 @@ class SignModel(nn.Module):
         self.features = Features(encoders[0].architecture.groups)
         self.encoders = cast(Sequence[Encoder], nn.ModuleList(encoders))
 
-    def forward(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
-        """See the class."""
-        return self.log_probs(self.compute_features(landmarks, lengths), lengths)
+    def forward(self, landmarks: Tensor, lengths: Tensor, dominance: Tensor | None = None) -> Tensor:
+        """See the class. For `dominance` see `compute_features`."""
+        return self.log_probs(self.compute_features(landmarks, lengths, dominance), lengths)
 
-    def compute_features(self, landmarks: Tensor, lengths: Tensor) -> Tensor:
-        """Raw landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D]."""
+    def compute_features(self, landmarks: Tensor, lengths: Tensor, dominance: Tensor | None = None) -> Tensor:
+        """Raw landmarks [B, T, 75, 3] and lengths [B] to features [B, T, D].
+
+        `dominance`, float32 [B] or [1], is added to each clip's own measure of how much the left hand dominates
+        (`phonology.left_dominance`): a positive number favours the left hand.
+        """
         joints = landmarks[:, :, USED_JOINTS].permute(3, 2, 0, 1)
         present = ~joints[0, PART_STARTS].isnan()
-        features: Tensor = self.features(joints.nan_to_num(), present, lengths)
+        features: Tensor = self.features(joints.nan_to_num(), present, lengths, dominance)
         return features
 
     def log_probs(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -165,6 +175,23 @@ class SignModel(nn.Module):
         logits = [encoder(features, lengths) for encoder in self.encoders]
         mean: Tensor = logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
         return self.encoders[0].head.log_probs(mean, length_mask(features, lengths), self.branch_count)
+
+    def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean timing logits [B, T, 2] and the embeddings [B, T, N·D] of the branches of all encoders.
+
+        See `CompetitionHead.embed`. A model with a linear head has no embeddings.
+        """
+        embedded = [encoder.embed(features, lengths) for encoder in self.encoders]
+        if len(embedded) == 1:
+            return embedded[0]
+        timings, embeddings = zip(*embedded, strict=True)
+        return torch.stack(timings).mean(dim=0), torch.cat(embeddings, dim=-1)
+
+    def directions(self) -> Tensor | None:
+        """The unit vectors float32 [C, N, D] of the signs in the branches of all encoders; None with a linear head."""
+        heads = [encoder.head for encoder in self.encoders]
+        directions = [head.directions() for head in heads if isinstance(head, CompetitionHead)]
+        return torch.cat(directions, dim=1) if directions else None
 
     def sign_log_probs(self, features: Tensor, lengths: Tensor, signs: Tensor) -> SignLogProbs:
         """What the training loss needs: features [B, T, D], lengths [B] and signs int64 [B, S] to `SignLogProbs`.

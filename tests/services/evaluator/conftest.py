@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -143,6 +144,76 @@ def make_graph(places: Sequence[float], blank_bias: float = 6.0) -> bytes:
     return bytes(model.SerializeToString())
 
 
+# The logit of a cosine of 1 in `make_embedding_graph`: that of the trained models.
+LOGIT_SCALE = 12.0
+
+
+def make_direction(place: float, branches: int = 2) -> npt.NDArray[np.float32]:
+    """The unit vectors [N, 2] of a place of the hand in `make_embedding_graph`: a place is an angle."""
+    angle = 2 * np.pi * (place - 0.5)
+    return np.tile(np.array([np.cos(angle), np.sin(angle)], np.float32), (branches, 1))
+
+
+def make_embedding_graph(places: Sequence[float]) -> bytes:
+    """An ONNX graph with embeddings and replaceable signs, as competition heads have.
+
+    A frame with a left hand emits a sign with probability 0.9, one without with 0.001. The embedding of a frame is the
+    unit vector of its place (`make_direction`), in two equal branches. The input `dominance` is added to the angle.
+    """
+    node = helper.make_node
+    constants = {
+        "axis2": np.array([2], np.int64), "axis1": np.array([1], np.int64), "joint": np.int64(LEFT_HAND.start),
+        "coordinate": np.int64(0), "half": np.float32(0.5), "turn": np.float32(2 * np.pi), "zero": np.float32(0),
+        "seen": np.log(np.array([0.1, 0.9], np.float32)), "unseen": np.log(np.array([0.999, 0.001], np.float32)),
+        "rows": np.array([0, -1], np.int64), "scale": np.float32(LOGIT_SCALE / 2),
+        "sign_directions": np.array([make_direction(place) for place in places]).reshape(-1, 2, 2),
+        "dominance": np.zeros(1, np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("Gather", ["landmarks", "joint"], ["hand"], axis=2),
+        node("Gather", ["hand", "coordinate"], ["x"], axis=2),
+        node("IsNaN", ["x"], ["absent"]),
+        node("Where", ["absent", "zero", "x"], ["place"]),
+        node("Sub", ["place", "half"], ["shifted"]),
+        node("Mul", ["shifted", "turn"], ["own_angle"]),
+        node("Unsqueeze", ["dominance", "axis1"], ["added"]),
+        node("Add", ["own_angle", "added"], ["angle"]),
+        node("Unsqueeze", ["angle", "axis2"], ["column"]),
+        node("Cos", ["column"], ["cos"]),
+        node("Sin", ["column"], ["sin"]),
+        node("Concat", ["cos", "sin", "cos", "sin"], ["embeddings"], axis=2),
+        node("Reshape", ["sign_directions", "rows"], ["flat"]),
+        node("Transpose", ["flat"], ["columns"], perm=[1, 0]),
+        node("MatMul", ["embeddings", "columns"], ["cosines"]),
+        node("Mul", ["cosines", "scale"], ["logits"]),
+        node("LogSoftmax", ["logits"], ["signs"], axis=-1),
+        node("Unsqueeze", ["absent", "axis2"], ["absent_column"]),
+        node("Where", ["absent_column", "unseen", "seen"], ["timing"]),
+        node("Split", ["timing"], ["blank", "emission"], axis=2, num_outputs=2),
+        node("Add", ["signs", "emission"], ["emitted"]),
+        node("Concat", ["blank", "emitted"], ["log_probs"], axis=2),
+        node("Identity", ["lengths"], ["unused"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "places",
+        [
+            value("landmarks", TensorProto.FLOAT, ["B", "T", JOINTS, 3]),
+            value("lengths", TensorProto.INT64, ["B"]),
+            value("dominance", TensorProto.FLOAT, ["dominances"]),
+        ],
+        [
+            value("log_probs", TensorProto.FLOAT, ["B", "T", "signs+1"]),
+            value("embeddings", TensorProto.FLOAT, ["B", "T", 4]),
+        ],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
 class World:
     """A store in which things are published as the extractor and the trainer do."""
 
@@ -267,6 +338,12 @@ def card(world: World, snapshot: Dataset) -> ModelCard:
 def graph() -> bytes:
     """The graph that goes with the everyday clips."""
     return make_graph([place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))])
+
+
+@pytest.fixture
+def embedding_graph() -> bytes:
+    """The graph with embeddings and replaceable signs that goes with the everyday clips."""
+    return make_embedding_graph([place_of(index, len(GLOSSES)) for index in range(len(GLOSSES))])
 
 
 @pytest.fixture

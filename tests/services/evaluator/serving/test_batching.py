@@ -34,12 +34,17 @@ class HeldModel(LoadedModel):
         self.held = False
         super().__init__(*arguments, **named)
 
-    def log_probs(self, clips: Sequence[Frames], before_batch: Callable[[int], None] | None = None) -> list[Frames]:
+    def log_probs(
+        self,
+        clips: Sequence[Frames],
+        before_batch: Callable[[int], None] | None = None,
+        dominance: Sequence[float] | None = None,
+    ) -> list[Frames]:
         if self.held:
             self.runs.append(len(clips))
             self.started.release()
             assert self.released.acquire(timeout=SECONDS)
-        return super().log_probs(clips, before_batch)
+        return super().log_probs(clips, before_batch, dominance)
 
     async def run_started(self) -> None:
         assert await asyncio.to_thread(self.started.acquire, timeout=SECONDS)

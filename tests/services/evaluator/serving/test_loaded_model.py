@@ -9,7 +9,7 @@ import pytest
 from services.evaluator.serving.loaded_model import LoadedModel, ParityMismatch, batch_indices
 from signet.datasets.snapshot import Dataset
 from signet.decoding import best_path, blank_ratio, log_softmax, penalise_blank, single_sign_posterior
-from signet.errors import Busy, DataLoss, NotFound, SignetError
+from signet.errors import Busy, DataLoss, NotFound, NotReady, SignetError
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
 
@@ -178,6 +178,36 @@ def test_probabilities_that_sum_to_nearly_one_are_log_probabilities(
     assert LoadedModel(world.card(snapshot, near), near, threads=1)
     with pytest.raises(DataLoss, match="not normalised"):
         LoadedModel(world.card(snapshot, far), far, threads=1)
+
+
+def test_a_graph_with_embeddings_serves_and_gives_them_when_they_are_asked_for(
+    world: "World", snapshot: Dataset, embedding_graph: bytes, sign: Any
+) -> None:
+    model = LoadedModel(world.card(snapshot, embedding_graph), embedding_graph, threads=1)
+    clips = [to_model_input(sign(f"clip{index}", "", 0.5 + index / 6, frames=20 + index)) for index in range(6)]
+    plain = model.log_probs(clips)
+    assert [model.vocabulary[model.decode(answer).ranking()[0]] for answer in plain] == list(model.vocabulary)
+    for clip, expected, (answer, embeddings) in zip(clips, plain, model.embed(clips), strict=True):
+        np.testing.assert_allclose(answer, expected, atol=1e-5)
+        assert embeddings.shape == (len(clip), 4)
+        np.testing.assert_allclose(np.square(embeddings).sum(axis=-1), 2.0, atol=1e-5)
+
+
+def test_each_clip_may_have_a_bias_of_the_dominant_hand_if_the_graph_takes_one(
+    world: "World", snapshot: Dataset, embedding_graph: bytes, sign: Any
+) -> None:
+    model = LoadedModel(world.card(snapshot, embedding_graph), embedding_graph, threads=1)
+    assert model.takes_dominance
+    clips = [to_model_input(sign(f"clip{frames}", "", 0.5 + 2 / 6, frames=frames)) for frames in (40, 20, 30)]
+    biases = [0.0, np.pi / 3, -np.pi / 3]
+    answers = [model.decode(answer) for answer in model.log_probs(clips, dominance=biases)]
+    assert [model.vocabulary[answer.ranking()[0]] for answer in answers] == ["drink", "go", "chair"]
+
+
+def test_a_graph_of_an_older_version_has_no_embeddings_and_says_so(model: LoadedModel, sign: Any) -> None:
+    assert not model.takes_dominance
+    with pytest.raises(NotReady, match=r"no embeddings: .* Train it again with the default head"):
+        model.embed([to_model_input(sign("clip", "", 0.5))])
 
 
 def test_an_output_that_is_not_finite_is_an_error(model: LoadedModel, sign: Any) -> None:

@@ -21,6 +21,7 @@ from services.trainer.export.onnx import (
     to_onnx,
 )
 from services.trainer.model.build import build_ensemble, new_model
+from services.trainer.model.heads import LOGIT_SCALE
 from services.trainer.model.sign_model import SignModel
 from signet.datasets.snapshot import Dataset
 from signet.decoding import Hypothesis
@@ -42,6 +43,23 @@ def members(config: TrainConfig, count: int = 1) -> SignModel:
         for parameter in model.parameters():
             parameter.data.mul_(1.5)
     return build_ensemble(models)
+
+
+# The order of the joints in a mirror: left and right change places.
+MIRRORED_JOINTS = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(j + (1 if j % 2 else -1) for j in range(11, 33))]
+MIRRORED_JOINTS += [*range(54, 75), *range(33, 54)]
+
+
+def new_session(graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def feed(frames: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.generic]]:
+    return {"landmarks": frames[None], "lengths": np.array([len(frames)])}
+
+
+def directions_of(graph: onnx.ModelProto) -> onnx.TensorProto:
+    return next(tensor for tensor in graph.graph.initializer if tensor.name == "sign_directions")
 
 
 @pytest.fixture
@@ -81,8 +99,13 @@ def test_the_graph_answers_as_the_model_does(clips: Clips, values: dict[str, obj
     assert {node.name: (node.type, node.shape) for node in session.get_inputs()} == {
         "landmarks": ("tensor(float)", ["batch", "time", 75, 3]), "lengths": ("tensor(int64)", ["batch"]),
     }  # fmt: skip
-    (output,) = session.get_outputs()
-    assert (output.name, output.shape) == ("log_probs", ["batch", "time", 6])
+    (optional,) = session.get_overridable_initializers()
+    assert (optional.name, optional.type, optional.shape) == ("dominance", "tensor(float)", ["dominances"])
+    assert [output.name for output in session.get_outputs()] == (
+        ["log_probs"] if values.get("head") == "linear" else ["log_probs", "embeddings"]
+    )
+    (answer,) = session.run(["log_probs"], feed(clips["who-0"]))
+    assert answer.shape == (1, len(clips["who-0"]), 6)
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
 
 
@@ -93,11 +116,65 @@ def test_the_graph_takes_any_batch_and_any_number_of_frames(clips: Clips) -> Non
     for batch, frames in ((1, 1), (1, 100), (7, 3), (2, 40)):
         landmarks = np.stack([whole[start : start + frames] for start in range(batch)])
         lengths = np.arange(batch) % frames + 1
-        (answer,) = session.run(None, {"landmarks": landmarks, "lengths": lengths})
+        (answer,) = session.run(["log_probs"], {"landmarks": landmarks, "lengths": lengths})
         with torch.no_grad():
             expected = model(torch.from_numpy(landmarks), torch.from_numpy(lengths)).numpy()
         for row, length in enumerate(lengths):
             np.testing.assert_allclose(answer[row, :length], expected[row, :length], atol=1e-4)
+
+
+@pytest.mark.parametrize(("values", "count"), [({}, 1), ({"head": "attention", "sign_dim": 3}, 2)])
+def test_the_logits_of_the_signs_are_cosines_of_embeddings_and_directions(
+    clips: Clips, values: dict[str, object], count: int
+) -> None:
+    graph = onnx.load_from_string(to_onnx(members(make_config(**values), count)))
+    directions = numpy_helper.to_array(directions_of(graph))
+    assert directions.shape == (5, 2 * count, values.get("sign_dim", 12))
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=-1), 1.0, atol=1e-6)
+    log_probs, embeddings = new_session(graph).run(["log_probs", "embeddings"], feed(clips["who-0"]))
+    branches = embeddings.reshape(*embeddings.shape[:2], *directions.shape[1:])
+    np.testing.assert_allclose(np.linalg.norm(branches, axis=-1), 1.0, atol=1e-6)
+    logits = LOGIT_SCALE * np.einsum("btnd,cnd->btnc", branches, directions).mean(axis=2)
+    emitted = log_probs[..., 1:] - np.logaddexp.reduce(log_probs[..., 1:], axis=-1, keepdims=True)
+    expected = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    np.testing.assert_allclose(emitted, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("signs", [1, 4, 9])
+def test_one_tensor_decides_which_signs_and_how_many_the_graph_knows(clips: Clips, signs: int) -> None:
+    graph = onnx.load_from_string(to_onnx(members(CONFIG, 2)))
+    (before,) = new_session(graph).run(["log_probs"], feed(clips["who-0"]))
+    found = directions_of(graph)
+    old = numpy_helper.to_array(found)
+    found.CopyFrom(numpy_helper.from_array(np.concatenate([old, -old])[:signs].copy(), found.name))
+    onnx.checker.check_model(graph, full_check=True)
+    (after,) = new_session(graph).run(["log_probs"], feed(clips["who-0"]))
+    assert after.shape == (*before.shape[:2], signs + 1)
+    np.testing.assert_allclose(np.exp(after).sum(axis=-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(after[..., 0], before[..., 0], atol=1e-5)
+    shared = min(signs, 5)
+    shift = after[..., 1 : 1 + shared] - before[..., 1 : 1 + shared]
+    np.testing.assert_allclose(shift, shift[..., :1] + np.zeros(shared), atol=1e-4)
+
+
+def test_a_call_can_decide_for_each_clip_which_hand_is_dominant(clips: Clips) -> None:
+    model = members(CONFIG)
+    session = new_session(onnx.load_from_string(to_onnx(model)))
+    frames = clips["who-0"]
+    mirrored = frames.copy()
+    mirrored[..., 0] = 1.0 - mirrored[..., 0]
+    mirrored = mirrored[:, MIRRORED_JOINTS]
+    both = {"landmarks": np.stack([frames, mirrored]), "lengths": np.array([len(frames)] * 2)}
+    (usual,) = session.run(["log_probs"], both)
+    for bias in ([9.0, -9.0], [-9.0, 9.0], [0.0], [9.0]):
+        (answer,) = session.run(["log_probs"], {**both, "dominance": np.array(bias, np.float32)})
+        given = torch.from_numpy(both["landmarks"]), torch.from_numpy(both["lengths"]), torch.tensor(bias)
+        with torch.no_grad():
+            np.testing.assert_allclose(answer, model(*given).numpy(), atol=1e-5)
+        if len(bias) == 2:
+            np.testing.assert_allclose(answer[0], answer[1], atol=1e-4)
+        if bias == [0.0]:
+            np.testing.assert_array_equal(answer, usual)
 
 
 def test_the_model_stays_as_it_was(clips: Clips) -> None:

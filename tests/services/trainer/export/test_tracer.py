@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.trainer.export.graph import Dim, Graph
-from services.trainer.export.tracer import Symbol, Tracing
+from services.trainer.export.tracer import Symbol, Tracing, serialise
 from signet.errors import SignetError
 
 Function = Callable[[Tensor], Tensor]
@@ -22,7 +22,7 @@ def trace(function: Function) -> onnxruntime.InferenceSession:
     x = Symbol.new_input(graph, "x", torch.float32, (Dim("batch"), Dim("time"), 4))
     with Tracing(graph):
         y: Symbol = function(x)  # type: ignore[arg-type, assignment]
-    return onnxruntime.InferenceSession(y.serialise("y"), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(serialise({"y": y}), providers=["CPUExecutionProvider"])
 
 
 @pytest.mark.parametrize(
