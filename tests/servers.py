@@ -17,6 +17,7 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
+from services.extractor.streams.pool import StreamPool
 from services.trainer.runs.metrics import TrainerMetrics
 from services.trainer.runs.queue import TrainingQueue
 from services.trainer.service import TrainerServicer
@@ -84,9 +85,10 @@ async def extractor(store: DirectoryStore, wlasl: Path, **settings: object) -> A
         extractions = ExtractionQueue(wlasl, None, store, workers, metrics)
         own = ExtractorSettings(_cli_parse_args=False, **settings)  # type: ignore[arg-type]
         server = ServiceServer(own, registry)
-        servicer = ExtractorServicer(extractions, workers, metrics)
+        servicer = ExtractorServicer(extractions, workers, metrics, streams=StreamPool(own.streams))
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         yield server
+        servicer.stop_streams()
         servicer.close()
 
 

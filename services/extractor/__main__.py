@@ -10,6 +10,7 @@ from services.extractor.metrics import ExtractorMetrics
 from services.extractor.service import ExtractorServicer
 from services.extractor.settings import ExtractorSettings
 from services.extractor.sources.selection import SelectionCriteria
+from services.extractor.streams.pool import StreamPool
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import extractor_pb2, extractor_pb2_grpc
@@ -29,12 +30,13 @@ async def _main(settings: ExtractorSettings) -> None:
         )
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
-        servicer = ExtractorServicer(extractions, workers, metrics, settings.quality)
+        servicer = ExtractorServicer(extractions, workers, metrics, settings.quality, StreamPool(settings.streams))
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         extractions.keep()
         follower = asyncio.create_task(_auto(settings, extractions).follow()) if settings.auto_extract else None
 
         async def drain() -> None:
+            servicer.stop_streams()
             if follower is not None:
                 follower.cancel()
             await extractions.drain(settings.drain_seconds)

@@ -1,6 +1,7 @@
 """The extractor's Prometheus metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,6 +10,7 @@ _STAGE_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 3
 
 PARTS_COUNTED = ("pose", "left_hand", "right_hand", "any_hand")
 STAGES = ("decode", "landmarks", "store")
+PICTURE_OUTCOMES = ("tracked", "skipped", "dropped", "refused")
 
 
 class ExtractorMetrics:
@@ -45,7 +47,17 @@ class ExtractorMetrics:
             registry=registry,
         )
 
+        self._streams = Gauge("signet_extractor_streams", "Streams of pictures that are open", registry=registry)
+        self._pictures = Counter(
+            "signet_extractor_stream_pictures",
+            "Pictures of streams by outcome (tracked, skipped, dropped, refused)",
+            ("outcome",),
+            registry=registry,
+        )
+
         # A rate needs the series to exist before the first event.
+        for outcome in PICTURE_OUTCOMES:
+            self._pictures.labels(outcome)
         for part in PARTS_COUNTED:
             self._found.labels(part)
         for stage in STAGES:
@@ -64,3 +76,16 @@ class ExtractorMetrics:
         """Count clips with this outcome."""
         if amount:
             self.clips.labels(outcome, reason).inc(amount)
+
+    @contextmanager
+    def count_open_stream(self) -> Iterator[None]:
+        """Count a stream of pictures as long as the context is open."""
+        self._streams.inc()
+        try:
+            yield
+        finally:
+            self._streams.dec()
+
+    def count_picture(self, outcome: str) -> None:
+        """Count a picture of a stream; the outcome is one of `PICTURE_OUTCOMES`."""
+        self._pictures.labels(outcome).inc()

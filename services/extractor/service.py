@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from services.extractor.jobs import worker
@@ -12,6 +13,8 @@ from services.extractor.jobs.workers import WorkerPool
 from services.extractor.metrics import ExtractorMetrics
 from services.extractor.settings import DEFAULT_CORPUS
 from services.extractor.sources.selection import SelectionCriteria
+from services.extractor.streams.pool import StreamPool
+from services.extractor.streams.session import StreamSession
 from services.extractor.tracking.trackers import TrackingQuality
 from services.extractor.uploads import UploadFolder
 from signet.errors import ClipError, InvalidInput
@@ -43,16 +46,24 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         workers: WorkerPool,
         metrics: ExtractorMetrics,
         quality: TrackingQuality = TrackingQuality.FAST,
+        streams: StreamPool | None = None,
     ) -> None:
         self._extractions = extractions
         self._workers = workers
         self._metrics = metrics
         self._quality = quality
         self._uploads = UploadFolder()
+        self._streams = streams or StreamPool(0)
+        self._stopping = asyncio.Event()
+
+    def stop_streams(self) -> None:
+        """End all streams of pictures, because the service is told to stop."""
+        self._stopping.set()
 
     def close(self) -> None:
-        """Delete the temporary files of videos."""
+        """Delete the temporary files of videos, and end the processes of streams."""
         self._uploads.close()
+        self._streams.close()
 
     async def StartExtraction(self, request: pb.StartExtractionRequest, context: Any) -> pb.StartExtractionResponse:  # noqa: N802
         """See extractor.proto."""
@@ -117,6 +128,16 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
                 decode_seconds=extracted.decode_seconds if last else 0.0,
                 landmark_seconds=extracted.landmark_seconds if last else 0.0,
             )
+
+    async def ExtractStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.ExtractStreamRequest], context: Any
+    ) -> AsyncIterator[pb.ExtractStreamResponse]:
+        """See extractor.proto."""
+        session = StreamSession(self._streams, requests, self._stopping, self._metrics)
+        with self._metrics.count_open_stream():
+            async with aclosing(session.responses()) as responses:
+                async for response in responses:
+                    yield response
 
     async def _extract(self, function: Callable[..., Extracted], arguments: tuple[Any, ...], context: Any) -> Extracted:
         """Extract the clip of a call in a worker, and count it."""

@@ -34,6 +34,13 @@ class ExtractorSettings(ServiceSettings):
         le=256,
         description="Worker processes; 0 takes one per core, as far as the memory of the container allows",
     )
+    streams: int = Field(
+        default=4,
+        ge=0,
+        le=256,
+        description="Streams of pictures at a time; further ones are refused. Each has a process of 250 MB, and takes "
+        "a third of a core",
+    )
     quality: TrackingQuality = Field(
         default=TrackingQuality.FAST,
         description="fast tracks 10 frames a second; full tracks every frame with MediaPipe's own graph, which takes "

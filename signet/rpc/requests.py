@@ -17,6 +17,8 @@ from signet.labels import describe_label_fault
 
 # The largest request without a clip. The longest real one lists the 2,000 glosses of WLASL in 40 KB.
 MAX_PLAIN_REQUEST_BYTES = 1 << 20
+# The largest message of a stream of frames: a picture of 4 MiB, and its other fields.
+MAX_FRAME_REQUEST_BYTES = (4 << 20) + (64 << 10)
 # The longest text. Names of objects have at most 128 characters, and glosses 1,000.
 MAX_TEXT_CHARACTERS = 1000
 # The most values of a repeated field: as many as a model has glosses at most.
@@ -32,7 +34,11 @@ def largest_request(method: str) -> int | None:
         request = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name].input_type
     except KeyError:
         return MAX_PLAIN_REQUEST_BYTES
-    return None if any(_is_clip(field) for field in request.fields) else MAX_PLAIN_REQUEST_BYTES
+    if any(_is_clip(field) for field in request.fields):
+        return None
+    parts = [field.message_type for field in request.fields if field.message_type is not None]
+    frames = any(_is_clip(field) for part in parts for field in part.fields)
+    return MAX_FRAME_REQUEST_BYTES if frames else MAX_PLAIN_REQUEST_BYTES
 
 
 def check_request(request: Message) -> None:

@@ -35,6 +35,7 @@ PERMISSIONS = {
     # A single clip is answered, and nothing is stored.
     "signet.v1.Extractor/ExtractClip": READ,
     "signet.v1.Extractor/ExtractClipStream": READ,
+    "signet.v1.Extractor/ExtractStream": READ,
     "signet.v1.Extractor/StartExtraction": WRITE,
     "signet.v1.Extractor/WatchExtraction": READ,
     "signet.v1.Extractor/CancelExtraction": WRITE,

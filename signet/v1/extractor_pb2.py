@@ -12,41 +12,52 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from signet.v1 import streaming_pb2 as signet_dot_v1_dot_streaming__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/extractor.proto\x12\tsignet.v1\"y\n\x16StartExtractionRequest\x12\x0e\n\x06\x63orpus\x18\x01 \x01(\t\x12\x13\n\x0bmax_glosses\x18\x02 \x01(\r\x12\x19\n\x11samples_per_gloss\x18\x03 \x01(\r\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\x0f\n\x07glosses\x18\x05 \x03(\t\"0\n\x17StartExtractionResponse\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"/\n\x16WatchExtractionRequest\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"J\n\x17WatchExtractionResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.signet.v1.ExtractionProgress\"0\n\x17\x43\x61ncelExtractionRequest\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"K\n\x18\x43\x61ncelExtractionResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.signet.v1.ExtractionProgress\"\xad\x02\n\x12\x45xtractionProgress\x12\x15\n\rextraction_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.signet.v1.ExtractionState\x12\r\n\x05total\x18\x04 \x01(\r\x12\x11\n\textracted\x18\x05 \x01(\r\x12\x0f\n\x07present\x18\x06 \x01(\r\x12\x0e\n\x06\x62roken\x18\x07 \x01(\r\x12\x0f\n\x07missing\x18\x08 \x01(\r\x12\x0e\n\x06\x66rames\x18\t \x01(\x04\x12\x0f\n\x07glosses\x18\n \x03(\t\x12(\n\x08\x66\x61ilures\x18\x0b \x03(\x0b\x32\x16.signet.v1.ClipFailure\x12\x17\n\x0f\x65lapsed_seconds\x18\x0c \x01(\x01\x12\r\n\x05\x65rror\x18\r \x01(\t\"?\n\x0b\x43lipFailure\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"4\n\x12\x45xtractClipRequest\x12\r\n\x05video\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63lip_id\x18\x02 \x01(\t\"Z\n\x13\x45xtractClipResponse\x12\x11\n\tlandmarks\x18\x01 \x01(\x0c\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x02 \x01(\x01\x12\x18\n\x10landmark_seconds\x18\x03 \x01(\x01\"H\n\x18\x45xtractClipStreamRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63lip_id\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\"n\n\x19\x45xtractClipStreamResponse\x12\x11\n\tlandmarks\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x03 \x01(\x01\x12\x18\n\x10landmark_seconds\x18\x04 \x01(\x01*\xce\x01\n\x0f\x45xtractionState\x12 \n\x1c\x45XTRACTION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XTRACTION_STATE_SELECTING\x10\x01\x12\x1c\n\x18\x45XTRACTION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x45XTRACTION_STATE_SUCCEEDED\x10\x03\x12\x1e\n\x1a\x45XTRACTION_STATE_CANCELLED\x10\x04\x12\x1b\n\x17\x45XTRACTION_STATE_FAILED\x10\x05\x32\xd0\x03\n\tExtractor\x12X\n\x0fStartExtraction\x12!.signet.v1.StartExtractionRequest\x1a\".signet.v1.StartExtractionResponse\x12Z\n\x0fWatchExtraction\x12!.signet.v1.WatchExtractionRequest\x1a\".signet.v1.WatchExtractionResponse0\x01\x12[\n\x10\x43\x61ncelExtraction\x12\".signet.v1.CancelExtractionRequest\x1a#.signet.v1.CancelExtractionResponse\x12L\n\x0b\x45xtractClip\x12\x1d.signet.v1.ExtractClipRequest\x1a\x1e.signet.v1.ExtractClipResponse\x12\x62\n\x11\x45xtractClipStream\x12#.signet.v1.ExtractClipStreamRequest\x1a$.signet.v1.ExtractClipStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/extractor.proto\x12\tsignet.v1\x1a\x19signet/v1/streaming.proto\"y\n\x16StartExtractionRequest\x12\x0e\n\x06\x63orpus\x18\x01 \x01(\t\x12\x13\n\x0bmax_glosses\x18\x02 \x01(\r\x12\x19\n\x11samples_per_gloss\x18\x03 \x01(\r\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\x0f\n\x07glosses\x18\x05 \x03(\t\"0\n\x17StartExtractionResponse\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"/\n\x16WatchExtractionRequest\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"J\n\x17WatchExtractionResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.signet.v1.ExtractionProgress\"0\n\x17\x43\x61ncelExtractionRequest\x12\x15\n\rextraction_id\x18\x01 \x01(\t\"K\n\x18\x43\x61ncelExtractionResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.signet.v1.ExtractionProgress\"\xad\x02\n\x12\x45xtractionProgress\x12\x15\n\rextraction_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.signet.v1.ExtractionState\x12\r\n\x05total\x18\x04 \x01(\r\x12\x11\n\textracted\x18\x05 \x01(\r\x12\x0f\n\x07present\x18\x06 \x01(\r\x12\x0e\n\x06\x62roken\x18\x07 \x01(\r\x12\x0f\n\x07missing\x18\x08 \x01(\r\x12\x0e\n\x06\x66rames\x18\t \x01(\x04\x12\x0f\n\x07glosses\x18\n \x03(\t\x12(\n\x08\x66\x61ilures\x18\x0b \x03(\x0b\x32\x16.signet.v1.ClipFailure\x12\x17\n\x0f\x65lapsed_seconds\x18\x0c \x01(\x01\x12\r\n\x05\x65rror\x18\r \x01(\t\"?\n\x0b\x43lipFailure\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"4\n\x12\x45xtractClipRequest\x12\r\n\x05video\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63lip_id\x18\x02 \x01(\t\"Z\n\x13\x45xtractClipResponse\x12\x11\n\tlandmarks\x18\x01 \x01(\x0c\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x02 \x01(\x01\x12\x18\n\x10landmark_seconds\x18\x03 \x01(\x01\"H\n\x18\x45xtractClipStreamRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63lip_id\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\"n\n\x19\x45xtractClipStreamResponse\x12\x11\n\tlandmarks\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x03 \x01(\x01\x12\x18\n\x10landmark_seconds\x18\x04 \x01(\x01\"}\n\x14\x45xtractStreamRequest\x12\x30\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1e.signet.v1.ExtractStreamConfigH\x00\x12(\n\x05image\x18\x02 \x01(\x0b\x32\x17.signet.v1.EncodedImageH\x00\x42\t\n\x07\x63ontent\"/\n\x13\x45xtractStreamConfig\x12\x18\n\x10\x64rop_when_behind\x18\x01 \x01(\x08\"\x82\x02\n\x15\x45xtractStreamResponse\x12\x32\n\x07started\x18\x01 \x01(\x0b\x32\x1f.signet.v1.ExtractStreamStartedH\x00\x12.\n\tlandmarks\x18\x02 \x01(\x0b\x32\x19.signet.v1.LandmarkFramesH\x00\x12*\n\x07refused\x18\x03 \x01(\x0b\x32\x17.signet.v1.RefusedImageH\x00\x12.\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1d.signet.v1.ExtractStreamEndedH\x00\x12\x0f\n\x07skipped\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\x42\x07\n\x05\x65vent\")\n\x14\x45xtractStreamStarted\x12\x11\n\textractor\x18\x01 \x01(\t\"7\n\x12\x45xtractStreamEnded\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0f\n\x07tracked\x18\x02 \x01(\x04*\xce\x01\n\x0f\x45xtractionState\x12 \n\x1c\x45XTRACTION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45XTRACTION_STATE_SELECTING\x10\x01\x12\x1c\n\x18\x45XTRACTION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x45XTRACTION_STATE_SUCCEEDED\x10\x03\x12\x1e\n\x1a\x45XTRACTION_STATE_CANCELLED\x10\x04\x12\x1b\n\x17\x45XTRACTION_STATE_FAILED\x10\x05\x32\xa8\x04\n\tExtractor\x12X\n\x0fStartExtraction\x12!.signet.v1.StartExtractionRequest\x1a\".signet.v1.StartExtractionResponse\x12Z\n\x0fWatchExtraction\x12!.signet.v1.WatchExtractionRequest\x1a\".signet.v1.WatchExtractionResponse0\x01\x12[\n\x10\x43\x61ncelExtraction\x12\".signet.v1.CancelExtractionRequest\x1a#.signet.v1.CancelExtractionResponse\x12L\n\x0b\x45xtractClip\x12\x1d.signet.v1.ExtractClipRequest\x1a\x1e.signet.v1.ExtractClipResponse\x12\x62\n\x11\x45xtractClipStream\x12#.signet.v1.ExtractClipStreamRequest\x1a$.signet.v1.ExtractClipStreamResponse(\x01\x30\x01\x12V\n\rExtractStream\x12\x1f.signet.v1.ExtractStreamRequest\x1a .signet.v1.ExtractStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signet.v1.extractor_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_EXTRACTIONSTATE']._serialized_start=1167
-  _globals['_EXTRACTIONSTATE']._serialized_end=1373
-  _globals['_STARTEXTRACTIONREQUEST']._serialized_start=40
-  _globals['_STARTEXTRACTIONREQUEST']._serialized_end=161
-  _globals['_STARTEXTRACTIONRESPONSE']._serialized_start=163
-  _globals['_STARTEXTRACTIONRESPONSE']._serialized_end=211
-  _globals['_WATCHEXTRACTIONREQUEST']._serialized_start=213
-  _globals['_WATCHEXTRACTIONREQUEST']._serialized_end=260
-  _globals['_WATCHEXTRACTIONRESPONSE']._serialized_start=262
-  _globals['_WATCHEXTRACTIONRESPONSE']._serialized_end=336
-  _globals['_CANCELEXTRACTIONREQUEST']._serialized_start=338
-  _globals['_CANCELEXTRACTIONREQUEST']._serialized_end=386
-  _globals['_CANCELEXTRACTIONRESPONSE']._serialized_start=388
-  _globals['_CANCELEXTRACTIONRESPONSE']._serialized_end=463
-  _globals['_EXTRACTIONPROGRESS']._serialized_start=466
-  _globals['_EXTRACTIONPROGRESS']._serialized_end=767
-  _globals['_CLIPFAILURE']._serialized_start=769
-  _globals['_CLIPFAILURE']._serialized_end=832
-  _globals['_EXTRACTCLIPREQUEST']._serialized_start=834
-  _globals['_EXTRACTCLIPREQUEST']._serialized_end=886
-  _globals['_EXTRACTCLIPRESPONSE']._serialized_start=888
-  _globals['_EXTRACTCLIPRESPONSE']._serialized_end=978
-  _globals['_EXTRACTCLIPSTREAMREQUEST']._serialized_start=980
-  _globals['_EXTRACTCLIPSTREAMREQUEST']._serialized_end=1052
-  _globals['_EXTRACTCLIPSTREAMRESPONSE']._serialized_start=1054
-  _globals['_EXTRACTCLIPSTREAMRESPONSE']._serialized_end=1164
-  _globals['_EXTRACTOR']._serialized_start=1376
-  _globals['_EXTRACTOR']._serialized_end=1840
+  _globals['_EXTRACTIONSTATE']._serialized_start=1731
+  _globals['_EXTRACTIONSTATE']._serialized_end=1937
+  _globals['_STARTEXTRACTIONREQUEST']._serialized_start=67
+  _globals['_STARTEXTRACTIONREQUEST']._serialized_end=188
+  _globals['_STARTEXTRACTIONRESPONSE']._serialized_start=190
+  _globals['_STARTEXTRACTIONRESPONSE']._serialized_end=238
+  _globals['_WATCHEXTRACTIONREQUEST']._serialized_start=240
+  _globals['_WATCHEXTRACTIONREQUEST']._serialized_end=287
+  _globals['_WATCHEXTRACTIONRESPONSE']._serialized_start=289
+  _globals['_WATCHEXTRACTIONRESPONSE']._serialized_end=363
+  _globals['_CANCELEXTRACTIONREQUEST']._serialized_start=365
+  _globals['_CANCELEXTRACTIONREQUEST']._serialized_end=413
+  _globals['_CANCELEXTRACTIONRESPONSE']._serialized_start=415
+  _globals['_CANCELEXTRACTIONRESPONSE']._serialized_end=490
+  _globals['_EXTRACTIONPROGRESS']._serialized_start=493
+  _globals['_EXTRACTIONPROGRESS']._serialized_end=794
+  _globals['_CLIPFAILURE']._serialized_start=796
+  _globals['_CLIPFAILURE']._serialized_end=859
+  _globals['_EXTRACTCLIPREQUEST']._serialized_start=861
+  _globals['_EXTRACTCLIPREQUEST']._serialized_end=913
+  _globals['_EXTRACTCLIPRESPONSE']._serialized_start=915
+  _globals['_EXTRACTCLIPRESPONSE']._serialized_end=1005
+  _globals['_EXTRACTCLIPSTREAMREQUEST']._serialized_start=1007
+  _globals['_EXTRACTCLIPSTREAMREQUEST']._serialized_end=1079
+  _globals['_EXTRACTCLIPSTREAMRESPONSE']._serialized_start=1081
+  _globals['_EXTRACTCLIPSTREAMRESPONSE']._serialized_end=1191
+  _globals['_EXTRACTSTREAMREQUEST']._serialized_start=1193
+  _globals['_EXTRACTSTREAMREQUEST']._serialized_end=1318
+  _globals['_EXTRACTSTREAMCONFIG']._serialized_start=1320
+  _globals['_EXTRACTSTREAMCONFIG']._serialized_end=1367
+  _globals['_EXTRACTSTREAMRESPONSE']._serialized_start=1370
+  _globals['_EXTRACTSTREAMRESPONSE']._serialized_end=1628
+  _globals['_EXTRACTSTREAMSTARTED']._serialized_start=1630
+  _globals['_EXTRACTSTREAMSTARTED']._serialized_end=1671
+  _globals['_EXTRACTSTREAMENDED']._serialized_start=1673
+  _globals['_EXTRACTSTREAMENDED']._serialized_end=1728
+  _globals['_EXTRACTOR']._serialized_start=1940
+  _globals['_EXTRACTOR']._serialized_end=2492
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from signet.v1 import streaming_pb2 as _streaming_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -144,3 +145,47 @@ class ExtractClipStreamResponse(_message.Message):
     decode_seconds: float
     landmark_seconds: float
     def __init__(self, landmarks: _Optional[bytes] = ..., part: _Optional[int] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...
+
+class ExtractStreamRequest(_message.Message):
+    __slots__ = ("config", "image")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    config: ExtractStreamConfig
+    image: _streaming_pb2.EncodedImage
+    def __init__(self, config: _Optional[_Union[ExtractStreamConfig, _Mapping]] = ..., image: _Optional[_Union[_streaming_pb2.EncodedImage, _Mapping]] = ...) -> None: ...
+
+class ExtractStreamConfig(_message.Message):
+    __slots__ = ("drop_when_behind",)
+    DROP_WHEN_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    drop_when_behind: bool
+    def __init__(self, drop_when_behind: bool = ...) -> None: ...
+
+class ExtractStreamResponse(_message.Message):
+    __slots__ = ("started", "landmarks", "refused", "ended", "skipped", "dropped")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    started: ExtractStreamStarted
+    landmarks: _streaming_pb2.LandmarkFrames
+    refused: _streaming_pb2.RefusedImage
+    ended: ExtractStreamEnded
+    skipped: int
+    dropped: int
+    def __init__(self, started: _Optional[_Union[ExtractStreamStarted, _Mapping]] = ..., landmarks: _Optional[_Union[_streaming_pb2.LandmarkFrames, _Mapping]] = ..., refused: _Optional[_Union[_streaming_pb2.RefusedImage, _Mapping]] = ..., ended: _Optional[_Union[ExtractStreamEnded, _Mapping]] = ..., skipped: _Optional[int] = ..., dropped: _Optional[int] = ...) -> None: ...
+
+class ExtractStreamStarted(_message.Message):
+    __slots__ = ("extractor",)
+    EXTRACTOR_FIELD_NUMBER: _ClassVar[int]
+    extractor: str
+    def __init__(self, extractor: _Optional[str] = ...) -> None: ...
+
+class ExtractStreamEnded(_message.Message):
+    __slots__ = ("received", "tracked")
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    TRACKED_FIELD_NUMBER: _ClassVar[int]
+    received: int
+    tracked: int
+    def __init__(self, received: _Optional[int] = ..., tracked: _Optional[int] = ...) -> None: ...

@@ -40,6 +40,11 @@ class ExtractorStub(object):
                 request_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.SerializeToString,
                 response_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.FromString,
                 )
+        self.ExtractStream = channel.stream_stream(
+                '/signet.v1.Extractor/ExtractStream',
+                request_serializer=signet_dot_v1_dot_extractor__pb2.ExtractStreamRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractStreamResponse.FromString,
+                )
 
 
 class ExtractorServicer(object):
@@ -86,6 +91,16 @@ class ExtractorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExtractStream(self, request_iterator, context):
+        """Tracks a signer in the pictures of a camera. The client sends a configuration, then pictures in the order of their
+        times. The landmarks of each tracked picture come back in the same order. About 10 pictures a second are tracked;
+        the others are counted as skipped. RESOURCE_EXHAUSTED with a time to retry if as many streams are open as the
+        extractor has places. DEADLINE_EXCEEDED if no picture arrives for 60 s. UNAVAILABLE if the service is stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExtractorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +128,11 @@ def add_ExtractorServicer_to_server(servicer, server):
                     servicer.ExtractClipStream,
                     request_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.FromString,
                     response_serializer=signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.SerializeToString,
+            ),
+            'ExtractStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExtractStream,
+                    request_deserializer=signet_dot_v1_dot_extractor__pb2.ExtractStreamRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_extractor__pb2.ExtractStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -207,5 +227,22 @@ class Extractor(object):
         return grpc.experimental.stream_stream(request_iterator, target, '/signet.v1.Extractor/ExtractClipStream',
             signet_dot_v1_dot_extractor__pb2.ExtractClipStreamRequest.SerializeToString,
             signet_dot_v1_dot_extractor__pb2.ExtractClipStreamResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExtractStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(request_iterator, target, '/signet.v1.Extractor/ExtractStream',
+            signet_dot_v1_dot_extractor__pb2.ExtractStreamRequest.SerializeToString,
+            signet_dot_v1_dot_extractor__pb2.ExtractStreamResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -104,6 +104,11 @@ def set_up(stderr: Connection, board: JobBoard, limits_memory: bool = True) -> N
     Its standard error goes to `stderr`, where the parent filters it. On the `board` it counts the frames of its jobs.
     """
     _state.board = board
+    set_up_process(stderr, limits_memory)
+
+
+def set_up_process(stderr: Connection, limits_memory: bool = True) -> None:
+    """Prepare a new process that decodes foreign files: its standard error, signals, and limits of memory."""
     os.dup2(stderr.fileno(), 2)
     # Ctrl-C reaches the whole process group. The parent decides what happens to the current clip.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

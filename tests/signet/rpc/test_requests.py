@@ -4,7 +4,14 @@ import pytest
 from google.protobuf.message import Message
 
 from signet.errors import InvalidInput
-from signet.rpc.requests import MAX_PLAIN_REQUEST_BYTES, MAX_TEXT_CHARACTERS, MAX_VALUES, check_request, largest_request
+from signet.rpc.requests import (
+    MAX_FRAME_REQUEST_BYTES,
+    MAX_PLAIN_REQUEST_BYTES,
+    MAX_TEXT_CHARACTERS,
+    MAX_VALUES,
+    check_request,
+    largest_request,
+)
 from signet.v1 import evaluator_pb2, extractor_pb2, trainer_pb2
 
 
@@ -46,6 +53,7 @@ def test_long_names_and_glosses_of_other_scripts_pass() -> None:
 def test_only_requests_with_a_clip_may_be_large() -> None:
     assert largest_request("signet.v1.Extractor/ExtractClip") is None
     assert largest_request("signet.v1.Recognizer/Recognize") is None
+    assert largest_request("signet.v1.Extractor/ExtractStream") == MAX_FRAME_REQUEST_BYTES
     assert largest_request("signet.v1.Trainer/StartRun") == MAX_PLAIN_REQUEST_BYTES
     assert largest_request("grpc.health.v1.Health/Check") == MAX_PLAIN_REQUEST_BYTES
     assert largest_request("x") == MAX_PLAIN_REQUEST_BYTES

@@ -1,0 +1,1 @@
+"""Streams of pictures: each stream is decoded and tracked in a process of its own."""
