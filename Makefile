@@ -12,7 +12,7 @@ RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-requests bench-soak bench-train help demo test lint format proto locks dashboards pictures clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-requests bench-soak bench-train help demo test lint format proto locks dashboards pictures bundled-model clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -43,6 +43,7 @@ help:
 	@echo 'make locks   write requirements.lock and deploy/locks again, after a change of the dependencies'
 	@echo 'make dashboards  generate deploy/grafana/dashboards again'
 	@echo 'make pictures  make the pictures of the README again, from a trained run (RUN=<run>)'
+	@echo 'make bundled-model  train the model that comes with Signet again (10 minutes), into signet/pretrained/asl100'
 	@echo 'make clean   remove the environment and caches; data/ stays'
 	@echo
 	@echo 'WLASL=<dir>  where WLASL_v0.3.json and clips/ are (default: ../shared/wlasl if there, else data/wlasl)'
@@ -127,6 +128,9 @@ locks: $(STAMP)
 
 dashboards: $(STAMP)
 	$(BIN)/python -m deploy.grafana.build
+
+bundled-model: $(STAMP) system
+	@$(BIN)/python -m deploy.make_bundled_model $(or $(WLASL),data/wlasl)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -20,6 +20,7 @@ COPY --from=build /opt/signet /opt/signet
 COPY LICENSE /app/LICENSE
 COPY signet /app/signet
 COPY services/__init__.py services/cli.py services/token_cli.py /app/services/
+COPY services/standalone /app/services/standalone
 COPY services/evaluator /app/services/evaluator
 ENV PATH=/opt/signet/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR \
     SIGNET_HOST=0.0.0.0 SIGNET_PORT=50053 SIGNET_METRICS_PORT=9103

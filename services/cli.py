@@ -30,6 +30,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 # Commands with their service and summary. They are listed here so that `signet --help` imports no service.
 COMMANDS = {
+    "predict": ("standalone", "Say which sign a clip shows."),
     "extract": ("extractor", "Turn video clips into landmark tensors."),
     "fetch": ("extractor", "Download the clips of WLASL that still exist."),
     "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
@@ -39,7 +40,6 @@ COMMANDS = {
     "analyze": ("trainer", "Show a training run on one page, or compare several."),
     "features": ("trainer", "Show a clip as the model sees it: skeleton, motion, features."),
     "evaluate": ("evaluator", "Measure a published model on a split, and write a report."),
-    "predict": ("evaluator", "Say which sign a clip shows."),
     "models": ("evaluator", "List, compare, promote, roll back, copy and delete published models."),
     "reports": ("evaluator", "List the reports, or show one."),
     "serving": ("evaluator", "Show which versions an evaluator serves, and why others are refused."),
@@ -75,8 +75,14 @@ def command_module(command: str) -> str:
     return _MODULES.get(command, f"services.{service}.cli")
 
 
+# The titles of groups of commands in --help, where they are not the name of the service.
+_PANELS = {"standalone": "Start here: no server, no store, no training"}
+
+
 def _mount(command: str, service: str, summary: str) -> None:
-    @app.command(command, help=summary, context_settings=_PASS_ON, rich_help_panel=service.capitalize())
+    panel = _PANELS.get(service, service.capitalize())
+
+    @app.command(command, help=summary, context_settings=_PASS_ON, rich_help_panel=panel)
     def _call(context: typer.Context) -> None:
         with _explain_missing_packages(command, service):
             module = importlib.import_module(command_module(command))

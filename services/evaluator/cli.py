@@ -1,4 +1,4 @@
-"""The evaluator's commands: evaluate, predict, reports. `services.evaluator.models.cli` has `models`."""
+"""The evaluator's commands: evaluate and reports. `services.evaluator.models.cli` has `models`."""
 
 from functools import partial
 from pathlib import Path
@@ -6,20 +6,14 @@ from typing import Annotated
 
 import typer
 
-from services.evaluator.console import show_gate, show_prediction, show_report, show_reports
+from services.evaluator.console import show_gate, show_report, show_reports
 from services.evaluator.reports import evaluate as evaluation
 from services.evaluator.reports import report_store
 from services.evaluator.reports.gate import MAX_P, check_gate
 from services.evaluator.reports.report import Report
-from services.evaluator.serving.recognizer import DEFAULT_TOP_K
 from services.evaluator.settings import UNKNOWN_COMMIT, EvaluatorSettings, read_evaluator_settings
 from signet import registry
-from signet.client import RetryPolicy, SignetClient
-from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND, read_clip
-from signet.errors import DeadlineExceeded, InvalidInput, NotFound
-from signet.rpc.probe import check_address
-from signet.security.credentials import read_client_settings
-from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
+from signet.errors import InvalidInput, NotFound
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import (
@@ -155,54 +149,6 @@ def _report_on(
         return report, page
     # An index has no clips of its reports.
     return report_store.read_report(store, report.report_id), report_store.read_report_html(store, report.report_id)
-
-
-@app.command()
-def predict(
-    clip: Annotated[Path, typer.Argument(help="A video, or a landmark tensor (.safetensors)", show_default=False)],
-    *,
-    server: Annotated[
-        str, typer.Option(help="host:port of a running evaluator", envvar="SIGNET_EVALUATOR", show_default=False)
-    ],
-    top_k: Annotated[int, typer.Option(min=1, help="How many glosses to show")] = DEFAULT_TOP_K,
-    model_name: Annotated[str, typer.Option(help="The model. Default: that of the evaluator", show_default=False)] = "",
-    model_version: Annotated[
-        str, typer.Option(help="A version or an alias. Default: that of the evaluator", show_default=False)
-    ] = "",
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            max=86_400,
-            help=f"Seconds to wait for the answer. Default: {LEAST_SECONDS:.0f}, and {SECONDS_PER_SECOND:.0f} for "
-            "each second of the video",
-            show_default=False,
-        ),
-    ] = None,
-    ca: CaOption = None,
-    client_certificate: CertificateOption = None,
-    client_key: KeyOption = None,
-    token_file: TokenFileOption = None,
-) -> None:
-    """Ask a running evaluator which sign a clip shows.
-
-    SIGNET_CLIENT_TLS=true uses TLS with the usual public authorities. docs/security.md has all variables.
-    """
-    check_address(server, "--server")
-    security = read_client_settings(ca, client_certificate, client_key, token_file)
-    # A server that cannot be reached is reported at once. A server that is busy is asked again.
-    retry = RetryPolicy(codes=("RESOURCE_EXHAUSTED",))
-    with SignetClient(
-        server, retry=retry, security=security, model_name=model_name, model_version=model_version
-    ) as client:
-        try:
-            recognition = client.recognise(clip, top_k=top_k, timeout=timeout)
-        except DeadlineExceeded as error:
-            seconds = timeout or read_clip(clip).default_timeout
-            raise DeadlineExceeded(
-                f"{clip}: {error} The option --timeout sets this time; it was {seconds:g} s."
-            ) from error
-    show_prediction(open_console(), recognition)
 
 
 @app.command()

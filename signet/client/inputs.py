@@ -55,7 +55,7 @@ def read_clip(source: ClipSource) -> ClipInput:
     if isinstance(source, Landmarks):
         return ClipInput("landmarks", dump(source))
     if isinstance(source, bytes):
-        clip = ClipInput("landmarks" if _is_safetensors(source) else "video", source)
+        clip = ClipInput("landmarks" if _is_safetensors(source, len(source)) else "video", source)
         if len(source) > MAX_MESSAGE_BYTES:
             raise InvalidInput(f"the clip has {len(source)} bytes; a call carries at most {MAX_MESSAGE_BYTES}.")
         return clip
@@ -73,9 +73,22 @@ def read_clip(source: ClipSource) -> ClipInput:
             f"This takes 10 s from second 5 on: ffmpeg -ss 5 -i {shlex.quote(path)} -t 10 sign.mp4"
         )
     named_so = Path(path).suffix.lower() == LANDMARKS_SUFFIX
-    return ClipInput("landmarks" if named_so or _is_safetensors(data) else "video", data, path)
+    return ClipInput("landmarks" if named_so or _is_safetensors(data, len(data)) else "video", data, path)
 
 
-def _is_safetensors(data: bytes) -> bool:
-    """Whether bytes begin as a safetensors file: a length, and an object in JSON. No video begins like this."""
-    return data[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{" and int.from_bytes(data[:LENGTH_BYTES], "little") < len(data)
+def is_landmark_file(path: Path) -> bool:
+    """Whether a file is a landmark tensor, as its name or its first bytes say it; False if it cannot be read."""
+    if path.suffix.lower() == LANDMARKS_SUFFIX:
+        return True
+    try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            return False
+        with path.open("rb") as file:
+            return _is_safetensors(file.read(LENGTH_BYTES + 1), path.stat().st_size)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_safetensors(data: bytes, size: int) -> bool:
+    """Whether a file with these first bytes is a safetensors file: a length, and an object in JSON. No video is."""
+    return data[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{" and int.from_bytes(data[:LENGTH_BYTES], "little") < size

@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from services.evaluator.cli import app
 from services.local.demo import run_demo, unseen_clip
 from services.local.stack import LocalStack
+from services.standalone.cli import app
 from signet.errors import InvalidInput, NotFound, NotReady
 from signet.landmarks import load
 from signet.rpc.client import Client, signet_errors

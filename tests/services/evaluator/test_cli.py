@@ -10,7 +10,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from services.evaluator.cli import app
+from services.standalone.cli import app
 from signet import registry
 from signet.errors import InvalidInput, Unauthenticated
 from signet.rpc.limits import MAX_MESSAGE_BYTES

@@ -25,6 +25,7 @@ from services.evaluator.cli import app
 from services.evaluator.models.cli import app as models_app
 from services.evaluator.reports.report_store import list_reports
 from services.evaluator.settings import EvaluatorSettings
+from services.standalone.cli import app as standalone_app
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
 from signet.errors import DeadlineExceeded, InvalidInput, InvalidSetting, NotFound, SignetError, Unavailable
@@ -96,7 +97,8 @@ def process(world: "World", card: ModelCard) -> Iterator[Process]:
 
 
 def command(*arguments: str) -> Result:
-    return CliRunner().invoke(models_app if arguments[0] == "models" else app, list(arguments))
+    apps = {"models": models_app, "predict": standalone_app}
+    return CliRunner().invoke(apps.get(arguments[0], app), list(arguments))
 
 
 def failed(*arguments: str) -> SignetError:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
-from services.evaluator.cli import app as evaluator_app
 from services.evaluator.serving_cli import app
+from services.standalone.cli import app as standalone_app
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
 from signet.errors import Unavailable
@@ -42,7 +42,7 @@ def test_the_command_names_each_version_and_why_one_is_refused(
             "--model-version",
             "latest",
         ]
-        predicted = CliRunner().invoke(evaluator_app, named)
+        predicted = CliRunner().invoke(standalone_app, named)
         assert f"other {other.version}" in predicted.output
         status, output = serving("--model-name", "other", "--json")
         (shown,) = json.loads(output)["models"]

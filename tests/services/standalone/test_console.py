@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from services.evaluator.console import show_prediction
+from services.standalone.console import show_prediction
 from signet.client import Recognition
 from signet.v1 import evaluator_pb2
 

@@ -1,0 +1,1 @@
+"""Recognition on this machine alone: no server, no store and no training. `predict`, `transcribe` and `live`."""

@@ -1,0 +1,98 @@
+"""The commands that need no server: predict. Each imports what it needs when it runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.standalone.options import ModelNameOption, ModelVersionOption, ServerOption, StoreOption
+from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND
+from signet.errors import InvalidInput
+from signet.rpc.probe import check_address
+from signet.security.credentials import read_client_settings
+from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
+from signet.terminal.output import open_console, print_line, say_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from signet.client import Recognition
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep the names of the commands: a Typer application with one command has none otherwise."""
+
+
+@app.command()
+def predict(
+    clips: Annotated[list[Path], typer.Argument(help="Videos, or landmark tensors (.safetensors), of one sign each")],
+    *,
+    server: ServerOption = "",
+    top_k: Annotated[int, typer.Option(min=1, help="How many glosses to show")] = 5,
+    store: StoreOption = "",
+    model_name: ModelNameOption = "",
+    model_version: ModelVersionOption = "",
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=86_400,
+            help=f"Seconds to wait for the answer. Default: with a server {LEAST_SECONDS:.0f}, and "
+            f"{SECONDS_PER_SECOND:.0f} for each second of the video; without one, as long as a video of its length may "
+            "take",
+            show_default=False,
+        ),
+    ] = None,
+    ca: CaOption = None,
+    client_certificate: CertificateOption = None,
+    client_key: KeyOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Say which sign a clip shows.
+
+    `signet predict clip.mp4` needs nothing else: the model that comes with Signet knows 100 signs of American Sign
+    Language. --store names a store with a model of your own, and --server a running evaluator.
+
+    A clip that cannot be used is named, and the others go on; the exit status is then 1. SIGNET_CLIENT_TLS=true uses
+    TLS with the usual public authorities. docs/security.md has all variables.
+    """
+    if server:
+        from services.standalone.remote import RemoteRecognizer
+
+        check_address(server, "--server")
+        security = read_client_settings(ca, client_certificate, client_key, token_file)
+        with RemoteRecognizer(server, security, model_name, model_version) as remote:
+            failed = _predict_all(clips, lambda clip: remote.recognise(clip, top_k, timeout))
+    else:
+        from services.standalone.models import ModelChoice
+        from services.standalone.recognition import StandaloneRecognizer
+
+        with StandaloneRecognizer(ModelChoice(store, model_name, model_version)) as recognizer:
+            failed = _predict_all(clips, lambda clip: recognizer.recognise(clip, top_k, timeout))
+            if recognizer.note:
+                say_error(f"note: {recognizer.note}")
+    raise typer.Exit(int(failed))
+
+
+def _predict_all(clips: "Sequence[Path]", recognise: "Callable[[Path], Recognition]") -> bool:
+    """Recognise clips and print the answers. Returns whether one of several failed; the error of one clip is raised."""
+    from services.standalone.console import show_prediction
+
+    console = open_console()
+    failed = False
+    for clip in clips:
+        try:
+            recognition = recognise(clip)
+        except InvalidInput as error:
+            if len(clips) == 1:
+                raise
+            failed = True
+            say_error(f"error: {error}")
+            continue
+        if len(clips) > 1:
+            print_line(console, str(clip))
+        show_prediction(console, recognition)
+    return failed
