@@ -1,7 +1,7 @@
 """Transcripts as EAF, the format of ELAN, in which linguists annotate video.
 
-The tier `gloss` has an annotation for each sign. The tiers `probability` and `alternatives` have one for each annotation
-of `gloss`, which ELAN keeps together with it.
+The tier `gloss` has an annotation for each sign. The tiers `probability` and `alternatives` have one for each
+annotation of `gloss`, which ELAN keeps together with it.
 """
 
 import mimetypes
@@ -13,7 +13,7 @@ from urllib.parse import quote as quote_url
 
 from signet.errors import SignetError
 from signet.transcripts.subtitles import cue_times, one_line
-from signet.transcripts.transcript import Transcript
+from signet.transcripts.transcript import Sign, Transcript
 
 GLOSS, PROBABILITY, ALTERNATIVES = "gloss", "probability", "alternatives"
 _DEPENDENT = "depends-on-gloss"
@@ -48,8 +48,14 @@ def to_eaf(transcript: Transcript, video: Path | None = None, folder: Path | Non
     _link(eaf, transcript.media.name if video is None else _relative_path(video, folder or Path()))
     eaf.add_property("signet.model", f"{_text(transcript.model.name)}/{_text(transcript.model.version)}")
     eaf.add_property("signet.threshold", f"{transcript.model.threshold:g}")
+    last_end = 0
     for sign in transcript.signs:
-        _add_reference(eaf, sign.probability, sign.alternatives, _add_sign(eaf, cue_times(sign), _text(sign.gloss)))
+        # Annotations of one tier do not overlap.
+        start, end = cue_times(sign)
+        start = max(start, last_end)
+        last_end = max(end, start + 1)
+        annotation = _add_sign(eaf, (start, last_end), _text(sign.gloss))
+        _add_dependent(eaf, annotation, sign)
     data: bytes = to_string(eaf, encoding="UTF-8")
     return data if data.startswith(b"<?xml") else b'<?xml version="1.0" encoding="UTF-8"?>\n' + data
 
@@ -61,13 +67,13 @@ def _add_sign(eaf: Any, times: tuple[int, int], gloss: str) -> str:
     return identifier
 
 
-def _add_reference(eaf: Any, probability: float, alternatives: Any, sign: str) -> None:
-    """Add the annotations that depend on a sign. pympi would look for the sign by its time, among all signs."""
-    others = ", ".join(f"{_text(other.gloss)} {other.probability:.3f}" for other in alternatives)
-    for tier, value in ((PROBABILITY, f"{probability:.3f}"), (ALTERNATIVES, others)):
+def _add_dependent(eaf: Any, annotation: str, sign: Sign) -> None:
+    """Add what depends on an annotation. The method of pympi would look for it by its time, among all annotations."""
+    others = ", ".join(f"{_text(other.gloss)} {other.probability:.3f}" for other in sign.alternatives)
+    for tier, value in ((PROBABILITY, f"{sign.probability:.3f}"), (ALTERNATIVES, others)):
         identifier = eaf.generate_annotation_id()
         eaf.annotations[identifier] = tier
-        eaf.tiers[tier][1][identifier] = (sign, value, None, None)
+        eaf.tiers[tier][1][identifier] = (annotation, value, None, None)
 
 
 def _link(eaf: Any, path: str) -> None:

@@ -45,10 +45,20 @@ def test_the_three_tiers_come_back(tmp_path: Path) -> None:
 )
 def test_the_video_is_linked_by_its_relative_path(tmp_path: Path, video: str, folder: str, url: str) -> None:
     data = to_eaf(transcript(["book"]), tmp_path / video, tmp_path / folder)
-    (media,) = ElementTree.fromstring(data).iter("MEDIA_DESCRIPTOR")
+    (media,) = ElementTree.fromstring(data).iter("MEDIA_DESCRIPTOR")  # noqa: S314  (made here)
     assert (media.get("RELATIVE_MEDIA_URL"), media.get("MEDIA_URL")) == (url, url)
     assert media.get("MIME_TYPE") == ("video/mp4" if video.endswith("mp4") else "video/webm")
     assert str(tmp_path).encode() not in data
+
+
+def test_annotations_of_a_tier_do_not_overlap(tmp_path: Path) -> None:
+    one = transcript(["a", "b"])
+    first, second = one.signs
+    overlapping = one.model_copy(update={"signs": (first, second.model_copy(update={"start": 0.2, "end": 0.3}))})
+    path = tmp_path / "talk.eaf"
+    path.write_bytes(to_eaf(overlapping))
+    read = sorted(pympi.Eaf(str(path)).get_annotation_data_for_tier("gloss"))
+    assert read == [(0, 500, "a"), (500, 501, "b")]
 
 
 def test_a_transcript_without_signs_is_a_valid_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -65,7 +66,9 @@ def parse_srt(text: str) -> list[tuple[float, float, str]]:
 
 
 @pytest.mark.parametrize(("write", "parse"), [(to_vtt, parse_vtt), (to_srt, parse_srt)])
-def test_each_sign_is_one_cue_with_its_times(write, parse) -> None:  # type: ignore[no-untyped-def]
+def test_each_sign_is_one_cue_with_its_times(
+    write: Callable[[Transcript], bytes], parse: Callable[[str], list[tuple[float, float, str]]]
+) -> None:
     written = transcript(HOSTILE)
     cues = parse(write(written).decode())
     assert len(cues) == len(HOSTILE)
