@@ -6,12 +6,9 @@ moves by compare-and-swap.
 
 from signet.registry.alias import (
     LATEST,
-    MAX_HISTORY,
-    MAX_REASON_CHARACTERS,
     PRODUCTION,
-    Alias,
-    AliasMove,
     aliases,
+    delete_alias,
     move_alias,
     promote,
     read_alias,
@@ -19,6 +16,7 @@ from signet.registry.alias import (
     resolve,
     rollback,
 )
+from signet.registry.alias_history import MAX_HISTORY, MAX_REASON_CHARACTERS, Alias, AliasMove
 from signet.registry.card import CARD, MAX_BEAM_WIDTH, MAX_PENALTY, SCHEMA, Metrics, ModelCard
 from signet.registry.deletion import delete
 from signet.registry.publication import new_version, publish, sign
@@ -45,6 +43,7 @@ __all__ = [
     "aliases",
     "check_can_sign",
     "delete",
+    "delete_alias",
     "export_archive",
     "file_sizes",
     "import_archive",

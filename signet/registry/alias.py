@@ -1,13 +1,10 @@
 """Aliases: names that move from version to version by compare-and-swap, and record each move."""
 
-from datetime import UTC, datetime
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, NotReady, quote
-from signet.field_types import Count, Label
 from signet.labels import describe_label_fault
+from signet.registry.alias_history import MAX_REASON_CHARACTERS, Alias
 from signet.registry.card import CARD
 from signet.registry.reading import read_card
 from signet.store import ObjectStore, keys
@@ -17,70 +14,11 @@ from signet.store.strays import log_skipped_object, read_limited
 LATEST = "latest"
 PRODUCTION = "production"
 
-# The newest moves are kept. Services read an alias every few seconds, so its object stays small.
-MAX_HISTORY = 100
-MAX_REASON_CHARACTERS = 500
 # 100 moves with the longest reasons have 0.3 MiB. Older versions of Signet kept all moves, of 130 bytes each.
 _MAX_ALIAS_BYTES = 4 << 20
 
 # So many lost races in a row are a fault of the store: there are never so many writers.
 _ATTEMPTS = 10
-
-
-class AliasMove(BaseModel):
-    """One entry in the history of an alias."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-    version: str  # the version that the alias names since this move
-    moved: Annotated[str, Field(max_length=64)]  # when
-    # The version before; "" for the first move. Entries of older versions of Signet lack it: `Alias` completes them.
-    previous: str | None = Field(None, alias="from")
-    reason: Label = ""
-    rollback: bool = False
-
-
-class Alias(BaseModel):
-    """aliases/<alias>.json."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    history: tuple[AliasMove, ...] = ()  # the oldest move first, at most `MAX_HISTORY`
-    older_moves: Count = 0  # how many moves before these are no longer kept
-
-    @property
-    def version_before(self) -> str:
-        """The version that a rollback moves the alias to; "" if there is none.
-
-        A rollback undoes the last move that is not undone yet. So several rollbacks lead further and further back.
-        """
-        trail: list[str] = [self.history[0].previous or ""] if self.history else []
-        for move in self.history:
-            if move.rollback and move.version in trail:
-                while trail[-1] != move.version:
-                    trail.pop()
-            elif trail[-1] != move.version:
-                trail.append(move.version)
-        if not trail or trail[-1] != self.version:
-            trail.append(self.version)
-        return trail[-2] if len(trail) > 1 else ""
-
-    def moved_to(self, version: str, reason: str, *, rollback: bool = False) -> "Alias":
-        """This alias after a move."""
-        move = AliasMove(
-            version=version,
-            moved=datetime.now(UTC).isoformat(timespec="seconds"),
-            previous=self.version,
-            reason=reason,
-            rollback=rollback,
-        )
-        history = (*self.history, move)
-        return Alias(
-            version=version,
-            history=history[-MAX_HISTORY:],
-            older_moves=self.older_moves + max(0, len(history) - MAX_HISTORY),
-        )
 
 
 # An alias that does not exist yet.
@@ -91,9 +29,16 @@ def read_alias(store: ObjectStore, name: str, alias: str) -> Alias:
     """Read an alias with its history.
 
     Raises:
-        NotFound: there is no such alias.
+        NotFound: there is no such alias, or it was deleted.
         DataLoss: it is damaged.
     """
+    found = _read_stored(store, name, alias)
+    _check_not_deleted(name, alias, found)
+    return found
+
+
+def _read_stored(store: ObjectStore, name: str, alias: str) -> Alias:
+    """Read an alias, which may be deleted."""
     key = keys.alias(name, alias)
     try:
         return _parse(read_limited(store, key, _MAX_ALIAS_BYTES), key)
@@ -101,7 +46,7 @@ def read_alias(store: ObjectStore, name: str, alias: str) -> Alias:
         raise _no_alias(store, name, alias) from None
 
 
-def read_aliases(store: ObjectStore, name: str) -> dict[str, Alias]:
+def read_aliases(store: ObjectStore, name: str, *, include_deleted: bool = False) -> dict[str, Alias]:
     """All aliases of a model with their histories. Objects that are not aliases are skipped."""
     found = {}
     for info in store.list(keys.aliases(name)):
@@ -110,11 +55,14 @@ def read_aliases(store: ObjectStore, name: str) -> dict[str, Alias]:
             log_skipped_object(store, info.key, "it is not an alias. Delete it.")
             continue
         try:
-            found[alias] = read_alias(store, name, alias)
+            read = _read_stored(store, name, alias)
         except NotFound:
-            continue  # deleted since it was listed
+            continue  # its object was deleted since it was listed
         except DataLoss as error:
             log_skipped_object(store, info.key, str(error))
+        else:
+            if include_deleted or not read.deleted:
+                found[alias] = read
     return found
 
 
@@ -130,11 +78,14 @@ def resolve(store: ObjectStore, name: str, version_or_alias: str) -> str:
         NotFound: there is no such version and no such alias.
     """
     try:
-        return read_alias(store, name, version_or_alias).version
+        alias = _read_stored(store, name, version_or_alias)
     except NotFound:
-        pass
+        alias = _NO_ALIAS
+    if alias.named_version:
+        return alias.named_version
     if store.stat(keys.model(name, version_or_alias, CARD)):
         return version_or_alias
+    _check_not_deleted(name, version_or_alias, alias)
     raise NotFound(
         f"{store.url}: model {quote(name)} has no version or alias {quote(version_or_alias)}. `signet models` lists "
         "them; `signet train` publishes one."
@@ -183,7 +134,7 @@ def move_alias(
     for _ in range(_ATTEMPTS):
         before, etag = _read_for_move(store, name, alias)
         _check_expected(name, alias, before, expected_from)
-        if before.version == version:
+        if before.named_version == version:
             return before
         after = before.moved_to(version, reason)
         try:
@@ -211,8 +162,7 @@ def rollback(
     """
     _check_reason(reason)
     _check_expected_name(expected_from)
-    data, etag = _read_versioned(store, name, alias)
-    before = _parse(data, keys.alias(name, alias))
+    before, etag = _read_existing(store, name, alias)
     _check_expected(name, alias, before, expected_from)
     version = before.version_before
     promote_another = f"Move it to another version: `signet models promote VERSION --alias {alias}`."
@@ -231,10 +181,31 @@ def rollback(
     try:
         _swap(store, name, alias, before, after, etag)
     except (AlreadyExists, Conflict):
-        raise Conflict(
-            f"alias {quote(alias)} of model {quote(name)} was moved by another writer meanwhile, so it was not rolled "
-            "back. `signet models show` shows its history."
-        ) from None
+        raise _moved_meanwhile(name, alias, "rolled back") from None
+    return after
+
+
+def delete_alias(
+    store: ObjectStore, name: str, alias: str, reason: str = "", expected_from: str | None = None
+) -> Alias:
+    """Delete an alias. Its history is kept, and the next move makes it again. Returns the deleted alias.
+
+    The arguments are those of `move_alias`.
+
+    Raises:
+        NotFound: there is no such alias, or it was deleted before.
+        DataLoss: it is damaged.
+        Conflict: the alias does not name the expected version, or another writer moved it meanwhile.
+    """
+    _check_reason(reason)
+    _check_expected_name(expected_from)
+    before, etag = _read_existing(store, name, alias)
+    _check_expected(name, alias, before, expected_from)
+    after = before.as_deleted(reason)
+    try:
+        store.replace(keys.alias(name, alias), _dump(after), etag)
+    except Conflict:
+        raise _moved_meanwhile(name, alias, "deleted") from None
     return after
 
 
@@ -243,6 +214,32 @@ def _no_alias(store: ObjectStore, name: str, alias: str) -> NotFound:
         f"{store.url}: model {quote(name)} has no alias {quote(alias)}. `signet models` lists the aliases; "
         "`signet models promote` makes one."
     )
+
+
+def _check_not_deleted(name: str, alias: str, read: Alias) -> None:
+    if read.deleted:
+        last = read.history[-1] if read.history else None
+        when, why = (last.moved, last.reason) if last else ("", "")
+        raise NotFound(
+            f"alias {quote(alias)} of model {quote(name)} was deleted{f' at {when}' if when else ''}"
+            f"{f' ({quote(why)})' if why else ''}. It named {read.version}. `signet models promote VERSION --alias "
+            f"{alias}` makes it again."
+        )
+
+
+def _moved_meanwhile(name: str, alias: str, not_done: str) -> Conflict:
+    return Conflict(
+        f"alias {quote(alias)} of model {quote(name)} was moved by another writer meanwhile, so it was not {not_done}. "
+        "`signet models show` shows its history."
+    )
+
+
+def _read_existing(store: ObjectStore, name: str, alias: str) -> tuple[Alias, str]:
+    """An alias that is not deleted, and its etag."""
+    data, etag = _read_versioned(store, name, alias)
+    read = _parse(data, keys.alias(name, alias))
+    _check_not_deleted(name, alias, read)
+    return read, etag
 
 
 def _read_versioned(store: ObjectStore, name: str, alias: str) -> tuple[bytes, str]:
@@ -330,9 +327,9 @@ def _check_alias_name(store: ObjectStore, name: str, alias: str) -> None:
 
 
 def _check_expected(name: str, alias: str, before: Alias, expected_from: str | None) -> None:
-    if expected_from is None or before.version == expected_from:
+    if expected_from is None or before.named_version == expected_from:
         return
-    names = f"names {before.version}" if before.version else "names no version"
+    names = f"names {before.named_version}" if before.named_version else "names no version"
     expected = f"{expected_from} was expected" if expected_from else "it was expected not to exist"
     raise Conflict(
         f"alias {quote(alias)} of model {quote(name)} {names}, and {expected}. Nothing was moved. `signet models show` "

@@ -48,7 +48,7 @@ def _check_not_named(name: str, version: str, named_by: dict[str, str]) -> None:
         raise NotReady(
             f"model {quote(name)}: version {version} is not deleted, because {', '.join(naming)} "
             f"{'names' if len(naming) == 1 else 'name'} it. Move {'it' if len(naming) == 1 else 'them'} first: "
-            f"`signet models promote VERSION --alias {naming[0]}`."
+            f"`signet models promote VERSION --alias {naming[0]}`, or `signet models delete-alias {naming[0]}`."
         )
 
 

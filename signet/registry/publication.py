@@ -4,7 +4,8 @@ import hashlib
 from datetime import UTC, datetime
 
 from signet.errors import InvalidSetting
-from signet.registry.alias import LATEST, MAX_REASON_CHARACTERS, move_alias
+from signet.registry.alias import LATEST, move_alias
+from signet.registry.alias_history import MAX_REASON_CHARACTERS
 from signet.registry.card import CARD, ModelCard
 from signet.registry.reading import read_file, read_unchecked_card
 from signet.registry.signature import SIGNATURE, make_signature

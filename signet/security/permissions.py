@@ -46,6 +46,7 @@ PERMISSIONS = {
     "signet.v1.Registry/ExportModel": READ,
     "signet.v1.Registry/Promote": WRITE,
     "signet.v1.Registry/Rollback": WRITE,
+    "signet.v1.Registry/DeleteAlias": WRITE,
     "signet.v1.Registry/DeleteModel": WRITE,
     "signet.v1.Registry/ImportModel": WRITE,
     "signet.v1.Trainer/StartRun": WRITE,

@@ -38,10 +38,12 @@ class GetModelResponse(_message.Message):
     def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., card_json: _Optional[str] = ..., vocabulary: _Optional[_Iterable[str]] = ..., files: _Optional[_Iterable[_Union[ModelFile, _Mapping]]] = ...) -> None: ...
 
 class ListAliasesRequest(_message.Message):
-    __slots__ = ("model_name",)
+    __slots__ = ("model_name", "include_deleted")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_DELETED_FIELD_NUMBER: _ClassVar[int]
     model_name: str
-    def __init__(self, model_name: _Optional[str] = ...) -> None: ...
+    include_deleted: bool
+    def __init__(self, model_name: _Optional[str] = ..., include_deleted: bool = ...) -> None: ...
 
 class ListAliasesResponse(_message.Message):
     __slots__ = ("aliases",)
@@ -96,6 +98,24 @@ class RollbackRequest(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., alias: _Optional[str] = ..., reason: _Optional[str] = ..., expected_from: _Optional[str] = ...) -> None: ...
 
 class RollbackResponse(_message.Message):
+    __slots__ = ("alias",)
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    alias: Alias
+    def __init__(self, alias: _Optional[_Union[Alias, _Mapping]] = ...) -> None: ...
+
+class DeleteAliasRequest(_message.Message):
+    __slots__ = ("model_name", "alias", "reason", "expected_from")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FROM_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    alias: str
+    reason: str
+    expected_from: str
+    def __init__(self, model_name: _Optional[str] = ..., alias: _Optional[str] = ..., reason: _Optional[str] = ..., expected_from: _Optional[str] = ...) -> None: ...
+
+class DeleteAliasResponse(_message.Message):
     __slots__ = ("alias",)
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     alias: Alias
@@ -196,29 +216,33 @@ class ModelFile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Alias(_message.Message):
-    __slots__ = ("name", "model_version", "history", "older_moves", "version_before")
+    __slots__ = ("name", "model_version", "history", "older_moves", "version_before", "deleted")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     OLDER_MOVES_FIELD_NUMBER: _ClassVar[int]
     VERSION_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_version: str
     history: _containers.RepeatedCompositeFieldContainer[AliasMove]
     older_moves: int
     version_before: str
-    def __init__(self, name: _Optional[str] = ..., model_version: _Optional[str] = ..., history: _Optional[_Iterable[_Union[AliasMove, _Mapping]]] = ..., older_moves: _Optional[int] = ..., version_before: _Optional[str] = ...) -> None: ...
+    deleted: bool
+    def __init__(self, name: _Optional[str] = ..., model_version: _Optional[str] = ..., history: _Optional[_Iterable[_Union[AliasMove, _Mapping]]] = ..., older_moves: _Optional[int] = ..., version_before: _Optional[str] = ..., deleted: bool = ...) -> None: ...
 
 class AliasMove(_message.Message):
-    __slots__ = ("moved", "from_version", "to_version", "reason", "rollback")
+    __slots__ = ("moved", "from_version", "to_version", "reason", "rollback", "deleted")
     MOVED_FIELD_NUMBER: _ClassVar[int]
     FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
     TO_VERSION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
     moved: str
     from_version: str
     to_version: str
     reason: str
     rollback: bool
-    def __init__(self, moved: _Optional[str] = ..., from_version: _Optional[str] = ..., to_version: _Optional[str] = ..., reason: _Optional[str] = ..., rollback: bool = ...) -> None: ...
+    deleted: bool
+    def __init__(self, moved: _Optional[str] = ..., from_version: _Optional[str] = ..., to_version: _Optional[str] = ..., reason: _Optional[str] = ..., rollback: bool = ..., deleted: bool = ...) -> None: ...

@@ -49,6 +49,11 @@ class RegistryStub(object):
                 request_serializer=signet_dot_v1_dot_registry__pb2.RollbackRequest.SerializeToString,
                 response_deserializer=signet_dot_v1_dot_registry__pb2.RollbackResponse.FromString,
                 )
+        self.DeleteAlias = channel.unary_unary(
+                '/signet.v1.Registry/DeleteAlias',
+                request_serializer=signet_dot_v1_dot_registry__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_registry__pb2.DeleteAliasResponse.FromString,
+                )
         self.DeleteModel = channel.unary_unary(
                 '/signet.v1.Registry/DeleteModel',
                 request_serializer=signet_dot_v1_dot_registry__pb2.DeleteModelRequest.SerializeToString,
@@ -118,6 +123,14 @@ class RegistryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteAlias(self, request, context):
+        """Deletes an alias. Its history is kept, and the next promotion makes it again. Evaluators that serve the alias go on with
+        the version that they have. ABORTED if another caller moved the alias meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteModel(self, request, context):
         """Deletes a version for good. FAILED_PRECONDITION if an alias names it. Reports on it stay.
         """
@@ -174,6 +187,11 @@ def add_RegistryServicer_to_server(servicer, server):
                     servicer.Rollback,
                     request_deserializer=signet_dot_v1_dot_registry__pb2.RollbackRequest.FromString,
                     response_serializer=signet_dot_v1_dot_registry__pb2.RollbackResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=signet_dot_v1_dot_registry__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_registry__pb2.DeleteAliasResponse.SerializeToString,
             ),
             'DeleteModel': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModel,
@@ -304,6 +322,23 @@ class Registry(object):
         return grpc.experimental.unary_unary(request, target, '/signet.v1.Registry/Rollback',
             signet_dot_v1_dot_registry__pb2.RollbackRequest.SerializeToString,
             signet_dot_v1_dot_registry__pb2.RollbackResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/signet.v1.Registry/DeleteAlias',
+            signet_dot_v1_dot_registry__pb2.DeleteAliasRequest.SerializeToString,
+            signet_dot_v1_dot_registry__pb2.DeleteAliasResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -159,6 +159,33 @@ def rollback(
     _show_moved(alias, registry.rollback(opened, name, alias, reason, expected_from), as_json=as_json)
 
 
+@models.command("delete-alias")
+def delete_alias(
+    alias: Annotated[str, typer.Argument(help="The alias", show_default=False)],
+    *,
+    reason: ReasonOption = "",
+    expected_from: ExpectedOption = None,
+    model_name: ModelNameOption = "",
+    store: StoreOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete an alias. No version is deleted, its history is kept, and `promote` makes it again.
+
+    Evaluators that serve the alias go on with the version that they have. One that starts later has no version to
+    serve until the alias names one again.
+    """
+    opened, name = _open(store, model_name, writable=True)
+    deleted = registry.delete_alias(opened, name, alias, reason, expected_from)
+    if as_json:
+        _print_json({"alias": alias, **_plain(deleted)})
+        return
+    console = open_console()
+    print_line(console, f"deleted the alias {alias}; it was {deleted.version} before")
+    if alias == LATEST:
+        say(console, "the next publication makes it again; until then, name a version or another alias", "dim")
+    say(console, f"`signet models promote {deleted.version} --alias {alias}` makes it again", "dim")
+
+
 @models.command()
 def delete(
     versions: Annotated[list[str], typer.Argument(help="Versions. Aliases are not accepted", show_default=False)],

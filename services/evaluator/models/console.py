@@ -101,8 +101,8 @@ def _show_moves(console: Console, name: str, moves: Sequence[AliasMove]) -> None
         [
             _time(move.moved),
             move.previous or "",
-            move.version,
-            f"{'rolled back' if move.rollback else ''}{': ' if move.rollback and move.reason else ''}{move.reason}",
+            "" if move.deleted else move.version,
+            ": ".join(part for part in (_kind(move), move.reason) if part),
         ]
         for move in reversed(moves)
     ]
@@ -111,6 +111,11 @@ def _show_moves(console: Console, name: str, moves: Sequence[AliasMove]) -> None
         for row in rows:
             del row[1]
     print_table(console, columns, rows)
+
+
+def _kind(move: AliasMove) -> str:
+    """What kind of move it is, if it is not an ordinary one."""
+    return "deleted" if move.deleted else "rolled back" if move.rollback else ""
 
 
 def show_comparison(console: Console, comparison: VersionComparison) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from services.evaluator.models.summary import VersionSummary, list_versions, summarise_version
@@ -61,7 +62,11 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
 
     async def ListAliases(self, request: pb.ListAliasesRequest, _context: Any) -> pb.ListAliasesResponse:  # noqa: N802
         """See registry.proto."""
-        aliases = await self._run(registry.read_aliases, self._store, self._name(request.model_name))
+        aliases = await self._run(
+            partial(registry.read_aliases, include_deleted=request.include_deleted),
+            self._store,
+            self._name(request.model_name),
+        )
         return pb.ListAliasesResponse(aliases=[_alias_message(name, alias) for name, alias in sorted(aliases.items())])
 
     async def GetAlias(self, request: pb.GetAliasRequest, _context: Any) -> pb.GetAliasResponse:  # noqa: N802
@@ -98,6 +103,19 @@ class RegistryServicer(registry_pb2_grpc.RegistryServicer):
             request.expected_from if request.HasField("expected_from") else None,
         )
         return pb.RollbackResponse(alias=_alias_message(alias, moved))
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, _context: Any) -> pb.DeleteAliasResponse:  # noqa: N802
+        """See registry.proto."""
+        self._check_writable()
+        deleted = await self._run(
+            registry.delete_alias,
+            self._store,
+            self._name(request.model_name),
+            request.alias,
+            request.reason,
+            request.expected_from if request.HasField("expected_from") else None,
+        )
+        return pb.DeleteAliasResponse(alias=_alias_message(request.alias, deleted))
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, _context: Any) -> pb.DeleteModelResponse:  # noqa: N802
         """See registry.proto."""
@@ -255,17 +273,19 @@ def _version_message(name: str, version: VersionSummary) -> pb.ModelVersion:
 def _alias_message(name: str, alias: Alias) -> pb.Alias:
     return pb.Alias(
         name=name,
-        model_version=alias.version,
+        model_version=alias.named_version,
         history=[
             pb.AliasMove(
                 moved=move.moved,
                 from_version=move.previous or "",
-                to_version=move.version,
+                to_version="" if move.deleted else move.version,
                 reason=move.reason,
                 rollback=move.rollback,
+                deleted=move.deleted,
             )
             for move in alias.history
         ],
         older_moves=alias.older_moves,
-        version_before=alias.version_before,
+        version_before="" if alias.deleted else alias.version_before,
+        deleted=alias.deleted,
     )

@@ -44,14 +44,14 @@ class VersionDetails:
     """Everything about a version."""
 
     card: ModelCard
-    aliases: dict[str, Alias]  # all aliases of the model
+    aliases: dict[str, Alias]  # all aliases of the model, also deleted ones
     file_sizes: dict[str, int]  # of the files that are in the store, in bytes
     reports: tuple[Report, ...]  # the newest report of each split, among the newest reports of the store
 
     @property
     def named_by(self) -> tuple[str, ...]:
         """The aliases that name this version."""
-        return tuple(sorted(name for name, alias in self.aliases.items() if alias.version == self.card.version))
+        return tuple(sorted(name for name, alias in self.aliases.items() if alias.named_version == self.card.version))
 
 
 def list_versions(store: ObjectStore, name: str, limit: int | None = None) -> list[VersionSummary]:
@@ -112,7 +112,7 @@ def read_details(store: ObjectStore, name: str, version: str) -> VersionDetails:
     card = registry.read_card(store, name, version)
     return VersionDetails(
         card=card,
-        aliases=registry.read_aliases(store, name),
+        aliases=registry.read_aliases(store, name, include_deleted=True),
         file_sizes=registry.file_sizes(store, card),
         reports=newest_reports(list_reports(store, MAX_REPORTS), name, version),
     )

@@ -109,7 +109,7 @@ class ServedModel:
             metrics.store_up.set(1)
         except NotFound as error:
             metrics.store_up.set(1)
-            if self._essential:
+            if self._essential and self._held is None:
                 error = NotFound(
                     f"no model to serve yet: {error} The evaluator serves it within seconds of its publication."
                 )

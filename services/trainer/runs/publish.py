@@ -97,8 +97,8 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
 
 
 def _finish_publication(store: ObjectStore, card: ModelCard) -> None:
-    """Move the alias `latest` to a version, unless it names it or has named it: then others have moved it away."""
-    latest = registry.read_aliases(store, card.name).get(registry.LATEST)
+    """Move the alias `latest` to a version, unless it names or has named it: then others have moved or deleted it."""
+    latest = registry.read_aliases(store, card.name, include_deleted=True).get(registry.LATEST)
     if latest is None or all(move.version != card.version for move in latest.history):
         registry.move_alias(store, card.name, registry.LATEST, card.version, f"published by run {card.run_id}")
 

@@ -301,3 +301,78 @@ def test_a_move_to_a_version_that_is_deleted_at_the_same_moment_is_undone(tmp_pa
     with pytest.raises(NotFound, match="v2 was deleted meanwhile"):
         registry.move_alias(_DeletedAfterTheMove(tmp_path / "store"), "signet", "production", "v2")
     assert registry.aliases(store, "signet") == aliases
+
+
+def test_a_deleted_alias_keeps_its_history_and_is_made_again_by_a_move(object_store: ObjectStore) -> None:
+    _publish(object_store, "v1", "v2", "v3")
+    for version in ("v1", "v2"):
+        registry.promote(object_store, "signet", version)
+    deleted = registry.delete_alias(object_store, "signet", "production", "the customer left", expected_from="v2")
+    assert (deleted.named_version, deleted.version) == ("", "v2")
+    assert "production" not in registry.aliases(object_store, "signet")
+    assert registry.read_aliases(object_store, "signet", include_deleted=True)["production"] == deleted
+    for use in (registry.read_alias, registry.resolve, registry.rollback, registry.delete_alias):
+        with pytest.raises(NotFound, match=r"was deleted at .* \('the customer left'\)\. It named v2\. `signet models"):
+            use(object_store, "signet", "production")
+    with pytest.raises(Conflict, match="names no version, and v2 was expected"):
+        registry.promote(object_store, "signet", "v3", expected_from="v2")
+
+    moved = registry.promote(object_store, "signet", "v3", reason="again", expected_from="")
+    assert [(move.previous, move.version, move.deleted) for move in moved.history] == [
+        ("", "v1", False), ("v1", "v2", False), ("v2", "v2", True), ("", "v3", False),
+    ]  # fmt: skip
+    assert registry.rollback(object_store, "signet").version == "v2", "the version before the deletion"
+    assert registry.rollback(object_store, "signet").version == "v1"
+
+
+def test_a_version_that_only_deleted_aliases_named_can_be_deleted(object_store: ObjectStore) -> None:
+    _publish(object_store, "v1")
+    with pytest.raises(NotReady, match="or `signet models delete-alias latest`"):
+        registry.delete(object_store, "signet", "v1")
+    registry.delete_alias(object_store, "signet", "latest")
+    registry.delete(object_store, "signet", "v1")
+    assert registry.versions(object_store, "signet") == []
+    _publish(object_store, "v2")
+    assert [move.version for move in registry.read_alias(object_store, "signet", "latest").history] == [
+        "v1",
+        "v1",
+        "v2",
+    ]
+
+
+def test_an_alias_that_does_not_exist_or_names_another_version_is_not_deleted(object_store: ObjectStore) -> None:
+    _publish(object_store, "v1")
+    with pytest.raises(NotFound, match="has no alias 'production'"):
+        registry.delete_alias(object_store, "signet", "production")
+    with pytest.raises(Conflict, match="names v1, and v2 was expected"):
+        registry.delete_alias(object_store, "signet", "latest", expected_from="v2")
+    with pytest.raises(InvalidInput, match="the reason"):
+        registry.delete_alias(object_store, "signet", "latest", "x" * 501)
+    assert _names(object_store, "latest") == "v1"
+
+
+class _MovedMeanwhile(DirectoryStore):
+    """A store in which another writer moves the alias before each conditional write."""
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        registry.promote(DirectoryStore(self.root), "signet", "v2")
+        return super().replace(key, data, etag)
+
+
+def test_an_alias_that_another_writer_moves_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    _publish(store, "v1", "v2")
+    registry.promote(store, "signet", "v1")
+    with pytest.raises(Conflict, match="was moved by another writer meanwhile, so it was not deleted"):
+        registry.delete_alias(_MovedMeanwhile(tmp_path / "store"), "signet", "production")
+    assert _names(store) == "v2"
+
+
+def test_an_older_version_of_signet_reads_a_deleted_alias_as_one_that_names_its_last_version(
+    directory_store: DirectoryStore,
+) -> None:
+    """It has no field `deleted`, and refuses an alias whose version is not a name."""
+    _publish(directory_store, "v1")
+    registry.delete_alias(directory_store, "signet", "latest")
+    stored = json.loads(directory_store.get(keys.alias("signet", "latest")))
+    assert (stored["version"], [move["version"] for move in stored["history"]]) == ("v1", ["v1", "v1"])

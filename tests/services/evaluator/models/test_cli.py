@@ -125,6 +125,28 @@ def test_an_alias_is_promoted_and_rolled_back(world: "World", versions: list[str
     assert registry.aliases(world.store, "signet") == {"latest": third, "production": first}
 
 
+def test_an_alias_is_deleted_and_shown_in_the_history_of_its_version(
+    world: "World", versions: list[str], run_signet: RunSignet
+) -> None:
+    first = versions[0]
+    assert "has no alias 'production'" in _fails(run_signet, "delete-alias", "production")
+    _ok(run_signet, "promote", first)
+    assert "Nothing was moved" in _fails(run_signet, "delete-alias", "production", "--expected-from", versions[1])
+    deleted = _ok(run_signet, "delete-alias", "production", "--reason", "no longer served")
+    assert f"deleted the alias production; it was {first} before" in deleted
+    assert f"`signet models promote {first} --alias production` makes it again" in deleted
+    assert registry.aliases(world.store, "signet") == {"latest": versions[2]}
+    shown = _ok(run_signet, "show", first)
+    assert "none names this version" in shown
+    assert "deleted: no longer served" in shown
+    assert "was deleted at" in _fails(run_signet, "show", "production")
+    read = json.loads(_ok(run_signet, "delete-alias", "latest", "--json"))
+    assert (read["alias"], read["version"], read["deleted"]) == ("latest", versions[2], True)
+    assert "the next publication makes it again" in _ok(run_signet, "promote", first, "--alias", "latest") + _ok(
+        run_signet, "delete-alias", "latest"
+    )
+
+
 def test_versions_are_deleted(world: "World", versions: list[str], run_signet: RunSignet) -> None:
     first, second, third = versions
     assert "latest names it" in _fails(run_signet, "delete", third)

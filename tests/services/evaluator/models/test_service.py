@@ -83,6 +83,23 @@ def test_an_alias_is_promoted_and_rolled_back_with_its_history(versions: list[st
     assert [alias.name for alias in calls.ListAliases(pb.ListAliasesRequest()).aliases] == ["latest", "production"]
 
 
+def test_an_alias_is_deleted_and_listed_only_on_request(versions: list[str], calls: Any) -> None:
+    first = versions[0]
+    calls.Promote(pb.PromoteRequest(model_version=first))
+    request = pb.DeleteAliasRequest(alias="production", reason="no longer served", expected_from=first)
+    deleted = calls.DeleteAlias(request).alias
+    assert (deleted.model_version, deleted.version_before, deleted.deleted) == ("", "", True)
+    last = deleted.history[-1]
+    assert (last.from_version, last.to_version, last.reason, last.deleted) == (first, "", "no longer served", True)
+    listed = calls.ListAliases(pb.ListAliasesRequest()).aliases
+    assert [alias.name for alias in listed] == ["latest"]
+    assert deleted in calls.ListAliases(pb.ListAliasesRequest(include_deleted=True)).aliases
+    assert refused(lambda: calls.GetAlias(pb.GetAliasRequest(alias="production")))[0] == "NOT_FOUND"
+    assert refused(lambda: calls.DeleteAlias(request)) == refused(lambda: calls.DeleteAlias(request))
+    again = calls.Promote(pb.PromoteRequest(model_version=first, expected_from="")).alias
+    assert (again.model_version, again.deleted, len(again.history)) == (first, False, 3)
+
+
 def test_each_refusal_has_its_status(world: "World", versions: list[str], calls: Any) -> None:
     first, second, third = versions
     calls.Promote(pb.PromoteRequest(model_version=first))
@@ -98,6 +115,12 @@ def test_each_refusal_has_its_status(world: "World", versions: list[str], calls:
         (lambda: calls.Rollback(rollback(expected_from=third)), "ABORTED", "Nothing was moved"),
         (lambda: calls.Rollback(rollback()), "FAILED_PRECONDITION", "named no version before"),
         (lambda: calls.Rollback(rollback(alias="none")), "NOT_FOUND", "has no alias 'none'"),
+        (lambda: calls.DeleteAlias(pb.DeleteAliasRequest(alias="none")), "NOT_FOUND", "has no alias 'none'"),
+        (lambda: calls.DeleteAlias(pb.DeleteAliasRequest()), "INVALID_ARGUMENT", "cannot name a"),
+        (
+            lambda: calls.DeleteAlias(pb.DeleteAliasRequest(alias="latest", expected_from=first)),
+            "ABORTED", "Nothing was moved",
+        ),
         (lambda: calls.DeleteModel(delete(model_version=third)), "FAILED_PRECONDITION", "latest names it"),
         (lambda: calls.DeleteModel(delete(model_version="latest")), "INVALID_ARGUMENT", "is an alias"),
         (lambda: calls.DeleteModel(delete(model_version="none")), "NOT_FOUND", "has no version 'none'"),

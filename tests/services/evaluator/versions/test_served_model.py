@@ -77,6 +77,27 @@ def test_a_damaged_version_is_logged_once_and_served_after_it_was_restored(
     assert served.current().card.version == newer.version
 
 
+def test_the_version_of_an_alias_that_is_deleted_is_served_on(
+    world: "World", card: ModelCard, caplog: pytest.LogCaptureFixture
+) -> None:
+    served, metrics = serving(world.store)
+    registry.delete_alias(world.store, card.name, LATEST, "by mistake")
+    for _ in range(3):
+        served.refresh()
+    assert served.current().card.version == card.version
+    assert caplog.text.count(f"Still serving signet/{card.version}") == 1
+    assert "alias 'latest' of model 'signet' was deleted" in served.status().reason
+    assert failures(metrics) == 0
+    started_later, _ = serving(world.store)
+    with pytest.raises(NotReady, match="no model to serve yet: alias 'latest' of model 'signet' was deleted"):
+        started_later.current()
+    registry.promote(world.store, card.name, card.version, LATEST)
+    for each in (served, started_later):
+        each.refresh()
+        assert each.current().card.version == card.version
+        assert not each.status().reason
+
+
 def test_a_version_without_a_trusted_signature_is_refused_while_the_signed_one_serves_on(
     world: "World", snapshot: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
