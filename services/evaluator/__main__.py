@@ -13,10 +13,12 @@ from services.evaluator.models.service import RegistryServicer
 from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
 from services.evaluator.serving.extractor_client import ExtractorClient
+from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.serving.recognizer import Recognizer
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.versions.lookup import Models
 from services.evaluator.versions.model_memory import ModelMemory
+from services.evaluator.workers.worker_pool import ModelWorkerPool
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
 from signet.store import open_store
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, registry_pb2, registry_pb2_grpc
@@ -44,10 +46,14 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     store = await asyncio.to_thread(open_store, settings)
     registry = new_registry()
     metrics = EvaluatorMetrics(registry)
+    workers = None
+    if settings.compute_processes > 1:
+        workers = ModelWorkerPool(settings.compute_processes, metrics, settings.threads)
+    compute = workers or Pipeline(metrics, settings.threads)
     memory = ModelMemory(
         store,
         metrics,
-        threads=settings.threads,
+        compute,
         max_models=settings.max_models,
         max_bytes=settings.model_memory_mib << 20,
     )
@@ -61,7 +67,7 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
         server.add(
             recognizer,
             evaluator_pb2_grpc.add_RecognizerServicer_to_server,
-            RecognizerServicer(models, Recognizer(extractor, metrics)),
+            RecognizerServicer(models, Recognizer(extractor, metrics, compute)),
         )
         server.add(
             evaluation,
@@ -87,6 +93,8 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
             for poller in pollers:
                 poller.cancel()
             await models.close(_CLOSE_SECONDS)
+            if workers is not None:
+                await asyncio.to_thread(workers.close)
 
 
 async def serve(settings: EvaluatorSettings) -> None:

@@ -114,6 +114,24 @@ class EvaluatorMetrics:
             registry=registry,
         )
         self._alias_versions: dict[tuple[str, str], str] = {}
+        self._workers = Gauge(
+            "signet_evaluator_compute_processes",
+            "Worker processes that are ready to run models; 0 if the evaluator's own process runs them",
+            registry=registry,
+        )
+        self._worker_ends = Counter(
+            "signet_evaluator_compute_process_ends",
+            "Worker processes that ended unexpectedly, and were replaced",
+            registry=registry,
+        )
+
+    def show_workers(self, count: int) -> None:
+        """Show how many worker processes are ready or busy."""
+        self._workers.set(count)
+
+    def count_worker_end(self) -> None:
+        """Count a worker process that has ended unexpectedly."""
+        self._worker_ends.inc()
 
     def show_memory(self, models: int, size: int) -> None:
         """Show how many versions are in memory, and how many bytes they need."""

@@ -41,6 +41,12 @@ class EvaluatorSettings(ServiceSettings):
         description="Threads inside one model run; 0 means one per core. More threads answer a long clip sooner, and "
         "take more of the cores for each clip",
     )
+    compute_processes: int = Field(
+        default=0,
+        ge=0,
+        description="Processes that run models. 0 or 1: the evaluator's own process runs them. Each more can use one "
+        "more core, and takes about 60 MiB of memory and a copy of each model",
+    )
     commit: str = Field(default=UNKNOWN_COMMIT, description="Git commit of this code; every report names it")
     auto_evaluate: bool = Field(
         default=False,

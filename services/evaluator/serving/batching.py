@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.servable_model import ServableModel
 
 # One batch takes as many clips.
 _MAX_BATCH = 32
@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, eq=False)
 class _PendingCall(Generic[Request, Answer]):
-    model: LoadedModel
+    model: ServableModel
     request: Request
     frames: int
     answer: "asyncio.Future[Answer]"
@@ -35,9 +35,9 @@ _Batch = list[_PendingCall[Request, Answer]]
 
 
 class Batcher(Generic[Request, Answer]):
-    """Computes one batch at a time, in a thread of its own. An idle one starts at once: no call waits for others.
+    """Computes batches in threads of its own. An idle thread starts at once: no call waits for others.
 
-    The thread takes the next batch itself. If the event loop gave it the batches, it would wait for the loop, which has
+    A thread takes its next batch itself. If the event loop gave it the batches, it would wait for the loop, which has
     much to do when a batch of answers is ready.
 
     Calls wait in queues. The queues take turns, so that many calls in one of them do not hold up the others.
@@ -45,18 +45,24 @@ class Batcher(Generic[Request, Answer]):
     Args:
         process: computes the answers to the requests of a batch by one version of a model. An answer that is an
             exception is raised to its caller.
-        name: the name of the thread.
+        name: the name of the threads.
+        threads: so many batches are computed at the same time.
     """
 
     def __init__(
-        self, process: Callable[[LoadedModel, list[Request]], Sequence[Answer | Exception]], name: str
+        self,
+        process: Callable[[ServableModel, list[Request]], Sequence[Answer | Exception]],
+        name: str,
+        threads: int = 1,
     ) -> None:
         self._process = process
-        self._thread = ThreadPoolExecutor(1, name)
+        self._most = threads
+        self._threads = ThreadPoolExecutor(threads, name)
         # Guards all that follows, and the queues.
         self.lock = threading.Lock()
         self._queues: list[BatchQueue[Request, Answer]] = []
-        self._working = False
+        self._turn = 0
+        self._working = 0
 
     def add_queue(self, share: int = 1) -> "BatchQueue[Request, Answer]":
         """A new queue. A batch takes at most one `share`-th of its calls that are under way."""
@@ -64,23 +70,22 @@ class Batcher(Generic[Request, Answer]):
         return self._queues[-1]
 
     def start(self) -> None:
-        """Compute the waiting calls, if this is not under way. The caller has the lock."""
-        if not self._working:
-            self._working = True
-            self._thread.submit(self._work)
+        """Compute the waiting calls, unless all threads are busy already. The caller has the lock."""
+        if self._working < self._most:
+            self._working += 1
+            self._threads.submit(self._work)
 
     def _work(self) -> None:
         """Compute batches until no call waits."""
-        turn = 0
         while True:
             with self.lock:
                 batch: _Batch[Request, Answer] = []
                 for _ in self._queues:
-                    turn = (turn + 1) % len(self._queues)
-                    if batch := self._queues[turn].next_batch():
+                    self._turn = (self._turn + 1) % len(self._queues)
+                    if batch := self._queues[self._turn].next_batch():
                         break
                 if not batch:
-                    self._working = False
+                    self._working -= 1
                     return
             self._run(batch)
             del batch
@@ -114,7 +119,7 @@ class BatchQueue(Generic[Request, Answer]):
         self._pending: deque[_PendingCall[Request, Answer]] = deque()
         self._under_way = 0
 
-    async def answer(self, model: LoadedModel, request: Request, frames: int) -> Answer:
+    async def answer(self, model: ServableModel, request: Request, frames: int) -> Answer:
         """The answer of this version of a model to a request with so many frames of the model."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()

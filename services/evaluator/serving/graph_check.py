@@ -91,7 +91,7 @@ def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECOND
             capture_output=True,
             timeout=_TRIAL_SECONDS,
             cwd="/",
-            env=_environment(),
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -105,8 +105,8 @@ def try_model(card: ModelCard, graph: bytes, cpu_seconds: int = TRIAL_CPU_SECOND
     return _passed[digest]
 
 
-def _environment() -> dict[str, str]:
-    """The environment of the trial: nothing but what Python needs; the store's secret is not in it."""
+def child_environment() -> dict[str, str]:
+    """The environment of a process that runs graphs: only what Python needs. The store's secret is not in it."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     folders = [str(Path(folder or ".").absolute()) for folder in sys.path]
     return {**kept, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

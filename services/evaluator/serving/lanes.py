@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from services.evaluator.serving.admission import Admission
 from services.evaluator.serving.batching import Batcher, BatchQueue
-from services.evaluator.serving.pipeline import ClipRequest, Pipeline, ProcessedClip
+from services.evaluator.serving.compute import Compute
+from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip
 from signet.landmarks import ClipLength
 from signet.rpc.limits import MAX_MESSAGE_BYTES
 
@@ -16,9 +17,6 @@ _SHORT_SECONDS, _SHORT_FRAMES = 6.0, 720
 _MEDIUM_SECONDS, _MEDIUM_FRAMES = 30.0, 3_600
 # Each short clip has at most 60 frames of the model.
 _SHORT_CALLS = 128
-# A batch takes at most half of the short clips that are under way. If it took all of them, the callers would get their
-# answers at the same time, and the thread of the batches would have nothing to do until they send the next requests.
-_SHORT_SHARE = 2
 # A video with more bytes is longer than a sign, or has a high resolution.
 _SMALL_VIDEO_BYTES = 4 * _MIB
 
@@ -34,14 +32,16 @@ class Lane:
 class Lanes:
     """The lanes of short, medium and long clips, and the places of videos."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        # Each batcher has one thread. So medium and long clips together occupy one core, and their outputs of the model
-        # (frames times glosses, 14 MB for a long clip and 2,000 glosses) exist for one batch at a time.
-        short = Batcher(pipeline.process, "short")
-        costly = Batcher(pipeline.process, "costly")
+    def __init__(self, compute: Compute) -> None:
+        short = Batcher(compute.process, "short", compute.parallel)
+        # One thread: so medium and long clips together occupy one core, and their outputs of the model (frames times
+        # glosses, 14 MB for a long clip and 2,000 glosses) exist for one batch at a time.
+        costly = Batcher(compute.process, "costly")
         self._short = Lane(
             Admission("short clips", max_calls=_SHORT_CALLS, max_bytes=32 * _MIB, max_seconds=768, retry_seconds=1),
-            short.add_queue(_SHORT_SHARE),
+            # If the batches that are computed had all calls, the callers would get their answers at the same time, and
+            # there would be nothing to compute until they send the next requests.
+            short.add_queue(share=compute.parallel + 1),
         )
         self._medium = Lane(
             Admission("clips of more than 6 s", max_calls=128, max_bytes=32 * _MIB, max_seconds=1_500, retry_seconds=2),

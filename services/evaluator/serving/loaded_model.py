@@ -10,6 +10,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from services.evaluator.serving.graph_check import find_forbidden_part, try_model
+from services.evaluator.serving.servable_model import ServableModel
 from services.evaluator.serving.watchdog import WATCHDOG
 from signet import registry
 from signet.decoding import BLANK, align_sign, collapse_path, log_softmax, penalise_blank, single_sign_scores
@@ -84,8 +85,37 @@ class DecodedClip:
         return np.argsort(-self.posterior, kind="stable")
 
 
-class LoadedModel:
-    """One version of a model, ready to run. Safe to use from several threads."""
+@dataclass(frozen=True, eq=False)
+class StoredVersion:
+    """The files of a version that serving needs."""
+
+    card: registry.ModelCard
+    graph: bytes
+    parity: bytes | None  # the parity vector
+
+    @classmethod
+    def read(cls, store: ObjectStore, name: str, version: str) -> "StoredVersion":
+        """Read a version from the store; `version` is no alias.
+
+        Raises:
+            NotFound: there is no such version.
+            DataLoss: it is damaged.
+        """
+        card = registry.read_card(store, name, version)
+        graph = registry.read_file(store, card, ONNX_FILE)
+        return cls(card, graph, registry.read_file(store, card, PARITY_FILE) if PARITY_FILE in card.files else None)
+
+    def measure_memory(self) -> int:
+        """The bytes of memory that one process needs for the model, measured in its trial.
+
+        Raises:
+            DataLoss: the model does not pass the trial.
+        """
+        return try_model(self.card, self.graph)
+
+
+class LoadedModel(ServableModel):
+    """One version of a model with its session in this process. Safe to use from several threads."""
 
     def __init__(self, card: registry.ModelCard, graph: bytes, threads: int = 0, memory_bytes: int = 0) -> None:
         """Build the session of an ONNX file, and check that the graph is the one that its card describes.
@@ -96,9 +126,7 @@ class LoadedModel:
         Raises:
             DataLoss: this evaluator cannot serve the card or the graph.
         """
-        self.card = card
-        self.name = f"{card.name}/{card.version}"
-        self.memory_bytes = memory_bytes
+        super().__init__(card, memory_bytes)
         self._check_card()
         self._decoder = card.decoder
         self._check_structure(graph)
@@ -140,20 +168,14 @@ class LoadedModel:
             NotFound: there is no such version.
             DataLoss: it is damaged, or this evaluator cannot serve it.
         """
-        card = registry.read_card(store, name, version)
-        graph = registry.read_file(store, card, ONNX_FILE)
-        needed = try_model(card, graph)
+        stored = StoredVersion.read(store, name, version)
+        needed = stored.measure_memory()
         if make_room is not None:
             make_room(needed)
-        model = cls(card, graph, threads, needed)
-        if PARITY_FILE in card.files:
-            model.check_parity(load_parity(registry.read_file(store, card, PARITY_FILE), model.name))
+        model = cls(stored.card, stored.graph, threads, needed)
+        if stored.parity is not None:
+            model.check_parity(load_parity(stored.parity, model.name))
         return model
-
-    @property
-    def has_parity_vector(self) -> bool:
-        """Whether the version has a parity vector, so that `load` has compared its answers with the trainer's."""
-        return PARITY_FILE in self.card.files
 
     def check_parity(self, vector: ParityVector) -> None:
         """Compare this model's answers with those of the trainer.
@@ -168,11 +190,6 @@ class LoadedModel:
                 f"The largest difference of log-probabilities is {difference:.1e}; at most {vector.tolerance:.1e} is "
                 "rounding. Publish it again, or run the evaluator with the version of onnxruntime in requirements.lock."
             )
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """The glosses; class c of the graph is vocabulary[c - 1]."""
-        return self.card.vocabulary
 
     @property
     def takes_dominance(self) -> bool:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.clip_limits import measure_clip
+from services.evaluator.serving.compute import Compute
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.lanes import Lane, Lanes
-from services.evaluator.serving.loaded_model import DecodedClip, LoadedModel
-from services.evaluator.serving.pipeline import ClipRequest, Pipeline
+from services.evaluator.serving.loaded_model import DecodedClip
+from services.evaluator.serving.pipeline import ClipRequest
+from services.evaluator.serving.servable_model import ServableModel
 from signet.errors import InvalidInput
 from signet.landmarks import ClipLength, NothingSigned, count_model_frames
 from signet.registry import ModelCard
@@ -43,13 +45,13 @@ class RecognitionResult:
 class Recognizer:
     """Recognises clips with the model of each call; `extractor` turns videos into landmarks."""
 
-    def __init__(self, extractor: ExtractorClient, metrics: EvaluatorMetrics) -> None:
+    def __init__(self, extractor: ExtractorClient, metrics: EvaluatorMetrics, compute: Compute) -> None:
         self._extractor = extractor
         self._metrics = metrics
-        self._lanes = Lanes(Pipeline(metrics))
+        self._lanes = Lanes(compute)
 
     async def recognise_video(
-        self, model: LoadedModel, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
+        self, model: ServableModel, video: bytes, top_k: int = 0, deadline_seconds: float | None = None
     ) -> RecognitionResult:
         """Rank the vocabulary of a model for an encoded video.
 
@@ -68,7 +70,7 @@ class Recognizer:
             lane = self._lanes.lane(length, len(landmarks))
             return await self._recognise(model, ClipRequest(landmarks, "video"), length, lane, top_k, started, seconds)
 
-    async def recognise(self, model: LoadedModel, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
+    async def recognise(self, model: ServableModel, landmarks: bytes, top_k: int = 0) -> RecognitionResult:
         """Rank the vocabulary for one isolated clip, unless nothing is signed in it.
 
         Args:
@@ -89,7 +91,7 @@ class Recognizer:
 
     async def _recognise(
         self,
-        model: LoadedModel,
+        model: ServableModel,
         request: ClipRequest,
         length: ClipLength,
         lane: Lane,
@@ -124,7 +126,7 @@ class Recognizer:
         self._metrics.observe_stage(stage, seconds[stage])
 
 
-def _check_top_k(model: LoadedModel, top_k: int) -> None:
+def _check_top_k(model: ServableModel, top_k: int) -> None:
     if top_k > len(model.vocabulary):
         raise InvalidInput(
             f"top_k={top_k}: the model {model.name} knows {len(model.vocabulary)} glosses. Ask for at most that many, "

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.compute import Compute
+from services.evaluator.serving.servable_model import ServableModel
 from signet.errors import Busy, NotReady
 from signet.store import ObjectStore
 
@@ -27,7 +28,7 @@ class VersionInMemory:
 
     name: str
     version: str
-    model: LoadedModel | None  # None after it was unloaded
+    model: ServableModel | None  # None after it was unloaded
     memory_bytes: int
     loaded_at: datetime
     last_used: float
@@ -41,12 +42,12 @@ class ModelUse:
 
     __slots__ = ("_held", "_memory", "_model")
 
-    def __init__(self, memory: "ModelMemory", held: VersionInMemory, model: LoadedModel) -> None:
+    def __init__(self, memory: "ModelMemory", held: VersionInMemory, model: ServableModel) -> None:
         self._memory = memory
         self._held = held
         self._model = model
 
-    def __enter__(self) -> LoadedModel:
+    def __enter__(self) -> ServableModel:
         return self._model
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +64,7 @@ class ModelMemory:
     Args:
         store: has the published versions.
         metrics: counts loads and unloads.
-        threads: the number of threads inside one operator of a model; 0 means one per core.
+        compute: loads the versions.
         max_models: at most so many versions are in memory.
         max_bytes: at most so many bytes are needed by them. The trial of each model measures how many it needs.
         clock: gives monotonic seconds.
@@ -73,8 +74,8 @@ class ModelMemory:
         self,
         store: ObjectStore,
         metrics: EvaluatorMetrics,
+        compute: Compute,
         *,
-        threads: int = 0,
         max_models: int = 8,
         max_bytes: int = 1024 * _MIB,
         clock: Callable[[], float] = time.monotonic,
@@ -85,14 +86,14 @@ class ModelMemory:
         self.max_bytes = max_bytes
         # Called after each load and unload, from any thread.
         self.on_change: Callable[[], None] = lambda: None
-        self._threads = threads
+        self._compute = compute
         self._max_models = max_models
         self._lock = threading.Lock()
         self._versions: dict[tuple[str, str], VersionInMemory] = {}
         self._loading: dict[tuple[str, str], threading.Lock] = {}
         self._reserved: dict[tuple[str, str], int] = {}  # bytes of the versions that are being loaded
         # Unloaded models. They are freed outside the lock, because ONNX Runtime takes milliseconds for it.
-        self._unloaded: list[LoadedModel] = []
+        self._unloaded: list[ServableModel] = []
 
     def hold(self, name: str, version: str, *, essential: bool = False) -> VersionInMemory | None:
         """Hold a version that is in memory; None if it is not."""
@@ -164,7 +165,7 @@ class ModelMemory:
 
     def _load(self, key: tuple[str, str], essential: bool) -> VersionInMemory:
         started = time.perf_counter()
-        model = LoadedModel.load(self.store, *key, self._threads, make_room=partial(self._make_room, key, essential))
+        model = self._compute.load(self.store, *key, make_room=partial(self._make_room, key, essential))
         seconds = time.perf_counter() - started
         with self._lock:
             self._reserved.pop(key, None)

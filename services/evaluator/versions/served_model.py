@@ -3,7 +3,8 @@
 import logging
 from dataclasses import dataclass
 
-from services.evaluator.serving.loaded_model import LoadedModel, ParityMismatch
+from services.evaluator.serving.loaded_model import ParityMismatch
+from services.evaluator.serving.servable_model import ServableModel
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse, VersionInMemory
 from signet import registry
 from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, UntrustedModel
@@ -56,7 +57,7 @@ class ServedModel:
         self._refused: tuple[str, float] | None = None
         self._status = StatusLog(_log)
 
-    def current(self) -> LoadedModel:
+    def current(self) -> ServableModel:
         """The served model.
 
         Raises:

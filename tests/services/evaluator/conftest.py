@@ -283,7 +283,13 @@ class World:
 
     def settings(self, **changes: object) -> EvaluatorSettings:
         """Settings of an evaluator on this store that looks for a new model ten times a second."""
-        fields: dict[str, object] = {"store": self.store.url, "refresh_seconds": 0.1, "threads": 1, **changes}
+        fields: dict[str, object] = {
+            "store": self.store.url,
+            "refresh_seconds": 0.1,
+            "threads": 1,
+            "compute_processes": 0,
+            **changes,
+        }
         return EvaluatorSettings(_cli_parse_args=False, **fields)  # type: ignore[arg-type]
 
 

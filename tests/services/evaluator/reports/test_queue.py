@@ -11,6 +11,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.reports.queue import MAX_EVALUATIONS, EvaluationQueue
 from services.evaluator.reports.report_store import list_reports
+from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.versions.model_memory import ModelMemory
 from services.evaluator.versions.served_model import ServedModel
 from signet.datasets.snapshot import Dataset
@@ -54,6 +55,11 @@ class HeldStore(DirectoryStore):
 def queue(store: ObjectStore, commit: str = "3f1c2ab") -> tuple[EvaluationQueue, CollectorRegistry]:
     metrics = CollectorRegistry()
     return EvaluationQueue(store, EvaluatorMetrics(metrics), commit=commit, threads=1), metrics
+
+
+def memory_of(store: ObjectStore) -> ModelMemory:
+    metrics = EvaluatorMetrics(CollectorRegistry())
+    return ModelMemory(store, metrics, Pipeline(metrics, 1))
 
 
 def accuracy(metrics: CollectorRegistry, version: str, split: str = "val") -> float | None:
@@ -118,7 +124,7 @@ def test_each_served_version_is_evaluated_once(
     store = HeldStore(world.store)
     store.released.release(100)
     evaluations, metrics = queue(store)
-    served = ServedModel(ModelMemory(store, EvaluatorMetrics(CollectorRegistry()), threads=1), "signet", LATEST)
+    served = ServedModel(memory_of(store), "signet", LATEST)
     versions: list[str] = []
 
     async def check() -> bool:
@@ -232,7 +238,7 @@ def test_a_flood_of_evaluations_is_refused_with_a_time_to_retry_and_leaves_nothi
 def test_the_automatic_evaluation_waits_while_the_queue_is_full(world: "World", card: ModelCard) -> None:
     store = HeldStore(world.store)
     evaluations, _ = queue(store)
-    served = ServedModel(ModelMemory(world.store, EvaluatorMetrics(CollectorRegistry()), threads=1), "signet", LATEST)
+    served = ServedModel(memory_of(world.store), "signet", LATEST)
     served.refresh()
 
     async def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from services.evaluator.serving.batching import Batcher, BatchQueue
 from services.evaluator.serving.loaded_model import Frames, LoadedModel
+from services.evaluator.serving.servable_model import ServableModel
 from signet import registry
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input
@@ -84,7 +85,8 @@ class Queue:
         return await self._queue.answer(model, clip, len(clip))
 
 
-def run_model(model: LoadedModel, clips: list[Frames]) -> list[Frames]:
+def run_model(model: ServableModel, clips: list[Frames]) -> list[Frames]:
+    assert isinstance(model, LoadedModel)
     return model.log_probs(clips)
 
 

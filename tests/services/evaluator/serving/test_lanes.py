@@ -12,6 +12,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.lanes import Lanes
 from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.serving.pipeline import ClipRequest, Pipeline, ProcessedClip
+from services.evaluator.serving.servable_model import ServableModel
 from signet.errors import Busy
 from signet.landmarks import ClipLength
 from signet.registry import ModelCard
@@ -38,7 +39,7 @@ class HeldPipeline(Pipeline):
             while name not in self.order:
                 await asyncio.sleep(0.001)
 
-    def process(self, model: LoadedModel, requests: Sequence[ClipRequest]) -> list[ProcessedClip | Exception]:
+    def process(self, model: ServableModel, requests: Sequence[ClipRequest]) -> list[ProcessedClip | Exception]:
         self.order += [request.name for request in requests]
         if any(request.name in self.held for request in requests):
             assert self.release.wait(10)

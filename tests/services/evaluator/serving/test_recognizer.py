@@ -14,7 +14,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving import pipeline as module
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.loaded_model import LoadedModel
-from services.evaluator.serving.pipeline import ClipRequest, load_clip
+from services.evaluator.serving.pipeline import ClipRequest, Pipeline, load_clip
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from signet import landmarks
 from signet.datasets.snapshot import Dataset
@@ -36,7 +36,7 @@ class OneModel(Recognizer):
     """Asks the model that the test gives it."""
 
     def __init__(self, model: LoadedModel, metrics: EvaluatorMetrics) -> None:
-        super().__init__(ExtractorClient(""), metrics)
+        super().__init__(ExtractorClient(""), metrics, Pipeline(metrics, 1))
         self.model = model
 
     async def ask(self, clip: bytes, top_k: int = 0) -> RecognitionResult:

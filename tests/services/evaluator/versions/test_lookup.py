@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.versions.lookup import Models
 from services.evaluator.versions.model_memory import ModelMemory
 from signet import registry
@@ -78,7 +79,8 @@ class Scene:
     def __init__(self, store: ObjectStore, **limits: int) -> None:
         self.collected = CollectorRegistry()
         self.clock = Clock()
-        self.memory = ModelMemory(store, EvaluatorMetrics(self.collected), threads=1, clock=self.clock, **limits)
+        metrics = EvaluatorMetrics(self.collected)
+        self.memory = ModelMemory(store, metrics, Pipeline(metrics, 1), clock=self.clock, **limits)
         self.models = Models(self.memory, "signet", LATEST)
         self.models.default.refresh()
 

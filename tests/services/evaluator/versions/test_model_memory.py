@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.versions.model_memory import ModelMemory, VersionInMemory
 from signet.datasets.snapshot import Dataset
 from signet.errors import Busy, NotFound, NotReady
@@ -37,7 +38,8 @@ class Clock:
 
 def memory_of(world: "World", **limits: int) -> tuple[ModelMemory, Callable[..., float | None]]:
     collected = CollectorRegistry()
-    memory = ModelMemory(world.store, EvaluatorMetrics(collected), threads=1, clock=Clock(), **limits)
+    metrics = EvaluatorMetrics(collected)
+    memory = ModelMemory(world.store, metrics, Pipeline(metrics, 1), clock=Clock(), **limits)
 
     def sample(name: str, **labels: str) -> float | None:
         return collected.get_sample_value(f"signet_evaluator_{name}", labels)

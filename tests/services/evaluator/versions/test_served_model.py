@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.versions.model_memory import ModelMemory
 from services.evaluator.versions.served_model import ServedModel
 from services.local.seaweedfs import LocalStore
@@ -42,7 +43,7 @@ def serving(
 
 
 def memory_of(store: ObjectStore, metrics: EvaluatorMetrics, clock: Clock | None = None) -> ModelMemory:
-    return ModelMemory(store, metrics, threads=1, clock=clock or Clock())
+    return ModelMemory(store, metrics, Pipeline(metrics, 1), clock=clock or Clock())
 
 
 def failures(metrics: CollectorRegistry) -> float | None:

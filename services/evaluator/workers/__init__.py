@@ -1,0 +1,1 @@
+"""Worker processes that run models. They use all cores; the threads of one process would share an interpreter."""
