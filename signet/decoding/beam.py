@@ -98,9 +98,9 @@ class ContinuousDecoder:
         if not clips:
             return []
         classes = clips[0].shape[1]
-        searches = [_PrefixSearch(self, classes) for _ in clips]
+        searches = [PrefixSearch(self, classes) for _ in clips]
         for pieces in _group_frames([len(clip) for clip in clips], max(1, _PREPARED // classes)):
-            block, tried, scores = self._prepare(
+            block, tried, scores = self.prepare(
                 np.concatenate([clips[clip][first:last] for clip, first, last in pieces])
             )
             view = cast("memoryview[float]", block.data)
@@ -111,7 +111,7 @@ class ContinuousDecoder:
                 begin = end
         return [search.ranked(most) for search in searches]
 
-    def _prepare(self, log_probs: LogProbs) -> tuple[Array, list[list[int]], list[list[float]]]:
+    def prepare(self, log_probs: LogProbs) -> tuple[Array, list[list[int]], list[list[float]]]:
         """For frames [N, C + 1]: penalised log-probabilities, the signs to extend prefixes by, and their values.
 
         The signs of each frame are sorted, the most probable one first.
@@ -135,8 +135,8 @@ _Prefix = tuple[float, int, float, float]
 _ROOT: _Prefix = (0.0, 0, 0.0, -inf)
 
 
-class _PrefixSearch:
-    """The search in one clip. It is plain Python: a frame has so few numbers that calls of numpy take longer.
+class PrefixSearch:
+    """The search in one clip or stream. It is plain Python: a frame has so few numbers that calls of numpy take longer.
 
     Prefixes are numbered. Number 0 is the empty prefix.
     """
@@ -156,6 +156,7 @@ class _PrefixSearch:
         self._numbers: dict[int, int] = {}
         # The best prefix is the first one.
         self._beam = [_ROOT]
+        self._settled = 0  # the first signs of all prefixes that `settle` has returned
 
     def advance(
         self, frames: "memoryview[float]", first: int, tried: Sequence[Sequence[int]], scores: Sequence[Sequence[float]]
@@ -246,13 +247,66 @@ class _PrefixSearch:
             self._last_signs.append(last)
         return number
 
+    def settle(self, count: int = 0) -> tuple[int, ...]:
+        """Forget the signs that all prefixes of the beam begin with, and all prefixes that are in no use any more.
+
+        The last of these signs stays, because it may go on in the next frame, but it is not returned again. So
+        `ranked` begins with it. The search goes on with the same result as without this call, in bounded memory.
+
+        Args:
+            count: prefixes that do not begin with the best prefix's first `count` signs leave the beam first. This
+                decides for these signs.
+
+        Returns:
+            The signs on which all prefixes now agree, without those that earlier calls have returned.
+        """
+        paths = [self._path(number) for _, number, _, _ in self._beam]
+        if count > 0:
+            begin = paths[0][:count]
+            agree = [path[: len(begin)] == begin for path in paths]
+            self._beam = [prefix for prefix, kept in zip(self._beam, agree, strict=True) if kept]
+            paths = [path for path, kept in zip(paths, agree, strict=True) if kept]
+        shared = 0
+        while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
+            shared += 1
+        settled = tuple(self._last_signs[number] for number in paths[0][self._settled : shared])
+        self._keep([path[max(0, shared - 1) :] for path in paths])
+        self._settled = min(1, shared)
+        return settled
+
+    @property
+    def settled(self) -> int:
+        """How many of the first signs in `ranked` were returned by `settle`: 0 or 1."""
+        return self._settled
+
+    @property
+    def size(self) -> int:
+        """The number of prefixes that the search remembers."""
+        return len(self._parents)
+
+    def _keep(self, paths: Sequence[Sequence[int]]) -> None:
+        """Remember only the prefixes of these paths, which begin after the root. Their order stays."""
+        old = [0, *sorted({number for path in paths for number in path})]
+        new = {number: place for place, number in enumerate(old)}
+        last_signs = [BLANK, *(self._last_signs[number] for number in old[1:])]
+        parents = [-1, *(new.get(self._parents[number], 0) for number in old[1:])]
+        self._parents, self._last_signs = parents, last_signs
+        self._numbers = {
+            parents[number] * self._classes + last_signs[number]: number for number in range(1, len(parents))
+        }
+        self._beam = [(total, new[number], blank, ended) for total, number, blank, ended in self._beam]
+
+    def _path(self, number: int) -> list[int]:
+        """The numbers of the prefixes from the first sign to this prefix; empty for the root."""
+        path = []
+        while number:
+            path.append(number)
+            number = self._parents[number]
+        return path[::-1]
+
     def _signs(self, number: int) -> tuple[int, ...]:
         """The signs of a prefix."""
-        signs = []
-        while number:
-            signs.append(self._last_signs[number])
-            number = self._parents[number]
-        return tuple(reversed(signs))
+        return tuple(self._last_signs[step] for step in self._path(number))
 
 
 def _log_add(one: float, other: float) -> float:

@@ -4,7 +4,7 @@ Training and serving use the same functions.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,6 +33,10 @@ SMOOTHING_SECONDS = 0.05
 # the Gaussian ends exactly at the third frame. Rounding must decide none of these cases.
 _TIME_TOLERANCE = 1e-4
 _REACH_SECONDS = 3 * SMOOTHING_SECONDS + _TIME_TOLERANCE
+# A part that is found before and after a time, `MAX_GAP_SECONDS` apart, depends on the frames within this distance.
+REACH_SECONDS = _REACH_SECONDS + _TIME_TOLERANCE
+# Any sample depends on the frames within this distance, and on whether a gap is bridged.
+UNBRIDGED_REACH_SECONDS = 0.5 / FRAME_RATE + REACH_SECONDS + _TIME_TOLERANCE
 
 # Samples of one clip that are computed together: their frames are a window of the clip. With `_TOGETHER`, weights of
 # frames in samples, it bounds the memory for clips of any length.
@@ -140,24 +144,55 @@ def _sample(clips: Sequence[Landmarks], samples_per_frame: int) -> list[npt.NDAr
     """The samples of clips at even times: float32 [T' · samples_per_frame, 75, 3] of each."""
     if not clips:
         return []
-    frames = _Frames.join(clips)
     grids = [_grid(clip, samples_per_frame) for clip in clips]
+
+    def joints_of(clip: int) -> Floats:
+        return _FLOATS.take(clips[clip].landmarks.view(np.uint16).reshape(clips[clip].frames, -1))
+
+    sampled = _read_off(_Frames.join(clips), grids, joints_of)
+    ends = np.cumsum([len(grid) for grid in grids])
+    return [part.reshape(-1, JOINTS, 3) for part in np.split(sampled, ends[:-1])]
+
+
+def sample_at(seconds: Floats, joints: Floats, found: npt.NDArray[np.bool_], grid: Floats) -> npt.NDArray[np.float32]:
+    """The samples of a piece of a stream at the times `grid`, as `to_model_input` would give them.
+
+    A sample depends on the frames within `UNBRIDGED_REACH_SECONDS`, and on the other side of a gap.
+
+    Args:
+        seconds: [N], the times of the frames, strictly increasing, on any clock; at least one.
+        joints: [N, 225], finite; 0 where a part is absent.
+        found: [N, 3], whether the pose, the left and the right hand were found.
+        grid: [G], times, increasing.
+
+    Returns:
+        float32 [G, 75, 3], NaN where a part is absent.
+    """
+    begin = seconds[0]
+    times = seconds - begin
+    frames = _Frames(times, times, found.T, np.array([0]), np.array([len(times)]))
+    return _read_off(frames, [grid - begin], lambda _: joints).reshape(-1, JOINTS, 3)
+
+
+def _read_off(frames: _Frames, grids: Sequence[Floats], joints_of: Callable[[int], Floats]) -> npt.NDArray[np.float32]:
+    """The samples of clips at the times of their grids: float32 [G, 225], one clip after the other.
+
+    `joints_of` gives the joints of the frames of a clip, [N, 225]. Those of absent parts are 0, and get no weight.
+    """
     samples = _find_neighbours(frames, grids)
     sampled = np.empty((len(samples.clip), 3 * JOINTS), np.float32)
     current, joints = -1, np.empty((0, 3 * JOINTS))
     for rows, first, weights in _weights(frames, samples):
         clip = int(samples.clip[rows.start])
         if clip != current:
-            # The joints of absent parts are 0, and get no weight.
-            joints = _FLOATS.take(clips[clip].landmarks.view(np.uint16).reshape(clips[clip].frames, -1))
+            joints = joints_of(clip)
             current, begin = clip, int(frames.begins[clip])
         window = joints[first - begin : first - begin + weights.shape[2]]
         for values, weight in zip(_VALUES, weights, strict=True):
             np.matmul(weight, window[:, values], out=sampled[rows, values], casting="same_kind")
     for values, present in zip(_VALUES, samples.present, strict=True):
         sampled[~present, values] = np.nan
-    ends = np.cumsum([len(grid) for grid in grids])
-    return [part.reshape(-1, JOINTS, 3) for part in np.split(sampled, ends[:-1])]
+    return sampled
 
 
 def _grid(clip: Landmarks, samples_per_frame: int) -> Floats:

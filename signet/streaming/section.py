@@ -1,0 +1,175 @@
+"""Recognition within one section of a stream: windows, decoding, and the movement of each sign.
+
+Frames are counted from the first model frame of the section.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from signet.decoding import BLANK, ContinuousDecoder, log_softmax, penalise_blank, single_sign_scores
+from signet.decoding.frames import Array, LogProbs
+from signet.landmarks import NothingSigned, why_nothing_is_signed
+from signet.landmarks.body import Frames
+from signet.streaming.extents import MOST_AFTER, MOST_BEFORE, movement_extent, raised_hands
+from signet.streaming.incremental_decoder import DecodedSign, IncrementalDecoder
+from signet.streaming.settings import StreamSettings
+
+# log p of a sign in a frame in which nothing is signed.
+_IMPROBABLE = -30.0
+# More frames before the oldest sign that is not final are not held.
+_CONTEXT = MOST_BEFORE + 5
+
+
+@dataclass(frozen=True, eq=False)
+class SectionWindow:
+    """Frames for the model, and which rows of its answer count."""
+
+    frames: Frames
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedSign:
+    """A sign that is final. `start` and `end` are frames, inclusive."""
+
+    sign: int
+    start: int
+    end: int
+    log_posterior: Array  # [C], log p(c | exactly one sign) on its segment
+
+
+class Section:
+    """One section of a stream.
+
+    Args:
+        decoder: the model's decoder.
+        classes: C + 1.
+        settings: of the stream.
+        start: the time of the first frame.
+    """
+
+    def __init__(self, decoder: ContinuousDecoder, classes: int, settings: StreamSettings, start: float) -> None:
+        self.start = start
+        self.ended = False  # no more frames come
+        self.nothing_signed: tuple[int, NothingSigned] | None = None  # since which frame, and why
+        self._decoder = decoder
+        self._classes = classes
+        self._settings = settings
+        self._search = IncrementalDecoder(decoder, classes, settings.decide_after)
+        self._frames: list[Frames] = []
+        self._rows: list[Array] = []  # log-probabilities with the blank penalty
+        self._frames_from = self._rows_from = 0  # numbers of the first ones that are held
+        self._decoded = 0  # frames with log-probabilities
+        self._decided: list[DecodedSign] = []  # signs whose movement is not over
+        self._boundary = 0  # the end of the sign before
+        self._closed: list[ClosedSign] = []
+
+    @property
+    def count(self) -> int:
+        """Model frames so far."""
+        return self._frames_from + len(self._frames)
+
+    @property
+    def frames_behind(self) -> int:
+        """Frames that wait for the model, and could be computed."""
+        return max(0, self.count - self._decoded - self._settings.look_ahead)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all frames have come and are decoded."""
+        return self.ended and self._decoded == self.count
+
+    def add_frame(self, joints: Frames) -> None:
+        """Take a model frame [75, 3]."""
+        self._frames.append(joints)
+
+    def next_window(self) -> SectionWindow | None:
+        """The next window for the model. Windows in which nothing is signed are decoded here, without the model."""
+        while True:
+            hop, ahead = self._settings.hop, self._settings.look_ahead
+            last = self._decoded + hop
+            if self.count < last + ahead:
+                if not self.ended or self.complete:
+                    return None
+                last = self.count if self.count - self._decoded <= hop + ahead else last
+            end = min(self.count, last + ahead)
+            begin = max(0, end - self._settings.window)
+            frames = np.stack(self._frames[begin - self._frames_from : end - self._frames_from])
+            why = why_nothing_is_signed(frames)
+            if why is None:
+                self.nothing_signed = None
+                return SectionWindow(frames, self._decoded - begin, last - begin)
+            if self.nothing_signed is None and why is not NothingSigned.TOO_SHORT:
+                self.nothing_signed = (self._decoded, why)
+            rows = np.full((last - self._decoded, self._classes), _IMPROBABLE)
+            rows[:, BLANK] = 0.0
+            self.add_log_probs(rows)
+
+    def add_log_probs(self, log_probs: LogProbs) -> None:
+        """Take the log-probabilities [n, C + 1] of the next frames."""
+        self._rows.extend(penalise_blank(log_probs, self._decoder.blank_penalty))
+        self._decoded += len(log_probs)
+        self._decided += self._search.advance(log_probs)
+        if self.complete:
+            self._decided += self._search.finish()
+        self._close()
+        self._forget()
+
+    def take_closed(self) -> list[ClosedSign]:
+        """The signs that became final since the last call."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def hypotheses(self) -> tuple[tuple[int, ...], ...]:
+        """The best continuations after the final signs."""
+        begin = tuple(decided.sign for decided in self._decided)
+        if self.complete:
+            return (begin,)
+        return tuple((*begin, *found.signs) for found in self._search.hypotheses(self._settings.top_k))
+
+    def _close(self) -> None:
+        """Make the signs final whose movement is over."""
+        if not self._decided:
+            return
+        raised = raised_hands(np.stack(self._frames))
+        following = [] if self.complete else self._search.open_spans()
+        while self._decided:
+            sign = self._decided[0]
+            after = (self._decided[1:] or following)[:1]
+            # The hands are between two signs in the middle between their emissions.
+            latest = (sign.last + after[0].first) // 2 if after else self.count - 1
+            start, end = movement_extent(
+                raised, sign.first - self._frames_from, sign.last - self._frames_from,
+                self._boundary - self._frames_from, latest - self._frames_from,
+            )  # fmt: skip
+            start, end = start + self._frames_from, end + self._frames_from
+            is_over = end < self.count - 1 or self.complete or end >= sign.last + MOST_AFTER
+            if not is_over:
+                return
+            del self._decided[0]
+            self._closed.append(ClosedSign(sign.sign, start, end, self._log_posterior(sign, start, end)))
+            self._boundary = end + 1
+
+    def _log_posterior(self, sign: DecodedSign, start: int, end: int) -> Array:
+        """Log p(c | exactly one sign) on the frames of a sign."""
+        begin = max(0, min(start, sign.first) - self._rows_from)
+        stop = max(end, sign.last) + 1 - self._rows_from
+        return log_softmax(single_sign_scores(np.stack(self._rows[begin:stop])))
+
+    def _forget(self) -> None:
+        """Forget what no later frame and no open sign needs."""
+        oldest = min((decided.first for decided in self._decided), default=self._decoded)
+        if not self.complete:
+            oldest = min([oldest, *(span.first for span in self._search.open_spans())])
+        oldest -= _CONTEXT
+        rows = oldest - self._rows_from
+        if rows > 0:
+            del self._rows[:rows]
+            self._rows_from += rows
+        window = self._decoded + self._settings.hop + self._settings.look_ahead - self._settings.window
+        frames = min(oldest, window) - self._frames_from
+        if frames > 0:
+            del self._frames[:frames]
+            self._frames_from += frames
