@@ -31,8 +31,8 @@ class DecodedSign:
 class IncrementalDecoder:
     """The search of a `ContinuousDecoder`, frame by frame.
 
-    A sign is decided for `decide_after` frames after the best sequence emitted it. If all sequences in the beam agree on
-    it by then, the decision loses nothing, and the signs are those of the offline decoder.
+    A sign is decided for `decide_after` frames after the best sequence emitted it. If all sequences in the beam agree
+    on it by then, the decision loses nothing, and the signs are those of the offline decoder.
 
     Args:
         decoder: the model's decoder.
