@@ -18,9 +18,11 @@ import yaml
 from pydantic import SecretStr
 
 from services.local.child_processes import Child, free_ports
+from signet import registry
 from signet.errors import Unavailable
-from signet.store import ObjectStore, StoreSettings, open_store
+from signet.store import ObjectStore, StoreSettings, keys, open_store
 from tests.conftest import ROOT
+from tests.signet.registry.models import FILES, make_card
 
 # The folders that a service may write to, and all that it may read.
 WRITES = {
@@ -193,3 +195,21 @@ def test_a_service_may_do_in_the_store_only_what_it_does(composed: ComposedStore
             root.delete(f"{folder}/{service}/{key}")
     assert allowed.pop("read") == READS[service]
     assert allowed == dict.fromkeys(("write", "create", "delete"), WRITES[service])
+
+
+def test_the_evaluator_may_move_and_delete_aliases_and_change_no_version(composed: ComposedStore) -> None:
+    root, store = composed.open(), composed.open("signet-evaluator", "evaluator")
+    for version in ("v1", "v2"):
+        registry.publish(root, make_card(version), FILES)
+    registry.promote(store, "signet", "v1")
+    registry.promote(store, "signet", "v2", reason="over gRPC")
+    registry.rollback(store, "signet", expected_from="v2")
+    registry.delete_alias(store, "signet", "production")
+    registry.promote(store, "signet", "v2", "production", expected_from="")
+    assert registry.aliases(root, "signet") == {"latest": "v2", "production": "v2"}
+    with pytest.raises(Unavailable, match=r"AccessDenied|may not|not allowed"):
+        registry.delete(store, "signet", "v1")
+    for key in (keys.model("signet", "v1", "model.json"), keys.model("signet", "v3", "model.json"), "runs/aliases/x"):
+        with pytest.raises(Unavailable):
+            store.put(key, b"{}")
+    assert registry.versions(root, "signet") == ["v1", "v2"]
