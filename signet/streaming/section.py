@@ -15,19 +15,12 @@ from signet.streaming.extents import MOST_AFTER, MOST_BEFORE, movement_extent, r
 from signet.streaming.incremental_decoder import DecodedSign, IncrementalDecoder
 from signet.streaming.settings import StreamSettings
 
+# A frame that emits a sign with a lower probability counts as blank.
+_QUIET = 0.1
 # log p of a sign in a frame in which nothing is signed.
 _IMPROBABLE = -30.0
 # More frames before the oldest sign that is not final are not held.
 _CONTEXT = MOST_BEFORE + 5
-
-
-@dataclass(frozen=True, eq=False)
-class SectionWindow:
-    """Frames for the model, and which rows of its answer count."""
-
-    frames: Frames
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +54,9 @@ class Section:
         self._frames: list[Frames] = []
         self._rows: list[Array] = []  # log-probabilities with the blank penalty
         self._frames_from = self._rows_from = 0  # numbers of the first ones that are held
-        self._decoded = 0  # frames with log-probabilities
+        self._windowed = 0  # frames that were in a window
+        self._window_begin = 0  # the first frame of the window
+        self._decoded = 0  # frames whose log-probabilities are settled
         self._decided: list[DecodedSign] = []  # signs whose movement is not over
         self._boundary = 0  # the end of the sign before
         self._closed: list[ClosedSign] = []
@@ -74,7 +69,7 @@ class Section:
     @property
     def frames_behind(self) -> int:
         """Frames that wait for the model, and could be computed."""
-        return max(0, self.count - self._decoded - self._settings.look_ahead)
+        return self.count - self._windowed
 
     @property
     def complete(self) -> bool:
@@ -85,37 +80,56 @@ class Section:
         """Take a model frame [75, 3]."""
         self._frames.append(joints)
 
-    def next_window(self) -> SectionWindow | None:
+    def next_window(self) -> Frames | None:
         """The next window for the model. Windows in which nothing is signed are decoded here, without the model."""
         while True:
-            hop, ahead = self._settings.hop, self._settings.look_ahead
-            last = self._decoded + hop
-            if self.count < last + ahead:
+            end = self._windowed + self._settings.hop
+            if self.count < end:
                 if not self.ended or self.complete:
                     return None
-                last = self.count if self.count - self._decoded <= hop + ahead else last
-            end = min(self.count, last + ahead)
-            begin = max(0, end - self._settings.window)
+                end = self.count
+            self._windowed = end
+            self._window_begin = begin = max(0, end - self._settings.window)
             frames = np.stack(self._frames[begin - self._frames_from : end - self._frames_from])
             why = why_nothing_is_signed(frames)
             if why is None:
                 self.nothing_signed = None
-                return SectionWindow(frames, self._decoded - begin, last - begin)
+                return frames
             if self.nothing_signed is None and why is not NothingSigned.TOO_SHORT:
                 self.nothing_signed = (self._decoded, why)
-            rows = np.full((last - self._decoded, self._classes), _IMPROBABLE)
+            rows = np.full((len(frames), self._classes), _IMPROBABLE)
             rows[:, BLANK] = 0.0
             self.add_log_probs(rows)
 
     def add_log_probs(self, log_probs: LogProbs) -> None:
-        """Take the log-probabilities [n, C + 1] of the next frames."""
-        self._rows.extend(penalise_blank(log_probs, self._decoder.blank_penalty))
-        self._decoded += len(log_probs)
-        self._decided += self._search.advance(log_probs)
+        """Take the log-probabilities [T, C + 1] of the frames of the last window."""
+        rows = penalise_blank(log_probs[self._decoded - self._window_begin :], self._decoder.blank_penalty)
+        count = len(rows) if self.ended and self._windowed == self.count else self._count_settled(rows)
+        if count:
+            self._rows.extend(rows[:count])
+            begin = self._decoded - self._window_begin
+            self._decided += self._search.advance(log_probs[begin : begin + count])
+            self._decoded += count
         if self.complete:
             self._decided += self._search.finish()
         self._close()
         self._forget()
+
+    def _count_settled(self, rows: Array) -> int:
+        """How many of the rows after the settled ones are settled now.
+
+        The next window may emit a sign one frame earlier or later than this one. If rows of both windows met there, the
+        sign would be lost, or found twice. So the last settled row is one with blanks around it, if there is one that
+        has at least `look_ahead` frames after it, and not more than `most_ahead`.
+        """
+        settings = self._settings
+        emission = -np.expm1(rows[:, BLANK])
+        quiet = emission < _QUIET
+        last = len(rows) - settings.look_ahead
+        for count in range(last, max(0, len(rows) - settings.most_ahead), -1):
+            if quiet[max(0, count - settings.guard) : count + settings.guard].all():
+                return count
+        return max(0, len(rows) - settings.most_ahead)
 
     def take_closed(self) -> list[ClosedSign]:
         """The signs that became final since the last call."""
@@ -168,7 +182,7 @@ class Section:
         if rows > 0:
             del self._rows[:rows]
             self._rows_from += rows
-        window = self._decoded + self._settings.hop + self._settings.look_ahead - self._settings.window
+        window = self._windowed + self._settings.hop - self._settings.window
         frames = min(oldest, window) - self._frames_from
         if frames > 0:
             del self._frames[:frames]

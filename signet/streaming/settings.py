@@ -13,9 +13,12 @@ class StreamSettings:
         InvalidSetting: sizes that do not fit together.
     """
 
-    # The model sees the last `window` frames each time. The results of the newest `look_ahead` frames are not used yet.
+    # The model sees the last `window` frames each time. The log-probabilities of its last frames are not settled: of at
+    # least `look_ahead` frames, and of more, up to `most_ahead`, if a sign is emitted within `guard` frames.
     window: int = 40
     look_ahead: int = 5
+    most_ahead: int = 10
+    guard: int = 2
     hop: int = 2  # frames from one window to the next
     # A sign is decided for at the latest so many frames after the model emitted it.
     decide_after: int = 5
@@ -24,12 +27,13 @@ class StreamSettings:
     statistics_seconds: float = 10.0  # between statistics, in time of the stream
 
     def __post_init__(self) -> None:
-        if min(self.hop, self.decide_after, self.top_k) < 1 or self.look_ahead < 0:
-            raise InvalidSetting("hop, decide_after and top_k of a stream are at least 1, and look_ahead at least 0.")
-        if self.window < self.hop + self.look_ahead:
+        if min(self.hop, self.decide_after, self.top_k) < 1 or min(self.look_ahead, self.guard) < 0:
+            raise InvalidSetting("hop, decide_after and top_k are at least 1; look_ahead and guard are at least 0.")
+        least = self.hop + max(self.look_ahead, self.most_ahead)
+        if self.window < least:
             raise InvalidSetting(
-                f"a window of {self.window} frames is too short for a hop of {self.hop} frames and {self.look_ahead} "
-                f"frames of look-ahead. Give it {self.hop + self.look_ahead} frames or more."
+                f"a window of {self.window} frames is too short for a hop of {self.hop} frames and {self.most_ahead} "
+                f"frames of look-ahead. Give it {least} frames or more."
             )
         if not 0 <= self.reorder_seconds <= 1 or not self.statistics_seconds > 0:
             raise InvalidSetting("reorder_seconds is 0 to 1, and statistics_seconds more than 0.")

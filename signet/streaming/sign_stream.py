@@ -48,9 +48,6 @@ class StreamWindow:
     # For the graph's optional input `dominance`: what is added to its measure of left dominance. 0 leaves the decision
     # to the graph.
     dominance: float
-    # Which rows of the answer are used. The others are context.
-    first: int
-    last: int
 
 
 class SignStream:
@@ -165,7 +162,7 @@ class SignStream:
             window = self._section.next_window() if self._section is not None else None
             self._collect()
             if window is not None:
-                self._asked = StreamWindow(window.frames, self._dominant_hand.bias, window.first, window.last)
+                self._asked = StreamWindow(window, self._dominant_hand.bias)
                 return self._asked
             if self._section is not None and self._section.complete:
                 self._close_section()
@@ -194,7 +191,7 @@ class SignStream:
         self._asked = None
         self._windows += 1
         self._dominant_hand.add(window.frames)
-        self._section.add_log_probs(log_probs[window.first : window.last])
+        self._section.add_log_probs(log_probs)
         self._collect()
 
     def take_events(self) -> list[StreamEvent]:
