@@ -41,7 +41,7 @@ from signet.registry.transfer import export_archive
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.security.permissions import Permission
 from signet.security.tokens import TokenLimits, create_token
-from signet.store import DirectoryStore
+from signet.store import ObjectStore
 from signet.terminal.command import run_command
 from signet.terminal.output import TableColumn, TextTable, open_console, print_line, print_table
 from signet.v1 import evaluator_pb2
@@ -206,11 +206,11 @@ class ValidRecognition:
         return ""
 
 
-def publish_second_version(store: DirectoryStore) -> list[str]:
+def publish_second_version(store: ObjectStore, name: str = MODEL) -> list[str]:
     """Publish the files of the model under a second version; both versions, the oldest first."""
-    (version,) = registry.versions(store, MODEL)
-    card = registry.read_card(store, MODEL, version)
-    files = {name: registry.read_file(store, card, name) for name in card.files}
+    (version,) = registry.versions(store, name)
+    card = registry.read_card(store, name, version)
+    files = {file: registry.read_file(store, card, file) for file in card.files}
     copy = card.model_copy(update={"version": f"{version[:-8]}{'f' * 8}"})
     registry.publish(store, copy, files)
     return [version, copy.version]

@@ -102,7 +102,7 @@ class LocalStore:
             raise
 
     def _start_server(self, program: Path) -> Child:
-        self._ports = free_ports(2 * len(_SERVERS))
+        self._ports = self._ports or free_ports(2 * len(_SERVERS))  # a second start keeps the address
         names = [f"{server}.port{suffix}" for server in _SERVERS for suffix in ("", ".grpc")]
         flags = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
         data = self.folder / "seaweedfs"
