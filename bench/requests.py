@@ -34,6 +34,7 @@ from bench.hostile.corpus import CORPUS, GLOSSES, MODEL
 from bench.hostile.meter import read_state
 from bench.hostile.requests import HEALTH, REFLECTION, HostileRequest, RequestMutator, ValidParts
 from bench.hostile.system import AttackedSystem
+from bench.pause import add_pause_option, wait_while_paused
 from bench.record import load_results, origin, save_results
 from services.evaluator.reports.report_store import list_reports
 from signet import registry
@@ -118,9 +119,13 @@ class RequestSender:
         report: takes what becomes of them.
         address: host:port of the service.
         control: makes a valid call over a channel, and returns what is wrong with its answer; "" for nothing.
+        pause: no call begins while this file exists.
     """
 
-    def __init__(self, report: RequestReport, address: str, control: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, report: RequestReport, address: str, control: Callable[[Any], Any], pause: Path | None = None
+    ) -> None:
+        self._pause = pause
         self._report = report
         self._address = address
         self._control = control
@@ -135,6 +140,7 @@ class RequestSender:
         self, channel: Any, requests: Iterator[HostileRequest], on_progress: Callable[[], None]
     ) -> None:
         for request in requests:
+            await wait_while_paused(self._pause)
             began = time.monotonic()
             status, message = await _call(channel, self._address, request)
             seconds = time.monotonic() - began
@@ -249,6 +255,7 @@ def send_requests(
     count: int,
     token: str,
     on_progress: Callable[[RequestReport], None] = lambda _: None,
+    pause: Path | None = None,
 ) -> RequestReport:
     """Send requests to a service of a running system, and check the bars.
 
@@ -259,6 +266,7 @@ def send_requests(
         count: their number.
         token: a token that may read.
         on_progress: called after each request.
+        pause: no request begins while this file exists.
     """
     report, began = RequestReport(), time.monotonic()
     log_start, pids = {name: len(system.log(name)) for name in system.pids}, system.pids
@@ -280,7 +288,7 @@ def send_requests(
         report.seconds = time.monotonic() - began
         on_progress(report)
 
-    asyncio.run(RequestSender(report, system.services[service].address, control).send(iter(requests), notice))
+    asyncio.run(RequestSender(report, system.services[service].address, control, pause).send(iter(requests), notice))
     for name, pid in pids.items():
         if read_state(pid) is None:
             report.missed.append(f"the {name} has ended")
@@ -340,6 +348,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations. Default: %(default)s")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so many minutes. Default: %(default)s")
     parser.add_argument("--only", type=int, metavar="N", help="send only the request with this number")
+    add_pause_option(parser)
     parser.add_argument("--services", nargs="+", choices=SERVED, default=["evaluator"], help="Default: evaluator")
     arguments = parser.parse_args()
     console = open_console(min_width=160)
@@ -362,7 +371,9 @@ def main() -> int:
                         print_line(console, f"{done}, {len(report.missed)} bars missed")
 
                 requests = map(mutator.make, take_for(numbers, 60 * arguments.minutes))
-                report = send_requests(system, service, requests, len(numbers), tokens["read"], show_progress)
+                report = send_requests(
+                    system, service, requests, len(numbers), tokens["read"], show_progress, arguments.pause_file
+                )
                 if arguments.only is None:
                     report.missed += find_growth(report)
                     row = f"{service}, {report.requests} requests, seed {arguments.seed}"

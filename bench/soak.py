@@ -33,6 +33,7 @@ from grpc_health.v1 import health_pb2
 from bench.hostile.corpus import GLOSSES, MODEL, moving_clip
 from bench.hostile.meter import read_state
 from bench.hostile.system import AttackedSystem
+from bench.pause import add_pause_option, wait_while_paused
 from bench.record import load_results, origin, save_results
 from bench.requests import publish_second_version
 from signet.landmarks import Landmarks, dump
@@ -161,15 +162,16 @@ class Soak:
         seed: decides the order of the calls.
         end: no call begins after this time of the monotonic clock.
         move_every: the alias moves after every so many calls.
+        pause: no call begins while this file exists.
     """
 
     def __init__(
         self, address: str, pid: int, versions: Sequence[str], count: int, seed: int,
-        end: float = float("inf"), move_every: int = _MOVE_EVERY,
+        end: float = float("inf"), move_every: int = _MOVE_EVERY, pause: Path | None = None,
     ) -> None:  # fmt: skip
         self.report = SoakReport()
         self._address, self._pid, self._versions, self._count = address, pid, versions, count
-        self._end, self._move_every = end, move_every
+        self._end, self._move_every, self._pause = end, move_every, pause
         self._chance = random.Random(seed)  # noqa: S311  (the mix is no secret)
         self._mix = make_clips(versions)
         self._expected: dict[bytes, tuple[dict[str, float], int]] = {}
@@ -187,6 +189,7 @@ class Soak:
         kinds, weights = [*self._mix], [weight for weight, _ in self._mix.values()]
         async with grpc.aio.insecure_channel(self._address, options=options) as channel:
             while self._begun < self._count and time.monotonic() < self._end:
+                await wait_while_paused(self._pause)
                 self._begun += 1
                 if self._begun % self._move_every == 0:
                     await self._move_alias(channel)
@@ -242,11 +245,11 @@ class Soak:
 def run_soak(
     system: AttackedSystem, versions: Sequence[str], count: int, seed: int,
     end: float = float("inf"), move_every: int = _MOVE_EVERY,
-    on_progress: Callable[[SoakReport], None] = lambda _: None,
+    on_progress: Callable[[SoakReport], None] = lambda _: None, pause: Path | None = None,
 ) -> SoakReport:  # fmt: skip
     """Run a soak on the evaluator of a system that was started with `SETTINGS`."""
     evaluator = system.services["evaluator"]
-    soak = Soak(evaluator.address, evaluator.pid, versions, count, seed, end, move_every)
+    soak = Soak(evaluator.address, evaluator.pid, versions, count, seed, end, move_every, pause)
     report = asyncio.run(soak.run(on_progress))
     if b"Traceback" in system.log("evaluator"):
         report.errors["a traceback in the log"] += 1
@@ -283,6 +286,7 @@ def main() -> int:
         "--minutes", type=float, default=1_440.0, help="stop after so many minutes. Default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the mix. Default: %(default)s")
+    add_pause_option(parser)
     arguments = parser.parse_args()
     console = open_console(min_width=120)
 
@@ -299,7 +303,10 @@ def main() -> int:
         versions = publish_second_version(system.store)
         system.start(["evaluator"])
         end = time.monotonic() + 60 * arguments.minutes
-        report = run_soak(system, versions, arguments.requests, arguments.seed, end, on_progress=show_progress)
+        report = run_soak(
+            system, versions, arguments.requests, arguments.seed, end,
+            on_progress=show_progress, pause=arguments.pause_file,
+        )  # fmt: skip
     print_table(console, *memory_table(report))
     for text, count in report.errors.most_common(_SHOWN):
         print_line(console, f"missed: {count} x {text}")

@@ -5,16 +5,15 @@ options limits this memory. A call of Signet reads its request itself, so that a
 """
 
 import asyncio
-import ctypes
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from signet.errors import Busy, DeadlineExceeded, SignetError
+from signet.process_memory import ProcessMemory
 
 # A clip of 5 MB arrives in 40 s over 1 Mbit/s. The largest request of 32 MiB needs 2.3 Mbit/s.
 RECEIVE_SECONDS = 120.0
@@ -277,26 +276,3 @@ class _Turns:
                 self._taken += 1
                 turn.set_result(None)
                 return
-
-
-class ProcessMemory:
-    """The memory of this process."""
-
-    def __init__(self) -> None:
-        self._file: int | None = None
-        with suppress(OSError):
-            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        # Only glibc has this function. It keeps freed memory of small blocks otherwise, and gRPC receives a message in
-        # small blocks: 500 MB stay after eight requests of 64 MB each.
-        self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-
-    def measure(self) -> int:
-        """The bytes of all pages in memory; 0 where the system does not tell it."""
-        if self._file is None:
-            return 0
-        return int(os.pread(self._file, 200, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    def trim(self) -> None:
-        """Give free memory back to the system."""
-        if self._malloc_trim is not None:
-            self._malloc_trim(0)

@@ -17,6 +17,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from signet.errors import SignetError, Unavailable
+from signet.process_memory import limit_arenas
 from signet.rpc.descriptors import max_connections, raise_descriptor_limit
 from signet.rpc.gpu import GpuCollector, Nvml
 from signet.rpc.health_service import HealthServicer
@@ -171,6 +172,7 @@ async def serve_until_stopped(server: ServiceServer, drain: Callable[[], Awaitab
 
 def run_service(kind: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     """Read the settings of a service and serve. A `SignetError` at start is one log line and exit status 1."""
+    limit_arenas()
     set_up_logging("INFO")
     try:
         settings = read_settings(kind)
