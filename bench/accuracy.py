@@ -89,6 +89,11 @@ ROWS: Mapping[str, AccuracyRow] = {
     },
 }
 
+
+def _error_rate(counts: HeldOutCounts, errors: int) -> float:
+    return errors / counts.concatenated if counts.concatenated else 0.0
+
+
 # The figures of each seed: a share of the clips, or of the signs in sequences of three.
 FIGURES: Mapping[str, Callable[[HeldOutCounts], float]] = {
     "top-1": lambda counts: counts.correct / counts.clips,
@@ -97,10 +102,10 @@ FIGURES: Mapping[str, Callable[[HeldOutCounts], float]] = {
     "empty continuous": lambda counts: counts.continuous_empty / counts.clips,
     "greedy": lambda counts: counts.greedy_correct / counts.clips,
     "empty": lambda counts: counts.empty / counts.clips,
-    "gloss errors": lambda counts: counts.gloss_errors / counts.concatenated if counts.concatenated else 0.0,
-    "gloss errors, one video": lambda counts: (
-        counts.stream_gloss_errors / counts.concatenated if counts.concatenated else 0.0
-    ),
+    "gloss errors": lambda counts: _error_rate(counts, counts.gloss_errors),
+    "gloss errors, one video": lambda counts: _error_rate(counts, counts.stream_gloss_errors),
+    "rests cut": lambda counts: _error_rate(counts, counts.cut_gloss_errors),
+    "interpolated": lambda counts: _error_rate(counts, counts.signing_gloss_errors),
 }
 
 
@@ -206,7 +211,7 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> TextTable:
                 row["what"],
                 str(row["clips"]),
                 str(len(row["seeds"])),
-                *(_cell(row["spread"][what], row["bars"].get(what)) for what in FIGURES),
+                *(_cell(row["spread"].get(what), row["bars"].get(what)) for what in FIGURES),
                 _cell((row["ensemble"], None), row["bars"].get("ensemble")) if row["ensemble"] is not None else "",
                 f"{100 * low:.0f} to {100 * high:.0f}",
                 f"{row['parameters']:,}" if "parameters" in row else "",
@@ -218,7 +223,10 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> TextTable:
     return [TableColumn(name) for name in names], rows
 
 
-def _cell(figure: tuple[float, float | None], bar: float | None) -> str:
+def _cell(figure: tuple[float, float | None] | None, bar: float | None) -> str:
+    """A figure in percent; empty if the row was measured before this figure existed."""
+    if figure is None:
+        return ""
     mean, deviation = figure
     text = f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
     return text if bar is None else f"{text} (bar {bar:g})"

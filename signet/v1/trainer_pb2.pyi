@@ -270,7 +270,7 @@ class MemberResult(_message.Message):
     def __init__(self, fold: _Optional[int] = ..., seed: _Optional[int] = ..., epochs: _Optional[int] = ..., tally: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
 class Tally(_message.Message):
-    __slots__ = ("clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "continuous_empty", "blank_ratio", "concatenated", "gloss_errors", "stream_gloss_errors")
+    __slots__ = ("clips", "correct", "top5", "continuous_correct", "greedy_correct", "empty", "continuous_empty", "blank_ratio", "concatenated", "gloss_errors", "stream_gloss_errors", "cut_gloss_errors", "signing_gloss_errors")
     CLIPS_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
     TOP5_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +282,8 @@ class Tally(_message.Message):
     CONCATENATED_FIELD_NUMBER: _ClassVar[int]
     GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
     STREAM_GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    CUT_GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_GLOSS_ERRORS_FIELD_NUMBER: _ClassVar[int]
     clips: int
     correct: int
     top5: int
@@ -293,7 +295,9 @@ class Tally(_message.Message):
     concatenated: int
     gloss_errors: int
     stream_gloss_errors: int
-    def __init__(self, clips: _Optional[int] = ..., correct: _Optional[int] = ..., top5: _Optional[int] = ..., continuous_correct: _Optional[int] = ..., greedy_correct: _Optional[int] = ..., empty: _Optional[int] = ..., continuous_empty: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., concatenated: _Optional[int] = ..., gloss_errors: _Optional[int] = ..., stream_gloss_errors: _Optional[int] = ...) -> None: ...
+    cut_gloss_errors: int
+    signing_gloss_errors: int
+    def __init__(self, clips: _Optional[int] = ..., correct: _Optional[int] = ..., top5: _Optional[int] = ..., continuous_correct: _Optional[int] = ..., greedy_correct: _Optional[int] = ..., empty: _Optional[int] = ..., continuous_empty: _Optional[int] = ..., blank_ratio: _Optional[float] = ..., concatenated: _Optional[int] = ..., gloss_errors: _Optional[int] = ..., stream_gloss_errors: _Optional[int] = ..., cut_gloss_errors: _Optional[int] = ..., signing_gloss_errors: _Optional[int] = ...) -> None: ...
 
 class StopRunRequest(_message.Message):
     __slots__ = ("run_id",)

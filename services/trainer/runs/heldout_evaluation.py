@@ -14,10 +14,11 @@ from services.trainer.model.build import build_ensemble
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.result import NO_CLIPS, GlossResult, HeldOutCounts, MemberResult, counts_by_seed
 from services.trainer.training.validate import Score, evaluate
-from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences
+from services.trainer.training.validate_sequences import ConcatenationErrors, evaluate_sequences, evaluate_signing
 from signet import heldout
 from signet.datasets.snapshot import Dataset
 from signet.heldout import HeldOutPredictions
+from signet.landmarks.concatenation import Joining
 from signet.statistics.counts import GlossCounts, rank_glosses
 from signet.statistics.gloss_errors import GlossErrors
 
@@ -135,8 +136,15 @@ def _evaluate(
     model = build_ensemble([trained.model for trained in trained_members]).to(device)
     score = evaluate(model, clips, config.decoder, predictions=True)
     errors = evaluate_sequences(model, clips, config.decoder, _CONCATENATION_SEED)
+    cut, interpolated = (
+        evaluate_signing(model, dataset, member.held_out, config.decoder, joining, _CONCATENATION_SEED)
+        for joining in (Joining.RESTS_CUT, Joining.INTERPOLATED)
+    )
     model.cpu()
-    return EvaluatedMember(member, score, _held_out_counts(score, errors))
+    counts = _held_out_counts(score, errors).model_copy(
+        update={"cut_gloss_errors": _count_edits(cut), "signing_gloss_errors": _count_edits(interpolated)}
+    )
+    return EvaluatedMember(member, score, counts)
 
 
 def _member_predictions(evaluated: EvaluatedMember, vocabulary: Sequence[str]) -> heldout.MemberPredictions:

@@ -34,10 +34,13 @@ class HeldOutCounts(BaseModel, frozen=True):
     blank_ratio: float
     # Sequences of three clips: the signs in them, and the gloss errors. In the first case each clip is measured by
     # itself and the features are joined. In the second case ("stream") the landmarks are joined and then measured,
-    # as if the clips were one video.
+    # as if the clips were one video. In the third and fourth case the landmarks are joined on one body, without the
+    # rests between signs: the hands jump ("cut"), or move, from one sign to the next ("signing").
     concatenated: int = 0
     gloss_errors: int = 0
     stream_gloss_errors: int = 0
+    cut_gloss_errors: int = 0
+    signing_gloss_errors: int = 0
 
     @classmethod
     def sum(cls, parts: Iterable["HeldOutCounts"]) -> "HeldOutCounts":

@@ -1,5 +1,6 @@
 """The gloss errors of a model on sequences of isolated clips, which stand for continuous signing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,10 @@ from torch import Tensor
 from services.trainer.data.batches import Clips
 from services.trainer.model.sign_model import SignModel, length_mask
 from services.trainer.training.validate import PADDED_FRAMES, evaluation_mode
+from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.decoding import ContinuousDecoder
+from signet.landmarks.body import left_dominance
+from signet.landmarks.concatenation import Joining, concatenate
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
 
 # The number of clips in a sequence.
@@ -54,6 +58,36 @@ def evaluate_sequences(model: SignModel, clips: Clips, decoder: ContinuousDecode
     return ConcatenationErrors(features, landmarks)
 
 
+@torch.no_grad()
+def evaluate_signing(
+    model: SignModel,
+    dataset: Dataset,
+    clips: Sequence[DatasetClip],
+    decoder: ContinuousDecoder,
+    joining: Joining,
+    seed: int,
+) -> GlossErrors:
+    """Gloss errors on the same sequences as those of `evaluate_sequences`, joined as one signer would sign them.
+
+    All clips are placed on one body, and clips of left-handed signers are mirrored
+    (`signet.landmarks.concatenation.concatenate`).
+    """
+    order = np.random.default_rng(seed).permutation(len(clips))[: len(clips) // SEQUENCE_CLIPS * SEQUENCE_CLIPS]
+    left_handed = _find_left_handed(dataset, clips)
+    device = next(model.parameters()).device
+    errors = GlossErrors()
+    with evaluation_mode(model):
+        for rows in order.reshape(-1, SEQUENCE_CLIPS).tolist():
+            frames = [np.asarray(dataset.clip_frames(clips[row])) for row in rows]
+            glosses = [clips[row].gloss for row in rows]
+            joined = concatenate(frames, glosses, joining, [left_handed[row] for row in rows]).frames
+            lengths = torch.tensor([len(joined)], device=device)
+            features = model.compute_features(torch.from_numpy(joined)[None].to(device), lengths)
+            signed = [dataset.label(clips[row]) for row in rows]
+            errors += _count_errors(model, features, lengths, [signed], decoder)
+    return errors
+
+
 def _count_errors(
     model: SignModel, features: Tensor, lengths: Tensor, signed: list[list[int]], decoder: ContinuousDecoder
 ) -> GlossErrors:
@@ -61,6 +95,18 @@ def _count_errors(
     log_probs = model.log_probs(features, lengths).cpu().numpy()
     decoded = decoder.decode(log_probs, lengths.cpu().numpy())
     return sum((gloss_errors(*pair) for pair in zip(signed, decoded, strict=True)), GlossErrors())
+
+
+def _find_left_handed(dataset: Dataset, clips: Sequence[DatasetClip]) -> list[bool]:
+    """Which clips are by left-handed signers.
+
+    All of the given clips of a signer decide together. A clip of an unknown signer decides alone.
+    """
+    signers = [clip.signer or clip.clip_id for clip in clips]
+    dominance: dict[str, float] = {}
+    for signer, clip in zip(signers, clips, strict=True):
+        dominance[signer] = dominance.get(signer, 0.0) + left_dominance(dataset.clip_frames(clip))
+    return [dominance[signer] > 0 for signer in signers]
 
 
 def _join_landmarks(clips: Clips) -> Clips:

@@ -15,11 +15,12 @@ from services.trainer.runs.result import (
 
 SMALL = HeldOutCounts(
     clips=10, correct=8, top5=9, continuous_correct=7, continuous_empty=1, greedy_correct=6, empty=2, blank_ratio=0.5,
-    concatenated=30, gloss_errors=6, stream_gloss_errors=9,
+    concatenated=30, gloss_errors=6, stream_gloss_errors=9, cut_gloss_errors=4, signing_gloss_errors=3,
 )  # fmt: skip
 LARGE = HeldOutCounts(
     clips=30, correct=12, top5=20, continuous_correct=11, continuous_empty=4, greedy_correct=10, empty=5,
-    blank_ratio=0.9, concatenated=90, gloss_errors=40, stream_gloss_errors=50,
+    blank_ratio=0.9, concatenated=90, gloss_errors=40, stream_gloss_errors=50, cut_gloss_errors=20,
+    signing_gloss_errors=10,
 )  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def test_the_sum_adds_all_counts_and_weights_the_blank_ratio_by_clips() -> None:
     assert total.model_dump(exclude={"blank_ratio"}) == {
         "clips": 40, "correct": 20, "top5": 29, "continuous_correct": 18, "continuous_empty": 5, "greedy_correct": 16,
         "empty": 7, "concatenated": 120, "gloss_errors": 46, "stream_gloss_errors": 59,
+        "cut_gloss_errors": 24, "signing_gloss_errors": 13,
     }  # fmt: skip
     assert HeldOutCounts.sum([]) == NO_CLIPS
 

@@ -11,7 +11,7 @@ from services.trainer.data.batches import Clips
 from services.trainer.model.heads import LinearHead
 from services.trainer.model.sign_model import Architecture, Encoder, SignModel
 from services.trainer.training.validate import NO_SCORE, Score, evaluate, single_sign_scores
-from services.trainer.training.validate_sequences import evaluate_sequences
+from services.trainer.training.validate_sequences import evaluate_sequences, evaluate_signing
 from signet import decoding
 from signet.datasets.snapshot import Dataset
 from signet.decoding import (
@@ -21,6 +21,8 @@ from signet.decoding import (
     log_softmax,
     penalise_blank,
 )
+from signet.landmarks.body import left_dominance
+from signet.landmarks.concatenation import Joining, concatenate
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
 from tests.signet.decoding.enumeration import posteriors, sequences
 
@@ -193,6 +195,26 @@ def test_a_silent_model_misses_every_gloss_of_a_sequence(model: SignModel, all_c
     assert errors.joined_features == errors.joined_landmarks == GlossErrors(deletions=9, signed=9)
     assert errors.joined_features.rate == 1
     assert evaluate_sequences(model, all_clips.select(slice(2)), DECODER, seed=0).joined_features == GlossErrors()
+
+
+def test_sequences_are_joined_as_one_signer_would_sign_them(model: SignModel, small_dataset: Dataset) -> None:
+    clips = small_dataset.manifest.clips
+    rows = np.random.default_rng(5).permutation(len(clips)).reshape(-1, 3)
+    by_signer: dict[str, float] = {}
+    for clip in clips:
+        signer = clip.signer or clip.clip_id
+        by_signer[signer] = by_signer.get(signer, 0.0) + left_dominance(small_dataset.clip_frames(clip))
+    for joining in Joining:
+        expected = GlossErrors()
+        for sequence in rows:
+            chosen = [clips[row] for row in sequence]
+            frames = [small_dataset.clip_frames(clip) for clip in chosen]
+            left_handed = [by_signer[clip.signer or clip.clip_id] > 0 for clip in chosen]
+            joined = concatenate(frames, [clip.gloss for clip in chosen], joining, left_handed).frames
+            signed = [small_dataset.label(clip) for clip in chosen]
+            expected += gloss_errors(signed, DECODER.decode(_log_probs(model, joined)[None])[0])
+        assert evaluate_signing(model, small_dataset, clips, DECODER, joining, seed=5) == expected
+        assert expected.signed == len(clips)
 
 
 SCORED_LENGTHS = torch.tensor([11, 7, 2, 1])
