@@ -1,6 +1,6 @@
 """The settings of the evaluator."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
@@ -9,6 +9,7 @@ from signet.registry import LATEST
 from signet.rpc.settings import ServiceSettings
 
 UNKNOWN_COMMIT = "unknown"
+MAX_COMPUTE_PROCESSES = 64
 
 
 class EvaluatorSettings(ServiceSettings):
@@ -41,11 +42,10 @@ class EvaluatorSettings(ServiceSettings):
         description="Threads inside one model run; 0 means one per core. More threads answer a long clip sooner, and "
         "take more of the cores for each clip",
     )
-    compute_processes: int = Field(
+    compute_processes: Literal["auto"] | Annotated[int, Field(ge=0, le=MAX_COMPUTE_PROCESSES)] = Field(
         default=0,
-        ge=0,
-        description="Processes that run models. 0 or 1: the evaluator's own process runs them. Each more can use one "
-        "more core, and takes about 60 MiB of memory and a copy of each model",
+        description="Processes that run models. 0 or 1: the evaluator's own process runs them. Each takes about 60 MiB "
+        "of memory, and a copy of each model. auto: one for each usable core, at most 4",
     )
     commit: str = Field(default=UNKNOWN_COMMIT, description="Git commit of this code; every report names it")
     auto_evaluate: bool = Field(

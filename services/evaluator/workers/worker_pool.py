@@ -145,14 +145,15 @@ class ModelWorkerPool:
         """End all workers. Calls that are under way raise `WorkersAway`."""
         with self._changed:
             self._closing = True
-            workers = [slot.worker for slot in self._slots if slot.worker is not None]
             self._changed.notify_all()
+        for slot in self._slots:
+            if (worker := slot.worker) is not None:
+                worker.kill()
         self._unused.put(None)
-        for worker in workers:
-            worker.kill()
         self._supervisor.join()
-        for worker in workers:
-            worker.end()
+        for slot in self._slots:
+            if (worker := slot.worker) is not None:
+                worker.end()
 
     def _register(self, key: int, loaded: _LoadedVersion) -> list[_Slot]:
         """The workers that still have to load a model; if there are none, later workers load it before they are ready.
@@ -189,8 +190,21 @@ class ModelWorkerPool:
 
         Raises:
             WorkersAway: there has been no worker for some seconds, or the pool is closed.
+            WorkerDied: the worker ends meanwhile.
         """
         latest = time.monotonic() + _WAIT_SECONDS
+        while True:
+            slot = self._wait_for_free(latest)
+            if slot.worker is not None and not slot.worker.has_ended():
+                break
+            # It has ended while it was idle.
+            self._remove(slot)
+            self._free(slot)
+        with self._use(slot) as worker:
+            yield worker
+
+    def _wait_for_free(self, latest: float) -> _Slot:
+        """Wait for a free worker, and mark its slot as busy."""
         with self._changed:
             while (free := self._find_free()) is None:
                 none_left = all(slot.worker is None for slot in self._slots)
@@ -198,8 +212,7 @@ class ModelWorkerPool:
                     raise _away()
                 self._changed.wait(_CHECK_SECONDS)
             free.busy = True
-        with self._use(free) as worker:
-            yield worker
+            return free
 
     def _find_free(self) -> _Slot | None:
         if self._closing:
@@ -333,7 +346,8 @@ class ModelWorkerPool:
                 for key, loaded in missing.items():
                     _load(worker, key, loaded)
         except (WorkerDied, SignetError, RuntimeError) as error:
-            _log.error("a worker process cannot be used (%s). Another one is started.", error)
+            if not self._closing:
+                _log.error("a worker process cannot be used (%s). Another one is started.", error)
             self._count_end(slot, worker)
             return
         self._show()
@@ -342,6 +356,8 @@ class ModelWorkerPool:
     def _seat(self, slot: _Slot, worker: WorkerProcess) -> dict[int, _LoadedVersion]:
         """Let calls use a worker, if it has loaded all models; otherwise return those that it must load."""
         with self._changed:
+            if self._closing:
+                raise WorkerDied("the pool is closed")
             missing = {key: loaded for key, loaded in self._models.items() if key not in worker.models}
             if not missing:
                 slot.worker = worker
