@@ -87,8 +87,8 @@ async def extractor(store: DirectoryStore, wlasl: Path, **settings: object) -> A
         server = ServiceServer(own, registry)
         servicer = ExtractorServicer(extractions, workers, metrics, streams=StreamPool(own.streams))
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
+        server.before_stop = servicer.stop_streams
         yield server
-        servicer.stop_streams()
         servicer.close()
 
 

@@ -16,6 +16,10 @@ from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.serving.recognizer import Recognizer
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.streaming.metrics import StreamMetrics
+from services.evaluator.streaming.open_streams import OpenStreams
+from services.evaluator.streaming.session import StreamServices
+from services.evaluator.streaming.windows import WindowQueue
 from services.evaluator.versions.lookup import Models
 from services.evaluator.versions.model_memory import ModelMemory
 from services.evaluator.workers.usable_cores import count_usable_cores
@@ -65,11 +69,15 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     await asyncio.to_thread(evaluations.show_stored)
     async with aclosing(ExtractorClient(settings.extractor)) as extractor:
         server = ServiceServer(settings, registry)
+        streams = StreamServices(
+            models, WindowQueue(compute), extractor, OpenStreams(settings.streams, StreamMetrics(registry))
+        )
+        server.before_stop = streams.open.stop
         recognizer, evaluation = service_names(evaluator_pb2)
         server.add(
             recognizer,
             evaluator_pb2_grpc.add_RecognizerServicer_to_server,
-            RecognizerServicer(models, Recognizer(extractor, metrics, compute)),
+            RecognizerServicer(models, Recognizer(extractor, metrics, compute), streams),
         )
         server.add(
             evaluation,

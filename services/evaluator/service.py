@@ -1,6 +1,8 @@
 """The gRPC servicers: they convert requests to calls, and results to responses."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from services.evaluator.reports import report_store
@@ -9,29 +11,25 @@ from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.reports.report import Report
 from services.evaluator.serving.recognizer import RecognitionResult, Recognizer
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.streaming.messages import NOTHING_SIGNED
+from services.evaluator.streaming.session import RecognitionSession, StreamServices
+from services.evaluator.streaming.transcription import VideoTranscription
 from services.evaluator.versions.lookup import Models
 from services.evaluator.versions.served_model import ServingStatus
 from signet.errors import InvalidInput
-from signet.landmarks import NothingSigned
 from signet.registry import LATEST
 from signet.rpc.deadline import seconds_for_work
 from signet.store import ObjectStore
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc
 
-_NOTHING_SIGNED = {
-    None: evaluator_pb2.NOTHING_SIGNED_UNSPECIFIED,
-    NothingSigned.TOO_SHORT: evaluator_pb2.NOTHING_SIGNED_TOO_SHORT,
-    NothingSigned.NO_HAND_FOUND: evaluator_pb2.NOTHING_SIGNED_NO_HAND_FOUND,
-    NothingSigned.NO_HAND_MOVES: evaluator_pb2.NOTHING_SIGNED_NO_HAND_MOVES,
-}
-
 
 class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
     """signet.v1.Recognizer."""
 
-    def __init__(self, models: Models, recognizer: Recognizer) -> None:
+    def __init__(self, models: Models, recognizer: Recognizer, streams: StreamServices) -> None:
         self._models = models
         self._recognizer = recognizer
+        self._streams = streams
 
     async def Recognize(  # noqa: N802
         self, request: evaluator_pb2.RecognizeRequest, context: Any
@@ -47,6 +45,24 @@ class RecognizerServicer(evaluator_pb2_grpc.RecognizerServicer):
             else:
                 result = await self._recognizer.recognise(model, request.landmarks, request.top_k)
         return _recognize_response(result)
+
+    async def RecognizeStream(  # noqa: N802
+        self, requests: AsyncIterator[evaluator_pb2.RecognizeStreamRequest], context: Any
+    ) -> AsyncIterator[evaluator_pb2.RecognizeStreamResponse]:
+        """Recognise continuous signing as it happens."""
+        session = RecognitionSession(self._streams, requests, context.time_remaining)
+        async with aclosing(session.responses()) as responses:
+            async for response in responses:
+                yield response
+
+    async def TranscribeVideo(  # noqa: N802
+        self, requests: AsyncIterator[evaluator_pb2.TranscribeVideoRequest], context: Any
+    ) -> AsyncIterator[evaluator_pb2.TranscribeVideoResponse]:
+        """Recognise the signs of a video that comes in chunks."""
+        transcription = VideoTranscription(self._streams, requests, context.time_remaining)
+        async with aclosing(transcription.responses()) as responses:
+            async for response in responses:
+                yield response
 
     async def GetServingStatus(  # noqa: N802
         self, request: evaluator_pb2.GetServingStatusRequest, _context: Any
@@ -100,7 +116,7 @@ def _recognize_response(result: RecognitionResult) -> evaluator_pb2.RecognizeRes
         model_version=result.card.version,
         frames=result.frames,
         vocabulary_size=len(result.card.vocabulary),
-        nothing_signed=_NOTHING_SIGNED[result.nothing_signed],
+        nothing_signed=NOTHING_SIGNED[result.nothing_signed],
         warnings=result.warnings,
         timing=evaluator_pb2.Timing(
             extract_seconds=seconds.get("extract", 0.0),

@@ -35,6 +35,12 @@ class EvaluatorSettings(ServiceSettings):
     extractor: str = Field(
         default="", description="host:port of the extractor; without one, videos are refused and landmarks still served"
     )
+    streams: int = Field(
+        default=64,
+        ge=0,
+        le=128,
+        description="Streams of RecognizeStream and TranscribeVideo at a time; more are refused",
+    )
     refresh_seconds: float = Field(default=2.0, gt=0, description="How often to check whether the alias has moved")
     threads: int = Field(
         default=1,

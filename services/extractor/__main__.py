@@ -32,6 +32,7 @@ async def _main(settings: ExtractorSettings) -> None:
         (name,) = service_names(extractor_pb2)
         servicer = ExtractorServicer(extractions, workers, metrics, settings.quality, StreamPool(settings.streams))
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
+        server.before_stop = servicer.stop_streams
         extractions.keep()
         follower = asyncio.create_task(_auto(settings, extractions).follow()) if settings.auto_extract else None
 

@@ -78,6 +78,8 @@ class ServiceServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
         self.metrics_port = 0
+        # Called when the server begins to stop, to end streams that would go on for ever.
+        self.before_stop: Callable[[], None] = lambda: None
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: object) -> None:
         """Serve `servicer` as the service with this full name."""
@@ -138,6 +140,7 @@ class ServiceServer:
         arrives. Then it holds further calls, so that their callers send no others, and refuses them at the end.
         """
         await self._health.enter_graceful_shutdown()
+        self.before_stop()
         ends = time.monotonic() + self._settings.drain_seconds
         drain = self._settings.drain_seconds
         if not await self._calls.wait_for_quiet(_ANSWERED_QUIET_SECONDS, min(_ANSWERED_SECONDS, drain / 4)):

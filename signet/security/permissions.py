@@ -29,6 +29,8 @@ READ, WRITE = Permission.READ, Permission.WRITE
 PERMISSIONS = {
     "signet.v1.Recognizer/Recognize": READ,
     "signet.v1.Recognizer/GetServingStatus": READ,
+    "signet.v1.Recognizer/RecognizeStream": READ,
+    "signet.v1.Recognizer/TranscribeVideo": READ,
     "signet.v1.Evaluation/RunEvaluation": WRITE,
     "signet.v1.Evaluation/GetReport": READ,
     "signet.v1.Evaluation/ListReports": READ,

@@ -12,49 +12,80 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from signet.v1 import streaming_pb2 as signet_dot_v1_dot_streaming__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\"{\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x12\n\nmodel_name\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\tB\x07\n\x05input\"\x94\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x10\n\x08warnings\x18\r \x03(\tB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"-\n\x17GetServingStatusRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"t\n\x18GetServingStatusResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.signet.v1.ModelStatus\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x1a\n\x12memory_limit_bytes\x18\x03 \x01(\x04\"\xc4\x01\n\x0bModelStatus\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x17\n\x0frefused_version\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\x12\x15\n\rrunning_calls\x18\x08 \x01(\r\x12\x11\n\tloaded_at\x18\t \x01(\t\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03\x32\xb1\x01\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse\x12[\n\x10GetServingStatus\x12\".signet.v1.GetServingStatusRequest\x1a#.signet.v1.GetServingStatusResponse2\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19signet/v1/evaluator.proto\x12\tsignet.v1\x1a\x19signet/v1/streaming.proto\"{\n\x10RecognizeRequest\x12\x13\n\tlandmarks\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05video\x18\x02 \x01(\x0cH\x00\x12\r\n\x05top_k\x18\x03 \x01(\r\x12\x12\n\nmodel_name\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\tB\x07\n\x05input\"\x94\x03\n\x11RecognizeResponse\x12*\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\x0egreedy_glosses\x18\x04 \x03(\t\x12\x13\n\x0b\x62lank_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x06 \x01(\r\x12!\n\x06timing\x18\x07 \x01(\x0b\x32\x11.signet.v1.Timing\x12\x1a\n\x12\x63ontinuous_glosses\x18\x08 \x03(\t\x12!\n\x06moment\x18\t \x01(\x0b\x32\x11.signet.v1.Moment\x12\x30\n\x0enothing_signed\x18\n \x01(\x0e\x32\x18.signet.v1.NothingSigned\x12\x1a\n\rin_vocabulary\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x10\n\x08warnings\x18\r \x03(\tB\x10\n\x0e_in_vocabulary\"0\n\nPrediction\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"4\n\x06Moment\x12\x15\n\rstart_seconds\x18\x01 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x02 \x01(\x01\"\x80\x01\n\x06Timing\x12\x17\n\x0f\x65xtract_seconds\x18\x01 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x02 \x01(\x01\x12\x15\n\rmodel_seconds\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"\xea\x01\n\x0cStreamConfig\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12$\n\x04hand\x18\x03 \x01(\x0e\x32\x16.signet.v1.SigningHand\x12\x14\n\x0c\x61lternatives\x18\x04 \x01(\r\x12\x16\n\tthreshold\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fpartial_seconds\x18\x06 \x01(\x01\x12\x1a\n\x12statistics_seconds\x18\x07 \x01(\x01\x12\x18\n\x10\x64rop_when_behind\x18\x08 \x01(\x08\x42\x0c\n\n_threshold\"\xa5\x01\n\x16RecognizeStreamRequest\x12)\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.signet.v1.StreamConfigH\x00\x12+\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x19.signet.v1.LandmarkFramesH\x00\x12(\n\x05image\x18\x03 \x01(\x0b\x32\x17.signet.v1.EncodedImageH\x00\x42\t\n\x07\x63ontent\"\xec\x02\n\x17RecognizeStreamResponse\x12+\n\x07started\x18\x01 \x01(\x0b\x32\x18.signet.v1.StreamStartedH\x00\x12+\n\x07partial\x18\x02 \x01(\x0b\x32\x18.signet.v1.StreamPartialH\x00\x12&\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x15.signet.v1.StreamSignH\x00\x12\x32\n\x0enothing_signed\x18\x04 \x01(\x0b\x32\x18.signet.v1.StreamSilenceH\x00\x12\x31\n\nstatistics\x18\x05 \x01(\x0b\x32\x1b.signet.v1.StreamStatisticsH\x00\x12\x30\n\rrefused_image\x18\x06 \x01(\x0b\x32\x17.signet.v1.RefusedImageH\x00\x12-\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x19.signet.v1.StreamDrainingH\x00\x42\x07\n\x05\x65vent\"y\n\rStreamStarted\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x03 \x01(\r\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_threshold\"@\n\rStreamPartial\x12/\n\nhypotheses\x18\x01 \x03(\x0b\x32\x1b.signet.v1.StreamHypothesis\"#\n\x10StreamHypothesis\x12\x0f\n\x07glosses\x18\x01 \x03(\t\"\xd9\x01\n\nStreamSign\x12\r\n\x05gloss\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\x12\x15\n\rstart_seconds\x18\x03 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x04 \x01(\x01\x12+\n\x0c\x61lternatives\x18\x05 \x03(\x0b\x32\x15.signet.v1.Prediction\x12\x10\n\x08rejected\x18\x06 \x01(\x08\x12\x1a\n\rin_vocabulary\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06number\x18\x08 \x01(\x04\x42\x10\n\x0e_in_vocabulary\"P\n\rStreamSilence\x12\x15\n\rsince_seconds\x18\x01 \x01(\x01\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.signet.v1.NothingSigned\"\xb4\x01\n\x10StreamStatistics\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0c\n\x04late\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x04\x12\x0e\n\x06\x62\x65hind\x18\x04 \x01(\x04\x12\x16\n\x0erefused_images\x18\x05 \x01(\x04\x12\r\n\x05signs\x18\x06 \x01(\x04\x12\x16\n\x0erejected_signs\x18\x07 \x01(\x04\x12\x0f\n\x07skipped\x18\x08 \x01(\x04\x12\x0f\n\x07is_last\x18\t \x01(\x08\"!\n\x0eStreamDraining\x12\x0f\n\x07message\x18\x01 \x01(\t\"^\n\x16TranscribeVideoRequest\x12\'\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.signet.v1.StreamConfig\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\x94\x02\n\x17TranscribeVideoResponse\x12+\n\x07started\x18\x01 \x01(\x0b\x32\x18.signet.v1.StreamStartedH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .signet.v1.TranscriptionProgressH\x00\x12&\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x15.signet.v1.StreamSignH\x00\x12\x32\n\x0enothing_signed\x18\x04 \x01(\x0b\x32\x18.signet.v1.StreamSilenceH\x00\x12\x31\n\nstatistics\x18\x05 \x01(\x0b\x32\x1b.signet.v1.StreamStatisticsH\x00\x42\x07\n\x05\x65vent\"\xa2\x01\n\x15TranscriptionProgress\x12,\n\x05stage\x18\x01 \x01(\x0e\x32\x1d.signet.v1.TranscriptionStage\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\x12\x1a\n\x12recognised_seconds\x18\x03 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x04 \x01(\x01\x12\x10\n\x08warnings\x18\x05 \x03(\t\"-\n\x17GetServingStatusRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"t\n\x18GetServingStatusResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.signet.v1.ModelStatus\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x1a\n\x12memory_limit_bytes\x18\x03 \x01(\x04\"\xc4\x01\n\x0bModelStatus\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x17\n\x0frefused_version\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\x12\x15\n\rrunning_calls\x18\x08 \x01(\r\x12\x11\n\tloaded_at\x18\t \x01(\t\"P\n\x14RunEvaluationRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\"B\n\x15RunEvaluationResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.signet.v1.ReportSummary\"\xf1\x01\n\rReportSummary\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\r\n\x05\x63lips\x18\x05 \x01(\r\x12\x0c\n\x04top1\x18\x06 \x01(\x01\x12\x10\n\x08top1_low\x18\x07 \x01(\x01\x12\x11\n\ttop1_high\x18\x08 \x01(\x01\x12\x0c\n\x04top5\x18\t \x01(\x01\x12\x13\n\x0bgreedy_top1\x18\n \x01(\x01\x12\x13\n\x0b\x62lank_ratio\x18\x0b \x01(\x01\x12\x19\n\x11glosses_predicted\x18\x0c \x01(\r\"%\n\x10GetReportRequest\x12\x11\n\treport_id\x18\x01 \x01(\t\"/\n\x11GetReportResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x0c\n\x04html\x18\x02 \x01(\t\"\x14\n\x12ListReportsRequest\"@\n\x13ListReportsResponse\x12)\n\x07reports\x18\x01 \x03(\x0b\x32\x18.signet.v1.ReportSummary*\x91\x01\n\rNothingSigned\x12\x1e\n\x1aNOTHING_SIGNED_UNSPECIFIED\x10\x00\x12\x1c\n\x18NOTHING_SIGNED_TOO_SHORT\x10\x01\x12 \n\x1cNOTHING_SIGNED_NO_HAND_FOUND\x10\x02\x12 \n\x1cNOTHING_SIGNED_NO_HAND_MOVES\x10\x03*Z\n\x0bSigningHand\x12\x1c\n\x18SIGNING_HAND_UNSPECIFIED\x10\x00\x12\x15\n\x11SIGNING_HAND_LEFT\x10\x01\x12\x16\n\x12SIGNING_HAND_RIGHT\x10\x02*\xa5\x01\n\x12TranscriptionStage\x12#\n\x1fTRANSCRIPTION_STAGE_UNSPECIFIED\x10\x00\x12!\n\x1dTRANSCRIPTION_STAGE_RECEIVING\x10\x01\x12\"\n\x1eTRANSCRIPTION_STAGE_EXTRACTING\x10\x02\x12#\n\x1fTRANSCRIPTION_STAGE_RECOGNISING\x10\x03\x32\xed\x02\n\nRecognizer\x12\x46\n\tRecognize\x12\x1b.signet.v1.RecognizeRequest\x1a\x1c.signet.v1.RecognizeResponse\x12[\n\x10GetServingStatus\x12\".signet.v1.GetServingStatusRequest\x1a#.signet.v1.GetServingStatusResponse\x12\\\n\x0fRecognizeStream\x12!.signet.v1.RecognizeStreamRequest\x1a\".signet.v1.RecognizeStreamResponse(\x01\x30\x01\x12\\\n\x0fTranscribeVideo\x12!.signet.v1.TranscribeVideoRequest\x1a\".signet.v1.TranscribeVideoResponse(\x01\x30\x01\x32\xf6\x01\n\nEvaluation\x12R\n\rRunEvaluation\x12\x1f.signet.v1.RunEvaluationRequest\x1a .signet.v1.RunEvaluationResponse\x12\x46\n\tGetReport\x12\x1b.signet.v1.GetReportRequest\x1a\x1c.signet.v1.GetReportResponse\x12L\n\x0bListReports\x12\x1d.signet.v1.ListReportsRequest\x1a\x1e.signet.v1.ListReportsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signet.v1.evaluator_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_NOTHINGSIGNED']._serialized_start=1742
-  _globals['_NOTHINGSIGNED']._serialized_end=1887
-  _globals['_RECOGNIZEREQUEST']._serialized_start=40
-  _globals['_RECOGNIZEREQUEST']._serialized_end=163
-  _globals['_RECOGNIZERESPONSE']._serialized_start=166
-  _globals['_RECOGNIZERESPONSE']._serialized_end=570
-  _globals['_PREDICTION']._serialized_start=572
-  _globals['_PREDICTION']._serialized_end=620
-  _globals['_MOMENT']._serialized_start=622
-  _globals['_MOMENT']._serialized_end=674
-  _globals['_TIMING']._serialized_start=677
-  _globals['_TIMING']._serialized_end=805
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=807
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=852
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=854
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=970
-  _globals['_MODELSTATUS']._serialized_start=973
-  _globals['_MODELSTATUS']._serialized_end=1169
-  _globals['_RUNEVALUATIONREQUEST']._serialized_start=1171
-  _globals['_RUNEVALUATIONREQUEST']._serialized_end=1251
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=1253
-  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=1319
-  _globals['_REPORTSUMMARY']._serialized_start=1322
-  _globals['_REPORTSUMMARY']._serialized_end=1563
-  _globals['_GETREPORTREQUEST']._serialized_start=1565
-  _globals['_GETREPORTREQUEST']._serialized_end=1602
-  _globals['_GETREPORTRESPONSE']._serialized_start=1604
-  _globals['_GETREPORTRESPONSE']._serialized_end=1651
-  _globals['_LISTREPORTSREQUEST']._serialized_start=1653
-  _globals['_LISTREPORTSREQUEST']._serialized_end=1673
-  _globals['_LISTREPORTSRESPONSE']._serialized_start=1675
-  _globals['_LISTREPORTSRESPONSE']._serialized_end=1739
-  _globals['_RECOGNIZER']._serialized_start=1890
-  _globals['_RECOGNIZER']._serialized_end=2067
-  _globals['_EVALUATION']._serialized_start=2070
-  _globals['_EVALUATION']._serialized_end=2316
+  _globals['_NOTHINGSIGNED']._serialized_start=3827
+  _globals['_NOTHINGSIGNED']._serialized_end=3972
+  _globals['_SIGNINGHAND']._serialized_start=3974
+  _globals['_SIGNINGHAND']._serialized_end=4064
+  _globals['_TRANSCRIPTIONSTAGE']._serialized_start=4067
+  _globals['_TRANSCRIPTIONSTAGE']._serialized_end=4232
+  _globals['_RECOGNIZEREQUEST']._serialized_start=67
+  _globals['_RECOGNIZEREQUEST']._serialized_end=190
+  _globals['_RECOGNIZERESPONSE']._serialized_start=193
+  _globals['_RECOGNIZERESPONSE']._serialized_end=597
+  _globals['_PREDICTION']._serialized_start=599
+  _globals['_PREDICTION']._serialized_end=647
+  _globals['_MOMENT']._serialized_start=649
+  _globals['_MOMENT']._serialized_end=701
+  _globals['_TIMING']._serialized_start=704
+  _globals['_TIMING']._serialized_end=832
+  _globals['_STREAMCONFIG']._serialized_start=835
+  _globals['_STREAMCONFIG']._serialized_end=1069
+  _globals['_RECOGNIZESTREAMREQUEST']._serialized_start=1072
+  _globals['_RECOGNIZESTREAMREQUEST']._serialized_end=1237
+  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_start=1240
+  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_end=1604
+  _globals['_STREAMSTARTED']._serialized_start=1606
+  _globals['_STREAMSTARTED']._serialized_end=1727
+  _globals['_STREAMPARTIAL']._serialized_start=1729
+  _globals['_STREAMPARTIAL']._serialized_end=1793
+  _globals['_STREAMHYPOTHESIS']._serialized_start=1795
+  _globals['_STREAMHYPOTHESIS']._serialized_end=1830
+  _globals['_STREAMSIGN']._serialized_start=1833
+  _globals['_STREAMSIGN']._serialized_end=2050
+  _globals['_STREAMSILENCE']._serialized_start=2052
+  _globals['_STREAMSILENCE']._serialized_end=2132
+  _globals['_STREAMSTATISTICS']._serialized_start=2135
+  _globals['_STREAMSTATISTICS']._serialized_end=2315
+  _globals['_STREAMDRAINING']._serialized_start=2317
+  _globals['_STREAMDRAINING']._serialized_end=2350
+  _globals['_TRANSCRIBEVIDEOREQUEST']._serialized_start=2352
+  _globals['_TRANSCRIBEVIDEOREQUEST']._serialized_end=2446
+  _globals['_TRANSCRIBEVIDEORESPONSE']._serialized_start=2449
+  _globals['_TRANSCRIBEVIDEORESPONSE']._serialized_end=2725
+  _globals['_TRANSCRIPTIONPROGRESS']._serialized_start=2728
+  _globals['_TRANSCRIPTIONPROGRESS']._serialized_end=2890
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=2892
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=2937
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=2939
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=3055
+  _globals['_MODELSTATUS']._serialized_start=3058
+  _globals['_MODELSTATUS']._serialized_end=3254
+  _globals['_RUNEVALUATIONREQUEST']._serialized_start=3256
+  _globals['_RUNEVALUATIONREQUEST']._serialized_end=3336
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_start=3338
+  _globals['_RUNEVALUATIONRESPONSE']._serialized_end=3404
+  _globals['_REPORTSUMMARY']._serialized_start=3407
+  _globals['_REPORTSUMMARY']._serialized_end=3648
+  _globals['_GETREPORTREQUEST']._serialized_start=3650
+  _globals['_GETREPORTREQUEST']._serialized_end=3687
+  _globals['_GETREPORTRESPONSE']._serialized_start=3689
+  _globals['_GETREPORTRESPONSE']._serialized_end=3736
+  _globals['_LISTREPORTSREQUEST']._serialized_start=3738
+  _globals['_LISTREPORTSREQUEST']._serialized_end=3758
+  _globals['_LISTREPORTSRESPONSE']._serialized_start=3760
+  _globals['_LISTREPORTSRESPONSE']._serialized_end=3824
+  _globals['_RECOGNIZER']._serialized_start=4235
+  _globals['_RECOGNIZER']._serialized_end=4600
+  _globals['_EVALUATION']._serialized_start=4603
+  _globals['_EVALUATION']._serialized_end=4849
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from signet.v1 import streaming_pb2 as _streaming_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -12,10 +13,30 @@ class NothingSigned(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NOTHING_SIGNED_TOO_SHORT: _ClassVar[NothingSigned]
     NOTHING_SIGNED_NO_HAND_FOUND: _ClassVar[NothingSigned]
     NOTHING_SIGNED_NO_HAND_MOVES: _ClassVar[NothingSigned]
+
+class SigningHand(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SIGNING_HAND_UNSPECIFIED: _ClassVar[SigningHand]
+    SIGNING_HAND_LEFT: _ClassVar[SigningHand]
+    SIGNING_HAND_RIGHT: _ClassVar[SigningHand]
+
+class TranscriptionStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRANSCRIPTION_STAGE_UNSPECIFIED: _ClassVar[TranscriptionStage]
+    TRANSCRIPTION_STAGE_RECEIVING: _ClassVar[TranscriptionStage]
+    TRANSCRIPTION_STAGE_EXTRACTING: _ClassVar[TranscriptionStage]
+    TRANSCRIPTION_STAGE_RECOGNISING: _ClassVar[TranscriptionStage]
 NOTHING_SIGNED_UNSPECIFIED: NothingSigned
 NOTHING_SIGNED_TOO_SHORT: NothingSigned
 NOTHING_SIGNED_NO_HAND_FOUND: NothingSigned
 NOTHING_SIGNED_NO_HAND_MOVES: NothingSigned
+SIGNING_HAND_UNSPECIFIED: SigningHand
+SIGNING_HAND_LEFT: SigningHand
+SIGNING_HAND_RIGHT: SigningHand
+TRANSCRIPTION_STAGE_UNSPECIFIED: TranscriptionStage
+TRANSCRIPTION_STAGE_RECEIVING: TranscriptionStage
+TRANSCRIPTION_STAGE_EXTRACTING: TranscriptionStage
+TRANSCRIPTION_STAGE_RECOGNISING: TranscriptionStage
 
 class RecognizeRequest(_message.Message):
     __slots__ = ("landmarks", "video", "top_k", "model_name", "model_version")
@@ -90,6 +111,172 @@ class Timing(_message.Message):
     decode_seconds: float
     total_seconds: float
     def __init__(self, extract_seconds: _Optional[float] = ..., prepare_seconds: _Optional[float] = ..., model_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ...) -> None: ...
+
+class StreamConfig(_message.Message):
+    __slots__ = ("model_name", "model_version", "hand", "alternatives", "threshold", "partial_seconds", "statistics_seconds", "drop_when_behind")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HAND_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DROP_WHEN_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    hand: SigningHand
+    alternatives: int
+    threshold: float
+    partial_seconds: float
+    statistics_seconds: float
+    drop_when_behind: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., hand: _Optional[_Union[SigningHand, str]] = ..., alternatives: _Optional[int] = ..., threshold: _Optional[float] = ..., partial_seconds: _Optional[float] = ..., statistics_seconds: _Optional[float] = ..., drop_when_behind: bool = ...) -> None: ...
+
+class RecognizeStreamRequest(_message.Message):
+    __slots__ = ("config", "frames", "image")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    config: StreamConfig
+    frames: _streaming_pb2.LandmarkFrames
+    image: _streaming_pb2.EncodedImage
+    def __init__(self, config: _Optional[_Union[StreamConfig, _Mapping]] = ..., frames: _Optional[_Union[_streaming_pb2.LandmarkFrames, _Mapping]] = ..., image: _Optional[_Union[_streaming_pb2.EncodedImage, _Mapping]] = ...) -> None: ...
+
+class RecognizeStreamResponse(_message.Message):
+    __slots__ = ("started", "partial", "final", "nothing_signed", "statistics", "refused_image", "draining")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    NOTHING_SIGNED_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    started: StreamStarted
+    partial: StreamPartial
+    final: StreamSign
+    nothing_signed: StreamSilence
+    statistics: StreamStatistics
+    refused_image: _streaming_pb2.RefusedImage
+    draining: StreamDraining
+    def __init__(self, started: _Optional[_Union[StreamStarted, _Mapping]] = ..., partial: _Optional[_Union[StreamPartial, _Mapping]] = ..., final: _Optional[_Union[StreamSign, _Mapping]] = ..., nothing_signed: _Optional[_Union[StreamSilence, _Mapping]] = ..., statistics: _Optional[_Union[StreamStatistics, _Mapping]] = ..., refused_image: _Optional[_Union[_streaming_pb2.RefusedImage, _Mapping]] = ..., draining: _Optional[_Union[StreamDraining, _Mapping]] = ...) -> None: ...
+
+class StreamStarted(_message.Message):
+    __slots__ = ("model_name", "model_version", "vocabulary_size", "threshold")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    vocabulary_size: int
+    threshold: float
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., vocabulary_size: _Optional[int] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class StreamPartial(_message.Message):
+    __slots__ = ("hypotheses",)
+    HYPOTHESES_FIELD_NUMBER: _ClassVar[int]
+    hypotheses: _containers.RepeatedCompositeFieldContainer[StreamHypothesis]
+    def __init__(self, hypotheses: _Optional[_Iterable[_Union[StreamHypothesis, _Mapping]]] = ...) -> None: ...
+
+class StreamHypothesis(_message.Message):
+    __slots__ = ("glosses",)
+    GLOSSES_FIELD_NUMBER: _ClassVar[int]
+    glosses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, glosses: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StreamSign(_message.Message):
+    __slots__ = ("gloss", "probability", "start_seconds", "end_seconds", "alternatives", "rejected", "in_vocabulary", "number")
+    GLOSS_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    START_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    END_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVES_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    IN_VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    gloss: str
+    probability: float
+    start_seconds: float
+    end_seconds: float
+    alternatives: _containers.RepeatedCompositeFieldContainer[Prediction]
+    rejected: bool
+    in_vocabulary: float
+    number: int
+    def __init__(self, gloss: _Optional[str] = ..., probability: _Optional[float] = ..., start_seconds: _Optional[float] = ..., end_seconds: _Optional[float] = ..., alternatives: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., rejected: bool = ..., in_vocabulary: _Optional[float] = ..., number: _Optional[int] = ...) -> None: ...
+
+class StreamSilence(_message.Message):
+    __slots__ = ("since_seconds", "reason")
+    SINCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    since_seconds: float
+    reason: NothingSigned
+    def __init__(self, since_seconds: _Optional[float] = ..., reason: _Optional[_Union[NothingSigned, str]] = ...) -> None: ...
+
+class StreamStatistics(_message.Message):
+    __slots__ = ("received", "late", "dropped", "behind", "refused_images", "signs", "rejected_signs", "skipped", "is_last")
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_SIGNS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    IS_LAST_FIELD_NUMBER: _ClassVar[int]
+    received: int
+    late: int
+    dropped: int
+    behind: int
+    refused_images: int
+    signs: int
+    rejected_signs: int
+    skipped: int
+    is_last: bool
+    def __init__(self, received: _Optional[int] = ..., late: _Optional[int] = ..., dropped: _Optional[int] = ..., behind: _Optional[int] = ..., refused_images: _Optional[int] = ..., signs: _Optional[int] = ..., rejected_signs: _Optional[int] = ..., skipped: _Optional[int] = ..., is_last: bool = ...) -> None: ...
+
+class StreamDraining(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class TranscribeVideoRequest(_message.Message):
+    __slots__ = ("config", "chunk", "size")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    config: StreamConfig
+    chunk: bytes
+    size: int
+    def __init__(self, config: _Optional[_Union[StreamConfig, _Mapping]] = ..., chunk: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+
+class TranscribeVideoResponse(_message.Message):
+    __slots__ = ("started", "progress", "final", "nothing_signed", "statistics")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    NOTHING_SIGNED_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    started: StreamStarted
+    progress: TranscriptionProgress
+    final: StreamSign
+    nothing_signed: StreamSilence
+    statistics: StreamStatistics
+    def __init__(self, started: _Optional[_Union[StreamStarted, _Mapping]] = ..., progress: _Optional[_Union[TranscriptionProgress, _Mapping]] = ..., final: _Optional[_Union[StreamSign, _Mapping]] = ..., nothing_signed: _Optional[_Union[StreamSilence, _Mapping]] = ..., statistics: _Optional[_Union[StreamStatistics, _Mapping]] = ...) -> None: ...
+
+class TranscriptionProgress(_message.Message):
+    __slots__ = ("stage", "received_bytes", "recognised_seconds", "total_seconds", "warnings")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECOGNISED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    stage: TranscriptionStage
+    received_bytes: int
+    recognised_seconds: float
+    total_seconds: float
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, stage: _Optional[_Union[TranscriptionStage, str]] = ..., received_bytes: _Optional[int] = ..., recognised_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetServingStatusRequest(_message.Message):
     __slots__ = ("model_name",)

@@ -25,6 +25,16 @@ class RecognizerStub(object):
                 request_serializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.SerializeToString,
                 response_deserializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.FromString,
                 )
+        self.RecognizeStream = channel.stream_stream(
+                '/signet.v1.Recognizer/RecognizeStream',
+                request_serializer=signet_dot_v1_dot_evaluator__pb2.RecognizeStreamRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_evaluator__pb2.RecognizeStreamResponse.FromString,
+                )
+        self.TranscribeVideo = channel.stream_stream(
+                '/signet.v1.Recognizer/TranscribeVideo',
+                request_serializer=signet_dot_v1_dot_evaluator__pb2.TranscribeVideoRequest.SerializeToString,
+                response_deserializer=signet_dot_v1_dot_evaluator__pb2.TranscribeVideoResponse.FromString,
+                )
 
 
 class RecognizerServicer(object):
@@ -48,6 +58,29 @@ class RecognizerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecognizeStream(self, request_iterator, context):
+        """Recognises continuous signing as it happens. The client sends a configuration, then frames: landmarks or pictures,
+        at any rate. The first response names the model. Then come hypotheses that may change, and final signs soon after
+        each sign has ended. When the client ends its side, the last signs and the statistics follow.
+
+        A stream keeps its model version until it ends, also if an alias moves. If the server stops, the stream gets its
+        last signs, the event `draining` and the statistics, and ends with UNAVAILABLE: open another stream. If the
+        extractor is lost, a stream of pictures gets its last signs and ends with UNAVAILABLE; streams of landmarks go on.
+        DEADLINE_EXCEEDED if no frame arrives for 60 s. RESOURCE_EXHAUSTED, with a time to retry, if too many streams are
+        open. A client that does not read its responses is not read either.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TranscribeVideo(self, request_iterator, context):
+        """Recognises the signs of a whole video, which the client sends in chunks, with the limits of ExtractClipStream. The
+        progress and the signs come back in the order of their times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecognizerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +93,16 @@ def add_RecognizerServicer_to_server(servicer, server):
                     servicer.GetServingStatus,
                     request_deserializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.FromString,
                     response_serializer=signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.SerializeToString,
+            ),
+            'RecognizeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RecognizeStream,
+                    request_deserializer=signet_dot_v1_dot_evaluator__pb2.RecognizeStreamRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_evaluator__pb2.RecognizeStreamResponse.SerializeToString,
+            ),
+            'TranscribeVideo': grpc.stream_stream_rpc_method_handler(
+                    servicer.TranscribeVideo,
+                    request_deserializer=signet_dot_v1_dot_evaluator__pb2.TranscribeVideoRequest.FromString,
+                    response_serializer=signet_dot_v1_dot_evaluator__pb2.TranscribeVideoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -103,6 +146,40 @@ class Recognizer(object):
         return grpc.experimental.unary_unary(request, target, '/signet.v1.Recognizer/GetServingStatus',
             signet_dot_v1_dot_evaluator__pb2.GetServingStatusRequest.SerializeToString,
             signet_dot_v1_dot_evaluator__pb2.GetServingStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RecognizeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(request_iterator, target, '/signet.v1.Recognizer/RecognizeStream',
+            signet_dot_v1_dot_evaluator__pb2.RecognizeStreamRequest.SerializeToString,
+            signet_dot_v1_dot_evaluator__pb2.RecognizeStreamResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def TranscribeVideo(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(request_iterator, target, '/signet.v1.Recognizer/TranscribeVideo',
+            signet_dot_v1_dot_evaluator__pb2.TranscribeVideoRequest.SerializeToString,
+            signet_dot_v1_dot_evaluator__pb2.TranscribeVideoResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

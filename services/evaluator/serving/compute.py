@@ -41,8 +41,12 @@ class Compute(Protocol):
             Unavailable: the batch cannot be computed now.
         """
 
-    def log_probs(self, model: ServableModel, clips: Sequence[Frames]) -> Sequence[Frames]:
+    def log_probs(
+        self, model: ServableModel, clips: Sequence[Frames], dominance: Sequence[float] | None = None
+    ) -> Sequence[Frames]:
         """The log-probabilities of model inputs, each float32 [T, 75, 3]: for each clip float32 [T, C + 1].
+
+        `dominance` is as of `LoadedModel.log_probs`, but a model without this input ignores it.
 
         Raises:
             SignetError: the graph of the model failed.

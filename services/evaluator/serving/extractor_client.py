@@ -1,6 +1,7 @@
 """Client of the extractor: landmarks of an encoded video, and error messages that tell the caller what to do."""
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ _UNUSABLE = {
     grpc.StatusCode.UNAUTHENTICATED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
     grpc.StatusCode.PERMISSION_DENIED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
 }
+# What gRPC says instead of the status of a stream that was ended before its first message.
+_NO_STATUS = "Internal error from Core"
 # After new certificates were read, calls on the old channel may go on for so long.
 _CLOSE_SECONDS = 600.0
 
@@ -69,23 +72,67 @@ class ExtractorClient:
             Busy: the extractor has too much work; with the time after which it can be tried again.
             Unavailable: no extractor is configured, or it cannot be reached.
         """
-        if self._security is None:
-            raise Unavailable(
-                "this evaluator has no extractor, so it cannot read videos. Start it with SIGNET_EXTRACTOR=host:port "
-                "(--extractor), or send landmarks."
-            )
         request = extractor_pb2.ExtractClipRequest(video=video, clip_id="video")
-        self._use_new_certificates(self._security)
-        metadata = (*request_id_metadata(), *trace_metadata(), *self._security.metadata())
+        stub, metadata = self._begin_call()
         try:
-            stub = extractor_pb2_grpc.ExtractorStub(self._channel)
             response = await stub.ExtractClip(request, timeout=deadline_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return bytes(response.landmarks)
 
+    async def track_pictures(
+        self, requests: AsyncIterator[extractor_pb2.ExtractStreamRequest]
+    ) -> AsyncGenerator[extractor_pb2.ExtractStreamResponse, None]:
+        """Call ExtractStream with these requests. The call is cancelled when the generator is closed.
+
+        Raises:
+            SignetError: as of `landmarks`.
+        """
+        stub, metadata = self._begin_call()
+        async for response in self._responses(stub.ExtractStream(requests, metadata=metadata)):
+            yield response
+
+    async def extract_video(
+        self, requests: AsyncIterator[extractor_pb2.ExtractClipStreamRequest], deadline_seconds: float | None
+    ) -> AsyncGenerator[extractor_pb2.ExtractClipStreamResponse, None]:
+        """Call ExtractClipStream with these requests. The call is cancelled when the generator is closed.
+
+        Raises:
+            SignetError: as of `landmarks`.
+        """
+        stub, metadata = self._begin_call()
+        call = stub.ExtractClipStream(requests, timeout=deadline_seconds, metadata=metadata)
+        async for response in self._responses(call):
+            yield response
+
+    async def _responses(self, call: Any) -> AsyncGenerator[Any, None]:
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        finally:
+            call.cancel()
+
+    def _begin_call(self) -> tuple[Any, tuple[tuple[str, str], ...]]:
+        """The stub and the metadata of a new call.
+
+        Raises:
+            Unavailable: no extractor is configured.
+        """
+        if self._security is None:
+            raise Unavailable(
+                "this evaluator has no extractor, so it cannot read videos. Start it with SIGNET_EXTRACTOR=host:port "
+                "(--extractor), or send landmarks."
+            )
+        self._use_new_certificates(self._security)
+        metadata = (*request_id_metadata(), *trace_metadata(), *self._security.metadata())
+        return extractor_pb2_grpc.ExtractorStub(self._channel), metadata
+
     def _translate(self, error: grpc.aio.AioRpcError) -> SignetError:
         code, details = error.code(), error.details() or "no details"
+        if code is grpc.StatusCode.INTERNAL and details == _NO_STATUS:
+            return Unavailable(f"the extractor at {self._address} has ended the call before it began. Try again.")
         if code in _UNUSABLE:
             return Unavailable(
                 f"the extractor at {self._address} cannot be used ({details}). {_UNUSABLE[code]} Landmarks are served "

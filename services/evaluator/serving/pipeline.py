@@ -61,9 +61,27 @@ class Pipeline:
         """See `Compute.process`."""
         return process_clips(cast(LoadedModel, model), requests, self._metrics.batch_clips.observe)
 
-    def log_probs(self, model: ServableModel, clips: Sequence[Frames]) -> list[Frames]:
+    def log_probs(
+        self, model: ServableModel, clips: Sequence[Frames], dominance: Sequence[float] | None = None
+    ) -> list[Frames]:
         """See `Compute.log_probs`."""
-        return cast(LoadedModel, model).log_probs(clips, self._metrics.batch_clips.observe)
+        return compute_log_probs(cast(LoadedModel, model), clips, dominance, self._metrics.batch_clips.observe)
+
+
+def compute_log_probs(
+    model: LoadedModel,
+    clips: Sequence[Frames],
+    dominance: Sequence[float] | None,
+    before_run: Callable[[int], None],
+) -> list[Frames]:
+    """Run a model on prepared clips. A model without the input `dominance` decides for a hand itself.
+
+    `before_run` is called with the number of clips before each run of the model.
+
+    Raises:
+        SignetError: the graph of the model failed.
+    """
+    return model.log_probs(clips, before_run, dominance if model.takes_dominance else None)
 
 
 def process_clips(

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from services.evaluator.serving.loaded_model import Frames, LoadedModel
-from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, process_clips
+from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, compute_log_probs, process_clips
 from signet.errors import SignetError
 from signet.parity import load_parity
 from signet.registry import ModelCard
@@ -57,10 +57,12 @@ class Worker:
         runs: list[int] = []
         return process_clips(self._models[key], requests, runs.append), runs
 
-    def log_probs(self, key: int, clips: Sequence[Frames]) -> tuple[list[Frames], list[int]]:
+    def log_probs(
+        self, key: int, clips: Sequence[Frames], dominance: Sequence[float] | None
+    ) -> tuple[list[Frames], list[int]]:
         """The log-probabilities of model inputs, and the number of clips of each run of the model."""
         runs: list[int] = []
-        return self._models[key].log_probs(clips, runs.append), runs
+        return compute_log_probs(self._models[key], clips, dominance, runs.append), runs
 
 
 def answer_calls(worker: Worker, connection: Connection) -> None:

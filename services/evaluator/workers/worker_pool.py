@@ -131,9 +131,11 @@ class ModelWorkerPool:
         answers: Sequence[ProcessedClip | Exception] = self._compute("process", model, requests)
         return answers
 
-    def log_probs(self, model: ServableModel, clips: Sequence[Frames]) -> Sequence[Frames]:
+    def log_probs(
+        self, model: ServableModel, clips: Sequence[Frames], dominance: Sequence[float] | None = None
+    ) -> Sequence[Frames]:
         """See `Compute.log_probs`."""
-        answers: Sequence[Frames] = self._compute("log_probs", model, clips)
+        answers: Sequence[Frames] = self._compute("log_probs", model, clips, dominance)
         return answers
 
     def worker_ids(self) -> list[int]:
@@ -170,12 +172,12 @@ class ModelWorkerPool:
                 self._models[key] = loaded
             return missing
 
-    def _compute(self, method: str, model: ServableModel, payload: Sequence[Any]) -> Any:
+    def _compute(self, method: str, model: ServableModel, payload: Sequence[Any], *arguments: object) -> Any:
         key = cast(WorkerModel, model).key
         for _ in range(_ATTEMPTS):
             try:
                 with self._any_worker() as worker:
-                    answers, runs = worker.call(_COMPUTE_SECONDS, method, key, payload)
+                    answers, runs = worker.call(_COMPUTE_SECONDS, method, key, payload, *arguments)
             except WorkerDied as error:
                 _log.warning("%d clips are computed again: %s", len(payload), error)
                 continue

@@ -40,7 +40,8 @@ Request = evaluator_pb2.RecognizeRequest
 class Calls:
     """Stubs of a running evaluator."""
 
-    def __init__(self, channel: Any, metrics_port: int) -> None:
+    def __init__(self, channel: Any, metrics_port: int, address: str) -> None:
+        self.address = address
         self.recognizer = evaluator_pb2_grpc.RecognizerStub(channel)
         self.evaluation = evaluator_pb2_grpc.EvaluationStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
@@ -59,8 +60,9 @@ async def running(settings: EvaluatorSettings) -> AsyncIterator[Calls]:
     async with evaluator(settings) as server:
         await server.start()
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=CHANNEL_OPTIONS) as channel:
-                yield Calls(channel, server.metrics_port)
+            address = f"127.0.0.1:{server.port}"
+            async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+                yield Calls(channel, server.metrics_port, address)
         finally:
             await server.stop()
 

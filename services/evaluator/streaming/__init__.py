@@ -1,0 +1,1 @@
+"""Recognition of continuous signing: streams of frames, and videos in chunks."""
