@@ -192,6 +192,8 @@ SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
     "services/evaluator/test_process.py",
     "services/evaluator/test_reloads.py",
+    "services/evaluator/test_kills.py",
+    "services/evaluator/test_store_faults.py",
     "services/extractor/importing/test_fuzz.py",
     "services/extractor/jobs/test_interruption.py",
     "services/extractor/test_restart.py",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -67,10 +67,10 @@ class Process:
 
 
 @contextmanager
-def started(world: "World", **added: str) -> Iterator[Process]:
-    """A real evaluator process on free ports."""
+def started(world: "World", prefix: Sequence[str] = (), **added: str) -> Iterator[Process]:
+    """A real evaluator process on free ports. `prefix` is a command that runs the command after it."""
     added = {"SIGNET_STORE": world.store.url, "SIGNET_THREADS": "1", "SIGNET_REFRESH_SECONDS": "0.1", **added}
-    child = subprocess.Popen(COMMAND, env=environment(**added), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([*prefix, *COMMAND], env=environment(**added), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     log = []
     for line in child.stderr:
