@@ -50,6 +50,11 @@ class IncrementalDecoder:
         self._held_from = 0
         self._agreed: list[int] = []  # signs on which the beam agrees, and whose frames are not known yet
 
+    @property
+    def held(self) -> int:
+        """Frames and prefixes that are held."""
+        return len(self._prepared) + self._search.size
+
     def advance(self, log_probs: LogProbs) -> list[DecodedSign]:
         """Take frames [n, C + 1], and return the signs that are decided now, in order."""
         block, tried, scores = self._decoder.prepare(log_probs)

@@ -89,7 +89,7 @@ class Section:
                     return None
                 end = self.count
             self._windowed = end
-            self._window_begin = begin = max(0, end - self._settings.window)
+            self._window_begin = begin = max(self._frames_from, end - self._settings.window)
             frames = np.stack(self._frames[begin - self._frames_from : end - self._frames_from])
             why = why_nothing_is_signed(frames)
             if why is None:

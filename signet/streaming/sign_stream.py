@@ -188,6 +188,8 @@ class SignStream:
                 f"the model answered with the shape {list(log_probs.shape)} instead of {list(expected)}. "
                 "Use the vocabulary of the model's card."
             )
+        if not np.isfinite(log_probs).all():
+            raise InvalidInput("the model answered with log-probabilities that are not finite. Use another model.")
         self._asked = None
         self._windows += 1
         self._dominant_hand.add(window.frames)
