@@ -15,7 +15,9 @@ REORDER = 0.07
 def make_clip(seed: int, seconds: float = 4.0) -> Landmarks:
     """A clip with irregular times, in which each part is lost now and then."""
     random = np.random.default_rng(seed)
-    steps = random.choice([1 / 30, 1 / 25, 0.1, 0.29, 0.3, 0.45], int(seconds * 30), p=[0.8, 0.1, 0.04, 0.02, 0.02, 0.02])
+    steps = random.choice(
+        [1 / 30, 1 / 25, 0.1, 0.29, 0.3, 0.45], int(seconds * 30), p=[0.8, 0.1, 0.04, 0.02, 0.02, 0.02]
+    )
     times = np.concatenate([[0.0], np.cumsum(steps)])
     times = times[times < seconds].astype(np.float32)
     joints = np.cumsum(random.normal(0, 0.01, (len(times), JOINTS, 3)), axis=0).astype(np.float16)

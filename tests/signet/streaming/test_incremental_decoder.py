@@ -20,7 +20,11 @@ def random_log_probs(seed: int, frames: int, classes: int = 6, sharpness: float 
 def test_without_a_limit_the_signs_are_those_of_the_offline_decoder(seed: int, piece: int) -> None:
     log_probs = random_log_probs(seed, 120)
     decoder = ContinuousDecoder(
-        beam_width=1 + seed % 9, blank_penalty=0.5, insertion_penalty=0.5, repetition_penalty=1.0, undoubted=seed % 2 == 0
+        beam_width=1 + seed % 9,
+        blank_penalty=0.5,
+        insertion_penalty=0.5,
+        repetition_penalty=1.0,
+        undoubted=seed % 2 == 0,
     )
     search = IncrementalDecoder(decoder, 6, decide_after=10_000)
     found = []

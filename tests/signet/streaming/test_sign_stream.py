@@ -11,7 +11,7 @@ from signet.landmarks import JOINTS, NothingSigned
 from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, SignStream, StreamSettings, StreamStatistics
 from tests.signet.streaming.signing import MODEL, compute, made_model, recognise, signing
 
-SIGNED = ((1.0, 3), (3.0, 1), (4.2, 2))
+SIGNED = ((1.0, 3), (3.0, 1), (4.6, 2))
 
 
 def finals(events: list) -> list[FinalSign]:
