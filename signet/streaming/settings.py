@@ -18,7 +18,7 @@ class StreamSettings:
     window: int = 40
     look_ahead: int = 5
     most_ahead: int = 10
-    guard: int = 2
+    guard: int = 3
     hop: int = 2  # frames from one window to the next
     # A sign is decided for at the latest so many frames after the model emitted it.
     decide_after: int = 5

@@ -60,7 +60,7 @@ def made_model(frames: Frames) -> npt.NDArray[np.float32]:
             place = round(float(0.5 - frames[frame, RIGHT_HAND.start, 0]) / _WIDTH)
             emission[frame] = 0.02
             emission[frame, 1 + int(np.clip(place, 0, 2))] = 0.94
-    return np.log(emission).astype(np.float32)
+    return np.asarray(np.log(emission), np.float32)
 
 
 def compute(stream: SignStream) -> list[StreamWindow]:

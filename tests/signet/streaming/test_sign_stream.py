@@ -8,13 +8,21 @@ import pytest
 
 from signet.errors import InvalidInput, InvalidSetting
 from signet.landmarks import JOINTS, NothingSigned
-from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, SignStream, StreamSettings, StreamStatistics
+from signet.streaming import (
+    FinalSign,
+    NothingSignedSince,
+    PartialSigns,
+    SignStream,
+    StreamEvent,
+    StreamSettings,
+    StreamStatistics,
+)
 from tests.signet.streaming.signing import MODEL, compute, made_model, recognise, signing
 
 SIGNED = ((1.0, 3), (3.0, 1), (4.6, 2))
 
 
-def finals(events: list) -> list[FinalSign]:
+def finals(events: list[StreamEvent]) -> list[FinalSign]:
     return [event for event in events if isinstance(event, FinalSign)]
 
 
