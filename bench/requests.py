@@ -358,7 +358,7 @@ def main() -> int:
         tokens_file = Path(folder) / "tokens.json"
         tokens = make_tokens(tokens_file)
         settings = {"SIGNET_TOKENS_FILE": str(tokens_file), "SIGNET_REFRESH_SECONDS": "2"}
-        with AttackedSystem(Path(folder), None, settings) as system:
+        with AttackedSystem(Path(folder), None, settings, token=tokens["read"]) as system:
             publish_second_version(system.store)
             for service in arguments.services:
                 system.start(list(dict.fromkeys(["evaluator", service])))

@@ -31,7 +31,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from bench.hostile.corpus import GLOSSES, MODEL, moving_clip
-from bench.hostile.meter import read_state
+from bench.hostile.meter import resident_with_children
 from bench.hostile.system import AttackedSystem
 from bench.pause import add_pause_option, wait_while_paused
 from bench.record import load_results, origin, save_results
@@ -78,7 +78,7 @@ class SoakReport:
         calls: the number of calls by their kind.
         errors: the number of unexplained errors by their text.
         moves: how often the alias has moved.
-        memory: (calls, resident MB of the evaluator), from the first call to the last.
+        memory: (calls, resident MB of the evaluator with its child processes), from the first call to the last.
         versions: the number of answers of each version.
     """
 
@@ -199,13 +199,13 @@ class Soak:
                     self._sample(on_progress)
 
     def _sample(self, on_progress: Callable[[SoakReport], None]) -> None:
-        state = read_state(self._pid)
-        if state is None:
+        megabytes = resident_with_children(self._pid)
+        if megabytes is None:
             self.report.errors["the evaluator has ended"] += 1
             self._end = 0.0
             return
         self.report.seconds = time.monotonic() - self._began
-        self.report.memory.append((self.report.calls.total(), round(state.resident, 2)))
+        self.report.memory.append((self.report.calls.total(), round(megabytes, 2)))
         on_progress(self.report)
 
     async def _make(self, channel: Any, call: SoakCall) -> None:

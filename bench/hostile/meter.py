@@ -56,6 +56,15 @@ def list_children(pid: int) -> list[int]:
     return found + [child for parent in found for child in list_children(parent)]
 
 
+def resident_with_children(pid: int) -> float | None:
+    """The MB in memory of a process and its child processes; None if it has ended."""
+    state = read_state(pid)
+    if state is None:
+        return None
+    children = [child for each in list_children(pid) if (child := read_state(each)) is not None]
+    return state.resident + sum(child.resident for child in children)
+
+
 def reset_peak(pid: int) -> None:
     """Let the peak memory of a process be its present memory."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -47,6 +47,7 @@ class AttackedSystem:
         wlasl: the directory of WLASL; None takes synthetic landmarks, and a video without a person.
         settings: further SIGNET_* settings of the services.
         publish: publishes the model.
+        token: a token for calls of the extractor, if its settings name a file of tokens.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class AttackedSystem:
         wlasl: Path | None,
         settings: Mapping[str, str] | None = None,
         publish: Callable[[DirectoryStore], None] = train_tiny_model,
+        token: str = "",
     ) -> None:
         self.folder = folder
         self.store = DirectoryStore(folder / "store")
@@ -62,6 +64,7 @@ class AttackedSystem:
         self._wlasl = wlasl
         self._more_settings = dict(settings or {})
         self._publish = publish
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
         self._landmarks = b""
         self._cleanup = ExitStack()
 
@@ -139,7 +142,8 @@ class AttackedSystem:
         """Let each worker extract a clip: it loads MediaPipe with the first one. Keep the landmarks of one."""
         request = extractor_pb2.ExtractClipRequest(video=self._clips[0].read_bytes(), clip_id="good")
         with Client(extractor=self.services["extractor"].address) as client:
-            calls = [client.extractor.ExtractClip.future(request, timeout=_EXTRACT_SECONDS) for _ in range(WORKERS)]
+            extract = client.extractor.ExtractClip.future
+            calls = [extract(request, timeout=_EXTRACT_SECONDS, metadata=self._metadata) for _ in range(WORKERS)]
             try:
                 with signet_errors():
                     answers = [call.result() for call in calls]

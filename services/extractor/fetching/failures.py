@@ -43,8 +43,12 @@ FAILURE_KINDS = {
     "not_tried": FailureKind(False, False, "not tried yet. Run the same command again"),
     "unchecked": FailureKind(False, False, "a file is present, but was not checked. Run the command without --report"),
     "outside": FailureKind(True, False, "the video came, but does not have the frames of the sign"),
+    "crashed": FailureKind(False, False, f"the video came, and the process that checked it ended. {_LATER}"),
+    "timeout": FailureKind(False, False, f"the video came, and its check took too long. {_LATER}"),
     "youtube": FailureKind(False, False, "yt-dlp could not get it. A newer yt-dlp may, as YouTube changes often"),
 }
+# The host has given the video: the fault is here.
+CHECK_FAILURES = frozenset({"crashed", "timeout"})
 _BROKEN = FailureKind(True, False, "the video came, but it is broken or of a format that is not read")
 
 

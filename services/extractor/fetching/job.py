@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from services.extractor.fetching.checks import CheckedVideo, check_in_worker, check_video
 from services.extractor.fetching.download import Downloaded, Downloader, PartFile
-from services.extractor.fetching.failures import DownloadFailed, FetchStopped, kind_of
+from services.extractor.fetching.failures import CHECK_FAILURES, DownloadFailed, FetchStopped, kind_of
 from services.extractor.fetching.ledger import FAILED, REFUSED, STORED, WORK_FOLDER, FetchLedger, FileRecord, LinkRecord
 from services.extractor.fetching.links import YOUTUBE_HOST, ClipLink, LinkKind, group_links, redact
 from services.extractor.fetching.placing import move_aside, place
@@ -296,7 +296,7 @@ class FetchJob:
                 removed = self._schedule.give_up(host)
             else:
                 self._schedule.pause(host, wait)
-        if kind.permanent:
+        if kind.permanent or failure.reason in CHECK_FAILURES:
             self._schedule.note_success(host)
         elif removed is None:
             removed = self._schedule.note_failure(host)

@@ -25,6 +25,9 @@ _COUNT_EVERY = 25
 
 # If a clip begins with several people, the signer is looked for in so many frames, as far as they fit into this memory.
 _SEARCHED_FRAMES, _SEARCHED_BYTES = 20, 96 << 20
+# A signer who was chosen and whose body was not found is searched for again at most so often in a clip. A search costs
+# as much as ten frames.
+_MOST_SEARCHES = 3
 _HIPS = [23, 24]
 
 Points = npt.NDArray[np.float64]
@@ -43,6 +46,7 @@ class _Clip:
         self.people: list[int] = []
         # The middle of the signer's hips, in pixels; None before the signer is found.
         self.place: Points | None = None
+        self.searches = 0
 
     def next_frame(self) -> Frame | None:
         """The next frame to track; None after the last one."""
@@ -175,11 +179,15 @@ class LockstepTracker:
         if clip.place is not None:
             distances = np.hypot(*(people[:, :2] - clip.place).T)
             return np.asarray(people[int(np.argmin(distances))])
+        clip.searches += 1
         search = SignerSearch(self._finder)
         for seen in (picture, *(frame.rgb for frame in clip.read_ahead())):
             search.see(seen)
         chosen = search.choose()
-        return np.asarray(people[0] if chosen is None else chosen)
+        signer = np.asarray(people[0] if chosen is None else chosen)
+        if clip.searches == _MOST_SEARCHES:
+            clip.place = signer[:2]
+        return signer
 
     def _count_people(
         self, clips: Sequence[_Clip], pictures: Sequence[npt.NDArray[np.uint8]], searched: npt.NDArray[np.intp]

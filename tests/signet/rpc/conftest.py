@@ -37,6 +37,7 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
         if what == "timeout":
             raise TimeoutError
         if what.startswith("sleep "):
+            print("begun", what, file=sys.stderr, flush=True)
             await asyncio.sleep(float(what.split()[1]))
         return extractor_pb2.ExtractClipResponse(landmarks=request.video)
 
@@ -93,6 +94,10 @@ class Served:
                 self.health_message = str(error.details())
                 return str(error.code().name)
             return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+    def wait_until_logged(self, text: str, seconds: float = 60) -> None:
+        """Wait until its log has a text, such as `begun WHAT` of a call that sleeps."""
+        self.child.wait_until(lambda: text in self.child.log.read_text(), seconds)
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:

@@ -146,8 +146,8 @@ def test_a_call_that_its_caller_cancels_is_counted_as_cancelled(served: Served) 
     method = "signet.v1.Extractor/ExtractClip"
     before = _count(served.metrics(), method, "CANCELLED")
     with Client(extractor=served.address) as client:
-        call = client.extractor.ExtractClip.future(extractor_pb2.ExtractClipRequest(clip_id="sleep 30"), timeout=30)
-        time.sleep(0.5)
+        call = client.extractor.ExtractClip.future(extractor_pb2.ExtractClipRequest(clip_id="sleep 31"), timeout=30)
+        served.wait_until_logged("begun sleep 31")
         call.cancel()
         deadline = time.monotonic() + 20
         while _count(served.metrics(), method, "CANCELLED") == before:
@@ -202,9 +202,9 @@ def test_after_sigterm_calls_may_finish_and_long_ones_are_cancelled(
             call = client.extractor.ExtractClip.future(
                 extractor_pb2.ExtractClipRequest(clip_id=f"sleep {seconds}", video=b"v"), timeout=90
             )
-            time.sleep(0.5)
+            served.wait_until_logged(f"begun sleep {seconds}")
             began = time.monotonic()
-            subprocess.run(["kill", "-TERM", str(served.child.pid)], check=True)
+            os.kill(served.child.pid, signal.SIGTERM)
             if finishes:
                 assert call.result().landmarks == b"v"
             else:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.extractor.fetching.checks import check_in_worker
 from services.extractor.fetching.download import DownloadLimits
 from services.extractor.fetching.job import FetchJob
 from services.extractor.fetching.ledger import WORK_FOLDER, FetchLedger
@@ -17,6 +19,7 @@ from services.extractor.fetching.survey import ClipState, find_files, survey_cli
 from services.extractor.fetching.youtube import YoutubeDownloader
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.sources.wlasl import list_clip_directories, read_metadata, read_wlasl
+from signet.errors import ClipError
 from tests.services.extractor.conftest import MakeVideo
 from tests.services.extractor.fetching.conftest import MakeMetadata
 from tests.services.extractor.fetching.web_server import WebServer, cut_off, html, in_turn, status, video
@@ -201,6 +204,36 @@ def test_a_file_that_was_resumed_and_is_bad_is_downloaded_anew(
     fetch(folder)
     assert [request.headers.get("Range", "") for request in web.requests] == ["bytes=30000-", ""]
     assert (folder / "clips/1.mp4").read_bytes() == videos[0]
+
+
+@pytest.mark.parametrize("reason", ["crashed", "timeout"])
+def test_a_video_whose_check_crashed_or_took_too_long_is_fetched_by_the_next_run(
+    web: WebServer,
+    videos: list[bytes],
+    make_metadata: MakeMetadata,
+    fetch: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+) -> None:
+    """The machine may have been short of memory or busy. The host is not at fault, so its other videos are fetched."""
+    web.pages.update({f"/{number}": video(videos[number % 3]) for number in range(9)})
+    folder = make_metadata({"book": [(str(number), web.url(f"/{number}")) for number in range(9)]})
+
+    def fail(pool: Any, path: Path, instances: Any, name: str) -> Any:
+        return (
+            check_in_worker(pool, path, instances, name)
+            if name == "8"
+            else ClipError(reason, f"{name}: the check failed")
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("services.extractor.fetching.job.check_in_worker", fail)
+        result = fetch(folder)
+    assert (result.stored, result.failed, result.refused) == (1, 8, 0)
+    assert set(reasons(folder).values()) == {"", reason}
+    assert len(web.requests) == 9, "each video was fetched once"
+    assert fetch(folder).stored == 8
+    assert set(reasons(folder).values()) == {""}
 
 
 def test_a_host_that_is_down_is_not_asked_for_every_clip(make_metadata: MakeMetadata, fetch: Run) -> None:

@@ -46,13 +46,16 @@ def test_long_clips_sent_four_at_a_time_do_not_keep_a_short_clip_from_being_answ
 
     async def main(workers: WorkerPool) -> None:
         await asyncio.gather(*[_extract(workers, short) for _ in range(count)])  # each worker loads MediaPipe
-        usual = statistics.median([await _seconds(workers, short) for _ in range(3)])
+        before = statistics.median([await _seconds(workers, short) for _ in range(3)])
         attack = [asyncio.create_task(_send_again_and_again(workers, long)) for _ in range(4)]
         await asyncio.sleep(1)
         attacked = [await _seconds(workers, short) for _ in range(5)]
         for task in attack:
             assert not task.done()
             task.cancel()
+        await asyncio.gather(*attack, return_exceptions=True)
+        # Other programs may have come or gone meanwhile.
+        usual = max(before, statistics.median([await _seconds(workers, short) for _ in range(4)][1:]))
         # One core may have to serve two clips.
         assert statistics.median(attacked) < 2 * usual + 0.5, (usual, attacked)
         assert max(attacked) < 4 * usual + 1, (usual, attacked)

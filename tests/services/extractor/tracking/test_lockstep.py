@@ -1,7 +1,8 @@
 """Several clips are tracked at a time, and none of them changes another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -92,6 +93,26 @@ def test_a_clip_with_two_people_that_breaks_off_gives_its_error(wlasl: Path) -> 
     frames = iter(beside_a_still_person(wlasl, signer_is_right=False))
     with pytest.raises(ClipError, match="it breaks off"):
         LockstepTracker(10.0).track(break_off(frames))
+
+
+def test_the_search_for_a_signer_whose_body_is_never_found_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, people = LockstepTracker(10.0), np.array([[30.0, 50.0, 40.0, 0.0], [120.0, 50.0, 40.0, 0.0]])
+    calls = []
+
+    def find(pictures: Sequence[Any]) -> list[Any]:
+        calls.append(len(pictures))
+        return [people for _ in pictures]
+
+    monkeypatch.setattr(tracker._finder, "find", find)
+    random = np.random.default_rng(0)
+    pictures = [np.zeros((100, 160, 3), np.uint8) for _ in range(60)]
+    for picture in pictures:  # the second person moves
+        picture[:, 90:150] = random.integers(0, 255, (100, 60, 3))
+    clip, chosen = _Clip(Frame(picture, float(number)) for number, picture in enumerate(pictures)), []
+    while (frame := clip.next_frame()) is not None:
+        chosen.append(tracker._choose_signer(clip, frame.rgb, people).tolist())
+    assert chosen == [people[1].tolist()] * 60
+    assert len(calls) == 3 * 5, "three searches look at one in five of 21 pictures"
 
 
 def test_a_clip_that_is_read_ahead_at_each_frame_holds_few_frames() -> None:
