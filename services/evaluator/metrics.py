@@ -1,6 +1,7 @@
 """The evaluator's own Prometheus metrics. `signet.rpc.server` measures calls and latencies of every service."""
 
 from collections import deque
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -119,11 +120,20 @@ class EvaluatorMetrics:
             "Worker processes that are ready to run models; 0 if the evaluator's own process runs them",
             registry=registry,
         )
+        self._worker_bytes = Gauge(
+            "signet_evaluator_compute_memory_bytes",
+            "Resident memory of the worker processes; parts that they share are counted for each",
+            registry=registry,
+        )
         self._worker_ends = Counter(
             "signet_evaluator_compute_process_ends",
             "Worker processes that ended unexpectedly, and were replaced",
             registry=registry,
         )
+
+    def measure_workers(self, resident_bytes: Callable[[], float]) -> None:
+        """Let each look at the metrics measure the memory of the worker processes."""
+        self._worker_bytes.set_function(resident_bytes)
 
     def show_workers(self, count: int) -> None:
         """Show how many worker processes are ready or busy."""

@@ -49,7 +49,7 @@ class EvaluatorSettings(ServiceSettings):
         "take more of the cores for each clip",
     )
     compute_processes: Literal["auto"] | Annotated[int, Field(ge=0, le=MAX_COMPUTE_PROCESSES)] = Field(
-        default=0,
+        default="auto",
         description="Processes that run models. 0 or 1: the evaluator's own process runs them. Each takes about 60 MiB "
         "of memory, and a copy of each model. auto: one for each usable core, at most 4",
     )

@@ -97,6 +97,7 @@ class ModelWorkerPool:
         self._supervisor = threading.Thread(target=self._supervise, name="workers", daemon=True)
         self._supervisor.start()
         metrics.show_workers(count)
+        metrics.measure_workers(self.resident_bytes)
 
     def load(
         self, store: ObjectStore, name: str, version: str, make_room: Callable[[int], None] | None = None
@@ -137,6 +138,11 @@ class ModelWorkerPool:
         """See `Compute.log_probs`."""
         answers: Sequence[Frames] = self._compute("log_probs", model, clips, dominance)
         return answers
+
+    def resident_bytes(self) -> int:
+        """The memory of all workers."""
+        with self._changed:
+            return sum(slot.worker.resident_bytes() for slot in self._slots if slot.worker is not None)
 
     def worker_ids(self) -> list[int]:
         """The ids of the worker processes that are ready or busy."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 from services.evaluator.serving.graph_check import child_environment
@@ -52,6 +53,14 @@ class WorkerProcess:
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
+
+    def resident_bytes(self) -> int:
+        """The memory of the process; 0 if it has ended."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def call(self, seconds: float, method: str, *arguments: Any) -> Any:
         """Call a method of `worker.Worker`. Blocks until it is answered; the pool kills it if it takes longer.

@@ -101,6 +101,7 @@ def test_workers_give_the_answers_of_one_process(world: "World", card: ModelCard
     for log_probs, frames in zip(scene.pool.log_probs(scene.model, inputs), inputs, strict=True):
         np.testing.assert_allclose(log_probs, here.log_probs([frames])[0], atol=1e-5)
     assert scene.sample("batch_clips_sum") == 12
+    assert (scene.sample("compute_memory_bytes") or 0) > 2 * 30e6
     assert (scene.model.name, scene.model.vocabulary) == (here.name, here.vocabulary)
     assert scene.model.memory_bytes > 2 * here.memory_bytes, "the copies of both workers are counted"
 
