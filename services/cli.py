@@ -31,6 +31,8 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 # Commands with their service and summary. They are listed here so that `signet --help` imports no service.
 COMMANDS = {
     "predict": ("standalone", "Say which sign a clip shows."),
+    "enroll": ("standalone", "Add a sign to a model from a few examples."),
+    "forget": ("standalone", "Take an enrolled sign away from a model."),
     "extract": ("extractor", "Turn video clips into landmark tensors."),
     "fetch": ("extractor", "Download the clips of WLASL that still exist."),
     "import": ("extractor", "Turn landmarks that others made into landmark tensors."),
@@ -65,6 +67,8 @@ _MODULES: dict[str, str] = {
     "import": "services.extractor.importing.cli",
     "export": "services.extractor.exporting.cli",
     "models": "services.evaluator.models.cli",
+    "enroll": "services.standalone.enrolment_cli",
+    "forget": "services.standalone.enrolment_cli",
     "serving": "services.evaluator.serving_cli",
 }
 

@@ -21,7 +21,7 @@ from services.evaluator.__main__ import evaluator
 from signet import registry
 from signet.rpc.server import ServiceServer
 from signet.store import DirectoryStore
-from signet.v1 import evaluator_pb2, extractor_pb2, registry_pb2, trainer_pb2
+from signet.v1 import enrolment_pb2, evaluator_pb2, extractor_pb2, registry_pb2, trainer_pb2
 from tests.servers import extractor, serving, trainer
 from tests.services.evaluator.conftest import World, everyday_clips
 
@@ -167,7 +167,7 @@ def test_all_calls_of_the_evaluator(tmp_path: Path, caplog: pytest.LogCaptureFix
     card = world.publish(world.snapshot(everyday_clips()))
     settings = world.settings(auto_evaluate=False, registry_writes=True)
     assert isinstance(world.store, DirectoryStore)
-    modules = (evaluator_pb2, registry_pb2)
+    modules = (evaluator_pb2, registry_pb2, enrolment_pb2)
     services = [f"signet.v1.{name}" for module in modules for name in module.DESCRIPTOR.services_by_name]
     assert services == ["signet.v1.Recognizer", "signet.v1.Evaluation", "signet.v1.Registry"]
     _check(services, lambda: evaluator(settings), world.store, caplog)

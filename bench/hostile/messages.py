@@ -12,14 +12,18 @@ from bench.hostile.system import AttackedSystem
 from signet.landmarks import JOINTS, POSE_JOINTS, Landmarks, dump, load
 from signet.landmarks.tensor import MAX_FRAMES, MAX_SECONDS
 from signet.rpc.limits import MAX_MESSAGE_BYTES
-from signet.v1 import evaluator_pb2, extractor_pb2, registry_pb2, trainer_pb2
+from signet.v1 import enrolment_pb2, evaluator_pb2, extractor_pb2, registry_pb2, trainer_pb2
 
 RECOGNIZE = "/signet.v1.Recognizer/Recognize"
 _RUN_EVALUATION = "/signet.v1.Evaluation/RunEvaluation"
 _START_RUN = "/signet.v1.Trainer/StartRun"
 _START_EXTRACTION = "/signet.v1.Extractor/StartExtraction"
 EXTRACT_CLIP = "/signet.v1.Extractor/ExtractClip"
-_MODULES = {"evaluator": (evaluator_pb2, registry_pb2), "extractor": (extractor_pb2,), "trainer": (trainer_pb2,)}
+_MODULES = {
+    "evaluator": (evaluator_pb2, registry_pb2, enrolment_pb2),
+    "extractor": (extractor_pb2,),
+    "trainer": (trainer_pb2,),
+}
 _OTHER_METHODS = ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 # An escape sequence that clears a terminal, and a line that looks like one of a service's log.
 _FORGED = "book\n2026-01-01 00:00:00 ERROR forged line\x1b[2J\x1b]0;forged\x07"

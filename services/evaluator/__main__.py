@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+from services.evaluator.enrolment.service import EnrolmentServicer
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.models.service import RegistryServicer
 from services.evaluator.reports.queue import EvaluationQueue
@@ -25,8 +26,15 @@ from services.evaluator.versions.model_memory import ModelMemory
 from services.evaluator.workers.usable_cores import count_usable_cores
 from services.evaluator.workers.worker_pool import ModelWorkerPool
 from signet.rpc.server import ServiceServer, new_registry, run_service, serve_until_stopped, service_names
-from signet.store import open_store
-from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, registry_pb2, registry_pb2_grpc
+from signet.store import ObjectStore, open_store
+from signet.v1 import (
+    enrolment_pb2,
+    enrolment_pb2_grpc,
+    evaluator_pb2,
+    evaluator_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -84,12 +92,7 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
             evaluator_pb2_grpc.add_EvaluationServicer_to_server,
             EvaluationServicer(store, settings, evaluations),
         )
-        (published,) = service_names(registry_pb2)
-        server.add(
-            published,
-            registry_pb2_grpc.add_RegistryServicer_to_server,
-            RegistryServicer(store, settings.model_name, writable=settings.registry_writable),
-        )
+        _add_model_services(server, store, extractor, settings)
         pollers = [
             asyncio.create_task(models.poll_default(settings.refresh_seconds)),
             asyncio.create_task(models.poll_others(settings.refresh_seconds)),
@@ -113,6 +116,25 @@ def _start_workers(settings: EvaluatorSettings, metrics: EvaluatorMetrics) -> Mo
     wanted = settings.compute_processes
     count = min(cores, _MOST_AUTO_PROCESSES) if wanted == "auto" else wanted
     return ModelWorkerPool(count, metrics, settings.threads or max(1, cores // count)) if count > 1 else None
+
+
+def _add_model_services(
+    server: ServiceServer, store: ObjectStore, extractor: ExtractorClient, settings: EvaluatorSettings
+) -> None:
+    """Add the services that list and change published models."""
+    name, writable = settings.model_name, settings.registry_writable
+    (published,) = service_names(registry_pb2)
+    server.add(
+        published,
+        registry_pb2_grpc.add_RegistryServicer_to_server,
+        RegistryServicer(store, name, writable=writable),
+    )
+    (enrolment,) = service_names(enrolment_pb2)
+    server.add(
+        enrolment,
+        enrolment_pb2_grpc.add_EnrolmentServicer_to_server,
+        EnrolmentServicer(store, extractor, name, writable=writable, threads=settings.threads),
+    )
 
 
 async def serve(settings: EvaluatorSettings) -> None:

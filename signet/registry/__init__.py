@@ -17,7 +17,7 @@ from signet.registry.alias import (
     rollback,
 )
 from signet.registry.alias_history import MAX_HISTORY, MAX_REASON_CHARACTERS, Alias, AliasMove
-from signet.registry.card import CARD, MAX_BEAM_WIDTH, MAX_PENALTY, SCHEMA, Metrics, ModelCard
+from signet.registry.card import CARD, MAX_BEAM_WIDTH, MAX_PENALTY, SCHEMA, Enrolment, Metrics, ModelCard
 from signet.registry.deletion import delete
 from signet.registry.publication import new_version, publish, sign
 from signet.registry.reading import MAX_FILE_BYTES, file_sizes, model_names, read_card, read_file, versions
@@ -37,6 +37,7 @@ __all__ = [
     "SIGNATURE",
     "Alias",
     "AliasMove",
+    "Enrolment",
     "ImportedModel",
     "Metrics",
     "ModelCard",

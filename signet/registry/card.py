@@ -27,6 +27,21 @@ class Metrics(BaseModel):
     epoch: Count
 
 
+class Enrolment(BaseModel):
+    """What a version says that was made from another one, by adding signs to it or by forgetting them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parent: Label  # the version that it was made from
+    trained: Count  # the first so many glosses of the vocabulary were trained; the others were enrolled
+    # How the trained signs are recognised among all signs: on the clips of this split, or on "embeddings", the kept
+    # vectors of training clips.
+    measured_on: Label
+    clips: Count
+    correct: Count
+    parent_correct: Count  # of the parent, on the same clips
+
+
 class ModelCard(BaseModel):
     """model.json: all that a server or a reader must know about a version."""
 
@@ -62,6 +77,8 @@ class ModelCard(BaseModel):
     # Median over these clips of each one's largest difference, and how many clips there were. Older cards lack both.
     onnx_median_difference: Finite | None = None
     onnx_clips: Count = 0
+    # None if the version was trained. Older cards lack it.
+    enrolment: Enrolment | None = None
     # sha256 of the other files of this version, by file name.
     files: dict[str, str]
 
@@ -69,6 +86,11 @@ class ModelCard(BaseModel):
     def sampling_difference(self) -> str:
         """How the sampling of its clips differs from today's, in words; "" if it does not."""
         return describe_sampling_difference(self.frame_rate, self.smoothing_seconds)
+
+    @property
+    def trained_vocabulary(self) -> tuple[str, ...]:
+        """The glosses of the training, without those that were enrolled."""
+        return self.vocabulary if self.enrolment is None else self.vocabulary[: self.enrolment.trained]
 
     @property
     def decoder(self) -> ContinuousDecoder:

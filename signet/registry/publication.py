@@ -20,11 +20,22 @@ def new_version(run_id: str, content: bytes) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(run_id.encode() + content).hexdigest()[:8]}"
 
 
-def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias: str = LATEST) -> None:
+def publish(
+    store: ObjectStore,
+    card: ModelCard,
+    files: dict[str, bytes],
+    alias: str = LATEST,
+    reason: str = "",
+    expected_from: str | None = None,
+) -> None:
     """Store a version, with its card last, and move an alias to it. It is signed if this process has a key for that.
+
+    `reason` is kept in the history of the alias; "" names the run. With `expected_from`, the alias moves only if it
+    names this version; "" means that there must be no such alias.
 
     Raises:
         AlreadyExists: the version exists already.
+        Conflict: the alias names another version than the expected one. The version is stored all the same.
         InvalidSetting: this process trusts only signed models, and would not trust this one.
     """
     data = card.model_dump_json(by_alias=True, indent=1).encode()
@@ -34,8 +45,8 @@ def publish(store: ObjectStore, card: ModelCard, files: dict[str, bytes], alias:
     if signature is not None:
         store.create(keys.model(card.name, card.version, SIGNATURE), signature)
     store.create(keys.model(card.name, card.version, CARD), data)
-    reason = f"published by run {card.run_id}"
-    move_alias(store, card.name, alias, card.version, reason[:MAX_REASON_CHARACTERS])
+    reason = reason or f"published by run {card.run_id}"
+    move_alias(store, card.name, alias, card.version, reason[:MAX_REASON_CHARACTERS], expected_from)
 
 
 def sign(store: ObjectStore, name: str, version: str) -> ModelCard:

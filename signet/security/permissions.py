@@ -51,6 +51,8 @@ PERMISSIONS = {
     "signet.v1.Registry/DeleteAlias": WRITE,
     "signet.v1.Registry/DeleteModel": WRITE,
     "signet.v1.Registry/ImportModel": WRITE,
+    "signet.v1.Enrolment/Enroll": WRITE,
+    "signet.v1.Enrolment/Forget": WRITE,
     "signet.v1.Trainer/StartRun": WRITE,
     "signet.v1.Trainer/WatchRun": READ,
     "signet.v1.Trainer/StopRun": WRITE,

@@ -91,7 +91,7 @@ def evaluate(
     version = registry.resolve(store, model_name, model_version)
     model = LoadedModel.load(store, model_name, version, threads)
     snapshot = load_snapshot(store, model.card.dataset_name, model.card.dataset_version)
-    _check_vocabulary(f"model {model.name}", model.vocabulary, snapshot.manifest)
+    _check_vocabulary(f"model {model.name}", model.card.trained_vocabulary, snapshot.manifest)
     clips = load_split(store, snapshot, split)
     provenance = _model_provenance(model.card, clips, split, commit)
     if stored is not None and (earlier := stored.find(provenance)) is not None:
@@ -163,7 +163,7 @@ def build_report(
 
     `card` is that of a published model; `across` and `gloss_errors` are those of a run.
     """
-    vocabulary = clips.manifest.vocabulary
+    vocabulary = clips.manifest.vocabulary if card is None else card.vocabulary
     counts = count_results(results)
     top1 = Proportion(correct=counts.correct, n=counts.clips)
     continuous = Proportion(correct=counts.continuous_correct, n=counts.clips)

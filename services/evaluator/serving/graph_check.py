@@ -122,7 +122,7 @@ def _refusal(card: ModelCard, fault: str) -> DataLoss:
 def _find_forbidden(message: memoryview, kind: str, depth: int) -> str:
     if depth > _MAX_DEPTH:
         raise ValueError("too deeply nested")
-    for number, content in _fields(message):
+    for number, content, _ in protobuf_fields(message):
         if (kind, number) in _REFUSED and (number != 14 or content != 0):
             return _REFUSED[kind, number]
         if kind == "node" and isinstance(content, memoryview):
@@ -136,31 +136,36 @@ def _find_forbidden(message: memoryview, kind: str, depth: int) -> str:
     return ""
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """The numbers and contents of a protobuf message's fields. Raises `ValueError` for other bytes."""
+def protobuf_fields(message: memoryview) -> Iterator[tuple[int, memoryview | int, int]]:
+    """The number and content of each field of a protobuf message, and where the field ends.
+
+    Raises:
+        ValueError: the bytes are no protobuf message.
+    """
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         number, wire = tag >> 3, tag & 7
         if tag >= 1 << 32:
             raise ValueError(f"field {number}")
         if wire == 0:
-            value, at = _varint(message, at)
-            yield number, value
+            value, at = read_varint(message, at)
+            yield number, value, at
             continue
         if wire == 2:
-            size, at = _varint(message, at)
+            size, at = read_varint(message, at)
         elif wire in {1, 5}:
             size = 8 if wire == 1 else 4
         else:
             raise ValueError(f"wire type {wire}")
         if size > len(message) - at:
             raise ValueError("cut off")
-        yield number, message[at : at + size]
         at += size
+        yield number, message[at - size : at], at
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number at a place of a protobuf message, and where it ends. Raises `ValueError` if it is cut off."""
     value = 0
     for shift in range(0, 70, 7):
         if at == len(message):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.export.onnx import GRAPH, ExportAgreement, ExportMismatch, export_model
 from services.trainer.export.parity import make_parity_vector
+from services.trainer.export.sign_embeddings import make_sign_embeddings
 from services.trainer.model.build import WEIGHTS, serialise_weights
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runs.checkpoints import Checkpoints
@@ -17,6 +18,7 @@ from signet.datasets.snapshot import TRAIN, VAL, Dataset
 from signet.errors import DataLoss, NotFound, UntrustedModel
 from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import Metrics, ModelCard
+from signet.sign_embeddings import EMBEDDINGS_FILE, dump_embeddings
 from signet.statistics.vocabulary_score import published_score
 from signet.store import ObjectStore, keys
 from signet.store.strays import log_skipped_object
@@ -52,6 +54,9 @@ def publish(
     parity = make_parity_vector(model, graph)
     if parity is not None:
         files[PARITY_FILE] = dump_parity(parity)
+    embeddings = make_sign_embeddings(model, graph, dataset)
+    if embeddings is not None:
+        files[EMBEDDINGS_FILE] = dump_embeddings(embeddings)
     card = _card(dataset, config, run_id, model, evaluation, files, agreement)
 
     attempts = 0
@@ -90,7 +95,7 @@ def find_published_model(store: ObjectStore, run_id: str, name: str) -> ModelCar
         except DataLoss as error:
             log_skipped_object(store, keys.model(name, version, registry.CARD), str(error))
             continue
-        if card.run_id == run_id:
+        if card.run_id == run_id and card.enrolment is None:
             _finish_publication(store, card)
             return card
     return None
