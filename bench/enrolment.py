@@ -1,6 +1,6 @@
 """How well signs are recognised that were enrolled from a few examples, and the trained signs beside them.
 
-    python -m bench.enrolment --store URL [--work DIRECTORY]      # the store has the corpus wlasl: WLASL100
+    python -m bench.enrolment --store URL      # the store has the corpus wlasl: WLASL100
 
 In each draw, 20 of 100 glosses are new. A model of the other 80 is trained, and `signet enroll` adds the 20 one after
 the other, each from examples of the training split. All val clips are then recognised among all 100 signs. Nothing is
@@ -199,7 +199,8 @@ def show(console: Console) -> None:
         print_line(
             console,
             f"{examples} examples, {len(drawn)} draws: new signs {_share(drawn, 'new_correct', 'new_clips')}, old "
-            f"signs {_share(drawn, 'old_correct', 'old_clips')}, before {_share(drawn, 'old_correct_before', 'old_clips')}; "
+            f"signs {_share(drawn, 'old_correct', 'old_clips')}, before "
+            f"{_share(drawn, 'old_correct_before', 'old_clips')}; "
             f"{max(row['median_seconds'] for row in drawn):.1f} s a sign",
         )
 

@@ -169,7 +169,8 @@ def test_all_calls_of_the_evaluator(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert isinstance(world.store, DirectoryStore)
     modules = (evaluator_pb2, registry_pb2, enrolment_pb2)
     services = [f"signet.v1.{name}" for module in modules for name in module.DESCRIPTOR.services_by_name]
-    assert services == ["signet.v1.Recognizer", "signet.v1.Evaluation", "signet.v1.Registry"]
+    names = ("Recognizer", "Evaluation", "Registry", "Enrolment")
+    assert services == [f"signet.v1.{name}" for name in names]
     _check(services, lambda: evaluator(settings), world.store, caplog)
     assert registry.versions(world.store, "signet") == [card.version], "no call has deleted or added a version"
     latest = registry.read_aliases(world.store, "signet", include_deleted=True)["latest"]
