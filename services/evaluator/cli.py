@@ -25,6 +25,7 @@ from signet.terminal.output import (
     print_line,
     progress_bar,
 )
+from signet.whole_file import write_whole_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -181,7 +182,7 @@ def _save(console: Console, path: Path | None, data: bytes) -> None:
     if path is None:
         return
     try:
-        path.write_bytes(data)
+        write_whole_file(path, data)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror}).") from error
     print_line(console, f"saved {path}")

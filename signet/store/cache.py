@@ -12,20 +12,18 @@ import hashlib
 import logging
 import mmap
 import os
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from signet.errors import DataLoss
+from signet.whole_file import OWNER_ONLY, TEMPORARY_PREFIX, remove_unfinished_files, unfinished_file
 
 _log = logging.getLogger(__name__)
 
 # If the copies are larger than this, those that were not used for the longest time are deleted.
 MAX_BYTES = 4 << 30
 
-# Files with this prefix are being written. After this time, their writer is certainly dead.
-_TEMPORARY = ".signet-"
+# After this time, the writer of an unfinished file is certainly dead.
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -72,30 +70,27 @@ class Cache:
 
     def _write(self, path: Path, data: bytes) -> bool:
         """Write a file completely or not at all; False if it cannot be written."""
-        temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
+            # Not synced: a copy is checked at each use, and a file that was lost is written again.
+            with unfinished_file(path, OWNER_ONLY) as (file, temporary):
                 file.write(data)
-            Path(temporary).replace(path)
+                file.flush()
+                temporary.replace(path)
         except OSError as error:
             _log.info("%s: cannot be written (%s); continuing without it", path, error.strerror)
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
             return False
         return True
 
     def _make_room(self, newest: Path) -> None:
         """Delete abandoned files, and the copies with the oldest use, until the rest is small enough."""
+        remove_unfinished_files(newest.parent.iterdir(), _ABANDONED_SECONDS)
         copies = []
         for path in newest.parent.iterdir():
             with contextlib.suppress(OSError):  # deleted meanwhile
                 status = path.stat()
-                if not path.name.startswith(_TEMPORARY):
+                if not path.name.startswith(TEMPORARY_PREFIX):
                     copies.append((status.st_mtime, status.st_size, path))
-                elif time.time() - status.st_mtime > _ABANDONED_SECONDS:
-                    path.unlink()
         total = sum(size for _, size, _ in copies)
         for _, size, path in sorted(copies):
             if total > self._max_bytes and path != newest:

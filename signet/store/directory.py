@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,12 @@ from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFo
 from signet.store import keys
 from signet.store.base import ObjectInfo
 from signet.store.cache import Cache, map_file
+from signet.whole_file import OWNER_ONLY, TEMPORARY_PREFIX, sync, unfinished_file
 
 if TYPE_CHECKING:
     from signet.security.signatures import ModelKeys
 
 # Names with this prefix are no objects: files that are being written, the lock, the cache.
-_TEMPORARY = ".signet-"
 
 _RIGHTS = "Check the rights to this directory and the space on its disk."
 
@@ -53,12 +52,12 @@ class DirectoryStore:
             ) from error
         self.model_keys: ModelKeys | None = None
         # Only for notes: the objects are files on this machine already.
-        self.cache = Cache(self.root / f"{_TEMPORARY}cache")
+        self.cache = Cache(self.root / f"{TEMPORARY_PREFIX}cache")
 
     def check_exists(self) -> None:
         """Check that there is a store, even if it is empty. Raises `NotFound`."""
         names = {path.name for path in self.root.iterdir()} if self.root.exists() else None
-        if names and not names & {*keys.FOLDERS, f"{_TEMPORARY}cache", f"{_TEMPORARY}lock"}:
+        if names and not names & {*keys.FOLDERS, f"{TEMPORARY_PREFIX}cache", f"{TEMPORARY_PREFIX}lock"}:
             names = None
         if names is None:
             raise NotFound(
@@ -116,7 +115,7 @@ class DirectoryStore:
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
         path = self._path(key)
-        with self._written(path, data) as temporary, (self.root / f"{_TEMPORARY}lock").open("w") as lock:
+        with self._written(path, data) as temporary, (self.root / f"{TEMPORARY_PREFIX}lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists() or _etag(path.stat()) != etag:
                 raise Conflict(f"{self.url}/{key}: was changed by another writer. Read it again, then retry.")
@@ -133,11 +132,11 @@ class DirectoryStore:
         below = len(f"{self._resolved}{os.sep}")
         top = self._path(prefix.rpartition("/")[0] or ".")
         for folder, folders, names in os.walk(top, onerror=self._raise_unless_missing):
-            folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
+            folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each of ten thousand files takes seconds)
                 key = path[below:].replace(os.sep, "/")
-                if key.startswith(prefix) and not name.startswith(_TEMPORARY):
+                if key.startswith(prefix) and not name.startswith(TEMPORARY_PREFIX):
                     entries.append((key, path))
         for key, path in sorted(entries):
             with self._readable(key):
@@ -208,21 +207,15 @@ class DirectoryStore:
         """A synced temporary file in the folder of `path`. It is deleted at the end, unless it was renamed."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-        except OSError as error:
-            raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}). {_RIGHTS}") from error
-        try:
-            with os.fdopen(handle, "wb") as file:
+            with unfinished_file(path, OWNER_ONLY) as (file, temporary):
                 file.write(data)
                 file.flush()
                 # The clock of a file system ticks in milliseconds, which is too coarse to distinguish two writes.
                 os.utime(file.fileno(), ns=(now := time.time_ns(), now))
-                os.fsync(file.fileno())
-            yield Path(name)
+                sync(file)
+                yield temporary
         except OSError as error:
             raise Unavailable(f"{self.url}: cannot write {path.name} ({error.strerror}). {_RIGHTS}") from error
-        finally:
-            Path(name).unlink(missing_ok=True)
 
 
 def _info(key: str, path: str) -> ObjectInfo | None:

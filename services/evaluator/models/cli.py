@@ -18,6 +18,7 @@ from signet.registry import LATEST, PRODUCTION, Alias
 from signet.store import ObjectStore
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import open_console, print_line, say
+from signet.whole_file import write_whole_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(
@@ -311,18 +312,11 @@ def _show_moved(name: str, alias: Alias, *, as_json: bool) -> None:
 
 def _write_archive(store: ObjectStore, name: str, version: str, path: Path) -> int:
     """Write an archive completely or not at all. Returns its size in bytes."""
-    _, size, parts = registry.export_archive(store, name, version)
-    temporary = path.with_name(f".signet-{path.name}")
+    parts = registry.export_archive(store, name, version)[2]
     try:
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-        temporary.replace(path)
+        return write_whole_file(path, parts)
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size
 
 
 def _plain(model: BaseModel) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +11,13 @@ from typing import Protocol
 
 from signet.errors import InvalidInput
 from signet.landmarks import ClipRecord, Landmarks
+from signet.whole_file import TEMPORARY_PREFIX, remove_unfinished_files, write_whole_file
 
 # Characters that some file system does not allow in a name, or that change a path.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 _MOST_NAME_BYTES = 200
-_TEMPORARY = ".part"
-_TEMPORARY_NAME = re.compile(r"\..+\.(pose|parquet|csv|json)\.\d+\.part")
+# Temporary names that older versions of Signet made.
+_OLD_TEMPORARY_NAME = re.compile(r"\..+\.(pose|parquet|csv|json)\.\d+\.part")
 _LEFTOVER_SECONDS = 60.0
 
 
@@ -63,17 +63,10 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         InvalidInput: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(path)
+        write_whole_file(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise InvalidInput(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
@@ -82,9 +75,10 @@ def remove_leftovers(folder: Path) -> None:
 
     Files of other programs stay, because the folder may hold more than the export.
     """
-    for path in folder.rglob(f".*{_TEMPORARY}"):
+    remove_unfinished_files(folder.rglob(f"{TEMPORARY_PREFIX}*"), _LEFTOVER_SECONDS)
+    for path in folder.rglob(".*.part"):
         with contextlib.suppress(OSError):
-            if _TEMPORARY_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            if _OLD_TEMPORARY_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                 path.unlink()
 
 

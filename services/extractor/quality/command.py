@@ -18,6 +18,7 @@ from signet.terminal.output import (
     progress_bar,
     say,
 )
+from signet.whole_file import write_whole_file
 
 # Clips with pictures in the page: about 1.5 MB.
 MOST_PICTURES = 60
@@ -77,12 +78,9 @@ def _find_videos(find: Callable[[], Mapping[str, Path]]) -> tuple[Mapping[str, P
 
 def _write_page(path: Path, html: str) -> None:
     """Write the page completely, or leave an older one as it is."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(path)
+        write_whole_file(path, html.encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise InvalidInput(
             f"{path}: the page cannot be written ({error.strerror}). Choose another file with --html."
         ) from error

@@ -15,6 +15,7 @@ from signet.landmarks import Landmarks
 from signet.store import ObjectStore, keys
 from signet.store.options import StoreOption, open_store_option
 from signet.terminal.output import Console, open_console, print_line
+from signet.whole_file import write_whole_file
 
 if TYPE_CHECKING:
     from services.trainer.inspection.run.page import RunAnalysis
@@ -161,7 +162,7 @@ def _write_files(folder: Path, files: dict[str, bytes]) -> None:
         folder = expand_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            (folder / _file_name(name)).write_bytes(data)
+            write_whole_file(folder / _file_name(name), data)
     except OSError as error:
         raise InvalidInput(f"{folder}: cannot be written ({error.strerror}). Name another place with --out.") from error
     except ValueError as error:  # ~ of a user that does not exist

@@ -14,23 +14,22 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_stays(tmp_path: Path) ->
     write_whole(path, b"one")
     write_whole(path, b"two")
     assert path.read_bytes() == b"two"
-    assert list(tmp_path.rglob("*.part")) == []
+    assert [found.name for found in tmp_path.rglob("*")] == ["a", "b.bin"]
     with pytest.raises(InvalidInput, match="cannot be written"):
         write_whole(path / "c", b"three")
 
 
 def test_old_temporary_files_are_removed_and_new_ones_are_kept(tmp_path: Path) -> None:
-    old, new = tmp_path / "a" / ".x.pose.1.part", tmp_path / ".y.pose.2.part"
-    old.parent.mkdir()
-    foreign = [tmp_path / "a" / ".film.mp4.part", tmp_path / ".x.part"]
-    for path in (old, new, *foreign):
+    (tmp_path / "a").mkdir()
+    old = [tmp_path / "a" / f".signet-{'0a' * 8}", tmp_path / "a" / ".x.pose.1.part"]
+    new = [tmp_path / f".signet-{'1b' * 8}", tmp_path / ".y.pose.2.part"]
+    foreign = [tmp_path / "a" / ".film.mp4.part", tmp_path / ".x.part", tmp_path / ".signet-lock"]
+    for path in (*old, *new, *foreign):
         path.write_bytes(b"")
-    for path in (old, *foreign):
+    for path in (*old, *foreign):
         os.utime(path, (0, 0))
     remove_leftovers(tmp_path)
-    assert all(path.exists() for path in foreign)
-    assert not old.exists()
-    assert new.exists()
+    assert [path.exists() for path in (*foreign, *new, *old)] == [True] * 5 + [False] * 2
 
 
 def test_a_table_keeps_any_text() -> None:
