@@ -13,6 +13,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.models.service import RegistryServicer
 from services.evaluator.reports.queue import EvaluationQueue
 from services.evaluator.service import EvaluationServicer, RecognizerServicer
+from services.evaluator.serving.compute import Compute
 from services.evaluator.serving.extractor_client import ExtractorClient
 from services.evaluator.serving.pipeline import Pipeline
 from services.evaluator.serving.recognizer import Recognizer
@@ -62,20 +63,18 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
     store = await asyncio.to_thread(open_store, settings)
     registry = new_registry()
     metrics = EvaluatorMetrics(registry)
-    workers = _start_workers(settings, metrics)
-    compute = workers or Pipeline(metrics, settings.threads)
-    memory = ModelMemory(
-        store,
-        metrics,
-        compute,
-        max_models=settings.max_models,
-        max_bytes=settings.model_memory_mib << 20,
-    )
-    models = Models(memory, settings.model_name, settings.alias)
-    evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
-    await asyncio.to_thread(models.default.refresh)  # before the server listens
-    await asyncio.to_thread(evaluations.show_stored)
-    async with aclosing(ExtractorClient(settings.extractor)) as extractor:
+    async with _start_compute(settings, metrics) as compute, aclosing(ExtractorClient(settings.extractor)) as extractor:
+        memory = ModelMemory(
+            store,
+            metrics,
+            compute,
+            max_models=settings.max_models,
+            max_bytes=settings.model_memory_mib << 20,
+        )
+        models = Models(memory, settings.model_name, settings.alias)
+        evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
+        await asyncio.to_thread(models.default.refresh)  # before the server listens
+        await asyncio.to_thread(evaluations.show_stored)
         server = ServiceServer(settings, registry)
         streams = StreamServices(
             models, WindowQueue(compute), extractor, OpenStreams(settings.streams, StreamMetrics(registry))
@@ -93,29 +92,43 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
             EvaluationServicer(store, settings, evaluations),
         )
         _add_model_services(server, store, extractor, settings)
-        pollers = [
-            asyncio.create_task(models.poll_default(settings.refresh_seconds)),
-            asyncio.create_task(models.poll_others(settings.refresh_seconds)),
-            asyncio.create_task(models.show_health(server.set_model_health)),
-        ]
-        if settings.auto_evaluate:
-            pollers.append(asyncio.create_task(evaluations.poll(models.default, settings.refresh_seconds)))
+        pollers = _start_pollers(settings, models, evaluations, server)
         try:
             yield server
         finally:
             for poller in pollers:
                 poller.cancel()
             await models.close(_CLOSE_SECONDS)
-            if workers is not None:
-                await asyncio.to_thread(workers.close)
 
 
-def _start_workers(settings: EvaluatorSettings, metrics: EvaluatorMetrics) -> ModelWorkerPool | None:
-    """Start the processes that run models; None if this process runs them."""
+@asynccontextmanager
+async def _start_compute(settings: EvaluatorSettings, metrics: EvaluatorMetrics) -> AsyncIterator[Compute]:
+    """Start the processes that run models, unless this process runs them."""
     cores = count_usable_cores()
     wanted = settings.compute_processes
     count = min(cores, _MOST_AUTO_PROCESSES) if wanted == "auto" else wanted
-    return ModelWorkerPool(count, metrics, settings.threads or max(1, cores // count)) if count > 1 else None
+    if count < 2:
+        yield Pipeline(metrics, settings.threads)
+        return
+    workers = ModelWorkerPool(count, metrics, settings.threads or max(1, cores // count))
+    try:
+        yield workers
+    finally:
+        await asyncio.to_thread(workers.close)
+
+
+def _start_pollers(
+    settings: EvaluatorSettings, models: Models, evaluations: EvaluationQueue, server: ServiceServer
+) -> list[asyncio.Task[None]]:
+    """Start what follows the store until it is cancelled."""
+    pollers = [
+        asyncio.create_task(models.poll_default(settings.refresh_seconds)),
+        asyncio.create_task(models.poll_others(settings.refresh_seconds)),
+        asyncio.create_task(models.show_health(server.set_model_health)),
+    ]
+    if settings.auto_evaluate:
+        pollers.append(asyncio.create_task(evaluations.poll(models.default, settings.refresh_seconds)))
+    return pollers
 
 
 def _add_model_services(
