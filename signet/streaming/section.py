@@ -11,12 +11,14 @@ from signet.decoding import BLANK, ContinuousDecoder, log_softmax, penalise_blan
 from signet.decoding.frames import Array, LogProbs
 from signet.landmarks import NothingSigned, why_nothing_is_signed
 from signet.landmarks.body import Frames
-from signet.streaming.extents import MOST_AFTER, MOST_BEFORE, movement_extent, raised_hands
+from signet.streaming.extents import MOST_BEFORE, HandMotion, find_movement
 from signet.streaming.incremental_decoder import DecodedSign, IncrementalDecoder
 from signet.streaming.settings import StreamSettings
 
 # A frame that emits a sign with a lower probability counts as blank.
 _QUIET = 0.1
+# log p of the blank below which a frame emits a sign.
+_EMITS = -0.7
 # log p of a sign in a frame in which nothing is signed.
 _IMPROBABLE = -30.0
 # More frames before the oldest sign that is not final are not held.
@@ -58,7 +60,9 @@ class Section:
         self._window_begin = 0  # the first frame of the window
         self._decoded = 0  # frames whose log-probabilities are settled
         self._decided: list[DecodedSign] = []  # signs whose movement is not over
-        self._boundary = 0  # the end of the sign before
+        self._boundary = 0  # the frame after the movement of the last final sign
+        self._last_emission: int | None = None  # the last frame in which it is emitted
+        self._unsettled_emission: int | None = None  # the first frame after the settled ones that emits a sign
         self._closed: list[ClosedSign] = []
 
     @property
@@ -110,6 +114,8 @@ class Section:
             begin = self._decoded - self._window_begin
             self._decided += self._search.advance(log_probs[begin : begin + count])
             self._decoded += count
+        emitting = np.flatnonzero(rows[count:, BLANK] < _EMITS)
+        self._unsettled_emission = self._decoded + int(emitting[0]) if len(emitting) else None
         if self.complete:
             self._decided += self._search.finish()
         self._close()
@@ -147,24 +153,37 @@ class Section:
         """Make the signs final whose movement is over."""
         if not self._decided:
             return
-        raised = raised_hands(np.stack(self._frames))
-        following = [] if self.complete else self._search.open_spans()
+        motion = HandMotion.measure(np.stack(self._frames))
+        origin = self._frames_from
         while self._decided:
             sign = self._decided[0]
-            after = (self._decided[1:] or following)[:1]
-            # The hands are between two signs in the middle between their emissions.
-            latest = (sign.last + after[0].first) // 2 if after else self.count - 1
-            start, end = movement_extent(
-                raised, sign.first - self._frames_from, sign.last - self._frames_from,
-                self._boundary - self._frames_from, latest - self._frames_from,
-            )  # fmt: skip
-            start, end = start + self._frames_from, end + self._frames_from
-            is_over = end < self.count - 1 or self.complete or end >= sign.last + MOST_AFTER
-            if not is_over:
+            after = self._next_emission()
+            before = self._last_emission - origin if self._last_emission is not None else None
+            movement = find_movement(
+                motion,
+                sign.first - origin,
+                sign.last - origin,
+                before=before if before is not None and before >= 0 else None,
+                after=after - origin if after is not None else None,
+            )
+            if not movement.is_over and not self.complete:
                 return
             del self._decided[0]
+            # The movement before may have been ended later than this one begins.
+            start = min(sign.first, max(movement.start + origin, self._boundary))
+            end = movement.end + origin
             self._closed.append(ClosedSign(sign.sign, start, end, self._log_posterior(sign, start, end)))
             self._boundary = end + 1
+            self._last_emission = sign.last
+
+    def _next_emission(self) -> int | None:
+        """The frame in which the sign after the oldest decided one is emitted; None if it is not known yet."""
+        if len(self._decided) > 1:
+            return self._decided[1].first
+        if not self.complete:
+            for span in self._search.open_spans():
+                return span.first
+        return self._unsettled_emission
 
     def _log_posterior(self, sign: DecodedSign, start: int, end: int) -> Array:
         """Log p(c | exactly one sign) on the frames of a sign."""
