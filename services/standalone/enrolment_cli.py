@@ -213,7 +213,8 @@ def _to_message(result: "EnrolmentResult") -> pb.EnrolmentResult:
 def _show(console: Console, done: str, result: pb.EnrolmentResult, *, as_json: bool) -> None:
     if as_json:
         fields = {field.name: getattr(result, field.name) for field in pb.EnrolmentResult.DESCRIPTOR.fields}
-        print_line(console, json.dumps(fields | {"warnings": list(result.warnings)}, indent=1))
+        for line in json.dumps(fields | {"warnings": list(result.warnings)}, indent=1).splitlines():
+            print_line(console, line)
         return
     print_line(
         console, f"{done}: {result.model_name} {result.model_version}, alias latest; {result.vocabulary_size} signs"

@@ -215,7 +215,8 @@ def _publish(
     directions = fit_directions(kept, len(vocabulary))
     graph = replace_directions(parent.graph, directions)
     files = {ONNX_FILE: graph, EMBEDDINGS_FILE: dump_embeddings(kept)}
-    version = registry.new_version(parent.card.run_id, b"".join(files.values()) + parent.card.version.encode())
+    origin = "\n".join([parent.card.version, *vocabulary]).encode()
+    version = registry.new_version(parent.card.run_id, b"".join(files.values()) + origin)
     difference = len(vocabulary) - len(parent.card.vocabulary)
     card = parent.card.model_copy(
         update={

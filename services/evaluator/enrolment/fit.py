@@ -4,10 +4,9 @@ The first guess for a new sign is the mean embedding of its examples (Gidaris an
 signs take many clips of the old ones. So all directions move together for some steps of Adam (Kingma and Ba 2015),
 which lower the cross-entropy of the kept embeddings of the old signs and of the examples of the new ones:
 
-    L = Σ over signs c of weight(c) · mean over vectors x of c of −log softmax_c(s·mean over branches of cos(x, w))
+    L = Σ over signs c, mean over vectors x of c, mean over branches of −log softmax_c(s · cos(x, w))
 
-The larger weight of the new signs balances old against new. It was chosen on signs of the training split
-(docs/experiments.md).
+Each branch has its own loss, as in training. All signs weigh the same, however many vectors they have.
 
 The fit starts from the directions of the training whenever signs are enrolled or forgotten, so the order of enrolments
 makes no difference, and forgetting every enrolled sign gives back the trained model.
@@ -21,8 +20,6 @@ from signet.sign_embeddings import SignEmbeddings, unit_vectors
 _STEPS = 60
 _STEP_SIZE = 0.02
 _FIRST_MOMENT, _SECOND_MOMENT = 0.9, 0.99
-# How much more a new sign weighs than an old one.
-_NEW_WEIGHT = 2.0
 # So many old signs move at most: those that are nearest to the new ones. With 2,000 signs, all would take a minute.
 _MAX_MOVED = 200
 
@@ -45,8 +42,7 @@ def fit_directions(kept: SignEmbeddings, glosses: int) -> Floats:
     position[moved] = np.arange(len(moved))
     used = position[kept.signs] >= 0
     vectors, signs = kept.vectors[used], position[kept.signs[used]]
-    enrolled = moved >= kept.trained
-    directions[moved] = _descend(directions[moved], vectors, signs, enrolled, kept.logit_scale)
+    directions[moved] = _descend(directions[moved], vectors, signs, kept.logit_scale)
     return directions
 
 
@@ -62,32 +58,24 @@ def _choose_moved(directions: Floats, trained: int) -> npt.NDArray[np.int64]:
     return np.concatenate([nearest, np.arange(trained, len(directions))])
 
 
-def _descend(
-    directions: Floats,
-    vectors: Floats,
-    signs: npt.NDArray[np.int64],
-    enrolled: npt.NDArray[np.bool_],
-    logit_scale: float,
-) -> Floats:
+def _descend(directions: Floats, vectors: Floats, signs: npt.NDArray[np.int64], logit_scale: float) -> Floats:
     """Steps of Adam on the directions [C, N, D], which are normalised after each."""
-    shape = directions.shape
-    x = vectors.reshape(len(vectors), -1)
-    scale = np.float32(logit_scale / shape[1])
-    counts = np.bincount(signs, minlength=len(directions))
-    weights = np.where(enrolled[signs], _NEW_WEIGHT, 1.0) / counts[signs]
+    scale = np.float32(logit_scale)
+    x = np.ascontiguousarray(vectors.transpose(1, 0, 2))
+    w = np.ascontiguousarray(directions.transpose(1, 0, 2))
+    weights = 1 / np.bincount(signs, minlength=len(directions))[signs]
     weights = (weights / weights.sum()).astype(np.float32)[:, None]
     target = np.eye(len(directions), dtype=np.float32)[signs]
-    w: Floats = directions.copy()
     first, second = np.zeros_like(w), np.zeros_like(w)
     for step in range(1, _STEPS + 1):
-        logits = scale * (x @ w.reshape(len(w), -1).T)
-        logits -= logits.max(axis=1, keepdims=True)
-        probabilities = np.exp(logits)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        gradient = scale * ((weights * (probabilities - target)).T @ x).reshape(shape)
+        logits = scale * (x @ w.transpose(0, 2, 1))
+        logits -= logits.max(axis=-1, keepdims=True)
+        probabilities = np.exp(logits, out=logits)
+        probabilities /= probabilities.sum(axis=-1, keepdims=True)
+        gradient = scale * ((weights * (probabilities - target)).transpose(0, 2, 1) @ x)
         gradient -= (gradient * w).sum(axis=-1, keepdims=True) * w
         first = _FIRST_MOMENT * first + (1 - _FIRST_MOMENT) * gradient
         second = _SECOND_MOMENT * second + (1 - _SECOND_MOMENT) * gradient**2
         change = (first / (1 - _FIRST_MOMENT**step)) / (np.sqrt(second / (1 - _SECOND_MOMENT**step)) + 1e-8)
         w = unit_vectors(w - np.float32(_STEP_SIZE) * change)
-    return w
+    return w.transpose(1, 0, 2)
