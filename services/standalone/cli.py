@@ -1,11 +1,17 @@
-"""The commands that need no server: predict. Each imports what it needs when it runs."""
+"""The commands that need no server: predict and transcribe. Each imports what it needs when it runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.standalone.options import ModelNameOption, ModelVersionOption, ServerOption, StoreOption
+from services.standalone.options import (
+    ModelNameOption,
+    ModelVersionOption,
+    ServerOption,
+    StoreOption,
+    ThresholdOption,
+)
 from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND
 from signet.errors import InvalidInput
 from signet.rpc.probe import check_address
@@ -19,11 +25,6 @@ if TYPE_CHECKING:
     from signet.client import Recognition
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep the names of the commands: a Typer application with one command has none otherwise."""
 
 
 @app.command()
@@ -75,6 +76,41 @@ def predict(
             if recognizer.note:
                 say_error(f"note: {recognizer.note}")
     raise typer.Exit(int(failed))
+
+
+@app.command()
+def transcribe(
+    video: Annotated[Path, typer.Argument(help="A video of any length", show_default=False)],
+    *,
+    vtt: Annotated[Path | None, typer.Option(help="Save as WebVTT, for browsers and players")] = None,
+    srt: Annotated[Path | None, typer.Option(help="Save as SubRip, for players and editors")] = None,
+    eaf: Annotated[Path | None, typer.Option(help="Save as EAF, for ELAN")] = None,
+    json: Annotated[Path | None, typer.Option(help="Save everything as JSON (docs/transcripts.md)")] = None,
+    threshold: ThresholdOption = None,
+    workers: Annotated[
+        int, typer.Option(min=0, max=256, help="Processes that track the video; 0 takes one per core")
+    ] = 0,
+    store: StoreOption = "",
+    model_name: ModelNameOption = "",
+    model_version: ModelVersionOption = "",
+) -> None:
+    """Find every sign of a video, with start, end and probability.
+
+    `signet transcribe talk.mp4 --vtt talk.vtt` makes subtitles. Without an option for a file, the signs are printed.
+    The files are written when the whole video is done, all of them or none. An interrupted command goes on where it
+    was, if it is called again with the same video.
+    """
+    from services.standalone.models import ModelChoice
+    from services.standalone.transcribe_command import run_transcription
+
+    outputs = {"--vtt": vtt, "--srt": srt, "--eaf": eaf, "--json": json}
+    run_transcription(
+        video,
+        {option: path for option, path in outputs.items() if path is not None},
+        ModelChoice(store, model_name, model_version),
+        threshold,
+        workers,
+    )
 
 
 def _predict_all(clips: "Sequence[Path]", recognise: "Callable[[Path], Recognition]") -> bool:

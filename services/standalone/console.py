@@ -3,6 +3,7 @@
 from signet.client import Recognition
 from signet.landmarks import NothingSigned
 from signet.terminal.output import Console, TableColumn, bar, print_table, say
+from signet.transcripts import Transcript
 
 _NOTHING_SIGNED: dict[str, str] = {
     NothingSigned.TOO_SHORT: "the clip is too short for a sign. Film the whole sign.",
@@ -62,3 +63,40 @@ def _show_ranking(console: Console, recognition: Recognition) -> None:
             f"{recognition.moment.end_seconds:.1f} s into the clip; read as continuous signing: "
             f"{' '.join(recognition.continuous_glosses) or '(nothing)'}",
         )
+
+
+def show_transcript(console: Console, transcript: Transcript) -> None:
+    """Print the signs of a video as a table."""
+    model = transcript.model
+    if transcript.signs:
+        columns = [
+            TableColumn("start", "right"),
+            TableColumn("end", "right"),
+            TableColumn("sign", style="bold"),
+            TableColumn("p", "right"),
+            TableColumn("or", style="dim", optional=True),
+        ]
+        rows = [
+            [
+                format_clock(sign.start),
+                format_clock(sign.end),
+                sign.gloss,
+                f"{sign.probability:.3f}",
+                ", ".join(f"{other.gloss} {other.probability:.3f}" for other in sign.alternatives[:2]),
+            ]
+            for sign in transcript.signs
+        ]
+        print_table(console, columns, rows)
+    else:
+        say(console, f"no sign of the {model.vocabulary_size} that {model.name} knows was found", "bold")
+    seconds = transcript.media.duration
+    say(console, f"{model.name} {model.version}; {len(transcript.signs)} signs in {seconds:.1f} s of video", "dim")
+
+
+def format_clock(seconds: float) -> str:
+    """A time in a video, such as 1:02:03.4."""
+    tenths = round(10 * seconds)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{rest / 10:04.1f}"

@@ -28,3 +28,13 @@ ServerOption = Annotated[
         show_default=False,
     ),
 ]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Leave out signs of which the model is less sure, 0 to 1. A lower one finds more signs, and more wrong "
+        "ones",
+        show_default="that of the model",
+    ),
+]

@@ -39,6 +39,8 @@ class Sign(BaseModel):
     """the probability that it was this sign, given that it was one of the vocabulary"""
     alternatives: tuple[Alternative, ...] = ()
     """other signs, the most probable first"""
+    vocabulary_score: _Probability | None = None
+    """how sure the model is that this is a sign of its vocabulary; null if the model has no such score"""
 
     @model_validator(mode="after")
     def _check_order(self) -> "Sign":
@@ -72,7 +74,7 @@ class TranscriptModel(BaseModel):
     vocabulary_size: Annotated[int, Field(ge=0)] = 0
     """how many signs it knows"""
     threshold: _Probability = 0.0
-    """signs with a lower probability are not in the transcript"""
+    """signs with a lower vocabulary_score, or a lower probability where that is null, are left out"""
 
 
 class Transcript(BaseModel):

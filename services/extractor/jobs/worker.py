@@ -174,8 +174,8 @@ def verify(path: Path, instance: Instance, cuts: bool = False) -> Usable:
     Raises:
         ClipError: the clip is not usable.
     """
-    video = _open_video(path)
-    _note_packets(video, None)
+    video = open_video(path)
+    note_packets(video, None)
     return find_clip(video, instance, cuts=cuts)
 
 
@@ -188,7 +188,7 @@ def extract_file(
         ClipError: the clip is not usable, or its file has changed since it was verified.
     """
     start = time.perf_counter()
-    video = _open_video(path)
+    video = open_video(path)
     _check_verified(video, path, usable)
     return _extract(video, usable.segment, labels, quality, time.perf_counter() - start)
 
@@ -264,7 +264,7 @@ def _check_verified(video: Video, path: Path, usable: Usable) -> None:
         raise ClipError("unreadable", f"{path}: the file changed while it was being extracted. Extract again.")
 
 
-def _open_video(path: Path) -> Video:
+def open_video(path: Path) -> Video:
     """Open a video. A large one is kept for the next job, which often needs another part of it."""
     kept: tuple[Path, FileState, Video] | None = getattr(_state, "kept", None)
     if kept is not None:
@@ -338,11 +338,11 @@ def _count_frames(video: Video, segment: Segment | None, rate: float) -> Iterato
     if not hasattr(_state, "place"):
         return frames
     board: JobBoard = _state.board
-    _note_packets(video, segment, rate)
+    note_packets(video, segment, rate)
     return board.count(_state.place, frames, lambda: video.decoded)
 
 
-def _note_packets(video: Video, segment: Segment | None, rate: float = 0.0) -> None:
+def note_packets(video: Video, segment: Segment | None, rate: float = 0.0) -> None:
     """Show on the board that the job goes on, also where a video has many packets without a frame."""
     if not hasattr(_state, "place"):
         return

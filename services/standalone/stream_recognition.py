@@ -1,0 +1,82 @@
+"""Recognition of continuous signing in this process: frames of landmarks in, events out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from signet.streaming import FinalSign, RecognitionModel, SignStream, StreamEvent, StreamSettings
+
+from services.evaluator.serving.loaded_model import LoadedModel
+from signet.transcripts import Alternative, Sign
+
+# A sign whose score is lower is left out, if neither the user nor the model says another threshold.
+DEFAULT_THRESHOLD = 0.5
+
+# For videos in files, where an event may come late: fewer windows, each with more context.
+OFFLINE = StreamSettings(window=120, look_ahead=20, hop=60)
+
+
+class ModelStream:
+    """A stream of signs, and the model that computes its windows.
+
+    Args:
+        model: the model.
+        settings: sizes of windows.
+        threshold: signs with a lower score are not shown; None takes that of the model, or `DEFAULT_THRESHOLD`.
+    """
+
+    def __init__(
+        self, model: LoadedModel, settings: StreamSettings | None = None, threshold: float | None = None
+    ) -> None:
+        card = model.card
+        self.threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        self._model = model
+        self._stream = SignStream(
+            RecognitionModel(card.vocabulary, card.decoder, card.vocabulary_score, None), settings
+        )
+
+    def add_frame(self, seconds: float, joints: npt.NDArray[np.floating[Any]]) -> list[StreamEvent]:
+        """Take the landmarks [75, 3] of a frame, and return what they make known."""
+        self._stream.add_frame(seconds, joints)
+        return self._compute()
+
+    def flush(self) -> list[StreamEvent]:
+        """Finish what came so far, because no frame has come for a while."""
+        self._stream.flush()
+        return self._compute()
+
+    def finish(self) -> list[StreamEvent]:
+        """End the stream, and return the last events."""
+        self._stream.finish()
+        return self._compute()
+
+    def is_shown(self, sign: FinalSign) -> bool:
+        """Whether the score of a sign reaches the threshold."""
+        return sign_score(sign) >= self.threshold
+
+    def _compute(self) -> list[StreamEvent]:
+        events = self._stream.take_events()
+        while (window := self._stream.next_window()) is not None:
+            dominance = [window.dominance] if self._model.takes_dominance else None
+            (log_probs,) = self._model.log_probs([window.frames], dominance=dominance)
+            self._stream.add_log_probs(window, log_probs)
+            events += self._stream.take_events()
+        return events + self._stream.take_events()
+
+
+def sign_score(sign: FinalSign) -> float:
+    """How sure the model is that this is a sign of its vocabulary; without such a score, how sure it is of the sign."""
+    return sign.probability if sign.vocabulary_score is None else sign.vocabulary_score
+
+
+def to_transcript_sign(sign: FinalSign) -> Sign:
+    """A sign as transcripts have it."""
+    others = (other for other in sign.alternatives if other.gloss != sign.gloss)
+    return Sign(
+        start=max(0.0, sign.start),
+        end=max(0.0, sign.start, sign.end),
+        gloss=sign.gloss,
+        probability=sign.probability,
+        alternatives=tuple(Alternative(gloss=other.gloss, probability=other.probability) for other in others),
+        vocabulary_score=sign.vocabulary_score,
+    )

@@ -1,0 +1,106 @@
+"""`signet transcribe`: what it prints, and which files it writes."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from services.extractor.jobs.workers import WorkerPool
+from services.standalone.console import show_transcript
+from services.standalone.models import ModelChoice, load_chosen_model
+from services.standalone.output_files import check_outputs, write_outputs
+from services.standalone.transcription import Transcription, TranscriptionProgress
+from signet.store.settings import StoreSettings
+from signet.terminal.output import (
+    BarColumn,
+    TimeRemainingColumn,
+    open_console,
+    print_line,
+    progress_bar,
+    say,
+    say_error,
+)
+from signet.transcripts import Transcript, to_eaf, to_srt, to_vtt
+
+
+def run_transcription(
+    video: Path, outputs: Mapping[str, Path], choice: ModelChoice, threshold: float | None, workers: int
+) -> None:
+    """Transcribe a video, and write the files, or print the signs if there are none.
+
+    Args:
+        video: the video.
+        outputs: the files by the option that names them.
+        choice: the model.
+        threshold: signs with a lower score are left out; None takes that of the model.
+        workers: the number of worker processes; 0 takes one per core.
+
+    Raises:
+        ClipError: the video cannot be used.
+        SignetError: the errors of `load_chosen_model`, `check_outputs` and `write_outputs`.
+    """
+    check_outputs(outputs, [video])
+    chosen = load_chosen_model(choice)
+    if chosen.note:
+        say_error(f"note: {chosen.note}")
+    with WorkerPool(workers) as pool:
+        transcription = Transcription(video, pool, StoreSettings().cache)
+        display = _ProgressDisplay(video.name)
+        try:
+            with display:
+                transcript = transcription.run(chosen.model, threshold, display.show)
+        except KeyboardInterrupt:
+            say_error(
+                f"interrupted after {display.seconds:.0f} of {display.total_seconds:.0f} s of the video. The same "
+                "command goes on from there."
+            )
+            raise
+    write_outputs({path: _writer(option, path, transcript, video) for option, path in outputs.items()})
+    transcription.forget()
+    console = open_console()
+    if not outputs:
+        show_transcript(console, transcript)
+    for warning in transcript.warnings:
+        say(console, f"warning: {warning}", "yellow")
+    for path in outputs.values():
+        print_line(console, f"{path}: {len(transcript.signs)} signs")
+
+
+def _writer(option: str, path: Path, transcript: Transcript, video: Path) -> Callable[[], bytes]:
+    """What makes the content of a file."""
+    writers: dict[str, Callable[[], bytes]] = {
+        "--vtt": partial(to_vtt, transcript),
+        "--srt": partial(to_srt, transcript),
+        "--eaf": partial(to_eaf, transcript, video, path.parent),
+        "--json": transcript.to_json,
+    }
+    return writers[option]
+
+
+class _ProgressDisplay:
+    """A progress bar on a terminal. In a file or a pipe, nothing is printed."""
+
+    def __init__(self, name: str) -> None:
+        self.seconds = self.total_seconds = 0.0
+        self._bar = progress_bar(
+            open_console(stderr=True),
+            "{task.description}",
+            BarColumn(),
+            "{task.completed:.0f} of {task.total:.0f} s",
+            "{task.fields[signs]} signs",
+            TimeRemainingColumn(),
+        )
+        self._task = self._bar.add_task(name, total=1.0, signs=0)
+
+    def __enter__(self) -> "_ProgressDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: TranscriptionProgress) -> None:
+        """Show how far the transcription is."""
+        if not self.total_seconds and progress.resumed_seconds:
+            say_error(f"going on: {progress.resumed_seconds:.0f} s of the video were tracked before")
+        self.seconds, self.total_seconds = progress.seconds, progress.total_seconds
+        self._bar.update(self._task, completed=progress.seconds, total=progress.total_seconds, signs=progress.signs)

@@ -1,0 +1,135 @@
+"""Transcribes a video of any length: worker processes track its parts, and this process recognises them in order.
+
+Memory is bounded: at most one part for each worker is under way, and finished parts are on the disk until their turn.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from signet.streaming import FinalSign, StreamEvent
+
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.extractor.jobs.workers import WorkerPool
+from services.extractor.tracking.trackers import TrackingQuality, fingerprint
+from services.standalone.part_cache import PartCache
+from services.standalone.recognition import clip_name
+from services.standalone.stream_recognition import OFFLINE, ModelStream, to_transcript_sign
+from services.standalone.video_parts import VideoPart, VideoPlan, extract_part, plan_parts
+from signet.errors import ClipError
+from signet.transcripts import Media, Sign, Transcript, TranscriptModel
+
+
+@dataclass(frozen=True)
+class TranscriptionProgress:
+    """How far a transcription is.
+
+    Attributes:
+        seconds: the time of the video that is recognised.
+        total_seconds: the length of the video.
+        resumed_seconds: how much of it was tracked by an earlier call.
+        signs: the number of signs so far.
+    """
+
+    seconds: float
+    total_seconds: float
+    resumed_seconds: float
+    signs: int
+
+
+class Transcription:
+    """The transcription of one video.
+
+    Args:
+        path: the video.
+        workers: the worker processes.
+        cache: the directory for the landmarks of finished parts; None keeps them in memory.
+    """
+
+    def __init__(self, path: Path, workers: WorkerPool, cache: Path | None) -> None:
+        self._path = path
+        self._workers = workers
+        self._warnings: dict[str, None] = {}
+        self._plan = self._make_plan()
+        self._parts = PartCache(cache, self._plan, fingerprint(TrackingQuality.FAST))
+
+    def run(
+        self, model: LoadedModel, threshold: float | None, on_progress: Callable[[TranscriptionProgress], None]
+    ) -> Transcript:
+        """Transcribe the video. A part that cannot be read is named in the warnings, and the others go on.
+
+        Raises:
+            ClipError: no part can be read.
+            WorkersStopped: the workers were closed.
+        """
+        stream = ModelStream(model, OFFLINE, threshold)
+        signs: list[Sign] = []
+        parts = self._plan.parts
+        resumed = sum(part.end_seconds - part.start_seconds for part in parts if self._parts.find(part) is not None)
+
+        def take(events: list[StreamEvent]) -> None:
+            found = (event for event in events if isinstance(event, FinalSign))
+            signs.extend(to_transcript_sign(sign) for sign in found if stream.is_shown(sign))
+
+        def report(seconds: float) -> None:
+            on_progress(TranscriptionProgress(seconds, self._plan.seconds, resumed, len(signs)))
+
+        report(0.0)
+        failures: list[ClipError] = []
+        for part, failure in self._track():
+            tracked = self._parts.find(part)
+            if failure is not None or tracked is None:
+                failures.append(failure or ClipError("unreadable", f"{self._path}: the landmarks of a part are lost."))
+                self._warn(f"{part.start_seconds:.1f} to {part.end_seconds:.1f} s cannot be read: {failures[-1]}")
+                take(stream.flush())
+            else:
+                for warning in tracked.warnings:
+                    self._warn(warning)
+                for seconds, joints in zip(tracked.seconds.tolist(), tracked.joints, strict=True):
+                    take(stream.add_frame(seconds, joints))
+            report(min(part.end_seconds, self._plan.seconds))
+        if len(failures) == len(parts):
+            raise failures[0]
+        take(stream.finish())
+        card = model.card
+        return Transcript(
+            media=Media(name=clip_name(self._path), sha256=self._plan.sha256, duration=self._plan.seconds),
+            model=TranscriptModel(
+                name=card.name,
+                version=card.version,
+                vocabulary_size=len(card.vocabulary),
+                threshold=stream.threshold,
+            ),
+            signs=tuple(signs),
+            warnings=tuple(self._warnings),
+        )
+
+    def forget(self) -> None:
+        """Delete the kept landmarks: the transcript is saved."""
+        self._parts.delete()
+
+    def _make_plan(self) -> VideoPlan:
+        ((_, outcome),) = self._workers.each(plan_parts, [(None, (self._path,))])
+        if isinstance(outcome, ClipError):
+            raise outcome
+        return outcome
+
+    def _track(self) -> Iterator[tuple[VideoPart, ClipError | None]]:
+        """Track the parts that are not kept. Yields each part in order, with the error if it cannot be read."""
+        missing = [part for part in self._plan.parts if self._parts.find(part) is None]
+        jobs = ((part, (self._path, self._plan.sha256, part)) for part in missing)
+        outcomes = self._workers.each(extract_part, jobs)
+        failed: dict[VideoPart, ClipError] = {}
+        waiting = set(missing)
+        for part in self._plan.parts:
+            while part in waiting:
+                done, outcome = next(outcomes)
+                waiting.discard(done)
+                if isinstance(outcome, ClipError):
+                    failed[done] = outcome
+                else:
+                    self._parts.add(done, outcome)
+            yield part, failed.get(part)
+
+    def _warn(self, text: str) -> None:
+        self._warnings.setdefault(text)
