@@ -31,6 +31,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 # Commands with their service and summary. They are listed here so that `signet --help` imports no service.
 COMMANDS = {
     "predict": ("standalone", "Say which sign a clip shows."),
+    "live": ("standalone", "Show signs in the terminal as they are made: camera or video."),
     "transcribe": ("standalone", "Find every sign of a video: subtitles, ELAN files, JSON."),
     "enroll": ("standalone", "Add a sign to a model from a few examples."),
     "forget": ("standalone", "Take an enrolled sign away from a model."),

@@ -1,4 +1,4 @@
-"""The commands that need no server: predict and transcribe. Each imports what it needs when it runs."""
+"""The commands that need no server: predict, transcribe and live. Each imports what it needs when it runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,6 +111,28 @@ def transcribe(
         threshold,
         workers,
     )
+
+
+@app.command()
+def live(
+    *,
+    camera: Annotated[int, typer.Option(min=0, max=99, help="The number of the camera")] = 0,
+    video: Annotated[
+        Path | None, typer.Option(help="Follow this video at the speed of its clock, instead of a camera")
+    ] = None,
+    threshold: ThresholdOption = None,
+    store: StoreOption = "",
+    model_name: ModelNameOption = "",
+    model_version: ModelVersionOption = "",
+) -> None:
+    """Show signs in the terminal as they are made, from a camera or a video.
+
+    Ctrl-C ends it. Frames for which this machine is too slow are dropped and counted.
+    """
+    from services.standalone.live_command import run_live
+    from services.standalone.models import ModelChoice
+
+    run_live(camera if video is None else video, ModelChoice(store, model_name, model_version), threshold)
 
 
 def _predict_all(clips: "Sequence[Path]", recognise: "Callable[[Path], Recognition]") -> bool:

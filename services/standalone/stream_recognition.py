@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from signet.streaming import FinalSign, RecognitionModel, SignStream, StreamEvent, StreamSettings
 
 from services.evaluator.serving.loaded_model import LoadedModel
+from signet.streaming import FinalSign, RecognitionModel, SignStream, StreamEvent
 from signet.transcripts import Alternative, Sign
 
 # A sign whose score is lower is left out, if neither the user nor the model says another threshold.
 DEFAULT_THRESHOLD = 0.5
-
-# For videos in files, where an event may come late: fewer windows, each with more context.
-OFFLINE = StreamSettings(window=120, look_ahead=20, hop=60)
 
 
 class ModelStream:
@@ -21,19 +18,14 @@ class ModelStream:
 
     Args:
         model: the model.
-        settings: sizes of windows.
         threshold: signs with a lower score are not shown; None takes that of the model, or `DEFAULT_THRESHOLD`.
     """
 
-    def __init__(
-        self, model: LoadedModel, settings: StreamSettings | None = None, threshold: float | None = None
-    ) -> None:
+    def __init__(self, model: LoadedModel, threshold: float | None = None) -> None:
         card = model.card
         self.threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         self._model = model
-        self._stream = SignStream(
-            RecognitionModel(card.vocabulary, card.decoder, card.vocabulary_score, None), settings
-        )
+        self._stream = SignStream(RecognitionModel(card.vocabulary, card.decoder, card.vocabulary_score))
 
     def add_frame(self, seconds: float, joints: npt.NDArray[np.floating[Any]]) -> list[StreamEvent]:
         """Take the landmarks [75, 3] of a frame, and return what they make known."""

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from signet.streaming import FinalSign, StreamEvent
-
 from services.evaluator.serving.loaded_model import LoadedModel
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.tracking.trackers import TrackingQuality, fingerprint
 from services.standalone.part_cache import PartCache
 from services.standalone.recognition import clip_name
-from services.standalone.stream_recognition import OFFLINE, ModelStream, to_transcript_sign
+from services.standalone.stream_recognition import ModelStream, to_transcript_sign
 from services.standalone.video_parts import VideoPart, VideoPlan, extract_part, plan_parts
 from signet.errors import ClipError
+from signet.streaming import FinalSign, StreamEvent
 from signet.transcripts import Media, Sign, Transcript, TranscriptModel
 
 
@@ -62,7 +61,7 @@ class Transcription:
             ClipError: no part can be read.
             WorkersStopped: the workers were closed.
         """
-        stream = ModelStream(model, OFFLINE, threshold)
+        stream = ModelStream(model, threshold)
         signs: list[Sign] = []
         parts = self._plan.parts
         resumed = sum(part.end_seconds - part.start_seconds for part in parts if self._parts.find(part) is not None)

@@ -39,6 +39,7 @@ __all__ = [
     "bar",
     "discard_output",
     "open_console",
+    "plain_text",
     "print_line",
     "print_table",
     "progress_bar",
@@ -82,7 +83,7 @@ def say(console: Console, text: str, style: str = "") -> None:
         Unavailable: the output cannot be written, for example because the disk is full.
     """
     with _explain_failed_writes("standard output"):
-        console.print(_plain(console, text, style), soft_wrap=not console.is_terminal)
+        console.print(plain_text(console, text, style), soft_wrap=not console.is_terminal)
 
 
 def print_line(console: Console, text: str) -> None:
@@ -92,7 +93,7 @@ def print_line(console: Console, text: str) -> None:
         Unavailable: the output cannot be written, for example because the disk is full.
     """
     with _explain_failed_writes("standard output"):
-        console.print(_plain(console, text), soft_wrap=True)
+        console.print(plain_text(console, text), soft_wrap=True)
 
 
 def say_error(text: str) -> None:
@@ -126,7 +127,7 @@ def print_table(console: Console, columns: Sequence[TableColumn], rows: Sequence
         with _explain_failed_writes("standard output"):
             console.print(table)
         return
-    cells = [[_plain(console, cell).plain for cell in row] for row in ([column.name for column in columns], *rows)]
+    cells = [[plain_text(console, cell).plain for cell in row] for row in ([column.name for column in columns], *rows)]
     widths = [max(cell_len(row[index]) for row in cells) for index in range(len(columns))]
     for row in cells:
         line = "  ".join(
@@ -177,7 +178,8 @@ class _PlainTextColumn(ProgressColumn):
         return Text(escape_control_characters(self._format.format(task=task)), no_wrap=True)
 
 
-def _plain(console: Console, text: str, style: str = "") -> Text:
+def plain_text(console: Console, text: str, style: str = "") -> Text:
+    """A text to draw, without control characters and what the console's encoding lacks."""
     return Text(encodable(escape_control_characters(text), console.encoding), style=style)
 
 
@@ -188,11 +190,11 @@ def _draw(
     for index in shown:
         column = columns[index]
         table.add_column(
-            _plain(console, column.name), justify=column.align, style=column.style, overflow="fold",
+            plain_text(console, column.name), justify=column.align, style=column.style, overflow="fold",
             no_wrap=column.whole,
         )  # fmt: skip
     for row in rows:
-        table.add_row(*(_plain(console, row[index]) for index in shown))
+        table.add_row(*(plain_text(console, row[index]) for index in shown))
     return table
 
 
