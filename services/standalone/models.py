@@ -7,7 +7,6 @@ from signet import registry
 from signet.errors import NotFound
 from signet.parity import PARITY_FILE, load_parity
 from signet.pretrained import ASL100, read_bundled_card, read_bundled_file
-from signet.store import ObjectStore
 from signet.store.options import open_store_option
 
 # The name under which `signet train` publishes, and the evaluator serves.
@@ -55,14 +54,14 @@ def load_chosen_model(choice: ModelChoice, threads: int = 1) -> ChosenModel:
     """
     if choice.is_bundled:
         return ChosenModel(load_bundled_model(threads))
-    store = open_store_option(choice.store, must_exist=True)
     name = choice.name or DEFAULT_NAME
     try:
+        store = open_store_option(choice.store, must_exist=True)
         version = registry.resolve(store, name, choice.version or registry.LATEST)
-    except NotFound:
+    except NotFound as error:
         if choice.name or choice.version:
             raise
-        return ChosenModel(load_bundled_model(threads), _describe_empty_store(store, name))
+        return ChosenModel(load_bundled_model(threads), f"{error} The model that comes with Signet is used.")
     return ChosenModel(LoadedModel.load(store, name, version, threads))
 
 
@@ -77,9 +76,3 @@ def load_bundled_model(threads: int = 1) -> LoadedModel:
     model = LoadedModel(card, read_bundled_file(card, ONNX_FILE), threads)
     model.check_parity(load_parity(read_bundled_file(card, PARITY_FILE), model.name))
     return model
-
-
-def _describe_empty_store(store: ObjectStore, name: str) -> str:
-    return (
-        f"{store.url} has no model {name!r}, so the model that comes with Signet is used. `signet train` publishes one."
-    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from services.evaluator.serving.loaded_model import LoadedModel
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.tracking.trackers import TrackingQuality, fingerprint
+from services.standalone import video_parts
 from services.standalone.part_cache import PartCache
 from services.standalone.recognition import clip_name
 from services.standalone.stream_recognition import ModelStream, to_transcript_sign
@@ -108,7 +109,7 @@ class Transcription:
         self._parts.delete()
 
     def _make_plan(self) -> VideoPlan:
-        ((_, outcome),) = self._workers.each(plan_parts, [(None, (self._path,))])
+        ((_, outcome),) = self._workers.each(plan_parts, [(None, (self._path, video_parts.PART_SECONDS))])
         if isinstance(outcome, ClipError):
             raise outcome
         return outcome

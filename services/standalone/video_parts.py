@@ -70,8 +70,8 @@ class TrackedPart:
     warnings: tuple[str, ...]
 
 
-def plan_parts(path: Path) -> VideoPlan:
-    """Read the times of a video's frames, and cut it into parts. Runs in a worker process.
+def plan_parts(path: Path, part_seconds: float) -> VideoPlan:
+    """Read the times of a video's frames, and cut it into parts of about this length. Runs in a worker process.
 
     If the packets of the file do not tell the times, the whole video is decoded.
 
@@ -83,14 +83,14 @@ def plan_parts(path: Path) -> VideoPlan:
     times = video.packet_times()
     if times is None:
         times = video.times()
-    return VideoPlan(video.sha256, times[-1], cut_into_parts(times))
+    return VideoPlan(video.sha256, times[-1], cut_into_parts(times, part_seconds))
 
 
-def cut_into_parts(times: Sequence[float]) -> tuple[VideoPart, ...]:
-    """Cut a video with these frame times into parts of about `PART_SECONDS`. No part has fewer than `MIN_FRAMES`."""
+def cut_into_parts(times: Sequence[float], part_seconds: float) -> tuple[VideoPart, ...]:
+    """Cut a video with these frame times into parts of about this length. None has fewer than `MIN_FRAMES` frames."""
     starts = [0]
     while starts[-1] < len(times):
-        due = bisect_left(times, times[starts[-1]] + PART_SECONDS)
+        due = bisect_left(times, times[starts[-1]] + part_seconds)
         starts.append(min(max(due, starts[-1] + MIN_FRAMES), starts[-1] + _MOST_FRAMES, len(times)))
     if len(starts) > 2 and starts[-1] - starts[-2] < MIN_FRAMES:
         del starts[-2]

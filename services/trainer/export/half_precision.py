@@ -1,13 +1,14 @@
 """Stores the weights of an ONNX graph as float16, which halves the file. The graph computes with float32 as before.
 
 Each large tensor becomes a float16 tensor and a node that converts it. ONNX Runtime converts once, when it loads the
-graph.
+graph. The directions of signs stay float32, so that signs can be enrolled.
 """
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from services.trainer.export.onnx import DIRECTIONS
 from signet.errors import SignetError
 
 # Smaller tensors are constants of the features, or too small to matter.
@@ -24,7 +25,7 @@ def store_weights_as_float16(graph: bytes) -> bytes:
     model = onnx.load_model_from_string(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _LEAST_VALUES:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _LEAST_VALUES or tensor.name == DIRECTIONS:
             continue
         name = tensor.name
         weights = numpy_helper.to_array(tensor)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 GRAPH = "model.onnx"
 _LANDMARKS, _LENGTHS, _DOMINANCE = "landmarks", "lengths", "dominance"
 _LOG_PROBS, _EMBEDDINGS = "log_probs", "embeddings"
-_DIRECTIONS = "sign_directions"
+DIRECTIONS = "sign_directions"
 
 # No probability of a frame may differ by more between ONNX and torch. Glosses, and sequences of glosses, whose
 # probabilities are nearer to one another than this are tied: their order is not compared.
@@ -106,7 +106,7 @@ def _trace(model: SignModel, landmarks: Symbol, lengths: Symbol, dominance: Symb
     if directions is None:
         return {_LOG_PROBS: model(*given)}
     replaceable: Any = Symbol.new_parameter(
-        landmarks.graph, _DIRECTIONS, directions, (Dim("signs"), *directions.shape[1:])
+        landmarks.graph, DIRECTIONS, directions, (Dim("signs"), *directions.shape[1:])
     )
     features: Any = model.compute_features(*given)
     timing, embeddings = model.embed(features, given[1])

@@ -1,0 +1,28 @@
+"""Makes videos of continuous signing from clips of single signs."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+SIZE = 320, 240
+
+
+def join_clips(clips: Sequence[Path], path: Path, fps: int = 25) -> float:
+    """Write the pictures of all clips, one clip after the other. Returns the length in seconds."""
+    count = 0
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for clip in clips:
+            with av.open(str(clip)) as source:
+                for decoded in source.decode(video=0):
+                    picture = av.VideoFrame.from_ndarray(
+                        decoded.to_ndarray(format="rgb24", width=SIZE[0], height=SIZE[1])
+                    )
+                    picture.pts, picture.time_base = count, Fraction(1, fps)
+                    file.mux(stream.encode(picture))
+                    count += 1
+        file.mux(stream.encode())
+    return count / fps
