@@ -117,6 +117,8 @@ class _Camera:
     """Reads a camera in a thread, and keeps its newest picture."""
 
     def __init__(self, number: int, counts: _Counts) -> None:
+        # The error below says more than the messages of OpenCV.
+        cv2.setLogLevel(0)
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
             raise ClipError(
@@ -148,7 +150,7 @@ class _Camera:
                     self._changed.notify()
                     return
                 self._counts.read += 1
-                self._newest = picture, time.monotonic()
+                self._newest = np.asarray(picture, np.uint8), time.monotonic()
                 self._changed.notify()
 
 
