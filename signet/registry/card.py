@@ -67,6 +67,8 @@ class ModelCard(BaseModel):
     undoubted: bool = False
     # How the model scores whether a clip shows any sign of its vocabulary. Older cards lack it.
     vocabulary_score: VocabularyScore | None = None
+    # Streams reject a sign with a lower score, unless the client gives another threshold. Without it, none is rejected.
+    rejection_threshold: Share | None = None
     parameters: int = Field(ge=0, le=10**12)
     config: dict[str, str | int | float | bool | None]
     metrics: Metrics

@@ -31,6 +31,7 @@ _CONTROL_FLOW = {b"If", b"Loop", b"Scan", b"SequenceMap"}
 _SERVING_FIELDS = {
     "schema_version", "vocabulary", "frame_rate", "smoothing_seconds", "blank_penalty", "insertion_penalty",
     "repetition_penalty", "beam_width", "undoubted", "vocabulary_score",
+    "rejection_threshold",
 }  # fmt: skip
 
 # The bytes of memory that each model needed which has passed a trial in this process.

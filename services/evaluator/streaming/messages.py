@@ -41,7 +41,8 @@ class StreamOptions:
         self.statistics_seconds = config.statistics_seconds or None
         self.drop_when_behind = config.drop_when_behind
         card = model.card
-        self.threshold = config.threshold if config.HasField("threshold") else None
+        published = None if card.vocabulary_score is None else card.rejection_threshold
+        self.threshold = config.threshold if config.HasField("threshold") else published
         if card.vocabulary_score is None and self.threshold:
             raise InvalidInput(
                 f"threshold={self.threshold:g}: the model {model.name} has no score by which signs could be rejected. "

@@ -90,6 +90,8 @@ def test_a_model_of_an_older_version_is_read(
         {"vocabulary_score": {"temperature": 1e-300, "weight": 1, "bias": 0}},
         {"vocabulary_score": {"temperature": 1, "weight": 1e308, "bias": 0}},
         {"vocabulary_score": {"temperature": 1, "weight": 1, "bias": -1e308}},
+        {"rejection_threshold": 1.5},
+        {"rejection_threshold": -0.1},
     ],
 )
 def test_a_card_with_an_impossible_number_is_refused(

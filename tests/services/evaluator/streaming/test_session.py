@@ -12,8 +12,10 @@ import pytest
 
 from services.evaluator.__main__ import evaluator
 from services.evaluator.streaming import session
+from signet.datasets.snapshot import Dataset
 from signet.registry import ModelCard
 from signet.rpc.retry import read_retry_seconds
+from signet.statistics.vocabulary_score import VocabularyScore
 from signet.v1.evaluator_pb2 import RecognizeStreamRequest as Request
 from signet.v1.evaluator_pb2 import SigningHand
 from signet.v1.evaluator_pb2_grpc import RecognizerStub
@@ -86,6 +88,22 @@ def test_signs_are_final_in_the_order_of_their_times(world: World, card: ModelCa
         last = responses[-1].statistics
         assert last.is_last
         assert (last.received, last.signs, last.behind, last.late, last.dropped) == (180, 4, 0, 0, 0)
+
+    run(world.settings(), scenario)
+
+
+def test_the_threshold_of_the_card_rejects_signs_unless_the_client_gives_another(
+    world: World, snapshot: Dataset
+) -> None:
+    score = VocabularyScore(temperature=2.0, weight=1.0, bias=0.0)
+    world.publish(snapshot, vocabulary_score=score, rejection_threshold=1.0)
+
+    async def scenario(calls: Calls) -> None:
+        responses = await answers(calls, [config(), *groups(SIGNING)])
+        assert responses[0].started.threshold == 1
+        assert [(sign.gloss, sign.rejected) for sign in finals(responses)] == [(gloss, True) for gloss in GLOSSES]
+        responses = await answers(calls, [config(threshold=0), *groups(SIGNING)])
+        assert [(sign.gloss, sign.rejected) for sign in finals(responses)] == [(gloss, False) for gloss in GLOSSES]
 
     run(world.settings(), scenario)
 

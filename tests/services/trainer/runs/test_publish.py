@@ -192,6 +192,8 @@ def test_the_card_tells_how_far_onnx_and_torch_differ(directory_store: Directory
     assert 0 < card.onnx_median_difference <= card.onnx_difference < 1e-5
     older = card.model_dump_json(by_alias=True, exclude={"onnx_clips", "onnx_median_difference"})
     assert registry.ModelCard.model_validate_json(older).onnx_median_difference is None
+    assert card.vocabulary_score is None, "three glosses are too few for the published score"
+    assert card.rejection_threshold is None
 
 
 def test_a_run_that_another_process_resumed_during_the_export_publishes_nothing(
