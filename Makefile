@@ -12,7 +12,7 @@ RELEASE := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-requests bench-soak bench-train help demo test lint format proto locks dashboards pictures bundled-model clean system up down logs ps stack-test
+.PHONY: bench-accuracy bench-attacks bench-extract bench-fuzz bench-presets bench-requests bench-serving-faults bench-soak bench-train help demo test lint format proto locks dashboards pictures bundled-model clean system up down logs ps stack-test
 
 # Without an NVIDIA GPU its reservation is taken away. STORE=seaweedfs runs SeaweedFS instead of Silo. COMPOSE_FILE, in the
 # environment or in .env, has the last word on both.
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench-attacks   attack real services, and measure memory and legitimate calls meanwhile (10 minutes)'
 	@echo 'make bench-fuzz      extract 10,000 mutated videos: none may crash, hang or be lost (30 minutes)'
 	@echo 'make bench-requests  send 100,000 mutated requests: each must get a status, and memory must stay (10 minutes)'
+	@echo 'make bench-serving-faults  promote, stop and kill the store under load: no call may fail (5 minutes)'
 	@echo 'make bench-soak      send a million requests while versions change: no error, and memory must stay (hours)'
 	@echo
 	@echo 'make lint    only the checks: ruff, mypy, import contracts, buf'
@@ -75,6 +76,9 @@ bench-fuzz: $(STAMP) system
 
 bench-requests: $(STAMP) system
 	@$(BIN)/python -m bench.requests
+
+bench-serving-faults: $(STAMP) system
+	@$(BIN)/python -m bench.serving_faults
 
 bench-soak: $(STAMP) system
 	@$(BIN)/python -m bench.soak

@@ -1,4 +1,8 @@
-"""Splits of recordings whose files do not say any: from the user's CSV file, or assigned by recording."""
+"""Splits of recordings whose files do not say any: from the user's CSV file, or assigned by recording.
+
+Own videos have a rule of their own (`sources.own.splits`), which also keeps the clips of a signer together and the
+splits of stored clips.
+"""
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence

@@ -5,6 +5,9 @@ together stay on one side: those of one signer, if signers are known; files with
 whose names are those of copies (`duplicate_names`). Each gloss keeps a clip in train. Clips that are in the store keep
 their split, so videos can be added.
 
+Imported recordings have a rule of their own (`importing.unlabelled.splits`): their signers are seldom known, and
+the same recordings must get the same splits in every store.
+
 If the clips of a gloss cannot be divided without dividing a signer's clips, the signer is divided, and a note says so.
 """
 
