@@ -65,6 +65,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_bundled_model() -> Iterator[None]:
+    """An evaluator with an empty store serves nothing here, except in the tests that are about the bundled model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGNET_BUNDLED_MODEL", "false")
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
     """A SeaweedFS server for the whole session."""

@@ -71,7 +71,7 @@ async def evaluator(settings: EvaluatorSettings) -> AsyncIterator[ServiceServer]
             max_models=settings.max_models,
             max_bytes=settings.model_memory_mib << 20,
         )
-        models = Models(memory, settings.model_name, settings.alias)
+        models = Models(memory, settings.model_name, settings.alias, bundled=settings.bundled_model)
         evaluations = EvaluationQueue(store, metrics, commit=settings.commit, threads=settings.threads)
         await asyncio.to_thread(models.default.refresh)  # before the server listens
         await asyncio.to_thread(evaluations.show_stored)

@@ -23,6 +23,11 @@ class EvaluatorSettings(ServiceSettings):
         description="The alias or the version that answers calls that name none; when an alias moves, its new version "
         "is served",
     )
+    bundled_model: bool = Field(
+        default=True,
+        description="While the store has no version of the model, serve the one that comes with Signet: 100 signs of "
+        "American Sign Language",
+    )
     max_models: int = Field(
         default=8,
         ge=1,

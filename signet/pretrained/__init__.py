@@ -55,6 +55,14 @@ def read_bundled_file(card: ModelCard, file: str) -> bytes:
     return data
 
 
+def is_bundled(name: str, version: str) -> bool:
+    """Whether a version is that of a model in this package."""
+    try:
+        return name == ASL100 and read_bundled_card().version == version
+    except (NotFound, DataLoss):
+        return False
+
+
 def bundled_folder(name: str = ASL100) -> Traversable:
     """The folder of a bundled model."""
     return files(__name__) / name

@@ -146,7 +146,8 @@ class EvaluationQueue:
             card = served.current().card
         except NotReady:
             return True
-        if card.version == self._evaluated_version:
+        if card.version == self._evaluated_version or card.name != served.name:
+            # The store has no clips of the model that comes with Signet.
             return True
         try:
             if not await asyncio.to_thread(self._has_report, card.name, card.version):

@@ -17,6 +17,7 @@ from signet.decoding import BLANK, align_sign, collapse_path, log_softmax, penal
 from signet.errors import DataLoss, NotReady, SignetError, quote
 from signet.landmarks import JOINTS
 from signet.parity import PARITY_FILE, ParityVector, largest_difference, load_parity
+from signet.pretrained import is_bundled, read_bundled_card, read_bundled_file
 from signet.store import ObjectStore
 
 ONNX_FILE = "model.onnx"
@@ -95,12 +96,15 @@ class StoredVersion:
 
     @classmethod
     def read(cls, store: ObjectStore, name: str, version: str) -> "StoredVersion":
-        """Read a version from the store; `version` is no alias.
+        """Read a version from the store, or from the package if it comes with Signet; `version` is no alias.
 
         Raises:
             NotFound: there is no such version.
             DataLoss: it is damaged.
         """
+        if is_bundled(name, version):
+            card = read_bundled_card(name)
+            return cls(card, read_bundled_file(card, ONNX_FILE), read_bundled_file(card, PARITY_FILE))
         card = registry.read_card(store, name, version)
         graph = registry.read_file(store, card, ONNX_FILE)
         return cls(card, graph, registry.read_file(store, card, PARITY_FILE) if PARITY_FILE in card.files else None)

@@ -32,13 +32,14 @@ class Models:
 
     The default model is loaded at the start and never unloaded. Other models, versions and aliases are loaded when a
     call names them, one at a time. Calls that name the same one share the load. The aliases of models in memory are
-    followed as that of the default model is.
+    followed as that of the default model is. With `bundled`, the model that comes with Signet is served as long as the
+    store has no version of the default model.
 
     Make it inside the event loop that serves.
     """
 
-    def __init__(self, memory: ModelMemory, name: str, alias: str) -> None:
-        self.default = ServedModel(memory, name, alias)
+    def __init__(self, memory: ModelMemory, name: str, alias: str, *, bundled: bool = False) -> None:
+        self.default = ServedModel(memory, name, alias, bundled=bundled)
         self._memory = memory
         self._others: OrderedDict[_Key, ServedModel] = OrderedDict()  # the last used one is last
         self._errors: OrderedDict[_Key, tuple[SignetError, float]] = OrderedDict()

@@ -8,6 +8,7 @@ from services.evaluator.serving.servable_model import ServableModel
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse, VersionInMemory
 from signet import registry
 from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, UntrustedModel
+from signet.pretrained import ASL100, read_bundled_card
 from signet.rpc.polling import StatusLog
 
 _log = logging.getLogger(__name__)
@@ -40,14 +41,18 @@ class ServedModel:
     A new version is loaded while the old one serves, and then replaces it in one assignment: a running call keeps the
     version that it began with. If the new version is damaged or the store cannot be reached, the old version serves on.
 
-    `alias` may also be a version, which never changes. An `essential` model is never unloaded to make room.
+    `alias` may also be a version, which never changes. An `essential` model is never unloaded to make room. With
+    `bundled`, the model that comes with Signet is served until there is a version.
     """
 
-    def __init__(self, memory: ModelMemory, name: str, alias: str, *, essential: bool = True) -> None:
+    def __init__(
+        self, memory: ModelMemory, name: str, alias: str, *, essential: bool = True, bundled: bool = False
+    ) -> None:
         self.name = name
         self.alias = alias
         self._memory = memory
         self._essential = essential
+        self._bundled = bundled
         self._held: VersionInMemory | None = None
         # Why no version is served, or no newer one.
         self._error: SignetError | None = NotReady(
@@ -110,6 +115,9 @@ class ServedModel:
             metrics.store_up.set(1)
         except NotFound as error:
             metrics.store_up.set(1)
+            if self._bundled and (self._held is None or self._held.name != self.name):
+                self._serve_bundled(error)
+                return
             if self._essential and self._held is None:
                 error = NotFound(
                     f"no model to serve yet: {error} The evaluator serves it within seconds of its publication."
@@ -138,6 +146,22 @@ class ServedModel:
         if held is not None:
             self._memory.release(held, essential=self._essential)
         self._memory.metrics.forget_alias(self.name, self.alias)
+
+    def _serve_bundled(self, error: NotFound) -> None:
+        """Serve the model that comes with Signet, because the store has no version."""
+        if self._held is None:
+            try:
+                self._replace(self._memory.load(ASL100, read_bundled_card().version, essential=self._essential))
+            except SignetError as failure:
+                self._keep_current(failure)
+                return
+        card = self.current().card
+        self._error = NotFound(
+            f"{error} Until then {card.name}/{card.version} answers, the model that comes with Signet: "
+            f"{len(card.vocabulary)} signs of American Sign Language."
+        )
+        self._status.report(str(self._error), logging.INFO)
+        self._show()
 
     def _load(self, version: str) -> None:
         metrics = self._memory.metrics
