@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def served_from(world: "World", *, bundled: bool = True) -> ServedModel:
-    world.store.root.mkdir(exist_ok=True)
     return ServedModel(memory_of(world.store, EvaluatorMetrics(CollectorRegistry())), "signet", LATEST, bundled=bundled)
 
 
