@@ -4,9 +4,10 @@ The first guess for a new sign is the mean embedding of its examples (Gidaris an
 signs take many clips of the old ones. So all directions move together for some steps of Adam (Kingma and Ba 2015),
 which lower the cross-entropy of the kept embeddings of the old signs and of the examples of the new ones:
 
-    L = Σ over signs c, mean over vectors x of c, mean over branches of −log softmax_c(s · cos(x, w))
+    L = Σ over signs c of weight(c) · mean over vectors x of c, mean over branches of −log softmax_c(s · cos(x, w))
 
-Each branch has its own loss, as in training. All signs weigh the same, however many vectors they have.
+Each branch has its own loss, as in training. The weight of the new signs balances old against new: the lower it is, the
+fewer clips of old signs are taken for new ones. It was chosen on signs of the training split (docs/experiments.md).
 
 The fit starts from the directions of the training whenever signs are enrolled or forgotten, so the order of enrolments
 makes no difference, and forgetting every enrolled sign gives back the trained model.
@@ -20,6 +21,8 @@ from signet.sign_embeddings import SignEmbeddings, unit_vectors
 _STEPS = 60
 _STEP_SIZE = 0.02
 _FIRST_MOMENT, _SECOND_MOMENT = 0.9, 0.99
+# The weight of a new sign, where that of an old one is 1.
+_NEW_WEIGHT = 0.7
 # So many old signs move at most: those that are nearest to the new ones. With 2,000 signs, all would take a minute.
 _MAX_MOVED = 200
 
@@ -42,7 +45,8 @@ def fit_directions(kept: SignEmbeddings, glosses: int) -> Floats:
     position[moved] = np.arange(len(moved))
     used = position[kept.signs] >= 0
     vectors, signs = kept.vectors[used], position[kept.signs[used]]
-    directions[moved] = _descend(directions[moved], vectors, signs, kept.logit_scale)
+    weights = np.where(moved[signs] < kept.trained, 1.0, _NEW_WEIGHT) / np.bincount(signs)[signs]
+    directions[moved] = _descend(directions[moved], vectors, signs, weights, kept.logit_scale)
     return directions
 
 
@@ -58,13 +62,21 @@ def _choose_moved(directions: Floats, trained: int) -> npt.NDArray[np.int64]:
     return np.concatenate([nearest, np.arange(trained, len(directions))])
 
 
-def _descend(directions: Floats, vectors: Floats, signs: npt.NDArray[np.int64], logit_scale: float) -> Floats:
-    """Steps of Adam on the directions [C, N, D], which are normalised after each."""
+def _descend(
+    directions: Floats,
+    vectors: Floats,
+    signs: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    logit_scale: float,
+) -> Floats:
+    """Steps of Adam on the directions [C, N, D], which are normalised after each.
+
+    The vectors are [M, N, D], their signs and weights [M].
+    """
     scale = np.float32(logit_scale)
     x = np.ascontiguousarray(vectors.transpose(1, 0, 2))
     w = np.ascontiguousarray(directions.transpose(1, 0, 2))
-    weights = 1 / np.bincount(signs, minlength=len(directions))[signs]
-    weights = (weights / weights.sum()).astype(np.float32)[:, None]
+    shares = (weights / weights.sum()).astype(np.float32)[:, None]
     target = np.eye(len(directions), dtype=np.float32)[signs]
     first, second = np.zeros_like(w), np.zeros_like(w)
     for step in range(1, _STEPS + 1):
@@ -72,7 +84,7 @@ def _descend(directions: Floats, vectors: Floats, signs: npt.NDArray[np.int64], 
         logits -= logits.max(axis=-1, keepdims=True)
         probabilities = np.exp(logits, out=logits)
         probabilities /= probabilities.sum(axis=-1, keepdims=True)
-        gradient = scale * ((weights * (probabilities - target)).transpose(0, 2, 1) @ x)
+        gradient = scale * ((shares * (probabilities - target)).transpose(0, 2, 1) @ x)
         gradient -= (gradient * w).sum(axis=-1, keepdims=True) * w
         first = _FIRST_MOMENT * first + (1 - _FIRST_MOMENT) * gradient
         second = _SECOND_MOMENT * second + (1 - _SECOND_MOMENT) * gradient**2

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.evaluator.models.comparison import PairedFigures, Value, VersionComparison
 from services.evaluator.models.summary import VersionDetails, VersionSummary
 from services.evaluator.reports.report import Proportion, Report
-from signet.registry import AliasMove
+from signet.registry import AliasMove, ModelCard
 from signet.terminal.output import Console, TableColumn, print_table, say
 
 # The newest moves of each alias in the description of a version. `signet models show ALIAS` shows all.
@@ -64,6 +64,7 @@ def show_details(console: Console, details: VersionDetails, alias: str = "") -> 
         ("run", card.run_id),
         ("dataset", f"{card.dataset_name}/{card.dataset_version}"),
         ("glosses", f"{len(card.vocabulary)}: {_names(card.vocabulary)}"),
+        ("enrolled", _enrolment(card)),
         ("val", f"{_share(_proportion(val.val_correct, val.val_clips))} at publication, after epoch {val.epoch}"),
         ("best path", f"{best_path}; blank in {100 * val.blank_ratio:.0f} % of frames"),
         ("selected on", card.selected_on),
@@ -87,6 +88,18 @@ def show_details(console: Console, details: VersionDetails, alias: str = "") -> 
             _show_moves(console, name, moves)
         if name == alias and moving.older_moves:
             say(console, f"{moving.older_moves} older moves are no longer kept", "dim")
+
+
+def _enrolment(card: ModelCard) -> str:
+    """The signs that were enrolled, and how well the trained ones are recognised since; "" for a trained version."""
+    enrolment = card.enrolment
+    if enrolment is None:
+        return ""
+    enrolled = card.vocabulary[enrolment.trained :]
+    return (
+        f"{len(enrolled)}: {_names(enrolled)}; made from {enrolment.parent}; of {enrolment.clips} clips of trained signs "
+        f"({enrolment.measured_on}), {enrolment.correct} are recognised, {enrolment.parent_correct} by the parent"
+    )
 
 
 def _show_moves(console: Console, name: str, moves: Sequence[AliasMove]) -> None:
