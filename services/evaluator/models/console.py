@@ -97,8 +97,8 @@ def _enrolment(card: ModelCard) -> str:
         return ""
     enrolled = card.vocabulary[enrolment.trained :]
     return (
-        f"{len(enrolled)}: {_names(enrolled)}; made from {enrolment.parent}; of {enrolment.clips} clips of trained signs "
-        f"({enrolment.measured_on}), {enrolment.correct} are recognised, {enrolment.parent_correct} by the parent"
+        f"{len(enrolled)}: {_names(enrolled)}; made from {enrolment.parent}; of {enrolment.clips} clips of trained "
+        f"signs ({enrolment.measured_on}), {enrolment.correct} are recognised, {enrolment.parent_correct} by the parent"
     )
 
 

@@ -47,6 +47,9 @@ def test_a_sign_is_enrolled_from_files_and_forgotten(
     assert f"my sign enrolled: signet {version}, alias latest; 7 signs" in output
     assert "trained signs: 86 % recognised (60 to 96 %, n = 14), before 86 %" in output
     assert f"made from {card.version}" in output
+    status, shown, error = run_signet(["models", "show"])
+    assert status == 0, error
+    assert f"1: my sign; made from {card.version}; of 14 clips of" in " ".join(shown.split())
     status, output, error = run_signet(["forget", "my sign", "--json"])
     assert status == 0, error
     result = json.loads(output)
