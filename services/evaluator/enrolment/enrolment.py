@@ -20,6 +20,7 @@ from services.evaluator.enrolment.examples import (
 from services.evaluator.enrolment.fit import fit_directions
 from services.evaluator.enrolment.graph_file import read_directions, replace_directions
 from services.evaluator.enrolment.measurement import TrainedFigures, measure_trained_signs
+from services.evaluator.serving.graph_check import try_model
 from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
 from signet import registry
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, NotReady, quote
@@ -75,6 +76,7 @@ def enrol(
     version: str = LATEST,
     allow_similar: bool = False,
     threads: int = 1,
+    trial: bool = False,
 ) -> EnrolmentResult:
     """Add a sign to a published model, and move the alias `latest` to the new version.
 
@@ -86,6 +88,8 @@ def enrol(
         version: the version or alias to start from.
         allow_similar: enrol also if the examples look like a sign that the model knows.
         threads: the number of threads inside one operator of the model; 0 means one per core.
+        trial: try the stored model in a child process first, as a server does: who can write models must not be able to
+            stop it. A model that this process has tried before is not tried again.
 
     Raises:
         InvalidInput: the gloss or an example cannot be used; the message says which, and why.
@@ -97,7 +101,7 @@ def enrol(
     """
     started = time.perf_counter()
     gloss = gloss.strip()
-    parent = _read_parent(store, model_name, version)
+    parent = _read_parent(store, model_name, version, trial)
     _check_gloss(parent, gloss)
     model = LoadedModel(parent.card, parent.graph, threads)
     embedded = embed_examples(model, examples, parent.kept.directions.shape[1])
@@ -112,7 +116,7 @@ def enrol(
 
 
 def forget(
-    store: ObjectStore, model_name: str, gloss: str, *, version: str = LATEST, threads: int = 1
+    store: ObjectStore, model_name: str, gloss: str, *, version: str = LATEST, threads: int = 1, trial: bool = False
 ) -> EnrolmentResult:
     """Take an enrolled sign away from a model, and move the alias `latest` to the new version.
 
@@ -124,7 +128,7 @@ def forget(
     """
     started = time.perf_counter()
     gloss = gloss.strip()
-    parent = _read_parent(store, model_name, version)
+    parent = _read_parent(store, model_name, version, trial)
     vocabulary = parent.card.vocabulary
     if gloss not in vocabulary:
         enrolled = ", ".join(map(quote, vocabulary[parent.kept.trained :])) or "none"
@@ -143,7 +147,7 @@ def forget(
     return _publish(store, parent, model, kept, remaining, f"forgot {quote(gloss)}", [], started, threads)
 
 
-def _read_parent(store: ObjectStore, model_name: str, version: str) -> _Parent:
+def _read_parent(store: ObjectStore, model_name: str, version: str, trial: bool) -> _Parent:
     resolved = registry.resolve(store, model_name, version)
     try:
         latest = registry.read_alias(store, model_name, LATEST).version
@@ -157,8 +161,13 @@ def _read_parent(store: ObjectStore, model_name: str, version: str) -> _Parent:
             "published it, or it has a linear head. Train it again with the default head."
         )
     graph = registry.read_file(store, card, ONNX_FILE)
+    if trial:
+        try_model(card, graph)
     kept = load_embeddings(registry.read_file(store, card, EMBEDDINGS_FILE), name, len(card.vocabulary))
-    directions = read_directions(graph, name)
+    try:
+        directions = read_directions(graph, name)
+    except ValueError as error:
+        raise DataLoss(f"model {name}: {ONNX_FILE} is not a graph ({error}). Train it again.") from error
     if directions.shape != (len(card.vocabulary), *kept.directions.shape[1:]):
         raise DataLoss(f"model {name}: {ONNX_FILE} and {EMBEDDINGS_FILE} are not about the same signs. Train it again.")
     parity = None

@@ -60,6 +60,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
                 version=first.model_version or LATEST,
                 allow_similar=first.allow_similar,
                 threads=self._threads,
+                trial=True,
             )
         return pb.EnrollResponse(result=result_message(result))
 
@@ -74,6 +75,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
                 request.gloss,
                 version=request.model_version or LATEST,
                 threads=self._threads,
+                trial=True,
             )
         return pb.ForgetResponse(result=result_message(result))
 

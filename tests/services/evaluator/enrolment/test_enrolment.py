@@ -1,6 +1,8 @@
 """Signs are added to a published model and taken away; what cannot be used is refused with the reason."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +12,22 @@ from services.evaluator.enrolment.examples import ExampleClip
 from services.evaluator.reports.evaluate import evaluate
 from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
 from signet import registry
-from signet.errors import AlreadyExists, Conflict, InvalidInput, NotFound, NotReady, SignetError
+from signet.errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    InvalidInput,
+    InvalidSetting,
+    NotFound,
+    NotReady,
+    SignetError,
+)
 from signet.landmarks import to_model_input
 from signet.registry import ModelCard
+from signet.security.signatures import ModelKeys
 from signet.sign_embeddings import EMBEDDINGS_FILE
-from tests.services.evaluator.conftest import GLOSSES, World, make_clip, place_of
+from tests.model_keys import signing_keys
+from tests.services.evaluator.conftest import GLOSSES, World, make_clip, make_embedding_graph, place_of
 from tests.services.evaluator.enrolment.conftest import NEW_PLACE
 
 MakeExample = Callable[..., ExampleClip]
@@ -184,3 +197,36 @@ def test_if_another_program_publishes_meanwhile_nothing_is_changed(
         enrol(world.store, "signet", "my sign", examples)
     assert registry.versions(world.store, "signet") == sorted([open_card.version, other.version])
     assert registry.resolve(world.store, "signet", "latest") == other.version
+
+
+def test_a_damaged_version_is_refused_with_the_reason(
+    world: World, open_card: ModelCard, examples: list[ExampleClip]
+) -> None:
+    parts = {file: registry.read_file(world.store, open_card, file) for file in open_card.files}
+    for file, data, words in (
+        (EMBEDDINGS_FILE, b"?", "holds no embeddings"),
+        (ONNX_FILE, b"<html>", "is not a graph"),
+        (ONNX_FILE, make_embedding_graph([0.5, 0.6]), "are not about the same signs"),
+    ):
+        files = parts | {file: data}
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        card = open_card.model_copy(update={"version": f"damaged-{hashes[file][:8]}", "files": hashes})
+        registry.publish(world.store, card, files)
+        with pytest.raises(DataLoss) as caught:
+            enrol(world.store, "signet", "my sign", examples)
+        assert words in str(caught.value)
+
+
+def test_an_enrolled_version_is_signed_and_without_a_key_it_is_not_published(
+    world: World, open_card: ModelCard, examples: list[ExampleClip], tmp_path: Path
+) -> None:
+    both = signing_keys(tmp_path)
+    world.store.model_keys = both
+    registry.sign(world.store, "signet", open_card.version)
+    card = enrol(world.store, "signet", "my sign", examples).card
+    assert registry.read_signature(world.store, "signet", card.version) is not None
+    assert registry.read_card(world.store, "signet", card.version) == card
+    world.store.model_keys = ModelKeys(trusted=both.trusted)
+    with pytest.raises(InvalidSetting, match="SIGNET_MODEL_SIGNING_KEY"):
+        enrol(world.store, "signet", "yours", examples, allow_similar=True)
+    assert registry.versions(world.store, "signet") == [open_card.version, card.version]
