@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from services.evaluator.serving import clip_limits
+from services.evaluator.streaming import frames, session
 from services.extractor import uploads
 from signet import errors
 from signet.errors import SignetError
@@ -200,6 +201,9 @@ def _limits() -> str:
             f"{clip_limits.MAX_SECONDS:g} s, {clip_limits.MAX_FRAMES:,} frames, landmarks of "
             f"{_mebibytes(clip_limits.MAX_BYTES)}",
         ),
+        ("a message of RecognizeStream and ExtractStream", _mebibytes(requests.MAX_FRAME_REQUEST_BYTES)),
+        ("frames in a message of RecognizeStream", f"{frames.MAX_FRAMES}"),
+        ("the time without a message in RecognizeStream and ExtractStream", f"{session.IDLE_SECONDS:g} s"),
         ("a video for ExtractClipStream", _mebibytes(uploads.MAX_UPLOAD_BYTES)),
         ("a chunk of it", _mebibytes(uploads.MAX_CHUNK_BYTES)),
         ("videos in chunks at a time", f"{uploads.MAX_UPLOADS}"),
@@ -209,7 +213,7 @@ def _limits() -> str:
 
 
 def _mebibytes(count: int) -> str:
-    return f"{count / 2**20:g} MiB"
+    return f"{count / 2**20:.4g} MiB"
 
 
 def read_contract() -> list[FileDescriptorProto]:

@@ -85,7 +85,7 @@ async def extractor(store: DirectoryStore, wlasl: Path, **settings: object) -> A
         extractions = ExtractionQueue(wlasl, None, store, workers, metrics)
         own = ExtractorSettings(_cli_parse_args=False, **settings)  # type: ignore[arg-type]
         server = ServiceServer(own, registry)
-        servicer = ExtractorServicer(extractions, workers, metrics, streams=StreamPool(own.streams))
+        servicer = ExtractorServicer(extractions, workers, metrics, streams=StreamPool(own.picture_streams))
         server.add("signet.v1.Extractor", extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         server.before_stop = servicer.stop_streams
         yield server

@@ -199,6 +199,65 @@ def _models_row() -> list[Any]:
     ]
 
 
+def _streams_row() -> list[Any]:
+    return [
+        lines(
+            "Open streams",
+            "Calls of RecognizeStream and TranscribeVideo, and streams of pictures that an extractor tracks. At their "
+            "limits (SIGNET_STREAMS, SIGNET_PICTURE_STREAMS), further streams are refused.",
+            Ask("sum(signet_evaluator_streams)", "recognised"),
+            Ask("sum(signet_extractor_streams)", "pictures tracked"),
+            unit="short",
+            width=5,
+        ),
+        lines(
+            "Delay of signs",
+            "Time from the arrival of the frame in which a sign ends to its final event, for half of the signs and for "
+            "19 of 20. Less than a second is good.",
+            Ask("max(instance:signet_stream_event_seconds:p50)", "p50"),
+            Ask("max(instance:signet_stream_event_seconds:p95)", "p95"),
+            unit="s",
+            width=5,
+            empty="no signs",
+        ),
+        lines(
+            "Frames behind",
+            "Model frames, ten for each second of a stream, that have arrived and are not recognised yet. It should "
+            "stay near the number of streams; if it grows, the cores are too slow for the streams.",
+            Ask("sum(signet_evaluator_stream_frames_behind)", "frames"),
+            unit="short",
+            width=4,
+        ),
+        lines(
+            "Rejected signs and lost frames",
+            "Share of final signs that were rejected as not in the vocabulary, and share of frames that were late or "
+            "dropped. Many lost frames point at a slow network, or at clocks of clients.",
+            Ask(
+                'sum(rate(signet_evaluator_stream_signs_total{outcome="rejected"}[$__rate_interval])) '
+                "/ (sum(rate(signet_evaluator_stream_signs_total[$__rate_interval])) > 0)",
+                "rejected signs",
+            ),
+            Ask(
+                'sum(rate(signet_evaluator_stream_frames_total{outcome!="used"}[$__rate_interval])) '
+                "/ (sum(rate(signet_evaluator_stream_frames_total[$__rate_interval])) > 0)",
+                "lost frames",
+            ),
+            unit="percentunit",
+            width=5,
+            top=1,
+            join=True,
+        ),
+        lines(
+            "Ends of streams",
+            "Streams per minute by how they ended. completed is usual; drained means that the server was stopped, and "
+            "extractor_lost that pictures could not be tracked any more.",
+            Ask("60 * sum by (outcome) (rate(signet_evaluator_streams_ended_total[$__rate_interval]))", "{{outcome}}"),
+            unit="short",
+            width=5,
+        ),
+    ]
+
+
 def _answers_row() -> list[Any]:
     return [
         bars(
@@ -236,6 +295,7 @@ def serving() -> Any:
             ("Now", _now_row()),
             ("Calls", _calls_row()),
             ("Inside Recognize", _inside_row()),
+            ("Streams", _streams_row()),
             ("Models", _models_row()),
             ("Answers", _answers_row()),
         ],

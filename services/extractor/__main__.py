@@ -30,7 +30,9 @@ async def _main(settings: ExtractorSettings) -> None:
         )
         server = ServiceServer(settings, registry)
         (name,) = service_names(extractor_pb2)
-        servicer = ExtractorServicer(extractions, workers, metrics, settings.quality, StreamPool(settings.streams))
+        servicer = ExtractorServicer(
+            extractions, workers, metrics, settings.quality, StreamPool(settings.picture_streams)
+        )
         server.add(name, extractor_pb2_grpc.add_ExtractorServicer_to_server, servicer)
         server.before_stop = servicer.stop_streams
         extractions.keep()

@@ -34,7 +34,7 @@ class ExtractorSettings(ServiceSettings):
         le=256,
         description="Worker processes; 0 takes one per core, as far as the memory of the container allows",
     )
-    streams: int = Field(
+    picture_streams: int = Field(
         default=4,
         ge=0,
         le=256,

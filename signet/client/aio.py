@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
+from signet.client.stream_results import RecognitionEvent
+from signet.client.streaming import AsyncFrames, RecognitionOptions, SignRecognition, StreamFrame
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
@@ -48,6 +51,7 @@ class AsyncSignetClient:
         )
         self._channel: Any = None
         self._extractor: Any = None
+        self._streams: Any = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,6 +69,9 @@ class AsyncSignetClient:
         extractor, self._extractor = self._extractor, None
         if extractor is not None:
             extractor.close()
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams.close()
 
     async def recognise(
         self,
@@ -122,6 +129,33 @@ class AsyncSignetClient:
         finally:
             for task in waiting:
                 task.cancel()
+
+    async def recognise_stream(
+        self,
+        frames: AsyncIterable[StreamFrame],
+        options: RecognitionOptions | None = None,
+        *,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> AsyncIterator[RecognitionEvent]:
+        """Recognise continuous signing as it happens, as `SignetClient.recognise_stream` does. Takes one thread."""
+        options = options or RecognitionOptions()
+        call, config = self._options.begin_stream(options, model_name, model_version, timeout, request_id)
+        if self._streams is None:
+            self._streams = self._options.security.open_channel(self._options.address, OPTIONS)
+        method = evaluator_pb2_grpc.RecognizerStub(self._streams).RecognizeStream
+        given = AsyncFrames(aiter(frames))
+        recognition = SignRecognition(method, call, config, given, options.group_seconds)
+        thread, loop = ThreadPoolExecutor(1, "signet-stream"), asyncio.get_running_loop()
+        try:
+            while (event := await loop.run_in_executor(thread, next, recognition, None)) is not None:
+                yield event
+        finally:
+            given.close()
+            recognition.cancel()
+            thread.shutdown(wait=False)
 
     async def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
         """Ask which versions the evaluator has in memory, as `SignetClient.serving` does."""

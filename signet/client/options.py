@@ -8,6 +8,7 @@ from typing import Any
 from signet.client.inputs import ClipInput
 from signet.client.parts import VideoSource
 from signet.client.retries import RetriedCall, RetryPolicy
+from signet.client.streaming import RecognitionOptions
 from signet.errors import InvalidInput
 from signet.rpc.limits import CHANNEL_OPTIONS, RECONNECT_OPTIONS
 from signet.rpc.probe import check_address
@@ -17,6 +18,9 @@ from signet.v1 import evaluator_pb2
 
 # The server ends a stream whose video is not complete after 15 minutes. A video has two hours of work at most.
 STREAM_SECONDS = 7_200.0
+
+# A stream of frames ends when its frames do.
+OPEN_END_SECONDS = 30 * 86_400.0
 
 # The evaluator answers questions about itself from memory.
 QUESTION_SECONDS = 10.0
@@ -67,6 +71,20 @@ class ClientOptions:
         span = self._span("signet.v1.Extractor/ExtractClipStream")
         return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span, self.security)
 
+    def begin_stream(
+        self, options: RecognitionOptions, model_name: str, model_version: str, timeout: float | None, request_id: str
+    ) -> tuple[RetriedCall, Any]:
+        """Begin a call of RecognizeStream: the call, and its first message. Default of `timeout`: none."""
+        seconds = timeout or self.timeout or OPEN_END_SECONDS
+        span = self._span("signet.v1.Recognizer/RecognizeStream")
+        call = RetriedCall(self.retry, seconds, self.address, request_id, span=span, security=self.security)
+        return call, options.to_message(*self._choose_model(model_name, model_version))
+
+    def _choose_model(self, model_name: str, model_version: str) -> tuple[str, str]:
+        if not model_version and model_name in {"", self.model_name}:
+            model_version = self.model_version
+        return model_name or self.model_name, model_version
+
     def recognize_request(self, clip: ClipInput, top_k: int, model_name: str = "", model_version: str = "") -> Any:
         """The message for a clip. A name of a model or version that is "" is that of the client.
 
@@ -75,11 +93,8 @@ class ClientOptions:
         """
         if top_k < 0:
             raise InvalidInput(f"top_k={top_k}: ask for 1 gloss or more, or for 0, which means five.")
-        if not model_version and model_name in {"", self.model_name}:
-            model_version = self.model_version
-        request = evaluator_pb2.RecognizeRequest(
-            top_k=top_k, model_name=model_name or self.model_name, model_version=model_version
-        )
+        model_name, model_version = self._choose_model(model_name, model_version)
+        request = evaluator_pb2.RecognizeRequest(top_k=top_k, model_name=model_name, model_version=model_version)
         setattr(request, clip.kind, clip.data)
         return request
 

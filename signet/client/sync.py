@@ -15,6 +15,8 @@ from signet.client.options import OPTIONS, ClientOptions
 from signet.client.parts import LandmarkPart, VideoSource
 from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
+from signet.client.stream_results import RecognitionEvent
+from signet.client.streaming import RecognitionOptions, SignRecognition, StreamFrame
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
@@ -146,6 +148,47 @@ class SignetClient:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def recognise_stream(
+        self,
+        frames: Iterable[StreamFrame],
+        options: RecognitionOptions | None = None,
+        *,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> Iterator[RecognitionEvent]:
+        """Recognise continuous signing as it happens.
+
+            for event in client.recognise_stream(camera_frames()):
+                if isinstance(event, FinalSign):
+                    print(event.gloss, event.start, event.end)
+
+        The frames are all `LandmarkFrame` or all `ImageFrame`. A thread reads them as they are needed, so that an
+        iterator may wait for a camera. The last signs come after the last frame.
+
+        Args:
+            frames: the frames with their times.
+            options: how they are recognised.
+            model_name: the model; "" for that of this client.
+            model_version: a version or an alias of the model; "" for that of this client.
+            timeout: seconds until the deadline. Default: that of this client, or none.
+            request_id: the id of the call; "" makes a new one.
+
+        Raises:
+            Unavailable: there is no server, it stops, or its extractor is lost. Events before are not lost: open
+                another stream for the frames that follow.
+            SignetError: the other errors of `recognise`. The stream is opened again only before its first event.
+        """
+        options = options or RecognitionOptions()
+        call, config = self._options.begin_stream(options, model_name, model_version, timeout, request_id)
+        method = self._recognizer.RecognizeStream
+        recognition = SignRecognition(method, call, config, frames, options.group_seconds)
+        try:
+            yield from recognition
+        finally:
+            recognition.cancel()
 
     def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
         """Ask which versions the evaluator has in memory, and why it refuses others.

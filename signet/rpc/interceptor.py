@@ -198,7 +198,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _requests(self, method: str, parse: "_Parser", context: Any) -> AsyncIterator[Any]:
         """Receive and parse each request of a stream."""
-        while (data := await self._receiver.receive(method, context, one_of_many=True)) is not grpc.aio.EOF:
+        follows = False
+        while True:
+            data = await self._receiver.receive(method, context, one_of_many=True, follows=follows)
+            if data is grpc.aio.EOF:
+                return
+            follows = True
             yield parse.message(data)
 
     @contextmanager

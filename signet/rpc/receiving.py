@@ -20,6 +20,8 @@ RECEIVE_SECONDS = 120.0
 # How often unfinished requests are checked. A request is slow if it was unfinished at one check and is at the next one.
 # Over a fast network, eight of the largest requests arrive in 0.1 s.
 _CHECK_SECONDS = 0.03
+# A stream that got a message so short a time ago is live. Of its next message, only what came since then is held.
+_LIVE_SECONDS = 1.0
 # So many slow requests are received at a time. A phone with a slow network needs one for some seconds.
 MAX_SLOW_REQUESTS = 64
 # As soon as the process has grown by so much since there were no slow requests, only the newest may go on.
@@ -56,8 +58,13 @@ class _Unfinished:
     task: "asyncio.Task[Any]"
     one_of_many: bool
     has_turn: bool
+    follows: bool  # the call got a message before
     began: float = field(default_factory=time.monotonic)
     refusal: SignetError | None = None
+
+    def is_live(self, now: float) -> bool:
+        """Whether this is a stream, such as that of a camera, that got its last message just now."""
+        return self.one_of_many and self.follows and now - self.began < _LIVE_SECONDS
 
     def refuse(self, error: SignetError) -> None:
         """End the call with this error."""
@@ -83,10 +90,10 @@ class RequestReceiver:
         self._held = 0
         self._held_by_large = 0
 
-    async def receive(self, method: str, context: Any, *, one_of_many: bool = False) -> Any:
+    async def receive(self, method: str, context: Any, *, one_of_many: bool = False, follows: bool = False) -> Any:
         """Receive the next message of a call: its bytes, or `grpc.aio.EOF`.
 
-        The client may take any time before the next one of many messages.
+        The client may take any time before the next one of many messages. `follows` says that the call got one before.
 
         Raises:
             DeadlineExceeded: the message did not arrive within `RECEIVE_SECONDS`.
@@ -96,7 +103,7 @@ class RequestReceiver:
         assert task is not None  # noqa: S101  (gRPC runs each call as a task)
         # A request that waits for its turn takes no memory, and so it is not slow yet.
         has_turn = await self._turns.wait(context)
-        unfinished = _Unfinished(method, context, task, one_of_many, has_turn)
+        unfinished = _Unfinished(method, context, task, one_of_many, has_turn, follows)
         self._unfinished[unfinished] = None
         if self._check is None:
             self._note_memory(self._memory.measure())
@@ -186,7 +193,11 @@ class RequestReceiver:
             return
         self._schedule()
         memory = self._memory.measure()
-        slow = [request for request in self._unfinished if now - request.began >= _CHECK_SECONDS]
+        slow = [
+            request
+            for request in self._unfinished
+            if now - request.began >= _CHECK_SECONDS and not request.is_live(now)
+        ]
         if not slow:
             self._note_memory(memory)
             return

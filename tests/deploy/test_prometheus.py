@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.grafana.queries import metrics, queries
 from services.evaluator.metrics import EvaluatorMetrics
+from services.evaluator.streaming.metrics import StreamMetrics
 from services.extractor.metrics import ExtractorMetrics
 from services.trainer.runs.metrics import TrainerMetrics
 from tests.conftest import ROOT
@@ -106,7 +107,7 @@ def test_an_alert_has_a_description_and_a_link_to_the_guide(alert: str) -> None:
 
 def test_the_metrics_listed_are_those_that_the_services_expose() -> None:
     registry = CollectorRegistry()
-    for service in (ExtractorMetrics, TrainerMetrics, EvaluatorMetrics):
+    for service in (ExtractorMetrics, TrainerMetrics, EvaluatorMetrics, StreamMetrics):
         service(registry)
     exposed = {(family.type, family.name) for family in registry.collect()}
     listed = re.findall(

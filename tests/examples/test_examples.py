@@ -92,6 +92,17 @@ def test_python(address: str, clips: Path) -> None:
     assert len(printed) == 3
 
 
+def test_python_stream(address: str, tmp_path: Path) -> None:
+    paths = []
+    for gloss in ("drink", "go"):
+        paths.append(tmp_path / f"{gloss}.safetensors")
+        clip = make_clip(gloss, "", place_of(GLOSSES.index(gloss), len(GLOSSES)), frames=45)
+        paths[-1].write_bytes(landmarks.dump(clip))
+    printed = _run(sys.executable, ROOT / "examples/python/stream.py", address, *paths).splitlines()
+    signs = [line for line in printed if not line.startswith("...")]
+    assert [re.sub(r"[\d.]+", "N", line) for line in signs] == ["N to N s: drink N", "N to N s: go N"]
+
+
 def test_buf_curl(address: str, clips: Path) -> None:
     script = ROOT / "examples/curl/recognise.sh"
     answer = json.loads(_run("sh", script, address, clips / "drink.safetensors"))

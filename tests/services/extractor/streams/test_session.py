@@ -30,7 +30,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An extractor with two places for streams."""
     folder = tmp_path_factory.mktemp("streams")
     store = DirectoryStore(folder / "store")
-    with servers.serving(lambda: servers.extractor(store, folder / "wlasl", streams=2)) as channel:
+    with servers.serving(lambda: servers.extractor(store, folder / "wlasl", picture_streams=2)) as channel:
         yield extractor_pb2_grpc.ExtractorStub(channel)
 
 
