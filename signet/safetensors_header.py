@@ -38,7 +38,7 @@ def read_header(data: bytes | memoryview, most: int = MAX_HEADER_BYTES) -> dict[
     length = header_length(data, most)
     text = bytes(data[LENGTH_BYTES : LENGTH_BYTES + length]).decode()
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
+        header = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("its header is nested too deep") from None
     if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
@@ -63,3 +63,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("its header names a key twice")
     return found
+
+
+# `json.loads` would make a decoder for each header, which takes as long as reading one.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)

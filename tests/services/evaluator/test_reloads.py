@@ -21,7 +21,7 @@ from signet.registry import LATEST, ModelCard
 from signet.v1 import evaluator_pb2, evaluator_pb2_grpc, extractor_pb2, extractor_pb2_grpc
 from tests.servers import stand_in_extractor
 from tests.services.evaluator.conftest import GLOSSES, make_graph, place_of
-from tests.services.evaluator.test_process import started, wait_for
+from tests.services.evaluator.test_process import Process, started, wait_for
 
 if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
@@ -115,6 +115,48 @@ def test_twenty_promotions_and_rollbacks_under_load_fail_no_call(
     ]
     assert wrong == []
     assert "Traceback" not in "".join(process.log)
+
+
+def worker_ids(process: Process) -> list[int]:
+    """The worker processes of an evaluator."""
+    tasks = Path(f"/proc/{process.process.pid}/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def test_killed_workers_under_load_fail_no_call_and_all_workers_end_with_the_process(
+    world: "World", card: ModelCard, clip: bytes
+) -> None:
+    with started(world, SIGNET_COMPUTE_PROCESSES="2") as process:
+        with Load(process.address, clip) as load:
+            for killed in range(3):
+                wait_for(lambda: process.sample("signet_evaluator_compute_processes") == 2)
+                answered = len(load.answers)
+                wait_for(lambda answered=answered: len(load.answers) > answered + 20)  # type: ignore[misc]
+                os.kill(worker_ids(process)[0], signal.SIGKILL)
+
+                def ended(count: int = killed + 1) -> bool:
+                    return process.sample("signet_evaluator_compute_process_ends_total") == count
+
+                wait_for(ended)
+            wait_for(lambda: process.sample("signet_evaluator_compute_processes") == 2)
+            workers = worker_ids(process)
+            assert len(workers) == 2
+        assert load.errors == []
+        assert {(answer.version, answer.gloss) for answer in load.answers} == {(card.version, "drink")}
+        assert process.stop() == 0
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert "Traceback" not in "".join(process.log)
+
+
+def test_workers_end_when_the_process_is_killed_under_load(world: "World", card: ModelCard, clip: bytes) -> None:
+    with started(world, SIGNET_COMPUTE_PROCESSES="2") as process, Load(process.address, clip) as load:
+        wait_for(lambda: len(load.answers) > 20)
+        workers = worker_ids(process)
+        assert len(workers) == 2
+        process.process.kill()
+        process.process.wait()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert load.errors
 
 
 def grpc_status(address: str) -> evaluator_pb2.ModelStatus:
