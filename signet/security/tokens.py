@@ -14,7 +14,6 @@ import math
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from signet.errors import AlreadyExists, InvalidInput, InvalidSetting, NotFound,
 from signet.field_types import describe_first_fault
 from signet.security.permissions import Permission
 from signet.security.setting_files import read_setting_file
+from signet.whole_file import OWNER_ONLY, sync, unfinished_file
 
 SETTING = "SIGNET_TOKENS_FILE"
 
@@ -196,20 +196,15 @@ def _write(path: Path, tokens: TokenList) -> None:
     """Replace the file in one step. A new file can be read by its owner only; an old one keeps its readers."""
     target = path.resolve()
     data = tokens.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
-    temporary = None
     try:
         old = target.stat() if target.exists() else None
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
+        with unfinished_file(target, OWNER_ONLY) as (file, temporary):
             file.write(data)
-            file.flush()
             if old is not None:
                 os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) & 0o644)
                 if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
+            sync(file)
+            temporary.replace(target)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise Unavailable(f"{path}: cannot be written ({error.strerror}).") from error

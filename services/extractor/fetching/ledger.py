@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from signet.errors import Conflict, InvalidInput
+from signet.whole_file import sync, unfinished_file
 
 LEDGER_NAME = "fetch-ledger.jsonl"
 # The folder of unfinished files. `find_clip_files` does not look into folders whose name begins with a dot.
@@ -169,13 +170,11 @@ class FetchLedger:
 
     def _compact(self, folder: Path) -> None:
         """Write the ledger anew, with the valid lines only."""
-        new = folder / LEDGER_NAME
-        with new.open("wb") as file:
+        with unfinished_file(folder / LEDGER_NAME) as (file, temporary):
             file.writelines(map(_encode, self.links.values()))
             file.writelines(map(_encode, self.files.values()))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+            sync(file)
+            temporary.replace(self.path)
 
 
 def _lock_folder(clips: Path) -> IO[bytes]:
