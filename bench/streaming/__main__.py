@@ -1,6 +1,7 @@
 """How well live signing is recognised, with the models of a cross-validation and clips by unseen signers.
 
     python -m bench.streaming RUN --store URL --continuous FOLDER
+    python -m bench.streaming RUN --store URL --only-cost
 
 Sequences of 3 to 20 held-out clips are joined as they are, with rests cut, and with rests cut and transitions
 interpolated. A stream recognises each of them, and so does the offline decoder. Every sign that is found in the
@@ -38,21 +39,29 @@ def main(
     ] = None,
     name: Annotated[str, typer.Option(help="The name of the model in the results")] = "model",
     seeds: Annotated[int, typer.Option(help="Measure this many seeds", min=1)] = 3,
-    hour: Annotated[float, typer.Option(help="Seconds of the stream whose memory is measured; 0 leaves it out")] = 0.0,
+    only_cost: Annotated[
+        bool,
+        typer.Option("--only-cost", help="Measure the cost, with an hour of frames for the memory, and nothing else"),
+    ] = False,
 ) -> None:
     """Measure one run, and save and print its figures."""
     console = open_console()
+    if only_cost:
+        fold = next(read_fold_models(open_store_option(store), run_id))
+        saved = load_results(RESULTS)
+        saved[name] = {**saved.get(name, {"run": run_id}), "cost": _measure_cost(fold), **origin()}
+        save_results(RESULTS, saved)
+        print_line(console, str(saved[name]["cost"]))
+        return
     findings: dict[int, dict[Joining, StreamFindings]] = defaultdict(lambda: defaultdict(StreamFindings))
     alarms: dict[int, list[float]] = defaultdict(list)
     minutes: dict[int, float] = defaultdict(float)
     sentences = read_pose_files(continuous) if continuous else []
     folds: dict[int, set[int]] = defaultdict(set)
-    cost: dict[str, Any] = {}
+    saved_cost = load_results(RESULTS).get(name, {}).get("cost", {})
     for fold in read_fold_models(open_store_option(store), run_id):
         if fold.seed not in findings and len(findings) == seeds:
             break
-        if not cost:
-            cost = _measure_cost(fold, hour)
         for joining in Joining:
             for sequence in make_sequences(fold.clips, joining, _SEQUENCES):
                 measure_sequence(findings[fold.seed][joining], fold, sequence)
@@ -60,7 +69,7 @@ def main(
             alarms[fold.seed] += [found.sign.vocabulary_score or 0.0 for found in run_stream(fold, sentence)]
             minutes[fold.seed] += sentence[-1][0] / 60
         folds[fold.seed].add(fold.fold)
-        row = {"run": run_id, "folds": sum(len(kinds) for kinds in folds.values()), "cost": cost, **origin()}
+        row = {"run": run_id, "folds": sum(len(kinds) for kinds in folds.values()), "cost": saved_cost, **origin()}
         row["kinds"] = {str(joining): _summary([findings[seed][joining] for seed in findings]) for joining in Joining}
         if sentences:
             row["false_alarms"] = _operating_curve(findings, alarms, minutes)
@@ -69,15 +78,13 @@ def main(
         _print_row(console, row)
 
 
-def _measure_cost(fold: FoldModel, hour: float) -> dict[str, Any]:
+def _measure_cost(fold: FoldModel) -> dict[str, Any]:
     parts = [sequence.frames for joining in Joining for sequence in make_sequences(fold.clips, joining, _SEQUENCES)]
-    cost: dict[str, Any] = {
-        "one": measure_streams(fold, parts, 1, 60.0),
-        "twenty on one core": measure_streams(fold, parts, 20, 20.0),
+    return {
+        "one stream": measure_streams(fold, parts, 1, 60.0),
+        "twenty streams on one core": measure_streams(fold, parts, 20, 60.0),
+        "memory of one hour": measure_memory(fold, parts, 3600.0),
     }
-    if hour:
-        cost["memory"] = measure_memory(fold, parts, hour)
-    return cost
 
 
 def _summary(seeds: list[StreamFindings]) -> dict[str, Any]:
