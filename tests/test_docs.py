@@ -72,7 +72,7 @@ def _known_options() -> frozenset[str]:
             known |= _options(name, [subcommand])
     for settings in (ExtractorSettings, TrainerSettings, EvaluatorSettings):
         known |= {"--" + field.replace("_", "-") for field in settings.model_fields}
-    for program in ROOT.glob("bench/*.py"):
+    for program in ROOT.glob("bench/**/*.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', program.read_text()))
     return frozenset(known)
 

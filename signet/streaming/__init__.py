@@ -1,6 +1,6 @@
 """Recognition of continuous signing as it happens: frames of landmarks in, events out. No I/O, threads or clocks.
 
-`SignStream` is the entry. docs/recognition.md explains the method.
+`SignStream` is the entry. docs/streaming.md explains the method.
 """
 
 from signet.streaming.events import (

@@ -1,4 +1,4 @@
-"""The settings of a stream, and why they have their values. docs/recognition.md has the measurements."""
+"""The settings of a stream, and why they have their values. docs/experiments.md has the measurements."""
 
 from dataclasses import dataclass
 
