@@ -16,6 +16,9 @@ class Compute(Protocol):
     def parallel(self) -> int:
         """How many batches can be computed at the same time."""
 
+    def is_ready(self) -> bool:
+        """Whether batches can be computed now."""
+
     def load(
         self, store: ObjectStore, name: str, version: str, make_room: Callable[[int], None] | None = None
     ) -> ServableModel:

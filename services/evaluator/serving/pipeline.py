@@ -51,6 +51,10 @@ class Pipeline:
         self._metrics = metrics
         self._threads = threads
 
+    def is_ready(self) -> bool:
+        """See `Compute.is_ready`."""
+        return True
+
     def load(
         self, store: ObjectStore, name: str, version: str, make_room: Callable[[int], None] | None = None
     ) -> LoadedModel:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from services.evaluator.versions.background_thread import BackgroundThread
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse
@@ -22,6 +23,9 @@ _MAX_LOADS = 8
 _LOADS_RETRY_SECONDS = 2.0
 # A model may be unloaded again before the call that waited for it can use it.
 _ATTEMPTS = 3
+
+# How often it is checked whether all worker processes have ended.
+_HEALTH_SECONDS = 1.0
 
 # A model's name, and a version or an alias of it.
 _Key = tuple[str, str]
@@ -128,7 +132,7 @@ class Models:
         await asyncio.gather(self._thread.finish(seconds), self._default_thread.finish(seconds))
 
     async def show_health(self, show: Callable[[str, bool], Awaitable[None]]) -> None:
-        """At each change, call `show` with a model's name and whether a version of it is in memory, until cancelled."""
+        """At each change, call `show` with a model's name and whether a version of it can answer, until cancelled."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         shown: dict[str, bool] = {}
 
@@ -139,12 +143,14 @@ class Models:
         try:
             while True:
                 changed.clear()
-                serving = {held.name for held in self._memory.versions()}
+                serving = {held.name for held in self._memory.versions()} if self._memory.can_answer() else set()
                 for name in {self.default.name, *serving, *shown}:
                     if shown.get(name) is not (name in serving):
                         shown[name] = name in serving
                         await show(name, shown[name])
-                await changed.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_HEALTH_SECONDS):
+                        await changed.wait()
         finally:
             self._memory.on_change = lambda: None
 

@@ -158,6 +158,10 @@ class ModelMemory:
             self._unload_if_unused(held)
         self._unloaded.clear()
 
+    def can_answer(self) -> bool:
+        """Whether the versions in memory can answer calls now."""
+        return self._compute.is_ready()
+
     def versions(self) -> list[VersionInMemory]:
         """The versions that are in memory now."""
         with self._lock:

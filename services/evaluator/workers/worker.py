@@ -19,6 +19,7 @@ from services.evaluator.serving.loaded_model import Frames, LoadedModel
 from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, compute_log_probs, process_clips
 from signet.errors import SignetError
 from signet.parity import load_parity
+from signet.process_memory import limit_arenas
 from signet.registry import ModelCard
 
 
@@ -97,6 +98,7 @@ def _end_with_the_evaluator(lifeline: int) -> None:
 
 def main() -> None:
     """Answer calls until the evaluator ends."""
+    limit_arenas()
     connection, lifeline, threads = map(int, sys.argv[1:])
     # The evaluator gets these signals too, and may need this process until its last call has ended.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -99,6 +99,10 @@ class ModelWorkerPool:
         metrics.show_workers(count)
         metrics.measure_workers(self.resident_bytes)
 
+    def is_ready(self) -> bool:
+        """Whether there is a worker. See `Compute.is_ready`."""
+        return not self._closing and any(slot.worker is not None for slot in self._slots)
+
     def load(
         self, store: ObjectStore, name: str, version: str, make_room: Callable[[int], None] | None = None
     ) -> WorkerModel:

@@ -80,7 +80,8 @@ class Scene:
         self.collected = CollectorRegistry()
         self.clock = Clock()
         metrics = EvaluatorMetrics(self.collected)
-        self.memory = ModelMemory(store, metrics, Pipeline(metrics, 1), clock=self.clock, **limits)
+        self.compute = Pipeline(metrics, 1)
+        self.memory = ModelMemory(store, metrics, self.compute, clock=self.clock, **limits)
         self.models = Models(self.memory, "signet", LATEST)
         self.models.default.refresh()
 
@@ -331,6 +332,26 @@ def test_health_is_shown_for_each_model_name(world: "World", snapshot: Dataset, 
         task.cancel()
 
     play(world.store, steps, max_models=2)
+
+
+def test_no_model_is_healthy_while_no_process_can_compute(
+    world: "World", card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def steps(scene: Scene) -> None:
+        shown: list[tuple[str, bool]] = []
+
+        async def show(name: str, serving: bool) -> None:
+            shown.append((name, serving))
+
+        task = asyncio.create_task(scene.models.show_health(show))
+        await until(lambda: shown == [("signet", True)])
+        monkeypatch.setattr(scene.compute, "is_ready", lambda: False)
+        await until(lambda: shown[1:] == [("signet", False)])
+        monkeypatch.undo()
+        await until(lambda: shown[2:] == [("signet", True)])
+        task.cancel()
+
+    play(world.store, steps)
 
 
 def test_the_polling_goes_on_after_an_unexpected_error(

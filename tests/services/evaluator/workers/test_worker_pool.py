@@ -251,7 +251,9 @@ def test_a_version_is_loaded_while_workers_are_killed_and_calls_go_on(
 
 def test_calls_of_a_closed_pool_are_unavailable(scene: Scene, drink: ClipRequest) -> None:
     workers = scene.pool.worker_ids()
+    assert scene.pool.is_ready()
     scene.pool.close()
+    assert not scene.pool.is_ready()
     assert not any(map(runs, workers))
     with pytest.raises(WorkersAway):
         scene.guess(drink)
