@@ -133,6 +133,9 @@ class TrainConfig(BaseModel):
     repetition_penalty: float = Field(5.0, ge=0, le=20)
     """The further cost in nats of a sign that follows itself when continuous signing is decoded, since many signs
     repeat their movement. Lower it where people do sign one twice in a row"""
+    signing: bool = False
+    """Train for continuous signing: join clips without the rests between signs, with the hands moving from one sign to
+    the next. Fewer errors in streams with --hidden-dim 48 and more; smaller models lose accuracy on single clips"""
     target_accuracy: float | None = Field(None, gt=0, le=1)
     """Stop as soon as this share of val clips is recognised; unset trains to the end"""
     train_past_target: bool = False

@@ -15,6 +15,8 @@ from torch import Tensor
 from services.trainer.data.augmentation import Augmentation, distort_joints, draw_lengths, draw_sample_times, drop_hands
 from services.trainer.features.phonology import LEFT_HAND, PART_STARTS, POSE, RIGHT_HAND, USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset, DatasetClip
+from signet.landmarks.body import left_dominance
+from signet.landmarks.concatenation import active_range
 
 # The flat start assumes that a clip's sign lies between these shares of the clip; all other frames are blank.
 SIGN_SPAN = (0.3, 0.7)
@@ -36,6 +38,8 @@ class Clips:
     starts: Tensor  # int64 [M], the first frame of each clip
     lengths: Tensor  # int64 [M], frames
     labels: Tensor  # int64 [M], classes 1..C
+    active: Tensor  # int64 [M, 2], the first frame of each clip's movement, and the first frame after it
+    left_handed: Tensor  # bool [M], which clips are by left-handed signers
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, clips: Sequence[DatasetClip], device: torch.device) -> "Clips":
@@ -55,6 +59,10 @@ class Clips:
             starts=(lengths.cumsum(0) - lengths).to(device),
             lengths=lengths.to(device),
             labels=torch.tensor([dataset.label(clip) for clip in clips], dtype=torch.long, device=device),
+            active=torch.tensor(
+                [active_range(dataset.clip_frames(clip)) for clip in clips], dtype=torch.long, device=device
+            ).view(-1, 2),
+            left_handed=torch.tensor(find_left_handed(dataset, clips), dtype=torch.bool, device=device),
         )
 
     def __len__(self) -> int:
@@ -67,7 +75,14 @@ class Clips:
 
     def select(self, rows: slice | Tensor) -> "Clips":
         """Some of these clips, by a slice or by their numbers int64; the parts share the frames' memory."""
-        return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
+        return replace(
+            self,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            labels=self.labels[rows],
+            active=self.active[rows],
+            left_handed=self.left_handed[rows],
+        )
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """All clips without augmentation, as `Features` takes them: joints [3, J, M, T] and presence [3, M, T]."""
@@ -174,32 +189,25 @@ class Sampler:
         for group in torch.split(lengths.argsort(), _CLIPS_AT_A_TIME):
             steps = torch.arange(int(lengths[group].max()), device=device)[None, :]
             inside = steps < lengths[group, None]
-            padded = self.features(*self._augment(group, lengths[group]), lengths[group])
+            times = draw_sample_times(self.clips.lengths[group], lengths[group], self.augmentation, self.generator)
+            padded = self.features(*self._augment(group, times), lengths[group])
             features[(starts[group, None] + steps)[inside]] = padded.contiguous()[inside]
         return features, starts, lengths
 
-    def _augment(self, group: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """These clips, augmented to their new lengths: joints [3, J, M, T] and presence [3, M, T]."""
+    def _augment(self, group: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """These clips at these times [M, T] in frames, augmented: joints [3, J, M, T] and presence [3, M, T]."""
         clips = self.clips
-        original = clips.lengths[group]
-        times = clips.samples_per_frame * draw_sample_times(original, lengths, self.augmentation, self.generator)
-        before = times.floor().long()
-        after = torch.minimum(before + 1, clips.samples_per_frame * (original[:, None] - 1))
-        weight = times - before
+        samples = clips.samples_per_frame * times
+        before = samples.floor().long()
+        after = torch.minimum(before + 1, clips.samples_per_frame * (clips.lengths[group, None] - 1))
         starts = clips.samples_per_frame * clips.starts[group, None]
-        before, after = before + starts, after + starts
-        in_before, in_after = clips.present[before].permute(2, 0, 1), clips.present[after].permute(2, 0, 1)
-        # Interpolate where both samples have the part; otherwise take the nearer sample, present or not.
-        nearer = weight.round()
-        in_both = in_before & in_after
-        present = in_both | torch.where(nearer > 0, in_after, in_before)
-        weights = torch.where(in_both, weight, nearer)
-        first, second = _frames_last(clips.joints[before]), _frames_last(clips.joints[after])
-        parts = [
-            torch.lerp(first[:, part], second[:, part], weights[index])
-            for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
-        ]
-        joints = distort_joints(torch.cat(parts, dim=1), self.augmentation, self.generator)
+        rows = before + starts, after + starts
+        joints, present = interpolate(
+            (clips.joints[rows[0]], clips.joints[rows[1]]),
+            (clips.present[rows[0]], clips.present[rows[1]]),
+            samples - before,
+        )
+        joints = distort_joints(joints, self.augmentation, self.generator)
         return joints, drop_hands(present, self.augmentation, self.generator)
 
     def _concatenate(self, labels: Tensor, starts: Tensor, lengths: Tensor, features: Tensor) -> Batch:
@@ -231,6 +239,41 @@ class Sampler:
             frame_labels=labels.gather(1, clip) * in_span,
             inside=inside,
         )
+
+
+def interpolate(joints: tuple[Tensor, Tensor], present: tuple[Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames between two frames. A part that only one of the two has is that of the nearer frame, present or not.
+
+    Args:
+        joints: float32 [M, T, 3 · J] of the frames before, and of the frames after.
+        present: bool [M, T, 3], likewise.
+        weight: float32 [M, T], from 0 (the frame before) to 1 (the frame after).
+
+    Returns:
+        joints [3, J, M, T] and presence [3, M, T].
+    """
+    before, after = (part.permute(2, 0, 1) for part in present)
+    nearer = weight.round()
+    in_both = before & after
+    weights = torch.where(in_both, weight, nearer)
+    first, second = map(_frames_last, joints)
+    parts = [
+        torch.lerp(first[:, part], second[:, part], weights[index])
+        for index, part in enumerate((POSE, LEFT_HAND, RIGHT_HAND))
+    ]
+    return torch.cat(parts, dim=1), in_both | torch.where(nearer > 0, after, before)
+
+
+def find_left_handed(dataset: Dataset, clips: Sequence[DatasetClip]) -> list[bool]:
+    """Which clips are by left-handed signers.
+
+    All of the given clips of a signer decide together. A clip of an unknown signer decides alone.
+    """
+    signers = [clip.signer or clip.clip_id for clip in clips]
+    dominance: dict[str, float] = {}
+    for signer, clip in zip(signers, clips, strict=True):
+        dominance[signer] = dominance.get(signer, 0.0) + left_dominance(dataset.clip_frames(clip))
+    return [dominance[signer] > 0 for signer in signers]
 
 
 def _frames_last(frames: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.data.clip_requirements import require_clips
+from services.trainer.data.signing_sampler import SigningSampler
 from services.trainer.model.build import WeightInitialiser, new_model
 from services.trainer.model.sign_model import SignModel
 from services.trainer.runtime.autocast import select_autocast
@@ -87,7 +88,8 @@ class BaseTraining:
         self._model.penalise_blank(config.blank_penalty)
         clips = Clips.from_dataset(dataset, [*train_clips, *val_clips], device)
         self._train, self._val = clips.select(slice(len(train_clips))), clips.select(slice(len(train_clips), None))
-        self._sampler = Sampler(
+        sampler = SigningSampler if config.signing and not config.pretrain else Sampler
+        self._sampler = sampler(
             self._train,
             self._model.features,
             config.batch_size,

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.trainer.data.batches import Clips
+from services.trainer.data.batches import Clips, find_left_handed
 from services.trainer.model.sign_model import SignModel, length_mask
 from services.trainer.training.validate import PADDED_FRAMES, evaluation_mode
 from signet.datasets.snapshot import Dataset, DatasetClip
 from signet.decoding import ContinuousDecoder
-from signet.landmarks.body import left_dominance
 from signet.landmarks.concatenation import Joining, concatenate
 from signet.statistics.gloss_errors import GlossErrors, gloss_errors
 
@@ -73,7 +72,7 @@ def evaluate_signing(
     (`signet.landmarks.concatenation.concatenate`).
     """
     order = np.random.default_rng(seed).permutation(len(clips))[: len(clips) // SEQUENCE_CLIPS * SEQUENCE_CLIPS]
-    left_handed = _find_left_handed(dataset, clips)
+    left_handed = find_left_handed(dataset, clips)
     device = next(model.parameters()).device
     errors = GlossErrors()
     with evaluation_mode(model):
@@ -97,18 +96,6 @@ def _count_errors(
     return sum((gloss_errors(*pair) for pair in zip(signed, decoded, strict=True)), GlossErrors())
 
 
-def _find_left_handed(dataset: Dataset, clips: Sequence[DatasetClip]) -> list[bool]:
-    """Which clips are by left-handed signers.
-
-    All of the given clips of a signer decide together. A clip of an unknown signer decides alone.
-    """
-    signers = [clip.signer or clip.clip_id for clip in clips]
-    dominance: dict[str, float] = {}
-    for signer, clip in zip(signers, clips, strict=True):
-        dominance[signer] = dominance.get(signer, 0.0) + left_dominance(dataset.clip_frames(clip))
-    return [dominance[signer] > 0 for signer in signers]
-
-
 def _join_landmarks(clips: Clips) -> Clips:
     """Each `SEQUENCE_CLIPS` consecutive clips as one clip. The labels have no meaning."""
     steps = torch.arange(int(clips.lengths.max()), device=clips.starts.device)
@@ -122,4 +109,6 @@ def _join_landmarks(clips: Clips) -> Clips:
         starts=lengths.cumsum(0) - lengths,
         lengths=lengths,
         labels=clips.labels[::SEQUENCE_CLIPS],
+        active=clips.active[::SEQUENCE_CLIPS],
+        left_handed=clips.left_handed[::SEQUENCE_CLIPS],
     )

@@ -5,7 +5,7 @@ import torch
 
 from services.trainer.data import batches
 from services.trainer.data.augmentation import Augmentation, draw_lengths, draw_sample_times
-from services.trainer.data.batches import Batch, Clips, Sampler
+from services.trainer.data.batches import Batch, Clips, Sampler, find_left_handed
 from services.trainer.features.phonology import LEFT_HAND, RIGHT_HAND, USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import SAMPLES_PER_FRAME
@@ -63,7 +63,8 @@ def test_a_clip_that_is_not_bent_is_seen_at_its_instants(small_dataset: Dataset)
     clips = Clips.from_dataset(small_dataset, train, device)
     drawn = Sampler(clips, Features(), 5, 1, still, torch.Generator())
     lengths = 2 * clips.lengths - 1
-    seen, _ = drawn._augment(torch.arange(len(clips)), lengths)
+    times = draw_sample_times(clips.lengths, lengths, still, drawn.generator)
+    seen, _ = drawn._augment(torch.arange(len(clips)), times)
     for row, clip in enumerate(train):
         instants = torch.from_numpy(small_dataset.clip_samples(clip))[:, :, USED_JOINTS].flatten(0, 1).nan_to_num()
         at = torch.arange(int(lengths[row])) * SAMPLES_PER_FRAME / 2
@@ -198,13 +199,23 @@ def one_clip(present: list[bool]) -> tuple[Clips, Sampler]:
     """A clip of one sample a frame whose left hand is present in these frames, and whose joints are 10, 20, 30, …"""
     joints = 10.0 * torch.arange(1, len(present) + 1)[:, None].expand(-1, 3 * len(USED_JOINTS))
     parts = torch.tensor([[True, left, True] for left in present])
-    clips = Clips(joints, parts, 1, torch.tensor([0]), torch.tensor([len(present)]), torch.tensor([1]))
+    length = len(present)
+    clips = Clips(
+        joints=joints,
+        present=parts,
+        samples_per_frame=1,
+        starts=torch.tensor([0]),
+        lengths=torch.tensor([length]),
+        labels=torch.tensor([1]),
+        active=torch.tensor([[0, length]]),
+        left_handed=torch.tensor([False]),
+    )
     return clips, Sampler(clips, Features(), 1, 1, STILL, torch.Generator())
 
 
 def test_between_a_frame_with_a_hand_and_one_without_the_nearer_one_decides() -> None:
     _, sampler = one_clip([True, True, False, True])
-    joints, present = sampler._augment(torch.tensor([0]), torch.tensor([13]))  # a quarter of a frame apart
+    joints, present = sampler._augment(torch.tensor([0]), torch.arange(13)[None] / 4)  # a quarter of a frame apart
     left = joints[0, LEFT_HAND.start, 0]
     assert present[1, 0].tolist() == [True] * 7 + [False] * 4 + [True] * 2
     # Between two frames that have it, it moves; next to one that has none, it stays.
@@ -236,3 +247,10 @@ def test_labels_are_repeated_with_their_lengths_and_features_are_left_out(small_
     assert twice.features.shape == (2 * len(batch), batch.features.shape[1], 0)
     for name in ("lengths", "targets", "target_lengths", "frame_labels", "inside"):
         assert torch.equal(getattr(twice, name), torch.cat([getattr(batch, name)] * 2))
+
+
+def test_the_clips_of_a_signer_decide_together_which_hand_is_dominant(small_dataset: Dataset) -> None:
+    clips = [clip.model_copy(update={"signer": "s"}) for clip in small_dataset.manifest.clips]
+    assert len(set(find_left_handed(small_dataset, clips))) == 1
+    alone = [clip.model_copy(update={"signer": ""}) for clip in clips]
+    assert find_left_handed(small_dataset, alone) == [find_left_handed(small_dataset, [clip])[0] for clip in alone]
