@@ -19,6 +19,8 @@ from signet.streaming.settings import StreamSettings
 _QUIET = 0.1
 # log p of the blank below which a frame emits a sign.
 _EMITS = -0.7
+# Lower bound of a probability whose log is taken.
+_SMALLEST = 1e-13
 # log p of a sign in a frame in which nothing is signed.
 _IMPROBABLE = -30.0
 # More frames before the oldest sign that is not final are not held.
@@ -59,6 +61,8 @@ class Section:
         self._windowed = 0  # frames that were in a window
         self._window_begin = 0  # the first frame of the window
         self._decoded = 0  # frames whose log-probabilities are settled
+        # For the frames from there on: the sum of the probabilities of several windows, and their number.
+        self._sums: list[tuple[Array, int]] = []
         self._decided: list[DecodedSign] = []  # signs whose movement is not over
         self._boundary = 0  # the frame after the movement of the last final sign
         self._last_emission: int | None = None  # the last frame in which it is emitted
@@ -107,19 +111,33 @@ class Section:
 
     def add_log_probs(self, log_probs: LogProbs) -> None:
         """Take the log-probabilities [T, C + 1] of the frames of the last window."""
-        rows = penalise_blank(log_probs[self._decoded - self._window_begin :], self._decoder.blank_penalty)
-        count = len(rows) if self.ended and self._windowed == self.count else self._count_settled(rows)
+        is_last = self.ended and self._windowed == self.count
+        averaged = self._average(log_probs[self._decoded - self._window_begin :], is_last)
+        rows = penalise_blank(averaged, self._decoder.blank_penalty)
+        count = len(rows) if is_last else self._count_settled(rows)
         if count:
             self._rows.extend(rows[:count])
-            begin = self._decoded - self._window_begin
-            self._decided += self._search.advance(log_probs[begin : begin + count])
+            self._decided += self._search.advance(averaged[:count])
             self._decoded += count
+            del self._sums[:count]
         emitting = np.flatnonzero(rows[count:, BLANK] < _EMITS)
         self._unsettled_emission = self._decoded + int(emitting[0]) if len(emitting) else None
         if self.complete:
             self._decided += self._search.finish()
         self._close()
         self._forget()
+
+    def _average(self, log_probs: LogProbs, is_last: bool) -> Array:
+        """Log of the mean probabilities of the unsettled frames [n, C + 1], over the windows that count."""
+        means = np.exp(log_probs.astype(np.float64))
+        counted = len(means) if is_last else max(0, len(means) - self._settings.average_ahead)
+        for place in range(counted):
+            if place == len(self._sums):
+                self._sums.append((np.zeros(self._classes), 0))
+            total, windows = self._sums[place]
+            self._sums[place] = (total + means[place], windows + 1)
+            means[place] = self._sums[place][0] / self._sums[place][1]
+        return np.asarray(np.log(np.maximum(means, _SMALLEST)))
 
     def _count_settled(self, rows: Array) -> int:
         """How many of the rows after the settled ones are settled now.

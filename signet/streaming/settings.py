@@ -16,9 +16,11 @@ class StreamSettings:
     # The model sees the last `window` frames each time. The log-probabilities of its last frames are not settled: of at
     # least `look_ahead` frames, and of more, up to `most_ahead`, if a sign is emitted within `guard` frames.
     window: int = 40
-    look_ahead: int = 5
-    most_ahead: int = 10
+    look_ahead: int = 6
+    most_ahead: int = 11
     guard: int = 3
+    # Until a frame is settled, the probabilities of all windows with at least so many frames after it are averaged.
+    average_ahead: int = 4
     hop: int = 2  # frames from one window to the next
     # A sign is decided for at the latest so many frames after the model emitted it.
     decide_after: int = 5
@@ -27,8 +29,10 @@ class StreamSettings:
     statistics_seconds: float = 10.0  # between statistics, in time of the stream
 
     def __post_init__(self) -> None:
-        if min(self.hop, self.decide_after, self.top_k) < 1 or min(self.look_ahead, self.guard) < 0:
-            raise InvalidSetting("hop, decide_after and top_k are at least 1; look_ahead and guard are at least 0.")
+        if min(self.hop, self.decide_after, self.top_k) < 1 or min(self.look_ahead, self.guard, self.average_ahead) < 0:
+            raise InvalidSetting(
+                "hop, decide_after and top_k are at least 1; look_ahead, guard and average_ahead at least 0."
+            )
         least = self.hop + max(self.look_ahead, self.most_ahead)
         if self.window < least:
             raise InvalidSetting(
