@@ -15,7 +15,7 @@ StoreOption = Annotated[
     ),
 ]
 ModelNameOption = Annotated[
-    str, typer.Option(help="The model. Default: signet in a store, or that of the server", show_default=False)
+    str, typer.Option(help="The model. Default: `signet`, or that of the server", show_default=False)
 ]
 ModelVersionOption = Annotated[
     str, typer.Option(help="A version or an alias. Default: latest, or that of the server", show_default=False)
