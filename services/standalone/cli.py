@@ -121,18 +121,33 @@ def live(
         Path | None, typer.Option(help="Follow this video at the speed of its clock, instead of a camera")
     ] = None,
     threshold: ThresholdOption = None,
+    server: ServerOption = "",
     store: StoreOption = "",
     model_name: ModelNameOption = "",
     model_version: ModelVersionOption = "",
+    ca: CaOption = None,
+    client_certificate: CertificateOption = None,
+    client_key: KeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Show signs in the terminal as they are made, from a camera or a video.
 
-    Ctrl-C ends it. Frames for which this machine is too slow are dropped and counted.
+    Ctrl-C ends it. Frames for which this machine is too slow are dropped and counted. With --server, only landmarks
+    are sent, and no pictures.
     """
-    from services.standalone.live_command import run_live
+    from services.standalone.live.command import open_model_stream, run_live
+    from services.standalone.live.server_stream import ServerStream
     from services.standalone.models import ModelChoice
+    from signet.v1 import evaluator_pb2
 
-    run_live(camera if video is None else video, ModelChoice(store, model_name, model_version), threshold)
+    source = camera if video is None else video
+    if not server:
+        run_live(source, lambda: open_model_stream(ModelChoice(store, model_name, model_version), threshold))
+        return
+    check_address(server, "--server")
+    security = read_client_settings(ca, client_certificate, client_key, token_file)
+    config = evaluator_pb2.StreamConfig(model_name=model_name, model_version=model_version)
+    run_live(source, lambda: ServerStream(server, security, config, threshold))
 
 
 def _predict_all(clips: "Sequence[Path]", recognise: "Callable[[Path], Recognition]") -> bool:

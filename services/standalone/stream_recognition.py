@@ -24,6 +24,7 @@ class ModelStream:
     def __init__(self, model: LoadedModel, threshold: float | None = None) -> None:
         card = model.card
         self.threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        self.model = f"{card.name} {card.version}"
         self._model = model
         self._stream = SignStream(RecognitionModel(card.vocabulary, card.decoder, card.vocabulary_score))
 

@@ -1,6 +1,5 @@
 """predict, transcribe and live as a person calls them, with nothing set up: real clips and the bundled model."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 from signet.pretrained import read_bundled_card
 from signet.transcripts import Transcript
 from tests.conftest import ROOT, RunSignet
-from tests.services.standalone.videos import join_clips
 
 SIGNET = (sys.executable, "-m", "services.cli")
 
@@ -24,27 +22,6 @@ SIGNET = (sys.executable, "-m", "services.cli")
 def _nothing_set_up(monkeypatch: pytest.MonkeyPatch, run_signet: RunSignet) -> None:
     for name in ("SIGNET_STORE", "SIGNET_EVALUATOR"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def val_clips(wlasl: Path) -> dict[str, Path]:
-    """A val clip of each gloss of the bundled model, as far as there is one."""
-    vocabulary = set(read_bundled_card().vocabulary)
-    found: dict[str, Path] = {}
-    for entry in json.loads((wlasl / "WLASL_v0.3.json").read_text()):
-        for instance in entry["instances"]:
-            path = wlasl / "clips" / f"{instance['video_id']}.mp4"
-            if entry["gloss"] in vocabulary and instance["split"] == "val" and path.exists():
-                found.setdefault(entry["gloss"], path)
-    return found
-
-
-@pytest.fixture(scope="module")
-def talk(val_clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of some seconds with several signs."""
-    path = tmp_path_factory.mktemp("talk") / "my talk.mp4"
-    join_clips(list(val_clips.values())[:5], path)
-    return path
 
 
 @pytest.fixture

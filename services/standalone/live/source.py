@@ -11,7 +11,7 @@ import numpy.typing as npt
 from services.extractor.jobs.processes import CleanContext
 from services.extractor.jobs.stderr_filter import StderrFilter
 from services.extractor.video.limits import REASONS
-from services.standalone import live_worker
+from services.standalone.live import worker
 from signet.errors import ClipError
 from signet.landmarks import JOINTS
 
@@ -56,7 +56,7 @@ class LiveSource:
         self._connection, theirs = processes.Pipe(duplex=False)
         # Drivers of cameras map memory of their own.
         arguments = (theirs, self._stderr.write_end, source, not isinstance(source, int))
-        self._process = processes.Process(target=live_worker.run_live_worker, args=arguments, daemon=True)
+        self._process = processes.Process(target=worker.run_live_worker, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -87,7 +87,7 @@ class LiveSource:
                 raise ClipError("timeout", f"{self._name}: no frame came for {limit:.0f} s. Convert it to H.264.")
             return None
         try:
-            message = self._connection.recv_bytes(live_worker.MAX_MESSAGE_BYTES + live_worker.HEADER.size)
+            message = self._connection.recv_bytes(worker.MAX_MESSAGE_BYTES + worker.HEADER.size)
         except (EOFError, OSError) as error:
             raise ClipError(
                 "crashed", f"{self._name}: the process that reads it has died. Convert a video to H.264."
@@ -96,17 +96,17 @@ class LiveSource:
         return self._take(message)
 
     def _take(self, message: bytes) -> LiveFrame | None:
-        header, body = message[: live_worker.HEADER.size], message[live_worker.HEADER.size :]
-        if len(header) < live_worker.HEADER.size:
+        header, body = message[: worker.HEADER.size], message[worker.HEADER.size :]
+        if len(header) < worker.HEADER.size:
             raise ClipError("crashed", f"{self._name}: the process that reads it sends nonsense. Convert it to H.264.")
-        kind, seconds, *counts = live_worker.HEADER.unpack(header)
+        kind, seconds, *counts = worker.HEADER.unpack(header)
         self.counts = LiveCounts(*counts)
         self._ready = True
-        if kind == live_worker.END:
+        if kind == worker.END:
             self.ended = True
-        elif kind == live_worker.FAULT:
+        elif kind == worker.FAULT:
             reason, _, text = body.decode(errors="replace").partition("\n")
             raise ClipError(reason if reason in REASONS else "crashed", text)
-        elif kind == live_worker.LANDMARKS and len(body) == live_worker.LANDMARK_BYTES:
+        elif kind == worker.LANDMARKS and len(body) == worker.LANDMARK_BYTES:
             return LiveFrame(seconds, np.frombuffer(body, np.float16).reshape(JOINTS, 3))
         return None

@@ -2,17 +2,22 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 
 from services.standalone.console import format_clock
-from services.standalone.live_source import LiveSource
+from services.standalone.live.server_stream import ServerStream
+from services.standalone.live.source import LiveSource
 from services.standalone.models import ModelChoice, load_chosen_model
 from services.standalone.stream_recognition import ModelStream
 from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, StreamEvent
 from signet.terminal.output import Console, bar, open_console, plain_text, say, say_error
+
+# Where events come from: a model in this process, or a server.
+Stream = ModelStream | ServerStream
 
 # Signs that stay on the screen.
 _SHOWN = 12
@@ -25,25 +30,21 @@ _WAIT_SECONDS = 0.1
 _RATE_SECONDS = 2.0
 
 
-def run_live(source: Path | int, choice: ModelChoice, threshold: float | None) -> None:
+def run_live(source: Path | int, open_stream: Callable[[], Stream]) -> None:
     """Recognise signing as it happens, until the video ends, or Ctrl-C.
 
     Args:
         source: a video, or the number of a camera.
-        choice: the model.
-        threshold: signs with a lower score are not shown; None takes that of the model.
+        open_stream: called while the process of the source starts.
 
     Raises:
         ClipError: the camera or the video cannot be read.
-        SignetError: the errors of `load_chosen_model`.
+        SignetError: the errors of `open_stream`, and of the server.
     """
     console = open_console()
     with LiveSource(source if isinstance(source, int) else str(source)) as frames:
-        chosen = load_chosen_model(choice)
-        if chosen.note:
-            say_error(f"note: {chosen.note}")
-        stream = ModelStream(chosen.model, threshold)
-        screen = LiveScreen(console, stream, frames, f"{chosen.model.card.name} {chosen.model.card.version}")
+        stream = open_stream()
+        screen = LiveScreen(console, stream, frames, stream.model)
         try:
             with screen:
                 _follow(frames, stream, screen)
@@ -53,7 +54,23 @@ def run_live(source: Path | int, choice: ModelChoice, threshold: float | None) -
         screen.print_summary()
 
 
-def _follow(frames: LiveSource, stream: ModelStream, screen: "LiveScreen") -> None:
+def open_model_stream(choice: ModelChoice, threshold: float | None) -> ModelStream:
+    """A stream with a model in this process.
+
+    Args:
+        choice: the model.
+        threshold: signs with a lower score are not shown; None takes that of the model.
+
+    Raises:
+        SignetError: the errors of `load_chosen_model`.
+    """
+    chosen = load_chosen_model(choice)
+    if chosen.note:
+        say_error(f"note: {chosen.note}")
+    return ModelStream(chosen.model, threshold)
+
+
+def _follow(frames: LiveSource, stream: Stream, screen: "LiveScreen") -> None:
     last, paused = time.monotonic(), False
     while not frames.ended:
         frame = frames.next_frame(_WAIT_SECONDS)
@@ -71,7 +88,7 @@ def _follow(frames: LiveSource, stream: ModelStream, screen: "LiveScreen") -> No
 class LiveScreen:
     """What is shown: the newest signs, what may be signed now, and the rates. In a pipe, one line for each sign."""
 
-    def __init__(self, console: Console, stream: ModelStream, frames: LiveSource, model: str) -> None:
+    def __init__(self, console: Console, stream: Stream, frames: LiveSource, model: str) -> None:
         self._console = console
         self._stream = stream
         self._frames = frames

@@ -1,0 +1,1 @@
+"""`signet live`: signs appear in the terminal as they are made."""
