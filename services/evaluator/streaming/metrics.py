@@ -10,8 +10,7 @@ OUTCOMES = ("completed", "invalid", "idle", "extractor_lost", "cancelled", "drai
 FRAME_OUTCOMES = ("used", "late", "dropped")
 # A final event should come at most 0.8 s after the end of its sign, and 1.5 s at the 95th percentile.
 _LATENCY_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2, 3, 5, 10)
-_MINUTES = 60
-_LENGTH_BUCKETS = (1, 10, _MINUTES, 10 * _MINUTES, 60 * _MINUTES, 300 * _MINUTES)
+_LENGTH_BUCKETS = (1, 10, 60, 600, 3_600, 18_000)
 
 
 class StreamMetrics:

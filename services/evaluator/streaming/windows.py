@@ -14,7 +14,8 @@ class WindowQueue:
 
     def __init__(self, compute: Compute) -> None:
         self._compute = compute
-        self._queue = Batcher(self._process, "streams", compute.parallel).add_queue()
+        # While a batch is computed, the event loop works on the streams of the batch before.
+        self._queue = Batcher(self._process, "streams", compute.parallel).add_queue(share=compute.parallel + 1)
 
     async def log_probs(self, model: ServableModel, window: StreamWindow) -> Frames:
         """The log-probabilities float32 [T, C + 1] of a window.
