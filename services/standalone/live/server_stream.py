@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.standalone.stream_recognition import DEFAULT_THRESHOLD, sign_score
-from signet.errors import Busy, SignetError
+from signet.errors import Busy, SignetError, Unavailable
 from signet.landmarks import NothingSigned
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS
@@ -105,6 +105,11 @@ class ServerStream:
                         self._started.set()
                     elif (event := to_event(response)) is not None:
                         self._events.put(event)
+        except Unavailable as error:
+            self._error = Unavailable(
+                f"{self._server}: cannot be reached, or has ended the stream ({error}). Start an evaluator there, or "
+                "leave out --server."
+            )
         except SignetError as error:
             self._error = error
         self._started.set()

@@ -37,4 +37,4 @@ def test_a_server_that_cannot_be_reached_is_named(run_signet: RunSignet, tmp_pat
     shutil.copy(__file__, tmp_path / "clip.mp4")
     status, _, error = run_signet(["live", "--video", str(tmp_path / "clip.mp4"), "--server", "127.0.0.1:9"])
     assert status == 1
-    assert error.startswith("error: 127.0.0.1:9")
+    assert error.startswith("error: 127.0.0.1:9: cannot be reached")
