@@ -171,4 +171,4 @@ def _line(sign: FinalSign) -> str:
     others = [other for other in sign.alternatives if other.gloss != sign.gloss][:1]
     second = f"  or {others[0].gloss} {others[0].probability:.2f}" if others and others[0].probability >= 0.01 else ""
     times = f"{format_clock(sign.start):>8} to {format_clock(sign.end):>8}"
-    return f"{times}  {sign.gloss}  {sign.probability:.2f} {bar(sign.probability)[:12]}{second}"
+    return f"{times}  {sign.gloss}  {sign.probability:.2f} {bar(sign.probability)}{second}"
