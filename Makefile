@@ -78,7 +78,7 @@ bench-requests: $(STAMP) system
 	@$(BIN)/python -m bench.requests
 
 bench-serving-faults: $(STAMP) system
-	@$(BIN)/python -m bench.serving_faults
+	@$(BIN)/python -m bench.serving.faults
 
 bench-soak: $(STAMP) system
 	@$(BIN)/python -m bench.soak

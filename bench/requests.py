@@ -34,8 +34,8 @@ from bench.hostile.corpus import CORPUS, GLOSSES, MODEL
 from bench.hostile.meter import read_state
 from bench.hostile.requests import HEALTH, REFLECTION, HostileRequest, RequestMutator, ValidParts
 from bench.hostile.system import AttackedSystem
-from bench.pause import add_pause_option, wait_while_paused
 from bench.record import load_results, origin, save_results
+from bench.serving.pause import add_pause_option, wait_while_paused
 from services.evaluator.reports.report_store import list_reports
 from signet import registry
 from signet.registry.transfer import export_archive

@@ -33,9 +33,9 @@ from grpc_health.v1 import health_pb2
 from bench.hostile.corpus import GLOSSES, MODEL, moving_clip
 from bench.hostile.meter import resident_with_children
 from bench.hostile.system import AttackedSystem
-from bench.pause import add_pause_option, wait_while_paused
 from bench.record import load_results, origin, save_results
 from bench.requests import publish_second_version
+from bench.serving.pause import add_pause_option, wait_while_paused
 from signet.landmarks import Landmarks, dump
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.safetensors_header import LENGTH_BYTES, header_length

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.hostile.corpus import MODEL
-from bench.serving.recorded_load import RecordedCall, percentile_ms
-from bench.serving_faults import (
+from bench.serving.faults import (
     ServedSystem,
     find_wrong_versions,
     measure_outage,
@@ -13,6 +12,7 @@ from bench.serving_faults import (
     measure_stops,
     publish_versions,
 )
+from bench.serving.recorded_load import RecordedCall, percentile_ms
 from services.local.seaweedfs import LocalStore
 from signet.landmarks import dump
 from signet.store import DirectoryStore

@@ -1,4 +1,4 @@
-"""Faults under load: `python -m bench.serving_faults [--promotions N] [--stop N] [--store-outage S]`.
+"""Faults under load: `python -m bench.serving.faults [--promotions N] [--stop N] [--store-outage S]`.
 
 Callers send clips to a real evaluator without a pause, while its version changes, it is stopped, or its store is dead.
 The store is SeaweedFS with two versions of a model that have one graph. Without options, all three are measured. Bars:
