@@ -20,7 +20,7 @@ from services.trainer.features.phonology import HANDS, LEFT_HAND, MIRRORED, POSE
 
 
 @dataclass(frozen=True)
-class Joining:
+class JoiningLimits:
     """The bounds of how clips are joined. Frames are those of a model, a tenth of a second each."""
 
     cut: float = 0.5  # the probability that the rests of a sequence's clips are cut
@@ -72,7 +72,7 @@ def place_bodies(joints: Tensor, present: Tensor, mirrored: Tensor) -> tuple[Ten
     return torch.cat([joints[:2] - origin[:, None], joints[2:]]) / scale, present
 
 
-def join(clips: PlacedClips, chosen: Tensor, joining: Joining, generator: torch.Generator) -> JoinedClips:
+def join(clips: PlacedClips, chosen: Tensor, joining: JoiningLimits, generator: torch.Generator) -> JoinedClips:
     """Join clips to sequences.
 
     Args:

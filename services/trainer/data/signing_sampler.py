@@ -9,7 +9,7 @@ from torch import Tensor
 
 from services.trainer.data.augmentation import draw_lengths, draw_sample_times
 from services.trainer.data.batches import SIGN_SPAN, Batch, Sampler
-from services.trainer.data.joining import Joining, PlacedClips, join, place_bodies
+from services.trainer.data.joining import JoiningLimits, PlacedClips, join, place_bodies
 from services.trainer.features.phonology import USED_JOINTS
 
 # Clips that are augmented together: enough for long vectors, few enough to have similar lengths.
@@ -27,7 +27,7 @@ class SigningSampler(Sampler):
         joining: the bounds of how clips are joined.
     """
 
-    joining: Joining = field(default_factory=Joining)
+    joining: JoiningLimits = field(default_factory=JoiningLimits)
 
     def epoch(self) -> Iterator[Batch]:
         """See `Sampler.epoch`."""

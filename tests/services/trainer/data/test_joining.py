@@ -3,7 +3,7 @@
 import torch
 
 from services.trainer.data.batches import Clips
-from services.trainer.data.joining import Joining, PlacedClips, join, place_bodies
+from services.trainer.data.joining import JoiningLimits, PlacedClips, join, place_bodies
 from services.trainer.features.phonology import LEFT_HAND, USED_JOINTS, Features
 from signet.datasets.snapshot import Dataset
 
@@ -27,7 +27,7 @@ def generator() -> torch.Generator:
 
 
 def test_whole_clips_follow_each_other_without_a_transition() -> None:
-    joined = join(placed(), torch.tensor([[1, 0, 2], [2, -1, -1]]), Joining(cut=0), generator())
+    joined = join(placed(), torch.tensor([[1, 0, 2], [2, -1, -1]]), JoiningLimits(cut=0), generator())
     assert joined.lengths.tolist() == [15, 6]
     assert joined.joints[0, 0, 0].tolist() == [4, 5, 6, 7, 8, 0, 1, 2, 3, 9, 10, 11, 12, 13, 14]
     assert joined.joints[0, 0, 1, :6].tolist() == [9, 10, 11, 12, 13, 14]
@@ -39,7 +39,7 @@ def test_whole_clips_follow_each_other_without_a_transition() -> None:
 
 
 def test_rests_are_cut_and_hands_jump_without_transitions() -> None:
-    joined = join(placed(), torch.tensor([[0, 1, 2]]), Joining(cut=1, slack=0, transition=0), generator())
+    joined = join(placed(), torch.tensor([[0, 1, 2]]), JoiningLimits(cut=1, slack=0, transition=0), generator())
     assert joined.joints[0, 0, 0].tolist() == [1, 2, 5, 6, 7, 11, 12, 13]
     expected = [0.25, 0.75] + [(frame + 0.5) / 3 for frame in range(3)] * 2
     assert torch.allclose(joined.share[0], torch.tensor(expected))
@@ -47,7 +47,7 @@ def test_rests_are_cut_and_hands_jump_without_transitions() -> None:
 
 def test_a_slack_never_leaves_the_clip() -> None:
     chosen = torch.tensor([[0, 1, 2]]).expand(50, 3)
-    joined = join(placed(), chosen, Joining(cut=1, slack=9, transition=0), generator())
+    joined = join(placed(), chosen, JoiningLimits(cut=1, slack=9, transition=0), generator())
     for row, clip, inside in zip(joined.joints[0, 0], joined.clip, joined.inside, strict=True):
         for number in range(3):
             frames = row[inside & (clip == number)]
@@ -59,7 +59,7 @@ def test_a_slack_never_leaves_the_clip() -> None:
 
 def test_hands_accelerate_and_brake_from_one_sign_to_the_next() -> None:
     chosen = torch.tensor([[0, 2]]).expand(50, 2)
-    joined = join(placed(), chosen, Joining(cut=1, slack=0, transition=4), generator())
+    joined = join(placed(), chosen, JoiningLimits(cut=1, slack=0, transition=4), generator())
     seen = set()
     for row, clip, share, length in zip(joined.joints[0, 0], joined.clip, joined.share, joined.lengths, strict=True):
         frames = int(length) - 5
@@ -74,7 +74,10 @@ def test_hands_accelerate_and_brake_from_one_sign_to_the_next() -> None:
 
 def test_a_hand_that_one_sign_lacks_is_present_in_the_nearer_half_of_a_transition() -> None:
     joined = join(
-        placed(torch.arange(15) < 4), torch.tensor([[0, 2]] * 50), Joining(cut=1, slack=0, transition=4), generator()
+        placed(torch.arange(15) < 4),
+        torch.tensor([[0, 2]] * 50),
+        JoiningLimits(cut=1, slack=0, transition=4),
+        generator(),
     )
     row = int((joined.lengths == 9).nonzero()[0, 0])  # a transition of four frames
     assert joined.present[1, row, :9].tolist() == [True] * 4 + [False] * 5

@@ -7,7 +7,7 @@ import torch
 from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Clips, Sampler
-from services.trainer.data.joining import Joining
+from services.trainer.data.joining import JoiningLimits
 from services.trainer.data.signing_sampler import SigningSampler
 from services.trainer.features.phonology import Features
 from services.trainer.training.loop import Training
@@ -52,7 +52,7 @@ def test_equal_seeds_give_equal_batches(small_dataset: Dataset) -> None:
 def test_the_middle_of_each_movement_is_labelled(small_dataset: Dataset) -> None:
     sampler = make_sampler(small_dataset, 0, batch_size=1, longest=1, still=True)
     active = sampler.clips.active + torch.tensor([2, -2])
-    sampler = replace(sampler, clips=replace(sampler.clips, active=active), joining=Joining(cut=0))
+    sampler = replace(sampler, clips=replace(sampler.clips, active=active), joining=JoiningLimits(cut=0))
     for batch in sampler.epoch():
         (length,) = batch.lengths.tolist()
         (clip,) = (sampler.clips.lengths == length).nonzero()[:1, 0].tolist()
@@ -67,7 +67,7 @@ def test_the_middle_of_each_movement_is_labelled(small_dataset: Dataset) -> None
 
 
 def test_the_features_of_a_whole_single_clip_are_its_own(small_dataset: Dataset) -> None:
-    sampler = replace(make_sampler(small_dataset, 0, batch_size=1, longest=1, still=True), joining=Joining(cut=0))
+    sampler = replace(make_sampler(small_dataset, 0, batch_size=1, longest=1, still=True), joining=JoiningLimits(cut=0))
     clips = sampler.clips
     own = Features()(*clips.padded(), clips.lengths)
     seen = []
