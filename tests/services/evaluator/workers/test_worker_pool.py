@@ -118,10 +118,11 @@ def test_an_idle_worker_that_is_killed_is_replaced(scene: Scene, drink: ClipRequ
     before = scene.pool.worker_ids()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(runs, before)))
     assert scene.guess(drink) == "drink"
     until(lambda: len(scene.pool.worker_ids()) == 2 and not {*before} & {*scene.pool.worker_ids()})
     assert scene.sample("compute_process_ends_total") == 2
-    assert scene.sample("compute_processes") == 2
+    until(lambda: scene.sample("compute_processes") == 2)
     assert scene.guess(drink) == "drink"
 
 
