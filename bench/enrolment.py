@@ -4,7 +4,7 @@
 
 In each draw, 20 of 100 glosses are new. A model of the other 80 is trained, and `signet enroll` adds the 20 one after
 the other, each from examples of the training split. All val clips are then recognised among all 100 signs. Nothing is
-chosen by val. Examples that enrolment refuses because they disagree are left out one by one, as its message advises;
+chosen by val. Examples that enrolment refuses are left out one by one, as its messages advise;
 signs that look like known ones are enrolled all the same. Figures are saved in bench/results/enrolment.json.
 """
 
@@ -57,7 +57,7 @@ class Draw:
     old_clips: int
     old_correct: int
     old_correct_before: int
-    left_out: int  # examples that disagreed with the others of their sign
+    left_out: int  # examples that were refused
     similar: int  # new signs that would have been refused because they look like a known one
     median_seconds: float  # of one enrolment
     longest_seconds: float
@@ -162,13 +162,14 @@ def measure(store: ObjectStore, trained: DirectoryStore, base: str, new: list[st
 
 
 def enrol_sign(trained: DirectoryStore, gloss: str, given: list[ExampleClip]) -> tuple[EnrolmentResult, int]:
-    """Enrol a sign. Returns how many examples were left out because they disagree with the others."""
+    """Enrol a sign. Returns how many examples were refused and left out."""
     left_out = 0
     while True:
         try:
             return enrol(trained, "signet", gloss, given, allow_similar=True), left_out
         except InvalidInput as error:
-            named = [example for example in given if f" {example.name} " in str(error)]
+            message = f" {error}"
+            named = [one for one in given if f" {one.name} " in message or message.startswith(f" {one.name}:")]
             if not named:
                 raise
             given = [example for example in given if example is not named[0]]
