@@ -116,7 +116,15 @@ class RequestMutator:
                 self._other(chance) if chance.random() < 0.5 else data for _ in range(chance.choice((0, 1, 2, 9)))
             ]
             messages = tuple(others) if chance.random() < 0.5 else (data, *others)
+        if "config" in valid.DESCRIPTOR.fields_by_name and chance.random() < 0.7:
+            messages = (self._first_message(method), *messages)
         return replace(request, kind=kind, messages=messages)
+
+    def _first_message(self, method: str) -> bytes:
+        """The configuration that opens a stream, so that the server reads the mutated messages after it."""
+        message = self._methods[method]()
+        message.config.SetInParent()
+        return bytes(message.SerializeToString())
 
     def _authorization(self) -> Metadata:
         return (("authorization", f"Bearer {self._parts.token}"),) if self._parts.token else ()

@@ -21,7 +21,7 @@ _MAX_WAITING = 2
 
 
 @dataclass
-class _Counts:
+class _PictureCounts:
     received: int = 0
     tracked: int = 0
     skipped: int = 0
@@ -56,7 +56,7 @@ class StreamSession:
         self._requests = requests
         self._stopping = stopping
         self._metrics = metrics
-        self._counts = _Counts()
+        self._counts = _PictureCounts()
         self._drop = False
         self._waiting: asyncio.Queue[streaming_pb2.EncodedImage | _Stop] = asyncio.Queue(_MAX_WAITING)
         self._choice = FrameChoice(FAST_RATE)
