@@ -98,7 +98,7 @@ SOURCES = [
 ]
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MODULES = 400, 60, 16
 # What a clone may have at most: see CONTRIBUTING.md. The trainer is the largest service.
-MAX_PYTHON_LINES, MAX_TRAINER_LINES = 70_000, 12_500
+MAX_PYTHON_LINES, MAX_TRAINER_LINES = 74_000, 12_500
 # The training loop is read from top to bottom.
 MAX_LOOP_LINES, MAX_LOOP_IMPORTS = 250, 12
 
@@ -191,6 +191,8 @@ def test_only_one_package_prints() -> None:
 SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
     "services/evaluator/test_process.py",
+    "services/evaluator/versions/test_bundled_model.py",
+    "services/standalone/test_commands.py",
     "services/evaluator/test_reloads.py",
     "services/evaluator/test_kills.py",
     "services/evaluator/test_store_faults.py",

@@ -179,9 +179,8 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="flags for the evaluator, after --")
     chosen = parser.parse_args()
     if chosen.generate:
-        sys.stdout.write(
-            json.dumps(asyncio.run(_generate(chosen.address, chosen.generate, chosen.streams, chosen.group)))
-        )
+        found = asyncio.run(_generate(chosen.address, chosen.generate, chosen.streams, chosen.group))
+        print_line(open_console(), json.dumps(found))
         return
     with tempfile.TemporaryDirectory() as folder:
         row = measure(chosen, Path(folder))

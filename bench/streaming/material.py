@@ -30,7 +30,7 @@ SEQUENCE_LENGTHS = (3, 4, 5, 6, 8, 10, 14, 20)
 TimedFrame = tuple[float, Frames]
 
 
-class Graph:
+class ExportedModel:
     """An exported model on one core."""
 
     def __init__(self, graph: bytes) -> None:
@@ -66,7 +66,7 @@ class FoldModel:
     fold: int
     seed: int
     model: RecognitionModel
-    graph: Graph
+    graph: ExportedModel
     clips: tuple[Landmarks, ...]  # by signers that it was not trained on
 
 
@@ -107,7 +107,7 @@ def read_fold_models(store: ObjectStore, run_id: str, threshold: float | None = 
     for member in members:
         if member.seed in complete:
             data = store.get(keys.run(run_id, f"members/{member.fold}-{member.seed}/weights.safetensors"))
-            graph = Graph(to_onnx(restore_model(config, len(vocabulary), data, f"run {run_id}")))
+            graph = ExportedModel(to_onnx(restore_model(config, len(vocabulary), data, f"run {run_id}")))
             yield FoldModel(member.fold, member.seed, model, graph, tuple(by_id[c.clip_id] for c in member.held_out))
 
 

@@ -63,7 +63,7 @@ class Concatenation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Clip:
+class _PreparedClip:
     """Frames at any times, and the range of the movement [first, last)."""
 
     frames: Frames
@@ -117,7 +117,7 @@ def concatenate(
     """
     left_handed = left_handed or [False] * len(clips)
     pictures = [mirror(frames) if left else frames for frames, left in zip(clips, left_handed, strict=True)]
-    prepared = [_Clip(frames, np.arange(len(frames)) / FRAME_RATE, active_range(frames)) for frames in pictures]
+    prepared = [_PreparedClip(frames, np.arange(len(frames)) / FRAME_RATE, active_range(frames)) for frames in pictures]
     frames, _, spans = _join(prepared, glosses, joining)
     return Concatenation(frames, spans)
 
@@ -136,7 +136,7 @@ def concatenate_landmarks(
         seconds = clip.timestamps.astype(np.float64) - float(clip.timestamps[0])
         rate = max(1, clip.frames - 1) / max(float(seconds[-1]), 1e-3)
         frames = mirror(frames) if left else frames
-        prepared.append(_Clip(frames, seconds, active_range(frames, rate)))
+        prepared.append(_PreparedClip(frames, seconds, active_range(frames, rate)))
     frames, seconds, spans = _join(prepared, [clip.record.gloss for clip in clips], joining)
     present = has_part(frames)
     visibility = np.where(present[:, :1], 1.0, np.nan).astype(np.float16)
@@ -158,7 +158,7 @@ def concatenate_landmarks(
 
 
 def _join(
-    clips: Sequence[_Clip], glosses: Sequence[str], joining: Joining
+    clips: Sequence[_PreparedClip], glosses: Sequence[str], joining: Joining
 ) -> tuple[Frames, Seconds, tuple[SignedSpan, ...]]:
     """Join clips: frames, their times, and the movement of each sign."""
     body = find_body(clips[0].frames)

@@ -9,7 +9,8 @@ from typing import Literal, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,8 +30,11 @@ from signet.terminal.characters import encodable, escape_control_characters
 __all__ = [
     "BarColumn",
     "Console",
+    "Group",
+    "Live",
     "MofNCompleteColumn",
     "Progress",
+    "RenderableType",
     "SpinnerColumn",
     "TableColumn",
     "TextTable",

@@ -5,16 +5,13 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Group, RenderableType
-from rich.live import Live
-
 from services.standalone.console import format_clock
 from services.standalone.live.server_stream import ServerStream
 from services.standalone.live.source import LiveSource
 from services.standalone.models import ModelChoice, load_chosen_model
 from services.standalone.stream_recognition import ModelStream
 from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, StreamEvent
-from signet.terminal.output import Console, bar, open_console, plain_text, say, say_error
+from signet.terminal.output import Console, Group, Live, RenderableType, bar, open_console, plain_text, say, say_error
 
 # Where events come from: a model in this process, or a server.
 Stream = ModelStream | ServerStream

@@ -11,6 +11,7 @@ from services.standalone.models import ModelChoice, load_bundled_model, load_cho
 from signet import pretrained
 from signet.errors import DataLoss, NotFound
 from signet.parity import PARITY_FILE
+from signet.pretrained import bundled
 from signet.registry import CARD
 from tests.conftest import ROOT
 
@@ -65,7 +66,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for path in FOLDER.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(pretrained, "files", lambda _: tmp_path)
+    monkeypatch.setattr(bundled, "files", lambda _: tmp_path)
     return folder
 
 

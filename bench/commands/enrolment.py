@@ -1,6 +1,6 @@
 """How well signs are recognised that were enrolled from a few examples, and the trained signs beside them.
 
-    python -m bench.enrolment --store URL      # the store has the corpus wlasl: WLASL100
+    python -m bench.commands.enrolment --store URL      # the store has the corpus wlasl: WLASL100
 
 In each draw, 20 of 100 glosses are new. A model of the other 80 is trained, and `signet enroll` adds the 20 one after
 the other, each from examples of the training split. All val clips are then recognised among all 100 signs. Nothing is

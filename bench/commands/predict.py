@@ -1,7 +1,7 @@
 """Measures `signet predict` with nothing set up, on the val clips of WLASL: how many signs it names, and how fast.
 
-    python -m bench.predict accuracy WLASL     # the val clips of the bundled model's glosses, in one process
-    python -m bench.predict start WLASL        # the time of the whole command, each time in a new process
+    python -m bench.commands.predict accuracy WLASL     # the val clips of the bundled model's glosses, in one process
+    python -m bench.commands.predict start WLASL        # the time of the whole command, each time in a new process
 
 The results are in bench/results/predict.json.
 """

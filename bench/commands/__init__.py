@@ -1,0 +1,1 @@
+"""Measures whole commands of `signet`, as a person calls them."""
