@@ -38,7 +38,7 @@ from signet.store.options import StoreOption, open_store_option
 from signet.terminal.command import run_command
 from signet.terminal.output import Console, open_console, print_line
 
-RESULTS = Path(__file__).parent / "results" / "enrolment.json"
+RESULTS = Path("bench/results/enrolment.json")
 CORPUS = "wlasl"
 GLOSSES, NEW = 100, 20
 _MOST_EXAMPLES = 5

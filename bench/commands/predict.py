@@ -23,7 +23,7 @@ from signet.pretrained import read_bundled_card
 from signet.statistics.intervals import wilson
 from signet.terminal.output import open_console, print_line
 
-RESULTS = Path(__file__).parent / "results" / "predict.json"
+RESULTS = Path("bench/results/predict.json")
 STARTS = 7
 
 
