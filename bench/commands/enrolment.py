@@ -73,7 +73,9 @@ def main(
         Path | None, typer.Option(help="Keep the trained models here, and use those that are there", show_default=False)
     ] = None,
     draws: Annotated[int, typer.Option(help="How many draws of new glosses")] = 3,
-    examples: Annotated[str, typer.Option(help="Examples of each new sign, separated by commas")] = "5,3,1",
+    examples: Annotated[
+        str, typer.Option("--examples", help="Examples of each new sign, separated by commas")
+    ] = "5,3,1",
 ) -> None:
     """Train, enrol, recognise, and save the figures."""
     console = open_console()

@@ -56,25 +56,27 @@ class MetricsServer:
         listener = socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
         self.port = int(listener.getsockname()[1])
         self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(listener,), name="metrics", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening, and close all connections."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
     def _run(self, listener: socket.socket) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, sock=listener, limit=_MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS)
-        )
-        self._loop.run_forever()
+        self._loop.run_until_complete(self._answer_until_stopped(listener))
+        self._loop.close()
+
+    async def _answer_until_stopped(self, listener: socket.socket) -> None:
+        server = await asyncio.start_server(self._serve, sock=listener, limit=_MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS)
+        await self._stopped.wait()
         server.close()
         for connection in self._open:
             connection.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._open, return_exceptions=True))
-        self._loop.close()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection."""

@@ -101,6 +101,19 @@ class PartFile:
         self._origin_path.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run left in the folder of unfinished files, and no later run needs.
+
+    These are names that were not given yet, files that have their final name too, and origins without a file.
+    """
+    for path in folder.iterdir():
+        if path.suffix == ".new" or (path.suffix == ".part" and path.stat().st_nlink > 1):
+            path.unlink()
+    for path in folder.glob("*.json"):
+        if not path.with_suffix(".part").exists():
+            path.unlink()
+
+
 class Downloader:
     """Downloads links with HTTP. It may be used by several threads.
 

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
 from services.extractor.fetching.checks import CheckedVideo, check_in_worker, check_video
-from services.extractor.fetching.download import Downloaded, Downloader, PartFile
+from services.extractor.fetching.download import Downloaded, Downloader, PartFile, remove_leftovers
 from services.extractor.fetching.failures import CHECK_FAILURES, DownloadFailed, FetchStopped, kind_of
 from services.extractor.fetching.ledger import FAILED, REFUSED, STORED, WORK_FOLDER, FetchLedger, FileRecord, LinkRecord
 from services.extractor.fetching.links import YOUTUBE_HOST, ClipLink, LinkKind, group_links, redact
@@ -102,6 +102,7 @@ class FetchJob:
             Unavailable: the directory of the clips cannot be written to.
         """
         try:
+            remove_leftovers(self._work_folder)
             self._check_existing()
             if not self._stop.is_set():
                 self._add_tasks()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from signet.errors import Conflict, InvalidInput
-from signet.whole_file import sync, unfinished_file
+from signet.whole_file import remove_unfinished_files, sync, unfinished_file
 
 LEDGER_NAME = "fetch-ledger.jsonl"
 # The folder of unfinished files. `find_clip_files` does not look into folders whose name begins with a dot.
@@ -117,6 +117,8 @@ class FetchLedger:
         try:
             if writable:
                 self._lock = _lock_folder(clips)
+                # Left by a writer that was killed. There is no other writer now.
+                remove_unfinished_files((clips / WORK_FOLDER).iterdir(), 0)
             lines = self._read()
             if writable:
                 if lines > 2 * (len(self.links) + len(self.files)) + _SPARE_LINES:

@@ -45,6 +45,10 @@ class Servicer(extractor_pb2_grpc.ExtractorServicer):
         async for _ in requests:
             yield extractor_pb2.ExtractClipStreamResponse()
 
+    async def ExtractStream(self, requests, context):
+        async for _ in requests:
+            yield extractor_pb2.ExtractStreamResponse()
+
     async def WatchExtraction(self, request, context):
         for n in range(3):
             yield extractor_pb2.WatchExtractionResponse(progress=extractor_pb2.ExtractionProgress(extracted=n))

@@ -60,7 +60,7 @@ def test_a_thousand_held_connections_take_no_threads_and_a_scrape_is_answered(se
         for _ in range(5):
             assert b"things_total 3.0" in scrape(server)
         assert time.monotonic() - began < 5
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # threads of other tests may end
         assert len(server._open) <= metrics_server.MAX_CONNECTIONS + 1
 
 

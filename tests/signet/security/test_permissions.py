@@ -24,7 +24,7 @@ def test_every_method_of_every_proto_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("method", sorted(_methods()))
 def test_only_methods_that_change_nothing_need_read(method: str) -> None:
-    reading = ("Get", "List", "Watch", "Recognize", "ExtractClip", "Export")
+    reading = ("Get", "List", "Watch", "Recognize", "Transcribe", "ExtractClip", "ExtractStream", "Export")
     name = method.rpartition("/")[2]
     assert (needed_permission(method) is Permission.READ) == name.startswith(reading)
 

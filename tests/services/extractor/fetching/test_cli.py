@@ -69,7 +69,7 @@ def test_a_run_that_is_killed_at_any_moment_leaves_what_the_next_one_needs(
 ) -> None:
     """No name of a clip ever belongs to half a file, and in the end all files are those of the server."""
     for number, data in enumerate(videos):
-        web.pages[f"/{number}"] = video(data, delay=0.02)
+        web.pages[f"/{number}"] = video(data, delay=0.1)
     folder = make_metadata({"book": [(str(number), web.url(f"/{number}")) for number in range(len(videos))]})
     whole = {f"{number}.mp4": data for number, data in enumerate(videos)}
     moments = random.Random(5)  # noqa: S311

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.fetching.download import Downloader, DownloadLimits, PartFile
+from services.extractor.fetching.download import Downloader, DownloadLimits, PartFile, remove_leftovers
 from services.extractor.fetching.failures import DownloadFailed, FetchStopped
 from services.extractor.fetching.links import ClipLink, LinkKind
 from services.extractor.fetching.web import WebClient
@@ -280,3 +280,14 @@ def test_a_stop_ends_a_download_at_once_and_keeps_what_came(setup: Setup) -> Non
     with pytest.raises(FetchStopped):
         setup.run(slow)
     assert setup.part.size == 8192
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_unfinished_files_are_kept(tmp_path: Path) -> None:
+    work = tmp_path / ".fetch"
+    work.mkdir()
+    for name in ("lock", "open.part", "open.json", "placed.part", "placed.json", "bare.json", "1.mp4.new"):
+        (work / name).write_bytes(b"x")
+    (tmp_path / "2.mp4").hardlink_to(work / "placed.part")
+    remove_leftovers(work)
+    assert sorted(path.name for path in work.iterdir()) == ["lock", "open.json", "open.part"]
+    assert (tmp_path / "2.mp4").read_bytes() == b"x"
