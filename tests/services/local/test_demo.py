@@ -122,5 +122,8 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
         time.sleep(0.05)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=60)
-    assert (process.returncode, complaint) == (130, "demo interrupted; extracted clips are kept.\n")
+    assert complaint == "demo interrupted; extracted clips are kept.\n"
+    # If Ctrl-C meets Python while it compiles code, such as that of a dataclass, the process ends by this signal itself,
+    # which a shell reports as 130, too.
+    assert process.returncode in (130, -signal.SIGINT)
     assert alive(family) == []
