@@ -123,7 +123,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
     process.send_signal(number)
     _, complaint = process.communicate(timeout=60)
     assert complaint == "demo interrupted; extracted clips are kept.\n"
-    # If Ctrl-C meets Python while it compiles code, such as that of a dataclass, the process ends by this signal itself,
+    # If Ctrl-C meets Python while it compiles code, such as that of a dataclass, the process ends by this signal,
     # which a shell reports as 130, too.
     assert process.returncode in (130, -signal.SIGINT)
     assert alive(family) == []
