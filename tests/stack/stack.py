@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from signet import registry
 from signet.errors import NotFound, SignetError
+from signet.pretrained import ASL100
 from signet.rpc.client import Client, signet_errors
 from signet.store import ObjectStore, StoreSettings, keys, open_store
 from signet.v1 import evaluator_pb2 as pb
@@ -142,9 +143,10 @@ class Stack:
         return response
 
     def serves(self, video: bytes) -> bool:
-        """Whether the Recognizer answers now."""
+        """Whether the Recognizer answers now, with a model of the store."""
         try:
-            return bool(self.recognise(video).predictions)
+            answer = self.recognise(video)
+            return bool(answer.predictions) and answer.model_name != ASL100
         except SignetError:
             return False
 
