@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from urllib.request import urlopen
 
 from pydantic import SecretStr
 
-from signet import registry
+from signet import landmarks, registry
+from signet.client import LandmarkFrame, SignetClient
 from signet.errors import NotFound, SignetError
 from signet.pretrained import ASL100
 from signet.rpc.client import Client, signet_errors
@@ -141,6 +142,20 @@ class Stack:
                 pb.RecognizeRequest(video=video), timeout=timeout
             )
         return response
+
+    def stream(self, clips: Iterable[bytes]) -> None:
+        """Send the landmarks of clips, one clip after the other, as a live stream."""
+
+        def frames() -> Iterator[LandmarkFrame]:
+            begin = 0.0
+            for clip in map(landmarks.load, clips):
+                for seconds, joints in zip(clip.timestamps.tolist(), clip.landmarks, strict=True):
+                    yield LandmarkFrame(begin + seconds, joints)
+                begin += clip.length.seconds + 0.1
+
+        with SignetClient(f"127.0.0.1:{self.ports.recognizer}") as client:
+            for _ in client.recognise_stream(frames()):
+                pass
 
     def serves(self, video: bytes) -> bool:
         """Whether the Recognizer answers now, with a model of the store."""

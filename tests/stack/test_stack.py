@@ -202,6 +202,7 @@ def test_prometheus_reaches_everything_and_every_panel_has_data(
     count = len(missing)
     while missing and time.monotonic() < deadline:
         stack.recognise(video)
+        stack.stream(reference.values())
         time.sleep(2)
         missing = {name: one for name, one in missing.items() if not stack.query(one.in_view)}
     assert not missing, "\n".join(missing)
