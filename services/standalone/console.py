@@ -90,7 +90,11 @@ def show_transcript(console: Console, transcript: Transcript) -> None:
     else:
         say(console, f"no sign of the {model.vocabulary_size} that {model.name} knows was found", "bold")
     seconds = transcript.media.duration
-    say(console, f"{model.name} {model.version}; {len(transcript.signs)} signs in {seconds:.1f} s of video", "dim")
+    say(
+        console,
+        f"{model.name} {model.version}; {count_signs(len(transcript.signs))} in {seconds:.1f} s of video",
+        "dim",
+    )
 
 
 def format_clock(seconds: float) -> str:
@@ -100,3 +104,8 @@ def format_clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
     return f"{head}:{rest / 10:04.1f}"
+
+
+def count_signs(count: int) -> str:
+    """A number of signs in words: "1 sign", "2 signs"."""
+    return "1 sign" if count == 1 else f"{count} signs"

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from services.extractor.jobs.workers import WorkerPool
-from services.standalone.console import show_transcript
+from services.standalone.console import count_signs, show_transcript
 from services.standalone.models import ModelChoice, load_chosen_model
 from services.standalone.output_files import check_outputs, write_outputs
 from services.standalone.transcription import Transcription, TranscriptionProgress
@@ -62,7 +62,7 @@ def run_transcription(
     for warning in transcript.warnings:
         say(console, f"warning: {warning}", "yellow")
     for path in outputs.values():
-        print_line(console, f"{path}: {len(transcript.signs)} signs")
+        print_line(console, f"{path}: {count_signs(len(transcript.signs))}")
 
 
 def _writer(option: str, path: Path, transcript: Transcript, video: Path) -> Callable[[], bytes]:

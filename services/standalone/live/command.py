@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from services.standalone.console import format_clock
+from services.standalone.console import count_signs, format_clock
 from services.standalone.live.server_stream import ServerStream
 from services.standalone.live.source import LiveSource
 from services.standalone.models import ModelChoice, load_chosen_model
@@ -131,7 +131,7 @@ class LiveScreen:
         if self._console.is_terminal:
             for sign in self._signs:
                 say(self._console, _line(sign))
-        signs = f"{self._found} signs; {self._rejected} of which the model was not sure are not shown"
+        signs = f"{count_signs(self._found)}; {self._rejected} more are not shown, because they are not sure"
         frames = f"{counts.read} frames came, {counts.tracked} were tracked, {counts.dropped} dropped"
         say(self._console, f"{signs}; {frames}; {self._model}", "dim")
 
@@ -150,7 +150,7 @@ class LiveScreen:
         lines.append(plain_text(self._console, f"now: {self._now}" if self._now else "now: -", "cyan"))
         status = (
             f"{format_clock(time.monotonic() - self._began)}  {self._rate():.0f} frames/s, {counts.dropped} dropped, "
-            f"{self._found} signs, {self._rejected} unsure  {self._model}  Ctrl-C ends"
+            f"{count_signs(self._found)}, {self._rejected} unsure  {self._model}  Ctrl-C ends"
         )
         return Group(*lines, plain_text(self._console, status, "dim"))
 
