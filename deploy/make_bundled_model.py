@@ -3,7 +3,7 @@
 1. Extracts the clips of the 100 glosses of WLASL that have the most (train and val).
 2. Trains the recipe on train. No epoch, checkpoint, setting or seed is chosen by val: the epochs are fixed, and the
    seed is 0.
-3. Stores the weights as float16, and measures this graph on val beside that of float32.
+3. Stores the weights as float16, and compares this graph on val with that of float32.
 4. Writes signet/pretrained/asl100.
 """
 

@@ -1,4 +1,4 @@
-"""How well signs are recognised that were enrolled from a few examples, and the trained signs beside them.
+"""How well signs are recognised that were enrolled from a few examples, and how well the trained signs still are.
 
     python -m bench.commands.enrolment --store URL      # the store has the corpus wlasl: WLASL100
 

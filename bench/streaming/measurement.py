@@ -1,4 +1,4 @@
-"""What a stream finds in a sequence, beside the offline decoder."""
+"""What a stream finds in a sequence, compared with the offline decoder."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The directions of enrolled signs: fitted beside those of the trained signs, by a few gradient steps in numpy.
+"""The directions of enrolled signs: fitted together with those of the trained signs, by a few gradient steps in numpy.
 
 The first guess for a new sign is the mean embedding of its examples (Gidaris and Komodakis 2018). By it alone, new
 signs take many clips of the old ones. So all directions move together for some steps of Adam (Kingma and Ba 2015),
