@@ -57,7 +57,7 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         self._stopping = asyncio.Event()
 
     def stop_streams(self) -> None:
-        """End all streams of pictures, because the service is told to stop."""
+        """End all streams of pictures, because the service stops."""
         self._stopping.set()
 
     def close(self) -> None:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel, StoredVersion
 from signet import registry
 from signet.errors import NotFound
-from signet.parity import PARITY_FILE, load_parity
-from signet.pretrained import ASL100, read_bundled_card, read_bundled_file
+from signet.pretrained import ASL100
 from signet.store.options import open_store_option
 
 # The name under which `signet train` publishes, and the evaluator serves.
@@ -72,7 +71,4 @@ def load_bundled_model(threads: int = 1) -> LoadedModel:
         NotFound: this installation has none.
         DataLoss: it is damaged, or gives other answers here than where it was made.
     """
-    card = read_bundled_card()
-    model = LoadedModel(card, read_bundled_file(card, ONNX_FILE), threads)
-    model.check_parity(load_parity(read_bundled_file(card, PARITY_FILE), model.name))
-    return model
+    return LoadedModel.from_stored(StoredVersion.read_bundled(), threads)

@@ -50,8 +50,7 @@ class ModelStream:
     def _compute(self) -> list[StreamEvent]:
         events = self._stream.take_events()
         while (window := self._stream.next_window()) is not None:
-            dominance = [window.dominance] if self._model.takes_dominance else None
-            (log_probs,) = self._model.log_probs([window.frames], dominance=dominance)
+            (log_probs,) = self._model.log_probs([window.frames], dominance=[window.dominance])
             self._stream.add_log_probs(window, log_probs)
             events += self._stream.take_events()
         return events + self._stream.take_events()

@@ -14,24 +14,24 @@ class DominantHand:
     """Follows the dominance of a stream's windows, with hysteresis.
 
     Args:
-        left_handed: what the client told; None to decide from the signing.
+        left_handed: what the client says; None to decide from the signing.
     """
 
     def __init__(self, left_handed: bool | None = None) -> None:
-        self._told = left_handed
+        self._left_handed = left_handed
         self._mean: float | None = None
         self._side = 0
 
     @property
     def bias(self) -> float:
         """What to add to the graph's measure of a window: positive for the left hand, 0 while nothing is decided."""
-        if self._told is not None:
-            return DECIDED if self._told else -DECIDED
+        if self._left_handed is not None:
+            return DECIDED if self._left_handed else -DECIDED
         return DECIDED * self._side
 
     def add(self, window: Frames) -> None:
         """Take a window in which something is signed."""
-        if self._told is not None:
+        if self._left_handed is not None:
             return
         measure = left_dominance(window)
         self._mean = measure if self._mean is None else self._mean + _NEWEST * (measure - self._mean)

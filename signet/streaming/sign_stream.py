@@ -91,7 +91,7 @@ class SignStream:
         self._sections = self._model_frames = self._windows = self._signs = self._rejected = 0
         self._statistics_frames = max(1, round(self._settings.statistics_seconds * FRAME_RATE))
         self._partial: tuple[tuple[int, ...], ...] = ((),)  # the last hypotheses
-        self._quiet = False  # whether it was told that nothing is signed
+        self._quiet = False  # whether an event has said that nothing is signed
         self._finished = False
 
     @property

@@ -103,11 +103,21 @@ class StoredVersion:
             DataLoss: it is damaged.
         """
         if is_bundled(name, version):
-            card = read_bundled_card(name)
-            return cls(card, read_bundled_file(card, ONNX_FILE), read_bundled_file(card, PARITY_FILE))
+            return cls.read_bundled()
         card = registry.read_card(store, name, version)
         graph = registry.read_file(store, card, ONNX_FILE)
         return cls(card, graph, registry.read_file(store, card, PARITY_FILE) if PARITY_FILE in card.files else None)
+
+    @classmethod
+    def read_bundled(cls) -> "StoredVersion":
+        """Read the model that comes with the package.
+
+        Raises:
+            NotFound: this installation has none.
+            DataLoss: it is damaged.
+        """
+        card = read_bundled_card()
+        return cls(card, read_bundled_file(card, ONNX_FILE), read_bundled_file(card, PARITY_FILE))
 
     def measure_memory(self) -> int:
         """The bytes of memory that one process needs for the model, measured in its trial.
@@ -147,6 +157,8 @@ class LoadedModel(ServableModel):
             self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except _ORT_ERRORS as error:
             raise self._fault(f"{ONNX_FILE} is not a graph that onnxruntime can load ({_first_line(error)})") from error
+        # Whether the graph has the input `dominance`. Graphs of older versions of Signet lack it.
+        self.takes_dominance = any(node.name == _DOMINANCE for node in self._session.get_overridable_initializers())
         self._check_signature()
         self._probe()
 
@@ -176,7 +188,16 @@ class LoadedModel(ServableModel):
         needed = stored.measure_memory()
         if make_room is not None:
             make_room(needed)
-        model = cls(stored.card, stored.graph, threads, needed)
+        return cls.from_stored(stored, threads, needed)
+
+    @classmethod
+    def from_stored(cls, stored: StoredVersion, threads: int = 0, memory_bytes: int = 0) -> "LoadedModel":
+        """Build the session of a version, and compare its answers with its parity vector, if it has one.
+
+        Raises:
+            DataLoss: this process cannot serve it.
+        """
+        model = cls(stored.card, stored.graph, threads, memory_bytes)
         if stored.parity is not None:
             model.check_parity(load_parity(stored.parity, model.name))
         return model
@@ -195,11 +216,6 @@ class LoadedModel(ServableModel):
                 "rounding. Publish it again, or run the evaluator with the version of onnxruntime in requirements.lock."
             )
 
-    @property
-    def takes_dominance(self) -> bool:
-        """Whether the graph has the input `dominance`. Graphs of older versions of Signet lack it."""
-        return any(node.name == _DOMINANCE for node in self._session.get_overridable_initializers())
-
     def log_probs(
         self,
         clips: Sequence[Frames],
@@ -212,8 +228,8 @@ class LoadedModel(ServableModel):
             clips: model inputs as `signet.landmarks.to_model_input` makes them, each float32 [T, 75, 3].
             before_batch: called before each run of the graph with the number of clips; it may raise to stop.
             dominance: for each clip, what is added to the graph's own measure of how much the left hand dominates. That
-                measure is between -2 and 2, and the left hand is dominant if the sum is positive. Only for a model that
-                `takes_dominance`.
+                measure is between -2 and 2, and the left hand is dominant if the sum is positive. A graph without this
+                input ignores it.
 
         Returns:
             For each clip, float32 [T, C + 1]: log-probabilities of the blank (class 0) and the glosses.
@@ -307,7 +323,7 @@ class LoadedModel(ServableModel):
         for row, clip in zip(padded, clips, strict=True):
             row[: len(clip)] = clip
         inputs = {"landmarks": padded, "lengths": lengths}
-        if dominance is not None:
+        if dominance is not None and self.takes_dominance:
             inputs[_DOMINANCE] = np.array(dominance, np.float32)
         try:
             with WATCHDOG.limit(_RUN_SECONDS + padded.shape[0] * padded.shape[1] * _FRAME_SECONDS) as options:

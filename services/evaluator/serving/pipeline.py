@@ -69,23 +69,7 @@ class Pipeline:
         self, model: ServableModel, clips: Sequence[Frames], dominance: Sequence[float] | None = None
     ) -> list[Frames]:
         """See `Compute.log_probs`."""
-        return compute_log_probs(cast(LoadedModel, model), clips, dominance, self._metrics.batch_clips.observe)
-
-
-def compute_log_probs(
-    model: LoadedModel,
-    clips: Sequence[Frames],
-    dominance: Sequence[float] | None,
-    before_run: Callable[[int], None],
-) -> list[Frames]:
-    """Run a model on prepared clips. A model without the input `dominance` decides for a hand itself.
-
-    `before_run` is called with the number of clips before each run of the model.
-
-    Raises:
-        SignetError: the graph of the model failed.
-    """
-    return model.log_probs(clips, before_run, dominance if model.takes_dominance else None)
+        return cast(LoadedModel, model).log_probs(clips, self._metrics.batch_clips.observe, dominance)
 
 
 def process_clips(

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from services.evaluator.serving.loaded_model import Frames, LoadedModel
-from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, compute_log_probs, process_clips
+from services.evaluator.serving.loaded_model import Frames, LoadedModel, StoredVersion
+from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, process_clips
 from signet.errors import SignetError
-from signet.parity import load_parity
 from signet.process_memory import limit_arenas
 from signet.registry import ModelCard
 
@@ -44,10 +43,8 @@ class Worker:
         """
         if key in self._models:
             return
-        model = LoadedModel(ModelCard.model_validate_json(card), graph, self._threads)
-        if parity is not None:
-            model.check_parity(load_parity(parity, model.name))
-        self._models[key] = model
+        stored = StoredVersion(ModelCard.model_validate_json(card), graph, parity)
+        self._models[key] = LoadedModel.from_stored(stored, self._threads)
 
     def unload(self, key: int) -> None:
         """Free a model."""
@@ -63,7 +60,7 @@ class Worker:
     ) -> tuple[list[Frames], list[int]]:
         """The log-probabilities of model inputs, and the number of clips of each run of the model."""
         runs: list[int] = []
-        return compute_log_probs(self._models[key], clips, dominance, runs.append), runs
+        return self._models[key].log_probs(clips, runs.append, dominance), runs
 
 
 def answer_calls(worker: Worker, connection: Connection) -> None:

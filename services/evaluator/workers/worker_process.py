@@ -10,7 +10,7 @@ from typing import Any
 
 from services.evaluator.serving.graph_check import child_environment
 
-# A process that was told to end, or whose connection has broken, ends within this time.
+# A process whose connection is closed or broken ends within this time.
 _END_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""One stream of pictures: which of them are tracked, what its client is told, and when it ends."""
+"""One stream of pictures: which of them are tracked, which messages its client gets, and when it ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -41,7 +41,7 @@ class StreamSession:
     Args:
         pool: has the places of streams.
         requests: the messages of the client.
-        stopping: set when the service is told to stop.
+        stopping: set when the service stops.
         metrics: counts the pictures.
     """
 
@@ -70,7 +70,7 @@ class StreamSession:
             Busy: all places are taken.
             InvalidInput: the messages are no configuration and pictures.
             DeadlineExceeded: no picture came for `IDLE_SECONDS`.
-            Unavailable: the service is told to stop.
+            Unavailable: the service stops.
         """
         first = await self._next_request()
         if first is None or not first.HasField("config"):
@@ -101,7 +101,7 @@ class StreamSession:
             ) from None
 
     async def _stop_with_service(self) -> None:
-        """End the stream when the service is told to stop; pictures that wait are not tracked any more."""
+        """End the stream when the service stops; pictures that wait are not tracked any more."""
         await self._stopping.wait()
         while not self._waiting.empty():
             self._waiting.get_nowait()

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from services.standalone.stream_recognition import DEFAULT_THRESHOLD, sign_score
+from signet.client.stream_results import StreamOpened, event_from_response
 from signet.errors import Busy, SignetError, Unavailable
-from signet.landmarks import NothingSigned
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.security.credentials import ChannelSecurity, ClientSettings
-from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, SignChoice, StreamEvent
+from signet.streaming import FinalSign, NothingSignedSince, PartialSigns, StreamEvent
 from signet.v1 import evaluator_pb2 as pb
 from signet.v1 import evaluator_pb2_grpc, streaming_pb2
 
@@ -100,10 +100,11 @@ class ServerStream:
         try:
             with signet_errors(self._server):
                 for response in self._call:
-                    if response.HasField("started"):
-                        self.model = f"{response.started.model_name} {response.started.model_version}"
+                    event = event_from_response(response)
+                    if isinstance(event, StreamOpened):
+                        self.model = f"{event.model_name} {event.model_version}"
                         self._started.set()
-                    elif (event := to_event(response)) is not None:
+                    elif isinstance(event, PartialSigns | FinalSign | NothingSignedSince):
                         self._events.put(event)
         except Unavailable as error:
             self._error = Unavailable(
@@ -121,24 +122,3 @@ class ServerStream:
         if self._error is not None and not events:
             raise self._error
         return events
-
-
-def to_event(response: pb.RecognizeStreamResponse) -> StreamEvent | None:
-    """The event of a response; None for those that are not shown."""
-    if response.HasField("partial"):
-        return PartialSigns(tuple(tuple(one.glosses) for one in response.partial.hypotheses))
-    if response.HasField("nothing_signed"):
-        return NothingSignedSince(response.nothing_signed.since_seconds, NothingSigned.NO_HAND_MOVES)
-    if not response.HasField("final"):
-        return None
-    sign = response.final
-    return FinalSign(
-        number=sign.number,
-        gloss=sign.gloss,
-        probability=sign.probability,
-        alternatives=tuple(SignChoice(one.gloss, one.probability) for one in sign.alternatives),
-        start=sign.start_seconds,
-        end=sign.end_seconds,
-        vocabulary_score=sign.in_vocabulary if sign.HasField("in_vocabulary") else None,
-        rejected=sign.rejected,
-    )
