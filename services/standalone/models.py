@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.evaluator.serving.loaded_model import LoadedModel, StoredVersion
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.stored_version import StoredVersion
 from signet import registry
 from signet.errors import NotFound
 from signet.pretrained import ASL100

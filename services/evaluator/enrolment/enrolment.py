@@ -21,7 +21,8 @@ from services.evaluator.enrolment.fit import fit_directions
 from services.evaluator.enrolment.graph_file import read_directions, replace_directions
 from services.evaluator.enrolment.measurement import TrainedFigures, measure_trained_signs
 from services.evaluator.serving.graph_check import try_model
-from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.stored_version import ONNX_FILE
 from signet import registry
 from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, NotReady, quote
 from signet.labels import describe_gloss_fault

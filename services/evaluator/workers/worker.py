@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from services.evaluator.serving.loaded_model import Frames, LoadedModel, StoredVersion
+from services.evaluator.serving.loaded_model import Frames, LoadedModel
 from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip, process_clips
+from services.evaluator.serving.stored_version import StoredVersion
 from signet.errors import SignetError
 from signet.process_memory import limit_arenas
 from signet.registry import ModelCard

@@ -12,9 +12,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.serving.loaded_model import Frames, StoredVersion
+from services.evaluator.serving.loaded_model import Frames
 from services.evaluator.serving.pipeline import ClipRequest, ProcessedClip
 from services.evaluator.serving.servable_model import ServableModel
+from services.evaluator.serving.stored_version import StoredVersion
 from services.evaluator.workers.worker_process import WorkerDied, WorkerProcess
 from signet.errors import DataLoss, SignetError, Unavailable
 from signet.registry import ModelCard

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.evaluator.serving.loaded_model import ONNX_FILE
+from services.evaluator.serving.stored_version import ONNX_FILE
 from services.standalone.models import ModelChoice, load_bundled_model, load_chosen_model
 from signet import pretrained
 from signet.errors import DataLoss, NotFound

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from services.evaluator.enrolment.examples import ExampleClip
-from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.stored_version import ONNX_FILE
 from signet import landmarks, registry
 from signet.datasets.snapshot import Dataset
 from signet.landmarks import to_model_input

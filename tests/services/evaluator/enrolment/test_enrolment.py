@@ -10,7 +10,8 @@ from services.evaluator.enrolment import measurement
 from services.evaluator.enrolment.enrolment import enrol, forget
 from services.evaluator.enrolment.examples import ExampleClip
 from services.evaluator.reports.evaluate import evaluate
-from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.stored_version import ONNX_FILE
 from signet import registry
 from signet.errors import (
     AlreadyExists,
