@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from services.evaluator.serving.loaded_model import ONNX_FILE, LoadedModel
+from services.evaluator.serving.loaded_model import LoadedModel
+from services.evaluator.serving.stored_version import ONNX_FILE
 from services.trainer.export.half_precision import store_weights_as_float16
 from services.trainer.export.onnx import to_onnx
 from services.trainer.export.parity import make_parity_vector
