@@ -9,6 +9,7 @@ sentences of another sign language is a false alarm. Figures are saved in bench/
 """
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +18,15 @@ import typer
 
 from bench.record import load_results, origin, save_results
 from bench.streaming.cost import measure_memory, measure_streams
-from bench.streaming.material import FoldModel, make_sequences, read_fold_models, read_pose_files
-from bench.streaming.measurement import StreamFindings, error_rate, measure_sequence, rate_interval, run_stream
+from bench.streaming.material import FoldModel, read_fold_models, read_pose_files
+from signet.landmarks import to_model_input
 from signet.landmarks.concatenation import Joining
-from signet.statistics.gloss_errors import GlossErrors
+from signet.statistics.gloss_errors import GlossErrors, gloss_errors
 from signet.statistics.vocabulary_score import PUBLISHED_THRESHOLD
 from signet.store.options import StoreOption, open_store_option
+from signet.streaming.evaluation.findings import StreamFindings, count_reaching, error_rate, rate_interval
+from signet.streaming.evaluation.sequences import SignedSequence, make_sequences
+from signet.streaming.evaluation.streams import run_stream
 from signet.terminal.command import run_command
 from signet.terminal.output import Console, open_console, print_line
 
@@ -30,6 +34,22 @@ RESULTS = Path(__file__).parents[1] / "results" / "streaming.json"
 # The seed of the sequences. Tuning used other clips, models and seeds.
 _SEQUENCES = 7
 _THRESHOLDS = (0.0, 0.1, 0.2, 0.3, PUBLISHED_THRESHOLD, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@dataclass
+class _Comparison:
+    """What a stream and the offline decoder find in sequences of one kind."""
+
+    stream: StreamFindings = field(default_factory=lambda: StreamFindings(count_computing=True))
+    offline: list[GlossErrors] = field(default_factory=list)
+
+    def measure(self, fold: FoldModel, sequence: SignedSequence) -> None:
+        """Add what both find in a sequence."""
+        (log_probs,) = fold.graph([to_model_input(sequence.landmarks)], [0.0])
+        (decoded,) = fold.model.decoder.decode(log_probs[None])
+        recognised = [fold.model.vocabulary[sign - 1] for sign in decoded]
+        self.offline.append(gloss_errors([span.gloss for span in sequence.signs], recognised))
+        self.stream.add(sequence, run_stream(fold.model, fold.graph, sequence.frames))
 
 
 def main(
@@ -54,7 +74,7 @@ def main(
         save_results(RESULTS, saved)
         print_line(console, str(saved[name]["cost"]))
         return
-    findings: dict[int, dict[Joining, StreamFindings]] = defaultdict(lambda: defaultdict(StreamFindings))
+    findings: dict[int, dict[Joining, _Comparison]] = defaultdict(lambda: defaultdict(_Comparison))
     alarms: dict[int, list[float]] = defaultdict(list)
     minutes: dict[int, float] = defaultdict(float)
     sentences = read_pose_files(continuous) if continuous else []
@@ -65,9 +85,9 @@ def main(
             break
         for joining in Joining:
             for sequence in make_sequences(fold.clips, joining, _SEQUENCES):
-                measure_sequence(findings[fold.seed][joining], fold, sequence)
+                findings[fold.seed][joining].measure(fold, sequence)
         for sentence in sentences:
-            alarms[fold.seed] += [found.sign.vocabulary_score or 0.0 for found in run_stream(fold, sentence)]
+            alarms[fold.seed] += [found.score for found in run_stream(fold.model, fold.graph, sentence)]
             minutes[fold.seed] += sentence[-1][0] / 60
         folds[fold.seed].add(fold.fold)
         row = {"run": run_id, "folds": sum(len(kinds) for kinds in folds.values()), "cost": saved_cost, **origin()}
@@ -88,17 +108,18 @@ def _measure_cost(fold: FoldModel) -> dict[str, Any]:
     }
 
 
-def _summary(seeds: list[StreamFindings]) -> dict[str, Any]:
+def _summary(seeds: list[_Comparison]) -> dict[str, Any]:
     """The figures of one kind of sequences."""
     offline = [errors for seed in seeds for errors in seed.offline]
-    stream = [errors for seed in seeds for errors in seed.stream]
-    overlaps, delays = ([value for seed in seeds for value in getattr(seed, name)] for name in ("overlaps", "delays"))
+    stream = [errors for seed in seeds for errors in seed.stream.errors]
+    overlaps = [value for seed in seeds for value in seed.stream.overlaps]
+    delays = [value for seed in seeds for value in seed.stream.delays]
     return {
-        "signs_a_seed": seeds[0].signed,
-        "sequences_a_seed": len(seeds[0].stream),
+        "signs_a_seed": seeds[0].stream.signed,
+        "sequences_a_seed": len(seeds[0].stream.errors),
         "seeds": len(seeds),
         "offline": _rate(offline, [error_rate(seed.offline) for seed in seeds]),
-        "stream": _rate(stream, [error_rate(seed.stream) for seed in seeds]),
+        "stream": _rate(stream, [error_rate(seed.stream.errors) for seed in seeds]),
         "difference": [error_rate(stream) - error_rate(offline), *rate_interval(stream, offline)],
         "overlap": {"n": len(overlaps), **_percentiles(overlaps, (25, 50, 75))},
         "delay": {"n": len(delays), **_percentiles(delays, (5, 50, 95))},
@@ -122,20 +143,22 @@ def _percentiles(values: list[float], shares: tuple[int, ...]) -> dict[str, floa
 
 
 def _operating_curve(
-    findings: dict[int, dict[Joining, StreamFindings]], alarms: dict[int, list[float]], minutes: dict[int, float]
+    findings: dict[int, dict[Joining, _Comparison]], alarms: dict[int, list[float]], minutes: dict[int, float]
 ) -> dict[str, Any]:
     """For thresholds of the vocabulary score: signs found in the sequences, and false alarms a minute."""
-    scores = [score for kinds in findings.values() for kind in kinds.values() for score in kind.scores]
-    signed = sum(kind.signed for kinds in findings.values() for kind in kinds.values())
+    streams = [kind.stream for kinds in findings.values() for kind in kinds.values()]
+    scores = [score for stream in streams for score in stream.scores]
+    signed = sum(stream.signed for stream in streams)
     all_alarms = [score for of_seed in alarms.values() for score in of_seed]
+    counts = zip(_THRESHOLDS, count_reaching(scores, _THRESHOLDS), count_reaching(all_alarms, _THRESHOLDS), strict=True)
     curve = [
         {
             "threshold": threshold,
-            "found": sum(score >= threshold for score in scores) / signed,
-            "kept": sum(score >= threshold for score in scores) / max(1, len(scores)),
-            "alarms_a_minute": sum(score >= threshold for score in all_alarms) / sum(minutes.values()),
+            "found": found / signed,
+            "kept": found / max(1, len(scores)),
+            "alarms_a_minute": false / sum(minutes.values()),
         }
-        for threshold in _THRESHOLDS
+        for threshold, found, false in counts
     ]
     return {"minutes": sum(minutes.values()), "signs": signed, "curve": curve}
 

@@ -6,8 +6,9 @@ from itertools import chain, cycle
 
 import psutil
 
-from bench.streaming.material import FoldModel, TimedFrame
+from bench.streaming.material import FoldModel
 from signet.streaming import SignStream, StreamWindow
+from signet.streaming.evaluation.sequences import TimedFrame
 
 _FPS = 30.0
 

@@ -1,7 +1,6 @@
-"""The models of a cross-validation, and sequences of clips that they were not trained on."""
+"""The models of a cross-validation, and signing of another language."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,12 @@ from services.trainer.export.onnx import to_onnx
 from services.trainer.model.build import restore_model
 from signet.datasets.snapshot import read_snapshot_manifest
 from signet.errors import NotFound
-from signet.landmarks import Landmarks, load, to_model_input
-from signet.landmarks.body import Frames, left_dominance
-from signet.landmarks.concatenation import Joining, SignedSpan, concatenate_landmarks
+from signet.landmarks import Landmarks, load
+from signet.landmarks.body import Frames
 from signet.statistics.vocabulary_score import published_score
 from signet.store import ObjectStore, keys
 from signet.streaming import RecognitionModel
-
-# The number of signs in a sequence.
-SEQUENCE_LENGTHS = (3, 4, 5, 6, 8, 10, 14, 20)
-
-TimedFrame = tuple[float, Frames]
+from signet.streaming.evaluation.sequences import TimedFrame
 
 
 class ExportedModel:
@@ -70,20 +64,6 @@ class FoldModel:
     clips: tuple[Landmarks, ...]  # by signers that it was not trained on
 
 
-@dataclass(frozen=True, eq=False)
-class SignedSequence:
-    """A concatenation of held-out clips, as a camera would have seen it."""
-
-    landmarks: Landmarks
-    signs: tuple[SignedSpan, ...]
-
-    @property
-    def frames(self) -> list[TimedFrame]:
-        """The frames and their times."""
-        clip = self.landmarks
-        return [(float(time), joints) for time, joints in zip(clip.timestamps, clip.landmarks, strict=True)]
-
-
 def read_fold_models(store: ObjectStore, run_id: str, threshold: float | None = None) -> Iterator[FoldModel]:
     """The finished models of a run of `signet train --folds`, seed by seed.
 
@@ -109,34 +89,6 @@ def read_fold_models(store: ObjectStore, run_id: str, threshold: float | None = 
             data = store.get(keys.run(run_id, f"members/{member.fold}-{member.seed}/weights.safetensors"))
             graph = ExportedModel(to_onnx(restore_model(config, len(vocabulary), data, f"run {run_id}")))
             yield FoldModel(member.fold, member.seed, model, graph, tuple(by_id[c.clip_id] for c in member.held_out))
-
-
-def find_left_handed(clips: Sequence[Landmarks]) -> frozenset[str]:
-    """The signers in whose clips the left hand is dominant on average."""
-    measures: dict[str, list[float]] = defaultdict(list)
-    for clip in clips:
-        measures[clip.record.signer].append(left_dominance(to_model_input(clip)))
-    return frozenset(signer for signer, values in measures.items() if np.mean(values) > 0)
-
-
-def make_sequences(clips: Sequence[Landmarks], joining: Joining, seed: int) -> list[SignedSequence]:
-    """Sequences of 3 to 20 clips in random order. Each clip is in one of them; at most two clips are left out.
-
-    The clips of a sequence look like those of one signer: they have one body, and left-handed signers are mirrored.
-    Every second sequence is mirrored as a whole, so half of the streams have a left-handed signer.
-    """
-    random = np.random.default_rng(seed)
-    left_handed = find_left_handed(clips)
-    order = random.permutation(len(clips)).tolist()
-    sequences: list[SignedSequence] = []
-    while len(order) >= min(SEQUENCE_LENGTHS):
-        length = min(len(order), int(random.choice(SEQUENCE_LENGTHS)))
-        chosen = [clips[index] for index in order[:length]]
-        del order[:length]
-        mirrored = len(sequences) % 2 == 1
-        flips = [(clip.record.signer in left_handed) != mirrored for clip in chosen]
-        sequences.append(SignedSequence(*concatenate_landmarks(chosen, joining, flips)))
-    return sequences
 
 
 def read_pose_files(folder: Path) -> list[list[TimedFrame]]:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from bench.streaming.measurement import FoundSign, error_rate, match, overlap, rate_interval
 from signet.landmarks.concatenation import SignedSpan
 from signet.statistics.gloss_errors import GlossErrors
 from signet.streaming import FinalSign
+from signet.streaming.evaluation.findings import count_reaching, error_rate, match, overlap, rate_interval
+from signet.streaming.evaluation.streams import FoundSign
 
 
 def found(gloss: str, start: float = 0.0, end: float = 1.0) -> FoundSign:
@@ -53,3 +54,8 @@ def test_an_interval_contains_the_rate_and_that_of_no_difference_is_zero() -> No
     low, high = rate_interval(errors)
     assert low < error_rate(errors) < high
     assert rate_interval(errors, errors) == (0.0, 0.0)
+
+
+def test_the_scores_that_reach_a_threshold_are_counted_and_equal_ones_reach_it() -> None:
+    assert count_reaching([0.2, 0.5, 0.5, 0.9], [0.0, 0.5, 0.6, 1.0]) == [4, 3, 1, 0]
+    assert count_reaching([], [0.0, 0.5]) == [0, 0]

@@ -1,0 +1,1 @@
+"""How well streams are recognised: sequences made from clips, what a stream finds in them, and its errors."""
