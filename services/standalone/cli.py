@@ -13,7 +13,7 @@ from services.standalone.options import (
     ThresholdOption,
 )
 from signet.client.inputs import LEAST_SECONDS, SECONDS_PER_SECOND
-from signet.errors import InvalidInput
+from signet.errors import InvalidInput, InvalidSetting
 from signet.rpc.probe import check_address
 from signet.security.credentials import read_client_settings
 from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
@@ -90,27 +90,39 @@ def transcribe(
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Processes that track the video; 0 takes one per core")
     ] = 0,
+    server: ServerOption = "",
     store: StoreOption = "",
     model_name: ModelNameOption = "",
     model_version: ModelVersionOption = "",
+    ca: CaOption = None,
+    client_certificate: CertificateOption = None,
+    client_key: KeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Find every sign of a video, with start, end and probability.
 
     `signet transcribe talk.mp4 --vtt talk.vtt` makes subtitles. Without an option for a file, the signs are printed.
     The files are written when the whole video is done, all of them or none. An interrupted command goes on where it
     was, if it is called again with the same video.
+
+    With --server, the video is sent to an evaluator with an extractor, which takes at most ten minutes and 64 MiB. If
+    it is busy or restarts, the video is sent again.
     """
     from services.standalone.models import ModelChoice
-    from services.standalone.transcribe_command import run_transcription
+    from services.standalone.server_transcription import ServerTranscription
+    from services.standalone.transcribe_command import report_retry, run_server_transcription, run_transcription
 
-    outputs = {"--vtt": vtt, "--srt": srt, "--eaf": eaf, "--json": json}
-    run_transcription(
-        video,
-        {option: path for option, path in outputs.items() if path is not None},
-        ModelChoice(store, model_name, model_version),
-        threshold,
-        workers,
-    )
+    named = {"--vtt": vtt, "--srt": srt, "--eaf": eaf, "--json": json}
+    outputs = {option: path for option, path in named.items() if path is not None}
+    if not server:
+        run_transcription(video, outputs, ModelChoice(store, model_name, model_version), threshold, workers)
+        return
+    check_address(server, "--server")
+    if workers:
+        raise InvalidSetting(f"--workers {workers}: the server does the work. Leave out --workers or --server.")
+    security = read_client_settings(ca, client_certificate, client_key, token_file)
+    transcription = ServerTranscription(video, server, security, (model_name, model_version), report_retry)
+    run_server_transcription(video, outputs, transcription, threshold)
 
 
 @app.command()

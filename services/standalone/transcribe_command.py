@@ -8,6 +8,7 @@ from services.extractor.jobs.workers import WorkerPool
 from services.standalone.console import count_signs, show_transcript
 from services.standalone.models import ModelChoice, load_chosen_model
 from services.standalone.output_files import check_outputs, write_outputs
+from services.standalone.server_transcription import ServerTranscription
 from services.standalone.transcription import Transcription, TranscriptionProgress
 from signet.store.settings import StoreSettings
 from signet.terminal.output import (
@@ -54,8 +55,33 @@ def run_transcription(
                 "command goes on from there."
             )
             raise
-    write_outputs({path: _writer(option, path, transcript, video) for option, path in outputs.items()})
+    _save_or_show(transcript, outputs, video)
     transcription.forget()
+
+
+def run_server_transcription(
+    video: Path, outputs: Mapping[str, Path], transcription: ServerTranscription, threshold: float | None
+) -> None:
+    """Have a server transcribe a video, and write the files, or print the signs if there are none.
+
+    Raises:
+        SignetError: the errors of `ServerTranscription.run`, `check_outputs` and `write_outputs`.
+    """
+    check_outputs(outputs, [video])
+    display = _ProgressDisplay(video.name)
+    with display:
+        transcript = transcription.run(threshold, display.show)
+    _save_or_show(transcript, outputs, video)
+
+
+def report_retry(error: Exception, seconds: float) -> None:
+    """Say that a server is asked again."""
+    say_error(f"note: {error} The video is sent again in {seconds:.0f} s.")
+
+
+def _save_or_show(transcript: Transcript, outputs: Mapping[str, Path], video: Path) -> None:
+    """Write the files of a transcript, or print its signs if there are none."""
+    write_outputs({path: _writer(option, path, transcript, video) for option, path in outputs.items()})
     console = open_console()
     if not outputs:
         show_transcript(console, transcript)
@@ -85,11 +111,11 @@ class _ProgressDisplay:
             open_console(stderr=True),
             "{task.description}",
             BarColumn(),
-            "{task.completed:.0f} of {task.total:.0f} s",
+            "{task.fields[text]}",
             "{task.fields[signs]} signs",
             TimeRemainingColumn(),
         )
-        self._task = self._bar.add_task(name, total=1.0, signs=0)
+        self._task = self._bar.add_task(name, total=None, signs=0, text="")
 
     def __enter__(self) -> "_ProgressDisplay":
         self._bar.start()
@@ -103,4 +129,6 @@ class _ProgressDisplay:
         if not self.total_seconds and progress.resumed_seconds:
             say_error(f"going on: {progress.resumed_seconds:.0f} s of the video were tracked before")
         self.seconds, self.total_seconds = progress.seconds, progress.total_seconds
-        self._bar.update(self._task, completed=progress.seconds, total=progress.total_seconds, signs=progress.signs)
+        total = progress.total_seconds or None
+        text = progress.stage if total is None else f"{progress.seconds:.0f} of {total:.0f} s"
+        self._bar.update(self._task, completed=progress.seconds, total=total, signs=progress.signs, text=text)

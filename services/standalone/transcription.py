@@ -29,12 +29,14 @@ class TranscriptionProgress:
         total_seconds: the length of the video.
         resumed_seconds: how much of it was tracked by an earlier call.
         signs: the number of signs so far.
+        stage: what is done now, in a word or two; "" without a server.
     """
 
     seconds: float
     total_seconds: float
     resumed_seconds: float
     signs: int
+    stage: str = ""
 
 
 class Transcription:

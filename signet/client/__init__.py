@@ -16,6 +16,7 @@ from signet.client.stream_results import (
 )
 from signet.client.streaming import RecognitionOptions
 from signet.client.sync import SignetClient
+from signet.client.transcription import TranscriptionEvent, TranscriptionRetry, TranscriptionStage, VideoProgress
 from signet.security.credentials import ClientSettings
 from signet.streaming import FinalSign, NothingSignedSince, PartialSigns
 
@@ -42,4 +43,8 @@ __all__ = [
     "SignetClient",
     "StreamOpened",
     "Timing",
+    "TranscriptionEvent",
+    "TranscriptionRetry",
+    "TranscriptionStage",
+    "VideoProgress",
 ]

@@ -12,11 +12,12 @@ import grpc
 from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions
-from signet.client.parts import LandmarkPart, VideoSource
+from signet.client.parts import LandmarkPart, VideoChunks, VideoSource
 from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.client.stream_results import RecognitionEvent
 from signet.client.streaming import AsyncFrames, RecognitionOptions, SignRecognition, StreamFrame
+from signet.client.transcription import TranscribedVideo, TranscriptionEvent
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
@@ -143,9 +144,7 @@ class AsyncSignetClient:
         """Recognise continuous signing as it happens, as `SignetClient.recognise_stream` does. Takes one thread."""
         options = options or RecognitionOptions()
         call, config = self._options.begin_stream(options, model_name, model_version, timeout, request_id)
-        if self._streams is None:
-            self._streams = self._options.security.open_channel(self._options.address, OPTIONS)
-        method = evaluator_pb2_grpc.RecognizerStub(self._streams).RecognizeStream
+        method = self._threaded_recognizer().RecognizeStream
         given = AsyncFrames(aiter(frames))
         recognition = SignRecognition(method, call, config, given, options.group_seconds)
         thread, loop = ThreadPoolExecutor(1, "signet-stream"), asyncio.get_running_loop()
@@ -156,6 +155,34 @@ class AsyncSignetClient:
             given.close()
             recognition.cancel()
             thread.shutdown(wait=False)
+
+    async def transcribe_video(
+        self,
+        video: VideoChunks,
+        options: RecognitionOptions | None = None,
+        *,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> AsyncIterator[TranscriptionEvent]:
+        """Find the signs of a whole video, as `SignetClient.transcribe_video` does. Takes one thread."""
+        options = options or RecognitionOptions()
+        begin = self._options.begin_transcription
+        call, config = begin(video, options, model_name, model_version, timeout, request_id)
+        transcription = TranscribedVideo(self._threaded_recognizer().TranscribeVideo, call, config, video)
+        thread, loop = ThreadPoolExecutor(1, "signet-transcription"), asyncio.get_running_loop()
+        try:
+            while (event := await loop.run_in_executor(thread, next, transcription, None)) is not None:
+                yield event
+        finally:
+            transcription.cancel()
+            thread.shutdown(wait=False)
+
+    def _threaded_recognizer(self) -> Any:
+        if self._streams is None:
+            self._streams = self._options.security.open_channel(self._options.address, OPTIONS)
+        return evaluator_pb2_grpc.RecognizerStub(self._streams)
 
     async def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
         """Ask which versions the evaluator has in memory, as `SignetClient.serving` does."""

@@ -1,12 +1,13 @@
 """The arguments that both clients have, and the calls that they begin with them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from signet.client.inputs import ClipInput
-from signet.client.parts import VideoSource
+from signet.client.parts import VideoChunks, VideoSource
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.client.streaming import RecognitionOptions
 from signet.errors import InvalidInput
@@ -70,6 +71,23 @@ class ClientOptions:
         clip = ClipInput("video", b"", name)
         span = self._span("signet.v1.Extractor/ExtractClipStream")
         return RetriedCall(self.retry, seconds, self.extractor, request_id, clip.name_in_message, span, self.security)
+
+    def begin_transcription(
+        self,
+        video: VideoChunks,
+        options: RecognitionOptions,
+        model_name: str,
+        model_version: str,
+        timeout: float | None,
+        request_id: str,
+    ) -> tuple[RetriedCall, Any]:
+        """Begin a call of TranscribeVideo: the call, and its configuration."""
+        seconds = timeout or self.timeout or STREAM_SECONDS
+        clip = ClipInput("video", b"", str(video) if isinstance(video, str | os.PathLike) else "")
+        span = self._span("signet.v1.Recognizer/TranscribeVideo")
+        name = clip.name_in_message
+        call = RetriedCall(self.retry, seconds, self.address, request_id, name, span, self.security)
+        return call, options.to_message(*self._choose_model(model_name, model_version))
 
     def begin_stream(
         self, options: RecognitionOptions, model_name: str, model_version: str, timeout: float | None, request_id: str

@@ -1,7 +1,7 @@
 """The messages of ExtractClipStream: a video in chunks, and landmark tensors in pieces."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from signet.landmarks import Landmarks, load
 from signet.v1 import extractor_pb2
 
 VideoSource = str | os.PathLike[str] | bytes
+VideoChunks = VideoSource | Iterable[bytes]
 
 # A server takes chunks of at most 4 MiB.
 _CHUNK_BYTES = 1 << 20
@@ -39,15 +40,26 @@ def upload_requests(video: VideoSource) -> Iterator[Any]:
     Raises:
         InvalidInput: the file cannot be read.
     """
-    if isinstance(video, bytes):
-        name, size, chunks = "video", len(video), _slice(video)
-    else:
-        path = Path(video)
-        try:
-            name, size, chunks = path.name, path.stat().st_size, _read(path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+    size, chunks = open_chunks(video)
+    name = "video" if isinstance(video, bytes) else Path(video).name
     return _requests(name[:_MAX_CLIP_ID], size, chunks)
+
+
+def open_chunks(video: VideoChunks) -> tuple[int, Iterator[bytes]]:
+    """The size of a video in bytes, and its chunks. The size is 0 if chunks are given: it is not known.
+
+    Raises:
+        InvalidInput: the file cannot be read. The chunks raise it, too.
+    """
+    if isinstance(video, bytes):
+        return len(video), _slice(video)
+    if not isinstance(video, str | os.PathLike):
+        return 0, (piece for chunk in video for piece in _slice(chunk))
+    path = Path(video)
+    try:
+        return path.stat().st_size, _read(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 class PartJoiner:

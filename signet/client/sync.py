@@ -12,11 +12,12 @@ import grpc
 from signet.client.extraction import VideoExtraction
 from signet.client.inputs import ClipSource, read_clip
 from signet.client.options import OPTIONS, ClientOptions
-from signet.client.parts import LandmarkPart, VideoSource
+from signet.client.parts import LandmarkPart, VideoChunks, VideoSource
 from signet.client.results import Recognition, ServedModelStatus, statuses_from_response
 from signet.client.retries import RetriedCall, RetryPolicy
 from signet.client.stream_results import RecognitionEvent
 from signet.client.streaming import RecognitionOptions, SignRecognition, StreamFrame
+from signet.client.transcription import TranscribedVideo, TranscriptionEvent
 from signet.errors import SignetError
 from signet.security.credentials import ChannelSecurity, ClientSettings
 from signet.telemetry.tracing import open_client_tracing
@@ -189,6 +190,49 @@ class SignetClient:
             yield from recognition
         finally:
             recognition.cancel()
+
+    def transcribe_video(
+        self,
+        video: VideoChunks,
+        options: RecognitionOptions | None = None,
+        *,
+        model_name: str = "",
+        model_version: str = "",
+        timeout: float | None = None,
+        request_id: str = "",
+    ) -> Iterator[TranscriptionEvent]:
+        """Find the signs of a whole video, and tell how far the server is.
+
+            for event in client.transcribe_video("talk.mp4"):
+                if isinstance(event, FinalSign):
+                    print(event.gloss, event.start, event.end)
+
+        The video is sent in chunks, and is never in memory as a whole. The evaluator needs an extractor, which takes a
+        video of at most ten minutes and 64 MiB. If the server is busy, or is lost in the middle, the event
+        `TranscriptionRetry` says so, and the video is sent again after a pause. No sign is given twice.
+
+        Args:
+            video: a path, the bytes of an encoded video file, or chunks of these bytes. Chunks cannot be sent again.
+            options: how it is recognised: `hand`, `alternatives` and `threshold`.
+            model_name: the model; "" for that of this client.
+            model_version: a version or an alias of the model; "" for that of this client.
+            timeout: seconds until the deadline of this call, with all its attempts. Default: two hours.
+            request_id: the id of the call; "" makes a new one.
+
+        Raises:
+            InvalidInput: the video cannot be used; the message names it and says what to do.
+            Busy: the server has too much work, also after all attempts.
+            Unavailable: there is no server, it has no extractor, or it was lost, also after all attempts.
+            SignetError: the other errors of `recognise`.
+        """
+        options = options or RecognitionOptions()
+        begin = self._options.begin_transcription
+        call, config = begin(video, options, model_name, model_version, timeout, request_id)
+        transcription = TranscribedVideo(self._recognizer.TranscribeVideo, call, config, video)
+        try:
+            yield from transcription
+        finally:
+            transcription.cancel()
 
     def serving(self, model_name: str = "", *, timeout: float | None = None) -> tuple[ServedModelStatus, ...]:
         """Ask which versions the evaluator has in memory, and why it refuses others.

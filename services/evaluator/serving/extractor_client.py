@@ -114,8 +114,8 @@ class ExtractorClient:
         finally:
             call.cancel()
 
-    def _begin_call(self) -> tuple[Any, tuple[tuple[str, str], ...]]:
-        """The stub and the metadata of a new call.
+    def check_configured(self) -> None:
+        """Check that there is an extractor to call.
 
         Raises:
             Unavailable: no extractor is configured.
@@ -125,6 +125,15 @@ class ExtractorClient:
                 "this evaluator has no extractor, so it cannot read videos. Start it with SIGNET_EXTRACTOR=host:port "
                 "(--extractor), or send landmarks."
             )
+
+    def _begin_call(self) -> tuple[Any, tuple[tuple[str, str], ...]]:
+        """The stub and the metadata of a new call.
+
+        Raises:
+            Unavailable: no extractor is configured.
+        """
+        self.check_configured()
+        assert self._security is not None  # noqa: S101  (it is configured)
         self._use_new_certificates(self._security)
         metadata = (*request_id_metadata(), *trace_metadata(), *self._security.metadata())
         return extractor_pb2_grpc.ExtractorStub(self._channel), metadata

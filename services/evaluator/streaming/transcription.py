@@ -72,6 +72,7 @@ class VideoTranscription:
         first = await anext(self._requests, None)
         if first is None or not first.HasField("config"):
             raise InvalidInput("the first message has no configuration. Send `config` in it, then the chunks.")
+        self._services.extractor.check_configured()
         models = self._services.models
         seconds = seconds_for_work(self._remaining())
         with (
