@@ -24,7 +24,7 @@ RUN_STATE_FAILED: RunState
 RUN_STATE_INTERRUPTED: RunState
 
 class TrainConfig(_message.Message):
-    __slots__ = ("preset", "corpus", "model_name", "pretrain", "start_from", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "branches", "hidden_dim", "hand_dim", "head", "sign_dim", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "gradient_norm", "accumulate", "precision", "ema_decay", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "signing", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
+    __slots__ = ("preset", "corpus", "model_name", "pretrain", "start_from", "max_glosses", "samples_per_gloss", "device", "batch_size", "num_epochs", "branches", "hidden_dim", "hand_dim", "head", "sign_dim", "without", "num_layers", "dropout", "weight_decay", "lr", "optimizer", "gradient_norm", "accumulate", "precision", "ema_decay", "patience", "flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty", "signing", "recombination", "target_accuracy", "train_past_target", "seed", "seeds", "folds", "publish", "jobs", "max_gpu_temperature")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CORPUS_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class TrainConfig(_message.Message):
     INSERTION_PENALTY_FIELD_NUMBER: _ClassVar[int]
     REPETITION_PENALTY_FIELD_NUMBER: _ClassVar[int]
     SIGNING_FIELD_NUMBER: _ClassVar[int]
+    RECOMBINATION_FIELD_NUMBER: _ClassVar[int]
     TARGET_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     TRAIN_PAST_TARGET_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +96,7 @@ class TrainConfig(_message.Message):
     insertion_penalty: float
     repetition_penalty: float
     signing: bool
+    recombination: float
     target_accuracy: float
     train_past_target: bool
     seed: int
@@ -103,7 +105,7 @@ class TrainConfig(_message.Message):
     publish: str
     jobs: int
     max_gpu_temperature: float
-    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., branches: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., sign_dim: _Optional[int] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., signing: bool = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
+    def __init__(self, preset: _Optional[str] = ..., corpus: _Optional[str] = ..., model_name: _Optional[str] = ..., pretrain: bool = ..., start_from: _Optional[str] = ..., max_glosses: _Optional[int] = ..., samples_per_gloss: _Optional[int] = ..., device: _Optional[str] = ..., batch_size: _Optional[int] = ..., num_epochs: _Optional[int] = ..., branches: _Optional[int] = ..., hidden_dim: _Optional[int] = ..., hand_dim: _Optional[int] = ..., head: _Optional[str] = ..., sign_dim: _Optional[int] = ..., without: _Optional[str] = ..., num_layers: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., lr: _Optional[float] = ..., optimizer: _Optional[str] = ..., gradient_norm: _Optional[float] = ..., accumulate: _Optional[int] = ..., precision: _Optional[str] = ..., ema_decay: _Optional[float] = ..., patience: _Optional[int] = ..., flat_start: _Optional[float] = ..., blank_penalty: _Optional[float] = ..., insertion_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., signing: bool = ..., recombination: _Optional[float] = ..., target_accuracy: _Optional[float] = ..., train_past_target: bool = ..., seed: _Optional[int] = ..., seeds: _Optional[int] = ..., folds: _Optional[int] = ..., publish: _Optional[str] = ..., jobs: _Optional[int] = ..., max_gpu_temperature: _Optional[float] = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("config", "resume_run_id")

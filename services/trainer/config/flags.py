@@ -17,7 +17,7 @@ PANELS: Final[Mapping[str, tuple[str, ...]]] = {
     "Model": ("branches", "hidden_dim", "hand_dim", "num_layers", "head", "sign_dim", "without", "dropout"),
     "Training": (
         "num_epochs", "batch_size", "lr", "optimizer", "weight_decay", "gradient_norm", "accumulate", "precision",
-        "signing", "seed", "seeds",
+        "signing", "recombination", "seed", "seeds",
     ),
     "Weights that are published": ("ema_decay", "patience", "target_accuracy", "train_past_target", "publish"),
     "Blanks and decoding": ("flat_start", "blank_penalty", "insertion_penalty", "repetition_penalty"),

@@ -170,17 +170,17 @@ class Sampler:
     def epoch(self) -> Iterator[Batch]:
         """The batches of one epoch."""
         device = self.clips.starts.device
-        features, starts, lengths = self._draw_features()
+        features, starts, lengths = self.draw_features()
         order = torch.randperm(len(self.clips), generator=self.generator, device=device)
         for chosen in torch.split(order, self.batch_size):
             yield self._concatenate(self.clips.labels[chosen], starts[chosen], lengths[chosen], features)
 
     def epoch_features(self) -> Tensor:
         """The features of all frames of one epoch: [N, D]."""
-        return self._draw_features()[0]
+        return self.draw_features()[0]
 
-    def _draw_features(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All clips, augmented: features [N, D], first frames [M], lengths [M]."""
+    def draw_features(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All clips, augmented, each by itself: features [N, D], first frames [M], lengths [M]."""
         device = self.clips.starts.device
         lengths = draw_lengths(self.clips.lengths, self.augmentation, self.generator)
         starts = lengths.cumsum(0) - lengths

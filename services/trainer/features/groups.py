@@ -72,6 +72,9 @@ HAND_GROUPS: Final = {group: len(names) for group, names in HAND_FEATURES.items(
 BOTH_GROUPS: Final = {group: len(names) for group, names in TWO_HAND_FEATURES.items()}
 GROUPS: Final = tuple(dict.fromkeys([*HAND_GROUPS, *BOTH_GROUPS]))
 
+# The groups that describe the hand itself. The others describe its place, its movement and the other hand.
+SHAPE_GROUPS: Final = ("handshape", "outline", "orientation")
+
 
 def hand_feature_names(groups: Sequence[str]) -> list[tuple[str, str]]:
     """The features of one hand, as pairs of group and name, in the order of the feature vector."""

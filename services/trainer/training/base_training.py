@@ -16,6 +16,7 @@ from services.trainer.config.train_config import TrainConfig
 from services.trainer.data.augmentation import Augmentation
 from services.trainer.data.batches import Batch, Clips, Sampler
 from services.trainer.data.clip_requirements import require_clips
+from services.trainer.data.recombination import Recombinations
 from services.trainer.data.signing_sampler import SigningSampler
 from services.trainer.model.build import WeightInitialiser, new_model
 from services.trainer.model.sign_model import SignModel
@@ -97,6 +98,7 @@ class BaseTraining:
             Augmentation(),
             self._generator,
         )
+        self._recombinations = Recombinations(self._sampler, len(dataset.manifest.vocabulary))
         self._model.standardise(self._sampler.epoch_features())
         if initialise is not None:
             initialise(self._model, dataset.manifest.vocabulary)

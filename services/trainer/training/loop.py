@@ -16,7 +16,7 @@ from torch import Tensor
 from services.trainer.data.batches import Batch, Clips
 from services.trainer.training.base_training import BaseTraining, finite_mean
 from services.trainer.training.epoch import EpochResult
-from services.trainer.training.objective import LossTotals, Objective, make_objective
+from services.trainer.training.objective import LossTotals, Objective, make_objective, uniform_cross_entropy
 from services.trainer.training.optimizer import clip_gradient, set_learning_rate
 from services.trainer.training.validate import CONTINUOUS_EVERY, NO_SCORE, Score, evaluate
 
@@ -85,20 +85,27 @@ class Training(BaseTraining):
         losses: list[Tensor] = []
         norms: list[Tensor] = []
         batches = self._sampler.epoch()
+        recombined = self._recombinations.epoch() if self._config.recombination else iter(())
         while group := list(islice(batches, self._config.accumulate)):
-            loss, norm = self._step(group, self._progress.steps + len(losses))
+            made_up = list(islice(recombined, len(group)))
+            loss, norm = self._step(group, made_up, self._progress.steps + len(losses))
             losses.append(loss)
             norms.append(norm)
         return finite_mean(losses, norms)
 
-    def _step(self, batches: Sequence[Batch], step: int) -> tuple[Tensor, Tensor]:
+    def _step(self, batches: Sequence[Batch], made_up: Sequence[Batch], step: int) -> tuple[Tensor, Tensor]:
         """One step of the optimiser on the mean loss of some batches: one, or more with --accumulate.
 
+        Args:
+            batches: sequences of signs.
+            made_up: as many batches of recombinations; none without --recombination.
+            step: the number of the step, from 0.
+
         Returns:
-            The loss [1], and the length of its gradient [1].
+            The loss of the sequences [1], and the length of the whole gradient [1].
         """
-        most_parts = max(len(batch) for batch in batches)
-        loss = self._training_memory.run(most_parts, partial(self._compute_gradient, batches))
+        most_parts = max(len(batch) for batch in (*batches, *made_up))
+        loss = self._training_memory.run(most_parts, partial(self._compute_gradient, batches, made_up))
         loss = self._ranks.sum_gradients(self._parameters, loss)
         norm = clip_gradient(self._parameters, self._config.gradient_norm)
         set_learning_rate(self._optimizer, self._learning_rate(step))
@@ -108,8 +115,8 @@ class Training(BaseTraining):
             self._callbacks.on_batch()
         return loss, norm
 
-    def _compute_gradient(self, batches: Sequence[Batch], parts: int) -> Tensor:
-        """Add the gradients of all batches up in the parameters, and return their mean loss [1].
+    def _compute_gradient(self, batches: Sequence[Batch], made_up: Sequence[Batch], parts: int) -> Tensor:
+        """Add the gradients of all batches up in the parameters, and return the mean loss of the sequences [1].
 
         Each batch is computed in at least this many parts, so that it fits the memory.
         """
@@ -125,7 +132,16 @@ class Training(BaseTraining):
                 loss = self._objective(log_probs, part, share_of_epochs, totals)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
+        for batch in made_up:
+            self._add_gradient_of_recombinations(batch, LossTotals.of(batch, len(made_up)), parts)
         return total
+
+    def _add_gradient_of_recombinations(self, batch: Batch, totals: LossTotals, parts: int) -> None:
+        for part in self._parts(batch, parts):
+            with self._autocast():
+                output = self._model.sign_log_probs(part.features, part.lengths, part.targets)
+            loss = uniform_cross_entropy(output.given_emission, part.frame_labels, part.inside, totals.sign_frames)
+            (self._config.recombination * loss).backward()  # type: ignore[no-untyped-call]
 
     def _evaluate(self, clips: Clips, *, continuous: bool) -> Score:
         """The averaged weights' result on clips; `continuous` runs the decoder for continuous signing too."""

@@ -163,3 +163,18 @@ def sign_cross_entropy(given_emission: Tensor, labels: Tensor, inside: Tensor, t
     labelled = (labels != BLANK) & inside
     of_label = given_emission.gather(2, (labels - 1).clamp(min=0)[..., None])[..., 0]
     return -(of_label * labelled).sum() / (labelled.sum().clamp(min=1) if total is None else total)
+
+
+def uniform_cross_entropy(given_emission: Tensor, labels: Tensor, inside: Tensor, total: Tensor) -> Tensor:
+    """Mean cross-entropy of the sign against equal probabilities of all signs, over the frames with a label.
+
+    The least value is log C. Any subset of the classes gives an estimate; its mean over subsets is the loss.
+
+    Args:
+        given_emission: [K, B, T, S], log p(sign | not blank) of some classes, of each branch.
+        labels: [B, T], not 0 where a frame counts.
+        inside: [B, T], whether the frame belongs to a clip.
+        total: the number of frames to divide by.
+    """
+    counts = (labels != BLANK) & inside
+    return -(given_emission.mean(dim=-1) * counts).sum() / (len(given_emission) * total)

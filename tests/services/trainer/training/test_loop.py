@@ -376,7 +376,7 @@ def test_the_gradient_of_accumulated_batches_is_the_mean_of_theirs(small_dataset
     batches = list(training._sampler.epoch())
     losses, gradients = [], []
     for group in (batches[:1], batches[1:2], batches[:2]):
-        losses.append(float(training._compute_gradient(group, 1)))
+        losses.append(float(training._compute_gradient(group, [], 1)))
         gradients.append(torch.cat([one.flatten() for one in fill_missing_gradients(training._parameters)]).clone())
     assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2)
     torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2)
