@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from services.extractor.jobs import worker
+from services.extractor.jobs.board import Progress
 from services.extractor.jobs.progress import ExtractionState
 from services.extractor.jobs.queue import POLL_SECONDS, ExtractionQueue, ExtractionView
 from services.extractor.jobs.worker import Extracted, Labels
@@ -25,6 +27,8 @@ from signet.v1 import extractor_pb2_grpc
 # Seconds between two progress messages of a watched extraction, at least.
 _WATCH_SECONDS = 0.25
 _MAX_CLIP_ID = 200
+# Seconds between two messages that tell how much of a video is tracked, at least.
+_PROGRESS_SECONDS = 0.5
 # The bytes of a landmark tensor in a message of a stream.
 _PIECE_BYTES = 1 << 20
 
@@ -120,7 +124,20 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
         self._workers.check_room(0)
         async with self._uploads.receive(requests) as upload:
             arguments = (_labels(upload.clip_id), upload.path, self._quality)
-            extracted = await self._extract(worker.extract_upload, arguments, context)
+            shares, sent = [0.0], 0.0
+            extraction = asyncio.create_task(
+                self._extract(worker.extract_upload, arguments, context, partial(_note_share, shares))
+            )
+            try:
+                while not extraction.done():
+                    await asyncio.wait([extraction], timeout=_PROGRESS_SECONDS)
+                    if upload.wants_progress and shares[0] > sent and not extraction.done():
+                        sent = shares[0]
+                        yield pb.ExtractClipStreamResponse(tracked_share=sent)
+                extracted = extraction.result()
+            finally:
+                extraction.cancel()
+                await asyncio.wait([extraction])
         for start in range(0, len(extracted.data), _PIECE_BYTES):
             last = start + _PIECE_BYTES >= len(extracted.data)
             yield pb.ExtractClipStreamResponse(
@@ -139,15 +156,26 @@ class ExtractorServicer(extractor_pb2_grpc.ExtractorServicer):
                 async for response in responses:
                     yield response
 
-    async def _extract(self, function: Callable[..., Extracted], arguments: tuple[Any, ...], context: Any) -> Extracted:
+    async def _extract(
+        self,
+        function: Callable[..., Extracted],
+        arguments: tuple[Any, ...],
+        context: Any,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Extracted:
         """Extract the clip of a call in a worker, and count it."""
         try:
-            extracted = await self._workers.one(function, arguments, seconds_for_work(context.time_remaining()))
+            extracted = await self._workers.one(function, arguments, seconds_for_work(context.time_remaining()), watch)
         except ClipError as error:
             self._metrics.count("broken", error.reason)
             raise
         self._metrics.count_extracted(extracted.tracked_frames, extracted.found, extracted.stage_seconds)
         return extracted
+
+
+def _note_share(shares: list[float], progress: Progress) -> None:
+    """Put into the list how much of a video is tracked."""
+    shares[0] = min(1.0, progress.done / progress.total) if progress.total else 0.0
 
 
 def _labels(clip_id: str) -> Labels:

@@ -44,6 +44,7 @@ class Upload:
 
     path: Path
     clip_id: str
+    wants_progress: bool = False
 
 
 class UploadFolder:
@@ -85,13 +86,13 @@ class UploadFolder:
                 handle, name = tempfile.mkstemp(dir=self._folder)
                 path = Path(name)
                 with os.fdopen(handle, "wb") as file:
-                    clip_id = await _write_chunks(requests, file)
+                    first = await _write_chunks(requests, file)
             except OSError as error:
                 raise Busy(
                     f"the extractor has no room for this video ({error.strerror}). Retry in {_RETRY_SECONDS} s.",
                     _RETRY_SECONDS,
                 ) from error
-            yield Upload(path, clip_id)
+            yield Upload(path, first.clip_id or "clip", first.progress)
         finally:
             self._uploads -= 1
             if path is not None:
@@ -107,10 +108,12 @@ class UploadFolder:
                 self._folder = folder
 
 
-async def _write_chunks(requests: AsyncIterator[pb.ExtractClipStreamRequest], file: BinaryIO) -> str:
-    """Write all chunks of a video. Returns the name of the clip."""
+async def _write_chunks(
+    requests: AsyncIterator[pb.ExtractClipStreamRequest], file: BinaryIO
+) -> pb.ExtractClipStreamRequest:
+    """Write all chunks of a video. Returns the fields of the first message, without its chunk."""
     end = time.monotonic() + UPLOAD_SECONDS
-    clip_id, declared, size, first = "clip", 0, 0, True
+    size, first = 0, None
     while True:
         seconds = min(CHUNK_SECONDS, end - time.monotonic())
         try:
@@ -123,16 +126,16 @@ async def _write_chunks(requests: AsyncIterator[pb.ExtractClipStreamRequest], fi
             ) from None
         if request is None:
             break
-        if first:
-            clip_id, declared, first = request.clip_id or clip_id, request.size, False
+        if first is None:
+            first = pb.ExtractClipStreamRequest(clip_id=request.clip_id, size=request.size, progress=request.progress)
         size += len(request.chunk)
-        _check_size(max(size, declared), len(request.chunk))
+        _check_size(max(size, first.size), len(request.chunk))
         await asyncio.to_thread(file.write, request.chunk)
-    if not size:
+    if first is None or not size:
         raise InvalidInput("the call ended without a video. Send its bytes in messages with the field `chunk`.")
-    if declared and size != declared:
-        raise InvalidInput(f"the video has {size} bytes, but {declared} were announced. Send it again.")
-    return clip_id
+    if first.size and size != first.size:
+        raise InvalidInput(f"the video has {size} bytes, but {first.size} were announced. Send it again.")
+    return first
 
 
 def _check_size(size: int, chunk: int) -> None:

@@ -23,6 +23,11 @@ from signet.transcripts import Media, Transcript, TranscriptModel
 # A server that restarts, or works on other videos, gets several minutes.
 _RETRY = RetryPolicy(attempts=12, first_seconds=1.0, most_seconds=30.0)
 
+_STAGES = {
+    TranscriptionStage.RECEIVING: "sent",
+    TranscriptionStage.EXTRACTING: "tracked",
+    TranscriptionStage.RECOGNISING: "recognised",
+}
 # What servers say of a video that exceeds a limit.
 _TOO_LARGE = ("the limit is", "are allowed")
 
@@ -106,11 +111,9 @@ class ServerTranscription:
 
 
 def _to_progress(progress: VideoProgress, signs: int) -> TranscriptionProgress:
-    share = progress.received_bytes / progress.total_bytes if progress.total_bytes else 0.0
-    text = {
-        TranscriptionStage.RECEIVING: f"sent {100 * share:.0f} %",
-        TranscriptionStage.EXTRACTING: "reading",
-        TranscriptionStage.RECOGNISING: "recognising",
-    }[progress.stage]
-    seconds = progress.recognised_seconds or progress.extracted_seconds
-    return TranscriptionProgress(seconds, progress.total_seconds, 0.0, signs, text)
+    stage, share = progress.stage, 0.0
+    if stage is TranscriptionStage.RECEIVING and progress.total_bytes:
+        share = progress.received_bytes / progress.total_bytes
+    elif stage is TranscriptionStage.EXTRACTING:
+        share = progress.extracted_share
+    return TranscriptionProgress(progress.recognised_seconds, progress.total_seconds, 0.0, signs, _STAGES[stage], share)

@@ -129,6 +129,10 @@ class _ProgressDisplay:
         if not self.total_seconds and progress.resumed_seconds:
             say_error(f"going on: {progress.resumed_seconds:.0f} s of the video were tracked before")
         self.seconds, self.total_seconds = progress.seconds, progress.total_seconds
-        total = progress.total_seconds or None
-        text = progress.stage if total is None else f"{progress.seconds:.0f} of {total:.0f} s"
-        self._bar.update(self._task, completed=progress.seconds, total=total, signs=progress.signs, text=text)
+        if progress.total_seconds:
+            done, total = progress.seconds, progress.total_seconds
+            text = f"{done:.0f} of {total:.0f} s"
+        else:
+            done, total = progress.stage_share, 1.0
+            text = f"{100 * done:.0f} % {progress.stage}"
+        self._bar.update(self._task, completed=done, total=total, signs=progress.signs, text=text)

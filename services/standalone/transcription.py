@@ -29,7 +29,8 @@ class TranscriptionProgress:
         total_seconds: the length of the video.
         resumed_seconds: how much of it was tracked by an earlier call.
         signs: the number of signs so far.
-        stage: what is done now, in a word or two; "" without a server.
+        stage: what a server has done with the share `stage_share` of the video; "" without a server.
+        stage_share: 0 to 1; 0 if it is not known.
     """
 
     seconds: float
@@ -37,6 +38,7 @@ class TranscriptionProgress:
     resumed_seconds: float
     signs: int
     stage: str = ""
+    stage_share: float = 0.0
 
 
 class Transcription:

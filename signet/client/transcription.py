@@ -40,7 +40,7 @@ class VideoProgress:
         stage: what the server does.
         received_bytes: the bytes of the video that the server has.
         total_bytes: the bytes of the video; 0 if that is not known.
-        extracted_seconds: how much of the video is turned into landmarks, in seconds; 0 if that is not known.
+        extracted_share: how much of the video is turned into landmarks, 0 to 1; 0 if that is not known.
         recognised_seconds: how much of it is recognised, in seconds.
         total_seconds: the length of the video; 0 if that is not known yet.
         warnings: facts about the video that make the signs doubtful, as sentences, as soon as they are known.
@@ -49,7 +49,7 @@ class VideoProgress:
     stage: TranscriptionStage
     received_bytes: int
     total_bytes: int = 0
-    extracted_seconds: float = 0.0
+    extracted_share: float = 0.0
     recognised_seconds: float = 0.0
     total_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
@@ -224,6 +224,7 @@ def _to_progress(progress: pb.TranscriptionProgress, total_bytes: int) -> VideoP
         stage=stage,
         received_bytes=progress.received_bytes,
         total_bytes=total_bytes,
+        extracted_share=progress.extracted_share,
         recognised_seconds=progress.recognised_seconds,
         total_seconds=progress.total_seconds,
         warnings=tuple(progress.warnings),

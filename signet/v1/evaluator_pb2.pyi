@@ -265,18 +265,20 @@ class TranscribeVideoResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[StreamStarted, _Mapping]] = ..., progress: _Optional[_Union[TranscriptionProgress, _Mapping]] = ..., final: _Optional[_Union[StreamSign, _Mapping]] = ..., nothing_signed: _Optional[_Union[StreamSilence, _Mapping]] = ..., statistics: _Optional[_Union[StreamStatistics, _Mapping]] = ...) -> None: ...
 
 class TranscriptionProgress(_message.Message):
-    __slots__ = ("stage", "received_bytes", "recognised_seconds", "total_seconds", "warnings")
+    __slots__ = ("stage", "received_bytes", "recognised_seconds", "total_seconds", "warnings", "extracted_share")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     RECOGNISED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    EXTRACTED_SHARE_FIELD_NUMBER: _ClassVar[int]
     stage: TranscriptionStage
     received_bytes: int
     recognised_seconds: float
     total_seconds: float
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, stage: _Optional[_Union[TranscriptionStage, str]] = ..., received_bytes: _Optional[int] = ..., recognised_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    extracted_share: float
+    def __init__(self, stage: _Optional[_Union[TranscriptionStage, str]] = ..., received_bytes: _Optional[int] = ..., recognised_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., extracted_share: _Optional[float] = ...) -> None: ...
 
 class GetServingStatusRequest(_message.Message):
     __slots__ = ("model_name",)

@@ -125,26 +125,30 @@ class ExtractClipResponse(_message.Message):
     def __init__(self, landmarks: _Optional[bytes] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...
 
 class ExtractClipStreamRequest(_message.Message):
-    __slots__ = ("chunk", "clip_id", "size")
+    __slots__ = ("chunk", "clip_id", "size", "progress")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     CLIP_ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
     clip_id: str
     size: int
-    def __init__(self, chunk: _Optional[bytes] = ..., clip_id: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    progress: bool
+    def __init__(self, chunk: _Optional[bytes] = ..., clip_id: _Optional[str] = ..., size: _Optional[int] = ..., progress: bool = ...) -> None: ...
 
 class ExtractClipStreamResponse(_message.Message):
-    __slots__ = ("landmarks", "part", "decode_seconds", "landmark_seconds")
+    __slots__ = ("landmarks", "part", "decode_seconds", "landmark_seconds", "tracked_share")
     LANDMARKS_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LANDMARK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TRACKED_SHARE_FIELD_NUMBER: _ClassVar[int]
     landmarks: bytes
     part: int
     decode_seconds: float
     landmark_seconds: float
-    def __init__(self, landmarks: _Optional[bytes] = ..., part: _Optional[int] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ...) -> None: ...
+    tracked_share: float
+    def __init__(self, landmarks: _Optional[bytes] = ..., part: _Optional[int] = ..., decode_seconds: _Optional[float] = ..., landmark_seconds: _Optional[float] = ..., tracked_share: _Optional[float] = ...) -> None: ...
 
 class ExtractStreamRequest(_message.Message):
     __slots__ = ("config", "image")

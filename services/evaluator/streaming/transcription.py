@@ -51,6 +51,7 @@ class VideoTranscription:
         self._counts = StreamCounts(services.open.metrics)
         self._stream: SignStream | None = None
         self._received = 0
+        self._extracted_share = 0.0
         self._complete = False
         self._error: SignetError | None = None
 
@@ -101,6 +102,7 @@ class VideoTranscription:
         seconds = seconds_for_work(self._remaining())
         async with aclosing(self._services.extractor.extract_video(self._chunks(first), seconds)) as answers:
             sent: tuple[object, ...] = ()
+            due = time.monotonic() + _PROGRESS_SECONDS
             waiting = asyncio.ensure_future(anext(answers, None))
             try:
                 while True:
@@ -113,12 +115,16 @@ class VideoTranscription:
                         if answer.part:
                             raise InvalidInput("the video is too long for one call. Cut it into parts of ten minutes.")
                         pieces.append(answer.landmarks)
+                        self._extracted_share = answer.tracked_share or self._extracted_share
                         waiting = asyncio.ensure_future(anext(answers, None))
-                        continue
                     stage = _EXTRACTING if self._complete else _RECEIVING
-                    if (stage, self._received) != sent:
-                        sent = stage, self._received
-                        yield Response(progress=pb.TranscriptionProgress(stage=stage, received_bytes=self._received))
+                    reached = stage, self._received, self._extracted_share
+                    if reached != sent and time.monotonic() >= due:
+                        sent, due = reached, time.monotonic() + _PROGRESS_SECONDS
+                        progress = pb.TranscriptionProgress(
+                            stage=stage, received_bytes=self._received, extracted_share=self._extracted_share
+                        )
+                        yield Response(progress=progress)
             finally:
                 if not waiting.done():
                     waiting.cancel()
@@ -132,7 +138,9 @@ class VideoTranscription:
                 _check_chunk(request)
                 self._received += len(request.chunk)
                 size = first.size if request is first else 0
-                yield extractor_pb2.ExtractClipStreamRequest(chunk=request.chunk, clip_id="video", size=size)
+                yield extractor_pb2.ExtractClipStreamRequest(
+                    chunk=request.chunk, clip_id="video", size=size, progress=True
+                )
                 request = await anext(self._requests, None)
             self._complete = True
         except SignetError as error:

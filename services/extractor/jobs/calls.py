@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from services.extractor.jobs.board import JobBoard
+from services.extractor.jobs.board import JobBoard, Progress
 from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import Busy
 
@@ -51,6 +51,7 @@ class Call:
         long: whether it is a long clip.
         stops: how often it was stopped for other clips.
         stopping: whether its job was told to stop for another clip.
+        watch: is told how far the job is, several times a second; None if the caller does not want to know.
     """
 
     size: int = 0
@@ -60,6 +61,12 @@ class Call:
     long: bool = False
     stops: int = 0
     stopping: bool = False
+    watch: "Callable[[Progress], None] | None" = None
+
+    def report(self, board: JobBoard) -> None:
+        """Tell the caller how far its job is, if it wants to know."""
+        if self.watch is not None:
+            self.watch(board.progress(self.place))
 
     @property
     def waits_for_worker(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from services.extractor.jobs import worker
-from services.extractor.jobs.board import JobBoard, JobStopped
+from services.extractor.jobs.board import JobBoard, JobStopped, Progress
 from services.extractor.jobs.calls import SILENT_SECONDS, Call, CallQueue
 from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
@@ -172,10 +172,13 @@ class WorkerPool:
         """
         self._calls.check_room(size)
 
-    async def one(self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None) -> Result:
+    async def one(
+        self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Result:  # fmt: skip
         """Run one job in addition to all others. The job is stopped if this call is cancelled.
 
-        The timeout, in seconds, includes the wait for a free worker; None waits for ever.
+        The timeout, in seconds, includes the wait for a free worker; None waits for ever. `watch` is told the progress.
 
         Raises:
             ClipError: the clip is not usable.
@@ -185,6 +188,7 @@ class WorkerPool:
         size = sum(len(argument) for argument in arguments if isinstance(argument, bytes))
         qualities = (argument for argument in arguments if isinstance(argument, TrackingQuality))
         call = self._calls.add(size, next(qualities, TrackingQuality.FAST))
+        call.watch = watch
         try:
             return await self._run_call(call, function, arguments, timeout)
         finally:
@@ -237,6 +241,7 @@ class WorkerPool:
                     )
                 self._check_limit(attempt)
                 self._calls.check_work(call)
+                call.report(self._board)
                 self._calls.make_room(self._all_busy(), self._stop_for_others)
                 await asyncio.wait([settled], timeout=min(left, _LOOK_SECONDS))
                 await asyncio.to_thread(self._remove_failed_pool)

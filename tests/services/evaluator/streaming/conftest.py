@@ -73,9 +73,13 @@ class StandInExtractor(extractor_pb2_grpc.ExtractorServicer):
 
     def ExtractClipStream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
         """Take the chunks for a landmark tensor, and give it back in two pieces."""
-        data = b"".join(request.chunk for request in requests)
+        received = list(requests)
+        data = b"".join(request.chunk for request in received)
         if data.startswith(b"bad"):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "video: a web page, no video")
+        if received[0].progress:
+            time.sleep(0.6)
+            yield extractor_pb2.ExtractClipStreamResponse(tracked_share=0.25)
         for half in (data[:1000], data[1000:]):
             time.sleep(0.7)
             yield extractor_pb2.ExtractClipStreamResponse(landmarks=half)

@@ -59,6 +59,7 @@ def test_a_video_is_answered_with_progress_and_signs(stub: Any, card: ModelCard)
     assert responses[0].started.model_version == card.version
     progress = [response.progress for response in responses if response.HasField("progress")]
     assert progress[0].stage == TRANSCRIPTION_STAGE_EXTRACTING
+    assert any(each.extracted_share == 0.25 for each in progress if each.stage == TRANSCRIPTION_STAGE_EXTRACTING)
     assert progress[-1].stage == TRANSCRIPTION_STAGE_RECOGNISING
     assert progress[-1].received_bytes == len(video)
     assert progress[-1].recognised_seconds == progress[-1].total_seconds == pytest.approx(179 / 30)
