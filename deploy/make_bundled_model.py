@@ -4,7 +4,8 @@
 2. Trains the recipe on train. No epoch, checkpoint, setting or seed is chosen by val: the epochs are fixed, and the
    seed is 0.
 3. Stores the weights as float16, and compares this graph on val with that of float32.
-4. Writes signet/pretrained/asl100.
+4. Keeps the embeddings of train clips of each sign, so that signs can be enrolled (docs/enrolment.md).
+5. Writes signet/pretrained/asl100.
 """
 
 import argparse
@@ -20,12 +21,14 @@ from services.evaluator.serving.stored_version import ONNX_FILE
 from services.trainer.export.half_precision import store_weights_as_float16
 from services.trainer.export.onnx import to_onnx
 from services.trainer.export.parity import make_parity_vector
+from services.trainer.export.sign_embeddings import make_sign_embeddings
 from services.trainer.model.published import load_published_model
 from signet import pretrained, registry
-from signet.datasets.snapshot import VAL, Dataset, load_snapshot
+from signet.datasets.snapshot import TRAIN, VAL, Dataset, load_snapshot
 from signet.errors import SignetError
 from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import CARD, LATEST, Metrics, ModelCard
+from signet.sign_embeddings import EMBEDDINGS_FILE, dump_embeddings
 from signet.statistics.intervals import wilson
 from signet.store import ObjectStore
 from signet.store.options import open_store_option
@@ -36,6 +39,26 @@ FOLDER = Path(__file__).resolve().parent.parent / "signet/pretrained" / NAME
 # A third of the weights of the preset. It recognises as many clips (docs/results.md), and streams take less time.
 RECIPE = ("--preset", "signs100", "--branches", "4", "--hidden-dim", "64", "--hand-dim", "24", "--seed", "0")
 EXTRACTION = ("--max-glosses", "100", "--split", "train", "--split", "val", "--quality", "full")
+
+
+NOTICE = """# asl100: 100 signs of American Sign Language
+
+The model that `signet predict`, `signet live`, `signet transcribe` and an evaluator with an empty store use. Version {version}.
+
+| | |
+|---|---|
+| signs | the 100 glosses of WLASL with the most clips that still exist; `model.json` lists them |
+| trained on | {train} train clips of WLASL, {epochs} epochs, seed {seed}. The val clips have chosen neither weights nor epochs nor the seed |
+| val, landmarks of every frame (`--quality full`) | {correct} of {clips} clips, {share:.1f} % (95 % interval {low:.1f} to {high:.1f}); with weights as float32 {float32} |
+| what it cannot do | other signs, other sign languages: it names the most similar of its 100 signs. Nearly all signers of val are also in train; with a new signer it is less accurate |
+| new signs | `signet enroll` adds them (docs/enrolment.md): `embeddings.safetensors` has anonymous vectors of {vectors} of the train clips |
+| size | {parameters:,} weights, stored as float16 |
+
+**Licence.** The weights were trained on [WLASL](https://github.com/dxli94/WLASL), whose data are under the Computational Use of Data Agreement (C-UDA): for
+academic and computational use, without commercial use. Use the weights in the same way. The code is under the Apache License 2.0.
+
+**Make it again:** `make bundled-model WLASL=<dir>` (10 minutes on two idle cores, the extraction not counted).
+"""  # noqa: E501
 
 
 def main() -> None:
@@ -55,7 +78,7 @@ def bundle(store: ObjectStore, folder: Path = FOLDER) -> None:
     """Write the newest model of a store to a folder, with weights as float16.
 
     Raises:
-        SignetError: the model is too large, was chosen by val, or has no parity vector.
+        SignetError: the model is too large, was chosen by val, has a linear head, or has no parity vector.
     """
     console = open_console()
     card, network = load_published_model(store, NAME, LATEST)
@@ -78,7 +101,10 @@ def bundle(store: ObjectStore, folder: Path = FOLDER) -> None:
     if parity is None:
         raise SignetError("the graph with float16 weights answers differently than the network. Nothing is written.")
     print_line(console, f"largest difference of log-probabilities from the network: {parity.difference:.1e}")
-    files = {ONNX_FILE: graph, PARITY_FILE: dump_parity(parity)}
+    embeddings = make_sign_embeddings(network, graph, dataset)
+    if embeddings is None:
+        raise SignetError(f"{NAME}/{card.version} has a linear head: no sign can be added to it. Nothing is written.")
+    files = {ONNX_FILE: graph, PARITY_FILE: dump_parity(parity), EMBEDDINGS_FILE: dump_embeddings(embeddings)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     version = registry.new_version(card.run_id, graph)
     bundled = card.model_copy(update={"version": version, "files": digests, "metrics": after})
@@ -87,7 +113,22 @@ def bundle(store: ObjectStore, folder: Path = FOLDER) -> None:
     if size > pretrained.MAX_BYTES:
         raise SignetError(f"the model has {size} bytes; at most {pretrained.MAX_BYTES} are allowed.")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
+    low, high = wilson(after.val_correct, after.val_clips)
+    notice = NOTICE.format(
+        version=version,
+        train=len(dataset.split(TRAIN)),
+        epochs=card.metrics.epoch,
+        seed=card.config["seed"],
+        correct=after.val_correct,
+        clips=after.val_clips,
+        share=100 * after.val_correct / after.val_clips,
+        low=100 * low,
+        high=100 * high,
+        float32=before.val_correct,
+        vectors=len(embeddings.vectors),
+        parameters=card.parameters,
+    )
+    for name, data in (files | {"README.md": notice.encode()}).items():
         (folder / name).write_bytes(data)
     print_line(console, f"{folder}: {NAME}/{version}, {size} bytes")
 

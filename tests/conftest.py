@@ -65,6 +65,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_own_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands use neither the signs that the user of this machine has enrolled nor those of another test."""
+    monkeypatch.setenv("SIGNET_OWN_SIGNS", str(tmp_path / "own signs"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_bundled_model() -> Iterator[None]:
     """An evaluator with an empty store serves nothing here, except in the tests that are about the bundled model."""

@@ -114,11 +114,15 @@ def read_records(store: ObjectStore) -> dict[str, ClipRecord]:
 
 
 def choose_new_glosses(records: dict[str, ClipRecord], draw: int) -> list[str]:
+    """Glosses that can be new ones, drawn at random."""
+    return sorted(np.random.default_rng(draw).choice(find_able_glosses(records), NEW, replace=False).tolist())
+
+
+def find_able_glosses(records: dict[str, ClipRecord]) -> list[str]:
     """Glosses with at least five training clips and a val clip."""
     training = Counter(record.gloss for record in records.values() if record.split == "train")
     val = Counter(record.gloss for record in records.values() if record.split == "val")
-    able = [gloss for gloss in sorted(training) if training[gloss] >= _MOST_EXAMPLES and val[gloss]]
-    return sorted(np.random.default_rng(draw).choice(able, NEW, replace=False).tolist())
+    return [gloss for gloss in sorted(training) if training[gloss] >= _MOST_EXAMPLES and val[gloss]]
 
 
 def train_base(store: ObjectStore, trained: DirectoryStore, new: list[str]) -> str:
@@ -178,7 +182,7 @@ def enrol_sign(trained: DirectoryStore, gloss: str, given: list[ExampleClip]) ->
             return enrol(trained, "signet", gloss, given, allow_similar=True), left_out
         except InvalidInput as error:
             message = f" {error}"
-            named = [one for one in given if f" {one.name} " in message or message.startswith(f" {one.name}:")]
+            named = [one for one in given if f" {one.name} " in message or f" {one.name}:" in message]
             if not named:
                 raise
             given = [example for example in given if example is not named[0]]
@@ -208,15 +212,16 @@ def show(console: Console) -> None:
         drawn = [row for row in rows if row["examples"] == examples]
         print_line(
             console,
-            f"{examples} examples, {len(drawn)} draws: new signs {_share(drawn, 'new_correct', 'new_clips')}, old "
-            f"signs {_share(drawn, 'old_correct', 'old_clips')}, before "
-            f"{_share(drawn, 'old_correct_before', 'old_clips')}; "
+            f"{examples} examples, {len(drawn)} draws: new signs {show_share(drawn, 'new_correct', 'new_clips')}, old "
+            f"signs {show_share(drawn, 'old_correct', 'old_clips')}, before "
+            f"{show_share(drawn, 'old_correct_before', 'old_clips')}; "
             f"{max(row['median_seconds'] for row in drawn):.1f} s a sign, "
             f"{max(row['median_cpu_seconds'] for row in drawn):.1f} s of a core",
         )
 
 
-def _share(rows: list[dict[str, Any]], correct: str, clips: str) -> str:
+def show_share(rows: list[dict[str, Any]], correct: str, clips: str) -> str:
+    """A share of all draws together, with its interval, and that of each draw."""
     right, total = sum(row[correct] for row in rows), sum(row[clips] for row in rows)
     low, high = wilson(right, total)
     each = ", ".join(f"{100 * row[correct] / row[clips]:.0f}" for row in rows)

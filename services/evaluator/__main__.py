@@ -146,7 +146,9 @@ def _add_model_services(
     server.add(
         enrolment,
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server,
-        EnrolmentServicer(store, extractor, name, writable=writable, threads=settings.threads),
+        EnrolmentServicer(
+            store, extractor, name, bundled=settings.bundled_model, writable=writable, threads=settings.threads
+        ),
     )
 
 

@@ -1,55 +1,53 @@
 """The commands `signet enroll` and `signet forget`: new signs from a few examples, and enrolled signs away again."""
 
-import asyncio
-import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signet.client.inputs import is_landmark_file, read_clip
+from services.standalone.enrolment_console import show_reading, show_result
+from services.standalone.options import ServerOption, StoreOption
+from signet.client.inputs import read_clip
 from signet.errors import InvalidInput
 from signet.rpc.client import signet_errors
 from signet.rpc.limits import CHANNEL_OPTIONS
 from signet.rpc.probe import check_address
 from signet.security.credentials import ChannelSecurity, read_client_settings
 from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
-from signet.statistics.intervals import wilson
 from signet.store import keys
-from signet.store.options import StoreOption, open_store_option
-from signet.terminal.output import Console, open_console, print_line, say
+from signet.terminal.output import open_console
 from signet.v1 import enrolment_pb2 as pb
 from signet.v1 import enrolment_pb2_grpc
 
 if TYPE_CHECKING:
     from services.evaluator.enrolment.enrolment import EnrolmentResult
     from services.evaluator.enrolment.examples import ExampleClip
+    from services.standalone.models import ModelChoice
+    from signet.store import ObjectStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_DEFAULT_NAME = "signet"
 _FORGET_SECONDS = 60.0
-_MEASURED_ON = {
-    "val": "val clips of the training's signs",
-    "embeddings": "kept vectors of training clips, which is optimistic",
-}
 
 GlossArgument = Annotated[str, typer.Argument(help="The name of the sign", show_default=False)]
-ModelNameOption = Annotated[str, typer.Option(help="The model", show_default=_DEFAULT_NAME)]
-VersionOption = Annotated[str, typer.Option(help="The version or the alias to start from", show_default="latest")]
-ServerOption = Annotated[
+ModelNameOption = Annotated[
     str,
     typer.Option(
-        help="host:port of a running evaluator, which then does the work. Needs a token with the permission write",
+        help="The model. Default: the one that comes with Signet; with --store, `signet`; with --server, its default",
         show_default=False,
     ),
+]
+VersionOption = Annotated[
+    str, typer.Option(help="The version or the alias to start from. Default: latest", show_default=False)
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @app.command()
 def enroll(
+    context: typer.Context,
     gloss: GlossArgument,
     clips: Annotated[
         list[str],
@@ -76,35 +74,33 @@ def enroll(
     client_key: KeyOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Add a sign to a published model from a few examples, in seconds.
+    """Add a sign to a model from a few examples, in seconds and without training.
 
     signet enroll "my sign" a.mp4 b.mp4 c.mp4 d.mp4 e.mp4
 
-    The result is a new version. The alias `latest` moves to it; `production` does not. It is shown how well the signs
-    of the training are still recognised. Five examples by different people are good; with one or two, the sign is
+    needs nothing else: the sign is added to the model that comes with Signet, for this user. `signet predict`, `live`
+    and `transcribe` know it from then on. Five examples by different people are good; with one or two, the sign is
     recognised much worse. `signet forget` takes the sign away again.
+
+    --store names a store with a model of your own. The result is a new version there, and the alias `latest` moves to
+    it; `production` does not. With --server, a running evaluator does the work, which needs a token with the permission
+    write.
     """
     console = open_console()
-    if server:
-        if corpus or store:
-            raise InvalidInput("--server does the work with its own store: leave out --store and --corpus.")
+    if _server_does_the_work(context, server, store, corpus):
         security = _server_security(server, ca, client_certificate, client_key, token_file)
         answer = _enroll_remotely(server, security, gloss, clips, model_name, model_version, allow_similar)
+        hint = ""
     else:
-        from services.evaluator.enrolment.enrolment import enrol
-
-        opened = open_store_option(store, must_exist=True, writable=True)
-        if corpus:
-            examples = [_stored_clip(opened, corpus, clip_id) for clip_id in clips]
-        else:
-            examples = _read_files([Path(clip) for clip in clips])
-        name, version = model_name or _DEFAULT_NAME, model_version or "latest"
-        answer = _to_message(enrol(opened, name, gloss, examples, version=version, allow_similar=allow_similar))
-    _show(console, f"{gloss} enrolled", answer, as_json=as_json)
+        choice = _choose_model(store, model_name, model_version, corpus)
+        answer = _enroll_here(choice, gloss, clips, corpus, allow_similar=allow_similar)
+        hint = f"signet predict CLIP now knows it; signet forget {shlex.quote(gloss)} takes it away again"
+    show_result(console, f"{gloss} enrolled", answer, hint, as_json=as_json)
 
 
 @app.command()
 def forget(
+    context: typer.Context,
     gloss: GlossArgument,
     *,
     store: StoreOption = "",
@@ -117,14 +113,12 @@ def forget(
     client_key: KeyOption = None,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Take an enrolled sign away from a published model. The result is a new version, as of `signet enroll`.
+    """Take an enrolled sign away from a model. The result is a new version, as of `signet enroll`.
 
     Signs of the training are not forgotten: the model would take their signing for other signs.
     """
     console = open_console()
-    if server:
-        if store:
-            raise InvalidInput("--server does the work with its own store: leave out --store.")
+    if _server_does_the_work(context, server, store):
         security = _server_security(server, ca, client_certificate, client_key, token_file)
         request = pb.ForgetRequest(gloss=gloss, model_name=model_name, model_version=model_version)
         with security.open_channel(server, CHANNEL_OPTIONS) as channel, signet_errors(server):
@@ -132,10 +126,70 @@ def forget(
             answer = stub.Forget(request, timeout=_FORGET_SECONDS, metadata=security.metadata()).result
     else:
         from services.evaluator.enrolment.enrolment import forget as forget_sign
+        from services.standalone.models import delete_old_versions, find_enrolment_store
 
-        opened = open_store_option(store, must_exist=True, writable=True)
-        answer = _to_message(forget_sign(opened, model_name or _DEFAULT_NAME, gloss, version=model_version or "latest"))
-    _show(console, f"{gloss} forgotten", answer, as_json=as_json)
+        choice = _choose_model(store, model_name, model_version)
+        opened, name = find_enrolment_store(choice)
+        answer = _to_message(forget_sign(opened, name, gloss, version=model_version or "latest"))
+        delete_old_versions(choice, opened)
+    show_result(console, f"{gloss} forgotten", answer, "", as_json=as_json)
+
+
+def _server_does_the_work(context: typer.Context, server: str, store: str, corpus: str = "") -> bool:
+    """Whether a server does the work, and not this process. What the command line names comes before variables."""
+    given = {name for name in ("server", "store", "corpus") if _is_given(context, name)}
+    if "server" in given and len(given) > 1:
+        raise InvalidInput("--server does the work with its own store: leave out --store and --corpus.")
+    return bool(server) and ("server" in given or not (store or corpus))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line, and not by a variable."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _choose_model(store: str, model_name: str, model_version: str, corpus: str = "") -> "ModelChoice":
+    """The model that the command line names."""
+    from services.standalone.models import ModelChoice
+    from signet.store.settings import read_store_settings
+
+    # Clips of a corpus are in a store, whose model is then meant.
+    named = store or (read_store_settings().store if corpus else "")
+    return ModelChoice(named, model_name, model_version)
+
+
+def _enroll_here(
+    choice: "ModelChoice", gloss: str, clips: "Sequence[str]", corpus: str, *, allow_similar: bool
+) -> pb.EnrolmentResult:
+    """Enrol a sign in this process."""
+    from services.evaluator.enrolment.enrolment import enrol
+    from services.evaluator.enrolment.parent import check_new_gloss, read_parent_card
+    from services.standalone.example_files import explain_unusable_examples
+    from services.standalone.models import delete_old_versions, find_enrolment_store
+
+    store, name = find_enrolment_store(choice)
+    version = choice.version or "latest"
+    # Before the examples are read, which takes seconds.
+    check_new_gloss(read_parent_card(store, name, version), gloss.strip())
+    with explain_unusable_examples():
+        examples = _read_examples(store, corpus, clips)
+        result = enrol(store, name, gloss, examples, version=version, allow_similar=allow_similar)
+    delete_old_versions(choice, store)
+    return _to_message(result)
+
+
+def _read_examples(store: "ObjectStore", corpus: str, clips: "Sequence[str]") -> "list[ExampleClip]":
+    """The examples: clips of a corpus, or files."""
+    from services.evaluator.enrolment.examples import ExampleClip, check_count
+
+    check_count(len(clips))
+    if corpus:
+        return [ExampleClip(f"clip {clip_id}", store.get(keys.clip(corpus, clip_id))) for clip_id in clips]
+    from services.standalone.example_files import read_examples
+
+    with show_reading(len(clips)) as show:
+        return read_examples([Path(clip) for clip in clips], show)
 
 
 def _server_security(
@@ -174,31 +228,6 @@ def _enroll_remotely(
     return response.result
 
 
-def _read_files(paths: Sequence[Path]) -> "list[ExampleClip]":
-    """The landmarks of files. A worker process reads the videos among them."""
-    from services.evaluator.enrolment.examples import ExampleClip
-    from services.extractor.jobs import worker
-    from services.extractor.jobs.worker import Labels
-    from services.extractor.jobs.workers import WorkerPool
-    from services.extractor.tracking.trackers import TrackingQuality
-
-    videos = [path for path in paths if not is_landmark_file(path)]
-    landmarks: dict[Path, bytes] = {path: read_clip(path).data for path in paths if path not in videos}
-    if videos:
-        with WorkerPool(1) as workers:
-            for path in videos:
-                labels = Labels(_printable(path.name))
-                job = workers.one(worker.extract_upload, (labels, path, TrackingQuality.FAST), None)
-                landmarks[path] = asyncio.run(job).data
-    return [ExampleClip(str(path), landmarks[path]) for path in paths]
-
-
-def _stored_clip(store: Any, corpus: str, clip_id: str) -> "ExampleClip":
-    from services.evaluator.enrolment.examples import ExampleClip
-
-    return ExampleClip(f"clip {clip_id}", store.get(keys.clip(corpus, clip_id)))
-
-
 def _printable(name: str) -> str:
     shown = "".join(character if character.isprintable() else "?" for character in name)
     return shown.encode(errors="replace").decode()[:200] or "example"
@@ -208,28 +237,3 @@ def _to_message(result: "EnrolmentResult") -> pb.EnrolmentResult:
     from services.evaluator.enrolment.service import result_message
 
     return result_message(result)
-
-
-def _show(console: Console, done: str, result: pb.EnrolmentResult, *, as_json: bool) -> None:
-    if as_json:
-        fields = {field.name: getattr(result, field.name) for field in pb.EnrolmentResult.DESCRIPTOR.fields}
-        for line in json.dumps(fields | {"warnings": list(result.warnings)}, indent=1).splitlines():
-            print_line(console, line)
-        return
-    print_line(
-        console, f"{done}: {result.model_name} {result.model_version}, alias latest; {result.vocabulary_size} signs"
-    )
-    low, high = wilson(result.correct, result.clips)
-    print_line(
-        console,
-        f"trained signs: {_share(result.correct, result.clips)} recognised ({100 * low:.0f} to {100 * high:.0f} %, n = "
-        f"{result.clips}), before {_share(result.parent_correct, result.clips)}; measured on "
-        f"{_MEASURED_ON.get(result.measured_on, result.measured_on)}",
-    )
-    for warning in result.warnings:
-        say(console, f"warning: {warning}", "yellow")
-    say(console, f"made from {result.parent_version} in {result.seconds:.1f} s", "dim")
-
-
-def _share(correct: int, clips: int) -> str:
-    return f"{100 * correct / clips:.0f} %" if clips else "none"

@@ -95,6 +95,11 @@ class ModelCard(BaseModel):
         return self.vocabulary if self.enrolment is None else self.vocabulary[: self.enrolment.trained]
 
     @property
+    def enrolled_vocabulary(self) -> tuple[str, ...]:
+        """The glosses that were enrolled."""
+        return self.vocabulary[len(self.trained_vocabulary) :]
+
+    @property
     def decoder(self) -> ContinuousDecoder:
         """The model's decoder of continuous signing."""
         return ContinuousDecoder(

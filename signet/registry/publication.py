@@ -11,13 +11,19 @@ from signet.registry.reading import read_file, read_unchecked_card
 from signet.registry.signature import SIGNATURE, make_signature
 from signet.store import ObjectStore, keys
 
+# The end of the versions that enrolments make. A store can give an evaluator the right to write these versions, and no
+# version of a training (deploy/make-credentials).
+_ENROLLED = "-enrolled"
 
-def new_version(run_id: str, content: bytes) -> str:
+
+def new_version(run_id: str, content: bytes, *, enrolled: bool = False) -> str:
     """A new version: the UTC time, by which versions sort, and a hash of the run's id and the content.
 
-    Two runs may publish the same weights in the same second; the run's id makes their versions differ.
+    Two runs may publish the same weights in the same second; the run's id makes their versions differ. With `enrolled`,
+    the version says that an enrolment made it.
     """
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(run_id.encode() + content).hexdigest()[:8]}"
+    digest = hashlib.sha256(run_id.encode() + content).hexdigest()[:8]
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{digest}{_ENROLLED if enrolled else ''}"
 
 
 def publish(

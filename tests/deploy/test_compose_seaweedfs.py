@@ -17,11 +17,16 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from services.evaluator.__main__ import evaluator
 from services.local.child_processes import Child, free_ports
-from signet import registry
+from signet import landmarks, registry
 from signet.errors import Unavailable
 from signet.store import ObjectStore, StoreSettings, keys, open_store
+from signet.v1 import enrolment_pb2, enrolment_pb2_grpc
 from tests.conftest import ROOT
+from tests.servers import serving
+from tests.services.evaluator.conftest import World, everyday_clips, make_clip
+from tests.services.evaluator.enrolment.conftest import NEW_PLACE, publish_open_model
 from tests.signet.registry.models import FILES, make_card
 
 # The folders that a service may write to, and all that it may read.
@@ -197,7 +202,7 @@ def test_a_service_may_do_in_the_store_only_what_it_does(composed: ComposedStore
     assert allowed == dict.fromkeys(("write", "create", "delete"), WRITES[service])
 
 
-def test_the_evaluator_may_move_and_delete_aliases_and_change_no_version(composed: ComposedStore) -> None:
+def test_the_evaluator_may_move_and_delete_aliases_and_change_no_trained_version(composed: ComposedStore) -> None:
     root, store = composed.open(), composed.open("signet-evaluator", "evaluator")
     for version in ("v1", "v2"):
         registry.publish(root, make_card(version), FILES)
@@ -209,7 +214,44 @@ def test_the_evaluator_may_move_and_delete_aliases_and_change_no_version(compose
     assert registry.aliases(root, "signet") == {"latest": "v2", "production": "v2"}
     with pytest.raises(Unavailable, match=r"AccessDenied|may not|not allowed"):
         registry.delete(store, "signet", "v1")
-    for key in (keys.model("signet", "v1", "model.json"), keys.model("signet", "v3", "model.json"), "runs/aliases/x"):
+    for key in (
+        keys.model("signet", "v1", "model.json"),
+        keys.model("signet", "v3", "model.json"),
+        keys.model("x-enrolled", "v1", "model.json"),
+        keys.model("signet", "v1-enrolled-", "model.json"),
+        "models/signet/model-enrolled",
+        "runs/aliases/x",
+        "runs/r1-enrolled/x",
+    ):
         with pytest.raises(Unavailable):
             store.put(key, b"{}")
     assert registry.versions(root, "signet") == ["v1", "v2"]
+
+
+def test_a_sign_is_enrolled_and_forgotten_over_grpc_with_the_rights_of_the_evaluator(
+    composed: ComposedStore, tmp_path: Path
+) -> None:
+    world = World(tmp_path / "none")
+    world.store = composed.open()
+    trained = publish_open_model(world, world.snapshot(everyday_clips()))
+    user = {
+        "s3_access_key": "signet-evaluator",
+        "s3_secret_key": SecretStr(composed.secret("evaluator/secret-key")),
+        "cache": None,
+    }
+    before = {info.key: info.etag for info in world.store.list("") if not info.key.startswith("models/signet/aliases/")}
+    with serving(lambda: evaluator(world.settings(registry_writes=True, **user))) as channel:
+        stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+        examples = [make_clip(f"mine{shift}", "", NEW_PLACE + 0.02 * shift, frames=60) for shift in (-1, 0, 1)]
+        requests = [enrolment_pb2.EnrollRequest(gloss="my sign", landmarks=landmarks.dump(clip)) for clip in examples]
+        enrolled = stub.Enroll(iter(requests)).result
+        assert (enrolled.parent_version, enrolled.vocabulary_size) == (trained.version, 7)
+        forgotten = stub.Forget(enrolment_pb2.ForgetRequest(gloss="my sign")).result
+        assert (forgotten.parent_version, forgotten.vocabulary_size) == (enrolled.model_version, 6)
+    assert registry.resolve(world.store, "signet", "latest") == forgotten.model_version
+    after = {info.key: info.etag for info in world.store.list("") if info.key in before}
+    assert after == before, "everything that was in the store is unchanged"
+    mine = composed.open("signet-evaluator", "evaluator")
+    assert registry.delete(mine, "signet", enrolled.model_version) == 4
+    with pytest.raises(Unavailable):
+        registry.delete(mine, "signet", trained.version)

@@ -18,23 +18,20 @@ from services.evaluator.enrolment.examples import (
     embed_examples,
 )
 from services.evaluator.enrolment.fit import fit_directions
-from services.evaluator.enrolment.graph_file import read_directions, replace_directions
+from services.evaluator.enrolment.graph_file import replace_directions
 from services.evaluator.enrolment.measurement import TrainedFigures, measure_trained_signs
-from services.evaluator.serving.graph_check import try_model
+from services.evaluator.enrolment.parent import Parent, check_new_gloss, read_parent
 from services.evaluator.serving.loaded_model import LoadedModel
 from services.evaluator.serving.stored_version import ONNX_FILE
 from signet import registry
-from signet.errors import AlreadyExists, Conflict, DataLoss, InvalidInput, NotFound, NotReady, quote
-from signet.labels import describe_gloss_fault
-from signet.parity import PARITY_FILE, ParityVector, dump_parity, load_parity
+from signet.errors import Conflict, NotFound, NotReady, quote
+from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import LATEST, MAX_REASON_CHARACTERS, Enrolment, ModelCard
-from signet.sign_embeddings import EMBEDDINGS_FILE, SignEmbeddings, dump_embeddings, load_embeddings
+from signet.sign_embeddings import EMBEDDINGS_FILE, SignEmbeddings, dump_embeddings
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# With more signs than this, a training with all of them is better, and the fit of all of them takes seconds.
-MAX_ENROLLED = 100
 # With fewer examples, it is said that the sign is recognised much worse.
 _GOOD_EXAMPLES = 3
 
@@ -52,22 +49,6 @@ class EnrolmentResult:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Parent:
-    """The version that an enrolment starts from."""
-
-    card: ModelCard
-    graph: bytes
-    kept: SignEmbeddings
-    parity: ParityVector | None
-    directions: Floats  # [C, N, D]
-    latest: str  # the version that the alias `latest` named before the enrolment; "" if it did not exist
-
-    @property
-    def name(self) -> str:
-        return f"{self.card.name}/{self.card.version}"
-
-
 def enrol(
     store: ObjectStore,
     model_name: str,
@@ -82,7 +63,7 @@ def enrol(
     """Add a sign to a published model, and move the alias `latest` to the new version.
 
     Args:
-        store: has the model. It must be writable.
+        store: has the model, unless it is the one that comes with Signet. The new version is published here.
         model_name: the model.
         gloss: the name of the new sign.
         examples: 1 to 20 clips of it.
@@ -102,8 +83,8 @@ def enrol(
     """
     started = time.perf_counter()
     gloss = gloss.strip()
-    parent = _read_parent(store, model_name, version, trial)
-    _check_gloss(parent, gloss)
+    parent = read_parent(store, model_name, version, trial)
+    check_new_gloss(parent.card, gloss)
     model = LoadedModel(parent.card, parent.graph, threads)
     embedded = embed_examples(model, examples, parent.kept.directions.shape[1])
     check_agreement(embedded)
@@ -129,7 +110,7 @@ def forget(
     """
     started = time.perf_counter()
     gloss = gloss.strip()
-    parent = _read_parent(store, model_name, version, trial)
+    parent = read_parent(store, model_name, version, trial)
     vocabulary = parent.card.vocabulary
     if gloss not in vocabulary:
         enrolled = ", ".join(map(quote, vocabulary[parent.kept.trained :])) or "none"
@@ -148,53 +129,6 @@ def forget(
     return _publish(store, parent, model, kept, remaining, f"forgot {quote(gloss)}", [], started, threads)
 
 
-def _read_parent(store: ObjectStore, model_name: str, version: str, trial: bool) -> _Parent:
-    resolved = registry.resolve(store, model_name, version)
-    try:
-        latest = registry.read_alias(store, model_name, LATEST).version
-    except NotFound:
-        latest = ""
-    card = registry.read_card(store, model_name, resolved)
-    name = f"{card.name}/{card.version}"
-    if EMBEDDINGS_FILE not in card.files:
-        raise NotReady(
-            f"model {name} has no {EMBEDDINGS_FILE}, so that no sign can be added to it: an older version of Signet "
-            "published it, or it has a linear head. Train it again with the default head."
-        )
-    graph = registry.read_file(store, card, ONNX_FILE)
-    if trial:
-        try_model(card, graph)
-    kept = load_embeddings(registry.read_file(store, card, EMBEDDINGS_FILE), name, len(card.vocabulary))
-    try:
-        directions = read_directions(graph, name)
-    except ValueError as error:
-        raise DataLoss(f"model {name}: {ONNX_FILE} is not a graph ({error}). Train it again.") from error
-    if directions.shape != (len(card.vocabulary), *kept.directions.shape[1:]):
-        raise DataLoss(f"model {name}: {ONNX_FILE} and {EMBEDDINGS_FILE} are not about the same signs. Train it again.")
-    parity = None
-    if PARITY_FILE in card.files:
-        parity = load_parity(registry.read_file(store, card, PARITY_FILE), name)
-    return _Parent(card, graph, kept, parity, directions, latest)
-
-
-def _check_gloss(parent: _Parent, gloss: str) -> None:
-    if not gloss:
-        raise InvalidInput("the name of the sign is empty. Give it a gloss.")
-    if fault := describe_gloss_fault(gloss):
-        raise InvalidInput(f"the name of the sign cannot be used: {fault}.")
-    same = [known for known in parent.card.vocabulary if known.casefold() == gloss.casefold()]
-    if same:
-        raise AlreadyExists(
-            f"model {parent.name} knows {quote(same[0])} already. Choose another name, or forget an enrolled sign "
-            "first: `signet forget`."
-        )
-    if len(parent.card.vocabulary) - parent.kept.trained >= MAX_ENROLLED:
-        raise NotReady(
-            f"model {parent.name} has {MAX_ENROLLED} enrolled signs, which is the most. Train a model with them: "
-            "`signet train`."
-        )
-
-
 def _warn_of_few(examples: int) -> Sequence[str]:
     if examples >= _GOOD_EXAMPLES:
         return ()
@@ -202,7 +136,7 @@ def _warn_of_few(examples: int) -> Sequence[str]:
     return (f"with {number} the sign is recognised much worse than with five. Forget it and enrol it with more.",)
 
 
-def _add_sign(parent: _Parent, embedded: EmbeddedExamples) -> SignEmbeddings:
+def _add_sign(parent: Parent, embedded: EmbeddedExamples) -> SignEmbeddings:
     kept = parent.kept
     added = np.full(len(embedded.vectors), len(parent.card.vocabulary), np.int64)
     # float16, as they are stored: a later fit then gives the same directions.
@@ -212,7 +146,7 @@ def _add_sign(parent: _Parent, embedded: EmbeddedExamples) -> SignEmbeddings:
 
 def _publish(
     store: ObjectStore,
-    parent: _Parent,
+    parent: Parent,
     model: LoadedModel,
     kept: SignEmbeddings,
     vocabulary: tuple[str, ...],
@@ -226,7 +160,7 @@ def _publish(
     graph = replace_directions(parent.graph, directions)
     files = {ONNX_FILE: graph, EMBEDDINGS_FILE: dump_embeddings(kept)}
     origin = "\n".join([parent.card.version, *vocabulary]).encode()
-    version = registry.new_version(parent.card.run_id, b"".join(files.values()) + origin)
+    version = registry.new_version(parent.card.run_id, b"".join(files.values()) + origin, enrolled=True)
     difference = len(vocabulary) - len(parent.card.vocabulary)
     card = parent.card.model_copy(
         update={

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from services.evaluator.enrolment.augmentation import make_variant
 from services.evaluator.serving.clip_limits import load_isolated_clip
 from services.evaluator.serving.loaded_model import LoadedModel
+from signet.datasets.duplicates import find_near_duplicates
 from signet.errors import InvalidInput, quote
 from signet.landmarks import (
     SAMPLES_PER_FRAME,
@@ -58,6 +59,21 @@ class ExampleClip:
     landmarks: bytes  # a landmark tensor v1
 
 
+class UnusableExamples(InvalidInput):
+    """Some examples cannot be used.
+
+    Args:
+        faults: what is wrong with each; the message begins with its name.
+        given: the number of all examples.
+    """
+
+    def __init__(self, faults: Sequence[str], given: int) -> None:
+        count = f"{len(faults)} of {given} examples cannot be used. " if len(faults) > 1 else ""
+        super().__init__(count + " ".join(faults))
+        self.faults = tuple(faults)
+        self.given = given
+
+
 @dataclass(frozen=True, eq=False)
 class EmbeddedExamples:
     """The examples of one sign in the embedding space of a model."""
@@ -79,21 +95,21 @@ def embed_examples(model: LoadedModel, examples: Sequence[ExampleClip], branches
     """Run a model on the examples of a sign and on variants of them.
 
     Raises:
-        InvalidInput: an example cannot be used, or shows nothing that is signed; or there are none, or too many.
+        UnusableExamples: some examples cannot be used, or show nothing that is signed.
+        InvalidInput: there are none, or too many, or two are the same recording.
         NotReady: the model has no embeddings.
     """
-    _check_count(len(examples))
-    clips = [load_isolated_clip(example.landmarks, example.name) for example in examples]
-    inputs = [to_model_input(clip) for clip in clips]
-    for example, frames in zip(examples, inputs, strict=True):
-        if (reason := why_nothing_is_signed(frames)) is not None:
-            raise InvalidInput(
-                f"{example.name}: nothing is signed: {_REASONS[reason]}. Leave this example out, or film it again."
-            )
+    check_count(len(examples))
+    clips, inputs = _load_clips(examples)
+    _check_distinct(examples, inputs)
     outputs = model.embed(inputs)
-    for example, (log_probs, _) in zip(examples, outputs, strict=True):
-        if -np.expm1(log_probs[:, 0]).sum() < _MIN_EMISSION:
-            raise InvalidInput(f"{example.name}: the model finds no sign in it. Leave this example out.")
+    faults = [
+        f"{example.name}: the model finds no sign in it. Leave this example out."
+        for example, (log_probs, _) in zip(examples, outputs, strict=True)
+        if -np.expm1(log_probs[:, 0]).sum() < _MIN_EMISSION
+    ]
+    if faults:
+        raise UnusableExamples(faults, len(examples))
     decoded = model.decode_all([log_probs for log_probs, _ in outputs])
     found = np.array([clip.posterior.argmax() for clip in decoded])
     count = max(1, min(_VARIANTS, _MAX_VECTORS // len(clips)))
@@ -163,13 +179,45 @@ def check_novelty(embedded: EmbeddedExamples, vocabulary: Sequence[str], *, allo
     )
 
 
-def _check_count(count: int) -> None:
+def check_count(count: int) -> None:
+    """Raises `InvalidInput` if there is no example, or if there are too many."""
     if not count:
         raise InvalidInput("no example was given. One is the least; five recognise the sign much better.")
     if count > MAX_EXAMPLES:
         raise InvalidInput(
             f"{count} examples were given; at most {MAX_EXAMPLES} are used. With more clips, train a model: `signet "
             "train`."
+        )
+
+
+def _load_clips(examples: Sequence[ExampleClip]) -> "tuple[list[Landmarks], list[Floats]]":
+    """The clips of examples, and the inputs of the model [T, 75, 3]. Raises `UnusableExamples`."""
+    clips, inputs, faults = [], [], list[str]()
+    for example in examples:
+        try:
+            clip = load_isolated_clip(example.landmarks, example.name)
+        except InvalidInput as error:
+            faults.append(str(error))
+            continue
+        clips.append(clip)
+        inputs.append(to_model_input(clip))
+        if (reason := why_nothing_is_signed(inputs[-1])) is not None:
+            faults.append(
+                f"{example.name}: nothing is signed: {_REASONS[reason]}. Leave this example out, or film it again."
+            )
+    if faults:
+        raise UnusableExamples(faults, len(examples))
+    return clips, inputs
+
+
+def _check_distinct(examples: Sequence[ExampleClip], inputs: Sequence[Floats]) -> None:
+    """Refuse two examples that show the same recording: the second one says nothing new. Raises `InvalidInput`."""
+    pairs = find_near_duplicates(np.concatenate(inputs), [len(frames) for frames in inputs])
+    if pairs:
+        first, second = examples[pairs[0].first].name, examples[pairs[0].second].name
+        raise InvalidInput(
+            f"{first} and {second} show the same recording. Leave one of them out: another take of the sign shows how "
+            "much it varies, and a copy does not."
         )
 
 

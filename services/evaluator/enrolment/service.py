@@ -7,6 +7,7 @@ from typing import Any
 
 from services.evaluator.enrolment.enrolment import EnrolmentResult, enrol, forget
 from services.evaluator.enrolment.examples import MAX_EXAMPLES, ExampleClip
+from services.evaluator.enrolment.parent import choose_model_name
 from services.evaluator.serving.clip_limits import measure_clip
 from services.evaluator.serving.extractor_client import ExtractorClient
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, NotReady
@@ -32,16 +33,25 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         store: the store of the models.
         extractor: turns videos into landmarks.
         model_name: the model of requests that name none.
+        bundled: whether the model that comes with Signet is meant instead, if the store has no version of `model_name`.
         writable: whether calls may publish versions.
         threads: the number of threads inside one operator of a model; 0 means one per core.
     """
 
     def __init__(
-        self, store: ObjectStore, extractor: ExtractorClient, model_name: str, *, writable: bool, threads: int
+        self,
+        store: ObjectStore,
+        extractor: ExtractorClient,
+        model_name: str,
+        *,
+        bundled: bool,
+        writable: bool,
+        threads: int,
     ) -> None:
         self._store = store
         self._extractor = extractor
         self._model_name = model_name
+        self._bundled = bundled
         self._writable = writable
         self._threads = threads
         self._busy = False
@@ -54,7 +64,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
             result = await asyncio.to_thread(
                 enrol,
                 self._store,
-                first.model_name or self._model_name,
+                first.model_name or await self._choose_model_name(),
                 first.gloss,
                 examples,
                 version=first.model_version or LATEST,
@@ -71,13 +81,19 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
             result = await asyncio.to_thread(
                 forget,
                 self._store,
-                request.model_name or self._model_name,
+                request.model_name or await self._choose_model_name(),
                 request.gloss,
                 version=request.model_version or LATEST,
                 threads=self._threads,
                 trial=True,
             )
         return pb.ForgetResponse(result=result_message(result))
+
+    async def _choose_model_name(self) -> str:
+        """The model of a request that names none: the one that answers calls."""
+        if not self._bundled:
+            return self._model_name
+        return await asyncio.to_thread(choose_model_name, self._store, self._model_name)
 
     async def _receive(
         self, requests: AsyncIterator[pb.EnrollRequest], context: Any

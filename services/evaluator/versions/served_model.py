@@ -8,7 +8,7 @@ from services.evaluator.serving.servable_model import ServableModel
 from services.evaluator.versions.model_memory import ModelMemory, ModelUse, VersionInMemory
 from signet import registry
 from signet.errors import Busy, NotFound, NotReady, SignetError, Unavailable, UntrustedModel
-from signet.pretrained import ASL100, read_bundled_card
+from signet.pretrained import ASL100, find_current_version
 from signet.rpc.polling import StatusLog
 
 _log = logging.getLogger(__name__)
@@ -148,30 +148,40 @@ class ServedModel:
         self._memory.metrics.forget_alias(self.name, self.alias)
 
     def _serve_bundled(self, error: NotFound) -> None:
-        """Serve the model that comes with Signet, because the store has no version."""
-        if self._held is None:
-            try:
-                self._replace(self._memory.load(ASL100, read_bundled_card().version, essential=self._essential))
-            except SignetError as failure:
-                self._keep_current(failure)
+        """Serve the model that comes with Signet, or the version with signs that were enrolled on it in this store.
+
+        `error` says that the store has no version of the default model.
+        """
+        try:
+            version = find_current_version(self._memory.store)
+        except SignetError as failure:
+            self._keep_current(failure)
+            return
+        if self._held is None or self._held.version != version:
+            if self._refused is None or self._refused[0] != version or self._memory.clock() >= self._refused[1]:
+                self._load(version, ASL100)
+            if self._held is None or self._held.version != version:
                 return
         card = self.current().card
+        enrolled = f" and {len(card.enrolled_vocabulary)} enrolled ones" if card.enrolled_vocabulary else ""
         self._error = NotFound(
             f"{error} Until then {card.name}/{card.version} answers, the model that comes with Signet: "
-            f"{len(card.vocabulary)} signs of American Sign Language."
+            f"{len(card.trained_vocabulary)} signs of American Sign Language{enrolled}."
         )
         self._status.report(str(self._error), logging.INFO)
         self._show()
 
-    def _load(self, version: str) -> None:
+    def _load(self, version: str, name: str = "") -> None:
+        """Load a version of the model, or of the one with another name, and serve it."""
         metrics = self._memory.metrics
+        name = name or self.name
         try:
-            held = self._memory.load(self.name, version, essential=self._essential)
+            held = self._memory.load(name, version, essential=self._essential)
         except SignetError as error:
             metrics.count_refusal(_REASONS.get(type(error), error.code))
             if isinstance(error, Unavailable | Busy):
                 # The version is not at fault. It is tried again at the next refresh.
-                self._keep_current(copy_error(error, f"cannot load {self.name}/{version}: {error}"))
+                self._keep_current(copy_error(error, f"cannot load {name}/{version}: {error}"))
                 return
             metrics.load_failures.inc()
             self._refused = (version, self._memory.clock() + RETRY_SECONDS)
@@ -200,7 +210,7 @@ class ServedModel:
             if self._essential or not isinstance(error, NotFound):
                 self._status.report(str(error), level)
         else:
-            self._status.report(f"{error} Still serving {self.name}/{self._held.version}.", logging.ERROR)
+            self._status.report(f"{error} Still serving {self._held.name}/{self._held.version}.", logging.ERROR)
         self._show()
 
     def _show(self) -> None:

@@ -4,8 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from services.evaluator.enrolment.graph_file import read_directions
 from services.evaluator.serving.stored_version import ONNX_FILE
 from services.standalone.models import ModelChoice, load_bundled_model, load_chosen_model
 from signet import pretrained
@@ -13,6 +15,7 @@ from signet.errors import DataLoss, NotFound
 from signet.parity import PARITY_FILE
 from signet.pretrained import bundled
 from signet.registry import CARD
+from signet.sign_embeddings import EMBEDDINGS_FILE, load_embeddings
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "signet/pretrained/asl100"
@@ -20,13 +23,13 @@ FOLDER = ROOT / "signet/pretrained/asl100"
 
 def test_the_model_is_small_enough_to_be_in_the_package() -> None:
     files = list(FOLDER.iterdir())
-    assert {path.name for path in files} == {CARD, ONNX_FILE, PARITY_FILE, "README.md"}
+    assert {path.name for path in files} == {CARD, ONNX_FILE, PARITY_FILE, EMBEDDINGS_FILE, "README.md"}
     assert sum(path.stat().st_size for path in files) <= pretrained.MAX_BYTES
 
 
 def test_the_card_has_the_sha256_of_each_file() -> None:
     card = pretrained.read_bundled_card()
-    assert set(card.files) == {ONNX_FILE, PARITY_FILE}
+    assert set(card.files) == {ONNX_FILE, PARITY_FILE, EMBEDDINGS_FILE}
     for name, digest in card.files.items():
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == digest
 
@@ -35,6 +38,18 @@ def test_it_answers_its_parity_vector_and_knows_100_signs() -> None:
     model = load_bundled_model()
     assert len(model.vocabulary) == 100
     assert load_chosen_model(ModelChoice()).model.name == model.name
+
+
+def test_signs_can_be_added_to_it() -> None:
+    card = pretrained.read_bundled_card()
+    kept = load_embeddings(pretrained.read_bundled_file(card, EMBEDDINGS_FILE), card.name, len(card.vocabulary))
+    directions = read_directions(pretrained.read_bundled_file(card, ONNX_FILE), card.name)
+    assert np.array_equal(directions, kept.directions)
+    # Most train clips of a sign are nearest to its direction.
+    vectors = kept.vectors.reshape(len(kept.signs), -1)
+    nearest = (vectors @ directions.reshape(len(directions), -1).T).argmax(axis=1)
+    assert (nearest == kept.signs).mean() > 0.9
+    assert np.bincount(kept.signs, minlength=100).min() >= 2
 
 
 def test_no_split_has_chosen_it() -> None:

@@ -44,6 +44,7 @@ def test_versions_sort_by_time_and_differ_by_content_and_run() -> None:
     first, second = registry.new_version("run", b"a"), registry.new_version("run", b"b")
     assert first[-8:] != second[-8:]
     assert registry.new_version("another", b"a")[-8:] != first[-8:]
+    assert registry.new_version("run", b"a", enrolled=True)[16:] == f"{first[16:]}-enrolled"
     assert first[:-9] <= second[:-9]
     assert first[-8:] == hashlib.sha256(b"runa").hexdigest()[:8]
     assert keys.check_name("model version", first) == first

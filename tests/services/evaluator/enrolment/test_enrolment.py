@@ -139,13 +139,19 @@ def test_a_name_that_cannot_be_used_is_refused(
 
 def test_examples_that_cannot_be_used_are_named(world: World, open_card: ModelCard, example: MakeExample) -> None:
     good, empty, broken = example("good"), example("empty", None), ExampleClip("broken", b"<html>")
+    also = example("also", NEW_PLACE + 0.05)
     for given, words in (
         ([], "no example was given"),
         ([good] * 21, "21 examples were given; at most 20"),
         ([good, empty], "empty: nothing is signed: no hand"),
+        ([empty, good, broken], "2 of 3 examples cannot be used. empty: nothing is signed"),
+        ([good, example("good"), also], "good and good show the same recording"),
         ([good, broken], "broken"),
         ([good, example("other", NEW_PLACE + 0.5)], "good and other differ"),
-        ([good, example("also"), example("other", NEW_PLACE + 0.5)], "other differs from the other 2 examples"),
+        (
+            [good, example("also", NEW_PLACE + 0.05), example("other", NEW_PLACE + 0.5)],
+            "other differs from the other 2 examples",
+        ),
     ):
         with pytest.raises(InvalidInput) as caught:
             enrol(world.store, "signet", "my sign", given)
