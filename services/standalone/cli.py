@@ -80,12 +80,12 @@ def predict(
 
 @app.command()
 def transcribe(
-    video: Annotated[Path, typer.Argument(help="A video of any length", show_default=False)],
+    videos: Annotated[list[Path], typer.Argument(help="Videos of any length", show_default=False)],
     *,
-    vtt: Annotated[Path | None, typer.Option(help="Save as WebVTT, for browsers and players")] = None,
-    srt: Annotated[Path | None, typer.Option(help="Save as SubRip, for players and editors")] = None,
-    eaf: Annotated[Path | None, typer.Option(help="Save as EAF, for ELAN")] = None,
-    json: Annotated[Path | None, typer.Option(help="Save everything as JSON (docs/transcripts.md)")] = None,
+    vtt: Annotated[Path | None, typer.Option(help="Save as WebVTT, for browsers: a file, or a folder")] = None,
+    srt: Annotated[Path | None, typer.Option(help="Save as SubRip, for players and editors; likewise")] = None,
+    eaf: Annotated[Path | None, typer.Option(help="Save as EAF, for ELAN; likewise")] = None,
+    json: Annotated[Path | None, typer.Option(help="Save everything as JSON (docs/transcripts.md); likewise")] = None,
     threshold: ThresholdOption = None,
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Processes that track the video; 0 takes one per core")
@@ -102,27 +102,33 @@ def transcribe(
     """Find every sign of a video, with start, end and probability.
 
     `signet transcribe talk.mp4 --vtt talk.vtt` makes subtitles. Without an option for a file, the signs are printed.
-    The files are written when the whole video is done, all of them or none. An interrupted command goes on where it
-    was, if it is called again with the same video.
+    `signet transcribe *.mp4 --vtt .` takes several videos: in a folder, each file has the name of its video. A video
+    that cannot be used is named, and the others go on; the exit status is then 1.
+
+    The files of a video are written when the whole video is done, all of them or none, and replace older ones. An
+    interrupted command goes on where it was, if it is called again with the same video.
 
     With --server, the video is sent to an evaluator with an extractor, which takes at most ten minutes and 64 MiB. If
     it is busy or restarts, the video is sent again.
     """
     from services.standalone.models import ModelChoice
     from services.standalone.server_transcription import ServerTranscription
-    from services.standalone.transcribe_command import report_retry, run_server_transcription, run_transcription
+    from services.standalone.transcribe_command import name_files, report_retry, transcribe_here, transcribe_remotely
 
-    named = {"--vtt": vtt, "--srt": srt, "--eaf": eaf, "--json": json}
-    outputs = {option: path for option, path in named.items() if path is not None}
+    options = {"--vtt": vtt, "--srt": srt, "--eaf": eaf, "--json": json}
+    named = name_files(videos, {option: path for option, path in options.items() if path is not None})
     if not server:
-        run_transcription(video, outputs, ModelChoice(store, model_name, model_version), threshold, workers)
-        return
+        choice = ModelChoice(store, model_name, model_version)
+        raise typer.Exit(int(transcribe_here(named, choice, threshold, workers)))
     check_address(server, "--server")
     if workers:
         raise InvalidSetting(f"--workers {workers}: the server does the work. Leave out --workers or --server.")
     security = read_client_settings(ca, client_certificate, client_key, token_file)
-    transcription = ServerTranscription(video, server, security, (model_name, model_version), report_retry)
-    run_server_transcription(video, outputs, transcription, threshold)
+
+    def begin(video: Path) -> ServerTranscription:
+        return ServerTranscription(video, server, security, (model_name, model_version), report_retry)
+
+    raise typer.Exit(int(transcribe_remotely(named, begin, threshold)))
 
 
 @app.command()

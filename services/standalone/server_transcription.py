@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.standalone.recognition import clip_name
-from services.standalone.stream_recognition import DEFAULT_THRESHOLD, sign_score, to_transcript_sign
+from services.standalone.stream_recognition import choose_threshold, sign_score, to_transcript_sign
 from services.standalone.transcription import TranscriptionProgress
 from signet.client import (
     FinalSign,
@@ -94,7 +94,7 @@ class ServerTranscription:
         opened, progress = self._opened, self._progress
         if opened is None or progress is None:
             raise DataLoss(f"{self._path}: the server has ended the call without an answer. Check its version.")
-        least = max(DEFAULT_THRESHOLD, opened.threshold or 0.0) if threshold is None else threshold
+        least = choose_threshold(threshold, opened.threshold)
         with self._path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Transcript(

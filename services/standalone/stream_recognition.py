@@ -23,7 +23,8 @@ class ModelStream:
 
     def __init__(self, model: LoadedModel, threshold: float | None = None) -> None:
         card = model.card
-        self.threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        published = None if card.vocabulary_score is None else card.rejection_threshold
+        self.threshold = choose_threshold(threshold, published)
         self.model = f"{card.name} {card.version}"
         self._model = model
         self._stream = SignStream(RecognitionModel(card.vocabulary, card.decoder, card.vocabulary_score))
@@ -54,6 +55,13 @@ class ModelStream:
             self._stream.add_log_probs(window, log_probs)
             events += self._stream.take_events()
         return events + self._stream.take_events()
+
+
+def choose_threshold(threshold: float | None, published: float | None) -> float:
+    """The score below which a sign is left out: that of the user, that of the model, or `DEFAULT_THRESHOLD`."""
+    if threshold is not None:
+        return threshold
+    return DEFAULT_THRESHOLD if published is None else published
 
 
 def sign_score(sign: FinalSign) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.evaluator.serving.loaded_model import LoadedModel
+from services.extractor.jobs.board import Progress
 from services.extractor.jobs.workers import WorkerPool
 from services.extractor.tracking.trackers import TrackingQuality, fingerprint
 from services.standalone import video_parts
@@ -25,7 +26,7 @@ class TranscriptionProgress:
     """How far a transcription is.
 
     Attributes:
-        seconds: the time of the video that is recognised.
+        seconds: the time of the video that is tracked.
         total_seconds: the length of the video.
         resumed_seconds: how much of it was tracked by an earlier call.
         signs: the number of signs so far.
@@ -55,6 +56,7 @@ class Transcription:
         self._workers = workers
         self._warnings: dict[str, None] = {}
         self._plan = self._make_plan()
+        self._shares: dict[VideoPart, float] = {}
         self._parts = PartCache(cache, self._plan, fingerprint(TrackingQuality.FAST))
 
     def run(
@@ -69,18 +71,20 @@ class Transcription:
         stream = ModelStream(model, threshold)
         signs: list[Sign] = []
         parts = self._plan.parts
-        resumed = sum(part.end_seconds - part.start_seconds for part in parts if self._parts.find(part) is not None)
+        self._shares = {part: 1.0 for part in parts if self._parts.find(part) is not None}
+        resumed = self.finished_seconds
 
         def take(events: list[StreamEvent]) -> None:
             found = (event for event in events if isinstance(event, FinalSign))
             signs.extend(to_transcript_sign(sign) for sign in found if stream.is_shown(sign))
 
-        def report(seconds: float) -> None:
-            on_progress(TranscriptionProgress(seconds, self._plan.seconds, resumed, len(signs)))
+        def report() -> None:
+            tracked = sum(share * part.seconds for part, share in self._shares.items())
+            on_progress(TranscriptionProgress(tracked, self._plan.seconds, resumed, len(signs)))
 
-        report(0.0)
+        report()
         failures: list[ClipError] = []
-        for part, failure in self._track():
+        for part, failure in self._track(report):
             tracked = self._parts.find(part)
             if failure is not None or tracked is None:
                 failures.append(failure or ClipError("unreadable", f"{self._path}: the landmarks of a part are lost."))
@@ -91,7 +95,7 @@ class Transcription:
                     self._warn(warning)
                 for seconds, joints in zip(tracked.seconds.tolist(), tracked.joints, strict=True):
                     take(stream.add_frame(seconds, joints))
-            report(min(part.end_seconds, self._plan.seconds))
+            report()
         if len(failures) == len(parts):
             raise failures[0]
         take(stream.finish())
@@ -108,6 +112,11 @@ class Transcription:
             warnings=tuple(self._warnings),
         )
 
+    @property
+    def finished_seconds(self) -> float:
+        """How much of the video is in finished parts. They are kept for another call."""
+        return sum(part.seconds for part, share in self._shares.items() if share == 1.0)
+
     def forget(self) -> None:
         """Delete the kept landmarks: the transcript is saved."""
         self._parts.delete()
@@ -118,22 +127,31 @@ class Transcription:
             raise outcome
         return outcome
 
-    def _track(self) -> Iterator[tuple[VideoPart, ClipError | None]]:
+    def _track(self, report: Callable[[], None]) -> Iterator[tuple[VideoPart, ClipError | None]]:
         """Track the parts that are not kept. Yields each part in order, with the error if it cannot be read."""
-        missing = [part for part in self._plan.parts if self._parts.find(part) is None]
+        missing = [part for part in self._plan.parts if part not in self._shares]
         jobs = ((part, (self._path, self._plan.sha256, part)) for part in missing)
-        outcomes = self._workers.each(extract_part, jobs)
+
+        def watch(part: VideoPart, progress: Progress) -> None:
+            self._note_share(part, progress)
+            report()
+
+        outcomes = self._workers.each(extract_part, jobs, watch=watch)
         failed: dict[VideoPart, ClipError] = {}
         waiting = set(missing)
         for part in self._plan.parts:
             while part in waiting:
                 done, outcome = next(outcomes)
                 waiting.discard(done)
+                self._shares[done] = 1.0
                 if isinstance(outcome, ClipError):
                     failed[done] = outcome
                 else:
                     self._parts.add(done, outcome)
             yield part, failed.get(part)
+
+    def _note_share(self, part: VideoPart, progress: Progress) -> None:
+        self._shares[part] = min(0.99, progress.done / progress.total) if progress.total else 0.0
 
     def _warn(self, text: str) -> None:
         self._warnings.setdefault(text)

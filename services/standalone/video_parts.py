@@ -45,6 +45,11 @@ class VideoPart:
     start_seconds: float
     end_seconds: float
 
+    @property
+    def seconds(self) -> float:
+        """The length of the part."""
+        return self.end_seconds - self.start_seconds
+
 
 @dataclass(frozen=True)
 class VideoPlan:

@@ -329,6 +329,16 @@ def _to_clip(
     )
 
 
+def name_job(arguments: tuple[Any, ...]) -> str:
+    """The name of a job in messages. A worker function takes a path, or the bytes of a file and its labels."""
+    for argument in arguments:
+        if isinstance(argument, Path):
+            return argument.name
+        if isinstance(argument, Labels):
+            return argument.clip_id
+    return "the clip"
+
+
 def _count_frames(video: Video, segment: Segment | None, rate: float) -> Iterator[Frame]:
     """The frames of a clip to track, so many a second; 0 tracks all.
 

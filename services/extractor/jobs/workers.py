@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -22,6 +21,7 @@ from services.extractor.jobs.memory_limit import workers_that_fit
 from services.extractor.jobs.processes import CleanContext
 from services.extractor.jobs.stderr_filter import StderrFilter
 from services.extractor.jobs.time_limits import length_factor
+from services.extractor.jobs.worker import name_job
 from services.extractor.tracking.trackers import TrackingQuality
 from signet.errors import ClipError, DeadlineExceeded, SignetError
 from signet.rpc.limits import MAX_MESSAGE_BYTES
@@ -101,11 +101,12 @@ class WorkerPool:
         function: Callable[..., Result],
         jobs: Iterable[tuple[Job, tuple[Any, ...]]],
         stopped: Callable[[], bool] = lambda: False,
+        watch: Callable[[Job, Progress], None] = lambda job, progress: None,
     ) -> Generator[tuple[Job, Result | ClipError], None, None]:
         """Run `function(*arguments)` for each (job, arguments), as many at a time as there are workers.
 
         Yields each job with its result, in order of completion. Once `stopped()` is true, no further job is started,
-        and running jobs are awaited. Closing the iterator abandons running jobs.
+        and running jobs are awaited. Closing the iterator abandons running jobs. `watch` is told how far jobs are.
 
         Raises:
             WorkersStopped: the pool was closed.
@@ -127,6 +128,7 @@ class WorkerPool:
                     return
                 # Short waits, so that signal handlers can run.
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                self._report(running.values(), watch)
                 if not done:
                     self._remove_failed_pool()
                 for future in [future for future in running if self._hangs(future, running[future])]:
@@ -146,7 +148,8 @@ class WorkerPool:
                             again.append(attempt)
                             continue
                         outcome = ClipError(
-                            "crashed", f"{_name(attempt.arguments)}: the workers died twice while they worked on it."
+                            "crashed",
+                            f"{name_job(attempt.arguments)}: the workers died twice while they worked on it.",
                         )
                     yield attempt.job, outcome
         finally:
@@ -160,8 +163,8 @@ class WorkerPool:
     def _error_of_hang(self, attempt: "_Attempt[Any]") -> ClipError:
         return ClipError(
             "timeout",
-            f"{_name(attempt.arguments)}: nothing came out of its decoder for {self._clip_timeout:.0f} s. Convert it "
-            "to H.264, or raise --clip-timeout-seconds.",
+            f"{name_job(attempt.arguments)}: nothing came out of its decoder for {self._clip_timeout:.0f} s. Convert "
+            "it to H.264, or raise --clip-timeout-seconds.",
         )
 
     def check_room(self, size: int) -> None:
@@ -171,6 +174,10 @@ class WorkerPool:
             Busy: too many clips of calls are under way.
         """
         self._calls.check_room(size)
+
+    def _report(self, attempts: "Iterable[_Attempt[Job]]", watch: Callable[[Job, Progress], None]) -> None:
+        for attempt in attempts:
+            watch(attempt.job, self._board.progress(attempt.place))
 
     async def one(
         self, function: Callable[..., Result], arguments: tuple[Any, ...], timeout: float | None,
@@ -288,7 +295,7 @@ class WorkerPool:
         if self._board.silent_seconds(attempt.place) > _MOST_SILENT_SECONDS:
             raise ClipError(
                 "timeout",
-                f"{_name(attempt.arguments)}: its header or one of its frames takes more than "
+                f"{name_job(attempt.arguments)}: its header or one of its frames takes more than "
                 f"{_MOST_SILENT_SECONDS:.0f} s. Convert it to H.264.",
             )
         progress = self._board.progress(attempt.place)
@@ -296,8 +303,8 @@ class WorkerPool:
         if self._board.running_seconds(attempt.place) > limit:
             raise ClipError(
                 "timeout",
-                f"{_name(attempt.arguments)}: not done within {limit:.0f} s, the extractor's limit for a clip of its "
-                f"length: {progress}. Cut it to the sign.",
+                f"{name_job(attempt.arguments)}: not done within {limit:.0f} s, the extractor's limit for a clip of "
+                f"its length: {progress}. Cut it to the sign.",
             )
 
     def _reached(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> str:
@@ -347,7 +354,7 @@ class WorkerPool:
 
     def _result(self, future: "Future[Result]", attempt: "_Attempt[Any]") -> Result:
         """The result of a finished job. Every failure of its worker becomes a `ClipError`."""
-        name = _name(attempt.arguments)
+        name = name_job(attempt.arguments)
         try:
             return future.result()
         except (SignetError, BrokenProcessPool, CancelledError):
@@ -388,13 +395,3 @@ def _mark_as_retrieved(settled: "asyncio.Future[Any]") -> None:
     """Prevent that asyncio logs the exception of a future that nobody awaits any more."""
     if not settled.cancelled():
         settled.exception()
-
-
-def _name(arguments: tuple[Any, ...]) -> str:
-    """The name of a job in messages. A worker function takes a path, or the bytes of a file and its labels."""
-    for argument in arguments:
-        if isinstance(argument, Path):
-            return argument.name
-        if isinstance(argument, worker.Labels):
-            return argument.clip_id
-    return "the clip"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.standalone.stream_recognition import DEFAULT_THRESHOLD, sign_score
+from services.standalone.stream_recognition import choose_threshold, sign_score
 from signet.client.stream_results import StreamOpened, event_from_response
 from signet.errors import Busy, SignetError, Unavailable
 from signet.rpc.client import signet_errors
@@ -41,7 +41,8 @@ class ServerStream:
         self, server: str, security: ClientSettings, config: pb.StreamConfig, threshold: float | None = None
     ) -> None:
         self._server = server
-        self._threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        self._given_threshold = threshold
+        self._threshold = choose_threshold(threshold, None)
         self._requests: queue.Queue[pb.RecognizeStreamRequest | None] = queue.Queue(_MOST_WAITING)
         self._events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._started = threading.Event()
@@ -89,8 +90,8 @@ class ServerStream:
         return self._take()
 
     def is_shown(self, sign: FinalSign) -> bool:
-        """Whether the server accepts a sign, and its score reaches the threshold."""
-        return not sign.rejected and sign_score(sign) >= self._threshold
+        """Whether the score of a sign reaches the threshold."""
+        return sign_score(sign) >= self._threshold
 
     def _messages(self) -> Iterator[pb.RecognizeStreamRequest]:
         while (request := self._requests.get()) is not None:
@@ -103,6 +104,7 @@ class ServerStream:
                     event = event_from_response(response)
                     if isinstance(event, StreamOpened):
                         self.model = f"{event.model_name} {event.model_version}"
+                        self._threshold = choose_threshold(self._given_threshold, event.threshold)
                         self._started.set()
                     elif isinstance(event, PartialSigns | FinalSign | NothingSignedSince):
                         self._events.put(event)

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 from signet.pretrained import read_bundled_card
 from signet.transcripts import Transcript
 from tests.conftest import ROOT, RunSignet
+from tests.services.standalone.videos import write_still
 
 SIGNET = (sys.executable, "-m", "services.cli")
 
@@ -28,12 +28,7 @@ def _nothing_set_up(monkeypatch: pytest.MonkeyPatch, run_signet: RunSignet) -> N
 def still(tmp_path: Path) -> Path:
     """A video in which nobody is."""
     path = tmp_path / "still.mp4"
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(20):
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
-        file.mux(stream.encode())
+    write_still(path)
     return path
 
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 SIZE = 320, 240
 
@@ -26,3 +27,13 @@ def join_clips(clips: Sequence[Path], path: Path, fps: int = 25) -> float:
                     count += 1
         file.mux(stream.encode())
     return count / fps
+
+
+def write_still(path: Path, frames: int = 20) -> None:
+    """Write a video in which nobody is."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(frames):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
+        file.mux(stream.encode())
