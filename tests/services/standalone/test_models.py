@@ -10,7 +10,7 @@ from signet import pretrained, registry
 from signet.errors import DataLoss, InvalidSetting, NotFound, Unavailable
 from signet.pretrained import ASL100
 from signet.store import DirectoryStore
-from tests.signet.pretrained.test_current import publish_version
+from tests.signet.pretrained.versions import publish_copy, publish_version
 
 
 @pytest.fixture
@@ -20,14 +20,6 @@ def own(tmp_path: Path) -> DirectoryStore:
     assert store is not None
     assert store.root == tmp_path / "own signs"
     return store
-
-
-def publish_copy(own: DirectoryStore, version: str, *, damaged: bool = False, run_id: str = "") -> None:
-    """Publish a version with the files of the bundled model. Its card has no enrolled sign, so that the graph fits."""
-    card = pretrained.read_bundled_card()
-    files = {name: pretrained.read_bundled_file(card, name) for name in card.files}
-    copied = card.model_copy(update={"version": version, "run_id": run_id or card.run_id})
-    registry.publish(own, copied, {name: data[: 9 if damaged else None] for name, data in files.items()})
 
 
 def test_nothing_set_up_uses_the_package_and_writes_nothing(own: DirectoryStore) -> None:

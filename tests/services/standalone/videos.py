@@ -37,3 +37,17 @@ def write_still(path: Path, frames: int = 20) -> None:
         for _ in range(frames):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
         file.mux(stream.encode())
+
+
+def play_backwards(clip: Path, path: Path) -> None:
+    """Write a video with the frames of a clip in the opposite order."""
+    with av.open(str(clip)) as source:
+        rate = source.streams.video[0].average_rate
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in reversed(frames):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())

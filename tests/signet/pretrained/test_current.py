@@ -2,27 +2,8 @@
 
 from signet import pretrained, registry
 from signet.pretrained import ASL100, find_current_version
-from signet.registry import Enrolment, ModelCard
 from signet.store import DirectoryStore
-
-
-def publish_version(store: DirectoryStore, version: str, signs: tuple[str, ...], run_id: str = "") -> ModelCard:
-    """Publish a version of the bundled model with enrolled signs."""
-    bundled = pretrained.read_bundled_card()
-    enrolment = Enrolment(
-        parent=bundled.version, trained=100, measured_on="embeddings", clips=0, correct=0, parent_correct=0
-    )
-    card = bundled.model_copy(
-        update={
-            "version": version,
-            "vocabulary": bundled.vocabulary + signs,
-            "enrolment": enrolment,
-            "run_id": run_id or bundled.run_id,
-            "files": {},
-        }
-    )
-    registry.publish(store, card, {})
-    return card
+from tests.signet.pretrained.versions import publish_version
 
 
 def test_a_store_without_a_version_uses_the_package(directory_store: DirectoryStore) -> None:

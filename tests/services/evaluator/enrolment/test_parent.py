@@ -1,5 +1,6 @@
 """The version that an enrolment starts from: of a store, or the model that comes with Signet."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from tests.services.evaluator.conftest import World
 
 
-def test_without_a_default_model_the_bundled_one_is_meant(
-    directory_store: DirectoryStore, world: "World", open_card: ModelCard
-) -> None:
-    assert choose_model_name(directory_store, "signet") == ASL100
+def test_without_a_default_model_the_bundled_one_is_meant(tmp_path: Path, world: "World", open_card: ModelCard) -> None:
+    assert choose_model_name(DirectoryStore(tmp_path / "empty"), "signet") == ASL100
     assert choose_model_name(world.store, "signet") == "signet"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.evaluator.__main__ import evaluator
 from services.evaluator.enrolment.examples import ExampleClip
-from signet import registry
+from signet import pretrained, registry
 from signet.registry import ModelCard
 from signet.v1 import enrolment_pb2 as pb
 from signet.v1 import enrolment_pb2_grpc, evaluator_pb2, evaluator_pb2_grpc
@@ -95,3 +95,11 @@ def test_an_evaluator_that_only_reads_refuses(world: "World", open_card: ModelCa
         for call in (lambda: stub.Enroll(iter([])), lambda: stub.Forget(pb.ForgetRequest(gloss="a"))):
             code, message = refused(call)
             assert (code, "--registry-writes" in message) == ("FAILED_PRECONDITION", True)
+
+
+def test_without_a_model_in_the_store_the_bundled_one_is_meant(world: "World") -> None:
+    bundled = pretrained.read_bundled_card()
+    with serving(lambda: evaluator(world.settings(registry_writes=True, bundled_model=True))) as channel:
+        stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+        code, message = refused(lambda: stub.Forget(pb.ForgetRequest(gloss="my sign")))
+    assert (code, f"model asl100/{bundled.version} knows no sign 'my sign'" in message) == ("NOT_FOUND", True)
