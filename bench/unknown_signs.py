@@ -7,6 +7,7 @@ trained on. The score of a fold is fitted on the other folds, so that no signer 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -31,6 +32,9 @@ from signet.terminal.output import Console, open_console, print_line
 TEMPERATURE = 2.0
 _TEMPERATURES = (0.5, 1.0, TEMPERATURE, 3.0, 4.0)
 
+# The share of the right answers that a threshold keeps.
+KEPT = 0.9
+
 _BATCH = 64
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +51,16 @@ def main(
         _print_seed(console, *scores)
 
 
-def _print_seed(console: Console, known: list[Floats], unknown: list[Floats], training: tuple[Floats, Floats]) -> None:
+@dataclass(frozen=True)
+class TrainClips:
+    """Log-posteriors of clips of the train split that are held out in their fold, by all folds."""
+
+    known: Floats  # [n, C]
+    right: npt.NDArray[np.bool_]  # [n], whether the most probable gloss is the true one
+    unknown: Floats  # [m, C]
+
+
+def _print_seed(console: Console, known: list[Floats], unknown: list[Floats], training: TrainClips) -> None:
     for temperature in _TEMPERATURES:
         inside = [posterior_information(fold, temperature) for fold in known]
         outside = [posterior_information(fold, temperature) for fold in unknown]
@@ -63,21 +76,34 @@ def _print_seed(console: Console, known: list[Floats], unknown: list[Floats], tr
         print_line(
             console,
             f"T = {temperature:g}: AUROC {figures.auroc:.3f} ({figures.low:.3f} to {figures.high:.3f}), "
+            f"equal error rate {equal_error_rate(*crossed):.3f}, "
             f"{figures.false_positive_rate:.2f} of unknown signs accepted with 95 % of known ones, calibration error "
             f"{figures.expected_error:.3f}; {figures.known} known, {figures.unknown} unknown",
         )
-    of_train = [posterior_information(kind, TEMPERATURE) for kind in training]
+    of_train = [posterior_information(kind, TEMPERATURE) for kind in (training.known, training.unknown)]
     fitted = fit_vocabulary_score(of_train[0], of_train[1], TEMPERATURE)
-    print_line(console, f"fitted on {len(of_train[0])} known and {len(of_train[1])} unknown clips of train: {fitted!r}")
+    threshold = np.quantile(fitted.of_information(of_train[0][training.right]), 1 - KEPT)
+    print_line(
+        console,
+        f"fitted on {len(of_train[0])} known and {len(of_train[1])} unknown clips of train: {fitted!r}; "
+        f"{KEPT:.0%} of the right answers are above {threshold:.2f}",
+    )
+
+
+def equal_error_rate(known: Floats, unknown: Floats) -> float:
+    """The share of known clips that are rejected and of unknown clips that are accepted, where both are equal."""
+    thresholds = np.sort(np.concatenate([known, unknown]))
+    rejected = np.searchsorted(np.sort(known), thresholds) / len(known)
+    accepted = 1 - np.searchsorted(np.sort(unknown), thresholds) / len(unknown)
+    nearest = int(np.argmin(np.abs(rejected - accepted)))
+    return float((rejected[nearest] + accepted[nearest]) / 2)
 
 
 def _others(folds: list[Floats], left_out: int) -> Floats:
     return np.concatenate([values for fold, values in enumerate(folds) if fold != left_out])
 
 
-def _scores(
-    store: ObjectStore, run_id: str
-) -> Iterator[tuple[int, tuple[list[Floats], list[Floats], tuple[Floats, Floats]]]]:
+def _scores(store: ObjectStore, run_id: str) -> Iterator[tuple[int, tuple[list[Floats], list[Floats], TrainClips]]]:
     """For each seed: log-posteriors of known and of unknown clips by fold; those of the train split, of all folds."""
     run = heldout.read_predictions(store, run_id)
     manifest = read_snapshot_manifest(store, run.dataset_name, run.dataset_version)
@@ -96,6 +122,7 @@ def _scores(
         known: list[Floats] = []
         unknown: list[Floats] = []
         training: tuple[list[Floats], list[Floats]] = ([], [])
+        right: list[npt.NDArray[np.bool_]] = []
         for member in members:
             if member.seed != seed:
                 continue
@@ -106,7 +133,10 @@ def _scores(
                 posteriors = _log_posteriors(model, group, config.decoder.blank_penalty)
                 collected.append(posteriors)
                 of_training.append(posteriors[[clip.record.split == "train" for clip in group]])
-        yield seed, (known, unknown, (np.concatenate(training[0]), np.concatenate(training[1])))
+            truths = [run.vocabulary.index(clip.record.gloss) for clip in groups[0] if clip.record.split == "train"]
+            right.append(training[0][-1].argmax(axis=1) == np.array(truths))
+        train_clips = TrainClips(np.concatenate(training[0]), np.concatenate(right), np.concatenate(training[1]))
+        yield seed, (known, unknown, train_clips)
 
 
 def _unseen(foreign: list[SampledClip], member: Member) -> list[SampledClip]:

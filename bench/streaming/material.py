@@ -18,7 +18,7 @@ from signet.datasets.snapshot import read_snapshot_manifest
 from signet.errors import NotFound
 from signet.landmarks import Landmarks, load
 from signet.landmarks.body import Frames
-from signet.statistics.vocabulary_score import published_score
+from signet.statistics.vocabulary_score import find_rejection
 from signet.store import ObjectStore, keys
 from signet.streaming import RecognitionModel
 from signet.streaming.evaluation.sequences import TimedFrame
@@ -83,7 +83,9 @@ def read_fold_models(store: ObjectStore, run_id: str, threshold: float | None = 
     if not complete:
         raise NotFound(f"run {run_id}: no seed has all its folds. Continue it with `signet train --resume {run_id}`.")
     vocabulary = tuple(manifest.vocabulary)
-    model = RecognitionModel(vocabulary, config.decoder, published_score(len(vocabulary)), threshold)
+    rejection = find_rejection(len(vocabulary), config.recombination > 0)
+    score = None if rejection is None else rejection.score
+    model = RecognitionModel(vocabulary, config.decoder, score, threshold)
     for member in members:
         if member.seed in complete:
             data = store.get(keys.run(run_id, f"members/{member.fold}-{member.seed}/weights.safetensors"))

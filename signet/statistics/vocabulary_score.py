@@ -52,22 +52,31 @@ class VocabularyScore(BaseModel):
         return np.asarray(1 / (1 + np.exp(-self.weight * information - self.bias)))
 
 
-# The score of a model that is published now. It is fitted on train clips of WLASL, in a cross-validation of 20 glosses:
-# held-out clips against clips of other glosses, all by signers that the models were not trained on. `python -m
-# bench.unknown_signs` fits it. No val and no test clip takes part. The information depends on the size of the
-# vocabulary. The score was measured with 20 and with 50 glosses (docs/results.md), and is not given to models of much
-# smaller or larger vocabularies: with 100 glosses most of the right answers would be below 0.5 (docs/experiments.md).
-PUBLISHED_SIZES = range(15, 61)
-PUBLISHED_SCORE = VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45)
+@dataclass(frozen=True)
+class Rejection:
+    """How models of one kind tell signs of their vocabulary from others."""
 
-# The score below which streams reject a sign, for models with this score. 90 % of the right answers for new signers
-# have a higher score. Chosen on the same train clips (docs/experiments.md).
-PUBLISHED_THRESHOLD = 0.37
+    sizes: range  # the vocabularies that it is for: its information depends on their size
+    recombination: bool  # whether it is for models that were trained with recombinations
+    score: VocabularyScore
+    threshold: float  # streams reject a sign with a lower score. 90 % of the right answers for new signers are higher.
 
 
-def published_score(glosses: int) -> VocabularyScore | None:
-    """The score of a model that is published now; None if its vocabulary is much smaller or larger than measured."""
-    return PUBLISHED_SCORE if glosses in PUBLISHED_SIZES else None
+# Fitted on train clips of WLASL in cross-validations: held-out clips against clips of other glosses, all by signers
+# that the models were not trained on. `python -m bench.unknown_signs` fits them. No val and no test clip takes part.
+# Models of much smaller or larger vocabularies get none (docs/experiments.md).
+REJECTIONS = (Rejection(range(15, 61), False, VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45), 0.37),)
+
+
+def find_rejection(glosses: int, recombination: bool) -> Rejection | None:
+    """The rejection of a model that is published now; None if no such model was measured.
+
+    Args:
+        glosses: the size of its vocabulary.
+        recombination: whether it was trained with recombinations.
+    """
+    matches = (one for one in REJECTIONS if glosses in one.sizes and one.recombination == recombination)
+    return next(matches, None)
 
 
 def posterior_information(log_posterior: Floats, temperature: float) -> Floats:

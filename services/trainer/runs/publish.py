@@ -19,7 +19,7 @@ from signet.errors import DataLoss, NotFound, UntrustedModel
 from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import Metrics, ModelCard
 from signet.sign_embeddings import EMBEDDINGS_FILE, dump_embeddings
-from signet.statistics.vocabulary_score import PUBLISHED_THRESHOLD, published_score
+from signet.statistics.vocabulary_score import find_rejection
 from signet.store import ObjectStore, keys
 from signet.store.strays import log_skipped_object
 
@@ -123,7 +123,7 @@ def _card(
 ) -> ModelCard:
     """The card without a version."""
     manifest, decoder, counts = dataset.manifest, config.decoder, evaluation.counts
-    score = published_score(len(manifest.vocabulary))
+    rejection = find_rejection(len(manifest.vocabulary), config.recombination > 0)
     return ModelCard(
         schema=registry.SCHEMA,
         name=config.model_name,
@@ -140,8 +140,8 @@ def _card(
         repetition_penalty=decoder.repetition_penalty,
         beam_width=decoder.beam_width,
         undoubted=decoder.undoubted,
-        vocabulary_score=score,
-        rejection_threshold=None if score is None else PUBLISHED_THRESHOLD,
+        vocabulary_score=None if rejection is None else rejection.score,
+        rejection_threshold=None if rejection is None else rejection.threshold,
         parameters=model.parameter_count,
         config=config.model_dump(),
         metrics=Metrics(

@@ -5,14 +5,15 @@ import pytest
 from pydantic import ValidationError
 
 from signet.statistics.vocabulary_score import (
-    PUBLISHED_SIZES,
+    REJECTIONS,
+    Rejection,
     VocabularyScore,
     area_under_roc,
     balanced_calibration_error,
+    find_rejection,
     fit_vocabulary_score,
     measure_separation,
     posterior_information,
-    published_score,
     roc_curve,
 )
 
@@ -46,16 +47,18 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
             VocabularyScore.model_validate({"temperature": 1.0, "weight": 1.0, "bias": 0.0, **wrong})
 
 
-def test_only_vocabularies_of_the_measured_size_get_the_published_score() -> None:
-    assert [published_score(size) is not None for size in (3, 14, 15, 20, 60, 61, 100)] == [
+def test_only_models_of_the_measured_kinds_get_a_score() -> None:
+    assert [find_rejection(size, False) is not None for size in (3, 14, 15, 20, 60, 61, 100)] == [
         False, False, True, True, True, False, False,
     ]  # fmt: skip
-    score = published_score(20)
-    assert score is not None
-    # A certain posterior is accepted and a uniform one is not, for each size.
-    for size in PUBLISHED_SIZES:
-        assert score(np.where(np.arange(size) == 0, 0.0, -1e4)) > 0.9
-        assert score(np.zeros(size)) < 0.1
+
+
+@pytest.mark.parametrize("rejection", REJECTIONS)
+def test_a_certain_posterior_is_accepted_and_a_uniform_one_is_not(rejection: Rejection) -> None:
+    for size in rejection.sizes:
+        assert find_rejection(size, rejection.recombination) == rejection
+        assert rejection.score(np.where(np.arange(size) == 0, 0.0, -1e4)) > max(0.9, rejection.threshold)
+        assert rejection.score(np.zeros(size)) < min(0.1, rejection.threshold)
 
 
 def test_the_area_under_the_curve_counts_pairs_and_ties_half() -> None:
