@@ -153,6 +153,33 @@ def _inside_row() -> list[Any]:
             width=8,
             empty=_NO_CALLS,
         ),
+        lines(
+            "Compute processes",
+            "Worker processes that are ready to run models, for each evaluator (SIGNET_COMPUTE_PROCESSES). A short dip "
+            "is a process that ended and was replaced; 0 all the time means that the evaluator's own process computes.",
+            Ask("signet_evaluator_compute_processes", "{{instance}}"),
+            unit="short",
+            width=8,
+        ),
+        lines(
+            "Ends of compute processes",
+            "Worker processes per minute that ended unexpectedly and were replaced. 0 is good. Repeated ends mean that "
+            "memory is short, or that a model makes them fail.",
+            Ask(
+                "60 * sum by (instance) (rate(signet_evaluator_compute_process_ends_total[$__rate_interval]))",
+                "{{instance}}",
+            ),
+            unit="short",
+            width=8,
+        ),
+        lines(
+            "Memory of compute processes",
+            "Resident memory of all worker processes of an evaluator. It should be level; each model in memory adds to "
+            "every process.",
+            Ask("signet_evaluator_compute_memory_bytes", "{{instance}}"),
+            unit="bytes",
+            width=8,
+        ),
     ]
 
 

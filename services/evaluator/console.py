@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from services.evaluator.reports.continuous_figures import ContinuousSigning
 from services.evaluator.reports.gate import MAX_P, GateResult
 from services.evaluator.reports.pairing import ReportPair
 from services.evaluator.reports.report import AcrossSeeds, GlossAccuracy, Proportion, Report
@@ -44,6 +45,8 @@ def show_report(console: Console, report: Report) -> None:
             f"{unknown.known} clips of the vocabulary and {unknown.unknown} of other signs; with 95 % of the former, "
             f"{_percent(unknown.false_positive_rate)} of the latter are accepted",
         )
+    if report.continuous_signing:
+        _show_continuous_signing(console, report.continuous_signing)
     if report.signers:
         signers = report.signers
         say(
@@ -59,6 +62,43 @@ def show_report(console: Console, report: Report) -> None:
     )
     for note in report.notes:
         say(console, f"note: {note.title}. {note.text}", "yellow" if note.caution else "dim")
+
+
+def _show_continuous_signing(console: Console, signing: ContinuousSigning) -> None:
+    if signing.missing:
+        say(console, f"continuous signing: not measured, because {signing.missing}", "dim")
+        return
+    columns = [
+        TableColumn(f"sequences of {signing.clips} clips"),
+        TableColumn("gloss errors", "right", "bold"),
+        TableColumn("95 % interval", "right", optional=True),
+        *(TableColumn(name, "right") for name in ("wrong", "missed", "inserted")),
+        TableColumn("overlap", "right", optional=True),
+        TableColumn("delay, 95 %", "right", optional=True),
+    ]
+    rows = []
+    for kind in signing.kinds:
+        total = kind.total
+        interval = "" if total.low is None or total.high is None else f"{100 * total.low:.0f}–{100 * total.high:.0f} %"
+        delays = [kind.delay_median, kind.delay_p95]
+        rows.append(
+            [
+                kind.kind,
+                _percent(total.share),
+                interval,
+                *(_percent(errors.share) for errors in (kind.wrong, kind.missed, kind.inserted)),
+                "" if kind.overlap_median is None else f"{kind.overlap_median:.2f}",
+                " ".join(f"{delay:.1f} s" for delay in delays if delay is not None),
+            ]
+        )
+    print_table(console, columns, rows)
+    for name, alarms in (("silence", signing.silence), ("signs outside the vocabulary", signing.other_signs)):
+        if alarms is None:
+            continue
+        rate = f"not measured, because {alarms.missing}"
+        if alarms.a_minute is not None:
+            rate = f"{alarms.a_minute:.1f} a minute ({alarms.low:.1f}–{alarms.high:.1f}, {alarms.seconds:.0f} s)"
+        say(console, f"false alarms on {name}: {rate}")
 
 
 def show_reports(console: Console, reports: Sequence[Report]) -> None:

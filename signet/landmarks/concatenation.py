@@ -118,8 +118,8 @@ def concatenate(
     left_handed = left_handed or [False] * len(clips)
     pictures = [mirror(frames) if left else frames for frames, left in zip(clips, left_handed, strict=True)]
     prepared = [_PreparedClip(frames, np.arange(len(frames)) / FRAME_RATE, active_range(frames)) for frames in pictures]
-    frames, _, spans = _join(prepared, glosses, joining)
-    return Concatenation(frames, spans)
+    joiner, spans = _join(prepared, glosses, joining)
+    return Concatenation(np.concatenate(joiner.frames), tuple(spans))
 
 
 def concatenate_landmarks(
@@ -130,57 +130,89 @@ def concatenate_landmarks(
     Joints of the pose lose their visibility, which models do not use: it is 1 where a pose is present.
     """
     left_handed = left_handed or [False] * len(clips)
-    prepared = []
-    for clip, left in zip(clips, left_handed, strict=True):
-        frames = clip.landmarks.astype(np.float32)
-        seconds = clip.timestamps.astype(np.float64) - float(clip.timestamps[0])
-        rate = max(1, clip.frames - 1) / max(float(seconds[-1]), 1e-3)
-        frames = mirror(frames) if left else frames
-        prepared.append(_PreparedClip(frames, seconds, active_range(frames, rate)))
-    frames, seconds, spans = _join(prepared, [clip.record.gloss for clip in clips], joining)
+    prepared = [_prepare(clip, mirrored=left) for clip, left in zip(clips, left_handed, strict=True)]
+    joiner, spans = _join(prepared, [clip.record.gloss for clip in clips], joining)
+    return _as_landmarks(joiner, clips[0].record), tuple(spans)
+
+
+def concatenate_idle_parts(clips: Sequence[Landmarks]) -> Landmarks | None:
+    """Join what `active_range` cuts off: a person who rests, with the hands moving from one rest to the next.
+
+    Of each clip the tail comes before the head, so that the hands sink, rest, and begin to rise. A clip that counts as
+    a whole has no idle part.
+
+    Returns:
+        The frames with their times, without a gloss; None if no clip has an idle part.
+    """
+    prepared = [_prepare(clip, mirrored=False) for clip in clips]
+    joiner = _Joiner(find_body(prepared[0].frames), interpolate=True)
+    for clip in prepared:
+        first, last = clip.active
+        for part in (slice(last, len(clip.frames)), slice(0, first)):
+            if part.stop > part.start:
+                joiner.add(clip, part)
+    return _as_landmarks(joiner, clips[0].record) if joiner.frames else None
+
+
+def _prepare(clip: Landmarks, *, mirrored: bool) -> _PreparedClip:
+    frames = clip.landmarks.astype(np.float32)
+    seconds = clip.timestamps.astype(np.float64) - float(clip.timestamps[0])
+    rate = max(1, clip.frames - 1) / max(float(seconds[-1]), 1e-3)
+    frames = mirror(frames) if mirrored else frames
+    return _PreparedClip(frames, seconds, active_range(frames, rate))
+
+
+class _Joiner:
+    """Places parts of clips on one body, one after the other."""
+
+    def __init__(self, body: Body, *, interpolate: bool) -> None:
+        self.frames: list[Frames] = []
+        self.seconds: list[Seconds] = []
+        self._body = body
+        self._interpolate = interpolate
+        self._begin = 0.0  # the time of the next frame
+
+    def add(self, clip: _PreparedClip, part: slice) -> float:
+        """Append frames of a clip. Returns what must be added to the clip's times."""
+        placed, times = place_body(clip.frames, self._body)[part], clip.seconds[part]
+        if self._interpolate and self.frames:
+            bridge = _transition(self.frames[-1][-1], placed[0], self._body, clip.step)
+            self.frames.append(bridge)
+            self.seconds.append(self._begin + clip.step * np.arange(len(bridge)))
+            self._begin += clip.step * len(bridge)
+        self.frames.append(placed)
+        self.seconds.append(self._begin + times - times[0])
+        offset = self._begin - float(times[0])
+        self._begin = float(self.seconds[-1][-1]) + clip.step
+        return offset
+
+
+def _join(clips: Sequence[_PreparedClip], glosses: Sequence[str], joining: Joining) -> tuple[_Joiner, list[SignedSpan]]:
+    """Join clips: frames, their times, and the movement of each sign."""
+    joiner = _Joiner(find_body(clips[0].frames), interpolate=joining is Joining.INTERPOLATED)
+    spans = []
+    for clip, gloss in zip(clips, glosses, strict=True):
+        first, last = clip.active
+        offset = joiner.add(clip, slice(0, len(clip.frames)) if joining is Joining.AS_THEY_ARE else slice(first, last))
+        spans.append(SignedSpan(gloss, offset + float(clip.seconds[first]), offset + float(clip.seconds[last - 1])))
+    return joiner, spans
+
+
+def _as_landmarks(joiner: _Joiner, like: ClipRecord) -> Landmarks:
+    """Joined frames as a clip. Joints of the pose have visibility 1 where a pose is present."""
+    frames = np.concatenate(joiner.frames)
     present = has_part(frames)
     visibility = np.where(present[:, :1], 1.0, np.nan).astype(np.float16)
     record = ClipRecord(
-        clip_id="concatenation",
-        fps=clips[0].record.fps,
-        width=clips[0].record.width,
-        height=clips[0].record.height,
-        frame_end=len(frames),
+        clip_id="concatenation", fps=like.fps, width=like.width, height=like.height, frame_end=len(frames)
     )
-    joined = Landmarks(
+    return Landmarks(
         landmarks=frames.astype(np.float16),
         presence=present.astype(np.uint8),
         visibility=np.repeat(visibility, POSE_JOINTS, axis=1),
-        timestamps=seconds.astype(np.float32),
+        timestamps=np.concatenate(joiner.seconds).astype(np.float32),
         record=record,
     )
-    return joined, spans
-
-
-def _join(
-    clips: Sequence[_PreparedClip], glosses: Sequence[str], joining: Joining
-) -> tuple[Frames, Seconds, tuple[SignedSpan, ...]]:
-    """Join clips: frames, their times, and the movement of each sign."""
-    body = find_body(clips[0].frames)
-    frames: list[Frames] = []
-    seconds: list[Seconds] = []
-    spans = []
-    begin = 0.0  # of the next frame
-    for clip, gloss in zip(clips, glosses, strict=True):
-        first, last = clip.active
-        kept = slice(0, len(clip.frames)) if joining is Joining.AS_THEY_ARE else slice(first, last)
-        placed, times = place_body(clip.frames, body)[kept], clip.seconds[kept]
-        if joining is Joining.INTERPOLATED and frames:
-            bridge = _transition(frames[-1][-1], placed[0], body, clip.step)
-            frames.append(bridge)
-            seconds.append(begin + clip.step * np.arange(len(bridge)))
-            begin += clip.step * len(bridge)
-        frames.append(placed)
-        seconds.append(begin + times - times[0])
-        offset = begin - float(times[0])
-        spans.append(SignedSpan(gloss, offset + float(clip.seconds[first]), offset + float(clip.seconds[last - 1])))
-        begin = float(seconds[-1][-1]) + clip.step
-    return np.concatenate(frames), np.concatenate(seconds), tuple(spans)
 
 
 def _transition(before: Frames, after: Frames, body: Body, step: float) -> Frames:

@@ -12,13 +12,12 @@ import numpy.typing as npt
 
 from services.evaluator.reports.report import LeftOut
 from services.evaluator.reports.statistics import find_synonyms
-from signet import landmarks
 from signet.datasets import corpus
 from signet.datasets.duplicates import find_near_duplicates
 from signet.datasets.groups import merge_groups
 from signet.datasets.snapshot import Dataset, DatasetClip, Manifest, SampledClip, assemble_snapshot, sample_stored_clip
 from signet.errors import Conflict, InvalidInput, quote
-from signet.landmarks import ClipRecord
+from signet.landmarks import ClipRecord, Landmarks, load
 from signet.store import ObjectStore, keys
 
 Frames = npt.NDArray[np.float32]
@@ -121,17 +120,42 @@ def _load_split_from_corpus(store: ObjectStore, snapshot: Dataset, split: str) -
     )
 
 
-def load_unknown_signs(store: ObjectStore, manifest: Manifest, split: str) -> tuple[Frames, ...]:
-    """Model inputs of clips of this split whose gloss is not in the vocabulary, from the snapshot's corpus.
+def load_landmarks(store: ObjectStore, clips: EvaluationClips) -> tuple[Landmarks, ...]:
+    """The landmarks of the clips, from the snapshot's corpus.
+
+    Clips that are no longer in the corpus are left out, and those that have another gloss or another extractor there.
+    """
+    manifest = clips.manifest
+    if not manifest.corpus:
+        return ()
+    stored = {keys.clip_id(manifest.corpus, info.key): info.key for info in corpus.list_clips(store, manifest.corpus)}
+    glosses = {clip.clip_id: clip.gloss for clip in clips.clips}
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(partial(_read_landmarks, store), [stored[name] for name in glosses if name in stored])
+        return tuple(
+            clip
+            for clip in found
+            if clip is not None
+            and clip.record.extractor == manifest.extractor
+            and clip.record.gloss == glosses.get(clip.record.clip_id)
+        )
+
+
+def load_unknown_signs(
+    store: ObjectStore, manifest: Manifest, split: str, vocabulary: Sequence[str]
+) -> tuple[Landmarks, ...]:
+    """Clips of this split whose gloss is not in the vocabulary, from the snapshot's corpus.
 
     Clips of another extractor are left out, and clips that show the same recording as a clip of the snapshot, because
     the sign may have two glosses. Of a large corpus, `_UNKNOWN_CLIPS` clips are considered, chosen by their keys' hash.
     """
     if not manifest.corpus:
         return ()
-    in_snapshot = {keys.clip(manifest.corpus, clip.clip_id) for clip in manifest.clips}
+    in_snapshot = {clip.clip_id for clip in manifest.clips}
     recordings = {clip.source_sha256 for clip in manifest.clips} - {""}
-    stored = [info.key for info in corpus.list_clips(store, manifest.corpus) if info.key not in in_snapshot]
+    known = {*manifest.vocabulary, *vocabulary}
+    listed = [info.key for info in corpus.list_clips(store, manifest.corpus)]
+    stored = [key for key in listed if keys.clip_id(manifest.corpus, key) not in in_snapshot]
     stored = sorted(stored, key=lambda key: hashlib.sha256(key.encode()).digest())[:_UNKNOWN_CLIPS]
     with ThreadPoolExecutor(_READERS) as readers:
         wanted = [
@@ -139,12 +163,11 @@ def load_unknown_signs(store: ObjectStore, manifest: Manifest, split: str) -> tu
             for key, record in zip(stored, readers.map(partial(corpus.read_clip_record, store), stored), strict=True)
             if record is not None
             and record.split == split
-            and record.gloss not in manifest.vocabulary
+            and record.gloss not in known
             and record.extractor == manifest.extractor
             and record.source_sha256 not in recordings
         ]
-        inputs = readers.map(partial(_read_model_input, store), wanted)
-        return tuple(clip for clip in inputs if clip is not None)
+        return tuple(clip for clip in readers.map(partial(_read_landmarks, store), wanted) if clip is not None)
 
 
 def _check_extractor(store: ObjectStore, manifest: Manifest, split: str, records: Sequence[ClipRecord]) -> None:
@@ -186,9 +209,9 @@ def _sample_clip(store: ObjectStore, key: str) -> SampledClip | None:
     return corpus.read_clip(store, key, lambda key: sample_stored_clip(store.get(key), key))
 
 
-def _read_model_input(store: ObjectStore, key: str) -> Frames | None:
-    """The model input of a clip, float32 [T, 75, 3]; None if the clip is damaged."""
-    return corpus.read_clip(store, key, lambda key: landmarks.to_model_input(landmarks.load(store.get(key), key)))
+def _read_landmarks(store: ObjectStore, key: str) -> Landmarks | None:
+    """The landmarks of a clip; None if it is damaged."""
+    return corpus.read_clip(store, key, lambda key: load(store.get(key), key))
 
 
 def _no_clips(store: ObjectStore, manifest: Manifest, split: str, outside_vocabulary: int) -> InvalidInput:

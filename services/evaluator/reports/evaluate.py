@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.reports.caveats import collect_caveats
-from services.evaluator.reports.clips import EvaluationClips, load_split, load_unknown_signs
+from services.evaluator.reports.clips import EvaluationClips, load_landmarks, load_split, load_unknown_signs
+from services.evaluator.reports.continuous_figures import ContinuousSigning
+from services.evaluator.reports.continuous_signing import ContinuousMaterial, measure_continuous_signing
 from services.evaluator.reports.html.page import render
 from services.evaluator.reports.report import (
     AcrossSeeds,
@@ -42,6 +44,7 @@ from services.evaluator.serving.loaded_model import LoadedModel
 from signet import __version__, heldout, registry
 from signet.datasets.snapshot import Manifest, load_snapshot, read_snapshot_manifest
 from signet.errors import DataLoss
+from signet.landmarks import Landmarks, to_model_input
 from signet.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ def evaluate(
     on_progress: OnProgress | None = None,
     metrics: EvaluatorMetrics | None = None,
     stored: ReportIndex | None = None,
+    continuous: bool = True,
 ) -> tuple[Report, str]:
     """Evaluate a published model on a split of the snapshot that it was trained on, and store the report.
 
@@ -76,7 +80,8 @@ def evaluate(
 
     `model_version` is a version or an alias; `commit` is the git commit of this code. `on_progress` is called before
     each batch. It may raise to stop the evaluation, and then nothing is stored. If `stored` has a report on the same
-    model, clips and code, nothing is evaluated and that report is returned, with an empty page.
+    model, clips and code, nothing is evaluated and that report is returned, with an empty page. Without `continuous`,
+    the section on continuous signing is left out.
 
     Returns:
         The report and its page.
@@ -98,12 +103,14 @@ def evaluate(
         return earlier, ""
     seconds = {"load": time.perf_counter() - started}
     predictions = _predict(model, clips, seconds, on_progress, metrics)
-    unknown_signs = _measure_unknown_signs(store, model, clips.manifest, split, predictions)
+    unknown = load_unknown_signs(store, clips.manifest, split, model.vocabulary)
+    unknown_signs = _measure_unknown_signs(model, unknown, predictions)
+    continuous_signing = _measure_continuous(store, model, clips, unknown, seconds, on_progress) if continuous else None
     calibration = measure_calibration(predictions, *group_by_signer(clips.clips, clips.duplicates))
     results = build_clip_results(clips.clips, model.vocabulary, predictions)
     seconds["total"] = time.perf_counter() - started
     report = build_report(results, provenance, clips, calibration, seconds, card=model.card).model_copy(
-        update={"unknown_signs": unknown_signs}
+        update={"unknown_signs": unknown_signs, "continuous_signing": continuous_signing}
     )
     page = _store(store, report)
     if metrics is not None:
@@ -244,18 +251,36 @@ def _predict(
 
 
 def _measure_unknown_signs(
-    store: ObjectStore, model: LoadedModel, manifest: Manifest, split: str, predictions: LabelledPredictions
+    model: LoadedModel, unknown: Sequence[Landmarks], predictions: LabelledPredictions
 ) -> UnknownSigns | None:
-    if model.card.vocabulary_score is None:
+    if model.card.vocabulary_score is None or not unknown:
         return None
-    unknown = model.decode_all(model.log_probs(load_unknown_signs(store, manifest, split)))
-    if not unknown:
-        return None
+    decoded = model.decode_all(model.log_probs([to_model_input(clip) for clip in unknown]))
     return measure_unknown_signs(
         model.card.vocabulary_score,
         predictions.scores.astype(np.float64),
-        _log_posteriors([clip.posterior for clip in unknown]),
+        _log_posteriors([clip.posterior for clip in decoded]),
     )
+
+
+def _measure_continuous(
+    store: ObjectStore,
+    model: LoadedModel,
+    clips: EvaluationClips,
+    unknown: Sequence[Landmarks],
+    seconds: dict[str, float],
+    on_progress: OnProgress | None,
+) -> ContinuousSigning:
+    started = time.perf_counter()
+    total = len(clips.clips)
+    training_signers = frozenset(clip.signer for clip in clips.manifest.training_clips)
+    measured = measure_continuous_signing(
+        model,
+        ContinuousMaterial(load_landmarks(store, clips), total, unknown, training_signers),
+        lambda _: None if on_progress is None else on_progress(total, total),
+    )
+    seconds["continuous"] = time.perf_counter() - started
+    return measured
 
 
 def _log_posteriors(posteriors: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
+from services.evaluator.reports.continuous_figures import ContinuousSigning
+from services.evaluator.reports.report_part import ReportPart
 from signet.field_types import Count, IsoTime, ShortText
 from signet.heldout import CROSS_VALIDATION
 from signet.landmarks import NothingSigned
@@ -17,12 +19,7 @@ PUBLISHED = "published model"
 _CLOSE_TO_COLLAPSE = 0.5
 
 
-class _ReportPart(BaseModel):
-    # A field with an alias is stored under it.
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-
-class Proportion(_ReportPart):
+class Proportion(ReportPart):
     """A share of n clips, with its 95 % Wilson interval."""
 
     correct: Count
@@ -58,7 +55,7 @@ class Proportion(_ReportPart):
         return self.low, self.high
 
 
-class Provenance(_ReportPart):
+class Provenance(ReportPart):
     """The model, the clips and the code of an evaluation."""
 
     model_name: ShortText
@@ -92,7 +89,7 @@ class Provenance(_ReportPart):
         return self.split in {name.strip() for name in self.selected_on.split(",")}
 
 
-class BlankStatistics(_ReportPart):
+class BlankStatistics(ReportPart):
     """How often the blank wins in best-path decoding."""
 
     frame_ratio: float  # share of all frames whose best class is the blank
@@ -110,7 +107,7 @@ class BlankStatistics(_ReportPart):
         return "not blank-collapsed"
 
 
-class GlossAccuracy(_ReportPart):
+class GlossAccuracy(ReportPart):
     """How often one gloss is recognised."""
 
     gloss: str
@@ -118,7 +115,7 @@ class GlossAccuracy(_ReportPart):
     predicted: int  # clips of any gloss whose first guess is this gloss
 
 
-class ConfusionCell(_ReportPart):
+class ConfusionCell(ReportPart):
     """A cell of the confusion matrix that is not zero."""
 
     truth: str
@@ -126,14 +123,14 @@ class ConfusionCell(_ReportPart):
     clips: int
 
 
-class GlossProbability(_ReportPart):
+class GlossProbability(ReportPart):
     """One gloss and its probability."""
 
     gloss: str
     probability: float
 
 
-class ClipResult(_ReportPart):
+class ClipResult(ReportPart):
     """The model's prediction for one clip."""
 
     clip_id: str
@@ -154,7 +151,7 @@ class ClipResult(_ReportPart):
         return self.rank == 1
 
 
-class CalibrationBin(_ReportPart):
+class CalibrationBin(ReportPart):
     """Clips whose first guess has a probability in (low, high], and how many of them are right."""
 
     low: float
@@ -163,7 +160,7 @@ class CalibrationBin(_ReportPart):
     accuracy: Proportion = Field(alias="right")
 
 
-class CalibrationFigures(_ReportPart):
+class CalibrationFigures(ReportPart):
     """Measures of calibration; `signet.statistics.calibration` has the formulas."""
 
     expected_error: float
@@ -172,7 +169,7 @@ class CalibrationFigures(_ReportPart):
     bins: tuple[CalibrationBin, ...]
 
 
-class Calibration(_ReportPart):
+class Calibration(ReportPart):
     """Calibration of the exact posterior, without a temperature and with one fitted on other groups of clips."""
 
     before: CalibrationFigures
@@ -182,14 +179,14 @@ class Calibration(_ReportPart):
     groups: str  # a description of the groups
 
 
-class SignerResult(_ReportPart):
+class SignerResult(ReportPart):
     """How often the clips of one signer are recognised."""
 
     signer: str
     recognised: Proportion
 
 
-class SignerSpread(_ReportPart):
+class SignerSpread(ReportPart):
     """Accuracy by signer, for signers with at least `least_clips` clips, the worst first."""
 
     least_clips: int
@@ -203,7 +200,7 @@ class SignerSpread(_ReportPart):
     unknown_clips: int
 
 
-class GlossErrorRate(_ReportPart):
+class GlossErrorRate(ReportPart):
     """Continuous recognition of concatenated held-out clips: edit errors per sign."""
 
     errors: int
@@ -216,7 +213,7 @@ class GlossErrorRate(_ReportPart):
         return self.errors / self.signs if self.signs else 0.0
 
 
-class SeedResult(_ReportPart):
+class SeedResult(ReportPart):
     """The models of one seed on all held-out clips, pooled over the folds."""
 
     seed: int
@@ -233,7 +230,7 @@ class SeedResult(_ReportPart):
     gloss_errors: GlossErrorRate | None
 
 
-class MemberAccuracy(_ReportPart):
+class MemberAccuracy(ReportPart):
     """One model of a run on the held-out clips of its fold."""
 
     fold: int
@@ -242,7 +239,7 @@ class MemberAccuracy(_ReportPart):
     continuous: Proportion
 
 
-class AcrossSeeds(_ReportPart):
+class AcrossSeeds(ReportPart):
     """The results of a training over several seeds."""
 
     seeds: tuple[SeedResult, ...]
@@ -266,7 +263,7 @@ class AcrossSeeds(_ReportPart):
     incomplete: tuple[int, ...]  # seeds that are left out because a fold is missing
 
 
-class LeftOut(_ReportPart):
+class LeftOut(ReportPart):
     """A clip of the split that is not evaluated, because training clips show the same recording."""
 
     clip_id: str
@@ -274,7 +271,7 @@ class LeftOut(_ReportPart):
     training_clips: tuple[str, ...] = Field(alias="twins")  # ids of the training clips
 
 
-class UnknownSigns(_ReportPart):
+class UnknownSigns(ReportPart):
     """How well the model's score separates clips of its vocabulary from clips of other signs of the same split."""
 
     known: int  # clips of the vocabulary
@@ -287,7 +284,7 @@ class UnknownSigns(_ReportPart):
     curve: tuple[tuple[float, float], ...]  # the ROC curve: false positive rate, true positive rate
 
 
-class UnsignedClip(_ReportPart):
+class UnsignedClip(ReportPart):
     """A clip to which the service answers that nothing is signed."""
 
     clip_id: str
@@ -295,7 +292,7 @@ class UnsignedClip(_ReportPart):
     reason: NothingSigned
 
 
-class Caveat(_ReportPart):
+class Caveat(ReportPart):
     """A caveat that a reader must know."""
 
     title: str
@@ -303,7 +300,7 @@ class Caveat(_ReportPart):
     caution: bool = False  # whether the figures may be misleading because of it
 
 
-class Report(_ReportPart):
+class Report(ReportPart):
     """An evaluation report, stored as report.json."""
 
     schema_version: str = Field(default=SCHEMA, alias="schema")
@@ -339,6 +336,8 @@ class Report(_ReportPart):
     nothing_signed: tuple[UnsignedClip, ...] | None = None
     # None for a run, for a model without a score, and if the corpus has no clips of other signs.
     unknown_signs: UnknownSigns | None = None
+    # None for a run, if it was left out (`signet evaluate --no-continuous`), and in older reports.
+    continuous_signing: ContinuousSigning | None = None
 
     @property
     def title(self) -> str:
@@ -358,5 +357,6 @@ class Report(_ReportPart):
 
     def to_json(self) -> bytes:
         """The bytes of report.json. What was not measured is left out, so that older reports keep their bytes."""
-        absent = {name for name in ("nothing_signed", "unknown_signs") if getattr(self, name) is None}
+        optional = ("nothing_signed", "unknown_signs", "continuous_signing")
+        absent = {name for name in optional if getattr(self, name) is None}
         return self.model_dump_json(by_alias=True, indent=1, exclude=absent).encode()

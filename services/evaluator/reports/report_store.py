@@ -122,8 +122,8 @@ class ReportIndex:
 
     def _read(self, report_id: str) -> Report | None:
         report = _read_if_usable(self._store, report_id)
-        large = {"clips": (), "per_gloss": (), "confusions": (), "notes": (), "left_out": (), "nothing_signed": None}
-        return report and report.model_copy(update=large)
+        lists = {"clips": (), "per_gloss": (), "confusions": (), "notes": (), "left_out": ()}
+        return report and report.model_copy(update={**lists, "nothing_signed": None, "continuous_signing": None})
 
 
 def list_report_ids(store: ObjectStore) -> list[str]:

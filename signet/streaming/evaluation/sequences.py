@@ -8,7 +8,7 @@ import numpy as np
 
 from signet.landmarks import Landmarks, to_model_input
 from signet.landmarks.body import Frames, left_dominance
-from signet.landmarks.concatenation import Joining, SignedSpan, concatenate_landmarks
+from signet.landmarks.concatenation import Joining, SignedSpan, concatenate_idle_parts, concatenate_landmarks
 
 # The number of signs in a sequence.
 SEQUENCE_LENGTHS = (3, 4, 5, 6, 8, 10, 14, 20)
@@ -68,6 +68,14 @@ def make_sequences(
         flips = [(clip.record.signer in left_handed) != mirrored for clip in chosen]
         sequences.append(SignedSequence(*concatenate_landmarks(chosen, joining, flips)))
     return sequences
+
+
+def make_idle_sequences(
+    clips: Sequence[Landmarks], seed: int, lengths: Sequence[int] = SEQUENCE_LENGTHS
+) -> list[SignedSequence]:
+    """Sequences in which nothing is signed: the idle heads and tails of the groups of clips of `make_sequences`."""
+    joined = [concatenate_idle_parts(group) for group in _draw_groups(clips, seed, lengths)]
+    return [SignedSequence(idle, ()) for idle in joined if idle is not None]
 
 
 def _draw_groups(clips: Sequence[Landmarks], seed: int, lengths: Sequence[int]) -> list[list[Landmarks]]:

@@ -5,7 +5,13 @@ import pytest
 
 from signet.landmarks import JOINTS, LEFT_HAND, RIGHT_HAND, dump, load, to_model_input
 from signet.landmarks.body import Frames, find_body, wrist_positions
-from signet.landmarks.concatenation import Joining, active_range, concatenate, concatenate_landmarks
+from signet.landmarks.concatenation import (
+    Joining,
+    active_range,
+    concatenate,
+    concatenate_idle_parts,
+    concatenate_landmarks,
+)
 from signet.landmarks.tensor import ClipRecord, Landmarks
 
 HEAD, SIGN, TAIL = 6, 12, 4
@@ -125,3 +131,20 @@ def test_stored_clips_join_like_model_inputs(joining: Joining) -> None:
         assert span.gloss == other.gloss
         assert span.start == pytest.approx(other.start, abs=0.25)
         assert span.end == pytest.approx(other.end, abs=0.25)
+
+
+def test_idle_parts_are_joined_without_the_signs() -> None:
+    clips = [stored(sign(), "a"), stored(sign(place=0.6), "b")]
+    idle = concatenate_idle_parts(clips)
+    assert idle is not None
+    body = find_body(idle.landmarks.astype(np.float32))
+    heights = wrist_positions(idle.landmarks.astype(np.float32), body)[..., 1]
+    assert np.nanmin(heights) > 1.4, "the hands rest all the time"
+    assert idle.frames >= 2 * 3 * (HEAD + TAIL)
+    assert (np.diff(idle.timestamps) > 0).all()
+    assert idle.timestamps[-1] == pytest.approx((idle.frames - 1) / 30, abs=1e-3)
+    assert len(load(dump(idle), "idle").landmarks) == idle.frames
+
+
+def test_clips_that_are_never_idle_have_no_idle_parts() -> None:
+    assert concatenate_idle_parts([stored(sign()[HEAD : HEAD + SIGN], "a")]) is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signet.statistics.intervals import wilson
+from signet.statistics.intervals import poisson_interval, wilson
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,17 @@ def test_an_interval_holds_its_share_and_stays_between_zero_and_one(counts: tupl
     low, high = wilson(successes, trials)
     assert 0 <= low <= successes / trials + 1e-12
     assert successes / trials - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high"),
+    # Garwood 1936, Biometrika 28; the limits are half of quantiles of chi-squared distributions.
+    [(0, 0.0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904), (100, 81.3640, 121.6268)],
+)
+def test_intervals_of_counts_equal_published_values(count: int, low: float, high: float) -> None:
+    assert poisson_interval(count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_the_interval_of_a_large_count_is_nearly_that_of_a_normal_distribution() -> None:
+    low, high = poisson_interval(10_000)
+    assert (low, high) == pytest.approx((10_000 - 196, 10_000 + 196), abs=4)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import dot_radius, signer_strip
+from services.evaluator.reports.html.operating_chart import draw_operating_charts, list_points
 from services.evaluator.reports.report import Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
@@ -51,7 +52,7 @@ class ConfusionMatrix:
 
 def render(report: Report) -> str:
     """The page of a report."""
-    calibration = report.calibration
+    calibration, signing = report.calibration, report.continuous_signing
     wrong_clips = [clip for clip in report.clips if not clip.correct]
     confusions = [confusion for confusion in report.confusions if confusion.truth != confusion.predicted]
     calibrations = (
@@ -71,6 +72,8 @@ def render(report: Report) -> str:
             wrong=sorted(wrong_clips, key=lambda clip: -clip.guesses[0].probability),
             calibrations=[(name, figures) for name, figures in calibrations if figures is not None],
             strip=signer_strip(report.signers, report.top1.value) if report.signers else None,
+            operating=draw_operating_charts(signing) if signing else (),
+            listed_points=list_points(signing) if signing else (),
         )
     )
 
