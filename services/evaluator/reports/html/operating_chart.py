@@ -1,6 +1,6 @@
 """The operating curve of continuous signing: positions of its points in pixels; the template draws them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
@@ -11,6 +11,12 @@ from signet.html import percent
 _SIDE = 240.0
 # The thresholds that the table below the charts lists, with the one that is marked.
 _LISTED = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+# With fewer false alarms at the lowest threshold there is no curve to see.
+_FEWEST_ALARMS = 10
+
+# A name, and the false alarms a minute at a point of the curve; None if they were not measured.
+AlarmSource = tuple[str, Callable[[OperatingPoint], float | None]]
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,29 @@ class OperatingChart:
     ticks: tuple[tuple[float, str], ...]  # positions on the axis to the right, and their labels
 
 
-def draw_operating_charts(signing: ContinuousSigning) -> tuple[OperatingChart, ...]:
-    """One chart for each material on which false alarms were measured."""
-    sources = (
-        ("other signs", [point.on_other_signs for point in signing.curve]),
-        ("silence", [point.on_silence for point in signing.curve]),
+def list_alarm_sources(signing: ContinuousSigning) -> tuple[AlarmSource, ...]:
+    """The materials on which false alarms were measured: the name of each, and its rate at a point of the curve."""
+    sources: tuple[AlarmSource, ...] = (
+        ("other signs", lambda point: point.on_other_signs),
+        ("silence", lambda point: point.on_silence),
     )
     return tuple(
-        _draw(name, signing, [rate for rate in rates if rate is not None])
-        for name, rates in sources
-        if rates and None not in rates
+        (name, rate_at) for name, rate_at in sources if signing.curve and rate_at(signing.curve[0]) is not None
     )
+
+
+def draw_operating_charts(signing: ContinuousSigning) -> tuple[OperatingChart, ...]:
+    """One chart for each material with enough false alarms."""
+    seconds = {
+        "other signs": signing.other_signs.seconds if signing.other_signs else 0.0,
+        "silence": signing.silence.seconds if signing.silence else 0.0,
+    }
+    charts = []
+    for name, rate_at in list_alarm_sources(signing):
+        rates = [rate_at(point) or 0.0 for point in signing.curve]
+        if rates[0] * seconds[name] / 60 >= _FEWEST_ALARMS:
+            charts.append(_draw(name, signing, rates))
+    return tuple(charts)
 
 
 def list_points(signing: ContinuousSigning) -> tuple[OperatingPoint, ...]:

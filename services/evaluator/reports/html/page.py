@@ -8,7 +8,7 @@ from itertools import pairwise
 from jinja2 import Environment
 
 from services.evaluator.reports.html.charts import dot_radius, signer_strip
-from services.evaluator.reports.html.operating_chart import draw_operating_charts, list_points
+from services.evaluator.reports.html.operating_chart import draw_operating_charts, list_alarm_sources, list_points
 from services.evaluator.reports.report import Report
 from signet.html import NARROW_SPACE, page_environment
 from signet.statistics.counts import Spread
@@ -73,6 +73,7 @@ def render(report: Report) -> str:
             calibrations=[(name, figures) for name, figures in calibrations if figures is not None],
             strip=signer_strip(report.signers, report.top1.value) if report.signers else None,
             operating=draw_operating_charts(signing) if signing else (),
+            alarm_sources=list_alarm_sources(signing) if signing else (),
             listed_points=list_points(signing) if signing else (),
         )
     )
