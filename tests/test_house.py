@@ -190,6 +190,7 @@ def test_only_one_package_prints() -> None:
 # Tests of a scenario that involves several modules; all others have the name of the module that they test.
 SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
+    "services/evaluator/test_cancelled_calls.py",
     "services/evaluator/test_process.py",
     "services/evaluator/versions/test_bundled_model.py",
     "services/standalone/test_commands.py",

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from signet.errors import Busy, DeadlineExceeded, InvalidInput, SignetError, Unavailable
-from signet.rpc.deadline import seconds_for_call
+from signet.rpc.deadline import end_if_unread, seconds_for_call
 from signet.rpc.limits import max_call_seconds, max_calls
 from signet.rpc.polling import StatusLog
 from signet.rpc.receiving import RequestReceiver
@@ -190,7 +190,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                             await responses
                             return
                         async for response in responses:
-                            yield response
+                            with end_if_unread(method):
+                                yield response
                 except Exception as error:  # noqa: BLE001
                     measured.fail(error, context)
 

@@ -1,7 +1,7 @@
 """The gRPC servicer of signet.v1.Enrolment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,13 +55,14 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         self._writable = writable
         self._threads = threads
         self._busy = False
+        self._work: asyncio.Future[EnrolmentResult] | None = None
 
     async def Enroll(self, requests: AsyncIterator[pb.EnrollRequest], context: Any) -> pb.EnrollResponse:  # noqa: N802
         """See enrolment.proto."""
         self._check_writable()
         with self._one_at_a_time():
             first, examples = await self._receive(requests, context)
-            result = await asyncio.to_thread(
+            result = await self._run(
                 enrol,
                 self._store,
                 first.model_name or await self._choose_model_name(),
@@ -78,7 +79,7 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         """See enrolment.proto."""
         self._check_writable()
         with self._one_at_a_time():
-            result = await asyncio.to_thread(
+            result = await self._run(
                 forget,
                 self._store,
                 request.model_name or await self._choose_model_name(),
@@ -94,6 +95,12 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         if not self._bundled:
             return self._model_name
         return await asyncio.to_thread(choose_model_name, self._store, self._model_name)
+
+    async def _run(self, work: Callable[..., EnrolmentResult], *arguments: Any, **options: Any) -> EnrolmentResult:
+        """Do work in a thread. A caller that leaves does not end it: until it has ended, no other enrolment begins."""
+        self._work = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **options))
+        self._work.add_done_callback(_retrieve_error)
+        return await asyncio.shield(self._work)
 
     async def _receive(
         self, requests: AsyncIterator[pb.EnrollRequest], context: Any
@@ -122,6 +129,10 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
                         f"the landmarks of the examples have more than {_MAX_LANDMARK_BYTES} bytes. Cut each example "
                         "to the sign."
                     )
+            elif first is not None:
+                raise InvalidInput(
+                    "a message after the first one has neither landmarks nor a video. Send an example in each."
+                )
             if first is None:
                 first = pb.EnrollRequest()
                 first.CopyFrom(request)
@@ -155,13 +166,19 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         """Raises `Busy` while another enrolment runs: each takes memory, and moves the same alias."""
-        if self._busy:
+        if self._busy or (self._work is not None and not self._work.done()):
             raise Busy(f"the evaluator runs another enrolment. Retry in {_RETRY_SECONDS:g} s.", _RETRY_SECONDS)
         self._busy = True
         try:
             yield
         finally:
             self._busy = False
+
+
+def _retrieve_error(work: asyncio.Future[EnrolmentResult]) -> None:
+    """Take the error of work whose caller has left. asyncio would log it as one that was never retrieved."""
+    if not work.cancelled():
+        work.exception()
 
 
 def result_message(result: EnrolmentResult) -> pb.EnrolmentResult:

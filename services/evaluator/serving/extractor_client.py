@@ -21,7 +21,7 @@ _UNUSABLE = {
     grpc.StatusCode.UNAUTHENTICATED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
     grpc.StatusCode.PERMISSION_DENIED: "Give this evaluator a token of the extractor: SIGNET_CLIENT_TOKEN_FILE.",
 }
-# What gRPC says instead of the status of a stream that was ended before its first message.
+# What gRPC says instead of a status, if a stream is ended or its connection is lost while a message is sent.
 _NO_STATUS = "Internal error from Core"
 # After new certificates were read, calls on the old channel may go on for so long.
 _CLOSE_SECONDS = 600.0
@@ -141,7 +141,10 @@ class ExtractorClient:
     def _translate(self, error: grpc.aio.AioRpcError) -> SignetError:
         code, details = error.code(), error.details() or "no details"
         if code is grpc.StatusCode.INTERNAL and details == _NO_STATUS:
-            return Unavailable(f"the extractor at {self._address} has ended the call before it began. Try again.")
+            return Unavailable(
+                f"the extractor at {self._address} ended the call without a reason, or the connection to it was lost. "
+                "Check that it runs, and try again. Landmarks are served without it."
+            )
         if code in _UNUSABLE:
             return Unavailable(
                 f"the extractor at {self._address} cannot be used ({details}). {_UNUSABLE[code]} Landmarks are served "

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from services.evaluator.serving.extractor_client import ExtractorClient
-from signet.errors import SignetError
 from signet.v1 import streaming_pb2
 from signet.v1.extractor_pb2 import ExtractStreamConfig, ExtractStreamRequest, ExtractStreamResponse
 
@@ -65,5 +64,5 @@ class PictureTracking:
                 async for response in responses:
                     self._started.set()
                     await self._receive(response)
-        except SignetError as error:
+        except Exception as error:  # noqa: BLE001  (otherwise the stream would wait for this task in vain)
             self._failed(error)

@@ -9,7 +9,7 @@ from services.evaluator.serving.servable_model import ServableModel
 from services.evaluator.streaming.counts import StreamCounts
 from services.evaluator.streaming.messages import StreamOptions, to_sign, to_silence
 from services.evaluator.streaming.session import StreamServices
-from signet.errors import InvalidInput, SignetError
+from signet.errors import DeadlineExceeded, InvalidInput, SignetError
 from signet.landmarks import Landmarks, load
 from signet.rpc.deadline import seconds_for_work
 from signet.rpc.receiving import LARGE_REQUEST_BYTES
@@ -21,6 +21,8 @@ Response = pb.TranscribeVideoResponse
 
 # The time between two messages about progress, at least.
 _PROGRESS_SECONDS = 0.5
+# The first message must come within this time. The extractor limits the time of the others.
+FIRST_MESSAGE_SECONDS = 30.0
 # Frames that are added before their windows are computed.
 _TOGETHER = 60
 
@@ -70,7 +72,7 @@ class VideoTranscription:
         Raises:
             SignetError: the video cannot be transcribed, or the server stops.
         """
-        first = await anext(self._requests, None)
+        first = await self._read_first()
         if first is None or not first.HasField("config"):
             raise InvalidInput("the first message has no configuration. Send `config` in it, then the chunks.")
         self._services.extractor.check_configured()
@@ -92,6 +94,15 @@ class VideoTranscription:
             async with aclosing(self._recognise(model, options, clip)) as found:
                 async for response in found:
                     yield response
+
+    async def _read_first(self) -> pb.TranscribeVideoRequest | None:
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+                return await anext(self._requests, None)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"no message came for {FIRST_MESSAGE_SECONDS:g} s, and the call was ended. Send the video again."
+            ) from None
 
     def _check_stop(self) -> None:
         if self._error is not None:

@@ -10,12 +10,14 @@ from services.extractor.streams.images import MAX_IMAGE_BYTES
 from services.extractor.streams.pool import StreamPool, TrackedStream
 from services.extractor.tracking.trackers import FAST_RATE, TrackingQuality, fingerprint
 from services.extractor.video.frame_choice import FrameChoice
-from signet.errors import ClipError, DeadlineExceeded, InvalidInput, SignetError, Unavailable
+from signet.errors import ClipError, DeadlineExceeded, InvalidInput, Unavailable
 from signet.v1 import extractor_pb2 as pb
 from signet.v1 import streaming_pb2
 
 # A stream without a picture for so long is ended: it keeps a place that others wait for.
 IDLE_SECONDS = 60.0
+# If the time of a picture differs by more from that of the picture before, the camera's clock was set, or it paused.
+_MAX_STEP_SECONDS = 2.0
 # Pictures that wait for the tracker. While they wait, no more are read, and the client is held up.
 _MAX_WAITING = 2
 
@@ -31,7 +33,7 @@ class _PictureCounts:
 class _Stop:
     """Ends the reading of a stream: there are no more pictures, or an error."""
 
-    def __init__(self, error: SignetError | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
 
@@ -100,6 +102,12 @@ class StreamSession:
                 f"no picture came for {IDLE_SECONDS:g} s, and the stream was ended. Open another one."
             ) from None
 
+    async def _next_picture(self) -> streaming_pb2.EncodedImage | None:
+        request = await self._next_request()
+        if request is not None and not request.HasField("image"):
+            raise InvalidInput("a message of the stream has no picture. Send `image` after the configuration.")
+        return request.image if request is not None else None
+
     async def _stop_with_service(self) -> None:
         """End the stream when the service stops; pictures that wait are not tracked any more."""
         await self._stopping.wait()
@@ -111,34 +119,33 @@ class StreamSession:
         """Read the pictures of the client, and let those wait that are tracked."""
         stop = _Stop()
         try:
-            while (request := await self._next_request()) is not None:
-                if not request.HasField("image"):
-                    raise InvalidInput("a message of the stream has no picture. Send `image` after the configuration.")
+            while (image := await self._next_picture()) is not None:
                 self._counts.received += 1
-                if not self._is_due(request.image.seconds):
+                if not self._is_due(image.seconds):
                     self._counts.skipped += 1
                     self._metrics.count_picture("skipped")
                     continue
-                if len(request.image.data) > MAX_IMAGE_BYTES:
-                    request.image.data = request.image.data[: MAX_IMAGE_BYTES + 1]  # enough to be refused
+                if len(image.data) > MAX_IMAGE_BYTES:
+                    image.data = image.data[: MAX_IMAGE_BYTES + 1]  # enough to be refused
                 if self._drop and self._waiting.full():
                     with suppress(asyncio.QueueEmpty):
                         self._waiting.get_nowait()
                         self._counts.dropped += 1
                         self._metrics.count_picture("dropped")
-                await self._waiting.put(request.image)
-        except SignetError as error:
+                await self._waiting.put(image)
+        except Exception as error:  # noqa: BLE001  (the generator of the responses raises it)
             stop = _Stop(error)
         await self._waiting.put(stop)
 
     def _is_due(self, seconds: float) -> bool:
         """Whether a picture is tracked: it is later than those before, and the next one at about 10 a second."""
-        if self._first is None:
-            self._first, step = seconds, 0.0
-        else:
-            step = seconds - self._last
-            if step <= 0:
-                return False
+        step = seconds - self._last
+        if self._first is None or abs(step) > _MAX_STEP_SECONDS:
+            # Otherwise one wrong time in the future would make all later pictures too old.
+            self._first, self._last, self._choice = seconds, seconds, FrameChoice(FAST_RATE)
+            return self._choice.is_due(0.0, 0.0)
+        if step <= 0:
+            return False
         self._last = seconds
         return self._choice.is_due(seconds - self._first, min(step, 1 / FAST_RATE))
 

@@ -1,5 +1,6 @@
 """The service Enrolment over a real gRPC channel, served by a real evaluator."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,8 @@ import grpc
 import pytest
 
 from services.evaluator.__main__ import evaluator
+from services.evaluator.enrolment import service
+from services.evaluator.enrolment.enrolment import enrol
 from services.evaluator.enrolment.examples import ExampleClip
 from signet import pretrained, registry
 from signet.registry import ModelCard
@@ -80,6 +83,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
         (list(requests("my sign", [*examples, broken])), "INVALID_ARGUMENT", "broken"),
         (list(requests("my sign", examples * 7)), "INVALID_ARGUMENT", "more than 20 examples"),
         (list(requests("my sign", [example("still", None)])), "INVALID_ARGUMENT", "still: nothing is signed"),
+        ([*requests("my sign", examples), pb.EnrollRequest()], "INVALID_ARGUMENT", "neither landmarks nor a video"),
         ([pb.EnrollRequest(gloss="my sign", video=b"")], "INVALID_ARGUMENT", "example 1: the video is empty"),
         ([pb.EnrollRequest(gloss="my sign", video=b"?")], "UNAVAILABLE", "has no extractor"),
         ([pb.EnrollRequest(gloss="a", landmarks=b"?", example_name="a\nb")], "INVALID_ARGUMENT", "U+000A"),
@@ -87,6 +91,35 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
     ):
         code, message = refused(lambda sent=sent: stub.Enroll(iter(sent)))  # type: ignore[misc]
         assert (code, words in message) == (expected_code, True), message
+
+
+def test_an_enrolment_whose_caller_has_left_keeps_its_place_until_its_work_has_ended(
+    channel: grpc.Channel, examples: list[ExampleClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        release.wait(30)
+        return enrol(*arguments, **options)
+
+    monkeypatch.setattr(service, "enrol", slow)
+    stub = enrolment_pb2_grpc.EnrolmentStub(channel)
+    call = stub.Enroll.future(requests("my sign", examples))
+    assert begun.wait(30)
+    call.cancel()
+    for _ in range(3):
+        code, message = refused(lambda: stub.Enroll(requests("other", examples)))
+        assert (code, "another enrolment" in message) == ("RESOURCE_EXHAUSTED", True)
+        time.sleep(0.1)
+    release.set()
+    end = time.monotonic() + 30
+    while True:
+        code, message = refused(lambda: stub.Enroll(requests("my sign", examples)))
+        if code != "RESOURCE_EXHAUSTED" or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    assert (code, "knows 'my sign' already" in message) == ("ALREADY_EXISTS", True)
 
 
 def test_an_evaluator_that_only_reads_refuses(world: "World", open_card: ModelCard) -> None:

@@ -13,6 +13,7 @@ from services.evaluator.__main__ import evaluator
 from services.evaluator.streaming import session
 from signet.datasets.snapshot import Dataset
 from signet.registry import ModelCard
+from signet.rpc import deadline
 from signet.rpc.retry import read_retry_seconds
 from signet.statistics.vocabulary_score import VocabularyScore
 from signet.v1.evaluator_pb2 import RecognizeStreamRequest as Request
@@ -261,8 +262,11 @@ def test_streams_beyond_the_limit_are_told_when_to_retry(world: World, card: Mod
     run(world.settings(streams=1), scenario)
 
 
-def test_a_reader_that_does_not_read_is_not_read_either(world: World, card: ModelCard) -> None:
-    """The server takes a bounded number of frames of it, and another stream goes on."""
+def test_a_reader_that_does_not_read_is_not_read_either_and_is_ended(
+    world: World, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes a bounded number of frames of it, and another stream goes on. Then its place is free again."""
+    monkeypatch.setattr(deadline, "UNREAD_SECONDS", 6.0)
     most = 400_000
     sent = 0
 
@@ -295,6 +299,12 @@ def test_a_reader_that_does_not_read_is_not_read_either(world: World, card: Mode
                 signs = finals(await answers(calls, [config(), frames(SIGNING)]))
                 assert [sign.gloss for sign in signs] == list(GLOSSES)
                 assert (await metrics(calls))["signet_evaluator_stream_frames_behind"] < 500
+                async with asyncio.timeout(30):
+                    while (await metrics(calls))["signet_evaluator_streams"]:
+                        await asyncio.sleep(0.1)
+                ended = (await metrics(calls))['signet_evaluator_streams_ended_total{outcome="cancelled"}']
+                assert ended == 1
+                assert not slow.done() or await slow.code() is not grpc.StatusCode.OK
                 slow.cancel()
             await server.stop()
 

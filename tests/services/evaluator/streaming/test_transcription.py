@@ -1,5 +1,6 @@
 """TranscribeVideo over a real server: chunks of a video in, progress and signs out."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from services.evaluator.__main__ import evaluator
+from services.evaluator.streaming import transcription
 from signet.landmarks import dump
 from signet.registry import ModelCard
 from signet.v1.evaluator_pb2 import (
@@ -51,6 +53,21 @@ def stub(world: World, card: ModelCard) -> Iterator[Any]:
         grpc.insecure_channel(server) as channel,
     ):
         yield RecognizerStub(channel)
+
+
+def test_a_caller_that_sends_nothing_is_ended(stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcription, "FIRST_MESSAGE_SECONDS", 0.2)
+    release = threading.Event()
+
+    def silent() -> Iterator[TranscribeVideoRequest]:
+        release.wait(30)
+        yield CONFIG
+
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.TranscribeVideo(silent(), timeout=60))
+    release.set()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no message came for 0.2 s" in str(caught.value.details())
 
 
 def test_a_video_is_answered_with_progress_and_signs(stub: Any, card: ModelCard) -> None:

@@ -68,6 +68,13 @@ def test_each_tracked_picture_is_answered_in_order(stub: Any) -> None:
     assert (last.skipped, last.dropped) == (32 - len(seconds), 0)
 
 
+def test_a_clock_that_is_set_and_single_wrong_times_stop_no_stream(stub: Any) -> None:
+    times = [100.0, 1e308, 100.1, 100.2, -3500.0, -3499.9, -1e308, 1e308, 5.0, 5.1]
+    responses = list(stub.ExtractStream(iter([config(), *map(image, times)]), timeout=60))
+    assert [response.landmarks.seconds[0] for response in responses[1:-1]] == times
+    assert responses[-1].skipped == 0
+
+
 def test_unusable_pictures_are_named_and_the_stream_goes_on(stub: Any) -> None:
     requests = [
         config(),
