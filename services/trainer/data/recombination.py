@@ -17,6 +17,9 @@ from services.trainer.data.batches import SIGN_SPAN, Batch, Sampler
 from services.trainer.features.groups import SHAPE_GROUPS, hand_feature_names
 from services.trainer.features.phonology import Features
 
+# Made-up signs in a batch, for each clip of the sampler's batches.
+_RATIO = 2
+
 # At most this many classes, drawn anew for each batch, stand for all classes in the loss of a batch.
 _MAX_CLASSES = 64
 
@@ -44,7 +47,8 @@ class Recombinations:
         features, starts, lengths = self.sampler.draw_features()
         shape = shape_features(self.sampler.features).to(device)
         for _ in range(self.sampler.batches_per_epoch):
-            chosen = torch.randint(len(clips), (2, self.sampler.batch_size), generator=generator, device=device)
+            size = 2, _RATIO * self.sampler.batch_size
+            chosen = torch.randint(len(clips), size, generator=generator, device=device)
             shapes, moves = chosen[:, clips.labels[chosen[0]] != clips.labels[chosen[1]]]
             yield self._make_batch(features, starts, lengths, shape, shapes, moves)
 
