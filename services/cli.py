@@ -69,8 +69,8 @@ _MODULES: dict[str, str] = {
     "import": "services.extractor.importing.cli",
     "export": "services.extractor.exporting.cli",
     "models": "services.evaluator.models.cli",
-    "enroll": "services.standalone.enrolment_cli",
-    "forget": "services.standalone.enrolment_cli",
+    "enroll": "services.standalone.enrolment.cli",
+    "forget": "services.standalone.enrolment.cli",
     "serving": "services.evaluator.serving_cli",
 }
 

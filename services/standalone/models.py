@@ -119,6 +119,20 @@ def delete_old_versions(choice: ModelChoice, store: ObjectStore) -> None:
             registry.delete(store, ASL100, version)
 
 
+def compare_with_package(card: ModelCard) -> str:
+    """A note if the user's signs were added to another model than the one in this package; "" if not.
+
+    `card` is that of the version with the user's signs, or of the model in the package.
+    """
+    if card.run_id == pretrained.read_bundled_card().run_id:
+        return ""
+    signs = ", ".join(map(quote, card.enrolled_vocabulary))
+    return (
+        f"your signs ({signs}) were enrolled with another version of Signet, whose model is used on. To use the model "
+        "of this version, take them away with `signet forget` and enroll them again."
+    )
+
+
 def _load_with_own_signs(version: str, threads: int) -> ChosenModel:
     """Load the bundled model, or the version that the user has made from it. "" is the newest one."""
     store = open_own_signs()
@@ -137,15 +151,4 @@ def _load_with_own_signs(version: str, threads: int) -> ChosenModel:
             f"{error} Your signs are kept in {store.root}. To go back to the model that comes with Signet, delete this "
             "directory and enroll your signs again."
         ) from error
-    return ChosenModel(model, _compare_with_package(model.card))
-
-
-def _compare_with_package(card: ModelCard) -> str:
-    """A note if the user's signs were added to another model than the one in this package; "" if not."""
-    if card.run_id == pretrained.read_bundled_card().run_id:
-        return ""
-    signs = ", ".join(map(quote, card.enrolled_vocabulary))
-    return (
-        f"your signs ({signs}) were enrolled with another version of Signet, whose model is used on. To use the model "
-        "of this version, take them away with `signet forget` and enroll them again."
-    )
+    return ChosenModel(model, compare_with_package(model.card))

@@ -101,8 +101,9 @@ def _check_distinct(paths: Sequence[Path]) -> None:
     for path in paths:
         real = os.path.realpath(path)
         if real in first:
+            other = "" if first[real] == path else f", first as {first[real]}"
             raise InvalidInput(
-                f"{path}: this file is given twice, first as {first[real]}. Give each example once: a second take "
-                "shows how much the sign varies, and a copy does not."
+                f"{path}: this file is given twice{other}. Give each example once: a second take shows how much the "
+                "sign varies, and a copy does not."
             )
         first[real] = path

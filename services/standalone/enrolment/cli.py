@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.standalone.enrolment_console import show_reading, show_result
+from services.standalone.enrolment.console import show_reading, show_result
 from services.standalone.options import ServerOption, StoreOption
 from signet.client.inputs import read_clip
 from signet.errors import InvalidInput
@@ -17,7 +17,7 @@ from signet.rpc.probe import check_address
 from signet.security.credentials import ChannelSecurity, read_client_settings
 from signet.security.options import CaOption, CertificateOption, KeyOption, TokenFileOption
 from signet.store import keys
-from signet.terminal.output import open_console
+from signet.terminal.output import open_console, say_error
 from signet.v1 import enrolment_pb2 as pb
 from signet.v1 import enrolment_pb2_grpc
 
@@ -165,13 +165,16 @@ def _enroll_here(
     """Enrol a sign in this process."""
     from services.evaluator.enrolment.enrolment import enrol
     from services.evaluator.enrolment.parent import check_new_gloss, read_parent_card
-    from services.standalone.example_files import explain_unusable_examples
-    from services.standalone.models import delete_old_versions, find_enrolment_store
+    from services.standalone.enrolment.example_files import explain_unusable_examples
+    from services.standalone.models import compare_with_package, delete_old_versions, find_enrolment_store
 
     store, name = find_enrolment_store(choice)
     version = choice.version or "latest"
     # Before the examples are read, which takes seconds.
-    check_new_gloss(read_parent_card(store, name, version), gloss.strip())
+    card = read_parent_card(store, name, version)
+    check_new_gloss(card, gloss.strip())
+    if choice.is_bundled and (note := compare_with_package(card)):
+        say_error(f"note: {note}")
     with explain_unusable_examples():
         examples = _read_examples(store, corpus, clips)
         result = enrol(store, name, gloss, examples, version=version, allow_similar=allow_similar)
@@ -186,7 +189,7 @@ def _read_examples(store: "ObjectStore", corpus: str, clips: "Sequence[str]") ->
     check_count(len(clips))
     if corpus:
         return [ExampleClip(f"clip {clip_id}", store.get(keys.clip(corpus, clip_id))) for clip_id in clips]
-    from services.standalone.example_files import read_examples
+    from services.standalone.enrolment.example_files import read_examples
 
     with show_reading(len(clips)) as show:
         return read_examples([Path(clip) for clip in clips], show)

@@ -1,0 +1,1 @@
+"""The commands `signet enroll` and `signet forget`."""
