@@ -16,8 +16,8 @@ from signet.client.inputs import is_landmark_file, read_clip
 from signet.errors import InvalidInput
 from signet.terminal.output import say_error
 
-# Each worker process needs 0.5 GB of memory.
-_MOST_WORKERS = 4
+# Each worker process needs 0.5 GB of memory, and takes seconds of two cores to start. A sign has a few short examples.
+_CORES_PER_WORKER, _MOST_WORKERS = 2, 4
 
 
 def read_examples(paths: Sequence[Path], show: Callable[[int], None]) -> list[ExampleClip]:
@@ -73,7 +73,7 @@ async def _read_all(paths: Sequence[Path], show: Callable[[int], None]) -> list[
             show(done)
 
     if videos:
-        count = min(len(videos), len(os.sched_getaffinity(0)), _MOST_WORKERS)
+        count = min(len(videos), max(1, len(os.sched_getaffinity(0)) // _CORES_PER_WORKER), _MOST_WORKERS)
         with WorkerPool(count) as workers:
             places = asyncio.Semaphore(count)
             found = await asyncio.gather(*(read(path, workers, places) for path in paths))
