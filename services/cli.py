@@ -14,7 +14,7 @@ import typer
 from services import token_cli
 from signet import __version__
 from signet.errors import SignetError
-from signet.terminal.command import run_command
+from signet.terminal.command import join_help_lines, run_command
 from signet.terminal.output import open_console, print_line
 
 app = typer.Typer(
@@ -92,6 +92,7 @@ def _mount(command: str, service: str, summary: str) -> None:
     def _call(context: typer.Context) -> None:
         with _explain_missing_packages(command, service):
             module = importlib.import_module(command_module(command))
+            join_help_lines(module.app)
             status = module.app([command, *context.args], prog_name="signet", standalone_mode=False)
         raise typer.Exit(status if isinstance(status, int) else 0)
 

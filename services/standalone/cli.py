@@ -83,9 +83,13 @@ def transcribe(
     videos: Annotated[list[Path], typer.Argument(help="Videos of any length", show_default=False)],
     *,
     vtt: Annotated[Path | None, typer.Option(help="Save as WebVTT, for browsers: a file, or a folder")] = None,
-    srt: Annotated[Path | None, typer.Option(help="Save as SubRip, for players and editors; likewise")] = None,
-    eaf: Annotated[Path | None, typer.Option(help="Save as EAF, for ELAN; likewise")] = None,
-    json: Annotated[Path | None, typer.Option(help="Save everything as JSON (docs/transcripts.md); likewise")] = None,
+    srt: Annotated[
+        Path | None, typer.Option(help="Save as SubRip, for players and editors: a file, or a folder")
+    ] = None,
+    eaf: Annotated[Path | None, typer.Option(help="Save as EAF, for ELAN: a file, or a folder")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Save everything as JSON (docs/transcripts.md): a file, or a folder")
+    ] = None,
     threshold: ThresholdOption = None,
     workers: Annotated[
         int, typer.Option(min=0, max=256, help="Processes that track the video; 0 takes one per core")

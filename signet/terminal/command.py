@@ -1,5 +1,6 @@
 """Runs a command for a person: each error is one line and an exit status, never a traceback."""
 
+import inspect
 import sys
 from collections.abc import Callable
 
@@ -41,6 +42,24 @@ def run_command(command: Callable[[], object]) -> int:
         say_error(f"error: {error.filename or 'standard output'}: {error.strerror or error}")
         status = FAILED
     return status
+
+
+def join_help_lines(app: typer.Typer) -> None:
+    """Let the terminal break the lines of the help texts of an application, instead of the source.
+
+    A docstring has a line break after 120 characters, which typer keeps. A paragraph with an indented line, such as an
+    example or a list, stays as it is.
+    """
+    for registered in app.registered_commands:
+        text = registered.help or (registered.callback.__doc__ if registered.callback else None)
+        if text:
+            paragraphs = inspect.cleandoc(text).split("\n\n")
+            registered.help = "\n\n".join(
+                paragraph if "\n " in f"\n{paragraph}" else paragraph.replace("\n", " ") for paragraph in paragraphs
+            )
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            join_help_lines(group.typer_instance)
 
 
 def _say_usage(error: typer.TyperException) -> int:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from signet.terminal.command import join_help_lines
 from tests.conftest import ROOT
 
 # A command that prints a table of data, and takes the kind of failure as its argument.
@@ -133,3 +135,26 @@ def test_a_terminal_shows_data_without_their_control_characters(environment: dic
     assert b"[wh]book" in shown
     assert b"error: '[x]\\x1b[31m'" in shown
     assert b"Traceback" not in shown
+
+
+def test_help_texts_are_broken_by_the_terminal_and_examples_stay() -> None:
+    app, group = typer.Typer(), typer.Typer()
+    app.add_typer(group, name="group")
+
+    @group.command()
+    def work() -> None:
+        """Do the work
+        of the day.
+
+        It goes on where it was,
+        if it is called again.
+
+            work --hard
+            work --soft
+        """
+
+    join_help_lines(app)
+    join_help_lines(app)
+    assert group.registered_commands[0].help == (
+        "Do the work of the day.\n\nIt goes on where it was, if it is called again.\n\n    work --hard\n    work --soft"
+    )
