@@ -79,7 +79,8 @@ class Transcription:
             signs.extend(to_transcript_sign(sign) for sign in found if stream.is_shown(sign))
 
         def report() -> None:
-            tracked = sum(share * part.seconds for part, share in self._shares.items())
+            # The last part ends after the last frame.
+            tracked = min(self._plan.seconds, sum(share * part.seconds for part, share in self._shares.items()))
             on_progress(TranscriptionProgress(tracked, self._plan.seconds, resumed, len(signs)))
 
         report()
@@ -115,7 +116,8 @@ class Transcription:
     @property
     def finished_seconds(self) -> float:
         """How much of the video is in finished parts. They are kept for another call."""
-        return sum(part.seconds for part, share in self._shares.items() if share == 1.0)
+        finished = sum(part.seconds for part, share in self._shares.items() if share == 1.0)
+        return min(self._plan.seconds, finished)
 
     def forget(self) -> None:
         """Delete the kept landmarks: the transcript is saved."""
