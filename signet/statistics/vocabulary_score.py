@@ -65,7 +65,13 @@ class Rejection:
 # Fitted on train clips of WLASL in cross-validations: held-out clips against clips of other glosses, all by signers
 # that the models were not trained on. `python -m bench.unknown_signs` fits them. No val and no test clip takes part.
 # Models of much smaller or larger vocabularies get none (docs/experiments.md).
-REJECTIONS = (Rejection(range(15, 61), False, VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45), 0.37),)
+REJECTIONS = (
+    Rejection(range(15, 61), False, VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45), 0.37),
+    Rejection(range(15, 61), True, VocabularyScore(temperature=2.0, weight=4.65, bias=-1.44), 0.32),
+    # Of 80 glosses.
+    Rejection(range(61, 121), False, VocabularyScore(temperature=2.0, weight=2.00, bias=-1.52), 0.36),
+    Rejection(range(61, 121), True, VocabularyScore(temperature=2.0, weight=3.14, bias=-1.02), 0.38),
+)
 
 
 def find_rejection(glosses: int, recombination: bool) -> Rejection | None:

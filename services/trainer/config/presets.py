@@ -21,7 +21,17 @@ class Preset:
 _THOUSANDS: Mapping[str, Value] = {"branches": 3, "hidden_dim": 96, "hand_dim": 32, "sign_dim": 128, "batch_size": 128}
 
 PRESETS: Mapping[str, Preset] = {
-    "phase1": Preset("20 signs", {"max_glosses": 20, "branches": 4, "hidden_dim": 24, "hand_dim": 12}),
+    "phase1": Preset(
+        "20 signs",
+        {
+            "max_glosses": 20,
+            "branches": 4,
+            "hidden_dim": 48,
+            "hand_dim": 16,
+            "signing": True,
+            "recombination": 0.5,
+        },
+    ),
     "signs50": Preset("50 signs", {"max_glosses": 50, "branches": 4, "hidden_dim": 48, "hand_dim": 16}),
     "signs100": Preset(
         "100 signs",
