@@ -67,7 +67,7 @@ class Rejection:
 # Models of much smaller or larger vocabularies get none (docs/experiments.md).
 REJECTIONS = (
     Rejection(range(15, 61), False, VocabularyScore(temperature=2.0, weight=2.29, bias=-2.45), 0.37),
-    Rejection(range(15, 61), True, VocabularyScore(temperature=2.0, weight=4.65, bias=-1.44), 0.32),
+    Rejection(range(15, 61), True, VocabularyScore(temperature=2.0, weight=5.06, bias=-1.54), 0.34),
     # Of 80 glosses.
     Rejection(range(61, 121), False, VocabularyScore(temperature=2.0, weight=2.00, bias=-1.52), 0.36),
     Rejection(range(61, 121), True, VocabularyScore(temperature=2.0, weight=3.14, bias=-1.02), 0.38),
