@@ -44,7 +44,7 @@ help:
 	@echo 'make locks   write requirements.lock and deploy/locks again, after a change of the dependencies'
 	@echo 'make dashboards  generate deploy/grafana/dashboards again'
 	@echo 'make pictures  make the pictures of the README again, from a trained run (RUN=<run>)'
-	@echo 'make bundled-model  train the model that comes with Signet again (10 minutes), into signet/pretrained/asl100'
+	@echo 'make bundled-model  train the model that comes with Signet again (15 minutes), into signet/pretrained/asl100'
 	@echo 'make clean   remove the environment and caches; data/ stays'
 	@echo
 	@echo 'WLASL=<dir>  where WLASL_v0.3.json and clips/ are (default: ../shared/wlasl if there, else data/wlasl)'
