@@ -30,7 +30,7 @@ from signet.parity import PARITY_FILE, dump_parity
 from signet.registry import CARD, LATEST, Metrics, ModelCard
 from signet.sign_embeddings import EMBEDDINGS_FILE, dump_embeddings
 from signet.statistics.intervals import wilson
-from signet.statistics.vocabulary_score import find_rejection
+from signet.statistics.vocabulary_score import VocabularyScore, find_rejection
 from signet.store import ObjectStore
 from signet.store.options import open_store_option
 from signet.terminal.output import open_console, print_line
@@ -114,16 +114,8 @@ def bundle(store: ObjectStore, folder: Path = FOLDER) -> None:
     files = {ONNX_FILE: graph, PARITY_FILE: dump_parity(parity), EMBEDDINGS_FILE: dump_embeddings(embeddings)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     version = registry.new_version(card.run_id, graph)
-    rejection = find_rejection(len(card.vocabulary), bool(card.config.get("recombination")))
-    bundled = card.model_copy(
-        update={
-            "version": version,
-            "files": digests,
-            "metrics": after,
-            "vocabulary_score": None if rejection is None else rejection.score,
-            "rejection_threshold": None if rejection is None else rejection.threshold,
-        }
-    )
+    changes = {"version": version, "files": digests, "metrics": after, **_rejection(card)}
+    bundled = card.model_copy(update=changes)
     files[CARD] = bundled.model_dump_json(by_alias=True, indent=1).encode() + b"\n"
     size = sum(map(len, files.values()))
     if size > pretrained.MAX_BYTES:
@@ -147,6 +139,14 @@ def bundle(store: ObjectStore, folder: Path = FOLDER) -> None:
     for name, data in (files | {"README.md": notice.encode()}).items():
         (folder / name).write_bytes(data)
     print_line(console, f"{folder}: {NAME}/{version}, {size} bytes")
+
+
+def _rejection(card: ModelCard) -> dict[str, VocabularyScore | float]:
+    """The score of unknown signs and the threshold, as fields of the card, also for a run of an older version."""
+    rejection = find_rejection(len(card.vocabulary), bool(card.config.get("recombination")))
+    if rejection is None:
+        return {}
+    return {"vocabulary_score": rejection.score, "rejection_threshold": rejection.threshold}
 
 
 def _measure(card: ModelCard, graph: bytes, dataset: Dataset) -> Metrics:

@@ -67,7 +67,7 @@ class RecognizerServicer(object):
         last signs, the event `draining` and the statistics, and ends with UNAVAILABLE: open another stream. If the
         extractor is lost, a stream of pictures gets its last signs and ends with UNAVAILABLE; streams of landmarks go on.
         DEADLINE_EXCEEDED if no frame arrives for 60 s. RESOURCE_EXHAUSTED, with a time to retry, if too many streams are
-        open. A client that does not read its responses is not read either.
+        open. A client that does not read its responses is not read either, and its stream is ended after 300 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

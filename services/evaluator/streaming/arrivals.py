@@ -27,9 +27,6 @@ class FrameArrivals:
 
     def latency(self, seconds: float, now: float) -> float | None:
         """The seconds since the first frame at this time or later arrived; None if that is not known."""
-        if self._seconds and seconds < self._seconds[-1] - _MAX_STEP_BACK_SECONDS:
-            self._seconds.clear()
-            self._arrived.clear()
         if not self._seconds or not self._seconds[0] <= seconds <= self._seconds[-1]:
             return None
         return now - self._arrived[bisect_left(self._seconds, seconds)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def signed_clip(number: int, gloss: str, place: float, split: str = "val") -> La
     return Landmarks(joints.astype(np.float16), presence, clip.visibility, clip.timestamps, record)
 
 
-def publish(world: "World", clips: Sequence[Landmarks], **changes: object) -> ModelCard:
+def publish(world: "World", clips: Sequence[Landmarks], **changes: Any) -> ModelCard:
     """Store the clips in the corpus, and publish a model of those that have a gloss of the vocabulary."""
     for clip in clips:
         world.store.put(keys.clip("made", clip.record.clip_id), landmarks.dump(clip))
@@ -131,7 +131,7 @@ def test_clips_that_have_left_the_corpus_are_named_as_the_reason(world: "World")
         world.store.delete(keys.clip("made", clip.record.clip_id))
     report, signing = measure(world)
     assert signing.missing.startswith("the corpus has the landmarks of 3 of the 30 clips of this report")
-    assert signing.kinds == signing.curve == ()
+    assert (signing.kinds, signing.curve) == ((), ())
     assert signing.missing in " ".join(render(report).split())
 
 
