@@ -192,6 +192,7 @@ SCENARIOS = {
     "services/evaluator/reports/test_run_report.py",
     "services/evaluator/test_cancelled_calls.py",
     "services/evaluator/test_process.py",
+    "services/evaluator/test_stream_faults.py",
     "services/evaluator/versions/test_bundled_model.py",
     "services/standalone/test_commands.py",
     "services/evaluator/test_reloads.py",
