@@ -1,8 +1,8 @@
 """What a published model keeps of each sign's clips: anonymous vectors, from which signs can be added without training.
 
 A model compares each frame's embedding, one unit vector for each of its branches, with a direction for each sign. The
-file `embeddings.safetensors` of a version holds the embeddings of a few clips of each sign. Enrolment fits the
-directions of new signs beside them (docs/enrolment.md). Its metadata key "signet" holds a JSON record
+file `embeddings.safetensors` of a version holds the embeddings of a few clips of each sign. Enrolment uses
+them to fit the directions of new signs (docs/enrolment.md). Its metadata key "signet" holds a JSON record
 (`_EmbeddingsHeader`). Its tensors:
 
     directions   float32 [C', N, D]   unit vectors of the trained signs, the first C' of the vocabulary, as training

@@ -51,7 +51,7 @@ class Call:
         long: whether it is a long clip.
         stops: how often it was stopped for other clips.
         stopping: whether its job was told to stop for another clip.
-        watch: is told how far the job is, several times a second; None if the caller does not want to know.
+        watch: gets the progress of the job several times a second; None reports no progress.
     """
 
     size: int = 0

@@ -106,7 +106,7 @@ class WorkerPool:
         """Run `function(*arguments)` for each (job, arguments), as many at a time as there are workers.
 
         Yields each job with its result, in order of completion. Once `stopped()` is true, no further job is started,
-        and running jobs are awaited. Closing the iterator abandons running jobs. `watch` is told how far jobs are.
+        and running jobs are awaited. Closing the iterator abandons running jobs. `watch` gets the progress of the jobs.
 
         Raises:
             WorkersStopped: the pool was closed.
@@ -185,7 +185,7 @@ class WorkerPool:
     ) -> Result:  # fmt: skip
         """Run one job in addition to all others. The job is stopped if this call is cancelled.
 
-        The timeout, in seconds, includes the wait for a free worker; None waits for ever. `watch` is told the progress.
+        The timeout, in seconds, includes the wait for a free worker; None waits for ever. `watch` gets the progress.
 
         Raises:
             ClipError: the clip is not usable.

@@ -229,7 +229,7 @@ class Sampler:
         clip = torch.searchsorted(ends, steps, right=True).clamp(max=signs - 1)
         frame = steps - (ends - lengths).gather(1, clip)
         share = (frame + 0.5) / lengths.gather(1, clip).clamp(min=1)
-        in_span = (share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1]) & inside
+        in_span = in_sign_span(share) & inside
         source = (starts.gather(1, clip) + frame) * inside
         return Batch(
             features=features[source] * inside[..., None],
@@ -239,6 +239,11 @@ class Sampler:
             frame_labels=labels.gather(1, clip) * in_span,
             inside=inside,
         )
+
+
+def in_sign_span(share: Tensor) -> Tensor:
+    """Which frames are in the middle of a sign, by their share of its clip or movement: bool, like `share`."""
+    return (share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1])
 
 
 def interpolate(joints: tuple[Tensor, Tensor], present: tuple[Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from services.trainer.data.batches import SIGN_SPAN, Batch, Sampler
+from services.trainer.data.batches import Batch, Sampler, in_sign_span
 from services.trainer.features.groups import SHAPE_GROUPS, hand_feature_names
 from services.trainer.features.phonology import Features
 
@@ -73,7 +73,7 @@ class Recombinations:
             lengths=totals,
             targets=classes.expand(len(totals), -1),
             target_lengths=torch.full_like(totals, len(classes)),
-            frame_labels=((share >= SIGN_SPAN[0]) & (share < SIGN_SPAN[1]) & inside).long(),
+            frame_labels=(in_sign_span(share) & inside).long(),
             inside=inside,
         )
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from services.trainer.data.augmentation import draw_lengths, draw_sample_times
-from services.trainer.data.batches import SIGN_SPAN, Batch, Sampler
+from services.trainer.data.batches import Batch, Sampler, in_sign_span
 from services.trainer.data.joining import JoiningLimits, PlacedClips, join, place_bodies
 from services.trainer.features.phonology import USED_JOINTS
 
@@ -73,12 +73,11 @@ class SigningSampler(Sampler):
         joined = join(placed, chosen, self.joining, self.generator)
         there = chosen >= 0
         labels = self.clips.labels[chosen.clamp(min=0)] * there
-        in_span = (joined.share >= SIGN_SPAN[0]) & (joined.share < SIGN_SPAN[1])
         return Batch(
             features=self.features(joined.joints, joined.present, joined.lengths),
             lengths=joined.lengths,
             targets=labels,
             target_lengths=there.sum(dim=1),
-            frame_labels=labels.gather(1, joined.clip) * in_span,
+            frame_labels=labels.gather(1, joined.clip) * in_sign_span(joined.share),
             inside=joined.inside,
         )
